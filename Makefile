@@ -1,0 +1,36 @@
+# make repro: the whole pipeline; make test: lint, types, tests. Needs Python 3.11, make and git.
+PYTHON ?= python3.11
+BIN := .venv/bin
+export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true \
+       DVC_NO_ANALYTICS=1 GX_ANALYTICS_ENABLED=false HF_HUB_DISABLE_TELEMETRY=1 \
+       TOKENIZERS_PARALLELISM=false PREFECT_HOME=$(CURDIR)/.prefect
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: setup repro test lint ui clean
+
+setup: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+repro: setup
+	$(BIN)/python -m flows.server dvc repro
+	@$(BIN)/deferral headline
+
+test: setup lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ui: setup
+	$(BIN)/python -m flows.ui
+
+clean:
+	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@echo "Kept: .venv, mlruns, the DVC cache, and data/answers (answers already paid for)."

@@ -1,0 +1,20 @@
+"""Stage `embed`: word-vector text -> memory-mapped matrix and vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stage import run_stage
+from tasks.data import build_vectors
+
+
+@flow
+def embed(task: str, params: str = "params.yaml", data: str = "data") -> str:
+    """Make `data/vectors/<task>`."""
+    return build_vectors(task, params, str(Path(data, "raw", "vectors", task)), str(Path(data, "vectors", task)))
+
+
+if __name__ == "__main__":
+    run_stage(embed, ["task"])

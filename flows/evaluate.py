@@ -1,0 +1,35 @@
+"""Stage `evaluate`: policies replayed on test -> metrics, curve, decisions, report, registered model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stage import run_stage
+from tasks.evaluate import evaluate_policies
+from tasks.tracking import log_evaluation
+
+
+@flow
+def evaluate(
+    task: str, params: str = "params.yaml", data: str = "data", models: str = "models", reports: str = "reports"
+) -> str:
+    """Make `reports/<task>` and register the headline team; prints the headline."""
+    out = str(Path(reports, task))
+    report = evaluate_policies(
+        task,
+        params,
+        str(Path(data, "prepared", task, "examples.parquet")),
+        str(Path(data, "predictions", task)),
+        str(Path(models, task)),
+        str(Path(data, "vectors", task)),
+        out,
+        str(Path(data, "decisions", f"{task}.parquet")),
+    )
+    log_evaluation(task, params, out, str(Path(models, task)))
+    return report
+
+
+if __name__ == "__main__":
+    run_stage(evaluate, ["task"])

@@ -1,0 +1,31 @@
+"""Stage `generate`: one LLM's answers to every example, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+from prefect.concurrency.sync import concurrency
+
+from flows.stage import run_stage
+from tasks.data import publish
+from tasks.generate import answer_examples
+from tasks.validation import validate_predictions
+
+
+@flow
+def generate(
+    task: str, llm: str, params: str = "params.yaml", data: str = "data", reports: str = "reports"
+) -> str:
+    """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again."""
+    examples = str(Path(data, "prepared", task, "examples.parquet"))
+    good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
+    candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
+    with concurrency("gpu", occupy=1, strict=False):
+        answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate)
+    validate_predictions(task, llm, params, candidate, good, str(Path(reports, task, "checks")))
+    return publish(candidate, good)
+
+
+if __name__ == "__main__":
+    run_stage(generate, ["task", "llm"])

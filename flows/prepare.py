@@ -1,0 +1,26 @@
+"""Stage `prepare`: raw file -> checked examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stage import run_stage
+from tasks.data import obtain_raw, prepare_examples, publish
+from tasks.validation import validate_examples
+
+
+@flow
+def prepare(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
+    """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file in place."""
+    good = str(Path(data, "prepared", task, "examples.parquet"))
+    candidate = str(Path(data, "candidates", task, "examples.parquet"))
+    raw = obtain_raw(task, params, str(Path(data, "raw", task)))
+    prepare_examples(task, params, raw, candidate)
+    validate_examples(task, params, candidate, good, str(Path(reports, task, "checks")))
+    return publish(candidate, good)
+
+
+if __name__ == "__main__":
+    run_stage(prepare, ["task"])

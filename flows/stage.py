@@ -1,0 +1,24 @@
+"""How a stage is run from the command line: arguments in, one clear error out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from deferral.errors import DeferralError
+
+
+def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
+    """Parse the positional `names` and `--params`, run the flow, exit 1 with the message of a `DeferralError`."""
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{flow.__name__}", description=flow.__doc__)
+    for name in names:
+        parser.add_argument(name)
+    parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
+    arguments = vars(parser.parse_args())
+    try:
+        flow(**arguments)
+    except DeferralError as error:
+        sys.stderr.write(f"\n{flow.__name__} failed: {error}\n")
+        raise SystemExit(1) from None

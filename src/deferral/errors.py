@@ -1,0 +1,57 @@
+"""The errors a user can meet, each saying what was got, what is allowed and what to do.
+
+DeferralError
+├── ConfigError    a key or a value in params.yaml
+├── DataError      a file, a column or a row that breaks the data contract
+├── BudgetError    a budget that cannot be meant or cannot be met
+├── ExpertError    an expert that cannot be built or cannot answer
+└── MissingExtra   an optional dependency that is not installed
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DeferralError(Exception):
+    """Base of every error that is the input's fault and not a bug."""
+
+
+class ConfigError(DeferralError):
+    """A key or a value in the parameters is not allowed."""
+
+    @classmethod
+    def unknown(cls, what: str, got: str, allowed: Iterable[str]) -> ConfigError:
+        """An unknown name: lists the known ones and the nearest.
+
+        >>> print(ConfigError.unknown("policy", "tema", ["team", "random"]))
+        Unknown policy 'tema'. Known: random, team. Did you mean 'team'?
+        """
+        names = sorted(map(str, allowed))
+        near = difflib.get_close_matches(str(got), names, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        return cls(f"Unknown {what} '{got}'. Known: {', '.join(names) or 'none'}.{hint}")
+
+
+class DataError(DeferralError):
+    """A table breaks the data contract."""
+
+    def __init__(self, where: object, got: str, allowed: str, remedy: str) -> None:
+        self.where, self.got, self.allowed, self.remedy = str(where), got, allowed, remedy
+        super().__init__(f"{where}: {got}. Allowed: {allowed}. {remedy}")
+
+
+class BudgetError(DeferralError):
+    """A budget that cannot be meant or cannot be met."""
+
+
+class ExpertError(DeferralError):
+    """An expert cannot be built or cannot answer."""
+
+
+class MissingExtra(DeferralError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"'{package}' is not installed. Run: pip install 'deferral[{extra}]'")

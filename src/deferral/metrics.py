@@ -1,0 +1,108 @@
+"""Quality of answers, for one sample or for many bootstrap samples at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deferral.errors import ConfigError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Weights = NDArray[np.float32]
+Counts = Callable[[NDArray[np.bool_]], Floats]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured value and its percentile bootstrap interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def as_dict(self) -> dict[str, float | list[float | None] | None]:
+        """`{"value", "ci": [low, high]}` for JSON."""
+        return {"value": self.value, "ci": [self.low, self.high]}
+
+
+def accuracy(gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats:
+    """Share of right answers: labels (items, columns) against gold (items,).
+
+    With bootstrap `weights` (draws, items) the result is (draws, columns), else (1, columns). An answer
+    without a label counts as wrong.
+    """
+    count = _counter(len(gold), weights)
+    return count(labels == gold[:, None]) / count(np.ones((len(gold), 1), bool))
+
+
+def macro_f1(gold: Ints, labels: Ints, classes: int, weights: Weights | None = None) -> Floats:
+    """Mean of the classes' F1, shapes as in `accuracy`; a class neither present nor answered counts 0."""
+    return np.mean([f1(gold, labels, c, weights) for c in range(classes)], axis=0)
+
+
+def f1(gold: Ints, labels: Ints, positive: int, weights: Weights | None = None) -> Floats:
+    """F1 of one class, 2 tp / (2 tp + fp + fn), shapes as in `accuracy`; 0 where the class never occurs."""
+    count = _counter(len(gold), weights)
+    is_gold, is_label = (gold == positive)[:, None], labels == positive
+    hits, total = count(is_gold & is_label), count(is_gold) + count(is_label)
+    return np.asarray(np.divide(2 * hits, total, out=np.zeros_like(hits), where=total > 0))
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One of the three qualities, by name: `accuracy`, `macro_f1`, `f1_positive`."""
+
+    name: str
+    classes: int
+    positive: int
+
+    def __call__(self, gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats:
+        """Quality of labels (items, columns): (draws, columns)."""
+        if self.name == "accuracy":
+            return accuracy(gold, labels, weights)
+        if self.name == "macro_f1":
+            return macro_f1(gold, labels, self.classes, weights)
+        if self.name == "f1_positive":
+            return f1(gold, labels, self.positive, weights)
+        raise ConfigError.unknown("quality", self.name, QUALITIES)
+
+
+QUALITIES = ("accuracy", "macro_f1", "f1_positive")
+
+
+def bootstrap_weights(items: int, draws: int, seed: int) -> Weights:
+    """How often each item is drawn in each resample of `items` with replacement, shape (draws, items)."""
+    rng = np.random.default_rng(seed)
+    out = np.empty((draws, items), np.float32)
+    for row in out:
+        row[:] = np.bincount(rng.integers(0, items, items), minlength=items)
+    return out
+
+
+def seed_weights(seeds: int, draws: int, seed: int) -> Floats:
+    """Weights of a resample of the seeds with replacement, each draw summing to 1, shape (draws, seeds)."""
+    rng = np.random.default_rng([seed, seeds])
+    picks = rng.integers(0, seeds, (draws, seeds))
+    return np.stack([np.bincount(p, minlength=seeds) for p in picks]) / seeds
+
+
+def interval(value: float | None, draws: Sequence[float] | Floats, confidence: float) -> Interval:
+    """The percentile interval of `draws` around `value`; undefined draws (NaN) make it None where they matter."""
+    values = np.asarray(draws, float)
+    if value is None or not np.isfinite(value) or np.isnan(values).mean() > (1 - confidence) / 2:
+        return Interval(None if value is None or not np.isfinite(value) else float(value))
+    tail = (1 - confidence) / 2
+    low, high = np.nanquantile(values, [tail, 1 - tail])
+    return Interval(float(value), float(low), float(high))
+
+
+def _counter(items: int, weights: Weights | None) -> Counts:
+    if weights is None:
+        return lambda hits: hits.sum(axis=0, keepdims=True).astype(float)
+    if weights.shape[1] != items:
+        raise ValueError(f"weights are for {weights.shape[1]} items, got {items}")
+    return lambda hits: (weights @ hits.astype(np.float32)).astype(float)

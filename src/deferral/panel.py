@@ -1,0 +1,274 @@
+"""The one way to see an answer is to ask for it, and asking is billed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deferral import schema
+from deferral.cost import CostModel
+from deferral.errors import ConfigError, DataError, DeferralError
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+T = TypeVar("T")
+NO_LABEL = -1
+
+
+class Answering(Protocol):
+    """Anything that answers examples in the prediction contract: a live model or a Parquet file."""
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """One prediction row for each row of `examples`, in the same order."""
+
+
+class BlindError(DeferralError):
+    """Gold labels were read where a decision is being made."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one expert said to some rows of a panel.
+
+    `label` (n,) holds class indices, `NO_LABEL` where the expert gave none; `proba` (n, classes) and
+    `logprob`, `mass`, `seconds` (n,) are NaN where not given; `cost` (n,) is what these answers cost.
+    """
+
+    expert: str
+    rows: Ints
+    label: Ints
+    proba: Floats
+    logprob: Floats
+    mass: Floats
+    cost: Floats
+    table: pa.Table
+
+
+class Panel:
+    """Some examples, and the experts that may be asked about them.
+
+    `ask` is the only way to an answer and it records the call and its cost, once for each (expert, row).
+    A panel with `blind=True`, on which decisions are made, refuses to show gold labels.
+    """
+
+    def __init__(
+        self,
+        examples: pa.Table,
+        experts: Mapping[str, Answering],
+        cost: CostModel,
+        classes: Sequence[str],
+        *,
+        blind: bool = False,
+    ) -> None:
+        self.classes = tuple(classes)
+        self.cost_model = cost
+        self.ids: list[str] = examples["id"].to_pylist()
+        self.text: list[str] = examples["text"].to_pylist()
+        self._examples = examples
+        self._questions = _without_gold(examples)
+        self._experts = dict(experts)
+        self._blind = blind
+        self._answers: dict[str, list[tuple[Ints, pa.Table]]] = {}
+        self._asked = {name: np.zeros(len(self), bool) for name in experts}
+        self._bill = {name: np.zeros(len(self)) for name in experts}
+        self._charges = np.zeros(len(self))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts that may be asked."""
+        return tuple(self._experts)
+
+    @property
+    def gold(self) -> Ints:
+        """Class index of each row's gold label, shape (rows,).
+
+        Raises `BlindError` on a blind panel, `DataError` where a row has no label among the classes.
+        """
+        if self._blind:
+            raise BlindError("Gold labels are not shown while decisions are made: fit on another panel.")
+        return gold_indices(self._examples["label"], self.classes)
+
+    @property
+    def spent(self) -> Floats:
+        """What each row has cost so far, every ask and charge, shape (rows,)."""
+        return np.asarray(np.sum([self._charges, *self._bill.values()], axis=0), np.float64)
+
+    @property
+    def total(self) -> float:
+        """Everything spent on this panel."""
+        return float(self.spent.sum())
+
+    def asked(self, expert: str) -> Bools:
+        """Which rows `expert` has been asked, shape (rows,)."""
+        return self._known(expert, self._asked).copy()
+
+    def bill(self, expert: str) -> Floats:
+        """What each row's call of `expert` cost, 0 where it was not asked, shape (rows,)."""
+        return self._known(expert, self._bill).copy()
+
+    def ask(self, expert: str, rows: Ints | Bools | None = None) -> Answers:
+        """Answers of `expert` to `rows` (all by default; indices or a mask), billing those not yet asked.
+
+        Raises `ConfigError` for an unknown expert and `DataError` if it answers other rows than were asked.
+        """
+        asked = self._known(expert, self._asked)
+        index = self._index(rows)
+        fresh = np.unique(index[~asked[index]])
+        if len(fresh):
+            self._call(expert, fresh)
+        return self._collect(expert, index)
+
+    def join(self, name: str, expert: Answering) -> None:
+        """Put a model of the policy's own on the panel; its answers are billed like any other's.
+
+        Raises `ConfigError` if another expert of that name has already answered.
+        """
+        if self._experts.get(name) is expert:
+            return
+        if name in self._asked and self._asked[name].any():
+            raise ConfigError(
+                f"Expert '{name}' has already answered on this panel. Give the new one another name."
+            )
+        self._experts[name] = expert
+        self._asked[name] = np.zeros(len(self), bool)
+        self._bill[name] = np.zeros(len(self))
+
+    def copy(self) -> Panel:
+        """A panel in the same state, from which asks go on apart: one look, then many budgets."""
+        twin = copy.copy(self)
+        twin._experts = dict(self._experts)
+        twin._answers = {name: list(parts) for name, parts in self._answers.items()}
+        twin._asked = {name: asked.copy() for name, asked in self._asked.items()}
+        twin._bill = {name: bill.copy() for name, bill in self._bill.items()}
+        twin._charges = self._charges.copy()
+        return twin
+
+    def charge(self, amount: float | Floats, rows: Ints | Bools | None = None) -> None:
+        """Bill `amount` for each row, in the cost model's unit, for what is no answer: the decider itself."""
+        _refuse_cost("panel.charge", amount)
+        self._charges[self._index(rows)] += amount
+
+    def _call(self, expert: str, fresh: Ints) -> None:
+        subset, where = self._questions.take(pa.array(fresh)), f"answers of '{expert}'"
+        table = self._experts[expert].answer(subset)
+        if not table["id"].combine_chunks().equals(subset["id"].combine_chunks()):
+            schema.check_answers(subset, table, where)
+            raise DataError(
+                where,
+                f"{table.num_rows} rows for {len(fresh)} asked, or another order",
+                "one row for each asked, in the asked order",
+                "Sort by id and remove duplicates.",
+            )
+        schema.check_classes(table, self.classes, where)
+        cost = self.cost_model.price(table, expert)
+        _refuse_cost(where, cost)
+        # Nothing above may fail once the rows count as asked, or they could be seen without being billed.
+        self._answers.setdefault(expert, []).append((fresh, table))
+        self._asked[expert][fresh] = True
+        self._bill[expert][fresh] = cost
+
+    def _collect(self, expert: str, index: Ints) -> Answers:
+        parts = self._answers.get(expert, [])
+        if not parts:
+            table = schema.table("predictions", {})
+        elif len(parts) == 1 and np.array_equal(parts[0][0], index):
+            table = parts[0][1]
+        else:
+            order = np.empty(len(self), np.int64)
+            order[np.concatenate([rows for rows, _ in parts])] = np.arange(sum(len(r) for r, _ in parts))
+            table = pa.concat_tables(
+                [t.replace_schema_metadata(None) for _, t in parts], promote_options="default"
+            )
+            table = table.take(pa.array(order[index]))
+        return Answers(
+            expert=expert,
+            rows=index,
+            label=class_indices(table["label"], self.classes),
+            proba=proba_matrix(table["proba"], len(self.classes)),
+            logprob=_floats(table["logprob"]),
+            mass=_floats(table["mass"]),
+            cost=self._bill[expert][index],
+            table=table,
+        )
+
+    def _index(self, rows: Ints | Bools | None) -> Ints:
+        if rows is None:
+            return np.arange(len(self))
+        index = np.asarray(rows, dtype=None if len(rows) else np.int64)
+        if index.dtype == bool and index.shape == (len(self),):
+            return np.flatnonzero(index)
+        if index.dtype.kind not in "iu" or ((index < 0) | (index >= len(self))).any():
+            raise DataError(
+                "panel rows",
+                f"{index.dtype} of shape {index.shape}",
+                f"a mask of {len(self)} rows, or indices from 0 to {len(self) - 1}",
+                "Give rows of this panel.",
+            )
+        return index.astype(np.int64)
+
+    def _known(self, expert: str, of: dict[str, T]) -> T:
+        if expert not in self._experts:
+            raise ConfigError.unknown("expert", expert, self._experts)
+        return of[expert]
+
+
+def class_indices(labels: pa.ChunkedArray, classes: Sequence[str]) -> Ints:
+    """Index of each label among `classes`, `NO_LABEL` for null or any other, shape (rows,)."""
+    index = pc.fill_null(pc.index_in(labels, pa.array(list(classes), pa.string())), NO_LABEL)
+    return np.asarray(index.to_numpy(), dtype=np.int64)
+
+
+def gold_indices(labels: pa.ChunkedArray, classes: Sequence[str]) -> Ints:
+    """`class_indices` of gold labels; raises `DataError` where one is null or none of the classes."""
+    gold = class_indices(labels, classes)
+    if (gold == NO_LABEL).any():
+        raise DataError(
+            "gold labels",
+            f"{(gold == NO_LABEL).sum()} of {len(gold)} rows have none",
+            f"one of {list(classes)} in every row",
+            "Label these rows or leave them out.",
+        )
+    return gold
+
+
+def proba_matrix(column: pa.ChunkedArray, k: int) -> Floats:
+    """The list column as an array (rows, k), NaN rows where null."""
+    proba = np.full((len(column), k), np.nan)
+    present = column.is_valid().to_numpy()
+    flat = pc.list_flatten(column.filter(pc.is_valid(column)))
+    proba[present] = np.asarray(flat.to_numpy(), dtype=np.float64).reshape(-1, k)
+    return proba
+
+
+def _floats(column: pa.ChunkedArray) -> Floats:
+    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def _without_gold(examples: pa.Table) -> pa.Table:
+    """What an expert is shown: the examples, but for everything that tells the right answer."""
+    for name in ("label", "reference", "group"):
+        at = examples.schema.get_field_index(name)
+        examples = examples.set_column(at, examples.schema.field(at), pa.nulls(len(examples), pa.string()))
+    return examples
+
+
+def _refuse_cost(where: str, cost: float | Floats) -> None:
+    bad = ~(np.isfinite(cost) & (np.asarray(cost) >= 0))
+    if np.any(bad):
+        raise DataError(
+            where,
+            f"cost {np.atleast_1d(cost)[np.atleast_1d(bad)][0]:g}",
+            "a finite number >= 0",
+            "Measure it again.",
+        )

@@ -1,0 +1,127 @@
+"""An allocator estimates each expert's quality before it asks, and weighs it against the price."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from deferral.errors import BudgetError
+from deferral.panel import Floats, Ints, Panel
+from deferral.policies.base import Budget, Policy
+
+GRID = 101
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Operating points measured on valid, from nobody deferred to everybody, cost ascending.
+
+    `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item; `quality`.
+    """
+
+    price: Floats
+    share: Floats
+    cost: Floats
+    quality: Floats
+
+    def at(self, budget: Budget) -> float:
+        """The lambda of the dearest operating point that keeps `budget` on valid."""
+        if budget.price is not None:
+            return budget.price
+        spent = self.share if budget.share is not None else self.cost * 1000
+        within = np.flatnonzero(spent <= budget.value * (1 + 1e-9) + 1e-12)
+        if not len(within):
+            raise BudgetError(
+                f"A budget of {budget.value:g} per 1,000 items is under the small expert's own "
+                f"{spent[0]:g}. Allowed: at least that."
+            )
+        return float(self.price[within[-1]])
+
+    def cheapest(self, quality: float) -> int:
+        """Index of the cheapest point whose quality on valid is at least `quality`; the best one if none is."""
+        enough = np.flatnonzero(self.quality >= quality - 1e-12)
+        return int(enough[0]) if len(enough) else int(np.argmax(self.quality))
+
+
+class Allocator(Policy):
+    """Chooses argmax over experts j of quality_j(x) - lambda * price_j, with lambda set for each budget on valid.
+
+    A subclass gives `look` (rows, experts): its estimate of each expert's quality.
+
+    Attributes learnt: `prices_` (experts,), mean cost of each expert on train; `thresholds_`.
+    """
+
+    prices_: Floats
+    thresholds_: Thresholds
+
+    def __init__(self, experts: tuple[str, ...]) -> None:
+        self.experts = tuple(experts)
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """Learn prices on `train`, operating points on `valid`."""
+        super().fit(train, valid)
+        self.prices_ = np.array([train.ask(name).cost.mean() for name in self.experts])
+        self._learn(train, valid)
+        answers = [valid.ask(name) for name in self.experts]
+        right = np.stack([a.label == valid.gold for a in answers], axis=1)
+        cost = np.stack([a.cost for a in answers], axis=1)
+        self.thresholds_ = self._thresholds(self.look(valid), right, cost)
+        return self
+
+    def choose(self, seen: Floats, budget: Budget | None) -> Ints:
+        """The expert of the largest quality less lambda times price; without a budget lambda is 0."""
+        price = 0.0 if budget is None else self.thresholds_.at(budget)
+        return np.asarray(np.argmax(seen - price * self._effective_prices(), axis=1), np.int64)
+
+    def score(self, seen: Floats) -> Floats:
+        """Expected gain of the best dearer expert over the small one, shape (rows,)."""
+        return np.asarray(seen[:, 1:].max(axis=1) - seen[:, 0])
+
+    def _learn(self, train: Panel, valid: Panel) -> None:
+        """What the subclass learns before its operating points are measured."""
+
+    def _effective_prices(self) -> Floats:
+        # Where all experts cost the same there is nothing to weigh but the number of deferrals.
+        if np.ptp(self.prices_) > 0:
+            return self.prices_
+        return np.arange(len(self.experts)).clip(0, 1).astype(float)
+
+    def _thresholds(self, seen: Floats, right: Floats, cost: Floats) -> Thresholds:
+        prices = self._effective_prices()
+        lambdas = self._lambdas(seen, prices)
+        choice = np.argmax(seen[None] - lambdas[:, None, None] * prices, axis=2)
+        rows = np.arange(len(seen))
+        order = np.argsort(-lambdas, kind="stable")
+        share = (choice != 0).mean(axis=1)
+        paid = np.stack([cost[rows, c].mean() for c in choice])
+        quality = np.stack([right[rows, c].mean() for c in choice])
+        return Thresholds(lambdas[order], share[order], paid[order], quality[order])
+
+    @staticmethod
+    def _lambdas(seen: Floats, prices: Floats) -> Floats:
+        """Lambdas at which 0, 1, ... 100 % of the price range is spent on `seen`, by bisection."""
+        low_price, high_price = prices.min(), prices.max()
+        targets = np.linspace(low_price, high_price, GRID)
+        gaps = np.abs(prices[:, None] - prices)
+        reach = 2 * (np.ptp(seen) + 1e-6) / gaps[gaps > 0].min()
+        low, high = np.full(GRID, -reach), np.full(GRID, reach)
+        for _ in range(60):
+            middle = (low + high) / 2
+            choice = np.argmax(seen[None] - middle[:, None, None] * prices, axis=2)
+            over = prices[choice].mean(axis=1) > targets + 1e-12 * high_price
+            low, high = np.where(over, middle, low), np.where(over, high, middle)
+        return np.unique(high)
+
+
+class Timer:
+    """Seconds of the decider's own work, to be billed like any other."""
+
+    def __enter__(self) -> Timer:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._start

@@ -1,0 +1,133 @@
+"""What every policy is: it looks at something, then chooses who answers each row, within a budget."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deferral.errors import BudgetError, ConfigError
+from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent: exactly one of the three.
+
+    `share` of the rows that may go beyond the small expert; `per_1000` items in the cost model's unit
+    (dollars, seconds or tokens); `price` of quality, lambda: ask when the expected gain exceeds price x cost.
+    """
+
+    share: float | None = None
+    per_1000: float | None = None
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        given = {k: v for k, v in vars(self).items() if v is not None}
+        if len(given) != 1:
+            raise BudgetError(f"Budget got {given or 'nothing'}. Give exactly one of share, per_1000, price.")
+        ((name, value),) = given.items()
+        top = 1.0 if name == "share" else math.inf
+        if not (math.isfinite(value) and 0 <= value <= top):
+            raise BudgetError(f"Budget {name} is {value}. Allowed: a finite number from 0 to {top:g}.")
+
+    @property
+    def value(self) -> float:
+        """The one number given."""
+        return next(v for v in (self.share, self.per_1000, self.price) if v is not None)
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Who answered each row and what it cost.
+
+    `expert` (rows,) indexes `experts`; `label` (rows,) is a class index or `NO_LABEL`; `score` (rows,) is what
+    decided (NaN where nothing did); `cost` (rows,) is everything asked for the row; `asked` (rows, experts).
+    """
+
+    experts: tuple[str, ...]
+    expert: Ints
+    label: Ints
+    score: Floats
+    cost: Floats
+    asked: Bools
+
+    @property
+    def deferral_rate(self) -> float:
+        """Share of rows for which any but the first expert was asked."""
+        return float(self.asked[:, 1:].any(axis=1).mean()) if len(self.expert) else 0.0
+
+
+class Policy(ABC):
+    """Fit on labelled panels, then decide on a blind one; `experts[0]` is the small one, the rest are dearer."""
+
+    experts: tuple[str, ...]
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself."""
+        self._check_experts(train)
+        return self
+
+    def get_params(self) -> dict[str, Any]:
+        """The arguments this policy was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
+        return {name: getattr(self, name) for name in arguments(type(self))}
+
+    @abstractmethod
+    def look(self, panel: Panel) -> Floats:
+        """What is looked at before choosing, shape (rows, ...); any ask made for it is billed to `panel`."""
+
+    @abstractmethod
+    def choose(self, seen: Floats, budget: Budget | None) -> Ints:
+        """Index of the expert to answer each row (rows,), from what `look` saw; no budget: the policy's own rule."""
+
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: Floats | None = None) -> Decisions:
+        """Decide every row of `panel`, asking (and billing) the experts chosen.
+
+        `seen` is an earlier `look` at this same panel, so that a sweep over budgets looks once.
+        """
+        seen = self.look(panel) if seen is None else seen
+        choice = self.choose(seen, budget)
+        return settle(panel, self.experts, choice, self.score(seen))
+
+    def score(self, seen: Floats) -> Floats:
+        """One number for each row that says why it was deferred, shape (rows,)."""
+        return np.asarray(seen, np.float64).reshape(len(seen), -1)[:, -1]
+
+    def confidence(self, seen: Floats, choice: Ints) -> Floats:
+        """Probability that the chosen expert is right (rows,), NaN for a policy that does not state one."""
+        return np.full(len(choice), np.nan)
+
+    def _check_experts(self, panel: Panel) -> None:
+        for name in self.experts:
+            if name not in panel.experts:
+                raise ConfigError.unknown("expert", name, panel.experts)
+
+
+def arguments(kind: type) -> list[str]:
+    """Names of a policy's arguments, its parents' keyword arguments among them."""
+    names: dict[str, None] = {}
+    for parent in reversed(kind.__mro__):
+        for name, parameter in inspect.signature(parent.__init__).parameters.items():
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self":
+                names[name] = None
+    return list(names)
+
+
+def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats) -> Decisions:
+    """Ask the chosen experts; a row whose expert gives no label falls back to the first, who is paid too."""
+    label = np.full(len(panel), NO_LABEL)
+    expert = choice.astype(np.int64)
+    for j, name in enumerate(experts):
+        rows = np.flatnonzero(expert == j)
+        label[rows] = panel.ask(name, rows).label
+    silent = np.flatnonzero((label == NO_LABEL) & (expert != 0))
+    if len(silent):
+        label[silent] = panel.ask(experts[0], silent).label
+        expert[silent] = 0
+    asked: NDArray[np.bool_] = np.stack([panel.asked(name) for name in experts], axis=1)
+    return Decisions(experts, expert, label, score, panel.spent, asked)

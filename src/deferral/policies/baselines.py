@@ -1,0 +1,48 @@
+"""What any policy must beat: always the same expert, chance, the length of the text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deferral.panel import Floats, Ints, Panel
+from deferral.policies.allocator import Allocator
+from deferral.policies.base import Budget, Policy
+
+
+class Always(Policy):
+    """One expert answers every row, whatever the budget."""
+
+    def __init__(self, experts: tuple[str, ...], expert: str) -> None:
+        self.experts = tuple(experts)
+        self.expert = expert
+
+    def look(self, panel: Panel) -> Floats:
+        """Nothing is looked at."""
+        return np.full((len(panel), 1), np.nan)
+
+    def choose(self, seen: Floats, budget: Budget | None) -> Ints:
+        """The one expert, for every row."""
+        return np.full(len(seen), self.experts.index(self.expert), np.int64)
+
+
+class Random(Allocator):
+    """Defers a share of the rows drawn by chance: the straight line every curve is held against."""
+
+    def __init__(self, experts: tuple[str, ...], random_state: int = 0) -> None:
+        super().__init__(experts)
+        self.random_state = random_state
+
+    def look(self, panel: Panel) -> Floats:
+        """A draw for each row and dearer expert, shape (rows, experts)."""
+        draw = np.random.default_rng([self.random_state, len(panel)]).random((len(panel), len(self.experts)))
+        draw[:, 0] = 0.5
+        return draw
+
+
+class Length(Allocator):
+    """Defers the longest texts: what can be had without learning anything."""
+
+    def look(self, panel: Panel) -> Floats:
+        """The text's length in characters for every dearer expert, against 0, shape (rows, experts)."""
+        length = np.array([len(text) for text in panel.text], float)[:, None]
+        return np.hstack([np.zeros_like(length), np.repeat(length, len(self.experts) - 1, axis=1)])

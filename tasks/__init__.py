@@ -1,0 +1,1 @@
+"""Prefect tasks: thin adapters from paths and plain values to `deferral`, and back to paths."""

@@ -1,0 +1,186 @@
+"""Every policy replayed on test, its operating point chosen on valid; metrics, curve, decisions, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import config, evaluate, experts, policies, replay, schema
+from deferral.cost import CostModel
+from deferral.experts.recorded import RecordedExpert
+from deferral.metrics import Quality
+from deferral.panel import Answering, Panel, class_indices
+from deferral.policies.base import Budget, Policy
+from tasks.train import small_expert
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the evaluation reads."""
+
+    name: str
+    settings: config.Params
+    examples: pa.Table
+    predictions: Path
+    models: Path
+    vectors: Path
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Small expert, baselines, LLMs."""
+        train = self.settings.train
+        return (train.small, *train.baselines, *self.settings.base.llms)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The task's classes."""
+        return self.settings.task(self.name).classes
+
+    def recorded(self, expert: str) -> RecordedExpert:
+        """The predictions of one expert, replayed."""
+        setting = experts.Setting(name=expert, task=self.name, classes=self.classes)
+        made = "generated" if expert in self.settings.base.llms else "trained"
+        return RecordedExpert(setting, path=str(self.predictions / made / f"{expert}.parquet"))
+
+    def panel(self, split: str, answering: Mapping[str, Answering], *, blind: bool) -> Panel:
+        """A fresh panel over one split."""
+        rows = schema.rows_in(self.examples, split)
+        return Panel(rows, answering, CostModel.of(self.settings.costs), self.classes, blind=blind)
+
+
+@task(cache_policy=NO_CACHE)
+def evaluate_policies(
+    name: str, params: str, examples: str, predictions: str, models: str, vectors: str, out: str, decisions: str
+) -> str:
+    """Write metrics.json, curve.csv, report.html, pictures and the decisions table; returns the report's path."""
+    settings = config.load(params)
+    rows = schema.read(examples, "examples", classes=settings.task(name).classes)
+    inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
+    fitted = fit_all(inputs)
+    test, valid = (replay_all(inputs, fitted, split) for split in ("test", "valid"))
+    return write_all(inputs, test, valid, Path(out), Path(decisions), Path(examples))
+
+
+Fitted = dict[str, dict[int, tuple[Policy, Mapping[str, Answering]]]]
+
+
+def fit_all(inputs: Inputs) -> Fitted:
+    """Each policy and seed with the experts it may ask: teams from their bundles, the others fitted here."""
+    from deferral import bundle
+
+    train = inputs.settings.train
+    recorded = {expert: inputs.recorded(expert) for expert in inputs.experts}
+    fitted: Fitted = {}
+    pools: dict[int, Mapping[str, Answering]] = {}
+    for seed in train.seeds:
+        small = small_expert(inputs.settings, inputs.name, train.small, str(inputs.vectors), seed)
+        pools[seed] = {**recorded, train.small: small.load(inputs.models / train.small / f"seed-{seed}")}
+    for expert in inputs.experts:
+        seeds = train.seeds if expert == train.small else train.seeds[:1]
+        options = {"kind": "always", "expert": expert}
+        pair = (train.small, expert) if expert != train.small else (train.small,)
+        fitted[f"always_{expert}"] = {
+            s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds
+        }
+    for team in train.teams:
+        fitted[team] = {
+            s: (bundle.load(inputs.models / "teams" / team / f"seed-{s}"), pools[s]) for s in train.seeds
+        }
+    for policy, options in inputs.settings.policies.items():
+        fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s), pools[s]) for s in train.seeds}
+    return fitted
+
+
+def fit_one(
+    inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int
+) -> Policy:
+    """A policy of params.yaml fitted on train and valid."""
+    train = inputs.settings.train
+    given = {"experts": (train.small, *train.llms), "random_state": seed}
+    policy = policies.build(name, options, **given)
+    return policy.fit(*(inputs.panel(split, pool, blind=False) for split in ("train", "valid")))
+
+
+def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
+    """Every policy over the sweep of budgets on one split, and by its own rule."""
+    settings = inputs.settings.evaluate
+    shares = np.unique(np.round([*np.linspace(0, 1, settings.sweep), *settings.budgets], 9))
+    budgets = [Budget(share=float(s)) for s in shares]
+    gold = class_indices(schema.rows_in(inputs.examples, split)["label"], inputs.classes)
+    sweeps, own = {}, {}
+    for name, seeds in fitted.items():
+        panels = {s: inputs.panel(split, pool, blind=True) for s, (_, pool) in seeds.items()}
+        by_seed = {s: policy for s, (policy, _) in seeds.items()}
+        fixed = name.startswith("always_")
+        sweeps[name] = replay.replay(name, by_seed, panels, [None] if fixed else budgets)
+        if not fixed:
+            own[name] = replay.replay(name, by_seed, panels, [None])
+    small, reference = inputs.settings.train.small, settings.reference
+    dear = sweeps[f"always_{reference}"]
+    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], dear, gold, shares.tolist())
+    group = schema.rows_in(inputs.examples, split)["group"].to_pylist()
+    return evaluate.Runs(gold, group, sweeps, own)
+
+
+def write_all(
+    inputs: Inputs, test: evaluate.Runs, valid: evaluate.Runs, out: Path, decisions: Path, examples: Path
+) -> str:
+    """The evaluation as files, each written beside and renamed."""
+    from deferral.report import write_report
+    from tasks.versioning import versions
+
+    settings, task_settings = inputs.settings.evaluate, inputs.settings.task(inputs.name)
+    rows = schema.rows_in(inputs.examples, "test")
+    answers = {e: inputs.recorded(e).answer(rows) for e in inputs.experts}
+    unit, small = inputs.settings.costs.unit, inputs.settings.train.small
+    summary = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small)
+    summary["demo"] = task_settings.source.kind == "demo"
+    summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))
+    quality = Quality(settings.quality, len(inputs.classes), inputs.classes.index(task_settings.positive))
+    curve = schema.table(
+        "curve", evaluate.curve_table(settings.confidence, test, quality, min(settings.bootstrap, 200))
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
+    schema.write(decision_table(inputs, test, rows), decisions, "decisions")
+    return str(write_report(out, summary, curve, versions=versions()))
+
+
+def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Table:
+    """The decisions of every team and policy at the budgets of params.yaml, all seeds."""
+    ids = np.asarray(rows["id"].to_pylist(), object)
+    budgets = inputs.settings.evaluate.budgets
+    classes = np.asarray([*inputs.classes, None], object)
+    parts = []
+    for name, run in test.sweeps.items():
+        if name == "oracle" or run.points == 1:
+            continue
+        for p in (int(np.flatnonzero(np.isclose(run.budgets, b))[0]) for b in budgets):
+            for s, seed in enumerate(run.seeds):
+                names = np.asarray(run.experts, object)
+                parts.append(
+                    schema.table(
+                        "decisions",
+                        {
+                            "id": ids,
+                            "policy": [name] * len(ids),
+                            "budget": np.full(len(ids), run.budgets[p]),
+                            "seed": np.full(len(ids), seed, np.int32),
+                            "expert": names[run.expert[p, s]],
+                            "label": classes[run.label[p, s]],
+                            "score": run.score[p, s],
+                            "cost": run.cost[p, s],
+                            "asked": [list(names[a]) for a in run.asked[p, s]],
+                        },
+                    )
+                )
+    return schema.with_meta(pa.concat_tables(parts), "decisions", {"task": inputs.name})

@@ -1,0 +1,29 @@
+"""An expert's answers to every example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import config, experts, schema
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)
+def answer_examples(name: str, expert: str, params: str, examples: str, answers: str, candidate: str) -> str:
+    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes."""
+    settings = config.load(params)
+    task_settings = settings.task(name)
+    rows = schema.read(examples, "examples", classes=task_settings.classes)
+    setting = experts.Setting(
+        name=expert,
+        task=name,
+        classes=task_settings.classes,
+        prompt=task_settings.prompt,
+        answers=Path(answers),
+    )
+    predictions = experts.build(setting, settings.expert(expert)).answer(rows)
+    schema.check_answers(rows, predictions, f"predictions of {expert}")
+    schema.write(predictions, candidate, "predictions")
+    return candidate

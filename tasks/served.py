@@ -1,0 +1,33 @@
+"""The registered model: a bundle that says who should answer each text (MLflow models from code)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+
+class ServedTeam(PythonModel):
+    """Predicts `expert`, `small_label`, `small_confidence`, `score` for a frame with a `text` column."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the bundle."""
+        from deferral import bundle
+
+        self.team = bundle.load(context.artifacts["bundle"])
+
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Who should answer, within `share` of rows or `per_1000` items' cost (negative: the team's own rule)."""
+        from deferral.bundle import assign
+        from deferral.policies.base import Budget
+
+        given = {k: v for k, v in (params or {}).items() if v >= 0}
+        assigned = assign(self.team, model_input["text"].tolist(), Budget(**given) if given else None)
+        return pd.DataFrame(vars(assigned))
+
+
+mlflow.models.set_model(ServedTeam())

@@ -1,0 +1,159 @@
+"""Runs and registered models in MLflow; the only file that writes to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import bundle, config
+from tasks.versioning import versions
+
+STORE = "sqlite:///mlruns/mlflow.db"
+PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
+
+
+@contextmanager
+def tracked(experiment: str, run_name: str, tags: dict[str, str]) -> Iterator[Any]:
+    """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions."""
+    import mlflow
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", STORE))
+    found = mlflow.get_experiment_by_name(experiment)
+    if found is None:
+        local = "MLFLOW_TRACKING_URI" not in os.environ
+        where = str(Path("mlruns/artifacts", experiment).absolute().as_uri()) if local else None
+        mlflow.create_experiment(experiment, artifact_location=where)
+    mlflow.set_experiment(experiment)
+    with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}) as run:
+        yield run
+
+
+@task(cache_policy=NO_CACHE)
+def log_training(name: str, team: str, params: str, models: str, learnt: str) -> None:
+    """One run for each seed of a team: arguments, what it learnt, its thresholds, what its training answers cost."""
+    import mlflow
+
+    settings = config.load(params)
+    for facts in json.loads(learnt):
+        folder = Path(models) / "teams" / team / f"seed-{facts['seed']}"
+        about = bundle.describe(folder)
+        with tracked(name, f"train {team} seed {facts['seed']}", {"stage": "train", "team": team}):
+            mlflow.log_params({**about["arguments"], "experts": ",".join(about["experts"])})
+            mlflow.log_metrics({k: float(facts[k]) for k in ("training_cost", "epoch", "valid_quality")})
+            points = about["thresholds"]
+            for step, (share, cost, quality) in enumerate(
+                zip(points["share"], points["cost"], points["quality"], strict=True)
+            ):
+                mlflow.log_metrics({"valid.share": share, "valid.cost": cost, "valid.quality": quality}, step=step)
+            mlflow.log_dict(points, "thresholds.json")
+            mlflow.log_dict(settings.costs.prices.__class__({k: vars(v) for k, v in settings.costs.prices.items()}), "prices.json")
+
+
+@task(cache_policy=NO_CACHE)
+def log_evaluation(name: str, params: str, reports: str, models: str) -> str:
+    """One run with the evaluation's metrics, curve and report, and the headline team registered; returns its version."""
+    import mlflow
+
+    settings = config.load(params)
+    summary = json.loads((Path(reports) / "metrics.json").read_text(encoding="utf-8"))
+    team = settings.evaluate.headline
+    with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run:
+        mlflow.log_params({"headline": team, "reference": summary["reference"], "quality": summary["quality"]})
+        mlflow.log_metrics(flat_metrics(summary))
+        for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
+            mlflow.log_artifact(str(Path(reports) / file))
+        mlflow.set_tag("mlflow.note.content", summary["headline"]["text"])
+        return register(settings, summary, best_seed(Path(models) / "teams" / team), run.info.run_id)
+
+
+def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
+    """The numbers of an evaluation under `policy.measure` names, intervals and undefined ones left out."""
+    flat: dict[str, float] = {}
+    for kind in ("experts", "policies"):
+        for name, measured in summary[kind].items():
+            for key, value in measured.items():
+                number = value.get("value") if isinstance(value, dict) else value
+                if isinstance(number, int | float) and not isinstance(number, bool):
+                    flat[f"{kind}.{name}.{key}"] = float(number)
+    for key in ("cost_share", "quality_difference", "quality", "cost_per_1k"):
+        flat[f"headline.{key}"] = float(summary["headline"][key]["value"])
+    for slack, value in summary["policies"][summary["headline"]["policy"]]["saving_at_equal_quality"].items():
+        flat[f"headline.saving_at_equal_quality.{slack}"] = float(value["value"])
+    return flat
+
+
+def best_seed(folder: Path) -> Path:
+    """The bundle, among a team's seeds, that did best on valid; the lowest seed on a tie."""
+    seeds = sorted(folder.glob("seed-*"))
+    return max(seeds, key=lambda f: (bundle.describe(f)["facts"]["valid_quality"], -seeds.index(f)))
+
+
+def register(settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str) -> str:
+    """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version."""
+    import mlflow
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    about = bundle.describe(folder)
+    signature = ModelSignature(
+        inputs=Schema([ColSpec("string", "text")]),
+        outputs=Schema(
+            [ColSpec("string", "expert"), ColSpec("string", "small_label")]
+            + [ColSpec("double", c) for c in ("small_confidence", "score")]
+        ),
+        params=ParamSchema([ParamSpec("share", "double", -1.0), ParamSpec("per_1000", "double", -1.0)]),
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        info = mlflow.pyfunc.log_model(
+            name="team",
+            python_model=str(Path(__file__).with_name("served.py")),
+            artifacts={"bundle": str(folder)},
+            code_paths=[str(package_code(Path(scratch)))],
+            signature=signature,
+            input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),
+            pip_requirements=[_pinned(p) for p in PACKAGES],
+            registered_model_name=settings.evaluate.model,
+        )
+    version = str(info.registered_model_version)
+    client = mlflow.MlflowClient()
+    facts = {
+        "run_id": run_id,
+        "kind": about["kind"],
+        "experts": ",".join(about["experts"]),
+        "seed": about["facts"]["seed"],
+        "unit": summary["unit"],
+        "headline": summary["headline"]["text"],
+        "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
+        "quality": summary["headline"]["quality"]["value"],
+        "dvc_lock_sha256": versions().get("dvc_lock_sha256", ""),
+    }
+    for key, value in facts.items():
+        client.set_model_version_tag(settings.evaluate.model, version, key, str(value))
+    client.set_registered_model_alias(settings.evaluate.model, "challenger", version)
+    return version
+
+
+def package_code(scratch: Path) -> Path:
+    """A copy of the `deferral` package without the demo's models, for a model to carry."""
+    import deferral
+
+    source, copy = Path(deferral.__file__).parent, scratch / "deferral"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "models", "templates"))
+    return copy
+
+
+def _pinned(package: str) -> str:
+    from importlib.metadata import version
+
+    return f"{package}=={version(package).split('+')[0]}"

@@ -1,0 +1,152 @@
+"""Great Expectations suites over prepared examples and predictions; the only file that imports it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import config, schema
+from deferral.errors import DataError
+
+
+@task(cache_policy=NO_CACHE)
+def validate_examples(name: str, params: str, candidate: str, last_good: str, reports: str) -> str:
+    """Hold prepared examples to their suite, drift against the last good version included.
+
+    Writes a readable report; raises `DataError` naming what failed. Nothing is moved.
+    """
+    import great_expectations.expectations as gxe
+
+    settings = config.load(params).task(name)
+    checks, classes = settings.checks, list(settings.classes)
+    frame = schema.read(candidate, "examples").to_pandas()
+    suite = [
+        gxe.ExpectTableRowCountToBeBetween(min_value=checks.rows_min),
+        gxe.ExpectColumnValuesToBeUnique(column="id"),
+        gxe.ExpectColumnValuesToNotBeNull(column="text"),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1, max_value=checks.text_chars_max),
+        gxe.ExpectColumnValuesToNotBeNull(column="label"),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="label", value_set=classes),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="split", value_set=list(schema.SPLITS)),
+    ]
+    for c in classes:
+        frame[f"is_{c}"] = (frame["label"] == c).astype(float)
+        suite.append(gxe.ExpectColumnMeanToBeBetween(column=f"is_{c}", min_value=checks.minority_share_min))
+    last = _last(last_good, "examples")
+    if last is not None:
+        suite.append(_rows_like(len(last), checks.rows_change_max))
+        for c in classes:
+            share, slack = float((last["label"] == c).mean()), checks.balance_change_max
+            suite.append(
+                gxe.ExpectColumnMeanToBeBetween(
+                    column=f"is_{c}", min_value=max(share - slack, 0.0), max_value=min(share + slack, 1.0)
+                )
+            )
+    return _hold(frame, suite, f"{name}: prepared examples", Path(reports) / "examples.html")
+
+
+@task(cache_policy=NO_CACHE)
+def validate_predictions(
+    name: str, expert: str, params: str, candidate: str, last_good: str, reports: str
+) -> str:
+    """Hold an expert's predictions to their suite; writes a readable report, raises `DataError` on a failure."""
+    import great_expectations.expectations as gxe
+
+    settings = config.load(params).task(name)
+    checks = settings.checks
+    frame = schema.read(candidate, "predictions", classes=settings.classes).to_pandas()
+    frame["unparsed"] = frame["label"].isna().astype(float)
+    suite = [
+        gxe.ExpectColumnValuesToBeUnique(column="id"),
+        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(settings.classes)),
+        gxe.ExpectColumnMeanToBeBetween(column="unparsed", max_value=checks.unparsed_share_max),
+    ]
+    for measured in ("seconds", "prompt_tokens", "completion_tokens"):
+        if frame[measured].notna().any():
+            suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
+    if frame["mass"].notna().any():
+        suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
+    last = _last(last_good, "predictions")
+    if last is not None:
+        suite.append(_rows_like(len(last), checks.rows_change_max))
+    return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html")
+
+
+def _rows_like(rows: int, change: float) -> Any:
+    import great_expectations.expectations as gxe
+
+    return gxe.ExpectTableRowCountToBeBetween(
+        min_value=int(rows * (1 - change)), max_value=int(rows * (1 + change)) + 1
+    )
+
+
+def _last(path: str, kind: str) -> pd.DataFrame | None:
+    return schema.read(path, kind).to_pandas() if Path(path).exists() else None
+
+
+def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path) -> str:
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False, "metric_calculations": False}
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(suite)))
+    rows = [_row(r) for r in result.results]
+    schema.write_text(report, _page(title, len(frame), rows))
+    failed = [row for row in rows if not row["ok"]]
+    if failed:
+        raise DataError(
+            title,
+            "; ".join(f"{r['what']}: {r['seen']}" for r in failed),
+            "; ".join(r["allowed"] for r in failed),
+            f"Read {report}, mend the data or the checks in params.yaml; the last good data are untouched.",
+        )
+    return str(report)
+
+
+def _row(result: Any) -> dict[str, Any]:
+    settings = result.expectation_config
+    kwargs = {k: v for k, v in settings.kwargs.items() if k not in ("batch_id", "column")}
+    column = settings.kwargs.get("column")
+    what = settings.type.removeprefix("expect_").replace("_", " ")
+    seen = result.result or {}
+    unexpected = seen.get("unexpected_count")
+    shown = f"{unexpected} of {seen.get('element_count')} rows" if unexpected is not None else seen.get("observed_value")
+    if isinstance(shown, float):
+        shown = f"{shown:.4g}"
+    if shown is None:
+        shown = (result.exception_info or {}).get("exception_message", "not measured")
+    allowed = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sorted(kwargs.items()))
+    return {"ok": bool(result.success), "what": f"{what}{f' ({column})' if column else ''}", "seen": shown, "allowed": allowed}
+
+
+def _page(title: str, rows: int, results: list[dict[str, Any]]) -> str:
+    failed = sum(not r["ok"] for r in results)
+    verdict = "All expectations hold." if not failed else f"{failed} of {len(results)} expectations failed."
+    body = "".join(
+        f"<tr class='{'ok' if r['ok'] else 'bad'}'><td>{'holds' if r['ok'] else 'FAILS'}</td>"
+        + "".join(f"<td>{html.escape(str(r[k]))}</td>" for k in ("what", "seen", "allowed"))
+        + "</tr>"
+        for r in results
+    )
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style><main><h1>{html.escape(title)}</h1>"
+        f"<p>{rows} rows. {verdict}</p><div><table><thead><tr><th>verdict<th>expectation<th>seen<th>allowed"
+        f"</tr></thead><tbody>{body}</tbody></table></div></main></html>\n"
+    )
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:0;color-scheme:light dark}main{max-width:60rem;margin:auto;"
+    "padding:1rem}div{overflow-x:auto}table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.4rem "
+    ".6rem;border-bottom:1px solid #8884}.bad td:first-child{color:#c22;font-weight:700}.ok td:first-child{color:#2a7}"
+)
