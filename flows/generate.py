@@ -14,9 +14,7 @@ from tasks.validation import validate_predictions
 
 
 @flow
-def generate(
-    task: str, llm: str, params: str = "params.yaml", data: str = "data", reports: str = "reports"
-) -> str:
+def generate(task: str, llm: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again."""
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))

@@ -1,4 +1,4 @@
-"""One Prefect server for the length of a command: `python -m flows.server dvc repro`."""
+"""A Prefect server for the length of a command: `python -m flows.server dvc repro`."""
 
 from __future__ import annotations
 
@@ -9,57 +9,67 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import flows  # noqa: F401  sets the quiet environment
-
 START_SECONDS = 120
+STOP_SECONDS = 20
 
 
 @contextmanager
-def prefect_server() -> Iterator[str]:
-    """Start a server on a free port and yield its API address; an address already in PREFECT_API_URL is used as it is."""
+def prefect_server(port: int | None = None) -> Iterator[str]:
+    """Start a server (on a free port unless given) and yield its API address; stop it by its process at the end.
+
+    Where PREFECT_API_URL is set that server is used, and nothing is started.
+    """
     given = os.environ.get("PREFECT_API_URL")
     if given:
         yield given
         return
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}/api"
-    environment = {**os.environ, "PREFECT_LOGGING_SERVER_LEVEL": "ERROR", "PREFECT_UI_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, f"{url}/health", {"PREFECT_API_URL": url, "PREFECT_UI_API_URL": url}):
+        yield url
+
+
+@contextmanager
+def running(command: Sequence[str], health: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """Run a server until the block ends; enter it once `health` answers."""
     server = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait(url, server)
-        yield url
+        _wait(health, server)
+        yield
     finally:
         server.terminate()
         try:
-            server.wait(20)
+            server.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
 
 
-def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(health: str, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise SystemExit(f"The Prefect server ended with code {server.returncode} before it answered.")
+            raise SystemExit(f"The server of {health} ended with code {server.returncode} before it answered.")
         try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2) as reply:
+            with urllib.request.urlopen(health, timeout=2) as reply:
                 if reply.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
-    raise SystemExit(f"The Prefect server did not answer within {START_SECONDS} s.")
+    raise SystemExit(f"The server of {health} did not answer within {START_SECONDS} s.")
 
 
 def main(command: list[str]) -> int:

@@ -87,21 +87,15 @@ def fit_all(inputs: Inputs) -> Fitted:
         seeds = train.seeds if expert == train.small else train.seeds[:1]
         options = {"kind": "always", "expert": expert}
         pair = (train.small, expert) if expert != train.small else (train.small,)
-        fitted[f"always_{expert}"] = {
-            s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds
-        }
+        fitted[f"always_{expert}"] = {s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds}
     for team in train.teams:
-        fitted[team] = {
-            s: (bundle.load(inputs.models / "teams" / team / f"seed-{s}"), pools[s]) for s in train.seeds
-        }
+        fitted[team] = {s: (bundle.load(inputs.models / "teams" / team / f"seed-{s}"), pools[s]) for s in train.seeds}
     for policy, options in inputs.settings.policies.items():
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s), pools[s]) for s in train.seeds}
     return fitted
 
 
-def fit_one(
-    inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int
-) -> Policy:
+def fit_one(inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int) -> Policy:
     """A policy of params.yaml fitted on train and valid."""
     train = inputs.settings.train
     given = {"experts": (train.small, *train.llms), "random_state": seed}

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from deferral import bundle, config
 from tasks.versioning import versions
 
-STORE = "sqlite:///mlruns/mlflow.db"
+from deferral.registry import STORE
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
 
 
@@ -56,12 +57,12 @@ def log_training(name: str, team: str, params: str, models: str, learnt: str) ->
             ):
                 mlflow.log_metrics({"valid.share": share, "valid.cost": cost, "valid.quality": quality}, step=step)
             mlflow.log_dict(points, "thresholds.json")
-            mlflow.log_dict(settings.costs.prices.__class__({k: vars(v) for k, v in settings.costs.prices.items()}), "prices.json")
+            mlflow.log_dict({name: asdict(price) for name, price in settings.costs.prices.items()}, "prices.json")
 
 
 @task(cache_policy=NO_CACHE)
 def log_evaluation(name: str, params: str, reports: str, models: str) -> str:
-    """One run with the evaluation's metrics, curve and report, and the headline team registered; returns its version."""
+    """One run with the evaluation's metrics, curve and report; the headline team registered; returns its version."""
     import mlflow
 
     settings = config.load(params)

@@ -28,9 +28,7 @@ def train_expert(name: str, expert: str, params: str, examples: str, vectors: st
     return out
 
 
-def small_expert(
-    settings: config.Params, name: str, expert: str, vectors: str, seed: int
-) -> experts.TrainedExpert:
+def small_expert(settings: config.Params, name: str, expert: str, vectors: str, seed: int) -> experts.TrainedExpert:
     """A trainable expert of params.yaml with this seed, untrained."""
     task_settings = settings.task(name)
     setting = experts.Setting(name=expert, task=name, classes=task_settings.classes, vectors=Path(vectors))
@@ -58,7 +56,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
     options = dict(settings.train.teams[team])
     llms = tuple(options.pop("llms", settings.train.llms))
     words = Vectors.open(Path(vectors))
-    needed = words.subset(words.words_in(schema.rows_in(rows, "train")["text"].to_pylist()))
+    needed = words.subset(words.known(schema.rows_in(rows, "train")["text"]))
     asked = {
         llm: RecordedExpert(
             experts.Setting(name=llm, task=name, classes=task_settings.classes),

@@ -52,9 +52,7 @@ def validate_examples(name: str, params: str, candidate: str, last_good: str, re
 
 
 @task(cache_policy=NO_CACHE)
-def validate_predictions(
-    name: str, expert: str, params: str, candidate: str, last_good: str, reports: str
-) -> str:
+def validate_predictions(name: str, expert: str, params: str, candidate: str, last_good: str, reports: str) -> str:
     """Hold an expert's predictions to their suite; writes a readable report, raises `DataError` on a failure."""
     import great_expectations.expectations as gxe
 
@@ -118,13 +116,16 @@ def _row(result: Any) -> dict[str, Any]:
     what = settings.type.removeprefix("expect_").replace("_", " ")
     seen = result.result or {}
     unexpected = seen.get("unexpected_count")
-    shown = f"{unexpected} of {seen.get('element_count')} rows" if unexpected is not None else seen.get("observed_value")
+    shown = (
+        f"{unexpected} of {seen.get('element_count')} rows" if unexpected is not None else seen.get("observed_value")
+    )
     if isinstance(shown, float):
         shown = f"{shown:.4g}"
     if shown is None:
         shown = (result.exception_info or {}).get("exception_message", "not measured")
     allowed = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sorted(kwargs.items()))
-    return {"ok": bool(result.success), "what": f"{what}{f' ({column})' if column else ''}", "seen": shown, "allowed": allowed}
+    named = f"{what} ({column})" if column else what
+    return {"ok": bool(result.success), "what": named, "seen": shown, "allowed": allowed}
 
 
 def _page(title: str, rows: int, results: list[dict[str, Any]]) -> str:

@@ -1,9 +1,9 @@
 """A fitted team as a folder: safetensors for what is large, JSON for what is read; no pickle.
 
-    bundle.json             kind, arguments, experts, classes, prices, thresholds, what training cost
-    small.safetensors       the small network
-    allocator.safetensors   the allocator network
-    vectors/                the rows of the word vectors that the team needs
+bundle.json             kind, arguments, experts, classes, prices, thresholds, what training cost
+small.safetensors       the small network
+allocator.safetensors   the allocator network
+vectors/                the rows of the word vectors that the team needs
 """
 
 from __future__ import annotations

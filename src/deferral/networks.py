@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from deferral.errors import ConfigError
+
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: at these sizes handing work to another costs more than the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Stack(nn.Module):
@@ -87,7 +101,7 @@ class Trainer:
 
 
 def batches(rows: int, size: int, generator: torch.Generator) -> tuple[Tensor, list[slice]]:
-    """A permutation of the rows and its slices of at most `size` rows; a last one of under half is dropped."""
+    """A permutation of the rows and its slices of `size`; a last one of under half is dropped."""
     order = torch.randperm(rows, generator=generator)
     cuts = [slice(i, min(i + size, rows)) for i in range(0, rows, size)]
     if len(cuts) > 1 and cuts[-1].stop - cuts[-1].start < size // 2:
@@ -107,9 +121,7 @@ def epochs(stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int) 
     (batch,). Yields (members, rows, outputs), NaN for rows that the epoch's dropped rest left out.
     """
     generator = torch.Generator().manual_seed(seed)
-    trainer = Trainer(
-        list(stack.parameters()), recipe, recipe.epochs * steps_per_epoch(len(x), recipe.batch_size)
-    )
+    trainer = Trainer(list(stack.parameters()), recipe, recipe.epochs * steps_per_epoch(len(x), recipe.batch_size))
     for _ in range(recipe.epochs):
         order, cuts = batches(len(x), recipe.batch_size, generator)
         shuffled = x[order]
@@ -123,9 +135,7 @@ def epochs(stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int) 
         yield seen
 
 
-def train(
-    stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int, score: Callable[[Stack], float]
-) -> int:
+def train(stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int, score: Callable[[Stack], float]) -> int:
     """Train and keep the epoch of the largest `score` (measured on valid); returns that epoch, from 1."""
     best, kept, at = -math.inf, None, 0
     for epoch, _ in enumerate(epochs(stack, x, loss, recipe, seed), start=1):
@@ -150,17 +160,20 @@ def cross_entropy(target: Tensor, weight: Tensor) -> BatchLoss:
     return loss
 
 
-def class_weights(target: Tensor, classes: int, mode: str) -> Tensor:
-    """A weight for each row (rows,), mean 1: all equal for `none`, inverse class frequency for `balanced`."""
-    if mode == "none":
-        return torch.ones(len(target))
-    if mode != "balanced":
-        raise ValueError(f"class_weight is {mode!r}. Allowed: none, balanced.")
+def class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
+    """A weight for each row (rows,), mean 1, proportional to its class's frequency to the power of -`balance`.
+
+    0 weighs all rows alike, 1 all classes alike; between them lies what F1 of a rare class asks for.
+    """
+    if not 0 <= balance <= 1:
+        raise ConfigError(f"balance is {balance}. Allowed: 0 (rows count alike) to 1 (classes count alike).")
     counts = torch.bincount(target, minlength=classes).clamp_min(1).float()
-    return (len(target) / (classes * counts))[target]
+    weight = (counts**-balance)[target]
+    return weight / weight.mean()
 
 
 def predict(stack: Stack, x: Tensor) -> Tensor:
     """Class probabilities, the mean over members, shape (rows, outputs)."""
     with torch.no_grad():
-        return stack(x).softmax(-1).mean(0)
+        proba: Tensor = stack(x).softmax(-1).mean(0)
+    return proba

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,3 @@ class SmallModel:
             },
             {"classes": list(self.classes), "model": "mean word vector + network"},
         )
-
-    def compact(self, words: set[str]) -> SmallModel:
-        """The same model with only those rows of its vectors that `words` need."""
-        return replace(self, vectors=self.vectors.subset(words))

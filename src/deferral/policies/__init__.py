@@ -31,7 +31,10 @@ def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
     for key in options:
         if key not in allowed:
             raise ConfigError.unknown(f"option of policy '{name}'", key, allowed)
-    return kind(**{k: v for k, v in given.items() if k in allowed}, **options)
+    try:
+        return kind(**{**{k: v for k, v in given.items() if k in allowed}, **options})
+    except TypeError as error:
+        raise ConfigError(f"Policy '{name}': {error}. Options: {', '.join(allowed)}.") from error
 
 
 def resolve(name: str, kind: str) -> type[Policy]:

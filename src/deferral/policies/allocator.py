@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from deferral.errors import BudgetError
+from deferral.errors import BudgetError, ConfigError
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.base import Budget, Policy
 
@@ -19,7 +19,8 @@ GRID = 101
 class Thresholds:
     """Operating points measured on valid, from nobody deferred to everybody, cost ascending.
 
-    `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item; `quality`.
+    `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item;
+    `quality` is accuracy.
     """
 
     price: Floats
@@ -34,22 +35,19 @@ class Thresholds:
         spent = self.share if budget.share is not None else self.cost * 1000
         within = np.flatnonzero(spent <= budget.value * (1 + 1e-9) + 1e-12)
         if not len(within):
+            what = "share deferred" if budget.share is not None else "cost per 1,000 items"
             raise BudgetError(
-                f"A budget of {budget.value:g} per 1,000 items is under the small expert's own "
-                f"{spent[0]:g}. Allowed: at least that."
+                f"A budget of {budget.value:g} is under the least {what} on valid, {spent.min():g}. "
+                "Allowed: at least that."
             )
         return float(self.price[within[-1]])
 
-    def cheapest(self, quality: float) -> int:
-        """Index of the cheapest point whose quality on valid is at least `quality`; the best one if none is."""
-        enough = np.flatnonzero(self.quality >= quality - 1e-12)
-        return int(enough[0]) if len(enough) else int(np.argmax(self.quality))
-
 
 class Allocator(Policy):
-    """Chooses argmax over experts j of quality_j(x) - lambda * price_j, with lambda set for each budget on valid.
+    """Chooses argmax over experts j of quality_j(x) - lambda * price_j.
 
-    A subclass gives `look` (rows, experts): its estimate of each expert's quality.
+    Lambda is set for each budget on valid. A subclass gives `look` (rows, experts): its estimate of each
+    expert's quality.
 
     Attributes learnt: `prices_` (experts,), mean cost of each expert on train; `thresholds_`.
     """
@@ -62,6 +60,11 @@ class Allocator(Policy):
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn prices on `train`, operating points on `valid`."""
+        if len(self.experts) < 2:
+            raise ConfigError(
+                f"{type(self).__name__} got experts {list(self.experts)}. "
+                "Allowed: the small one and at least one to defer to."
+            )
         super().fit(train, valid)
         self.prices_ = np.array([train.ask(name).cost.mean() for name in self.experts])
         self._learn(train, valid)

@@ -46,8 +46,9 @@ class Budget:
 class Decisions:
     """Who answered each row and what it cost.
 
-    `expert` (rows,) indexes `experts`; `label` (rows,) is a class index or `NO_LABEL`; `score` (rows,) is what
-    decided (NaN where nothing did); `cost` (rows,) is everything asked for the row; `asked` (rows, experts).
+    `expert` (rows,) indexes `experts`; `label` (rows,) is a class index or `NO_LABEL`; `score` (rows,) is
+    what decided (NaN where nothing did); `cost` (rows,) is everything asked for the row; `asked` is
+    (rows, experts).
     """
 
     experts: tuple[str, ...]
@@ -64,7 +65,10 @@ class Decisions:
 
 
 class Policy(ABC):
-    """Fit on labelled panels, then decide on a blind one; `experts[0]` is the small one, the rest are dearer."""
+    """Fit on labelled panels, then decide on a blind one.
+
+    `experts[0]` is the small one, the rest are dearer.
+    """
 
     experts: tuple[str, ...]
 
@@ -74,16 +78,22 @@ class Policy(ABC):
         return self
 
     def get_params(self) -> dict[str, Any]:
-        """The arguments this policy was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
+        """The arguments it was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
         return {name: getattr(self, name) for name in arguments(type(self))}
 
     @abstractmethod
     def look(self, panel: Panel) -> Floats:
-        """What is looked at before choosing, shape (rows, ...); any ask made for it is billed to `panel`."""
+        """What is looked at before choosing, (rows,) or (rows, n).
+
+        Any ask made for it is billed to `panel`.
+        """
 
     @abstractmethod
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:
-        """Index of the expert to answer each row (rows,), from what `look` saw; no budget: the policy's own rule."""
+        """Index of the expert to answer each row (rows,), from what `look` saw.
+
+        Without a budget the policy's own rule decides.
+        """
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Floats | None = None) -> Decisions:
         """Decide every row of `panel`, asking (and billing) the experts chosen.
@@ -96,7 +106,7 @@ class Policy(ABC):
 
     def score(self, seen: Floats) -> Floats:
         """One number for each row that says why it was deferred, shape (rows,)."""
-        return np.asarray(seen, np.float64).reshape(len(seen), -1)[:, -1]
+        return np.asarray(seen if seen.ndim == 1 else seen[:, -1], np.float64)
 
     def confidence(self, seen: Floats, choice: Ints) -> Floats:
         """Probability that the chosen expert is right (rows,), NaN for a policy that does not state one."""
@@ -109,13 +119,17 @@ class Policy(ABC):
 
 
 def arguments(kind: type) -> list[str]:
-    """Names of a policy's arguments, its parents' keyword arguments among them."""
-    names: dict[str, None] = {}
-    for parent in reversed(kind.__mro__):
-        for name, parameter in inspect.signature(parent.__init__).parameters.items():
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name != "self":
-                names[name] = None
-    return list(names)
+    """Names of a policy's arguments, among them those that its `**options` hand on to its parents."""
+    names: list[str] = []
+    for parent in kind.__mro__:
+        if "__init__" not in vars(parent):
+            continue
+        parameters = inspect.signature(parent).parameters.values()
+        own = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        names += [name for name in own if name not in names]
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return names
 
 
 def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats) -> Decisions:

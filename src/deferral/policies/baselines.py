@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from deferral.errors import ConfigError
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.allocator import Allocator
 from deferral.policies.base import Budget, Policy
@@ -21,7 +22,9 @@ class Always(Policy):
         return np.full((len(panel), 1), np.nan)
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:
-        """The one expert, for every row."""
+        """The one expert, for every row; raises `ConfigError` if it is none of `experts`."""
+        if self.expert not in self.experts:
+            raise ConfigError.unknown("expert", self.expert, self.experts)
         return np.full(len(seen), self.experts.index(self.expert), np.int64)
 
 

@@ -26,6 +26,7 @@ from deferral.networks import (
     class_weights,
     cross_entropy,
     epochs,
+    one_thread,
     predict,
     steps_per_epoch,
     train,
@@ -71,13 +72,12 @@ class Team(Allocator):
         Every LLM is asked about every row of both panels; the small network joins them under `experts[0]`.
         """
         if len(self.experts) < 2:
-            raise ConfigError(
-                f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more."
-            )
+            raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more.")
         data = Training.of(train, self.experts[1:], self.vectors)
         held = Training.of(valid, self.experts[1:], self.vectors)
         self.classes_ = train.classes
-        self._train(data, held)
+        with one_thread():
+            self._train(data, held)
         for panel in (train, valid):
             panel.join(self.experts[0], self.small_)
         return super().fit(train, valid)
@@ -118,7 +118,8 @@ class Team(Allocator):
 
     def _keep_best(self, small: Stack, allocator: Stack, held: Training, run: Iterator[None]) -> None:
         """Run the epochs and keep the one whose system accuracy on `held` is best."""
-        best, kept = -1.0, ({}, {})
+        best = -1.0
+        kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for epoch, _ in enumerate(run, start=1):
             accuracy = self._system_accuracy(small, allocator, held)
             if accuracy > best:
@@ -148,9 +149,7 @@ class Training:
         """The rows of `panel`, every LLM asked about every row."""
         labels = np.stack([panel.ask(name).label for name in llms], axis=1)
         if (panel.gold == NO_LABEL).any():
-            raise ConfigError(
-                "A team learns from labelled rows: some have no label. Label them or leave them out."
-            )
+            raise ConfigError("A team learns from labelled rows: some have no label. Label them or leave them out.")
         x = torch.from_numpy(vectors.mean(panel.text))
         return cls(x, torch.from_numpy(panel.gold), torch.from_numpy(labels), len(panel.classes))
 
@@ -254,9 +253,10 @@ class GainTeam(Team):
     """Ours: estimates every expert's chance to be right, calibrated, and weighs the gain against the price.
 
     What differs from the published variants: the small network's targets are out-of-fold; the allocator
-    estimates each expert's probability of being right (several members, averaged, Platt-scaled on valid), so that
-    lambda, the price of quality, enters the decision itself and every budget has its own operating point; classes may
-    be balanced. With `look_at="small"` it reads the small network's answer first, and pays for it.
+    estimates each expert's probability of being right (several members, averaged, Platt-scaled on
+    valid), so that lambda, the price of quality, enters the decision itself and every budget has its own
+    operating point; rare classes may weigh more (`balance`, 0 to 1). With `look_at="small"` it reads the small
+    network's answer first, and pays for it.
     """
 
     def __init__(
@@ -267,9 +267,9 @@ class GainTeam(Team):
         look_at: str = "input",
         folds: int = 5,
         members: int = 4,
-        allocator_epochs: int = 10,
+        allocator_epochs: int = 15,
         weight_decay: float = 0.01,
-        class_weight: str = "none",
+        balance: float = 0.0,
         **options: Any,
     ) -> None:
         super().__init__(experts, vectors, **options)
@@ -278,19 +278,19 @@ class GainTeam(Team):
         self.members = members
         self.allocator_epochs = allocator_epochs
         self.weight_decay = weight_decay
-        self.class_weight = class_weight
+        self.balance = balance
 
     def _train(self, data: Training, held: Training) -> None:
         if self.look_at not in ("input", "small"):
             raise ConfigError.unknown("look_at", self.look_at, ("input", "small"))
-        weight = class_weights(data.gold, data.classes, self.class_weight)
+        weight = class_weights(data.gold, data.classes, self.balance)
         small, out_of_fold = self._train_small(data, held, weight)
         self.small_ = SmallModel(self.experts[0], self.classes_, small, self.vectors)
         in_valid = predict(small, held.x)
         x, right = self._allocator_data(data, out_of_fold)
         x_valid, right_valid = self._allocator_data(held, in_valid)
         self.allocator_ = self._new(x.shape[1], right.shape[1], members=self.members, offset=1)
-        held_weight = class_weights(held.gold, held.classes, self.class_weight)
+        held_weight = class_weights(held.gold, held.classes, self.balance)
 
         def loss(logits: Tensor, rows: Tensor) -> Tensor:
             goal = right[rows].expand_as(logits)
@@ -307,22 +307,16 @@ class GainTeam(Team):
         with torch.no_grad():
             logits = self.allocator_(x_valid).mean(0).double().numpy()
         self.calibrators_ = np.array(
-            [
-                platt(logits[:, j], right_valid[:, j].numpy() > 0.5, held_weight.numpy())
-                for j in range(logits.shape[1])
-            ]
+            [platt(logits[:, j], right_valid[:, j].numpy() > 0.5, held_weight.numpy()) for j in range(logits.shape[1])]
         )
 
     def _train_small(self, data: Training, held: Training, weight: Tensor) -> tuple[Stack, Tensor]:
         """The network trained on all rows, and out-of-fold probabilities of those trained beside it."""
-        fold = (
-            torch.randperm(len(data.x), generator=torch.Generator().manual_seed(self.random_state))
-            % self.folds
-        )
+        fold = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(self.random_state)) % self.folds
         use = torch.ones(self.folds + 1, len(data.x))
         use[1:] = (fold[None] != torch.arange(self.folds)[:, None]).float()
         stack = self._new(data.x.shape[1], data.classes, members=self.folds + 1)
-        held_weight = class_weights(held.gold, held.classes, self.class_weight)
+        held_weight = class_weights(held.gold, held.classes, self.balance)
 
         def score(stack: Stack) -> float:
             each = F.cross_entropy(stack(held.x)[0], held.gold, reduction="none")
@@ -354,9 +348,7 @@ class GainTeam(Team):
             x = self._with_small(x, torch.from_numpy(panel.ask(self.experts[0]).proba))
         with torch.no_grad():
             logits = self.allocator_(x).mean(0).double().numpy()
-        return np.stack(
-            [platt_apply(logits[:, j], self.calibrators_[j]) for j in range(logits.shape[1])], axis=1
-        )
+        return np.stack([platt_apply(logits[:, j], self.calibrators_[j]) for j in range(logits.shape[1])], axis=1)
 
 
 def _copy(stack: Stack) -> dict[str, Tensor]:
