@@ -164,7 +164,9 @@ def ours(vectors: embeddings.Vectors, folder: Path, texts: list[str], labels: np
     cost = CostModel("usd", {"small": Price()})
     out: dict[str, list[float]] = {"alternating": [], "joint": [], "small": []}
     for seed in SEEDS:
-        panels = {s: Panel(schema.rows_in(examples, s), {"llm": expert}, cost, classes) for s in ("train", "valid", "test")}
+        panels = {
+            s: Panel(schema.rows_in(examples, s), {"llm": expert}, cost, classes) for s in ("train", "valid", "test")
+        }
         gold = panels["test"].gold
         for kind, team_class in (("alternating", AlternatingTeam), ("joint", JointTeam)):
             team = team_class(("small", "llm"), vectors, epochs=EPOCHS, random_state=seed)
@@ -173,8 +175,16 @@ def ours(vectors: embeddings.Vectors, folder: Path, texts: list[str], labels: np
         small = MlpExpert(Setting("small", "olhs", classes, vectors=folder), epochs=EPOCHS, random_state=seed)
         small.fit(schema.rows_in(examples, "train"), schema.rows_in(examples, "valid"))
         test = schema.rows_in(examples, "test")
-        out["small"].append(float(np.mean([a == b for a, b in zip(
-            small.answer(test)["label"].to_pylist(), test["label"].to_pylist(), strict=True)])))
+        out["small"].append(
+            float(
+                np.mean(
+                    [
+                        a == b
+                        for a, b in zip(small.answer(test)["label"].to_pylist(), test["label"].to_pylist(), strict=True)
+                    ]
+                )
+            )
+        )
     return out
 
 

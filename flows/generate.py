@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from prefect import flow
-from prefect.concurrency.sync import concurrency
 
 from flows.stage import run_stage
 from tasks.data import publish
@@ -19,8 +18,7 @@ def generate(task: str, llm: str, params: str = "params.yaml", data: str = "data
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
-    with concurrency("gpu", occupy=1, strict=False):
-        answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate)
+    answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate)
     validate_predictions(task, llm, params, candidate, good, str(Path(reports, task, "checks")))
     return publish(candidate, good)
 

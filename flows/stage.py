@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from deferral.errors import DeferralError
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A `DeferralError` explains itself: its traceback is left out of the log."""
+    if record.exc_info and isinstance(record.exc_info[1], DeferralError):
+        record.exc_info = None
+    return True
 
 
 def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
@@ -17,6 +25,8 @@ def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
         parser.add_argument(name)
     parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
     arguments = vars(parser.parse_args())
+    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(logger).addFilter(_without_traceback)
     try:
         flow(**arguments)
     except DeferralError as error:

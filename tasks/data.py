@@ -7,28 +7,33 @@ from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from pyarrow import csv
 
-from deferral import config, schema
+from deferral import config, datasets, schema
+from deferral.datasets.prepare import prepare
+from tasks import worth_a_retry
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
-def obtain_raw(name: str, params: str, folder: str) -> str | None:
-    """Bring the task's raw file into `folder`; None for a source that is generated."""
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
+def obtain_raw(name: str, params: str, folder: str) -> str:
+    """Bring the task's raw file into `folder`; a generated source is written there as CSV, to be looked at."""
+    source = config.load(params).task(name).source
+    if source.kind in datasets.WITHOUT_FILE:
+        path = Path(folder) / f"{source.kind}.csv"
+        with schema.replacing(path) as part:
+            csv.write_csv(datasets.read(source), part)
+        return str(path)
     from deferral import sources
 
-    source = config.load(params).task(name).source
-    path = sources.obtain(source, Path(folder))
-    return None if path is None else str(path)
+    return str(sources.obtain(source, Path(folder)))
 
 
 @task(cache_policy=NO_CACHE)
-def prepare_examples(name: str, params: str, raw: str | None, candidate: str) -> str:
+def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
     """Clean, identify, de-duplicate and split the raw rows; write them to `candidate` and a summary beside it."""
-    from deferral import datasets
-
     settings = config.load(params).task(name)
-    rows = datasets.read(settings.source, None if raw is None else Path(raw))
-    examples, summary = datasets.prepare(rows, settings, name)
+    rows = datasets.read(settings.source, Path(raw))
+    examples, summary = prepare(rows, settings, name)
     schema.write(examples, candidate, "examples")
     schema.write_text(Path(candidate).with_suffix(".json"), json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return candidate
@@ -45,18 +50,22 @@ def publish(candidate: str, path: str) -> str:
     return path
 
 
-@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
 def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
     """Parse the task's word-vector text once into a memory-mapped matrix in `folder`."""
-    from deferral import embeddings, sources
-    from deferral.demo import posts, vectors
+    from deferral import embeddings
 
     settings = config.load(params).task(name).vectors
     if settings.kind == "demo":
+        from deferral.demo import posts, vectors
+
         text = Path(raw_folder) / "vectors.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
         rows = posts.posts(settings.rows or 20_000, settings.seed)
         vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed)
     else:
+        from deferral import sources
+
         text = sources.obtain(settings, Path(raw_folder))
     embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member)
     return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,8 @@ def write_all(
     unit, small = inputs.settings.costs.unit, inputs.settings.train.small
     summary = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small)
     summary["demo"] = task_settings.source.kind == "demo"
-    summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))
+    summary["prices"] = {name: asdict(price) for name, price in inputs.settings.costs.prices.items()}
+    summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     quality = Quality(settings.quality, len(inputs.classes), inputs.classes.index(task_settings.positive))
     curve = schema.table(
         "curve", evaluate.curve_table(settings.confidence, test, quality, min(settings.bootstrap, 200))

@@ -8,11 +8,15 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import config, experts, schema
+from tasks import worth_a_retry
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10)
+@task(tags={"gpu"}, cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_a_retry)
 def answer_examples(name: str, expert: str, params: str, examples: str, answers: str, candidate: str) -> str:
-    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes."""
+    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes.
+
+    A Prefect concurrency limit on the tag `gpu` makes generations take turns.
+    """
     settings = config.load(params)
     task_settings = settings.task(name)
     rows = schema.read(examples, "examples", classes=task_settings.classes)

@@ -89,8 +89,11 @@ def _last(path: str, kind: str) -> pd.DataFrame | None:
 
 
 def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path) -> str:
+    import logging
+
     import great_expectations as gx
 
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")

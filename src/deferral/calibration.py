@@ -48,9 +48,7 @@ class Reliability:
         return float(np.sum(self.count * np.abs(self.confidence - self.accuracy)) / total)
 
 
-def reliability(
-    confidence: Floats, right: NDArray[np.bool_], bins: int = 15, *, mass: bool = False
-) -> Reliability:
+def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = 15, *, mass: bool = False) -> Reliability:
     """Bins of equal width on [0, 1] or, with `mass`, of equal row count; empty bins are left out.
 
     Source: Guo et al. 2017 (15 bins). Rows of NaN confidence are left out.
@@ -58,9 +56,7 @@ def reliability(
     known = np.isfinite(confidence)
     p, y = confidence[known], right[known].astype(float)
     if mass:
-        index = np.minimum(
-            np.argsort(np.argsort(p, kind="stable"), kind="stable") * bins // max(len(p), 1), bins - 1
-        )
+        index = np.minimum(np.argsort(np.argsort(p, kind="stable"), kind="stable") * bins // max(len(p), 1), bins - 1)
     else:
         index = np.clip((p * bins).astype(int), 0, bins - 1)
     count = np.bincount(index, minlength=bins)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -108,7 +108,7 @@ class Task:
 class Train:
     """How the small expert and the teams are trained."""
 
-    seeds: tuple[int, ...]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     small: str
     baselines: tuple[str, ...]
     llms: tuple[str, ...]
@@ -183,29 +183,46 @@ def load(path: Path | str = "params.yaml") -> Params:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Run from the project's root or pass the path.") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. Pass the path of a readable YAML file.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     try:
         params = TypeAdapter(Params).validate_python(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(dict(e)) for e in error.errors()[:3])) from None
-    _check_names(params)
+    _check_names(params, path)
     return params
 
 
-def _check_names(params: Params) -> None:
-    for task in params.base.tasks:
-        params.task(task)
-    for name in (*params.base.llms, *params.train.llms, params.train.small, *params.train.baselines):
-        params.expert(name)
-    params.expert(params.evaluate.reference)
+def _check_names(params: Params, path: Path) -> None:
+    """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
+    base, train, evaluate = params.base, params.train, params.evaluate
+    uses: list[tuple[str, str, Iterable[str], Iterable[str]]] = [
+        ("base.tasks", "task", base.tasks, params.tasks),
+        ("base.llms", "expert", base.llms, params.experts),
+        ("train.small", "expert", [train.small], params.experts),
+        ("train.baselines", "expert", train.baselines, params.experts),
+        ("train.llms", "expert", train.llms, params.experts),
+        *((f"train.teams.{t}.llms", "expert", o.get("llms", ()), params.experts) for t, o in train.teams.items()),
+        ("evaluate.reference", "expert", [evaluate.reference], params.experts),
+        ("evaluate.headline", "policy", [evaluate.headline], [*train.teams, *params.policies]),
+    ]
+    for where, what, names, known in uses:
+        for name in names:
+            if name not in known:
+                raise ConfigError(f"{path}: {ConfigError.unknown(what, name, known)} (at {where})")
 
 
 def _explain(error: dict[str, Any]) -> str:
-    where = ".".join(str(p) for p in error["loc"])
-    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        allowed = _keys_at(tuple(map(str, error["loc"][:-1])))
-        return str(ConfigError.unknown("key", str(error["loc"][-1]), allowed)) + f" (at {where})"
+    loc = tuple(map(str, error["loc"]))
+    where = ".".join(loc) or "the file"
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{ConfigError.unknown('key', loc[-1], _keys_at(loc[:-1]))} (at {where})"
+    if error["type"] == "dataclass_type":
+        return f"{where}: must be a section of keys ({', '.join(_keys_at(loc))}). Got {error['input']!r}."
+    if error["type"] == "value_error":
+        return f"{where}: {error['ctx']['error']}."
     got = "" if error["type"].startswith("missing") else f" Got {error['input']!r}."
     return f"{where}: {error['msg']}.{got}"
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-STEPS = 201
 
 
 def sorted_by_cost(cost: Floats, quality: Floats) -> tuple[Floats, Floats]:
@@ -25,14 +24,17 @@ def hull(cost: Floats, quality: Floats) -> tuple[Floats, Floats]:
 
 
 def area(cost: Floats, quality: Floats, low: float, high: float) -> float:
-    """Mean quality over the cost range [low, high], linear between points and flat beyond them; NaN if empty."""
+    """Mean quality over the cost range [low, high]; NaN if that is empty.
+
+    The curve is linear between points and flat beyond them; of points at equal cost the best counts.
+    """
     if not high > low:
         return float("nan")
     cost, quality = sorted_by_cost(cost, quality)
     cost, first = np.unique(cost, return_index=True)
     last = np.append(first[1:], len(quality)) - 1
-    grid = np.linspace(low, high, STEPS)
-    return float(np.trapezoid(np.interp(grid, cost, quality[last]), grid) / (high - low))
+    knots = np.concatenate([[low], cost[(cost > low) & (cost < high)], [high]])
+    return float(np.trapezoid(np.interp(knots, cost, quality[last]), knots) / (high - low))
 
 
 def line_area(weak: float, strong: float) -> float:
@@ -57,7 +59,10 @@ def apgr(share: Floats, quality: Floats, weak: float, strong: float) -> float:
 
 
 def cpt(share: Floats, quality: Floats, weak: float, strong: float, recovered: float) -> float:
-    """Smallest share of dear calls at which PGR first reaches `recovered`, linear between points; NaN if never."""
+    """Smallest share of dear calls at which PGR first reaches `recovered`; NaN if it never does.
+
+    Linear between points.
+    """
     x, y = sorted_by_cost(share, pgr(quality, weak, strong))
     above = np.flatnonzero(y >= recovered)
     if not len(above):
@@ -68,9 +73,7 @@ def cpt(share: Floats, quality: Floats, weak: float, strong: float, recovered: f
     return float(x[i - 1] + (recovered - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
 
 
-def saving(
-    cost: Floats, quality: Floats, reference_cost: float, reference_quality: float, slack: float
-) -> float:
+def saving(cost: Floats, quality: Floats, reference_cost: float, reference_quality: float, slack: float) -> float:
     """1 - C / C_ref for the cheapest point of quality >= reference - slack.
 
     The reference itself is always a point, so the least is 0: nothing cheaper is as good.

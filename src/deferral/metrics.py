@@ -36,12 +36,12 @@ def accuracy(gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats
     without a label counts as wrong.
     """
     count = _counter(len(gold), weights)
-    return count(labels == gold[:, None]) / count(np.ones((len(gold), 1), bool))
+    return np.asarray(count(labels == gold[:, None]) / count(np.ones((len(gold), 1), bool)))
 
 
 def macro_f1(gold: Ints, labels: Ints, classes: int, weights: Weights | None = None) -> Floats:
     """Mean of the classes' F1, shapes as in `accuracy`; a class neither present nor answered counts 0."""
-    return np.mean([f1(gold, labels, c, weights) for c in range(classes)], axis=0)
+    return np.asarray(np.mean([f1(gold, labels, c, weights) for c in range(classes)], axis=0))
 
 
 def f1(gold: Ints, labels: Ints, positive: int, weights: Weights | None = None) -> Floats:
@@ -91,7 +91,7 @@ def seed_weights(seeds: int, draws: int, seed: int) -> Floats:
 
 
 def interval(value: float | None, draws: Sequence[float] | Floats, confidence: float) -> Interval:
-    """The percentile interval of `draws` around `value`; undefined draws (NaN) make it None where they matter."""
+    """The percentile interval of `draws` around `value`; None where too many draws are undefined (NaN)."""
     values = np.asarray(draws, float)
     if value is None or not np.isfinite(value) or np.isnan(values).mean() > (1 - confidence) / 2:
         return Interval(None if value is None or not np.isfinite(value) else float(value))

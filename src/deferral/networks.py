@@ -174,6 +174,6 @@ def class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
 
 def predict(stack: Stack, x: Tensor) -> Tensor:
     """Class probabilities, the mean over members, shape (rows, outputs)."""
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         proba: Tensor = stack(x).softmax(-1).mean(0)
     return proba

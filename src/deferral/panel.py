@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -49,7 +50,38 @@ class Answers:
     logprob: Floats
     mass: Floats
     cost: Floats
-    table: pa.Table
+    _rows_of: Callable[[], pa.Table]
+
+    @property
+    def table(self) -> pa.Table:
+        """These answers' rows in the prediction contract."""
+        return self._rows_of()
+
+
+class _Given:
+    """What one expert has said about a panel's rows: `at` (rows,) is a row's place in the arrays, -1 if unsaid."""
+
+    def __init__(self, rows: int) -> None:
+        self.at = np.full(rows, -1, np.int64)
+        self.cost = np.zeros(rows)
+        self._table: pa.Table | None = None
+        self._arrays: tuple[Ints, Floats, Floats, Floats] | None = None
+
+    def add(self, rows: Ints, table: pa.Table, cost: Floats, classes: tuple[str, ...]) -> None:
+        """Take in the answers to `rows`."""
+        table = table.replace_schema_metadata(None)
+        self.at[rows] = np.arange(len(rows)) + (0 if self._table is None else self._table.num_rows)
+        self.cost[rows] = cost
+        self._table = table if self._table is None else pa.concat_tables([self._table, table])
+        self._arrays = _arrays(self._table, classes)
+
+    def answers(self, expert: str, rows: Ints, classes: tuple[str, ...]) -> Answers:
+        """The answers to `rows`, all of which have been given."""
+        place = self.at[rows]
+        table = schema.table("predictions", {}) if self._table is None else self._table
+        label, proba, logprob, mass = self._arrays or _arrays(table, classes)
+        mine = partial(table.take, pa.array(place))
+        return Answers(expert, rows, label[place], proba[place], logprob[place], mass[place], self.cost[rows], mine)
 
 
 class Panel:
@@ -76,7 +108,7 @@ class Panel:
         self._questions = _without_gold(examples)
         self._experts = dict(experts)
         self._blind = blind
-        self._answers: dict[str, list[tuple[Ints, pa.Table]]] = {}
+        self._given: dict[str, _Given] = {}
         self._asked = {name: np.zeros(len(self), bool) for name in experts}
         self._bill = {name: np.zeros(len(self)) for name in experts}
         self._charges = np.zeros(len(self))
@@ -127,7 +159,8 @@ class Panel:
         fresh = np.unique(index[~asked[index]])
         if len(fresh):
             self._call(expert, fresh)
-        return self._collect(expert, index)
+        given = self._given.get(expert) or _Given(len(self))
+        return given.answers(expert, index, self.classes)
 
     def join(self, name: str, expert: Answering) -> None:
         """Put a model of the policy's own on the panel; its answers are billed like any other's.
@@ -137,18 +170,20 @@ class Panel:
         if self._experts.get(name) is expert:
             return
         if name in self._asked and self._asked[name].any():
-            raise ConfigError(
-                f"Expert '{name}' has already answered on this panel. Give the new one another name."
-            )
+            raise ConfigError(f"Expert '{name}' has already answered on this panel. Give the new one another name.")
         self._experts[name] = expert
+        self._given = {known: given for known, given in self._given.items() if known != name}
         self._asked[name] = np.zeros(len(self), bool)
         self._bill[name] = np.zeros(len(self))
 
     def copy(self) -> Panel:
-        """A panel in the same state, from which asks go on apart: one look, then many budgets."""
+        """A panel in the same state, from which asks go on apart: one look, then many budgets.
+
+        The copies share what experts have said, so that none is called twice about a row, but not what was asked:
+        each pays for all it sees.
+        """
         twin = copy.copy(self)
         twin._experts = dict(self._experts)
-        twin._answers = {name: list(parts) for name, parts in self._answers.items()}
         twin._asked = {name: asked.copy() for name, asked in self._asked.items()}
         twin._bill = {name: bill.copy() for name, bill in self._bill.items()}
         twin._charges = self._charges.copy()
@@ -160,13 +195,21 @@ class Panel:
         self._charges[self._index(rows)] += amount
 
     def _call(self, expert: str, fresh: Ints) -> None:
-        subset, where = self._questions.take(pa.array(fresh)), f"answers of '{expert}'"
+        given = self._given.setdefault(expert, _Given(len(self)))
+        new = fresh[given.at[fresh] < 0]
+        if len(new):
+            self._collect(expert, given, new)
+        self._asked[expert][fresh] = True
+        self._bill[expert][fresh] = given.cost[fresh]
+
+    def _collect(self, expert: str, given: _Given, new: Ints) -> None:
+        subset, where = self._questions.take(pa.array(new)), f"answers of '{expert}'"
         table = self._experts[expert].answer(subset)
         if not table["id"].combine_chunks().equals(subset["id"].combine_chunks()):
             schema.check_answers(subset, table, where)
             raise DataError(
                 where,
-                f"{table.num_rows} rows for {len(fresh)} asked, or another order",
+                f"{table.num_rows} rows for {len(new)} asked, or another order",
                 "one row for each asked, in the asked order",
                 "Sort by id and remove duplicates.",
             )
@@ -174,33 +217,7 @@ class Panel:
         cost = self.cost_model.price(table, expert)
         _refuse_cost(where, cost)
         # Nothing above may fail once the rows count as asked, or they could be seen without being billed.
-        self._answers.setdefault(expert, []).append((fresh, table))
-        self._asked[expert][fresh] = True
-        self._bill[expert][fresh] = cost
-
-    def _collect(self, expert: str, index: Ints) -> Answers:
-        parts = self._answers.get(expert, [])
-        if not parts:
-            table = schema.table("predictions", {})
-        elif len(parts) == 1 and np.array_equal(parts[0][0], index):
-            table = parts[0][1]
-        else:
-            order = np.empty(len(self), np.int64)
-            order[np.concatenate([rows for rows, _ in parts])] = np.arange(sum(len(r) for r, _ in parts))
-            table = pa.concat_tables(
-                [t.replace_schema_metadata(None) for _, t in parts], promote_options="default"
-            )
-            table = table.take(pa.array(order[index]))
-        return Answers(
-            expert=expert,
-            rows=index,
-            label=class_indices(table["label"], self.classes),
-            proba=proba_matrix(table["proba"], len(self.classes)),
-            logprob=_floats(table["logprob"]),
-            mass=_floats(table["mass"]),
-            cost=self._bill[expert][index],
-            table=table,
-        )
+        given.add(new, table, cost, self.classes)
 
     def _index(self, rows: Ints | Bools | None) -> Ints:
         if rows is None:
@@ -272,3 +289,12 @@ def _refuse_cost(where: str, cost: float | Floats) -> None:
             "a finite number >= 0",
             "Measure it again.",
         )
+
+
+def _arrays(table: pa.Table, classes: tuple[str, ...]) -> tuple[Ints, Floats, Floats, Floats]:
+    return (
+        class_indices(table["label"], classes),
+        proba_matrix(table["proba"], len(classes)),
+        _floats(table["logprob"]),
+        _floats(table["mass"]),
+    )

@@ -29,8 +29,8 @@ PROMPTS: Mapping[str, Prompt] = MappingProxyType(
         "demo-olhs": Prompt("{text}\nOffensive:", {"0": " no", "1": " yes"}),
         "demo-xsum": Prompt("{text}\nSummary:"),
         "olhs": Prompt(
-            "Is the following post hate speech or offensive language? Answer with one digit only: 1 if it is, "
-            "0 if it is not.\n\nPost: {text}\n\nAnswer:",
+            "Is the following post hate speech or offensive language? Answer with one digit only: 1 if it "
+            "is, 0 if it is not.\n\nPost: {text}\n\nAnswer:",
             {"0": "0", "1": "1"},
             system="You are a careful content moderator who answers with 0 or 1 and nothing else.",
         ),

@@ -50,7 +50,10 @@ class Replay:
 def replay(
     name: str, policies: Mapping[int, Policy], panels: Mapping[int, Panel], budgets: Sequence[Budget | None]
 ) -> Replay:
-    """Decide every budget with every seed's fitted policy; each seed looks once and each budget pays its own asks."""
+    """Decide every budget with every seed's fitted policy.
+
+    Each seed looks once, and each budget pays for that look and its own asks.
+    """
     runs = [_run(policies[seed], panels[seed], budgets) for seed in policies]
     first = runs[0][0][0]
 
@@ -83,25 +86,28 @@ def _run(policy: Policy, panel: Panel, budgets: Sequence[Budget | None]) -> list
 
 
 def oracle(name: str, small: Replay, dear: Replay, gold: Ints, budgets: Sequence[float]) -> Replay:
-    """The bound no policy passes: rows that only the dear expert gets right are deferred first, the cheapest first.
+    """The bound that no policy between two experts passes in accuracy at any share: it knows who is right.
 
-    `small` and `dear` are replays of always asking the one or the other. A row is paid for the expert that answers.
+    Within each share it defers rows that only the dear expert gets right, the cheapest first, and no others.
+    `small` and `dear` are replays of always asking the one or the other, `dear` of the same seeds or of one
+    for all. A row is paid for the expert that answers.
     """
-    weak, strong = small.label[0], dear.label[0]
-    gain = (strong == gold).astype(int) - (weak == gold).astype(int)
-    order = np.stack([np.lexsort((dear.cost[0, s], -gain[s])) for s in range(len(gain))])
-    place = np.argsort(order, axis=1)
-    deferred = np.stack([place < round(b * place.shape[1]) for b in budgets])
+    weak, strong = small.label[0], np.broadcast_to(dear.label[0], small.label[0].shape)
+    price = np.broadcast_to(dear.cost[0], weak.shape)
+    useful = (strong == gold) & (weak != gold)
+    place = np.argsort(np.lexsort((price, ~useful)), axis=1)
+    most = np.floor(np.asarray(budgets, float) * weak.shape[1] + 1e-9)
+    deferred = (place < most[:, None, None]) & useful
     blank = np.full(deferred.shape, np.nan, np.float32)
     return Replay(
         policy=name,
         budgets=np.asarray(budgets, float),
         seeds=small.seeds,
-        experts=(small.experts[0], dear.experts[int(dear.expert[0, 0, 0])]),
+        experts=(small.experts[0], dear.experts[int(dear.expert.max())]),
         label=np.where(deferred, strong, weak),
         expert=deferred.astype(np.int16),
         deferred=deferred,
-        cost=np.where(deferred, dear.cost[0], small.cost[0]),
+        cost=np.where(deferred, price, small.cost[0]),
         score=blank,
         confidence=blank,
         asked=np.stack([~deferred, deferred], axis=-1),
@@ -109,7 +115,7 @@ def oracle(name: str, small: Replay, dear: Replay, gold: Ints, budgets: Sequence
 
 
 def only(run: Replay, points: Ints) -> Replay:
-    """The replay with only these points: one index for all seeds (points,) or one for each seed (1, seeds)."""
+    """The replay with only these points: indices for all seeds (points,), or one for each seed (1, seeds)."""
     points = np.asarray(points)
     if points.ndim == 1:
         picks = np.repeat(points[:, None], len(run.seeds), axis=1)
@@ -137,3 +143,8 @@ def chosen_on_valid(valid: Replay, gold: Ints, quality: Quality, floors: Floats)
         best = enough[np.argmin(cost[enough, s])] if len(enough) else np.argmax(reached[:, s])
         picks.append(int(best))
     return np.array([picks])
+
+
+def best_on_valid(valid: Replay, gold: Ints, quality: Quality) -> Ints:
+    """For each seed the point of the best quality on valid, the first on a tie (1, seeds)."""
+    return chosen_on_valid(valid, gold, quality, np.full(len(valid.seeds), np.inf))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
@@ -35,7 +36,7 @@ PREDICTIONS = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("expert", pa.string(), nullable=False),
         pa.field("label", pa.string()),
-        pa.field("proba", pa.list_(pa.float32())),
+        pa.field("proba", pa.list_(pa.field("element", pa.float32()))),
         pa.field("logprob", pa.float32()),
         pa.field("mass", pa.float32()),
         pa.field("text", pa.string()),
@@ -57,7 +58,7 @@ DECISIONS = pa.schema(
         pa.field("label", pa.string()),
         pa.field("score", pa.float32()),
         pa.field("cost", pa.float64(), nullable=False),
-        pa.field("asked", pa.list_(pa.string()), nullable=False),
+        pa.field("asked", pa.list_(pa.field("element", pa.string())), nullable=False),
     ]
 )
 CURVE = pa.schema(
@@ -88,11 +89,10 @@ def table(kind: str, columns: Mapping[str, Any], meta: Mapping[str, Any] | None 
     the wrong type or another length, or where the contract is broken.
     """
     schema = SCHEMAS[kind]
+    columns = {name: values for name, values in columns.items() if values is not None}
     unknown = set(columns) - set(schema.names)
     if unknown:
-        raise DataError(
-            kind, f"unknown columns {sorted(unknown)}", ", ".join(schema.names), "Rename or drop them."
-        )
+        raise DataError(kind, f"unknown columns {sorted(unknown)}", ", ".join(schema.names), "Rename or drop them.")
     length = max((len(v) for v in columns.values()), default=0)
     for name, values in columns.items():
         if len(values) != length:
@@ -125,9 +125,7 @@ def meta_of(tbl: pa.Table) -> dict[str, Any]:
     return {k.decode(): json.loads(v) for k, v in meta.items() if k != b"pandas"} if ours else {}
 
 
-def check(
-    tbl: pa.Table, kind: str, where: object | None = None, *, classes: Sequence[str] | None = None
-) -> pa.Table:
+def check(tbl: pa.Table, kind: str, where: object | None = None, *, classes: Sequence[str] | None = None) -> pa.Table:
     """Return `tbl` if it keeps the contract of `kind`, else raise `DataError` naming column and row."""
     where = where or kind
     _check_columns(tbl, SCHEMAS[kind], where)
@@ -143,7 +141,7 @@ def check(
 
 
 def check_classes(tbl: pa.Table, classes: Sequence[str], where: object) -> None:
-    """Raise `DataError` unless every label is null or one of `classes` and every proba has a value for each."""
+    """Raise `DataError` unless each label is null or one of `classes` and each proba has a value for each."""
     if "label" in tbl.column_names:
         _refuse(
             tbl,
@@ -184,7 +182,8 @@ def write(tbl: pa.Table, path: Path | str, kind: str) -> Path:
     """Check and write a table beside `path`, then rename: a reader never sees half a file."""
     tbl = check(tbl, kind, path)
     with replacing(path) as part:
-        pq.write_table(tbl, part, compression="zstd", store_schema=True)
+        # Pages follow chunks, and the same content must give the same bytes.
+        pq.write_table(tbl.combine_chunks(), part, compression="zstd", store_schema=True)
     return Path(path)
 
 
@@ -194,7 +193,7 @@ def read(path: Path | str, kind: str, *, classes: Sequence[str] | None = None) -
     if not path.is_file():
         raise DataError(path, "no such file", f"a Parquet file of {kind}", "Run the stage that makes it.")
     try:
-        tbl = pq.read_table(path, partitioning=None)
+        tbl = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             path,
@@ -214,10 +213,15 @@ def write_text(path: Path | str, text: str) -> Path:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a scratch path beside `path` that takes its place only if the block succeeds."""
+    """Yield a scratch path beside `path` that takes its place only if the block succeeds.
+
+    What an earlier, killed write left behind is removed.
+    """
     path, part = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
         os.close(handle)
         part = Path(name)
@@ -249,7 +253,7 @@ def labelled(classes: tuple[str, ...], proba: np.ndarray[Any, Any]) -> dict[str,
     offsets = pa.array(np.arange(0, proba.size + 1, proba.shape[1], dtype=np.int32))
     return {
         "label": np.asarray(classes, dtype=object)[best],
-        "proba": pa.ListArray.from_arrays(offsets, flat),
+        "proba": pa.ListArray.from_arrays(offsets, flat, type=PREDICTIONS.field("proba").type),
         "logprob": np.log(top).astype(np.float32),
     }
 

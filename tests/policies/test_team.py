@@ -88,7 +88,9 @@ def data():
 
 def fitted(kind, vectors, data, seed=67, **options):
     p = panels(*data)
-    return kind(("small", "llm"), vectors, epochs=10, batch_size=32, random_state=seed, **options).fit(p["train"], p["valid"]), p
+    return kind(("small", "llm"), vectors, epochs=10, batch_size=32, random_state=seed, **options).fit(
+        p["train"], p["valid"]
+    ), p
 
 
 @pytest.mark.parametrize("kind", TEAMS)

@@ -71,6 +71,7 @@ class Policy(ABC):
     """
 
     experts: tuple[str, ...]
+    fallback = True
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself."""
@@ -102,7 +103,7 @@ class Policy(ABC):
         """
         seen = self.look(panel) if seen is None else seen
         choice = self.choose(seen, budget)
-        return settle(panel, self.experts, choice, self.score(seen))
+        return settle(panel, self.experts, choice, self.score(seen), fallback=self.fallback)
 
     def score(self, seen: Floats) -> Floats:
         """One number for each row that says why it was deferred, shape (rows,)."""
@@ -132,15 +133,15 @@ def arguments(kind: type) -> list[str]:
     return names
 
 
-def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats) -> Decisions:
-    """Ask the chosen experts; a row whose expert gives no label falls back to the first, who is paid too."""
+def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, *, fallback: bool = True) -> Decisions:
+    """Ask the chosen experts; with `fallback` a row without a label goes to the first expert, who is paid too."""
     label = np.full(len(panel), NO_LABEL)
     expert = choice.astype(np.int64)
     for j, name in enumerate(experts):
         rows = np.flatnonzero(expert == j)
         label[rows] = panel.ask(name, rows).label
     silent = np.flatnonzero((label == NO_LABEL) & (expert != 0))
-    if len(silent):
+    if fallback and len(silent):
         label[silent] = panel.ask(experts[0], silent).label
         expert[silent] = 0
     asked: NDArray[np.bool_] = np.stack([panel.asked(name) for name in experts], axis=1)

@@ -11,7 +11,9 @@ from deferral.policies.base import Budget, Policy
 
 
 class Always(Policy):
-    """One expert answers every row, whatever the budget."""
+    """One expert answers every row, whatever the budget; where it gives no label there is none."""
+
+    fallback = False
 
     def __init__(self, experts: tuple[str, ...], expert: str) -> None:
         self.experts = tuple(experts)

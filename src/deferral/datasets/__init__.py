@@ -1,0 +1,62 @@
+"""Readers turn a raw file, or the demo, into a table with columns text, label, group and source_id.
+
+Nothing is cleaned here: `deferral.datasets.prepare` turns such a table into examples.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pyarrow as pa
+
+from deferral.config import Source
+from deferral.errors import ConfigError, DataError
+
+RAW = pa.schema([pa.field(name, pa.string()) for name in ("text", "label", "group", "source_id")])
+READERS = {
+    "demo": "deferral.datasets.demo:read",
+    "olhs": "deferral.datasets.olhs:read_csv",
+    "keswani": "deferral.datasets.olhs:read_npy",
+    "offline": "deferral.datasets.recorded:read",
+    "online": "deferral.datasets.recorded:read",
+    "csv": "deferral.datasets.tables:read_csv",
+    "parquet": "deferral.datasets.tables:read_parquet",
+    "jsonl": "deferral.datasets.tables:read_jsonl",
+}
+WITHOUT_FILE = ("demo",)
+
+
+def read(source: Source, path: Path | str | None = None) -> pa.Table:
+    """The raw rows of a source, in its own order; `path` is the file that `deferral.sources.obtain` gave.
+
+    `source.rows` keeps only the first rows. Raises `ConfigError` for an unknown kind or a missing path, `DataError` for
+    a file that is missing or not of its kind.
+    """
+    if source.kind not in READERS:
+        raise ConfigError.unknown("kind of source", source.kind, READERS)
+    if path is None and source.kind not in WITHOUT_FILE:
+        raise ConfigError(f"Source '{source.kind}' is read from a file: got none. Set path or url in its source.")
+    if path is not None and not Path(path).is_file():
+        raise DataError(path, "no such file", f"a file of kind '{source.kind}'", "Correct the path.")
+    module, _, function = READERS[source.kind].partition(":")
+    raw: pa.Table = getattr(import_module(module), function)(source, path)
+    return raw.slice(0, source.rows) if source.rows else raw
+
+
+def raw_table(**columns: object) -> pa.Table:
+    """A raw table from lists; a column that is not given is null in every row."""
+    count = max((len(values) for values in columns.values() if hasattr(values, "__len__")), default=0)
+    arrays = [pa.array(columns[n], pa.string()) if n in columns else pa.nulls(count, pa.string()) for n in RAW.names]
+    return pa.Table.from_arrays(arrays, schema=RAW)
+
+
+def as_name(value: object) -> str | None:
+    """A label or an id as it is kept in tables: 1, 1.0 and "1" are all "1"; nothing stays nothing."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,83 @@
+"""Generic files with a text and a label column: CSV, Parquet, JSON lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from deferral.config import Source
+from deferral.datasets import RAW, as_name, raw_table
+from deferral.errors import DataError
+
+
+def read_csv(source: Source, path: Path) -> pa.Table:
+    """Read a CSV file with a header; every value is taken as text, and an empty label as none."""
+    return _raw(csv_table(path, ["text", "label"]), path)
+
+
+def read_parquet(source: Source, path: Path) -> pa.Table:
+    """Read a Parquet file."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(path, f"unreadable ({error})", "a whole Parquet file", "Make or fetch it again.") from error
+    return _raw(table, path)
+
+
+def read_jsonl(source: Source, path: Path) -> pa.Table:
+    """Read JSON lines, or one JSON list, of objects."""
+    from deferral.datasets.records import read_records
+
+    records, _ = read_records(path)
+    names = [name for name in RAW.names if any(name in record for record in records)]
+    columns = {name: [as_name(record.get(name)) for record in records] for name in names}
+    return _raw(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), path)
+
+
+def csv_table(path: Path, names: Sequence[str]) -> pa.Table:
+    """A CSV file with a header as a table of strings, values untouched.
+
+    Raises `DataError` where it cannot be read or lacks a column of `names`; no value of the file is in the message.
+    """
+    from pyarrow import csv as arrow
+
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+        table = arrow.read_csv(
+            path,
+            arrow.ReadOptions(use_threads=False),
+            arrow.ParseOptions(newlines_in_values=True),
+            arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+        said = re.search(r"Row #\d+: Expected \d+ columns, got \d+|invalid UTF8|Empty CSV file", str(error))
+        reason = said[0] if said else "malformed"
+        raise DataError(path, f"unreadable ({reason})", "CSV in UTF-8 with a header", "Correct the file.") from None
+    return require(table, names, path)
+
+
+def require(table: pa.Table, names: Sequence[str], path: Path) -> pa.Table:
+    """The same table, or a `DataError` that names the missing column."""
+    for name in names:
+        if name not in table.column_names:
+            raise DataError(
+                path,
+                f"missing column {name!r} (columns are {table.column_names})",
+                ", ".join(names),
+                "Rename or add the column.",
+            )
+    return table
+
+
+def _raw(table: pa.Table, path: Path) -> pa.Table:
+    require(table, ["text", "label"], path)
+    names = [name for name in RAW.names if name in table.column_names]
+    columns = {name: [as_name(value) for value in table[name].to_pylist()] for name in names}
+    return raw_table(**columns | {"label": [value or None for value in columns["label"]]})

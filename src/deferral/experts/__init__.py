@@ -1,0 +1,53 @@
+"""Experts answer examples in the prediction contract; `build` makes one from its options in params.yaml."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from deferral.errors import ConfigError
+from deferral.experts.base import Expert, Setting, TrainedExpert
+
+__all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "build", "options_of", "resolve"]
+EXPERTS = {
+    "llm": "deferral.experts.llm:LlmExpert",
+    "openai": "deferral.experts.openai:OpenAiExpert",
+    "mlp": "deferral.experts.mlp:MlpExpert",
+    "linear": "deferral.experts.linear:LinearExpert",
+    "majority": "deferral.experts.baselines:MajorityExpert",
+    "recorded": "deferral.experts.recorded:RecordedExpert",
+}
+
+
+def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
+    """The expert that `options` describe: `backend` names its class, the rest are its arguments.
+
+    Raises `ConfigError` for an unknown backend or argument, naming the known ones.
+    """
+    options = dict(options)
+    backend = options.pop("backend", None)
+    if backend not in EXPERTS:
+        raise ConfigError.unknown(f"backend of expert '{setting.name}'", str(backend), EXPERTS)
+    kind = resolve(backend)
+    allowed = options_of(backend)
+    for key in options:
+        if key not in allowed:
+            raise ConfigError.unknown(f"option of expert '{setting.name}'", key, allowed)
+    try:
+        return kind(setting, **options)
+    except TypeError as error:
+        raise ConfigError(f"Expert '{setting.name}': {error}. Options: {', '.join(allowed)}.") from error
+
+
+def resolve(backend: str) -> type[Expert]:
+    """The class registered as `backend`."""
+    module, _, attribute = EXPERTS[backend].partition(":")
+    found: type[Expert] = getattr(import_module(module), attribute)
+    return found
+
+
+def options_of(backend: str) -> list[str]:
+    """Names of the options that experts of `backend` take in params.yaml."""
+    return [p for p in inspect.signature(resolve(backend)).parameters if p != "setting"]

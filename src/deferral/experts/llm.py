@@ -1,0 +1,188 @@
+"""A causal language model run here, through transformers: label scores or free text, in resumable batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deferral.errors import ExpertError
+from deferral.experts import decoding
+from deferral.experts.base import Setting, number, whole
+from deferral.experts.checkpoint import DTYPES, Checkpoint
+from deferral.experts.encoding import encode, label_tokens
+from deferral.experts.paid import PaidExpert
+from deferral.experts.replies import replied, scored
+from deferral.experts.store import Row, answer_key
+from deferral.prompts import Prompt
+
+MODES = ("label", "text")
+COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
+Item = tuple[str, list[int], bool]
+
+
+class LlmExpert(PaidExpert):
+    """Answers with a transformers causal language model.
+
+    `mode="label"` scores the prompt's label words by their probability after the prompt and never parses;
+    `mode="text"` writes a reply and parses it, or keeps it as the answer where the prompt has no label words.
+    An input over `max_input_tokens`, or over what the model can read, loses the end of its text, never of the
+    template; metadata `truncated` counts such answers. `low_mass="null"` withholds an answer whose label
+    words together have less than `min_mass` of the probability.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        revision: str | None = None,
+        prompt: str | Prompt | None = None,
+        mode: str = "label",
+        batch_size: int = 32,
+        dtype: str = "auto",
+        device: str = "auto",
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        low_mass: str = "ignore",
+        min_mass: float = 0.5,
+        trust_remote_code: bool = False,
+        max_input_tokens: int | None = None,
+    ) -> None:
+        super().__init__(setting, model=model, prompt=prompt)
+        self.revision = revision
+        self.mode = mode
+        self.batch_size = batch_size
+        self.dtype = dtype
+        self.device = device
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.top_p = top_p
+        self.seed = seed
+        self.low_mass = low_mass
+        self.min_mass = min_mass
+        self.trust_remote_code = trust_remote_code
+        self.max_input_tokens = max_input_tokens
+
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+        self.require("mode", self.mode in MODES, " or ".join(MODES))
+        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
+        self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
+        self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
+        self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
+        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
+        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
+        limit = self.max_input_tokens
+        self.require("max_input_tokens", limit is None or whole(limit), "null or a whole number >= 1")
+        self.checkpoint.check()
+        if self.mode == "label" and (missing := set(self.setting.classes) - set(self.template().words)):
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt has no word for class '{min(missing)}'. Allowed in mode "
+                f"label: a word for each of {list(self.setting.classes)}. Add it or set mode: text."
+            )
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The model's parts."""
+        return Checkpoint(self.model, self.revision, self.dtype, self.device, self.trust_remote_code)
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+        part, prompt = self.checkpoint, self.template()
+        where = self.model if part.folder is None else ""
+        if self.mode == "label":
+            how: list[Any] = [prompt.words[name] for name in self.setting.classes]
+        else:
+            how = [self.max_new_tokens, self.temperature]
+            how += [self.top_p, self.seed] if self.temperature else []
+        rendered = part.render(prompt, text)
+        return answer_key("llm", where, part.revision, rendered, self.mode, how, part.dtype, self.max_input_tokens)
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
+        keys = list(work)
+        items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
+        lengths = [len(ids) for ids, _ in items]
+        decoding.warm_up(self.checkpoint.network, self.checkpoint.pad)
+        for batch in decoding.in_batches(lengths, self.batch_size):
+            rows = [(keys[i], *items[i]) for i in batch if keys[i] not in known]
+            if rows:
+                for some, answers in decoding.halving(rows, self._run):
+                    yield {key: row for (key, _, _), row in zip(some, answers, strict=True)}
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        counted = {name: [row[name] for row in rows] for name in COUNTED}
+        self._truncated = sum(row["cut"] for row in rows)
+        if self.mode == "label":
+            logprobs = np.array([row["logprobs"] for row in rows], np.float64)
+            floor = self.min_mass if self.low_mass == "null" else 0.0
+            logprobs = logprobs.reshape(-1, len(self.setting.classes))
+            return {**counted, **scored(self.setting.classes, logprobs, floor)}
+        replies = replied([row["text"] for row in rows], self._words)
+        return {**counted, **replies, "logprob": [row["logprob"] for row in rows]}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision, prompt, dtype, batch size and device, and how many inputs were too long."""
+        part = self.checkpoint
+        return {
+            "model": self.model,
+            "revision": part.revision,
+            "prompt_sha": self.prompt_sha(),
+            "mode": self.mode,
+            "dtype": part.dtype,
+            "batch_size": self.batch_size,
+            "device": part.device,
+            "truncated": self._truncated,
+        }
+
+    _truncated = 0
+
+    @property
+    def _words(self) -> Mapping[str, str]:
+        words = self.template().words
+        return {name: words[name] for name in self.setting.classes if name in words}
+
+    @cached_property
+    def _labels(self) -> list[list[int]]:
+        return label_tokens(self.checkpoint, self.template(), self.setting.classes)
+
+    @property
+    def _limit(self) -> int | None:
+        """Most tokens of a prompt, so that what follows it still fits the model."""
+        size = self.checkpoint.limit
+        room = max(map(len, self._labels)) - 1 if self.mode == "label" else self.max_new_tokens
+        limits = (self.max_input_tokens, None if size is None else size - room)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _run(self, items: Sequence[Item]) -> list[Row]:
+        part = self.checkpoint
+        network, prompts = part.network, [ids for _, ids, _ in items]
+        start = time.perf_counter()
+        if self.mode == "label":
+            logprobs = decoding.score(network, prompts, self._labels, part.pad)
+            sizes = [len(label) for label in self._labels]
+            rows: list[Row] = [
+                {"logprobs": row.tolist(), "completion_tokens": sizes[int(row.argmax())]} for row in logprobs
+            ]
+        else:
+            how = decoding.Decoding(self.max_new_tokens, self.temperature, self.top_p)
+            seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
+            replies = decoding.generate(network, prompts, how, part.pad, seed)
+            texts = part.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
+            rows = [
+                {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens)}
+                for text, reply in zip(texts, replies, strict=True)
+            ]
+        shared = {"seconds": (time.perf_counter() - start) / len(items)}
+        return [
+            {**row, **shared, "prompt_tokens": len(ids), "cut": cut}
+            for row, (_, ids, cut) in zip(rows, items, strict=True)
+        ]

@@ -1,0 +1,189 @@
+"""Any server that speaks OpenAI's chat API, through the openai client, in parallel and resumable."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import Any
+
+from deferral.errors import ExpertError, MissingExtra
+from deferral.experts.base import Setting, number, whole
+from deferral.experts.paid import PaidExpert
+from deferral.experts.replies import listed, observed, replied
+from deferral.experts.retrying import Fault, Pace, persist
+from deferral.experts.store import Row, answer_key
+from deferral.prompts import Prompt
+
+FAILED_IN_A_ROW = 24
+NO_KEY = "none"
+OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
+
+
+class OpenAiExpert(PaidExpert):
+    """Answers through an OpenAI-compatible server: parsed replies, and log-probabilities where offered.
+
+    The key is read from the environment variable `api_key_env` when it is needed and kept nowhere. An item
+    that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
+    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        base_url: str | None = None,
+        revision: str | None = None,
+        prompt: str | Prompt | None = None,
+        api_key_env: str = "OPENAI_API_KEY",
+        temperature: float | None = 0.0,
+        top_p: float | None = 1.0,
+        max_tokens: int | None = 16,
+        seed: int | None = None,
+        top_logprobs: int = 5,
+        concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(setting, model=model, prompt=prompt)
+        self.base_url = base_url
+        self.revision = revision
+        self.api_key_env = api_key_env
+        self.temperature = temperature
+        self.top_p = top_p
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.top_logprobs = top_logprobs
+        self.concurrency = concurrency
+        self.requests_per_minute = requests_per_minute
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.extra = extra
+
+    def validate(self) -> None:
+        """Raise `ConfigError` for an option that cannot be meant."""
+        url, rate = self.base_url, self.requests_per_minute
+        self.require("base_url", url is None or url.startswith(("http://", "https://")), "null or an http(s) URL")
+        self.require("temperature", self.temperature is None or number(self.temperature), "null or a number >= 0")
+        self.require("top_p", self.top_p is None or number(self.top_p, 1e-6, 1), "null or a share > 0, up to 1")
+        self.require("max_tokens", self.max_tokens is None or whole(self.max_tokens), "null or a whole number >= 1")
+        self.require("top_logprobs", whole(self.top_logprobs, 0) and self.top_logprobs <= 20, "0 (none) to 20")
+        self.require("concurrency", whole(self.concurrency), "a whole number >= 1")
+        self.require("requests_per_minute", rate is None or number(rate, 1e-6), "null or a number > 0")
+        self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
+        self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+        return answer_key("openai", self.revision, self._request(text))
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
+        stop, pace = threading.Event(), Pace(self.requests_per_minute)
+        end, failures = "", 0
+        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool:
+            missing = [(key, text) for key, text in work.items() if key not in known]
+            futures = {pool.submit(self._one, client, pace, stop, text): key for key, text in missing}
+            try:
+                for future in as_completed(futures):
+                    row = {"stop": ""} if future.cancelled() else future.result()
+                    if "stop" in row:
+                        end = end or row["stop"]
+                    else:
+                        failures = failures + 1 if "failed" in row else 0
+                        yield {futures[future]: row}
+                    if failures == FAILED_IN_A_ROW:
+                        end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
+                    if end:
+                        _cancel(stop, futures)
+            finally:
+                _cancel(stop, futures)
+        if end:
+            raise self._stopped(end)
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        words = {name: word for name, word in self.template().words.items() if name in self.setting.classes}
+        columns = replied([row.get("text") for row in rows], words)
+        for i, row in enumerate(rows):
+            if row.get("text") is None:
+                columns["error"][i] = row.get("failed") or f"no reply ({row.get('finish')})"
+        if words:
+            spread = [listed(row.get("top"), [words.get(name) for name in self.setting.classes]) for row in rows]
+            answered = [label is not None for label in columns["label"]]
+            columns["proba"] = [proba if ok else None for (proba, _), ok in zip(spread, answered, strict=True)]
+            columns["mass"] = [mass for _, mass in spread]
+        return {**columns, **{name: [row.get(name) for row in rows] for name in OBSERVED}}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision and prompt; where and under which key it was asked is nobody's business."""
+        return {"model": self.model, "revision": self.revision, "prompt_sha": self.prompt_sha()}
+
+    def _request(self, text: str) -> dict[str, Any]:
+        prompt = self.template()
+        turns = [{"role": "user", "content": prompt.fill(text)}]
+        if prompt.system:
+            turns.insert(0, {"role": "system", "content": prompt.system})
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": turns,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "logprobs": True if self.top_logprobs else None,
+            "top_logprobs": self.top_logprobs if self.top_logprobs and prompt.words else None,
+            "extra_body": dict(self.extra) if self.extra else None,
+        }
+        return {name: value for name, value in request.items() if value is not None}
+
+    def _one(self, client: Any, pace: Pace, stop: threading.Event, text: str) -> Row:
+        def call() -> Row:
+            start = time.perf_counter()
+            row = observed(client.chat.completions.create(**self._request(text)))
+            return {**row, "seconds": time.perf_counter() - start}
+
+        start = time.perf_counter()
+        row = persist(call, pace, stop, self.max_retries + 1, (self._key(), text))
+        if not isinstance(row, Fault):
+            return row
+        if row.then == "stop":
+            stop.set()
+            return {"stop": row.why}
+        unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
+        return {"failed": row.why, **unpaid}
+
+    def _client(self) -> Any:
+        try:
+            import openai
+        except ImportError as error:
+            raise MissingExtra("openai", "openai") from error
+        return openai.OpenAI(api_key=self._key(), base_url=self.base_url, timeout=self.timeout, max_retries=0)
+
+    def _key(self) -> str:
+        key = os.environ.get(self.api_key_env, "")
+        if not key and self.base_url is None:
+            raise ExpertError(
+                f"Expert '{self.name}': the environment variable {self.api_key_env} is not set. Allowed: a "
+                "key of the API. Export it, name another by api_key_env, or set base_url to your own server."
+            )
+        return key or NO_KEY
+
+    def _stopped(self, why: str) -> ExpertError:
+        where = self.base_url or "the OpenAI API"
+        return ExpertError(
+            f"Expert '{self.name}': stopped asking '{self.model}' at {where}: {why}. Needed: a server "
+            f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
+            "right and run again: what was answered is kept and not asked again."
+        )
+
+
+def _cancel(stop: threading.Event, futures: Iterable[Future[Row]]) -> None:
+    stop.set()
+    for future in futures:
+        future.cancel()

@@ -1,0 +1,93 @@
+"""What dear experts share: each different prompt is asked once, and answers are kept as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from abc import abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from typing import Any
+
+import pyarrow as pa
+
+from deferral.errors import ConfigError
+from deferral.experts.base import Expert, Setting
+from deferral.experts.store import AnswerStore, Row
+from deferral.prompts import PROMPTS, Prompt
+
+logger = logging.getLogger(__name__)
+BAR_DELAY_S = 3
+
+
+class PaidExpert(Expert):
+    """Answers through a store, so that a killed run goes on where it was and ends in the same table.
+
+    A subclass says what determines an answer (`key`), how to get the missing ones (`ask`) and how kept rows
+    read as prediction columns (`columns`). Rows hold what was observed; what it means is worked out late.
+    """
+
+    def __init__(self, setting: Setting, *, model: str, prompt: str | Prompt | None = None) -> None:
+        super().__init__(setting)
+        self.model = model
+        self.prompt = prompt
+
+    @abstractmethod
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+
+    @abstractmethod
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+
+    @abstractmethod
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows for the keys of `work` (key -> text) that are not `known`, batch by batch.
+
+        A row that says `failed` is used but not kept: it is asked for again by the next run.
+        """
+
+    @abstractmethod
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """One prediction row for each example; texts that are equal are asked once."""
+        self.validate()
+        texts = examples["text"].to_pylist()
+        keys = [self.key(text) for text in texts]
+        work = dict(zip(keys, texts, strict=True))
+        folder = self.setting.answers
+        with AnswerStore(None if folder is None else folder / f"{self.name}.sqlite") as store:
+            rows = store.get_many(work)
+            if len(rows) < len(work):
+                self._ask_missing(work, rows, store)
+        return self.predictions(examples, self.columns([rows[key] for key in keys]))
+
+    def template(self) -> Prompt:
+        """The prompt: the expert's own, else the task's; raises `ConfigError` for an unknown name."""
+        prompt = self.setting.prompt if self.prompt is None else self.prompt
+        if isinstance(prompt, Prompt):
+            return prompt
+        if prompt not in PROMPTS:
+            raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(prompt), PROMPTS)
+        return PROMPTS[prompt]
+
+    def prompt_sha(self) -> str:
+        """SHA-256 of the prompt's template, words and system message."""
+        prompt = self.template()
+        parts = [prompt.template, dict(prompt.words), prompt.system]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: AnswerStore) -> None:
+        from tqdm import tqdm
+
+        logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
+        total = len(work) - len(rows)
+        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True)
+        with bar, closing(self.ask(work, dict(rows))) as batches:
+            for fresh in batches:
+                store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
+                rows |= fresh
+                bar.update(len(fresh))

@@ -1,0 +1,141 @@
+"""The evaluation as one self-contained HTML page, two pictures and a few lines of markdown."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from deferral import figures, schema
+from deferral import report_words as words
+from deferral.metrics import QUALITIES
+from deferral.report_rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_series, policy_rows
+
+
+def write_report(folder: Path, summary: Summary, curve: pa.Table, *, versions: Mapping[str, str] = {}) -> Path:
+    """Write `report.html`, `curve.png` and `reliability.png` into `folder`; returns the page's path.
+
+    `curve` is the `curve` table that belongs to `summary`; `versions` are shown as they are. Everything is
+    made before anything is written, and each file replaces the last one only when it is whole.
+    """
+    series = curve_series(summary, curve)
+    pictures = {
+        "curve.png": figures.curve(series, words.quality_words(summary), words.unit_words(summary)),
+        "reliability.png": figures.reliability(summary["reliability"]),
+    }
+    page = _page(summary, series, pictures["curve.png"], versions)
+    for name, content in pictures.items():
+        with schema.replacing(Path(folder) / name) as part:
+            part.write_bytes(content)
+    return schema.write_text(Path(folder) / "report.html", page)
+
+
+def headline(summary: Summary) -> str:
+    """The result in one sentence, and a second where nothing is gained by it."""
+    status, status_words = words.verdict(summary)
+    text = str(summary["headline"]["text"])
+    return f"{text} {status_words}." if status in ("small", "useless") else text
+
+
+def markdown_summary(summary: Summary) -> str:
+    """The headline and the table of policies, in markdown."""
+    lines = [
+        f"**{headline(summary)}**",
+        "",
+        f"| policy | {words.quality_words(summary)} (%) | {words.unit_words(summary)} | deferral rate (%) | AUC (%) |",
+        "|---|---|---|---|---|",
+    ]
+    for row in policy_rows(summary):
+        rate = row["deferral_rate"]
+        cells = [
+            _plain(row["label"]),
+            _with_interval(row["quality"], words.percent),
+            _with_interval(row["cost"], partial(words.cost, unit=summary["unit"])),
+            words.DASH if rate is None else words.percent(rate),
+            _with_interval(row["auc"], words.percent),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, *(["", f"*{words.DEMO}*"] if summary.get("demo") else [])]) + "\n"
+
+
+def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping[str, str]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    env = Environment(
+        loader=PackageLoader("deferral"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.globals["zip"] = zip
+    env.filters |= {
+        "percent": words.percent,
+        "number": partial(words.number, unit=summary["unit"]),
+        "sentence": words.sentence,
+        "softened": _softened,
+        "breakable": _breakable,
+    }
+    status, status_words = words.verdict(summary)
+    main = summary["headline"]["policy"]
+    rows = policy_rows(summary)
+    prepared = dict(summary.get("splits") or {})
+    splits = prepared.pop("splits", None)
+    if splits is None:
+        splits, prepared = prepared, {}
+    return env.get_template("report.html.j2").render(
+        s=summary,
+        head=summary["headline"],
+        status=status,
+        status_words=status_words,
+        seeds=summary["policies"][main]["seeds"],
+        demo=words.DEMO if summary.get("demo") else "",
+        quality=words.quality_words(summary),
+        measures={name: words.quality_words(summary, name) for name in QUALITIES},
+        unit=words.unit_words(summary),
+        ranking=words.ranking(summary),
+        disagree=len(words.claims(summary)) == 2,
+        rows=rows,
+        swept=[row for row in rows if len(summary["policies"][row["name"]]["points"]) > 1],
+        outcomes=words.OUTCOMES,
+        slacks=[float(s) for s in SLACK_LEVELS],
+        levels=[float(x) for x in CPT_LEVELS],
+        no_gap=any("gap to recover" in row["why"]["apgr"] and row["apgr"]["value"] is None for row in rows),
+        series=series,
+        picture=base64.b64encode(picture).decode(),
+        versions=versions,
+        splits=splits,
+        prepared=prepared,
+        prices=summary.get("prices") or {},
+    )
+
+
+def _with_interval(measured: Mapping[str, Any], text: Callable[[float], str]) -> str:
+    if measured["value"] is None:
+        return words.DASH
+    low, high = measured["ci"]
+    return text(measured["value"]) + (f" [{text(low)}, {text(high)}]" if low is not None else "")
+
+
+def _softened(text: str) -> str:
+    """The headline with its intervals in a lighter hand, and no number torn from its unit."""
+    from markupsafe import Markup, escape
+
+    whole = re.sub(r"(\d) (%|points)", "\\1\u00a0\\2", str(escape(text)))
+    return Markup(re.sub(r"(\[[-+.,\d ]+\])", r'<span class="soft">\1</span>', whole))
+
+
+def _breakable(name: str) -> str:
+    """A name that may be broken after an underscore."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+
+
+def _plain(name: str) -> str:
+    return name.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")

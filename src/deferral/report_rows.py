@@ -1,0 +1,109 @@
+"""What the report's curve and its table of policies show, as plain rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from deferral import report_words as words
+
+Summary = Mapping[str, Any]
+Row = dict[str, Any]
+CPT_LEVELS = ("0.50", "0.80", "1.00")
+SLACK_LEVELS = ("0.00", "0.005", "0.01")
+CURVES_SHOWN = 3
+
+
+def curve_series(summary: Summary, curve: pa.Table) -> list[Row]:
+    """Each policy's points by rising cost, best area first: means over seeds, cost per 1,000 items."""
+    measured = ("cost", "quality", "ci_low", "ci_high", "deferral_rate")
+    means = curve.group_by(["policy", "budget"], use_threads=False).aggregate([(m, "mean") for m in measured])
+    points: dict[str, list[Row]] = {}
+    for row in means.to_pylist():
+        spent, *others = (row[f"{m}_mean"] for m in measured)
+        quality, low, high, rate = others
+        point = {"cost": 1000 * spent, "quality": quality, "low": low, "high": high, "rate": rate}
+        points.setdefault(row["policy"], []).append({**point, "budget": row["budget"]})
+    area = {name: (summary["policies"][name].get("auc") or {}).get("value") or -1.0 for name in points}
+    main = summary["headline"]["policy"]
+    ranked = sorted(points, key=lambda name: (name != main, -area[name], name))
+    lines = [n for n in ranked if len(points[n]) > 1 and words.role(summary, n) == "other"]
+    hidden = {*lines[CURVES_SHOWN - 1 :], "random"}
+    return [
+        {
+            "name": name,
+            "label": words.label(name),
+            "role": words.role(summary, name),
+            "alone": _alone(summary, name),
+            "line": len(points[name]) > 1,
+            "shown": name not in hidden,
+            "points": sorted(points[name], key=lambda p: (p["cost"], p["budget"])),
+        }
+        for name in ranked
+    ]
+
+
+def policy_rows(summary: Summary) -> list[Row]:
+    """One row for each policy: those that keep the reference's quality, the cheapest on top; bounds last."""
+    rows = [_policy_row(summary, name, policy) for name, policy in summary["policies"].items()]
+    return sorted(rows, key=_place)
+
+
+def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
+    point = policy.get("operating_point")
+    at = point or {
+        "quality": {"value": policy["quality"], "ci": policy.get("quality_ci", [None, None])},
+        "cost_per_1k": _value(policy["cost_per_1k"]),
+        "reached": False,
+    }
+    none = _value(None)
+    return {
+        "name": name,
+        "label": words.label(name),
+        "role": words.role(summary, name),
+        "quality": at["quality"],
+        "cost": at["cost_per_1k"],
+        "cost_share": at.get("cost_share", none),
+        # Where another expert answers everything, nothing is left to defer from.
+        "deferral_rate": None if _alone(summary, name) else at.get("deferral_rate"),
+        "reached": at["reached"],
+        "auc": policy.get("auc", none),
+        "auc_line": policy.get("auc_line"),
+        "apgr": policy.get("apgr", none),
+        "cpt": [policy.get("cpt", {}).get(level) for level in CPT_LEVELS],
+        "saving": [policy.get("saving_at_equal_quality", {}).get(slack, none) for slack in SLACK_LEVELS],
+        "why": _why(summary, policy),
+    }
+
+
+def _alone(summary: Summary, name: str) -> bool:
+    return name.startswith("always_") and words.role(summary, name) == "other"
+
+
+def _why(summary: Summary, policy: Mapping[str, Any]) -> dict[str, str]:
+    """For each column that may be empty: why it is."""
+    small, large = summary["small"], summary["reference"]
+    rate = {"deferral_rate": "one expert answers everything" if "auc" not in policy else "no point is chosen"}
+    if "auc" not in policy:
+        return rate | dict.fromkeys(("auc", "apgr", "cpt", "saving"), "a single point has no curve")
+    gap = f"{large} is not better than {small}: there is no gap to recover"
+    return rate | {
+        "auc": f"{large} costs no more than {small}",
+        "apgr": gap,
+        "cpt": gap if policy["apgr"]["value"] is None else "this share of the gap is never recovered",
+        "saving": f"{large} costs nothing",
+    }
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    if row["role"] == "bound":
+        return (2, 0.0, 0.0)
+    if row["reached"]:
+        return (0, row["cost"]["value"], -row["quality"]["value"])
+    return (1, -row["quality"]["value"], row["cost"]["value"])
+
+
+def _value(value: float | None) -> Row:
+    return {"value": value, "ci": [None, None]}

@@ -1,0 +1,82 @@
+"""A process with everything imported that forks for each job, so that a start costs milliseconds and not seconds.
+
+Each line of standard input is a job; for each the child's pid is printed, and its exit status once it is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from deferral.experts.llm import LlmExpert
+from deferral.experts.openai import OpenAiExpert
+from deferral.prompts import Prompt
+from tests.experts.tiny_models import PROMPT, examples, make_model, setting, texts
+
+BATCH, ITEMS, REQUESTS = 8, 480, 120
+PACE_S = 0.004
+MODES: dict[str, dict[str, Any]] = {
+    "label": {"prompt": PROMPT},
+    "text": {"prompt": PROMPT, "mode": "text", "max_new_tokens": 2, "temperature": 1.0},
+}
+
+
+def llm(folder: str, answers: str, log: str, out: str, mode: str, items: int = ITEMS) -> None:
+    """Generate, noting in `log` the keys of each batch that is really run; then write the table to `out`."""
+    expert = LlmExpert(setting(Path(answers)), model=folder, batch_size=BATCH, **MODES[mode])
+    run, journal = expert._run, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def noted(batch: Any) -> Any:
+        os.write(journal, (json.dumps([key for key, _, _ in batch]) + "\n").encode())
+        time.sleep(PACE_S)
+        return run(batch)
+
+    expert._run = noted  # type: ignore[method-assign]
+    pq.write_table(expert.answer(examples(texts(items, seed=7, longest=12))), out + ".part")
+    os.replace(out + ".part", out)
+
+
+def openai(url: str, answers: str, out: str) -> None:
+    """Ask the server about all items and write the table to `out`."""
+    prompt = Prompt("{text}", {"0": "0", "1": "1"})
+    expert = OpenAiExpert(setting(Path(answers)), model="m", base_url=url, prompt=prompt, concurrency=4)
+    pq.write_table(expert.answer(examples(texts(REQUESTS, seed=7))), out + ".part")
+    os.replace(out + ".part", out)
+
+
+def main() -> None:
+    """Import and run everything once, then fork for each job."""
+    import openai as _  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = make_model(Path(name) / "model")
+        for mode in MODES:
+            llm(str(folder), f"{name}/{mode}", f"{name}/log", f"{name}/out", mode, items=2)
+    for line in sys.stdin:
+        job = json.loads(line)
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                {"llm": llm, "openai": openai}[job.pop("run")](**job)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        print(pid, flush=True)
+        print(os.waitpid(pid, 0)[1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

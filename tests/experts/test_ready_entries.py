@@ -1,0 +1,82 @@
+"""The entries of params.yaml for the paper's LLMs and a current one: each builds its expert, up to the download."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deferral import config
+from deferral.errors import ConfigError, ExpertError
+from deferral.experts import EXPERTS, build
+from deferral.experts.llm import LlmExpert
+from deferral.experts.openai import OpenAiExpert
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.tiny_models import examples, setting
+
+ROOT = Path(__file__).parents[2]
+LOCAL = {"qwen1.5-7b-chat": "Qwen/Qwen1.5-7B-Chat", "qwen2.5-0.5b-instruct": "Qwen/Qwen2.5-0.5B-Instruct"}
+SERVED = {"chatglm3-6b": "zai-org/chatglm3-6b", "internlm2-chat-7b": "internlm/internlm2-chat-7b"}
+
+
+def options(name: str) -> dict[str, Any]:
+    return config.load(ROOT / "params.yaml").expert(name)
+
+
+@pytest.mark.parametrize(("name", "repository"), LOCAL.items())
+def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(
+    name: str, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def download(repo_id: str, filename: str, *, revision: str, **_: Any) -> str:
+        asked.append((repo_id, str(revision)))
+        raise ConnectionError("no download in a test")
+
+    monkeypatch.setattr("transformers.utils.hub.hf_hub_download", download)
+    expert = build(setting(name=name), options(name))
+    assert isinstance(expert, LlmExpert)
+    with pytest.raises(ExpertError, match=f"model '{repository}' at revision .*no download in a test"):
+        expert.answer(examples(["a post"]))
+    assert set(asked) == {(repository, options(name)["revision"])}
+    assert re.fullmatch("[0-9a-f]{40}", options(name)["revision"])
+
+
+@pytest.mark.parametrize(("name", "model"), SERVED.items())
+def test_an_entry_that_is_served_asks_for_its_model(name: str, model: str, server: ChatServer) -> None:
+    server.reply = lambda request, before: Answer(chat("1", {"1": 0.9, "0": 0.1}))
+    assert re.fullmatch(r"http://localhost:\d+/v1", options(name)["base_url"])
+    expert = build(setting(name=name), options(name) | {"base_url": server.url})
+    assert isinstance(expert, OpenAiExpert)
+    assert expert.answer(examples(["a post"]))["label"].to_pylist() == ["1"]
+    assert server.requests[0].body["model"] == model
+    assert "a post" in server.requests[0].text
+    assert "Answer with one digit only" in server.requests[0].text
+
+
+def test_the_page_on_experts_shows_the_same_entries() -> None:
+    page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    shown: dict[str, Any] = {}
+    for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.S):
+        shown |= yaml.safe_load(block)
+    assert set(shown) == {*LOCAL, *SERVED}
+    assert {name: options(name) for name in shown} == shown
+
+
+def test_every_backend_is_on_the_page_on_experts() -> None:
+    page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \| `experts/", page, flags=re.M) == list(EXPERTS)
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"Unknown backend of expert 'tiny' 'lmm'. .*Did you mean 'llm'\?"):
+        build(setting(), {"backend": "lmm"})
+    with pytest.raises(
+        ConfigError, match=r"Unknown option of expert 'tiny' 'batchsize'. .*Did you mean 'batch_size'\?"
+    ):
+        build(setting(), {"backend": "llm", "model": "m", "batchsize": 3})
+    with pytest.raises(ConfigError, match="Expert 'tiny': .*model"):
+        build(setting(), {"backend": "llm"})

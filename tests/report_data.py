@@ -1,0 +1,221 @@
+"""A small synthetic evaluation through the real code path, for the report's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deferral import schema
+from deferral.config import Evaluate, Price, Source, Split, Task, Vectors
+from deferral.cost import CostModel
+from deferral.evaluate import Runs, curve_table, summarise
+from deferral.metrics import Quality
+from deferral.panel import Panel, class_indices
+from deferral.policies.allocator import Allocator
+from deferral.policies.base import Budget, Policy
+from deferral.policies.baselines import Always, Length, Random
+from deferral.replay import Replay, oracle, replay
+
+CLASSES = ("0", "1")
+SEEDS = (67, 68, 69)
+BUDGETS = (0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
+PRICES = {
+    "llm": Price(usd_per_1m_prompt_tokens=1.6, usd_per_1m_completion_tokens=1.6),
+    "llm-mini": Price(usd_per_1m_prompt_tokens=0.3, usd_per_1m_completion_tokens=0.3),
+    "mlp": Price(usd_per_hour=0.05),
+    "linear": Price(usd_per_hour=0.05),
+    "majority": Price(),
+}
+
+
+@dataclass
+class Recorded:
+    """Answers from a table, by id."""
+
+    table: pa.Table
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """The stored rows of these examples."""
+        return self.table.take(pc.index_in(examples["id"], self.table["id"]))
+
+
+class Hunch(Allocator):
+    """Reads how hard an item is off its text, with noise of its own seed."""
+
+    def __init__(self, experts: tuple[str, ...], noise: float = 0.25, random_state: int = 0) -> None:
+        super().__init__(experts)
+        self.noise, self.random_state = noise, random_state
+
+    def look(self, panel: Panel) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """One less difficulty for the small expert, a constant for the others."""
+        hard = np.array([float(text.split()[1]) for text in panel.text])
+        noise = np.random.default_rng([self.random_state, len(panel)]).normal(0, self.noise, len(hard))
+        return np.column_stack([1 - hard + noise] + [np.full(len(hard), 0.6)] * (len(self.experts) - 1))
+
+    def confidence(self, seen: np.ndarray[Any, Any], choice: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The chosen expert's estimate, kept within [0, 1]."""
+        return np.clip(seen[np.arange(len(seen)), choice] * 0.6 + 0.4, 0, 1)
+
+
+@dataclass(frozen=True)
+class World:
+    """How the synthetic data are drawn: errors from the easiest item to the hardest, noise of the policy."""
+
+    rows: int = 600
+    positives: float = 0.5
+    small_errors: tuple[float, float] = (0.0, 0.4)
+    llm_errors: tuple[float, float] = (0.16, 0.02)
+    llm_bias: float = 0.0
+    noise: float = 0.1
+    quality: str = "accuracy"
+    unit: str = "usd"
+    groups: bool = True
+    unparsed: float = 0.0
+    sweep: int = 26
+    bootstrap: int = 60
+    margin: float = 0.05
+
+
+WORLDS = {
+    "reached": World(),
+    "useless": World(noise=3.0, small_errors=(0.2, 0.2), llm_errors=(0.05, 0.05)),
+    "measures": World(
+        positives=0.17,
+        small_errors=(0.01, 0.20),
+        llm_errors=(0.02, 0.02),
+        llm_bias=0.2,
+        unparsed=0.01,
+        margin=0.01,
+        noise=0.25,
+    ),
+    "missed": World(margin=0.0, groups=False),
+    "seconds": World(unit="seconds", groups=False),
+    "large": World(rows=3000, sweep=51, bootstrap=400, margin=0.01),
+}
+
+
+def _examples(world: World, split: str, rows: int, seed: int) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(seed)
+    hard = rng.random(rows)
+    gold = (rng.random(rows) < world.positives).astype(int)
+    text = [f"private {h:.3f} " + "word " * int(3 + 12 * h + rng.integers(0, 12)) for h in hard]
+    columns = {
+        "id": [f"{split}{i}" for i in range(rows)],
+        "text": text,
+        "label": [CLASSES[g] for g in gold],
+        "split": [split] * rows,
+    }
+    if world.groups:
+        columns["group"] = [("forum", "news", "chat")[int(h * 7) % 3] for h in hard]
+    return schema.table("examples", columns), hard
+
+
+def _answers(world: World, name: str, examples: pa.Table, hard: np.ndarray[Any, Any], seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    gold = class_indices(examples["label"], CLASSES)
+    easy, hardest = {
+        "mlp": world.small_errors,
+        "linear": (world.small_errors[0] + 0.02, world.small_errors[1] + 0.02),
+        "llm": world.llm_errors,
+        "llm-mini": (world.llm_errors[0] + 0.05, world.llm_errors[1] + 0.05),
+        "majority": (0.0, 0.0),
+    }[name]
+    error = easy + (hardest - easy) * hard
+    if name.startswith("llm"):
+        error = error + world.llm_bias * (gold == 0)
+    elif world.llm_bias:
+        error = error + 0.3 * (gold == 1)
+    label = np.where(rng.random(len(gold)) < error, 1 - gold, gold)
+    if name == "majority":
+        label = np.full(len(gold), int(gold.mean() > 0.5))
+    top = np.clip(1 - 0.6 * error + rng.normal(0, 0.05, len(gold)), 0.5, 0.999)
+    proba = np.where(np.arange(2) == label[:, None], top[:, None], 1 - top[:, None])
+    silent = rng.random(len(gold)) < (world.unparsed if name == "llm" else 0)
+    tokens = np.array([len(t.split()) for t in examples["text"].to_pylist()])
+    columns = {
+        "id": examples["id"].combine_chunks(),
+        "expert": [name] * len(gold),
+        "label": [None if s else CLASSES[v] for s, v in zip(silent, label, strict=True)],
+        "proba": [None if s or name == "majority" else p for s, p in zip(silent, proba.tolist(), strict=True)],
+        "prompt_tokens": (tokens + 30).astype(np.int32),
+        "completion_tokens": np.ones(len(gold), np.int32),
+        "seconds": (rng.uniform(0.2, 0.4, len(gold)) if name.startswith("llm") else np.full(len(gold), 1e-4)).astype(
+            np.float32
+        ),
+        "error": ["unparsable reply" if s else None for s in silent],
+    }
+    return schema.table("predictions", columns)
+
+
+def _fitted(world: World, panels: Mapping[str, Panel]) -> dict[str, dict[int, Policy]]:
+    pair = ("mlp", "llm")
+    kinds: dict[str, Callable[[int], Policy]] = {
+        "team": lambda s: Hunch(pair, world.noise, s),
+        "team_joint": lambda s: Hunch(pair, 2 * world.noise, s),
+        "random": lambda s: Random(pair, s),
+        "length": lambda s: Length(pair),
+    }
+    return {
+        name: {s: make(s).fit(panels["train"].copy(), panels["valid"].copy()) for s in SEEDS}
+        for name, make in kinds.items()
+    }
+
+
+def _runs(world: World, panel: Panel, fitted: Mapping[str, dict[int, Policy]]) -> Runs:
+    gold = class_indices(panel._examples["label"], CLASSES)
+    shares = sorted({*(round(i / (world.sweep - 1), 9) for i in range(world.sweep)), *BUDGETS})
+    sweeps: dict[str, Replay] = {}
+    for name in PRICES:
+        always: dict[int, Policy] = {0: Always((name,) if name == "mlp" else ("mlp", name), name)}
+        sweeps[f"always_{name}"] = replay(f"always_{name}", always, {0: panel}, [None])
+    own = {}
+    panels = dict.fromkeys(SEEDS, panel)
+    for name, policies in fitted.items():
+        sweeps[name] = replay(name, policies, panels, [Budget(share=s) for s in shares])
+        own[name] = replay(name, policies, panels, [None])
+    sweeps["oracle"] = oracle("oracle", sweeps["always_mlp"], sweeps["always_llm"], gold, shares)
+    return Runs(gold, panel._examples["group"].to_pylist(), sweeps, own)
+
+
+@cache
+def evaluation(which: str = "reached") -> tuple[dict[str, Any], pa.Table]:
+    """`summarise` and the curve of one of the `WORLDS`. Do not change what it returns: it is cached."""
+    world = WORLDS[which]
+    panels, answers = {}, {}
+    for i, (split, rows) in enumerate([("train", 400), ("valid", world.rows), ("test", world.rows)]):
+        examples, hard = _examples(world, split, rows, i)
+        tables = {n: _answers(world, n, examples, hard, 10 * i + j) for j, n in enumerate(PRICES)}
+        experts = {n: Recorded(t) for n, t in tables.items()}
+        panels[split] = Panel(examples, experts, CostModel(world.unit, PRICES), CLASSES)
+        answers[split] = tables
+    task = Task(
+        kind="classification",
+        classes=CLASSES,
+        positive="1",
+        source=Source(kind="demo"),
+        vectors=Vectors(kind="demo"),
+        split=Split(train=0.4, valid=0.3, test=0.3),
+        prompt="demo-olhs",
+    )
+    settings = Evaluate(
+        reference="llm",
+        quality=world.quality,  # type: ignore[arg-type]
+        budgets=BUDGETS,
+        sweep=world.sweep,
+        bootstrap=world.bootstrap,
+        confidence=0.95,
+        margin=world.margin,
+        headline="team",
+        model="deferral-test",
+    )
+    fitted = _fitted(world, panels)
+    test, valid = (_runs(world, panels[split], fitted) for split in ("test", "valid"))
+    summary = summarise("olhs", task, settings, world.unit, test, valid, answers["test"], "mlp")
+    columns = curve_table(0.95, test, Quality(world.quality, 2, 1), world.bootstrap)
+    return summary, schema.table("curve", columns)

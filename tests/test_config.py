@@ -1,0 +1,275 @@
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deferral import config
+from deferral.errors import ConfigError
+
+MINIMAL: dict[str, Any] = {
+    "base": {"tasks": ["posts"], "llms": ["llm"]},
+    "tasks": {
+        "posts": {
+            "kind": "classification",
+            "classes": ["0", "1"],
+            "positive": "1",
+            "source": {"kind": "demo"},
+            "vectors": {"kind": "demo"},
+            "split": {"train": 0.6, "valid": 0.2, "test": 0.2},
+            "prompt": "posts",
+            "checks": {"rows_min": 10},
+        }
+    },
+    "experts": {"llm": {"backend": "llm", "model": "demo:s"}, "small": {"backend": "mlp"}},
+    "train": {"seeds": [1], "small": "small", "baselines": [], "llms": ["llm"], "teams": {"team": {}}},
+    "policies": {"random": {}},
+    "costs": {"unit": "usd", "prices": {"llm": {"usd_per_hour": 2}}},
+    "evaluate": {
+        "headline": "team",
+        "reference": "llm",
+        "quality": "accuracy",
+        "budgets": [0.5],
+        "sweep": 3,
+        "bootstrap": 20,
+        "confidence": 0.9,
+        "margin": 0.01,
+        "model": "posts",
+    },
+}
+
+
+def section_at(tree: dict[str, Any], path: str) -> dict[str, Any]:
+    for part in filter(None, path.split(".")):
+        tree = tree[part]
+    return tree
+
+
+def load_with(folder: Path, path: str, **changes: Any) -> config.Params:
+    tree = copy.deepcopy(MINIMAL)
+    section_at(tree, path).update(changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return config.load(folder / "params.yaml")
+
+
+def error_of(folder: Path, path: str, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as error:
+        load_with(folder, path, **changes)
+    start = f"{folder}/params.yaml: "
+    assert str(error.value).startswith(start)
+    return str(error.value).removeprefix(start)
+
+
+def test_values_and_defaults(tmp_path):
+    params = load_with(tmp_path, "")
+    assert params.base == config.Base(tasks=("posts",), llms=("llm",), data=Path("data"))
+    task = params.task("posts")
+    assert task.classes == ("0", "1")
+    assert (task.checks.rows_min, task.checks.text_chars_max) == (10, 10_000)
+    assert task.source == config.Source(kind="demo", rows=None, seed=0)
+    assert params.costs.prices["llm"] == config.Price(usd_per_hour=2.0)
+    assert params.expert("llm") == {"backend": "llm", "model": "demo:s"}
+
+
+def test_parameters_are_frozen_and_an_experts_options_are_a_copy(tmp_path):
+    params = load_with(tmp_path, "")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        params.base.tasks = ()
+    params.expert("llm")["model"] = "changed"
+    assert params.expert("llm")["model"] == "demo:s"
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "meant"),
+    [
+        ("", "polices", "policies"),
+        ("base", "task", "tasks"),
+        ("tasks.posts", "clases", "classes"),
+        ("tasks.posts.source", "pth", "path"),
+        ("tasks.posts.vectors", "dims", "dim"),
+        ("tasks.posts.split", "vald", "valid"),
+        ("tasks.posts.checks", "row_min", "rows_min"),
+        ("train", "seed", "seeds"),
+        ("costs", "units", "unit"),
+        ("costs.prices.llm", "usd_per_hours", "usd_per_hour"),
+        ("evaluate", "bootstrp", "bootstrap"),
+    ],
+)
+def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_path, path, key, meant):
+    message = error_of(tmp_path, path, **{key: 1})
+    known = message.split("Known: ")[1].split(". Did")[0].split(", ")
+    assert message == (
+        f"Unknown key '{key}'. Known: {', '.join(known)}. Did you mean '{meant}'? "
+        f"(at {path + '.' if path else ''}{key})"
+    )
+    assert set(section_at(MINIMAL, path)) <= set(known)
+
+
+def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
+    assert error_of(tmp_path, "costs", xyz=1) == "Unknown key 'xyz'. Known: prices, unit. (at costs.xyz)"
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("base", {"tasks": "posts"}, "base.tasks: Input should be a valid tuple. Got 'posts'."),
+        ("tasks.posts", {"classes": [0, "1"]}, "tasks.posts.classes.0: Input should be a valid string. Got 0."),
+        (
+            "tasks.posts",
+            {"positive": "2"},
+            "tasks.posts: positive class '2' is not one of ['0', '1'].",
+        ),
+        (
+            "tasks.posts",
+            {"classes": ["1", "1"]},
+            "tasks.posts: classes ['1', '1'] must be two or more different labels.",
+        ),
+        (
+            "tasks.posts.split",
+            {"valid": 0.3},
+            "tasks.posts.split: train + valid + test is 1.1, not 1.",
+        ),
+        (
+            "tasks.posts.split",
+            {"valid": -0.2},
+            "tasks.posts.split.valid: Input should be greater than or equal to 0. Got -0.2.",
+        ),
+        (
+            "tasks.posts.source",
+            {"rows": 0},
+            "tasks.posts.source.rows: Input should be greater than or equal to 1. Got 0.",
+        ),
+        ("experts", {"llm": None}, "experts.llm: Input should be a valid dictionary. Got None."),
+        (
+            "train",
+            {"seeds": []},
+            "train.seeds: Tuple should have at least 1 item after validation, not 0. Got [].",
+        ),
+        ("costs", {"unit": "eur"}, "costs.unit: Input should be 'usd', 'seconds' or 'tokens'. Got 'eur'."),
+        (
+            "costs.prices.llm",
+            {"usd_per_hour": -1},
+            "costs.prices.llm.usd_per_hour: Input should be greater than or equal to 0. Got -1.",
+        ),
+        (
+            "costs.prices.llm",
+            {"usd_per_hour": float("nan")},
+            "costs.prices.llm.usd_per_hour: Input should be a finite number. Got nan.",
+        ),
+        (
+            "costs.prices",
+            {"llm": 3},
+            "costs.prices.llm: must be a section of keys (usd_per_1m_prompt_tokens, "
+            "usd_per_1m_completion_tokens, usd_per_hour, usd_per_1k_answers). Got 3.",
+        ),
+        (
+            "evaluate",
+            {"sweep": "many"},
+            "evaluate.sweep: Input should be a valid integer, unable to parse string as an integer. Got 'many'.",
+        ),
+        ("evaluate", {"sweep": 2}, "evaluate.sweep: Input should be greater than or equal to 3. Got 2."),
+        (
+            "evaluate",
+            {"budgets": [0.1, 2]},
+            "evaluate.budgets.1: Input should be less than or equal to 1. Got 2.",
+        ),
+        (
+            "evaluate",
+            {"quality": "acc"},
+            "evaluate.quality: Input should be 'accuracy', 'macro_f1' or 'f1_positive'. Got 'acc'.",
+        ),
+    ],
+)
+def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, path, changes, message):
+    assert error_of(tmp_path, path, **changes) == message
+
+
+def test_several_wrong_values_are_told_at_once(tmp_path):
+    message = error_of(tmp_path, "evaluate", sweep=1, confidence=2)
+    assert message.startswith("evaluate.sweep: ")
+    assert "; evaluate.confidence: Input should be less than 1. Got 2." in message
+
+
+@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate", "model"), ("tasks.posts", "prompt")])
+def test_a_missing_key_is_named(tmp_path, section, key):
+    tree = copy.deepcopy(MINIMAL)
+    del section_at(tree, section)[key]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    where = f"{section}.{key}" if section else key
+    assert str(error.value) == f"{tmp_path}/params.yaml: {where}: Field required."
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "message"),
+    [
+        ("base", {"tasks": ["post"]}, "Unknown task 'post'. Known: posts. Did you mean 'posts'? (at base.tasks)"),
+        ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),
+        ("train", {"llms": ["lm"]}, "Unknown expert 'lm'. Known: llm, small. Did you mean 'llm'? (at train.llms)"),
+        ("train", {"small": "mlp"}, "Unknown expert 'mlp'. Known: llm, small. (at train.small)"),
+        ("train", {"baselines": ["tree"]}, "Unknown expert 'tree'. Known: llm, small. (at train.baselines)"),
+        (
+            "train.teams",
+            {"team": {"llms": ["x"]}},
+            "Unknown expert 'x'. Known: llm, small. (at train.teams.team.llms)",
+        ),
+        ("evaluate", {"reference": "x"}, "Unknown expert 'x'. Known: llm, small. (at evaluate.reference)"),
+        (
+            "evaluate",
+            {"headline": "tema"},
+            "Unknown policy 'tema'. Known: random, team. Did you mean 'team'? (at evaluate.headline)",
+        ),
+    ],
+)
+def test_a_name_that_no_section_describes_is_an_error(tmp_path, path, changes, message):
+    assert error_of(tmp_path, path, **changes) == message
+
+
+def test_asking_for_an_unknown_task_or_expert_lists_the_known_ones(tmp_path):
+    params = load_with(tmp_path, "")
+    with pytest.raises(ConfigError) as error:
+        params.task("pots")
+    assert str(error.value) == "Unknown task 'pots'. Known: posts. Did you mean 'posts'?"
+    with pytest.raises(ConfigError) as error:
+        params.expert("smal")
+    assert str(error.value) == "Unknown expert 'smal'. Known: llm, small. Did you mean 'small'?"
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value) == (f"{tmp_path}/params.yaml: no such file. Run from the project's root or pass the path.")
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path)
+    assert str(error.value) == f"{tmp_path}: Is a directory. Pass the path of a readable YAML file."
+
+
+@pytest.mark.parametrize("content", [b"base: [", b"\xff\xfe\x00", b"a:\n\t- b"])
+def test_what_is_not_yaml(tmp_path, content):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value).startswith(f"{tmp_path}/params.yaml is not YAML: ")
+
+
+@pytest.mark.parametrize(("content", "got"), [("", "None"), ("[1]", "[1]"), ("word", "'word'")])
+def test_what_is_no_section(tmp_path, content, got):
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value) == (
+        f"{tmp_path}/params.yaml: the file: must be a section of keys "
+        f"(base, tasks, experts, train, policies, costs, evaluate). Got {got}."
+    )
+
+
+def test_the_projects_own_parameters_load():
+    params = config.load(Path(__file__).parents[1] / "params.yaml")
+    assert params.base.tasks
+    assert set(params.base.llms) <= set(params.experts)

@@ -1,0 +1,273 @@
+"""The report in a real browser: nothing asked of the network, nothing cut off, every number right."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deferral import report_words as words
+from deferral.report import write_report
+from deferral.report_rows import curve_series
+from tests.report_data import evaluation
+
+pytestmark = pytest.mark.browser
+CHROMIUM = os.environ.get("DEFERRAL_CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+ARGUMENTS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+PHONE = {"width": 375, "height": 800}
+DESK = {"width": 1280, "height": 900}
+LEAST_CONTRAST = """() => {
+  const curved = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = (c) => {
+    const [r, g, b] = c.match(/[\\d.]+/g).slice(0, 3).map((v) => curved(v / 255));
+    return .2126 * r + .7152 * g + .0722 * b;
+  };
+  const behind = (e) => {
+    for (; e; e = e.parentElement) {
+      const c = getComputedStyle(e).backgroundColor;
+      if (!/, 0\\)$/.test(c)) return c;
+    }
+  };
+  const ratio = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const written = [...document.querySelectorAll("main *, header *")].filter((e) => e.offsetParent
+    && !e.closest("svg, noscript, script, option")
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+  return Math.min(...written.map((e) => ratio(light(getComputedStyle(e).color), light(behind(e)))));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM:
+        pytest.skip("no Chromium: install it, or set DEFERRAL_CHROMIUM to its path")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The report of one evaluation, written once."""
+    folder = tmp_path_factory.mktemp("reports")
+    versions = {"git_commit": "0123456789abcdef" * 4}
+
+    @cache
+    def write(which: str) -> Path:
+        return write_report(folder / which, *evaluation(which), versions=versions)
+
+    return write
+
+
+@pytest.fixture
+def opened(browser: Any, written: Callable[[str], Path]) -> Iterator[Any]:
+    """Opens the report of one evaluation; at the end nothing was logged and only the file itself was asked for."""
+    contexts, complaints, requests = [], [], []
+
+    def open_report(which: str = "reached", viewport: dict[str, int] = DESK, **options: Any) -> Any:
+        contexts.append(browser.new_context(viewport=viewport, **options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(written(which).as_uri())
+        return page
+
+    yield open_report
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert all(url.startswith("file://") and url.endswith("/report.html") for url in requests)
+    assert len(requests) == len(contexts)
+
+
+def series_of(which: str) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in curve_series(*evaluation(which))}
+
+
+def tip_lines(one: dict[str, Any], point: dict[str, Any], unit: str = "usd") -> list[str]:
+    """What the tooltip says of a point."""
+    lines = [one["label"], f"accuracy {words.percent(point['quality'])} %"]
+    lines.append(f"95 % interval {words.percent(point['low'])} … {words.percent(point['high'])}")
+    lines.append(f"{words.cost(point['cost'], unit)} per 1,000 items")
+    return lines if one["alone"] else [*lines, f"{words.percent(point['rate'])} % deferred"]
+
+
+def tip(page: Any) -> list[str]:
+    return list(page.locator("#tip > *").all_text_contents())
+
+
+def planned(which: str, policy: str, items: int, wanted: float) -> tuple[float | None, float | None]:
+    """Cost per month with the policy and with the LLM alone, None where the quality is not reached."""
+    series = series_of(which)
+
+    def cheapest(name: str) -> float | None:
+        costs = [p["cost"] for p in series[name]["points"] if p["quality"] >= wanted / 100 - 1e-9]
+        return min(costs) * items / 1000 if costs else None
+
+    return cheapest(policy), cheapest("always_llm")
+
+
+@pytest.mark.parametrize("width", [320, 375, 768])
+@pytest.mark.parametrize("which", ["reached", "measures"])
+def test_no_sideways_scroll_on_a_phone(opened: Any, which: str, width: int) -> None:
+    page = opened(which, {"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width < 600:
+        box = page.locator(".scroll:has(.policies)")
+        assert box.evaluate("e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === 'auto'")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_in_light_and_dark(opened: Any, scheme: str, tmp_path: Path) -> None:
+    page = opened("missed", PHONE, color_scheme=scheme)
+    assert page.evaluate(LEAST_CONTRAST) >= 4.5
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (max(ground) < 60) == (scheme == "dark")
+    picture = tmp_path / f"{scheme}.png"
+    page.screenshot(path=picture, full_page=True)
+    assert picture.stat().st_size > 50_000
+
+
+def test_hover_shows_the_nearest_point(opened: Any) -> None:
+    page, series = opened(), series_of("reached")
+    assert page.locator("#tip").is_hidden()
+    spot = page.locator("#curve circle[data-policy='always_llm']").bounding_box()
+    page.mouse.move(spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2)
+    names = ("always_llm", "team", "team_joint", "length")
+    near = [tip_lines(series[name], series[name]["points"][-1]) for name in names]
+    assert tip(page) in near
+    page.mouse.move(5, 5)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_arrow_keys_walk_the_headline(opened: Any) -> None:
+    page, one = opened(), series_of("reached")["team"]
+    page.locator("#curve").focus()
+    page.keyboard.press("ArrowRight")
+    assert tip(page) == tip_lines(one, one["points"][0])
+    for step in (1, 2, 3):
+        page.keyboard.press("ArrowRight")
+        assert tip(page) == tip_lines(one, one["points"][step])
+    page.keyboard.press("ArrowLeft")
+    assert tip(page) == tip_lines(one, one["points"][2])
+    page.keyboard.press("ArrowDown")
+    assert tip(page)[0] != one["label"]
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+
+
+def test_a_tap_shows_values_inside_the_screen(opened: Any) -> None:
+    page = opened("reached", PHONE, has_touch=True)
+    page.locator("#curve").tap(position={"x": 200, "y": 100})
+    assert len(tip(page)) in (4, 5)
+    box = page.locator("#tip").bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+
+
+def test_the_operating_point_is_on_the_curve(opened: Any) -> None:
+    page = opened()
+    head = evaluation("reached")[0]["headline"]
+    page.locator("#curve").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    assert tip(page)[0] == "team, operating point"
+    assert tip(page)[3] == f"{words.cost(head['cost_per_1k']['value'], 'usd')} per 1,000 items"
+
+
+def test_the_legend_hides_and_shows(opened: Any) -> None:
+    page = opened()
+    button = page.locator("#legend button[data-policy='team_joint']")
+    drawn = page.locator("#curve path[data-policy='team_joint']")
+    assert button.get_attribute("aria-pressed") == "true" and drawn.count() == 1
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false" and drawn.count() == 0
+    button.press("Enter")
+    assert drawn.count() == 1
+    chance = page.locator("#curve path[data-policy='random']")
+    assert chance.count() == 0
+    page.locator("#legend button[data-policy='random']").click()
+    assert chance.count() == 1
+    for each in page.locator("#legend button").all():
+        if each.get_attribute("aria-pressed") == "true":
+            each.click()
+    assert page.locator("#curve path.curve").count() == 0
+
+
+def test_the_calculator_computes_what_python_computes(opened: Any) -> None:
+    page = opened()
+    cases = itertools.product(["team", "random"], [1, 20_000, 3_000_000], [80.0, 88.5, 90.1])
+    for policy, items, wanted in cases:
+        page.select_option("#policy", policy)
+        page.fill("#volume", str(items))
+        page.fill("#wanted", str(wanted))
+        team, llm = planned("reached", policy, items, wanted)
+        assert team is not None and llm is not None
+        assert page.inner_text("#team-bill") == words.cost(team, "usd")
+        assert page.inner_text("#llm-bill") == words.cost(llm, "usd")
+        assert page.inner_text("#saved") == words.cost(llm - team, "usd")
+        assert page.inner_text("#saved-how") == f"{100 * (1 - team / llm):.1f} % less than the LLM alone"
+
+
+def test_the_calculator_says_what_is_not_reached(opened: Any) -> None:
+    page, series = opened(), series_of("reached")
+    best = max(p["quality"] for p in series["team"]["points"])
+    assert series["always_llm"]["points"][0]["quality"] < best
+    page.fill("#wanted", f"{100 * best - 0.05:.2f}")
+    assert page.inner_text("#llm-bill") == "not reached"
+    assert page.inner_text("#team-bill").startswith("$")
+    assert "does not reach this quality" in page.inner_text("#saved-how")
+    page.fill("#wanted", "99.9")
+    assert page.inner_text("#team-bill") == page.inner_text("#llm-bill") == "not reached"
+    assert page.inner_text("#saved-how") == "Neither reaches this quality."
+    page.fill("#volume", "")
+    assert page.inner_text("#team-bill") == "–"
+
+
+def test_slider_and_number_keep_step(opened: Any) -> None:
+    page = opened()
+    small = series_of("reached")["always_mlp"]["points"][0]["quality"]
+    assert float(page.get_attribute("#wanted", "min")) == pytest.approx(100 * small, abs=0.1)
+    page.locator("#wanted-range").press("ArrowLeft")
+    assert page.input_value("#wanted") == page.input_value("#wanted-range")
+    page.fill("#wanted", "85")
+    assert page.input_value("#wanted-range") == "85"
+
+
+def test_costs_in_seconds(opened: Any) -> None:
+    page = opened("seconds")
+    team, llm = planned("seconds", "team", 1_000_000, float(page.input_value("#wanted")))
+    assert team is not None and llm is not None
+    assert page.inner_text("#team-bill") == words.cost(team, "seconds")
+    one = series_of("seconds")["team"]
+    page.locator("#curve").focus()
+    page.keyboard.press("ArrowRight")
+    assert tip(page) == tip_lines(one, one["points"][0], "seconds")
+
+
+def test_one_budget_table_at_a_time(opened: Any) -> None:
+    page = opened()
+    buttons = page.locator("#switch button")
+    assert buttons.all_text_contents()[:3] == ["accuracy", "macro-F1", "F1 of class “1”"]
+    assert page.locator(".panel:visible").count() == 1
+    buttons.nth(3).click()
+    assert page.locator(".panel:visible caption").get_attribute("id") == "budget-cost_per_1k-caption"
+
+
+def test_without_javascript_nothing_is_lost_but_the_toys(opened: Any) -> None:
+    page = opened("reached", PHONE, java_script_enabled=False)
+    assert page.locator("noscript img").is_visible()
+    assert page.locator(".panel:visible").count() == 5

@@ -1,0 +1,465 @@
+import errno
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deferral import schema
+from deferral.errors import DataError
+from tests.helpers import CLASSES, examples, predictions
+
+EXAMPLE_COLUMNS = "id, text, label, reference, split, group"
+PREDICTION_COLUMNS = (
+    "id, expert, label, proba, logprob, mass, text, quality, prompt_tokens, completion_tokens, seconds, cost_usd, error"
+)
+
+maybe = st.none()
+amounts = st.floats(0, 1e9, allow_nan=False)
+counts = st.integers(0, 2**31 - 1)
+
+
+@st.composite
+def probabilities(draw):
+    weights = draw(st.lists(st.floats(0.001, 1), min_size=2, max_size=2))
+    return [w / sum(weights) for w in weights]
+
+
+@st.composite
+def prediction_rows(draw):
+    label = draw(maybe | st.sampled_from(CLASSES))
+    return {
+        "label": label,
+        "proba": draw(maybe | probabilities()),
+        "logprob": draw(maybe | st.floats(-100, 0, width=32)),
+        "mass": draw(maybe | st.floats(0, 1, width=32)),
+        "text": draw(maybe | st.text()),
+        "quality": draw(maybe | st.floats(0, 1, width=32)),
+        "prompt_tokens": draw(maybe | counts),
+        "completion_tokens": draw(maybe | counts),
+        "seconds": draw(maybe | amounts),
+        "cost_usd": draw(maybe | amounts),
+        "error": draw(st.text() if label is None else maybe | st.text()),
+    }
+
+
+@st.composite
+def prediction_tables(draw):
+    keys = draw(st.lists(st.tuples(st.text(), st.text()), max_size=8, unique=True))
+    rows = [draw(prediction_rows()) for _ in keys]
+    columns = {name: [row[name] for row in rows] for name in PREDICTION_COLUMNS.split(", ")[2:]}
+    meta = draw(st.dictionaries(st.text(), st.text() | st.integers() | maybe, max_size=3))
+    return schema.table(
+        "predictions",
+        {"id": [k[0] for k in keys], "expert": [k[1] for k in keys], **columns},
+        {**meta, "classes": list(CLASSES)},
+    )
+
+
+@settings(max_examples=60)
+@given(table=prediction_tables())
+def test_write_read_write_gives_identical_bytes(tmp_path_factory, table):
+    folder = tmp_path_factory.mktemp("round")
+    first = schema.write(table, folder / "first.parquet", "predictions").read_bytes()
+    again = schema.read(folder / "first.parquet", "predictions", classes=CLASSES)
+    assert again.equals(table, check_metadata=True)
+    assert schema.write(again, folder / "second.parquet", "predictions").read_bytes() == first
+
+
+@pytest.mark.parametrize("rows", [1, 97, 1024])
+def test_the_same_content_in_other_chunks_gives_the_same_bytes(tmp_path, rows):
+    texts = [f"{i} " * 200 for i in range(2000)]
+    table = examples(["0"] * len(texts), text=texts)
+    parts = pa.concat_tables([table.slice(i, rows) for i in range(0, len(texts), rows)])
+    assert parts["text"].num_chunks > 1
+    whole = schema.write(table, tmp_path / "whole.parquet", "examples").read_bytes()
+    assert schema.write(parts, tmp_path / "parts.parquet", "examples").read_bytes() == whole
+
+
+@pytest.mark.parametrize("kind", schema.SCHEMAS)
+def test_an_empty_table_of_every_kind_survives(tmp_path, kind):
+    empty = schema.table(kind, {})
+    back = schema.read(schema.write(empty, tmp_path / "t.parquet", kind), kind)
+    assert back.equals(empty, check_metadata=True)
+    assert back.num_rows == 0
+    assert schema.meta_of(back) == {"schema": f"deferral/{kind}/1"}
+
+
+def test_metadata_is_plain_values_under_sorted_keys_and_the_schema_name_cannot_be_overwritten():
+    table = schema.table("examples", {}, {"task": "olhs", "classes": ["0", "1"], "schema": "mine"})
+    assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "deferral/examples/1", "task": "olhs"}
+    assert list(table.schema.metadata) == [b"classes", b"schema", b"task"]
+
+
+def test_metadata_of_other_programs_is_not_read(tmp_path):
+    foreign = examples(["0"]).replace_schema_metadata({"schema": "not json", "writer": b"\xff"})
+    pq.write_table(foreign, tmp_path / "foreign.parquet")
+    assert schema.meta_of(schema.read(tmp_path / "foreign.parquet", "examples")) == {}
+
+
+def test_absent_columns_are_null_and_absent_rows_are_an_error():
+    table = examples(["0", "1"])
+    assert table["reference"].to_pylist() == [None, None]
+    with pytest.raises(DataError) as error:
+        schema.table("examples", {"id": ["a", "b"], "text": ["x"], "split": ["test", "test"]})
+    assert str(error.value) == ("examples: column 'text' has 1 rows. Allowed: 2, as the longest. Fill it with None.")
+
+
+def test_nan_means_null_in_pandas_only():
+    frame = pd.DataFrame({"seconds": [1.5, math.nan], "label": ["0", None]})
+    table = predictions(["0", "1"], seconds=frame["seconds"], label=frame["label"], error=[None, "silent"])
+    assert table["seconds"].to_pylist() == [1.5, None]
+    assert table["label"].to_pylist() == ["0", None]
+    with pytest.raises(DataError, match="seconds is nan"):
+        predictions(["0", "1"], seconds=np.array([1.5, math.nan]))
+
+
+def test_a_missing_file_says_which(tmp_path):
+    with pytest.raises(DataError) as error:
+        schema.read(tmp_path / "none.parquet", "predictions")
+    assert str(error.value) == (
+        f"{tmp_path}/none.parquet: no such file. Allowed: a Parquet file of predictions. Run the stage that makes it."
+    )
+
+
+def test_a_file_cut_at_any_byte_is_one_clear_error(tmp_path):
+    path = schema.write(predictions(["0", None]), tmp_path / "p.parquet", "predictions")
+    whole = path.read_bytes()
+    start = f"{path}: not a readable Parquet file ("
+    end = "). Allowed: a whole Parquet file of predictions. Make it again."
+    for size in {*range(16), *range(0, len(whole), 37), len(whole) - 1}:
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError) as error:
+            schema.read(path, "predictions")
+        assert str(error.value).startswith(start)
+        assert str(error.value).endswith(end)
+
+
+@pytest.mark.parametrize("kind", schema.SCHEMAS)
+def test_a_missing_column_is_named_beside_those_there(kind):
+    table = schema.table(kind, {})
+    for name in table.column_names:
+        rest = table.drop_columns([name])
+        with pytest.raises(DataError) as error:
+            schema.check(rest, kind, "file.parquet")
+        assert str(error.value) == (
+            f"file.parquet: missing column '{name}' (columns are {rest.column_names}). "
+            f"Allowed: {', '.join(table.column_names)}. Rename or add the column."
+        )
+
+
+def test_a_renamed_column_is_an_error():
+    with pytest.raises(DataError) as error:
+        schema.table("examples", {"id": [], "texts": []})
+    assert str(error.value) == (
+        f"examples: unknown columns ['texts']. Allowed: {EXAMPLE_COLUMNS}. Rename or drop them."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "got", "allowed"),
+    [
+        ("label", pa.array([1, 0]), "int64", "string"),
+        ("proba", pa.array([0.5, 0.5]), "double", "list<element: float>"),
+        ("prompt_tokens", pa.array([1.0, 2.0]), "double", "int32"),
+        ("seconds", pa.array(["1", "2"]), "string", "float"),
+        ("text", pa.array(["x", "y"]).dictionary_encode(), "dictionary<", "string"),
+    ],
+)
+def test_a_column_of_the_wrong_type_says_both_types(tmp_path, name, values, got, allowed):
+    table = predictions(["0", "1"])
+    wrong = table.set_column(table.column_names.index(name), name, values)
+    pq.write_table(wrong, tmp_path / "w.parquet")
+    with pytest.raises(DataError) as error:
+        schema.read(tmp_path / "w.parquet", "predictions")
+    assert str(error.value).startswith(f"{tmp_path}/w.parquet: column '{name}' is {got}")
+    assert str(error.value).endswith(f". Allowed: {allowed}. Convert the column.")
+
+
+def test_a_value_of_the_wrong_type_names_its_column():
+    with pytest.raises(DataError) as error:
+        predictions(["0"], seconds=["fast"])
+    assert str(error.value) == (
+        "predictions: column 'seconds' is Could not convert 'fast' with type str: tried to convert to float32."
+        " Allowed: float. Convert the column."
+    )
+
+
+@pytest.mark.parametrize("name", ["id", "text", "split"])
+def test_null_is_refused_where_a_value_is_needed(name):
+    columns = {"id": ["a", "b"], "text": ["x", "y"], "split": ["test", "test"]}
+    columns[name] = [columns[name][0], None]
+    with pytest.raises(DataError) as error:
+        schema.table("examples", columns)
+    assert str(error.value) == (
+        f"examples: null in column '{name}', row 1 (1 rows in all). Allowed: a value in every row. Fill it."
+    )
+
+
+def test_duplicate_ids_are_counted_and_the_first_is_shown():
+    columns = {"id": ["b", "a", "b", "a", "b"], "text": ["x"] * 5, "split": ["test"] * 5}
+    with pytest.raises(DataError) as error:
+        schema.table("examples", columns)
+    assert str(error.value) == (
+        "examples: 2 duplicate keys, the first 'b' 3 times. Allowed: one row for each id. Remove the duplicates."
+    )
+    with pytest.raises(DataError) as error:
+        predictions(["0", "1"], id=["a", "a"])
+    assert str(error.value) == (
+        "predictions: 1 duplicate keys, the first 'a' + 'small' 2 times. "
+        "Allowed: one row for each id + expert. Remove the duplicates."
+    )
+
+
+def test_one_id_may_be_answered_by_two_experts():
+    both = predictions(["0", "1"], id=["a", "a"], expert=["small", "large"])
+    assert both.num_rows == 2
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n\t", "\u2003"])
+def test_empty_text_is_an_error(text):
+    with pytest.raises(DataError) as error:
+        examples(["0", "1"], text=["fine", text])
+    assert str(error.value) == (
+        "examples: empty text in column 'text', row 1 (1 rows in all). "
+        "Allowed: at least one visible character. Remove the row."
+    )
+
+
+def test_an_unknown_split_is_an_error():
+    with pytest.raises(DataError) as error:
+        examples(["0", "1", "0"], split=["train", "dev", "dev"])
+    assert str(error.value) == (
+        "examples: split 'dev' in column 'split', row 1 (2 rows in all). Allowed: train, valid, test. "
+        "Correct the split."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "shown"),
+    [
+        ("cost_usd", math.nan, "nan"),
+        ("cost_usd", -0.5, "-0.5"),
+        ("cost_usd", math.inf, "inf"),
+        ("seconds", math.nan, "nan"),
+        ("seconds", -math.inf, "-inf"),
+        ("prompt_tokens", -1, "-1"),
+        ("completion_tokens", -7, "-7"),
+    ],
+)
+def test_what_was_measured_is_finite_and_not_negative(name, bad, shown):
+    with pytest.raises(DataError) as error:
+        predictions(["0", "1", "0"], **{name: [1, bad, bad]})
+    assert str(error.value) == (
+        f"predictions: {name} is {shown} in column '{name}', row 1 (2 rows in all). "
+        "Allowed: null or a finite number >= 0. Measure it again."
+    )
+
+
+def test_a_label_outside_the_classes_is_an_error_in_examples_and_predictions(tmp_path):
+    message = (
+        "label outside the classes: '2' in column 'label', row 1 (1 rows in all). "
+        "Allowed: one of ['0', '1'], or null. Correct the label or the classes in params.yaml."
+    )
+    with pytest.raises(DataError) as error:
+        predictions(["0", "2"])
+    assert str(error.value) == f"predictions: {message}"
+    path = schema.write(examples(["0", "2"]), tmp_path / "e.parquet", "examples")
+    with pytest.raises(DataError) as error:
+        schema.read(path, "examples", classes=CLASSES)
+    assert str(error.value) == f"{path}: {message}"
+
+
+def test_no_answer_and_no_error_is_an_error():
+    with pytest.raises(DataError) as error:
+        predictions(["0", None], error=[None, None])
+    assert str(error.value) == (
+        "predictions: neither an answer nor an error in column 'label', row 1 (1 rows in all). "
+        "Allowed: a label, a text or an error. Say why."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "shown"),
+    [
+        ([0.5, 0.6], "[0.5, 0.6]"),
+        ([0.0, 0.0], "[0.0, 0.0]"),
+        ([1.5, -0.5], "[1.5, -0.5]"),
+        ([math.nan, 1.0], "[nan, 1.0]"),
+        ([math.nan, math.nan], "[nan, nan]"),
+        ([math.inf, 0.0], "[inf, 0.0]"),
+        ([None, 1.0], "[None, 1.0]"),
+    ],
+)
+def test_probabilities_that_are_none_are_an_error(bad, shown):
+    with pytest.raises(DataError) as error:
+        predictions(["0", None, "0", "1"], proba=[[0.5, 0.5], None, bad, bad])
+    assert str(error.value) == (
+        f"predictions: proba {shown} in column 'proba', row 2 (2 rows in all). "
+        "Allowed: null or values >= 0 that sum to 1 (within 0.001). Normalise the probabilities."
+    )
+
+
+@pytest.mark.parametrize("bad", [[1.0], [0.2, 0.3, 0.5]])
+def test_a_probability_for_each_class_is_needed(bad):
+    with pytest.raises(DataError) as error:
+        predictions(["0", "1"], proba=[[0.5, 0.5], bad])
+    assert str(error.value) == (
+        f"predictions: proba {bad} in column 'proba', row 1 (1 rows in all). "
+        "Allowed: 2 values, of ['0', '1'], or null. Add the rest."
+    )
+
+
+def test_an_empty_probability_row_is_an_error_even_if_no_classes_are_known():
+    row = {"id": ["a"], "expert": ["small"], "label": ["0"], "proba": [[]]}
+    with pytest.raises(DataError, match=r"proba \[\] in column 'proba', row 0"):
+        schema.table("predictions", row)
+
+
+@given(st.lists(probabilities() | st.none(), min_size=1, max_size=6), st.floats(-0.5, 0.5))
+def test_a_sum_is_held_to_the_tolerance(rows, off):
+    rows = [*rows, [0.5, 0.5 + off]]
+    columns = {"id": [str(i) for i in range(len(rows))], "expert": ["e"] * len(rows), "proba": rows}
+    columns["label"] = ["0"] * len(rows)
+    if abs(off) < 0.0009:
+        assert schema.table("predictions", columns).num_rows == len(rows)
+    elif abs(off) > 0.0011:
+        with pytest.raises(DataError, match=f"row {len(rows) - 1} \\(1 rows in all\\)"):
+            schema.table("predictions", columns)
+
+
+def test_answers_are_to_the_examples_ids_exactly():
+    asked = examples(["0", "1", "0"])
+    schema.check_answers(asked, predictions(["0", "1", "0"]))
+    remedy = "Allowed: one row for each example id. Generate the predictions again for these examples."
+    with pytest.raises(DataError) as error:
+        schema.check_answers(asked, predictions(["0"]), "p.parquet")
+    assert str(error.value) == (
+        "p.parquet: 2 of 3 examples have no answer and 0 answers have no example (first missing id a1). " + remedy
+    )
+    with pytest.raises(DataError) as error:
+        schema.check_answers(asked, predictions(["0", "1", "0", "1", "1"]))
+    assert str(error.value) == (
+        "predictions: 0 of 3 examples have no answer and 2 answers have no example (first unknown id a3). " + remedy
+    )
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):
+    path = schema.write(predictions(["0"]), tmp_path / "p.parquet", "predictions")
+    before, really_write = path.read_bytes(), pq.write_table
+
+    def write_to_a_full_disk(table, where, **options):
+        where.unlink()
+        where.symlink_to("/dev/full")
+        really_write(table, where, **options)
+
+    monkeypatch.setattr(pq, "write_table", write_to_a_full_disk)
+    with pytest.raises(DataError) as error:
+        schema.write(predictions(["1"]), path, "predictions")
+    assert error.value.__cause__.errno == errno.ENOSPC
+    assert str(error.value).startswith(f"{path}: could not be written (")
+    assert str(error.value).endswith(
+        "No space left on device). Allowed: a writable folder with room for the file. "
+        "Free some space or change the path; the previous file, if any, is untouched."
+    )
+    assert path.read_bytes() == before
+    assert left_in(tmp_path) == ["p.parquet"]
+
+
+def test_an_unwritable_folder_is_the_same_clear_error(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DataError) as error:
+        schema.write_text(tmp_path / "file" / "x.json", "{}")
+    assert str(error.value) == (
+        f"{tmp_path}/file/x.json: could not be written ({os.strerror(errno.EEXIST)}). "
+        "Allowed: a writable folder with room for the file. "
+        "Free some space or change the path; the previous file, if any, is untouched."
+    )
+
+
+def test_a_bug_while_writing_is_no_data_error_and_leaves_the_old_file(tmp_path):
+    path = schema.write_text(tmp_path / "x.json", "old")
+    with pytest.raises(ZeroDivisionError), schema.replacing(path) as part:
+        part.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "old"
+    assert left_in(tmp_path) == ["x.json"]
+
+
+def test_a_table_that_breaks_the_contract_is_not_written(tmp_path):
+    path = schema.write(predictions(["0"]), tmp_path / "p.parquet", "predictions")
+    before = path.read_bytes()
+    bad = pa.Table.from_pylist([{**predictions(["0"]).to_pylist()[0], "seconds": -1.0}], schema.PREDICTIONS)
+    with pytest.raises(DataError, match=f"{path}: seconds is -1.0"):
+        schema.write(bad, path, "predictions")
+    assert path.read_bytes() == before
+    assert left_in(tmp_path) == ["p.parquet"]
+
+
+HALF_WRITTEN = """
+import sys
+from deferral import schema
+with schema.replacing(sys.argv[1]) as part:
+    part.write_text("half")
+    print("half", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_kill_while_writing_leaves_the_old_file_and_the_next_write_clears_up(tmp_path):
+    path = schema.write_text(tmp_path / "x[1].json", "old")
+    other = schema.write_text(tmp_path / "x1.json", "other")
+    command = [sys.executable, "-c", HALF_WRITTEN, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "half\n"
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert path.read_text() == "old"
+    assert len(left_in(tmp_path)) == 3
+    schema.write_text(path, "new")
+    assert (path.read_text(), other.read_text()) == ("new", "other")
+    assert left_in(tmp_path) == ["x1.json", "x[1].json"]
+
+
+def test_a_reader_of_the_old_file_goes_on_reading_it(tmp_path):
+    path = schema.write_text(tmp_path / "x.json", "old")
+    with path.open() as reader:
+        schema.write_text(path, "new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_text_is_written_as_utf8_into_new_folders(tmp_path):
+    path = schema.write_text(tmp_path / "a" / "b" / "x.json", json.dumps("é", ensure_ascii=False))
+    assert path.read_bytes() == '"é"'.encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_rows_of_a_split_keep_their_order():
+    table = examples(["0", "1", "0", "1"], split=["test", "train", "test", "valid"])
+    assert schema.rows_in(table, "test")["id"].to_pylist() == ["a0", "a2"]
+    assert schema.rows_in(table, "train")["id"].to_pylist() == ["a1"]
+
+
+def test_labels_and_log_probabilities_come_from_probabilities():
+    columns = schema.labelled(("no", "yes"), np.array([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]))
+    table = predictions(["0"] * 3, classes=("no", "yes"), **columns)
+    assert table["label"].to_pylist() == ["yes", "no", "no"]
+    assert table["proba"].to_pylist() == [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]
+    np.testing.assert_allclose(table["logprob"].to_pylist(), np.log([0.75, 1.0, 0.5]), rtol=1e-6)
+    assert len(schema.labelled(("no", "yes"), np.zeros((0, 2)))["label"]) == 0
