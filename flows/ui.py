@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 
-from deferral.registry import STORE
+from deferral.registry import store
 from flows.server import free_port, prefect_server, running
 
 
@@ -15,8 +14,7 @@ def main() -> None:
     """Start both servers, say where they are, stop them at Ctrl-C."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    store = os.environ.get("MLFLOW_TRACKING_URI", STORE)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store(), "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
     with prefect_server() as api, running(command, f"{url}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
         sys.stdout.write(f"Prefect: {api.removesuffix('/api')}\nMLflow:  {url}\nCtrl-C stops both.\n")

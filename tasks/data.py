@@ -67,5 +67,5 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
         from deferral import sources
 
         text = sources.obtain(settings, Path(raw_folder))
-    embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member)
+    embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower)
     return folder

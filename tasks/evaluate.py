@@ -60,7 +60,10 @@ class Inputs:
 def evaluate_policies(
     name: str, params: str, examples: str, predictions: str, models: str, vectors: str, out: str, decisions: str
 ) -> str:
-    """Write metrics.json, curve.csv, report.html, pictures and the decisions table; returns the report's path."""
+    """Write the figures (metrics.json, headline.json, curve.csv), the report with its pictures, and the decisions.
+
+    Returns the report's path.
+    """
     settings = config.load(params)
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
     inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
@@ -145,9 +148,25 @@ def write_all(
     )
     out.mkdir(parents=True, exist_ok=True)
     schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    schema.write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
     schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
     return str(write_report(out, summary, curve, versions=versions()))
+
+
+def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The few figures that `dvc metrics show` compares between versions."""
+    head, small = summary["headline"], summary["experts"][summary["small"]]
+    return {
+        "reached": head["reached"],
+        "cost_share": head["cost_share"]["value"],
+        "cost_share_high": head["cost_share"]["ci"][1],
+        "deferral_rate": head["deferral_rate"],
+        "quality": head["quality"]["value"],
+        "quality_reference": head["reference_quality"]["value"],
+        "quality_small": small["quality"],
+        "apgr": summary["policies"][head["policy"]]["apgr"]["value"],
+    }
 
 
 def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Table:

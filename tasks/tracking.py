@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import bundle, config
-from deferral.registry import STORE
+from deferral.registry import FOLDER, store
 from deferral.report import markdown_summary
 from tasks.versioning import versions
 
@@ -29,11 +29,13 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str]) -> Iterator[An
     import mlflow
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", STORE))
+    # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
+    address = store()
+    mlflow.set_tracking_uri(address)
     found = mlflow.get_experiment_by_name(experiment)
     if found is None:
-        local = "MLFLOW_TRACKING_URI" not in os.environ
-        where = str(Path("mlruns/artifacts", experiment).absolute().as_uri()) if local else None
+        local = address.endswith(str((FOLDER / "mlflow.db").absolute()))
+        where = (FOLDER / "artifacts" / experiment).absolute().as_uri() if local else None
         mlflow.create_experiment(experiment, artifact_location=where)
     mlflow.set_experiment(experiment)
     with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}) as run:

@@ -53,6 +53,7 @@ class Vectors:
     url: str | None = None
     sha256: str | None = None
     member: str | None = None
+    lower: bool = False
     rows: Count | None = None
     seed: int = 0
 

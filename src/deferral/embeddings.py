@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from deferral import schema
 from deferral.errors import DataError
-from deferral.glove import MATRIX, WORDS, Matrix, build
+from deferral.glove import LOWER, MATRIX, WORDS, Matrix, build
 from deferral.vocabulary import Texts, Vocabulary, as_strings
 
 __all__ = ["Vectors", "build"]
@@ -26,8 +26,9 @@ ENOUGH = 4_096
 class Vectors:
     """A matrix of word vectors, shape (words, dim), and the words of its rows."""
 
-    def __init__(self, matrix: Matrix, words: Vocabulary | Callable[[], Vocabulary]) -> None:
+    def __init__(self, matrix: Matrix, words: Vocabulary | Callable[[], Vocabulary], *, lower: bool = False) -> None:
         self.matrix = matrix
+        self.lower = lower
         self._words = words
 
     @classmethod
@@ -39,7 +40,7 @@ class Vectors:
             raise DataError(
                 folder, f"vectors of dimension {matrix.shape[1]}", str(dim), f"Set dim to {matrix.shape[1]} or rebuild."
             )
-        return cls(matrix, partial(_read_words, folder, len(matrix)))
+        return cls(matrix, partial(_read_words, folder, len(matrix)), lower=(folder / LOWER).exists())
 
     load = open
 
@@ -60,12 +61,12 @@ class Vectors:
         """The row of each word in `matrix`, -1 for an unknown word."""
         return self.vocabulary.rows(words)
 
-    def mean(self, texts: Texts, *, lower: bool = False) -> Matrix:
+    def mean(self, texts: Texts) -> Matrix:
         """The published feature: the mean vector of each text's whitespace tokens in the vocabulary, zeros if none.
 
-        Texts are taken as they are; `lower` puts them in lower case first. Returns shape (texts, dim).
+        Texts are taken as they are, or in lower case where `lower` was asked for. Returns shape (texts, dim).
         """
-        array = _lowered(texts, lower)
+        array = self._lowered(texts)
         out = np.zeros((len(array), self.dim), np.float32)
         parts = _parts(len(array))
         # The table of words is made here once, and not by each thread.
@@ -77,9 +78,9 @@ class Vectors:
             list(pool.map(lambda part: self._mean_into(array[part], out[part]), parts))
         return out
 
-    def known(self, texts: Texts, *, lower: bool = False) -> list[str]:
+    def known(self, texts: Texts) -> list[str]:
         """The words of the vocabulary that occur in `texts`, by row."""
-        used = np.unique(self.vocabulary.tokens(_lowered(texts, lower))[0])
+        used = np.unique(self.vocabulary.tokens(self._lowered(texts))[0])
         words = self.vocabulary.words()
         return [words[row] for row in used]
 
@@ -88,7 +89,8 @@ class Vectors:
         rows = np.unique(self.rows(words))
         rows = rows[rows >= 0]
         every = self.vocabulary.words()
-        return Vectors(np.ascontiguousarray(self.matrix[rows]), Vocabulary.of([every[row] for row in rows]))
+        kept = Vocabulary.of([every[row] for row in rows])
+        return Vectors(np.ascontiguousarray(self.matrix[rows]), kept, lower=self.lower)
 
     def save(self, folder: Path | str) -> Path:
         """Write the vectors into `folder` as safetensors and a word list."""
@@ -98,15 +100,20 @@ class Vectors:
         with schema.replacing(folder / BUNDLED) as part:
             save_file({"vectors": np.ascontiguousarray(self.matrix)}, part)
         schema.write_text(folder / WORDS, "".join(f"{word}\n" for word in self.vocabulary.words()))
+        if self.lower:
+            (folder / LOWER).touch()
         return folder
+
+    def _lowered(self, texts: Texts) -> pa.Array:
+        array = as_strings(texts)
+        return pc.utf8_lower(array) if self.lower else array
 
     def _mean_into(self, texts: pa.Array, out: Matrix) -> None:
         from scipy.sparse import csr_matrix
 
         rows, at = self.vocabulary.tokens(texts)
-        ones = np.ones(len(rows), np.float32)
-        out[:] = csr_matrix((ones, rows, at), shape=(len(texts), len(self))) @ self.matrix
-        out /= np.maximum(np.diff(at), 1).astype(np.float32)[:, None]
+        counts = csr_matrix((np.ones(len(rows), np.float32), rows, at), shape=(len(texts), len(self)))
+        np.divide(counts @ self.matrix, np.maximum(np.diff(at), 1).astype(np.float32)[:, None], out=out)
 
 
 def _read_matrix(folder: Path) -> Matrix:
@@ -128,11 +135,6 @@ def _read_words(folder: Path, rows: int) -> Vocabulary:
     if len(words) != rows:
         raise DataError(path, f"{len(words)} words for {rows} vectors", "one word a vector", "Build them again.")
     return words
-
-
-def _lowered(texts: Texts, lower: bool) -> pa.Array:
-    array = as_strings(texts)
-    return pc.utf8_lower(array) if lower else array
 
 
 def _parts(count: int) -> list[slice]:

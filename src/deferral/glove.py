@@ -25,16 +25,17 @@ from deferral.errors import DataError
 from deferral.vocabulary import NEWLINE, SPACE
 
 Matrix = npt.NDArray[np.float32]
-MATRIX, WORDS = "vectors.npy", "words.txt"
+MATRIX, WORDS, LOWER = "vectors.npy", "words.txt", "lower"
 BLOCK = 1 << 20
 _LARGEST = float(np.finfo(np.float32).max)
 _NUMBER = re.compile(rb"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 
 
-def build(path: Path | str, folder: Path | str, dim: int, *, member: str | None = None) -> Path:
+def build(path: Path | str, folder: Path | str, dim: int, *, member: str | None = None, lower: bool = False) -> Path:
     """Parse GloVe text (plain, or a member of a zip) of `dim` numbers a line into `folder`; return the folder.
 
-    The folder takes the place of an older one only when it is whole. Raises `DataError` naming the first corrupt line.
+    With `lower` the vectors take texts in lower case, as GloVe's own words are. The folder takes the place of an
+    older one only when it is whole. Raises `DataError` naming the first corrupt line.
     """
     path, folder = Path(path), Path(folder)
     with _replacing_folder(folder) as part, _text(path, dim, member) as (stream, size, where):
@@ -45,6 +46,8 @@ def build(path: Path | str, folder: Path | str, dim: int, *, member: str | None 
                 words.write(names)
                 matrix.write(rows.data)
                 count += len(rows)
+            if lower:
+                (part / LOWER).touch()
             if not count:
                 raise DataError(where, "no lines", f"lines of a word and {dim} numbers", "Download the file again.")
             matrix.seek(0)

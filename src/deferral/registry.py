@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-STORE = "sqlite:///mlruns/mlflow.db"
+FOLDER = Path("mlruns")
+
+
+def store() -> str:
+    """Where runs and models are kept: what MLFLOW_TRACKING_URI says, else `mlruns/` of the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(FOLDER / 'mlflow.db').absolute()}"
 
 
 def resolve(address: str) -> Path:
@@ -19,7 +24,7 @@ def resolve(address: str) -> Path:
 
     from deferral.errors import DataError
 
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI", STORE))
+    mlflow.set_tracking_uri(store())
     try:
         folder = mlflow.artifacts.download_artifacts(artifact_uri=address)
     except mlflow.exceptions.MlflowException as error:

@@ -67,8 +67,8 @@ PUBLIC: Mapping[str, Address] = {
 def obtain(source: Sourced, into: Path | str, name: str = "") -> Path:
     """A copy of the raw file of a source in the folder `into`, checked against its SHA-256 where one is known.
 
-    Looked at in this order: the folder named by `DEFERRAL_MIRROR` (by file name), `source.path`, `source.url` (or the
-    public address of its kind). Downloads are kept, and resumed, in the folder named by `DEFERRAL_CACHE`. `name` is
+    Looked at in this order: the folder named by `DEFERRAL_MIRROR` (by file name, its subfolders too), `source.path`,
+    `source.url` (or the public address of its kind). Downloads are kept, and resumed, in the folder named by `DEFERRAL_CACHE`. `name` is
     what messages call the source, its kind if not given.
 
     Raises `ConfigError` where the source names no file, `DataError` where the file is missing, unreachable or not the
@@ -127,8 +127,7 @@ def _mirrored(file: str) -> Path | None:
         return None
     if not Path(folder).is_dir():
         raise ConfigError(f"{MIRROR}: got {folder!r}. Allowed: a folder of raw files. Create it or unset the variable.")
-    path = Path(folder) / file
-    return path if path.is_file() else None
+    return next((path for path in sorted(Path(folder).rglob(file)) if path.is_file()), None)
 
 
 def _downloaded(address: Address, file: str, name: str) -> Path:

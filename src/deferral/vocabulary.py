@@ -66,13 +66,13 @@ class Vocabulary:
         rows = self._find(_hash(buffer, starts, ends - starts))
         known = rows >= 0
         at = np.zeros(len(texts) + 1, np.int32)
-        at[1:] = np.cumsum(known)[buffer[ends] == NEWLINE]
+        at[1:] = np.cumsum(known, dtype=np.int32)[np.flatnonzero(buffer[ends] == NEWLINE)]
         return rows[known], at
 
     def _find(self, hashes: Hashes) -> npt.NDArray[np.int32]:
         table = self._index()
         last, shift = len(table) - 1, np.uint64(65 - len(table).bit_length())
-        slots = (hashes >> shift).astype(np.int64)
+        slots = (hashes >> shift).view(np.int64)
         rows = table.take(slots)
         wrong = np.flatnonzero((self._hashes.take(rows) != hashes) & (rows >= 0))
         while len(wrong):
@@ -117,7 +117,7 @@ def _hash(buffer: Bytes, starts: Ints, lengths: Ints) -> Hashes:
     eights: npt.NDArray[Any] = np.ndarray((len(buffer) - 7,), "V8", buffer, 0, (1,))
     hashes: Hashes = eights[starts].view("<u8")
     hashes &= _KEEP.take(np.minimum(lengths, 8))
-    hashes += lengths.astype(np.uint64)
+    hashes += lengths.view(np.uint64)
     _stir(hashes)
     more = np.flatnonzero(lengths > 8)
     at, left, so_far = starts[more], lengths[more], hashes[more]

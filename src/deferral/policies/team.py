@@ -31,7 +31,7 @@ from deferral.networks import (
     steps_per_epoch,
     train,
 )
-from deferral.panel import NO_LABEL, Floats, Ints, Panel
+from deferral.panel import Floats, Ints, Panel
 from deferral.policies.allocator import Allocator, Timer
 from deferral.small import SmallModel
 

@@ -1,0 +1,2 @@
+def test_probe(built):
+    assert (built / "reports/olhs/metrics.json").exists()
