@@ -1,9 +1,10 @@
 """The published OLHS experiment, as it was first written and as it is here, side by side.
 
 3 seeds x (alternating, joint, small alone) x 5 epochs with an evaluation after each, on OLHS-sized data. The
-"per-row" side does what the first code does: a Python dictionary of word vectors, a Python loop over tokens, one tensor
-a row, Python lists of disagreements, evaluation in batches of one. Both sides get the same vectors, posts, labels and LLM
-answers (right with probability .85, seeded: this measures speed, and the accuracy only of the one beside the other).
+"per-row" side does what the first code does: a Python dictionary of word vectors, a Python loop over tokens, one
+tensor a row, Python lists of disagreements, evaluation in batches of one. Both sides get the same vectors, posts,
+labels and LLM answers (right with probability .85, seeded: this measures speed, and the accuracy of the one beside
+the other).
 
     python benchmarks/team.py [--rows 24783] [--words 400000]
 

@@ -17,7 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from deferral import bundle, config
 from deferral.registry import FOLDER, store
-from deferral.report import markdown_summary
+from deferral.report import headline, markdown_summary
 from tasks.versioning import versions
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
@@ -150,7 +150,7 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         "experts": ",".join(about["experts"]),
         "seed": about["facts"]["seed"],
         "unit": summary["unit"],
-        "headline": summary["headline"]["text"],
+        "headline": headline(summary),
         "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
         "quality": summary["headline"]["quality"]["value"],
         "dvc_lock_sha256": versions().get("dvc_lock_sha256", ""),

@@ -21,6 +21,7 @@ def headline(reports: Reports = Path("reports")) -> None:
 
     Example: deferral headline
     """
+    from deferral import report
     from deferral.errors import DataError
 
     found = sorted(reports.glob("*/metrics.json"))
@@ -28,7 +29,7 @@ def headline(reports: Reports = Path("reports")) -> None:
         raise DataError(reports, "no */metrics.json", "a folder of reports", "Run `make repro` or `dvc repro`.")
     for path in found:
         summary = json.loads(path.read_text(encoding="utf-8"))
-        typer.echo(f"\n{summary['task']}: {summary['headline']['text']}")
+        typer.echo(f"\n{summary['task']}: {report.headline(summary)}")
         if summary.get("demo"):
             typer.echo("(Generated demo data and toy models: this proves the plumbing, not the method.)")
         typer.echo(f"Report: {(path.parent / 'report.html').resolve()}")

@@ -146,13 +146,22 @@ def headline(settings: Evaluate, policy: Mapping[str, Any]) -> dict[str, Any]:
             f"The quality of {settings.reference} alone is not reached "
             f"(within {100 * settings.margin:.1f} points): {difference} at {cost}."
         )
-    more = peak["quality_difference"]
-    if more["ci"][0] is not None and more["ci"][0] > 0 and peak["cost_share"]["value"] is not None:
-        text += (
-            f" At its best {words} {_percent(more['value']):+.1f} points{_range(more['ci'], '+.1f')}"
-            f" at {_percent(peak['cost_share']['value']):.1f} % of the cost."
-        )
-    return {"policy": settings.headline, "text": text, "margin": settings.margin, **point}
+    return {
+        "policy": settings.headline,
+        "text": text,
+        "best": _best(words, peak),
+        "margin": settings.margin,
+        **point,
+    }
+
+
+def _best(words: str, peak: Mapping[str, Any]) -> str:
+    """A second sentence where the best point is better than the reference for certain; else nothing."""
+    more, share = peak["quality_difference"], peak["cost_share"]["value"]
+    if share is None or more["ci"][0] is None or more["ci"][0] <= 0:
+        return ""
+    gain = f"{_percent(more['value']):+.1f} points{_range(more['ci'], '+.1f')}"
+    return f"At its best {words} {gain} at {_percent(share):.1f} % of the cost."
 
 
 def curve_table(boot_confidence: float, runs: Runs, quality: Quality, draws: int) -> dict[str, NDArray[Any]]:

@@ -36,10 +36,12 @@ def write_report(folder: Path, summary: Summary, curve: pa.Table, *, versions: M
 
 
 def headline(summary: Summary) -> str:
-    """The result in one sentence, and a second where nothing is gained by it."""
+    """The result in one sentence, a second where nothing is gained by it, a third where more is to be had."""
     status, status_words = words.verdict(summary)
-    text = str(summary["headline"]["text"])
-    return f"{text} {status_words}." if status in ("small", "useless") else text
+    parts = [summary["headline"]["text"], summary["headline"]["best"]]
+    if status in ("small", "useless"):
+        parts.insert(1, f"{status_words}.")
+    return " ".join(part for part in parts if part)
 
 
 def markdown_summary(summary: Summary) -> str:

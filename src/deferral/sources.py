@@ -68,8 +68,8 @@ def obtain(source: Sourced, into: Path | str, name: str = "") -> Path:
     """A copy of the raw file of a source in the folder `into`, checked against its SHA-256 where one is known.
 
     Looked at in this order: the folder named by `DEFERRAL_MIRROR` (by file name, its subfolders too), `source.path`,
-    `source.url` (or the public address of its kind). Downloads are kept, and resumed, in the folder named by `DEFERRAL_CACHE`. `name` is
-    what messages call the source, its kind if not given.
+    `source.url` (or the public address of its kind). Downloads are kept, and resumed, in the folder named by
+    `DEFERRAL_CACHE`. `name` is what messages call the source, its kind if not given.
 
     Raises `ConfigError` where the source names no file, `DataError` where the file is missing, unreachable or not the
     one meant; nothing is left in `into` then.

@@ -34,6 +34,7 @@ class Vocabulary:
         ends = np.flatnonzero(self._buffer[: len(lines)] == NEWLINE)
         self._starts = np.concatenate([[0], ends[:-1] + 1]).astype(np.int64)[: len(ends)]
         self._lengths = ends - self._starts
+        self._longest = int(self._lengths.max(initial=0))
         self._table: npt.NDArray[np.int32] | None = None
         self._hashes: Hashes = np.zeros(0, np.uint64)
 
@@ -63,7 +64,9 @@ class Vocabulary:
         starts = np.empty_like(ends)
         starts[:1] = 0
         np.add(ends[:-1], 1, out=starts[1:])
-        rows = self._find(_hash(buffer, starts, ends - starts))
+        # A longer token is no word; it need not be hashed to its end.
+        lengths = np.minimum(ends - starts, self._longest + 1)
+        rows = self._find(_hash(buffer, starts, lengths))
         known = rows >= 0
         at = np.zeros(len(texts) + 1, np.int32)
         at[1:] = np.cumsum(known, dtype=np.int32)[np.flatnonzero(buffer[ends] == NEWLINE)]
@@ -74,7 +77,7 @@ class Vocabulary:
         last, shift = len(table) - 1, np.uint64(65 - len(table).bit_length())
         slots = (hashes >> shift).view(np.int64)
         rows = table.take(slots)
-        wrong = np.flatnonzero((self._hashes.take(rows) != hashes) & (rows >= 0))
+        wrong = np.flatnonzero((self._hashes[rows] != hashes) & (rows >= 0))
         while len(wrong):
             slots[wrong] = (slots[wrong] + 1) & last
             found = table[slots[wrong]]
@@ -95,7 +98,8 @@ def as_strings(texts: Texts) -> pa.Array:
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     array = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
-    return pc.fill_null(array.cast(pa.string()), "")
+    array = array if array.type == pa.string() else array.cast(pa.string())
+    return pc.fill_null(array, "") if array.null_count else array
 
 
 def _table(hashes: Hashes) -> npt.NDArray[np.int32]:

@@ -1,2 +1,87 @@
-def test_probe(built):
-    assert (built / "reports/olhs/metrics.json").exists()
+"""Raw rows in, examples and vectors out, by the tasks themselves."""
+
+import json
+
+import pyarrow.csv as arrow_csv
+import pytest
+from prefect.states import Completed, Failed
+
+from deferral import schema
+from deferral.embeddings import Vectors
+from deferral.errors import DataError
+from tasks import worth_a_retry
+from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+from tests.pipeline import POSTS, small_params, write_params
+
+
+def test_a_generated_source_is_written_as_csv_with_the_same_bytes_every_time(tmp_path, built):
+    params = write_params(tmp_path, small_params())
+    path = obtain_raw.fn("olhs", params, str(tmp_path / "raw"))
+    assert path == str(tmp_path / "raw" / "demo.csv")
+    assert arrow_csv.read_csv(path).num_rows == POSTS
+    assert (tmp_path / "raw" / "demo.csv").read_bytes() == (built / "data/raw/olhs/demo.csv").read_bytes()
+
+
+def test_a_file_source_is_copied_and_a_missing_one_named(tmp_path):
+    file = tmp_path / "posts.csv"
+    file.write_text("text,label\nhello,0\n")
+    params = write_params(tmp_path, small_params(source={"kind": "csv", "path": str(file)}))
+    assert obtain_raw.fn("olhs", params, str(tmp_path / "raw")) == str(tmp_path / "raw" / "posts.csv")
+    assert (tmp_path / "raw" / "posts.csv").read_bytes() == file.read_bytes()
+    file.unlink()
+    with pytest.raises(DataError, match=r"posts\.csv: no such file"):
+        obtain_raw.fn("olhs", params, str(tmp_path / "raw"))
+
+
+def test_examples_are_the_cleaned_rows_and_the_summary_counts_them(built):
+    path = built / "data/prepared/olhs/examples.parquet"
+    examples = schema.read(path, "examples", classes=("0", "1"))
+    summary = json.loads(path.with_suffix(".json").read_text())
+    assert summary["raw_rows"] == POSTS
+    assert summary["examples"] == examples.num_rows == POSTS - summary["duplicates_dropped"]
+    for split, counts in summary["splits"].items():
+        assert sum(counts.values()) == schema.rows_in(examples, split).num_rows
+        assert min(counts.values()) > 0
+
+
+def test_the_order_of_the_raw_rows_leaves_no_trace(tmp_path):
+    lines = [f"post number {i},{i % 2}" for i in range(40)]
+    written = []
+    for name, rows in (("a.csv", lines), ("b.csv", lines[::-1])):
+        (tmp_path / name).write_text("\n".join(["text,label", *rows]) + "\n")
+        params = write_params(tmp_path, small_params(source={"kind": "csv", "path": str(tmp_path / name)}))
+        candidate = tmp_path / f"{name}.parquet"
+        prepare_examples.fn("olhs", params, str(tmp_path / name), str(candidate))
+        written.append(candidate.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_publish_moves_the_candidate_and_its_summary(tmp_path):
+    (tmp_path / "c.parquet").write_bytes(b"new")
+    (tmp_path / "c.json").write_text("{}")
+    good = tmp_path / "deep" / "good.parquet"
+    assert publish.fn(str(tmp_path / "c.parquet"), str(good)) == str(good)
+    assert good.read_bytes() == b"new"
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["good.json", "good.parquet"]
+
+
+def test_vectors_have_the_dimension_of_the_params(built):
+    vectors = Vectors.open(built / "data/vectors/olhs")
+    assert vectors.dim == 50
+    assert len(vectors) > 100
+
+
+def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_path):
+    (tmp_path / "glove.txt").write_text("good 0.1 0.2 0.3\nbad 0.4 0.5 0.6\n")
+    settings = small_params()
+    settings["tasks"]["olhs"]["vectors"] = {"kind": "glove", "path": str(tmp_path / "glove.txt"), "dim": 50}
+    params = write_params(tmp_path, settings)
+    with pytest.raises(DataError, match="50"):
+        build_vectors.fn("olhs", params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
+    assert not (tmp_path / "vectors").exists() or list((tmp_path / "vectors").iterdir()) == []
+
+
+def test_only_what_the_world_did_is_worth_a_retry():
+    assert worth_a_retry(None, None, Failed(data=OSError("connection reset")))
+    assert not worth_a_retry(None, None, Failed(data=DataError("raw.csv", "a", "b", "c")))
+    assert not worth_a_retry(None, None, Completed(data=None))

@@ -1,0 +1,77 @@
+"""What the evaluation writes, held against each other."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from deferral import schema
+from tasks.evaluate import evaluate_policies, headline_figures
+from tests.pipeline import LLM, TEAM
+
+REPORTS = "reports/olhs"
+FILES = ["curve.csv", "curve.png", "headline.json", "metrics.json", "reliability.png", "report.html"]
+
+
+@pytest.fixture(scope="module")
+def summary(built):
+    return json.loads((built / REPORTS / "metrics.json").read_text())
+
+
+def test_every_file_is_there_and_no_half_written_one(built):
+    assert sorted(p.name for p in (built / REPORTS).iterdir() if p.is_file()) == FILES
+
+
+def test_experts_teams_policies_and_bounds_are_compared(summary):
+    assert list(summary["experts"]) == ["mlp", "linear", "majority", LLM]
+    fixed = {f"always_{expert}" for expert in summary["experts"]}
+    assert set(summary["policies"]) == fixed | {TEAM, "published", "random", "length", "oracle"}
+    assert summary["policies"]["oracle"]["auc"]["value"] >= summary["policies"][TEAM]["auc"]["value"]
+
+
+def test_the_compact_figures_are_those_of_the_headline(built, summary):
+    figures = json.loads((built / REPORTS / "headline.json").read_text())
+    assert figures == headline_figures(summary)
+    assert figures["quality_reference"] == pytest.approx(summary["experts"][LLM]["accuracy"]["value"])
+    assert figures["quality_small"] == pytest.approx(summary["experts"]["mlp"]["accuracy"]["value"])
+    assert len(figures) <= 10
+    assert all(value is None or isinstance(value, int | float) for value in figures.values())
+
+
+def test_decisions_agree_with_the_curve_and_keep_within_their_budget(built, summary):
+    decisions = schema.read(built / "data/decisions/olhs.parquet", "decisions").to_pandas()
+    curve = pd.read_csv(built / REPORTS / "curve.csv")
+    assert set(decisions["policy"]) == {TEAM, "published", "random", "length"}
+    assert sorted(set(decisions["budget"])) == [0.2, 0.5]
+    assert len(decisions) == 4 * 2 * 2 * summary["items"]
+    asked = decisions.assign(deferral_rate=[float(LLM in names) for names in decisions["asked"]])
+    keys = ["policy", "budget", "seed"]
+    rates = asked.groupby(keys)[["deferral_rate", "cost"]].mean()
+    points = curve.set_index(keys).loc[rates.index]
+    pd.testing.assert_frame_equal(rates, points[["deferral_rate", "cost"]], check_names=False, rtol=1e-6)
+    random = rates.loc["random"]["deferral_rate"]
+    assert (random <= random.index.get_level_values("budget") + 1e-9).all()
+
+
+def test_the_same_inputs_give_the_same_figures(tmp_path, built):
+    data = built / "data"
+    evaluate_policies.fn(
+        "olhs",
+        str(built / "params.yaml"),
+        str(data / "prepared/olhs/examples.parquet"),
+        str(data / "predictions/olhs"),
+        str(built / "models/olhs"),
+        str(data / "vectors/olhs"),
+        str(tmp_path),
+        str(tmp_path / "decisions.parquet"),
+    )
+
+    def steady(path):
+        """Without the small model's own seconds, which are measured as it answers."""
+        summary = json.loads(path.read_text())
+        return {expert: values["macro_f1"] for expert, values in summary["experts"].items()} | {
+            policy: (values["quality"], values["points"][-1]["deferral_rate"])
+            for policy, values in summary["policies"].items()
+        }
+
+    assert steady(tmp_path / "metrics.json") == steady(built / REPORTS / "metrics.json")
