@@ -4,6 +4,8 @@ BIN := .venv/bin
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true \
        DVC_NO_ANALYTICS=1 GX_ANALYTICS_ENABLED=false HF_HUB_DISABLE_TELEMETRY=1 \
        TOKENIZERS_PARALLELISM=false PREFECT_HOME=$(CURDIR)/.prefect
+# A caller that forbids bytecode would make every stage compile its imports anew.
+export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: setup repro test lint ui clean

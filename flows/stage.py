@@ -11,10 +11,15 @@ from typing import Any
 from deferral.errors import DeferralError
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """A `DeferralError` explains itself: its traceback is left out of the log."""
+FAILED = "Finished in state Failed"
+
+
+def _said_once(record: logging.LogRecord) -> bool:
+    """A `DeferralError` explains itself, once, at the end: its traceback and its echoes are left out of the log."""
     if record.exc_info and isinstance(record.exc_info[1], DeferralError):
-        record.exc_info = None
+        return False
+    if FAILED in record.getMessage():
+        record.msg, record.args = FAILED, ()
     return True
 
 
@@ -26,7 +31,7 @@ def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
     parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
     arguments = vars(parser.parse_args())
     for logger in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(logger).addFilter(_without_traceback)
+        logging.getLogger(logger).addFilter(_said_once)
     try:
         flow(**arguments)
     except DeferralError as error:

@@ -20,7 +20,7 @@ from deferral.vocabulary import Texts, Vocabulary, as_strings
 
 __all__ = ["Vectors", "build"]
 BUNDLED = "vectors.safetensors"
-ENOUGH = 4_096
+PART = 8_192
 
 
 class Vectors:
@@ -68,13 +68,14 @@ class Vectors:
         """
         array = self._lowered(texts)
         out = np.zeros((len(array), self.dim), np.float32)
-        parts = _parts(len(array))
+        threads = min(8, os.cpu_count() or 1)
+        parts = _parts(len(array), threads if len(array) >= PART else 1)
         # The table of words is made here once, and not by each thread.
         self.vocabulary.rows([])
         if len(parts) == 1:
             self._mean_into(array, out)
             return out
-        with ThreadPoolExecutor(len(parts)) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             list(pool.map(lambda part: self._mean_into(array[part], out[part]), parts))
         return out
 
@@ -137,7 +138,8 @@ def _read_words(folder: Path, rows: int) -> Vocabulary:
     return words
 
 
-def _parts(count: int) -> list[slice]:
-    pieces = min(os.cpu_count() or 1, 8) if count >= ENOUGH else 1
+def _parts(count: int, threads: int) -> list[slice]:
+    """Even parts of at most `PART` texts, as many for each thread."""
+    pieces = threads * -(-count // (threads * PART)) if count > threads else 1
     edges = np.linspace(0, count, pieces + 1).astype(int).tolist()
     return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]

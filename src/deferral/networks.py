@@ -84,6 +84,7 @@ class Trainer:
     """Adam under a cosine schedule of exactly `steps` steps."""
 
     def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, steps: int) -> None:
+        self._parameters = parameters
         self._adam = torch.optim.AdamW(
             parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
         )
@@ -94,7 +95,8 @@ class Trainer:
         phase = min(self._done / self._steps, 1.0)
         for group in self._adam.param_groups:
             group["lr"] = 0.5 * self._peak * (1 + math.cos(math.pi * phase))
-        self._adam.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         self._adam.step()
         self._done += 1

@@ -19,6 +19,7 @@ from deferral.errors import ConfigError, DataError, DeferralError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 T = TypeVar("T")
 NO_LABEL = -1
@@ -29,6 +30,13 @@ class Answering(Protocol):
 
     def answer(self, examples: pa.Table) -> pa.Table:
         """One prediction row for each row of `examples`, in the same order."""
+
+
+class Featuring(Protocol):
+    """Anything that turns texts into a matrix: word vectors."""
+
+    def mean(self, texts: list[str]) -> Floats32:
+        """Features, shape (texts, dim)."""
 
 
 class BlindError(DeferralError):
@@ -112,6 +120,7 @@ class Panel:
         self._asked = {name: np.zeros(len(self), bool) for name in experts}
         self._bill = {name: np.zeros(len(self)) for name in experts}
         self._charges = np.zeros(len(self))
+        self._features: dict[int, tuple[object, Floats32]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -140,6 +149,12 @@ class Panel:
     def total(self) -> float:
         """Everything spent on this panel."""
         return float(self.spent.sum())
+
+    def features(self, vectors: Featuring) -> Floats32:
+        """The mean word vector of each row's text, shape (rows, dim): free to see, worked out once."""
+        if id(vectors) not in self._features:
+            self._features[id(vectors)] = (vectors, vectors.mean(self.text))
+        return self._features[id(vectors)][1]
 
     def asked(self, expert: str) -> Bools:
         """Which rows `expert` has been asked, shape (rows,)."""

@@ -70,7 +70,7 @@ class Vocabulary:
         known = rows >= 0
         at = np.zeros(len(texts) + 1, np.int32)
         at[1:] = np.cumsum(known, dtype=np.int32)[np.flatnonzero(buffer[ends] == NEWLINE)]
-        return rows[known], at
+        return rows[np.flatnonzero(known)], at
 
     def _find(self, hashes: Hashes) -> npt.NDArray[np.int32]:
         table = self._index()
@@ -152,24 +152,26 @@ def _padded(data: Any) -> Bytes:
 
 def _pieces(texts: pa.Array) -> tuple[Bytes, Ints]:
     """The texts' bytes and where their tokens end: at a space, or at the newline that closes each text."""
-    buffer = _padded(pc.binary_join_element_wise(texts, "\n", "").buffers()[2])
-    if _other_spaces(buffer) > len(texts):
-        return _pieces(pa.array([" ".join(text.split()) for text in texts.to_pylist()], pa.string()))
+    buffer = _closed(texts)
+    if _other_spaces(buffer[:-8], len(texts)):
+        buffer = _closed(pa.array([" ".join(text.split()) for text in texts.to_pylist()], pa.string()))
     breaks = buffer == SPACE
     breaks |= buffer == NEWLINE
     return buffer, np.flatnonzero(breaks)
 
 
-def _other_spaces(buffer: Bytes) -> int:
-    """How many white-space characters but the plain space there are, newlines included."""
-    maybe = buffer < SPACE
-    maybe |= (buffer >= 0xC2) & (buffer <= 0xE3)
-    at = np.flatnonzero(maybe[:-8])
+def _closed(texts: pa.Array) -> Bytes:
+    return _padded(pc.binary_join_element_wise(texts, "\n", "").buffers()[2])
+
+
+def _other_spaces(buffer: Bytes, newlines: int) -> bool:
+    """Whether there may be white space but the plain space and so many newlines."""
+    if np.count_nonzero(buffer < SPACE) > newlines:
+        return True
+    at = np.flatnonzero((buffer >= 0xC2) & (buffer <= 0xE3))
     lead = buffer[at].astype(np.int64)
-    code = lead << 16
-    code += np.where(lead >= SPACE, buffer[at + 1].astype(np.int64) << 8, 0)
-    code += np.where(lead >= 0xE1, buffer[at + 2], 0)
-    return int(np.isin(code, _space_codes()).sum())
+    code = (lead << 16) + (buffer[at + 1].astype(np.int64) << 8) + np.where(lead >= 0xE1, buffer[at + 2], 0)
+    return bool(np.isin(code, _space_codes()).any())
 
 
 @cache

@@ -4,7 +4,7 @@ import json
 
 import pyarrow.csv as arrow_csv
 import pytest
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 
 from deferral import schema
 from deferral.embeddings import Vectors
@@ -84,4 +84,3 @@ def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_p
 def test_only_what_the_world_did_is_worth_a_retry():
     assert worth_a_retry(None, None, Failed(data=OSError("connection reset")))
     assert not worth_a_retry(None, None, Failed(data=DataError("raw.csv", "a", "b", "c")))
-    assert not worth_a_retry(None, None, Completed(data=None))

@@ -105,18 +105,20 @@ class Allocator(Policy):
 
     @staticmethod
     def _lambdas(seen: Floats, prices: Floats) -> Floats:
-        """Lambdas at which 0, 1, ... 100 % of the price range is spent on `seen`, by bisection."""
-        low_price, high_price = prices.min(), prices.max()
-        targets = np.linspace(low_price, high_price, GRID)
-        gaps = np.abs(prices[:, None] - prices)
-        reach = 2 * (np.ptp(seen) + 1e-6) / gaps[gaps > 0].min()
-        low, high = np.full(GRID, -reach), np.full(GRID, reach)
-        for _ in range(60):
-            middle = (low + high) / 2
-            choice = np.argmax(seen[None] - middle[:, None, None] * prices, axis=2)
-            over = prices[choice].mean(axis=1) > targets + 1e-12 * high_price
-            low, high = np.where(over, middle, low), np.where(over, high, middle)
-        return np.unique(high)
+        """Lambdas at which up to 0, 1, ... 100 % of the price range is spent on `seen`.
+
+        Choices change only where two experts tie; the quantiles of these places are tried.
+        """
+        dearer, cheaper = np.nonzero(prices[:, None] > prices)
+        ties = (seen[:, dearer] - seen[:, cheaper]) / (prices[dearer] - prices[cheaper])
+        tried = np.unique(np.quantile(ties, np.linspace(0, 1, 4 * GRID)))
+        ends = (2 * tried[0] - tried[-1] - 1, 2 * tried[-1] - tried[0] + 1)
+        tried = np.concatenate([ends[:1], tried, ends[1:]])
+        choice = np.argmax(seen[None] - tried[:, None, None] * prices, axis=2)
+        spent = np.maximum.accumulate(prices[choice].mean(axis=1)[::-1])
+        targets = np.linspace(prices.min(), prices.max(), GRID)
+        affordable = np.searchsorted(spent, targets + 1e-12 * prices.max(), side="right") - 1
+        return np.unique(tried[::-1][np.maximum(affordable, 0)])
 
 
 class Timer:

@@ -98,7 +98,7 @@ class Team(Allocator):
         return predict(self.allocator_, self._features(panel)).double().numpy()
 
     def _features(self, panel: Panel) -> Tensor:
-        return torch.from_numpy(self.vectors.mean(panel.text))
+        return torch.from_numpy(panel.features(self.vectors))
 
     def _recipe(self, **changes: Any) -> Recipe:
         given = {
@@ -148,7 +148,7 @@ class Training:
     def of(cls, panel: Panel, llms: tuple[str, ...], vectors: Vectors) -> Training:
         """The rows of `panel`, every LLM asked about every row."""
         labels = np.stack([panel.ask(name).label for name in llms], axis=1)
-        x = torch.from_numpy(vectors.mean(panel.text))
+        x = torch.from_numpy(panel.features(vectors))
         return cls(x, torch.from_numpy(panel.gold), torch.from_numpy(labels), len(panel.classes))
 
     @property
@@ -201,14 +201,15 @@ class AlternatingTeam(Team):
         x, target = data.x[disputed], target[disputed]
         if not len(x):
             return
-        weight = self._weights(target)[None]
-        loss = cross_entropy(target, weight)
+        weight = self._weights(target)
         size = max(1, round(self.batch_size * len(x) / int(met.sum())))
         for _ in range(self.passes):
             order, cuts = batches(len(x), size, generator)
+            shuffled = (x[order], target[order], weight[order])
             for cut in cuts:
-                rows = order[cut]
-                trainer.step(loss(allocator(x[rows]), rows))
+                rows, goal, counts = (part[cut] for part in shuffled)
+                each = F.cross_entropy(allocator(rows)[0], goal, reduction="none")
+                trainer.step((each * counts).sum() / counts.sum())
 
     def _weights(self, target: Tensor) -> Tensor:
         if not self.oversample:

@@ -1,0 +1,177 @@
+"""The pipeline under a real DVC: what re-runs and what does not, figures, experiments, push and pull.
+
+`prepare` runs for real. The other stages' outputs are those of the flows, committed to DVC as if it had run them.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.pipeline import LLM, ROOT, commit_all, small_params, write_params
+
+OTHER = "demo-s"
+OUTS = ("data/prepared", "data/vectors", "data/raw", "data/predictions", "data/decisions", "models", "reports")
+STAGES = {"prepare@olhs", "embed@olhs", f"generate@olhs-{LLM}", f"generate@olhs-{OTHER}", "train@olhs", "evaluate@olhs"}
+EXAMPLES = "data/prepared/olhs/examples.parquet"
+
+
+def two_llms():
+    """The small setting with a second LLM, so that there is one that must not re-run."""
+    params = small_params()
+    params["base"]["llms"] = [LLM, OTHER]
+    return params
+
+
+class Project:
+    """A copy of this project's files with its own git repository, and the `dvc` of this environment."""
+
+    def __init__(self, folder, environment):
+        self.folder = folder
+        self.environment = {**environment, "PYTHONPATH": str(folder / "src")}
+
+    def dvc(self, *words):
+        """Standard output of a `dvc` command that succeeds."""
+        done = subprocess.run(
+            ["dvc", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"dvc {' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
+
+    def changed(self, params):
+        """The stages that DVC would re-run first with these params, which are taken back afterwards."""
+        write_params(self.folder, params)
+        try:
+            return set(json.loads(self.dvc("status", "--json")))
+        finally:
+            write_params(self.folder, two_llms())
+
+    def hashes(self):
+        """The SHA-256 of every file under the outputs' folders that DVC keeps."""
+        files = [p for out in OUTS for p in (self.folder / out).rglob("*") if p.is_file() and "checks" not in p.parts]
+        return {str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, environment, ran):
+    folder = tmp_path_factory.mktemp("work") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file() and not name.startswith(("tests/", "benchmarks/", "docs/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    write_params(folder, two_llms())
+    project = Project(folder, environment)
+    said = project.dvc("repro", "prepare@olhs")
+    assert "Running stage 'prepare@olhs'" in said
+    for out in OUTS:
+        if out != "data/prepared":
+            shutil.copytree(ran / out, folder / out, dirs_exist_ok=True)
+    generated = folder / "data/predictions/olhs/generated"
+    shutil.copy(generated / f"{LLM}.parquet", generated / f"{OTHER}.parquet")
+    project.dvc("commit", "-f")
+    commit_all(folder)
+    return project
+
+
+def test_dvc_made_the_examples_that_the_flow_makes(project, ran):
+    assert (project.folder / EXAMPLES).read_bytes() == (ran / EXAMPLES).read_bytes()
+    lock = yaml.safe_load((project.folder / "dvc.lock").read_text())
+    assert set(lock["stages"]) == STAGES
+
+
+def test_the_graph_goes_from_prepare_to_evaluate(project):
+    drawn = project.dvc("dag", "--mermaid")
+    names = dict(re.findall(r'(node\d+)\["([^"]+)"\]', drawn))
+    edges = {(names[a], names[b]) for a, b in re.findall(r"(node\d+)-->(node\d+)", drawn)}
+    assert set(names.values()) == STAGES
+    assert edges == {
+        *(("prepare@olhs", stage) for stage in STAGES - {"prepare@olhs", "embed@olhs"}),
+        *(("embed@olhs", stage) for stage in ("train@olhs", "evaluate@olhs")),
+        *((f"generate@olhs-{llm}", stage) for llm in (LLM, OTHER) for stage in ("train@olhs", "evaluate@olhs")),
+        ("train@olhs", "evaluate@olhs"),
+    }
+
+
+def test_a_second_repro_changes_nothing(project):
+    before = project.hashes()
+    assert project.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
+    assert project.hashes() == before
+    assert project.dvc("status").strip() == "Data and pipelines are up to date."
+
+
+def test_one_llms_parameter_concerns_its_own_answers_only(project):
+    params = two_llms()
+    params["experts"][LLM]["batch_size"] = 7
+    assert project.changed(params) == {f"generate@olhs-{LLM}"}
+
+
+def test_a_price_asks_no_llm_again(project):
+    params = two_llms()
+    params["costs"]["prices"][LLM]["usd_per_1m_prompt_tokens"] = 9.0
+    assert project.changed(params) == {"train@olhs", "evaluate@olhs"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "stages"),
+    [
+        ("source", "rows", 650, {"prepare@olhs"}),
+        ("vectors", "seed", 9, {"embed@olhs"}),
+        ("train", "seeds", [1, 2], {"train@olhs", "evaluate@olhs"}),
+        ("evaluate", "margin", 0.02, {"evaluate@olhs"}),
+    ],
+)
+def test_a_parameter_concerns_the_stages_of_its_section(project, section, key, value, stages):
+    params = two_llms()
+    (params["tasks"]["olhs"] if section in params["tasks"]["olhs"] else params)[section][key] = value
+    assert project.changed(params) == stages
+
+
+def test_metrics_are_few_enough_to_read(project):
+    shown = project.dvc("metrics", "show")
+    assert max(map(len, shown.splitlines())) <= 200
+    (row,) = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"].items()
+    figures = json.loads((project.folder / "reports/olhs/headline.json").read_text())
+    assert row == ("reports/olhs/headline.json", {"data": figures})
+
+
+def test_plots_are_drawn(project, tmp_path):
+    said = project.dvc("plots", "show", "-o", str(tmp_path / "plots"))
+    assert str(tmp_path / "plots" / "index.html") in said
+    page = (tmp_path / "plots" / "index.html").read_text()
+    assert "cost-quality curve" in page
+    assert "random" in page
+
+
+def test_push_and_pull_bring_back_the_same_bytes(project):
+    before = project.hashes()
+    assert len(before) > 20
+    project.dvc("remote", "add", "-d", "--local", "store", "../../store")
+    project.dvc("push", "-q")
+    for out in (*OUTS, ".dvc/cache"):
+        shutil.rmtree(project.folder / out)
+    assert project.hashes() == {}
+    project.dvc("pull", "-q")
+    assert project.hashes() == before
+    assert project.dvc("status").strip() == "Data and pipelines are up to date."
+
+
+def test_an_experiment_sets_a_parameter_and_is_kept(project):
+    before = project.hashes()
+    project.dvc("exp", "run", "-n", "salted", "-S", "tasks.olhs.split.salt=other", "prepare@olhs")
+    try:
+        assert project.dvc("exp", "list", "--name-only").split() == ["salted"]
+        assert yaml.safe_load((project.folder / "params.yaml").read_text())["tasks"]["olhs"]["split"]["salt"] == "other"
+        changed = {path for path, digest in project.hashes().items() if before.get(path) != digest}
+        assert changed == {EXAMPLES}
+    finally:
+        subprocess.run(["git", "checkout", "-q", "."], cwd=project.folder, check=True)
+        project.dvc("checkout", "-q")
+    assert project.hashes() == before
