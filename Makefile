@@ -8,7 +8,12 @@ export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELE
 export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup repro test lint ui clean
+# A small setting, run by DVC as an experiment in a folder of its own: the working tree is left as it is.
+SMALL := -S base.llms=[demo-xs] -S train.llms=[demo-xs] -S train.teams.team_pool.llms=[demo-xs] \
+         -S evaluate.reference=demo-xs -S evaluate.bootstrap=100 -S evaluate.sweep=11 -S train.seeds=[67,68] \
+         -S tasks.olhs.source.rows=2000 -S tasks.olhs.vectors.rows=4000
+
+.PHONY: setup repro smoke test lint ui clean
 
 setup: .venv/installed
 
@@ -20,6 +25,9 @@ setup: .venv/installed
 repro: setup
 	$(BIN)/python -m flows.server dvc repro
 	@$(BIN)/deferral headline
+
+smoke: setup
+	$(BIN)/python -m flows.server dvc exp run --temp --name smoke-$$$$ $(SMALL)
 
 test: setup lint
 	$(BIN)/pytest
