@@ -19,7 +19,7 @@ def generate(task: str, llm: str, params: str = "params.yaml", data: str = "data
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate)
-    validate_predictions(task, llm, params, candidate, good, str(Path(reports, task, "checks")))
+    validate_predictions(task, llm, params, candidate, str(Path(reports, task, "checks")))
     return publish(candidate, good)
 
 

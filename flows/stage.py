@@ -10,7 +10,6 @@ from typing import Any
 
 from deferral.errors import DeferralError
 
-
 FAILED = "Finished in state Failed"
 
 

@@ -34,6 +34,8 @@ def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
     settings = config.load(params).task(name)
     rows = datasets.read(settings.source, Path(raw))
     examples, summary = prepare(rows, settings, name)
+    source = settings.source
+    summary["made_from"] = {"kind": source.kind, "path": str(source.path), "url": source.url, "rows": source.rows}
     schema.write(examples, candidate, "examples")
     schema.write_text(Path(candidate).with_suffix(".json"), json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return candidate

@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import bundle, config
-from deferral.registry import FOLDER, store
+from deferral.registry import BUNDLE, FOLDER, store
 from deferral.report import headline, markdown_summary
 from tasks.versioning import versions
 
@@ -135,7 +135,7 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"bundle": str(folder)},
+            artifacts={"bundle": str(shutil.copytree(folder, Path(scratch, BUNDLE.name)))},
             code_paths=[str(package_code(Path(scratch)))],
             signature=signature,
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),

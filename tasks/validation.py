@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from deferral.errors import DataError
 
 @task(cache_policy=NO_CACHE)
 def validate_examples(name: str, params: str, candidate: str, last_good: str, reports: str) -> str:
-    """Hold prepared examples to their suite, drift against the last good version included.
+    """Hold prepared examples to their suite, drift against the last good version of the same source included.
 
     Writes a readable report; raises `DataError` naming what failed. Nothing is moved.
     """
@@ -38,7 +39,7 @@ def validate_examples(name: str, params: str, candidate: str, last_good: str, re
     for c in classes:
         frame[f"is_{c}"] = (frame["label"] == c).astype(float)
         suite.append(gxe.ExpectColumnMeanToBeBetween(column=f"is_{c}", min_value=checks.minority_share_min))
-    last = _last(last_good, "examples")
+    last = _last_of_same_source(candidate, last_good)
     if last is not None:
         suite.append(_rows_like(len(last), checks.rows_change_max))
         for c in classes:
@@ -52,7 +53,7 @@ def validate_examples(name: str, params: str, candidate: str, last_good: str, re
 
 
 @task(cache_policy=NO_CACHE)
-def validate_predictions(name: str, expert: str, params: str, candidate: str, last_good: str, reports: str) -> str:
+def validate_predictions(name: str, expert: str, params: str, candidate: str, reports: str) -> str:
     """Hold an expert's predictions to their suite; writes a readable report, raises `DataError` on a failure."""
     import great_expectations.expectations as gxe
 
@@ -70,9 +71,6 @@ def validate_predictions(name: str, expert: str, params: str, candidate: str, la
             suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
     if frame["mass"].notna().any():
         suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
-    last = _last(last_good, "predictions")
-    if last is not None:
-        suite.append(_rows_like(len(last), checks.rows_change_max))
     return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html")
 
 
@@ -84,8 +82,14 @@ def _rows_like(rows: int, change: float) -> Any:
     )
 
 
-def _last(path: str, kind: str) -> pd.DataFrame | None:
-    return schema.read(path, kind).to_pandas() if Path(path).exists() else None
+def _last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
+    """The last good examples, if they were read from the same source: another one is no drift."""
+    if not Path(last_good).exists():
+        return None
+    made_from = [
+        json.loads(Path(p).with_suffix(".json").read_text("utf-8"))["made_from"] for p in (candidate, last_good)
+    ]
+    return schema.read(last_good, "examples").to_pandas() if made_from[0] == made_from[1] else None
 
 
 def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path) -> str:
