@@ -87,7 +87,7 @@ def _last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
     if not Path(last_good).exists():
         return None
     made_from = [
-        json.loads(Path(p).with_suffix(".json").read_text("utf-8"))["made_from"] for p in (candidate, last_good)
+        json.loads(Path(p).with_suffix(".json").read_text("utf-8")).get("made_from") for p in (candidate, last_good)
     ]
     return schema.read(last_good, "examples").to_pandas() if made_from[0] == made_from[1] else None
 

@@ -17,6 +17,8 @@ os.environ.update(
 
 from hypothesis import settings
 
+from tests.pipeline import built as built
+
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
 settings.register_profile("deferral", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)

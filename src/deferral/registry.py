@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 FOLDER = Path("mlruns")
+BUNDLE = Path("artifacts/bundle")
 
 
 def store() -> str:
@@ -31,4 +32,4 @@ def resolve(address: str) -> Path:
         raise DataError(
             address, str(error).splitlines()[0], "models:/<name>@<alias> or models:/<name>/<version>", "Register it."
         ) from error
-    return Path(folder) / "artifacts" / "bundle"
+    return Path(folder) / BUNDLE

@@ -10,9 +10,7 @@ import pytest
 HOME = tempfile.TemporaryDirectory(prefix="prefect-")
 os.environ["PREFECT_HOME"] = HOME.name
 
-from tests.pipeline import LLM, ROOT, built, small_params, working_in, write_params  # noqa: E402
-
-__all__ = ["built"]
+from tests.pipeline import LLM, ROOT, small_params, working_in, write_params  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

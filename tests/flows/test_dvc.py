@@ -68,6 +68,7 @@ def project(tmp_path_factory, environment, ran):
             shutil.copy(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
     write_params(folder, two_llms())
+    commit_all(folder)
     project = Project(folder, environment)
     said = project.dvc("repro", "prepare@olhs")
     assert "Running stage 'prepare@olhs'" in said

@@ -48,7 +48,9 @@ def test_decisions_agree_with_the_curve_and_keep_within_their_budget(built, summ
     keys = ["policy", "budget", "seed"]
     rates = asked.groupby(keys)[["deferral_rate", "cost"]].mean()
     points = curve.set_index(keys).loc[rates.index]
-    pd.testing.assert_frame_equal(rates, points[["deferral_rate", "cost"]], check_names=False, check_index_type=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(
+        rates, points[["deferral_rate", "cost"]], check_names=False, check_index_type=False, rtol=1e-6
+    )
     random = rates.loc["random"]["deferral_rate"]
     assert random.to_numpy() == pytest.approx(random.index.get_level_values("budget"), abs=0.12)
 

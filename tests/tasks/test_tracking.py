@@ -81,9 +81,7 @@ def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built)
     for name in ("models", "reports"):
         (tmp_path / name).symlink_to(built / name)
     with working_in(tmp_path):
-        said = [
-            log_evaluation.fn("olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs") for _ in range(2)
-        ]
+        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs") for _ in range(2)]
     assert said == ["1", "2"]
     client = client_of(tmp_path)
     assert int(client.get_model_version_by_alias(MODEL, "challenger").version) == 2
