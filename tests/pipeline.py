@@ -94,7 +94,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         publish.fn("data/candidates/olhs/examples.parquet", examples)
         build_vectors.fn("olhs", params, "data/raw/vectors/olhs", "data/vectors/olhs")
         answer_examples.fn("olhs", LLM, params, examples, "data/answers/olhs", "data/candidates/olhs/llm.parquet")
-        validate_predictions.fn("olhs", LLM, params, "data/candidates/olhs/llm.parquet", answers, checks)
+        validate_predictions.fn("olhs", LLM, params, "data/candidates/olhs/llm.parquet", checks)
         publish.fn("data/candidates/olhs/llm.parquet", answers)
         where = ("data/vectors/olhs", "models/olhs")
         for expert in ("mlp", "linear", "majority"):

@@ -166,12 +166,12 @@ def test_push_and_pull_bring_back_the_same_bytes(project):
 
 def test_an_experiment_sets_a_parameter_and_is_kept(project):
     before = project.hashes()
-    project.dvc("exp", "run", "-n", "salted", "-S", "tasks.olhs.split.salt=other", "prepare@olhs")
+    project.dvc("exp", "run", "-n", "reseeded", "-S", "tasks.olhs.source.seed=5", "prepare@olhs")
     try:
-        assert project.dvc("exp", "list", "--name-only").split() == ["salted"]
-        assert yaml.safe_load((project.folder / "params.yaml").read_text())["tasks"]["olhs"]["split"]["salt"] == "other"
+        assert project.dvc("exp", "list", "--name-only").split() == ["reseeded"]
+        assert yaml.safe_load((project.folder / "params.yaml").read_text())["tasks"]["olhs"]["source"]["seed"] == 5
         changed = {path for path, digest in project.hashes().items() if before.get(path) != digest}
-        assert changed == {EXAMPLES}
+        assert changed == {EXAMPLES, EXAMPLES.replace(".parquet", ".json"), "data/raw/olhs/demo.csv"}
     finally:
         subprocess.run(["git", "checkout", "-q", "."], cwd=project.folder, check=True)
         project.dvc("checkout", "-q")

@@ -1,0 +1,88 @@
+"""What the README says can be done, done."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deferral import config, experts
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.M | re.S) if kind == language]
+
+
+def commands() -> list[str]:
+    lines = [line.split("   #")[0].split("  #")[0].strip() for block in blocks("") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(("make ", "dvc "))]
+
+
+def test_it_is_short_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 200
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_is_accepted_and_builds(text, tmp_path):
+    given, params = yaml.safe_load(text), yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    params["experts"].update(given["experts"])
+    params["costs"]["prices"].update(given["costs"]["prices"])
+    params["base"]["llms"] += list(given["experts"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False), "utf-8")
+    settings = config.load(tmp_path / "params.yaml")
+    for name in given["experts"]:
+        built = experts.build(experts.Setting(name, "olhs", ("0", "1")), settings.expert(name))
+        assert built.name == name
+
+
+@pytest.mark.parametrize("line", [c for c in commands() if c.startswith("make ")])
+def test_make_knows_the_target(line):
+    done = subprocess.run([*line.split()[:1], "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_dvc_commands_share_data_through_a_folder(tmp_path):
+    lines = [c for c in commands() if c.startswith("dvc ")]
+    assert [line.split()[1] for line in lines] == ["remote", "push"]
+    here = tmp_path / "project"
+    here.mkdir()
+    dvc = Path(sys.executable).with_name("dvc")
+
+    def run(*words: str) -> None:
+        subprocess.run(words, cwd=here, check=True, capture_output=True)
+
+    run("git", "init", "-q")
+    run(str(dvc), "init", "-q")
+    (here / "data.txt").write_text("kept")
+    run(str(dvc), "add", "-q", "data.txt")
+    for line in lines:
+        run(str(dvc), *line.split()[1:])
+    (here / "data.txt").unlink()
+    shutil.rmtree(here / ".dvc" / "cache")
+    run(str(dvc), "pull")
+    assert (here / "data.txt").read_text() == "kept"
+
+
+def test_the_experiment_it_proposes_names_real_parameters():
+    params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    (proposed,) = re.findall(r"`dvc exp run ([^`]+)`", README)
+    for setting in re.findall(r"-S ([\w.]+)=", proposed):
+        value = params
+        for key in setting.split("."):
+            value = value[key]
+    for policy in re.findall(r"evaluate\.headline=(\w+)", proposed):
+        assert policy in params["train"]["teams"]
