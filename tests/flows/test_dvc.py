@@ -56,9 +56,8 @@ class Project:
         return {str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, environment, ran):
-    folder = tmp_path_factory.mktemp("work") / "project"
+def copied(folder, environment, params):
+    """This project's files in `folder`, committed, without a lock file."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -67,9 +66,15 @@ def project(tmp_path_factory, environment, ran):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     (folder / "dvc.lock").unlink(missing_ok=True)
-    write_params(folder, two_llms())
+    write_params(folder, params)
     commit_all(folder)
-    project = Project(folder, environment)
+    return Project(folder, environment)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, environment, ran):
+    project = copied(tmp_path_factory.mktemp("work") / "project", environment, two_llms())
+    folder = project.folder
     said = project.dvc("repro", "prepare@olhs")
     assert "Running stage 'prepare@olhs'" in said
     for out in OUTS:
@@ -176,3 +181,21 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
         subprocess.run(["git", "checkout", "-q", "."], cwd=project.folder, check=True)
         project.dvc("checkout", "-q")
     assert project.hashes() == before
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_runs_from_nothing_and_a_change_runs_only_what_it_concerns(tmp_path, environment):
+    project = copied(tmp_path / "project", environment, small_params())
+    first = project.dvc("repro")
+    assert [first.count(f"Running stage '{stage}'") for stage in sorted(STAGES - {f"generate@olhs-{OTHER}"})] == [1] * 5
+    assert project.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
+    params = small_params()
+    params["costs"]["prices"][LLM]["usd_per_1m_prompt_tokens"] = 9.0
+    write_params(project.folder, params)
+    again = project.dvc("repro")
+    assert set(re.findall(r"Running stage '([^']+)'", again)) == {"train@olhs", "evaluate@olhs"}
+    params["experts"][LLM]["batch_size"] = 7
+    write_params(project.folder, params)
+    again = project.dvc("repro")
+    stages = re.findall(r"Running stage '([^']+)'", again)
+    assert stages == [f"generate@olhs-{LLM}", "train@olhs", "evaluate@olhs"]

@@ -144,6 +144,24 @@ def test_a_planted_fault_is_named_and_the_last_good_examples_stay(prepared):
     assert good.read_bytes() != before["examples.parquet"]
 
 
+def test_a_missing_file_is_not_tried_again(tmp_path):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    from flows.prepare import prepare
+
+    write_params(tmp_path, small_params(source={"kind": "csv", "path": "posts.csv"}))
+    with working_in(tmp_path):
+        state = prepare("olhs", return_state=True)
+    with pytest.raises(DataError, match=r"posts\.csv: no such file"):
+        state.result()
+    of_this_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_task_runs(flow_run_filter=of_this_run)
+    assert run.name.startswith("obtain_raw")
+    assert run.run_count == 1
+
+
 def test_on_the_command_line_a_fault_is_one_paragraph_and_exit_code_1(prepared, environment):
     before = (prepared / EXAMPLES).read_bytes()
     (prepared / "posts.csv").write_text(faulty("label"))
