@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from tqdm import tqdm
 
 from deferral import config, evaluate, experts, policies, replay, schema
 from deferral.cost import CostModel
@@ -113,7 +114,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     budgets = [Budget(share=float(s)) for s in shares]
     gold = class_indices(schema.rows_in(inputs.examples, split)["label"], inputs.classes)
     sweeps, own = {}, {}
-    for name, seeds in fitted.items():
+    for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
         panels = {s: inputs.panel(split, pool, blind=True) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
         fixed = name.startswith("always_")

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from tqdm import tqdm
 
 from deferral import config, experts, schema
 
@@ -18,7 +19,7 @@ def train_expert(name: str, expert: str, params: str, examples: str, vectors: st
     settings = config.load(params)
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
     first = None
-    for seed in settings.train.seeds:
+    for seed in tqdm(settings.train.seeds, desc=expert, unit="seed", disable=None):
         model = small_expert(settings, name, expert, vectors, seed)
         model.fit(schema.rows_in(rows, "train"), schema.rows_in(rows, "valid"))
         model.save(Path(models) / expert / f"seed-{seed}")
@@ -65,7 +66,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
         for llm in llms
     }
     learnt: list[dict[str, Any]] = []
-    for seed in settings.train.seeds:
+    for seed in tqdm(settings.train.seeds, desc=team, unit="seed", disable=None):
         cost = CostModel.of(settings.costs)
         train, valid = (
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")

@@ -2,21 +2,9 @@
 
 import os
 
-os.environ.update(
-    {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "DVC_NO_ANALYTICS": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-)
-
 from hypothesis import settings
 
+import flows  # noqa: F401  sets the quiet environment
 from tests.pipeline import built as built
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.

@@ -9,7 +9,6 @@ vectors/                the rows of the word vectors that the team needs
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from deferral.errors import DataError
-from deferral.schema import write_text
+from deferral.schema import replacing_folder, write_text
 
 if TYPE_CHECKING:
     from deferral.policies.base import Budget
@@ -35,9 +34,6 @@ def save(team: Team, folder: Path, facts: Mapping[str, Any]) -> Path:
     """
     from safetensors.torch import save_file
 
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     arguments = {k: v for k, v in team.get_params().items() if k not in ("experts", "vectors")}
     about = {
         "format": FORMAT,
@@ -51,12 +47,11 @@ def save(team: Team, folder: Path, facts: Mapping[str, Any]) -> Path:
         "calibrators": getattr(team, "calibrators_", np.zeros((0, 2))).tolist(),
         "facts": dict(facts),
     }
-    save_file(team.small_.stack.state_dict(), part / "small.safetensors")
-    save_file(team.allocator_.state_dict(), part / "allocator.safetensors")
-    team.vectors.save(part / "vectors")
-    write_text(part / "bundle.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with replacing_folder(folder) as part:
+        save_file(team.small_.stack.state_dict(), part / "small.safetensors")
+        save_file(team.allocator_.state_dict(), part / "allocator.safetensors")
+        team.vectors.save(part / "vectors")
+        write_text(part / "bundle.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
     return folder
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
 import re
-import shutil
 import zipfile
 import zlib
 from collections import deque
@@ -21,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deferral import schema
 from deferral.errors import DataError
 from deferral.vocabulary import NEWLINE, SPACE
 
@@ -38,7 +37,7 @@ def build(path: Path | str, folder: Path | str, dim: int, *, member: str | None 
     older one only when it is whole. Raises `DataError` naming the first corrupt line.
     """
     path, folder = Path(path), Path(folder)
-    with _replacing_folder(folder) as part, _text(path, dim, member) as (stream, size, where):
+    with schema.replacing_folder(folder) as part, _text(path, dim, member) as (stream, size, where):
         with open(part / MATRIX, "w+b") as matrix, open(part / WORDS, "wb") as words:
             _header(matrix, 0, dim)
             count = 0
@@ -194,34 +193,3 @@ def _member(archive: zipfile.ZipFile, path: Path, dim: int, member: str | None) 
 def _header(file: Any, rows: int, dim: int) -> None:
     """Write the .npy header, whose length does not depend on the number of rows."""
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `folder` that takes its place only if the block succeeds.
-
-    What an earlier, killed build left behind is removed.
-    """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    old = part.with_suffix(".old")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-            shutil.rmtree(left)
-        part.mkdir()
-        yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise DataError(
-            folder,
-            f"could not be written ({error.strerror or error})",
-            "a writable folder with room for it",
-            "Free some space or change the path; the previous folder, if any, is untouched.",
-        ) from error
-    finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(part, ignore_errors=True)
