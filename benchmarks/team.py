@@ -31,7 +31,7 @@ from deferral.experts import Setting
 from deferral.experts.mlp import MlpExpert
 from deferral.experts.recorded import RecordedExpert
 from deferral.panel import Panel
-from deferral.policies.team import AlternatingTeam, JointTeam
+from deferral.policies.published import AlternatingTeam, JointTeam
 
 SEEDS = (67, 68, 69)
 EPOCHS = 5

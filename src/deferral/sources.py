@@ -178,7 +178,7 @@ class Download:
                 self._fetch(url)
                 break
             except requests.HTTPError as error:
-                status = error.response.status_code
+                status = 0 if error.response is None else error.response.status_code
                 if (status < 500 and status != UNSATISFIABLE) or attempt == self.attempts:
                     raise self._failed(url, f"HTTP status {status}") from None
             except requests.RequestException as error:

@@ -12,7 +12,8 @@ from deferral.errors import ConfigError
 from deferral.panel import Panel
 from deferral.policies import build
 from deferral.policies.base import Budget
-from deferral.policies.team import AlternatingTeam, GainTeam, JointTeam
+from deferral.policies.gain import GainTeam
+from deferral.policies.published import AlternatingTeam, JointTeam
 
 CLASSES = ("0", "1")
 TEAMS = (AlternatingTeam, JointTeam, GainTeam)

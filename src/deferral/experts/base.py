@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from deferral import schema
 from deferral.errors import ConfigError
-from deferral.schema import labelled as labelled
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from deferral import schema
 from deferral.errors import DataError, ExpertError
-from deferral.experts.base import TrainedExpert, labelled
+from deferral.experts.base import TrainedExpert
 from deferral.panel import class_indices
+from deferral.schema import labelled
 
 Ints = NDArray[np.int64]
 FILE = "majority.json"

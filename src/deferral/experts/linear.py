@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from deferral import schema
 from deferral.errors import DataError
-from deferral.experts.base import Setting, TrainedExpert, labelled, number, whole
+from deferral.experts.base import Setting, TrainedExpert, number, whole
 from deferral.experts.baselines import fitted, free_tokens, gold, same_classes, unreadable
+from deferral.schema import labelled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

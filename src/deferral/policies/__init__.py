@@ -13,9 +13,9 @@ POLICIES = {
     "always": "deferral.policies.baselines:Always",
     "random": "deferral.policies.baselines:Random",
     "length": "deferral.policies.baselines:Length",
-    "team_alternating": "deferral.policies.team:AlternatingTeam",
-    "team_joint": "deferral.policies.team:JointTeam",
-    "team_gain": "deferral.policies.team:GainTeam",
+    "team_alternating": "deferral.policies.published:AlternatingTeam",
+    "team_joint": "deferral.policies.published:JointTeam",
+    "team_gain": "deferral.policies.gain:GainTeam",
 }
 
 
