@@ -16,6 +16,12 @@ from deferral.errors import ConfigError
 BatchLoss = Callable[[Tensor, Tensor], Tensor]
 
 
+def require(name: str, value: float, least: float) -> None:
+    """Raise `ConfigError` unless `value` is a number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        raise ConfigError(f"{name} is {value!r}. Allowed: a number of at least {least}.")
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Run torch on one thread: at these sizes handing work to another costs more than the work."""
@@ -78,6 +84,12 @@ class Recipe:
     batch_size: int = 128
     hidden: int = 50
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("hidden", 1), ("weight_decay", 0)):
+            require(name, getattr(self, name), least)
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate is {self.learning_rate}. Allowed: a number over 0.")
 
 
 class Trainer:

@@ -222,6 +222,15 @@ def test_arguments_are_checked_in_fit_and_named(vectors, data):
         GainTeam(("small", "llm"), vectors, look_at="smal").fit(p["train"], p["valid"])
     with pytest.raises(ConfigError, match="balance is 2. Allowed: 0"):
         GainTeam(("small", "llm"), vectors, balance=2).fit(p["train"], p["valid"])
+    for kind, options, said in (
+        (JointTeam, {"epochs": 0}, "epochs is 0. Allowed: a number of at least 1"),
+        (JointTeam, {"learning_rate": 0}, "learning_rate is 0. Allowed: a number over 0"),
+        (AlternatingTeam, {"passes": 0}, "passes is 0. Allowed: a number of at least 1"),
+        (GainTeam, {"folds": 1}, "folds is 1. Allowed: a number of at least 2"),
+        (GainTeam, {"batch_size": "many"}, "batch_size is 'many'. Allowed: a number"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            kind(("small", "llm"), vectors, **options).fit(p["train"], p["valid"])
     with pytest.raises(ConfigError, match="Allowed: the small one and one LLM or more"):
         GainTeam(("small",), vectors).fit(p["train"], p["valid"])
     with pytest.raises(ConfigError, match="Unknown option of policy 'team' 'look'.*Did you mean 'look_at'"):

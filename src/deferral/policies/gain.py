@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from deferral.calibration import platt, platt_apply
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError
-from deferral.networks import Stack, class_weights, cross_entropy, predict, train
+from deferral.networks import Stack, class_weights, cross_entropy, predict, require, train
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.team import Team, Training
 from deferral.small import SmallModel
@@ -52,6 +52,8 @@ class GainTeam(Team):
     def _train(self, data: Training, held: Training) -> None:
         if self.look_at not in ("input", "small"):
             raise ConfigError.unknown("look_at", self.look_at, ("input", "small"))
+        for name, least in (("folds", 2), ("members", 1), ("allocator_epochs", 1)):
+            require(name, getattr(self, name), least)
         weight = class_weights(data.gold, data.classes, self.balance)
         small, out_of_fold = self._train_small(data, held, weight)
         self.small_ = SmallModel(self.experts[0], self.classes_, small, self.vectors)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from deferral.embeddings import Vectors
-from deferral.networks import Stack, Trainer, batches, cross_entropy, epochs, steps_per_epoch
+from deferral.networks import Stack, Trainer, batches, cross_entropy, epochs, require, steps_per_epoch
 from deferral.policies.team import Team, Training
 
 
@@ -35,6 +35,7 @@ class AlternatingTeam(Team):
         self.oversample = oversample
 
     def _train(self, data: Training, held: Training) -> None:
+        require("passes", self.passes, 1)
         small, allocator = self._pair(data)
         steps = steps_per_epoch(len(data.x), self.batch_size) * self.epochs * self.passes
         trainer = Trainer(list(allocator.parameters()), self._recipe(), steps)

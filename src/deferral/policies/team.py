@@ -63,6 +63,7 @@ class Team(Allocator):
         """
         if len(self.experts) < 2:
             raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more.")
+        self._recipe()
         data = Training.of(train, self.experts[1:], self.vectors)
         held = Training.of(valid, self.experts[1:], self.vectors)
         self.classes_ = train.classes
