@@ -124,9 +124,9 @@ def _row(result: Any) -> dict[str, Any]:
     what = settings.type.removeprefix("expect_").replace("_", " ")
     seen = result.result or {}
     unexpected = seen.get("unexpected_count")
-    shown = (
-        f"{unexpected} of {seen.get('element_count')} rows" if unexpected is not None else seen.get("observed_value")
-    )
+    shown = seen.get("observed_value")
+    if unexpected is not None:
+        shown = f"{unexpected} of {seen.get('element_count')} rows break it"
     if isinstance(shown, float):
         shown = f"{shown:.4g}"
     if shown is None:

@@ -10,7 +10,7 @@ import yaml
 
 
 def versions(root: Path = Path()) -> dict[str, str]:
-    """The git commit, whether the tree was changed, the hash of dvc.lock and of each stage's outputs in it.
+    """The git commit, whether more than dvc.lock was changed since, the hash of dvc.lock and of the outputs in it.
 
     A value that is not to be had (no git, no lock file yet) is left out.
     """
@@ -18,7 +18,9 @@ def versions(root: Path = Path()) -> dict[str, str]:
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         found["git_commit"] = commit
-        found["git_dirty"] = str(bool(_git(root, "status", "--porcelain", "--untracked-files=no"))).lower()
+        found["git_dirty"] = str(
+            bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock"))
+        ).lower()
     lock = root / "dvc.lock"
     if lock.exists():
         text = lock.read_bytes()
