@@ -59,21 +59,19 @@ class AlternatingTeam(Team):
         x, target = data.x[disputed], target[disputed]
         if not len(x):
             return
-        weight = self._weights(target)
+        weight = self._class_weights(target)
         size = max(1, round(self.batch_size * len(x) / int(met.sum())))
         for _ in range(self.passes):
             order, cuts = batches(len(x), size, generator)
-            shuffled = (x[order], target[order], weight[order])
+            rows, goal = x[order], target[order]
             for cut in cuts:
-                rows, goal, counts = (part[cut] for part in shuffled)
-                each = F.cross_entropy(allocator(rows)[0], goal, reduction="none")
-                trainer.step((each * counts).sum() / counts.sum())
+                trainer.step(F.cross_entropy(allocator(rows[cut])[0], goal[cut], weight))
 
-    def _weights(self, target: Tensor) -> Tensor:
+    def _class_weights(self, target: Tensor) -> Tensor | None:
         if not self.oversample:
-            return torch.ones(len(target))
+            return None
         counts = torch.bincount(target, minlength=len(self.experts)).clamp_min(1).float()
-        return (counts.max() / counts).clamp_max(2.0)[target]
+        return (counts.max() / counts).clamp_max(2.0)
 
 
 class JointTeam(Team):
