@@ -117,10 +117,12 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
         panels = {s: inputs.panel(split, pool, blind=True) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
-        fixed = name.startswith("always_")
-        sweeps[name] = replay.replay(name, by_seed, panels, [None] if fixed else budgets)
-        if not fixed:
-            own[name] = replay.replay(name, by_seed, panels, [None])
+        if name.startswith("always_"):
+            sweeps[name] = replay.replay(name, by_seed, panels, [None])
+            continue
+        run = replay.replay(name, by_seed, panels, [*budgets, None])
+        sweeps[name] = replay.only(run, np.arange(len(budgets)))
+        own[name] = replay.only(run, np.array([len(budgets)]))
     small, reference = inputs.settings.train.small, settings.reference
     dear = sweeps[f"always_{reference}"]
     sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], dear, gold, shares.tolist())

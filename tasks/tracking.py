@@ -73,7 +73,7 @@ def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
         for name in ("share", "cost", "quality")
         for step, value in enumerate(points[name])
     ]
-    mlflow.MlflowClient().log_batch(run_id, metrics=metrics[:1000])
+    mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
 
 
 @task(cache_policy=NO_CACHE)

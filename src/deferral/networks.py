@@ -174,6 +174,15 @@ def cross_entropy(target: Tensor, weight: Tensor) -> BatchLoss:
     return loss
 
 
+def least_loss(x: Tensor, target: Tensor, weight: Tensor) -> Callable[[Stack], float]:
+    """A score for `train`: minus the weighted cross-entropy (rows,) of a stack's first member on held-out rows."""
+
+    def score(stack: Stack) -> float:
+        return -float((F.cross_entropy(stack(x)[0], target, reduction="none") * weight).mean())
+
+    return score
+
+
 def class_weights(target: Tensor, classes: int, balance: float) -> Tensor:
     """A weight for each row (rows,), mean 1, proportional to its class's frequency to the power of -`balance`.
 

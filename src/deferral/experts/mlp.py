@@ -44,7 +44,6 @@ class MlpExpert(TrainedExpert):
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:
         """Learn from `train`, choose the epoch on `valid`."""
         import torch
-        from torch.nn import functional as F  # noqa: N812
 
         from deferral import networks
         from deferral.small import SmallModel
@@ -59,10 +58,7 @@ class MlpExpert(TrainedExpert):
         )
         weight = networks.class_weights(y, len(self.setting.classes), self.balance)
         held = networks.class_weights(y_valid, len(self.setting.classes), self.balance)
-
-        def score(stack: networks.Stack) -> float:
-            return -float((F.cross_entropy(stack(x_valid)[0], y_valid, reduction="none") * held).mean())
-
+        score = networks.least_loss(x_valid, y_valid, held)
         stack = networks.Stack(1, x.shape[1], len(self.setting.classes), self.hidden, self.random_state)
         recipe = networks.Recipe(self.epochs, self.learning_rate, self.batch_size, self.hidden)
         loss = networks.cross_entropy(y, weight[None])

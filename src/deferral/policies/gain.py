@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from deferral.calibration import platt, platt_apply
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError
-from deferral.networks import Stack, class_weights, cross_entropy, predict, require, train
+from deferral.networks import Stack, class_weights, cross_entropy, least_loss, predict, require, train
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.team import Team, Training
 from deferral.small import SmallModel
@@ -88,11 +88,7 @@ class GainTeam(Team):
         use[1:] = (fold[None] != torch.arange(self.folds)[:, None]).float()
         stack = self._new(data.x.shape[1], data.classes, members=self.folds + 1)
         held_weight = class_weights(held.gold, held.classes, self.balance)
-
-        def score(stack: Stack) -> float:
-            each = F.cross_entropy(stack(held.x)[0], held.gold, reduction="none")
-            return -float((each * held_weight).mean())
-
+        score = least_loss(held.x, held.gold, held_weight)
         train(stack, data.x, cross_entropy(data.gold, use * weight), self._recipe(), self.random_state, score)
         with torch.no_grad():
             outer = stack(data.x).softmax(-1)[fold + 1, torch.arange(len(data.x))]

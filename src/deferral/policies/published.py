@@ -18,7 +18,7 @@ class AlternatingTeam(Team):
     """The published approach: each epoch trains the small network, then the allocator on the disagreements.
 
     Target of a row on which exactly some of the experts are right: the cheapest right one. With
-    `oversample` the rarer side of each batch counts up to twice, as published.
+    `oversample` the rarer target counts up to twice, as published.
     """
 
     def __init__(
