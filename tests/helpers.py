@@ -11,7 +11,7 @@ import pyarrow as pa
 from deferral import schema
 from deferral.cost import CostModel
 from deferral.panel import NO_LABEL, Floats, Ints, Panel
-from deferral.policies.base import Budget, Policy
+from deferral.policies.base import Budget, Chooser
 
 CLASSES = ("0", "1")
 Labels = Sequence[str | None]
@@ -106,7 +106,7 @@ def indices(labels: Labels, classes: Sequence[str] = CLASSES) -> Ints:
     return np.array([NO_LABEL if label is None else list(classes).index(label) for label in labels])
 
 
-class ByScore(Policy):
+class ByScore(Chooser):
     """Defers the rows of the largest score, as many as a budget's share allows; half without a budget."""
 
     def __init__(self, experts: tuple[str, ...], scores: Mapping[str, float]) -> None:

@@ -121,6 +121,7 @@ class Panel:
         self._bill = {name: np.zeros(len(self)) for name in experts}
         self._charges = np.zeros(len(self))
         self._features: dict[int, tuple[object, Floats32]] = {}
+        self._draws: dict[int, Floats] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -155,6 +156,12 @@ class Panel:
         if id(vectors) not in self._features:
             self._features[id(vectors)] = (vectors, vectors.mean(self.text))
         return self._features[id(vectors)][1]
+
+    def draws(self, seed: int) -> Floats:
+        """A draw from [0, 1) for each row that depends on its id and `seed` alone, shape (rows,)."""
+        if seed not in self._draws:
+            self._draws[seed] = draws(self.ids, seed)
+        return self._draws[seed]
 
     def asked(self, expert: str) -> Bools:
         """Which rows `expert` has been asked, shape (rows,)."""
@@ -253,6 +260,14 @@ class Panel:
         if expert not in self._experts:
             raise ConfigError.unknown("expert", expert, self._experts)
         return of[expert]
+
+
+def draws(ids: Sequence[str], seed: int) -> Floats:
+    """A draw from [0, 1) for each id, the same on every machine and in every batch, shape (ids,)."""
+    from pandas.util import hash_array
+
+    hashed = hash_array(np.asarray(ids, dtype=object), hash_key=f"deferral{seed % 10**8:08d}", categorize=False)
+    return np.asarray(hashed >> np.uint64(11), np.float64) / 2.0**53
 
 
 def class_indices(labels: pa.ChunkedArray, classes: Sequence[str]) -> Ints:

@@ -55,10 +55,10 @@ def replay(
     Each seed looks once, and each budget pays for that look and its own asks.
     """
     runs = [_run(policies[seed], panels[seed], budgets) for seed in policies]
-    first = runs[0][0][0]
+    first = runs[0][0]
 
     def stack(of: str, kind: Any) -> NDArray[Any]:
-        return np.stack([[getattr(d, of) for d, _ in run] for run in runs], axis=1).astype(kind)
+        return np.stack([[getattr(d, of) for d in run] for run in runs], axis=1).astype(kind)
 
     return Replay(
         policy=name,
@@ -67,22 +67,18 @@ def replay(
         experts=first.experts,
         label=stack("label", np.int16),
         expert=stack("expert", np.int16),
-        deferred=np.stack([[d.asked[:, 1:].any(axis=1) for d, _ in run] for run in runs], axis=1),
+        deferred=np.stack([[d.asked[:, 1:].any(axis=1) for d in run] for run in runs], axis=1),
         cost=stack("cost", np.float64),
         score=stack("score", np.float32),
-        confidence=np.stack([[c for _, c in run] for run in runs], axis=1).astype(np.float32),
+        confidence=stack("confidence", np.float32),
         asked=stack("asked", bool),
     )
 
 
-def _run(policy: Policy, panel: Panel, budgets: Sequence[Budget | None]) -> list[tuple[Decisions, Floats]]:
+def _run(policy: Policy, panel: Panel, budgets: Sequence[Budget | None]) -> list[Decisions]:
     base = panel.copy()
     seen = policy.look(base)
-    out = []
-    for budget in budgets:
-        decided = policy.decide(base.copy(), budget, seen)
-        out.append((decided, policy.confidence(seen, decided.expert)))
-    return out
+    return [policy.decide(base.copy(), budget, seen) for budget in budgets]
 
 
 def oracle(name: str, small: Replay, dear: Replay, gold: Ints, budgets: Sequence[float]) -> Replay:

@@ -9,7 +9,7 @@ from deferral import policies
 from deferral.errors import BudgetError, ConfigError
 from deferral.panel import NO_LABEL
 from deferral.policies.allocator import Allocator
-from deferral.policies.base import Budget, Decisions, Policy, arguments, settle
+from deferral.policies.base import Budget, Chooser, Decisions, arguments, settle
 from tests.helpers import ByScore, indices, panel
 
 PAIR = ("small", "large")
@@ -85,7 +85,7 @@ def test_without_a_fallback_a_silent_row_stays_silent_and_is_paid_once():
 def test_only_experts_beyond_the_first_count_as_deferral():
     asked = np.array([[True, False, False], [True, True, False], [False, False, True], [False, False, False]])
     four = np.zeros(4)
-    decided = Decisions(("a", "b", "c"), four.astype(int), four.astype(int), four, four, asked)
+    decided = Decisions(("a", "b", "c"), four.astype(int), four.astype(int), four, four, asked, four)
     assert decided.deferral_rate == 0.5
 
 
@@ -111,7 +111,7 @@ def test_a_policy_decides_without_gold_and_looks_only_once():
 
 def test_the_score_is_the_last_column_of_what_was_seen_and_confidence_is_not_stated():
     class Plain(ByScore):
-        score, confidence = Policy.score, Policy.confidence
+        score, confidence = Chooser.score, Chooser.confidence
 
     policy = Plain(PAIR, {})
     assert policy.score(np.array([[1, 2], [3, 4]])).tolist() == [2.0, 4.0]

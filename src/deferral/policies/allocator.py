@@ -10,7 +10,7 @@ import numpy as np
 
 from deferral.errors import BudgetError, ConfigError
 from deferral.panel import Floats, Ints, Panel
-from deferral.policies.base import Budget, Policy
+from deferral.policies.base import Budget, Chooser
 
 GRID = 101
 
@@ -43,7 +43,7 @@ class Thresholds:
         return float(self.price[within[-1]])
 
 
-class Allocator(Policy):
+class Allocator(Chooser):
     """Chooses argmax over experts j of quality_j(x) - lambda * price_j.
 
     Lambda is set for each budget on valid. A subclass gives `look` (rows, experts): its estimate of each

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -43,12 +43,26 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Step:
+    """One look before answering or going on: which `rows` (n,) it was about, after asking `expert`.
+
+    `score` (n,) is what was held against `threshold` (n,): at the threshold or above it the row was kept.
+    """
+
+    expert: str
+    rows: Ints
+    score: Floats
+    threshold: Floats
+
+
+@dataclass(frozen=True)
 class Decisions:
     """Who answered each row and what it cost.
 
     `expert` (rows,) indexes `experts`; `label` (rows,) is a class index or `NO_LABEL`; `score` (rows,) is
     what decided (NaN where nothing did); `cost` (rows,) is everything asked for the row; `asked` is
-    (rows, experts).
+    (rows, experts); `confidence` (rows,) is the stated probability of being right, NaN where none is stated;
+    `steps` are the looks on the way there, in order.
     """
 
     experts: tuple[str, ...]
@@ -57,6 +71,8 @@ class Decisions:
     score: Floats
     cost: Floats
     asked: Bools
+    confidence: Floats
+    steps: tuple[Step, ...] = field(default=(), repr=False)
 
     @property
     def deferral_rate(self) -> float:
@@ -67,20 +83,43 @@ class Decisions:
 class Policy(ABC):
     """Fit on labelled panels, then decide on a blind one.
 
-    `experts[0]` is the small one, the rest are dearer.
+    `experts` rise in cost: `experts[0]` is the small one, the rest are dearer.
     """
 
     experts: tuple[str, ...]
     fallback = True
 
     def fit(self, train: Panel, valid: Panel) -> Self:
-        """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself."""
+        """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself.
+
+        A policy that says so takes an empty `valid`: then all is learnt on `train`, cross-fitted.
+        """
         self._check_experts(train)
         return self
 
     def get_params(self) -> dict[str, Any]:
         """The arguments it was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
         return {name: getattr(self, name) for name in arguments(type(self))}
+
+    @abstractmethod
+    def look(self, panel: Panel) -> Any:
+        """What is looked at whatever the budget; any ask made for it is billed to `panel`."""
+
+    @abstractmethod
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: Any = None) -> Decisions:
+        """Decide every row of `panel`, asking (and billing) experts; without a budget by its own rule.
+
+        `seen` is an earlier `look` at this same panel, so that a sweep over budgets looks once.
+        """
+
+    def _check_experts(self, panel: Panel) -> None:
+        for name in self.experts:
+            if name not in panel.experts:
+                raise ConfigError.unknown("expert", name, panel.experts)
+
+
+class Chooser(Policy):
+    """A policy that looks once and then chooses one expert for each row."""
 
     @abstractmethod
     def look(self, panel: Panel) -> Floats:
@@ -97,13 +136,11 @@ class Policy(ABC):
         """
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Floats | None = None) -> Decisions:
-        """Decide every row of `panel`, asking (and billing) the experts chosen.
-
-        `seen` is an earlier `look` at this same panel, so that a sweep over budgets looks once.
-        """
+        """Ask the expert that `choose` names for each row."""
         seen = self.look(panel) if seen is None else seen
         choice = self.choose(seen, budget)
-        return settle(panel, self.experts, choice, self.score(seen), fallback=self.fallback)
+        done = settle(panel, self.experts, choice, self.score(seen), fallback=self.fallback)
+        return replace(done, confidence=self.confidence(seen, done.expert))
 
     def score(self, seen: Floats) -> Floats:
         """One number for each row that says why it was deferred, shape (rows,)."""
@@ -112,11 +149,6 @@ class Policy(ABC):
     def confidence(self, seen: Floats, choice: Ints) -> Floats:
         """Probability that the chosen expert is right (rows,), NaN for a policy that does not state one."""
         return np.full(len(choice), np.nan)
-
-    def _check_experts(self, panel: Panel) -> None:
-        for name in self.experts:
-            if name not in panel.experts:
-                raise ConfigError.unknown("expert", name, panel.experts)
 
 
 def arguments(kind: type) -> list[str]:
@@ -134,7 +166,10 @@ def arguments(kind: type) -> list[str]:
 
 
 def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, *, fallback: bool = True) -> Decisions:
-    """Ask the chosen experts; with `fallback` a row without a label goes to the first expert, who is paid too."""
+    """Ask the chosen experts; with `fallback` a row without a label goes to the first expert, who is paid too.
+
+    No confidence is stated and no step told: a policy that has them puts them in.
+    """
     label = np.full(len(panel), NO_LABEL)
     expert = choice.astype(np.int64)
     for j, name in enumerate(experts):
@@ -145,4 +180,4 @@ def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, 
         label[silent] = panel.ask(experts[0], silent).label
         expert[silent] = 0
     asked: NDArray[np.bool_] = np.stack([panel.asked(name) for name in experts], axis=1)
-    return Decisions(experts, expert, label, score, panel.spent, asked)
+    return Decisions(experts, expert, label, score, panel.spent, asked, np.full(len(panel), np.nan))

@@ -7,10 +7,10 @@ import numpy as np
 from deferral.errors import ConfigError
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.allocator import Allocator
-from deferral.policies.base import Budget, Policy
+from deferral.policies.base import Budget, Chooser
 
 
-class Always(Policy):
+class Always(Chooser):
     """One expert answers every row, whatever the budget; where it gives no label there is none."""
 
     fallback = False
