@@ -17,7 +17,6 @@ from tqdm import tqdm
 from deferral import config, evaluate, experts, policies, replay, schema
 from deferral.cost import CostModel
 from deferral.experts.recorded import RecordedExpert
-from deferral.metrics import Quality
 from deferral.panel import Answering, Panel, class_indices
 from deferral.policies.base import Budget, Policy
 from tasks.train import small_expert
@@ -125,7 +124,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
         own[name] = replay.only(run, np.array([len(budgets)]))
     small, reference = inputs.settings.train.small, settings.reference
     dear = sweeps[f"always_{reference}"]
-    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], dear, gold, shares.tolist())
+    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], [dear], gold, shares.tolist())
     group = schema.rows_in(inputs.examples, split)["group"].to_pylist()
     return evaluate.Runs(gold, group, sweeps, own)
 
@@ -141,14 +140,10 @@ def write_all(
     rows = schema.rows_in(inputs.examples, "test")
     answers = {e: inputs.recorded(e).answer(rows) for e in inputs.experts}
     unit, small = inputs.settings.costs.unit, inputs.settings.train.small
-    summary = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small)
+    summary, curve = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small)
     summary["demo"] = task_settings.source.kind == "demo"
     summary["prices"] = {name: asdict(price) for name, price in inputs.settings.costs.prices.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
-    quality = Quality(settings.quality, len(inputs.classes), inputs.classes.index(task_settings.positive))
-    curve = schema.table(
-        "curve", evaluate.curve_table(settings.confidence, test, quality, min(settings.bootstrap, 200))
-    )
     out.mkdir(parents=True, exist_ok=True)
     schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     schema.write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
@@ -168,7 +163,7 @@ def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
         "quality": head["quality"]["value"],
         "quality_reference": head["reference_quality"]["value"],
         "quality_small": small["quality"],
-        "apgr": summary["policies"][head["policy"]]["apgr"]["value"],
+        "apgr": summary["policies"][head["policy"]]["apgr"],
     }
 
 
@@ -196,7 +191,7 @@ def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Ta
                             "label": classes[run.label[p, s]],
                             "score": run.score[p, s],
                             "cost": run.cost[p, s],
-                            "asked": [list(names[a]) for a in run.asked[p, s]],
+                            "asked": [list(names[a]) for a in run.asked(p, s)],
                         },
                     )
                 )

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from deferral import schema
 from deferral.config import Evaluate, Price, Source, Split, Task, Vectors
 from deferral.cost import CostModel
-from deferral.evaluate import Runs, curve_table, summarise
-from deferral.metrics import Quality
+from deferral.evaluate import Runs, summarise
 from deferral.panel import Panel, class_indices
 from deferral.policies.allocator import Allocator
 from deferral.policies.base import Budget, Policy
@@ -179,7 +178,7 @@ def _runs(world: World, panel: Panel, fitted: Mapping[str, dict[int, Policy]]) -
     for name, policies in fitted.items():
         sweeps[name] = replay(name, policies, panels, [Budget(share=s) for s in shares])
         own[name] = replay(name, policies, panels, [None])
-    sweeps["oracle"] = oracle("oracle", sweeps["always_mlp"], sweeps["always_llm"], gold, shares)
+    sweeps["oracle"] = oracle("oracle", sweeps["always_mlp"], [sweeps["always_llm"]], gold, shares)
     return Runs(gold, panel._examples["group"].to_pylist(), sweeps, own)
 
 
@@ -216,6 +215,4 @@ def evaluation(which: str = "reached") -> tuple[dict[str, Any], pa.Table]:
     )
     fitted = _fitted(world, panels)
     test, valid = (_runs(world, panels[split], fitted) for split in ("test", "valid"))
-    summary = summarise("olhs", task, settings, world.unit, test, valid, answers["test"], "mlp")
-    columns = curve_table(0.95, test, Quality(world.quality, 2, 1), world.bootstrap)
-    return summary, schema.table("curve", columns)
+    return summarise("olhs", task, settings, world.unit, test, valid, answers["test"], "mlp")

@@ -56,7 +56,7 @@ def test_every_quality_equals_scikit_learns(name, case):
 @given(answers())
 def test_weights_are_the_same_as_resampled_rows(name, case):
     gold, labels, drawn = case
-    weights = np.stack([np.bincount(d, minlength=len(gold)) for d in drawn]).astype(np.float32)
+    weights = np.stack([np.bincount(d, minlength=len(gold)) for d in drawn]).astype(np.uint8)
     got = Quality(name, CLASSES, 1)(gold, labels, weights)
     expected = [[by_sklearn(name, gold[d], column[d]) for column in labels.T] for d in drawn]
     assert got.shape == (len(drawn), labels.shape[1])
@@ -94,7 +94,7 @@ def test_an_unknown_quality_lists_the_known_ones():
 
 def test_weights_of_other_items_are_refused():
     with pytest.raises(ValueError, match="weights are for 3 items, got 2"):
-        accuracy(np.array([0, 1]), np.array([[0], [1]]), np.ones((5, 3), np.float32))
+        accuracy(np.array([0, 1]), np.array([[0], [1]]), np.ones((5, 3), np.uint8))
 
 
 def test_bootstrap_weights_resample_with_replacement():

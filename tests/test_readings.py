@@ -93,11 +93,11 @@ def test_a_curve_between_two_experts(boot):
     share = np.stack([[first(0)], [first(4)], [first(20)]])
     run = run_of([[first(10)], [first(18)], [first(18)]], [1.0, 3.0, 11.0], share)
     found = curve_summary(boot, run, Ends.of(boot, small, large))
-    assert found["auc"]["value"] == pytest.approx((2 * 0.7 + 8 * 0.9) / 10)
-    assert found["auc_hull"] == pytest.approx(found["auc"]["value"])
+    assert found["auc"] == pytest.approx((2 * 0.7 + 8 * 0.9) / 10)
+    assert found["auc_hull"] == pytest.approx(found["auc"])
     assert found["auc_line"] == pytest.approx(0.7)
-    assert found["apgr"]["value"] == pytest.approx(0.9)
-    assert found["apgr"]["ci"] == pytest.approx([0.9, 0.9], abs=1e-6)
+    assert found["apgr"] == pytest.approx(0.9)
+    assert found["apgr_ci"] == pytest.approx([0.9, 0.9], abs=1e-6)
     assert found["cpt"] == {"0.50": pytest.approx(0.1), "0.80": pytest.approx(0.16), "1.00": pytest.approx(0.2)}
     saving = found["saving_at_equal_quality"]
     assert list(saving) == ["0.00", "0.005", "0.01"]
@@ -119,22 +119,20 @@ def test_the_intervals_of_a_curve_resample_cost_and_quality_together(boot):
     straight = run_of([[first(10)], [first(18)]], [1.0, 2.0])
     ends = Ends.of(boot, small, run_of([[first(18)]], [2.0]))
     drawn = (WEIGHTS * (1.0 * first(10) + first(18)) / 2).mean(axis=1)
-    assert curve_summary(boot, straight, ends)["auc"] == {
-        "value": pytest.approx(0.7),
-        "ci": pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=1e-6),
-    }
+    straight = curve_summary(boot, straight, ends)
+    assert straight["auc"] == pytest.approx(0.7)
+    assert straight["auc_ci"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=1e-6)
 
 
 def test_what_is_undefined_is_none_and_never_nan(boot):
     same = run_of([[first(10)]], [1.0])
     found = curve_summary(boot, run_of([[first(10)], [first(12)]], [1.0, 1.0]), Ends.of(boot, same, same))
-    nothing = {"value": None, "ci": [None, None]}
-    assert (found["auc"], found["apgr"]) == (nothing, nothing)
+    assert (found["auc"], found["auc_ci"]) == (found["apgr"], found["apgr_ci"]) == (None, [None, None])
     assert found["auc_hull"] is None
     assert set(found["cpt"].values()) == {None}
     free = run_of([[first(10)]], [0.0])
     found = curve_summary(boot, free, Ends.of(boot, free, free))
-    assert set(map(str, found["saving_at_equal_quality"].values())) == {str(nothing)}
+    assert set(map(str, found["saving_at_equal_quality"].values())) == {str({"value": None, "ci": [None, None]})}
     assert (none_if_nan(math.nan), none_if_nan(math.inf), none_if_nan(np.float64(2))) == (None, None, 2.0)
 
 

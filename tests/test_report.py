@@ -170,7 +170,8 @@ def test_policies_table_is_the_summary(made: Any) -> None:
         other = row["name"].startswith("always_") and row["name"] not in ("always_mlp", "always_llm")
         want.append(None if other else point["deferral_rate"])
         if "auc" in policy:
-            want += [*flat(policy["auc"]), policy["auc_line"], *flat(policy["apgr"]), *policy["cpt"].values()]
+            want += [policy["auc"], *policy["auc_ci"], policy["auc_line"], policy["apgr"], *policy["apgr_ci"]]
+            want += policy["cpt"].values()
             for saving in policy["saving_at_equal_quality"].values():
                 want += flat(saving)
         else:
@@ -245,7 +246,7 @@ def test_embedded_data_are_the_series(made: Any) -> None:
 
 def test_no_gap_to_recover_is_said_and_not_drawn_as_a_number(made: Any) -> None:
     summary, page, html = made("measures")
-    assert summary["policies"]["team"]["apgr"]["value"] is None
+    assert summary["policies"]["team"]["apgr"] is None
     assert page.numbers["policies", "team"].count(None) == 4
     assert "llm is not better than mlp: there is no gap to recover" in html
     assert not re.search(r"\b(nan|None)\b", page.text)

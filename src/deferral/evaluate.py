@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deferral import curves
+from deferral import curves, schema
 from deferral.calibration import brier, reliability
 from deferral.config import Evaluate, Task
 from deferral.errors import ConfigError, DataError
@@ -27,7 +27,20 @@ from deferral.readings import (
 )
 from deferral.replay import Replay, best_on_valid, chosen_on_valid, only
 
+CURVE_DRAWS = 200
 CURVE_COLUMNS = ("policy", "budget", "seed", "cost", "quality", "deferral_rate", "ci_low", "ci_high")
+
+
+class Labels(Protocol):
+    """The classes of a task and which of them F1 is about."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class, in a fixed order."""
+
+    @property
+    def positive(self) -> str:
+        """One of them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,115 @@ class Runs:
             )
 
 
+class Evaluation:
+    """One evaluation, fed one policy at a time: of each sweep only what is read off it and its chosen point are kept.
+
+    `alone` and `alone_valid` are the replays of always asking each expert, under `always_<expert>`; `valid_gold`
+    belongs to the rows on which operating points are chosen. All figures are of the test rows `gold`, in `group`s.
+    """
+
+    def __init__(
+        self,
+        task: Labels,
+        settings: Evaluate,
+        unit: str,
+        small: str,
+        test: Runs,
+        valid: Runs,
+    ) -> None:
+        self.task, self.settings, self.unit, self.small = task, settings, unit, small
+        self.gold, self.group, self.valid_gold = test.gold, test.group, valid.gold
+        self.qualities = {q: Quality(q, len(task.classes), task.classes.index(task.positive)) for q in QUALITIES}
+        quality = self.qualities[settings.quality]
+        self.boot = Bootstrap(self.gold, quality, settings.bootstrap, settings.confidence, 0)
+        self.alone = {name: run for name, run in test.sweeps.items() if name.startswith("always_")}
+        reference = f"always_{settings.reference}"
+        self.weak, self.strong = self.alone[f"always_{small}"], self.alone[reference]
+        self.floor = quality(valid.gold, valid.sweeps[reference].flat_labels())[0]
+        self.ends = Ends.of(self.boot, self.weak, self.strong)
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.chosen: dict[str, Replay] = {}
+        self.columns: dict[str, list[Any]] = {k: [] for k in CURVE_COLUMNS}
+        for name, run in self.alone.items():
+            self.add(run, valid.sweeps[name])
+
+    def add(self, run: Replay, valid: Replay | None = None, own: Replay | None = None) -> None:
+        """Take in a policy's sweep on test, the same sweep on valid, and what it decides without a budget.
+
+        Without `valid` no operating point is chosen.
+        """
+        found = _policy(self.boot, run, own, self.ends, self.qualities, self.settings.budgets, self.unit)
+        self._append(run)
+        if valid is not None:
+            quality, settings = self.boot.quality, self.settings
+            floors = self.floor if len(self.floor) == len(valid.seeds) else np.full(len(valid.seeds), self.floor.mean())
+            picks = chosen_on_valid(valid, self.valid_gold, quality, floors)
+            self.chosen[run.policy] = only(run, picks)
+            found["operating_point"] = {
+                **operating_point(self.boot, self.chosen[run.policy], self.strong, settings.margin),
+                "budgets": [none_if_nan(float(run.budgets[i])) for i in picks[0]],
+            }
+            peak = only(run, best_on_valid(valid, self.valid_gold, quality))
+            found["peak"] = operating_point(self.boot, peak, self.strong, settings.margin)
+        self.policies[run.policy] = found
+
+    def summary(self, name: str, answers: Mapping[str, pa.Table], main: str) -> dict[str, Any]:
+        """The whole as plain values, for JSON and the report; `main` names the policy of the headline.
+
+        `answers` are the experts' predictions on test. Raises `ConfigError` if `main` was not taken in.
+        """
+        if main not in self.chosen:
+            raise ConfigError.unknown("policy", main, self.chosen)
+        task, settings, best = self.task, self.settings, self.chosen[main]
+        experts = {
+            expert: _expert(self.boot, self.alone[f"always_{expert}"], table, task.classes, self.qualities, self.unit)
+            for expert, table in answers.items()
+        }
+        shown = {self.small: self.weak, settings.reference: self.strong, main: best}
+        return {
+            "task": name,
+            "items": len(self.gold),
+            "classes": list(task.classes),
+            "positive": task.positive,
+            "class_shares": {c: float((self.gold == i).mean()) for i, c in enumerate(task.classes)},
+            "quality": settings.quality,
+            "unit": self.unit,
+            "small": self.small,
+            "reference": settings.reference,
+            "confidence": settings.confidence,
+            "bootstrap": settings.bootstrap,
+            "seeds": sorted({s for p in self.policies.values() for s in p["seeds"]}),
+            "experts": experts,
+            "policies": self.policies,
+            "headline": headline(settings, main, self.policies[main]),
+            "misrouted": misrouted(best, self.weak, self.strong, self.gold),
+            "reliability": _reliability(main, best, self.gold, answers, task.classes),
+            "groups": _groups(shown, self.gold, self.group),
+        }
+
+    def curve(self) -> pa.Table:
+        """The `curve` table: each policy, budget and seed, with the interval over items."""
+        return schema.table("curve", {k: np.asarray(v) for k, v in self.columns.items()})
+
+    def _append(self, run: Replay) -> None:
+        labels, quality, weights = run.flat_labels(), self.boot.quality, self.boot.weights[:CURVE_DRAWS]
+        tail = (1 - self.settings.confidence) / 2
+        value = quality(self.gold, labels)[0].reshape(run.points, -1)
+        drawn = quality(self.gold, labels, weights).reshape(len(weights), run.points, -1)
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        for s, seed in enumerate(run.seeds):
+            of_run: list[Any] = [[run.policy] * run.points, np.nan_to_num(run.budgets), [seed] * run.points]
+            measured = [
+                run.cost[:, s].mean(axis=1),
+                value[:, s],
+                run.deferred[:, s].mean(axis=1),
+                low[:, s],
+                high[:, s],
+            ]
+            for column, values in zip(CURVE_COLUMNS, of_run + measured, strict=True):
+                self.columns[column] += list(values)
+
+
 def summarise(
     name: str,
     task: Task,
@@ -59,63 +181,18 @@ def summarise(
     valid: Runs,
     answers: Mapping[str, pa.Table],
     small: str,
-) -> dict[str, Any]:
-    """The whole evaluation as plain values, for JSON and the report.
+) -> tuple[dict[str, Any], pa.Table]:
+    """An evaluation of everything replayed: its summary, for JSON and the report, and its `curve` table.
 
     `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`;
     operating points are chosen on `valid` and reported on `test`. `answers` are the experts' predictions
     on test. Raises `ConfigError` if the headline's policy was not replayed.
     """
-    if settings.headline not in valid.sweeps:
-        raise ConfigError.unknown("policy", settings.headline, valid.sweeps)
-    qualities = {q: Quality(q, len(task.classes), task.classes.index(task.positive)) for q in QUALITIES}
-    boot = Bootstrap(test.gold, qualities[settings.quality], settings.bootstrap, settings.confidence, 0)
-    weak, strong = test.sweeps[f"always_{small}"], test.sweeps[f"always_{settings.reference}"]
-    picks = {p: picked(p, valid, boot.quality, settings.reference) for p in valid.sweeps}
-    chosen = {p: only(test.sweeps[p], rows) for p, rows in picks.items()}
-    best = chosen[settings.headline]
-    ends = Ends.of(boot, weak, strong)
-    policies = {
-        p: _policy(boot, run, test.own_rule.get(p), ends, qualities, settings.budgets) for p, run in test.sweeps.items()
-    }
-    for p, run in chosen.items():
-        policies[p]["operating_point"] = {
-            **operating_point(boot, run, strong, settings.margin),
-            "budgets": [none_if_nan(float(test.sweeps[p].budgets[i])) for i in picks[p][0]],
-        }
-        peak = only(test.sweeps[p], best_on_valid(valid.sweeps[p], valid.gold, boot.quality))
-        policies[p]["peak"] = operating_point(boot, peak, strong, settings.margin)
-    return {
-        "task": name,
-        "items": len(test.gold),
-        "classes": list(task.classes),
-        "positive": task.positive,
-        "class_shares": {c: float((test.gold == i).mean()) for i, c in enumerate(task.classes)},
-        "quality": settings.quality,
-        "unit": unit,
-        "small": small,
-        "reference": settings.reference,
-        "confidence": settings.confidence,
-        "bootstrap": settings.bootstrap,
-        "seeds": sorted({s for run in test.sweeps.values() for s in run.seeds}),
-        "experts": {
-            expert: _expert(boot, test.sweeps[f"always_{expert}"], table, task.classes, qualities)
-            for expert, table in answers.items()
-        },
-        "policies": policies,
-        "headline": headline(settings, policies[settings.headline]),
-        "misrouted": misrouted(best, weak, strong, test.gold),
-        "reliability": _reliability(settings.headline, best, test.gold, answers, task.classes),
-        "groups": _groups({small: weak, settings.reference: strong, settings.headline: best}, test),
-    }
-
-
-def picked(policy: str, valid: Runs, quality: Quality, reference: str) -> Ints:
-    """For each seed the point that valid chooses: the cheapest as good as the reference (1, seeds)."""
-    floor = quality(valid.gold, valid.sweeps[f"always_{reference}"].flat_labels())[0]
-    run = valid.sweeps[policy]
-    floors = floor if len(floor) == len(run.seeds) else np.repeat(floor.mean(), len(run.seeds))
-    return chosen_on_valid(run, valid.gold, quality, floors)
+    evaluation = Evaluation(task, settings, unit, small, test, valid)
+    for policy, run in test.sweeps.items():
+        if policy not in evaluation.policies:
+            evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
+    return evaluation.summary(name, answers, settings.headline), evaluation.curve()
 
 
 def operating_point(boot: Bootstrap, chosen: Replay, reference: Replay, margin: float) -> dict[str, Any]:
@@ -126,10 +203,11 @@ def operating_point(boot: Bootstrap, chosen: Replay, reference: Replay, margin: 
     return out
 
 
-def headline(settings: Evaluate, policy: Mapping[str, Any]) -> dict[str, Any]:
+def headline(settings: Evaluate, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
     """One sentence: the same quality as the LLM alone at so much of its cost, or that it is not reached.
 
-    `policy` holds the two points that valid chose: `operating_point`, the cheapest as good, and `peak`, the best.
+    `policy`, called `name`, holds the two points that valid chose: `operating_point`, the cheapest as good, and
+    `peak`, the best.
     """
     point, peak = policy["operating_point"], policy["peak"]
     share, gap = point["cost_share"], point["quality_difference"]
@@ -147,7 +225,7 @@ def headline(settings: Evaluate, policy: Mapping[str, Any]) -> dict[str, Any]:
             f"(within {100 * settings.margin:.1f} points): {difference} at {cost}."
         )
     return {
-        "policy": settings.headline,
+        "policy": name,
         "text": text,
         "best": _best(words, peak),
         "margin": settings.margin,
@@ -162,28 +240,6 @@ def _best(words: str, peak: Mapping[str, Any]) -> str:
         return ""
     gain = f"{_percent(more['value']):+.1f} points{_range(more['ci'], '+.1f')}"
     return f"At its best {words} {gain} at {_percent(share):.1f} % of the cost."
-
-
-def curve_table(boot_confidence: float, runs: Runs, quality: Quality, draws: int) -> dict[str, NDArray[Any]]:
-    """Columns of the `curve` table: each policy, budget and seed, with the interval over items."""
-    boot = Bootstrap(runs.gold, quality, draws, boot_confidence, 0)
-    tail = (1 - boot_confidence) / 2
-    columns: dict[str, list[Any]] = {k: [] for k in CURVE_COLUMNS}
-    for name, run in runs.sweeps.items():
-        labels = run.flat_labels()
-        value = quality(runs.gold, labels)[0].reshape(run.points, -1)
-        drawn = quality(runs.gold, labels, boot.weights).reshape(draws, run.points, -1)
-        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
-        for s, seed in enumerate(run.seeds):
-            columns["policy"] += [name] * run.points
-            columns["budget"] += np.nan_to_num(run.budgets).tolist()
-            columns["seed"] += [seed] * run.points
-            columns["cost"] += run.cost[:, s].mean(axis=1).tolist()
-            columns["quality"] += value[:, s].tolist()
-            columns["deferral_rate"] += run.deferred[:, s].mean(axis=1).tolist()
-            columns["ci_low"] += low[:, s].tolist()
-            columns["ci_high"] += high[:, s].tolist()
-    return {k: np.asarray(v) for k, v in columns.items()}
 
 
 def _range(ends: list[float | None], form: str) -> str:
@@ -203,6 +259,7 @@ def _policy(
     ends: Ends,
     qualities: Mapping[str, Quality],
     budgets: tuple[float, ...],
+    unit: str,
 ) -> dict[str, Any]:
     swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
     points = [swept[round(b, 9)] for b in budgets if round(b, 9) in swept] or [0]
@@ -212,6 +269,7 @@ def _policy(
     out: dict[str, Any] = {
         "quality": float(quality[best]),
         "cost_per_1k": 1000 * float(cost[best]),
+        "cost_usd_per_1k": 1000 * float(cost[best]) if unit == "usd" else None,
         "quality_ci": boot.interval(float(quality[best]), quality_d[:, best]).as_dict()["ci"],
         "seeds": list(run.seeds),
         "points": [point_summary(boot, run, p, qualities) for p in points],
@@ -227,13 +285,19 @@ def _policy(
 
 
 def _expert(
-    boot: Bootstrap, run: Replay, table: pa.Table, classes: tuple[str, ...], qualities: Mapping[str, Quality]
+    boot: Bootstrap,
+    run: Replay,
+    table: pa.Table,
+    classes: tuple[str, ...],
+    qualities: Mapping[str, Quality],
+    unit: str,
 ) -> dict[str, Any]:
     label, confidence, right = _stated(table, classes, boot.gold)
     point = point_summary(boot, run, 0, qualities)
     return {
         "quality": point[boot.quality.name]["value"],
         **point,
+        "cost_usd_per_1k": point["cost_per_1k"]["value"] if unit == "usd" else None,
         "unparsed": float((label == NO_LABEL).mean()),
         "ece": none_if_nan(reliability(confidence, right).ece),
         "ece_mass": none_if_nan(reliability(confidence, right, mass=True).ece),
@@ -267,15 +331,15 @@ def _stated(table: pa.Table, classes: tuple[str, ...], gold: Ints) -> tuple[Ints
     return label, proba_matrix(table["proba"], len(classes)).max(axis=1), label == gold
 
 
-def _groups(runs: Mapping[str, Replay], test: Runs) -> list[dict[str, Any]]:
+def _groups(runs: Mapping[str, Replay], gold: Ints, groups: list[str | None]) -> list[dict[str, Any]]:
     """Accuracy of small, LLM and policy (the last of `runs`) and its deferral rate, in each group."""
     chosen = list(runs.values())[-1]
-    group = np.array([g or "" for g in test.group], dtype=object)
+    group = np.array([g or "" for g in groups], dtype=object)
     rows = []
     for value in sorted(set(group) - {""}):
         inside = group == value
         row: dict[str, Any] = {"group": value, "items": int(inside.sum())}
-        row["accuracy"] = {n: float((r.label[0] == test.gold)[:, inside].mean()) for n, r in runs.items()}
+        row["accuracy"] = {n: float((r.label[0] == gold)[:, inside].mean()) for n, r in runs.items()}
         row["deferral_rate"] = float(chosen.deferred[0][:, inside].mean())
         rows.append(row)
     return rows

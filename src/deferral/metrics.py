@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from deferral.errors import ConfigError
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Weights = NDArray[np.float32]
+Ints = NDArray[np.signedinteger[Any]]
+Weights = NDArray[np.uint8]
 Counts = Callable[[NDArray[np.bool_]], Floats]
+BLOCK = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,19 @@ QUALITIES = ("accuracy", "macro_f1", "f1_positive")
 def bootstrap_weights(items: int, draws: int, seed: int) -> Weights:
     """How often each item is drawn in each resample of `items` with replacement, shape (draws, items)."""
     rng = np.random.default_rng(seed)
-    out = np.empty((draws, items), np.float32)
+    out = np.empty((draws, items), np.uint8)
     for row in out:
         row[:] = np.bincount(rng.integers(0, items, items), minlength=items)
+    return out
+
+
+def weighted_sums(weights: Weights, columns: NDArray[Any]) -> Floats:
+    """Sum of each column (items, columns) in each resample, shape (draws, columns), a block of items at a time."""
+    out = np.zeros((len(weights), columns.shape[1]))
+    kind = np.float32 if columns.dtype == bool else np.float64
+    for start in range(0, len(columns), BLOCK):
+        block = slice(start, start + BLOCK)
+        out += weights[:, block].astype(kind) @ columns[block].astype(kind)
     return out
 
 
@@ -105,4 +117,4 @@ def _counter(items: int, weights: Weights | None) -> Counts:
         return lambda hits: hits.sum(axis=0, keepdims=True).astype(float)
     if weights.shape[1] != items:
         raise ValueError(f"weights are for {weights.shape[1]} items, got {items}")
-    return lambda hits: (weights @ hits.astype(np.float32)).astype(float)
+    return lambda hits: weighted_sums(weights, hits)

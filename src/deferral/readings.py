@@ -17,6 +17,7 @@ from deferral.metrics import (
     bootstrap_weights,
     interval,
     seed_weights,
+    weighted_sums,
 )
 from deferral.panel import Floats, Ints
 from deferral.replay import Replay, only
@@ -41,7 +42,7 @@ class Bootstrap:
     def cost_of(self, run: Replay) -> tuple[Floats, Floats]:
         """Mean cost per item and over seeds of each point (points,), and of each draw (draws, points)."""
         flat = run.flat_cost()
-        drawn = (self.weights @ flat.astype(np.float64)) / len(self.gold)
+        drawn = weighted_sums(self.weights, flat) / len(self.gold)
         return self._over_seeds(run, flat.mean(axis=0, keepdims=True), drawn)
 
     def share_of(self, run: Replay) -> Floats:
@@ -95,29 +96,24 @@ def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
     large_c, large_q = ends.large_draws
     small_q = ends.small_draws[1]
 
-    def with_interval(value: float, drawn: list[float]) -> dict[str, Any]:
-        return boot.interval(value, np.array(drawn)).as_dict()
+    def with_interval(name: str, value: float, drawn: list[float]) -> dict[str, Any]:
+        measured = boot.interval(value, np.array(drawn)).as_dict()
+        return {name: measured["value"], f"{name}_ci": measured["ci"]}
 
+    area = [curves.area(cost_d[i], quality_d[i], low, high) for i in draws]
+    recovered = [curves.apgr(share, quality_d[i], small_q[i], large_q[i]) for i in draws]
+    ends_q = (ends.small_quality, ends.large_quality)
     return {
-        "auc": with_interval(
-            curves.area(cost, quality, low, high),
-            [curves.area(cost_d[i], quality_d[i], low, high) for i in draws],
-        ),
+        **with_interval("auc", curves.area(cost, quality, low, high), area),
         "auc_hull": none_if_nan(curves.area(*curves.hull(cost, quality), low, high)),
-        "auc_line": none_if_nan(curves.line_area(ends.small_quality, ends.large_quality)),
-        "apgr": with_interval(
-            curves.apgr(share, quality, ends.small_quality, ends.large_quality),
-            [curves.apgr(share, quality_d[i], small_q[i], large_q[i]) for i in draws],
-        ),
-        "cpt": {
-            f"{x:.2f}": none_if_nan(curves.cpt(share, quality, ends.small_quality, ends.large_quality, x))
-            for x in RECOVERED
-        },
+        "auc_line": none_if_nan(curves.line_area(*ends_q) if high > low else np.nan),
+        **with_interval("apgr", curves.apgr(share, quality, *ends_q), recovered),
+        "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(share, quality, *ends_q, x)) for x in RECOVERED},
         "saving_at_equal_quality": {
-            key: with_interval(
+            key: boot.interval(
                 curves.saving(cost, quality, high, ends.large_quality, slack),
-                [curves.saving(cost_d[i], quality_d[i], large_c[i], large_q[i], slack) for i in draws],
-            )
+                np.array([curves.saving(cost_d[i], quality_d[i], large_c[i], large_q[i], slack) for i in draws]),
+            ).as_dict()
             for key, slack in SLACKS.items()
         },
     }

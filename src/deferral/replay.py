@@ -10,15 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deferral.metrics import Quality
-from deferral.panel import Floats, Ints, Panel
+from deferral.panel import Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy
+
+PACKED = {
+    "label": np.int16,
+    "expert": np.int8,
+    "deferred": np.bool_,
+    "cost": np.float64,
+    "score": np.float32,
+    "confidence": np.float32,
+    "paid": np.uint32,
+}
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One policy's decisions over budgets and seeds.
+    """One policy's decisions over budgets and seeds, packed: a million items times many budgets fit in memory.
 
-    `label`, `expert`, `deferred`, `cost`, `score`, `confidence` are (points, seeds, items).
+    `label`, `expert`, `deferred`, `cost`, `score`, `confidence`, `paid` are (points, seeds, items); bit j of `paid`
+    says that expert j was asked.
     """
 
     policy: str
@@ -26,21 +37,25 @@ class Replay:
     seeds: tuple[int, ...]
     experts: tuple[str, ...]
     label: NDArray[np.int16]
-    expert: NDArray[np.int16]
+    expert: NDArray[np.int8]
     deferred: NDArray[np.bool_]
     cost: NDArray[np.float64]
     score: NDArray[np.float32]
     confidence: NDArray[np.float32]
-    asked: NDArray[np.bool_]
+    paid: NDArray[np.uint32]
 
     @property
     def points(self) -> int:
         """How many budgets were replayed."""
         return len(self.budgets)
 
-    def flat_labels(self) -> Ints:
+    def asked(self, point: int, seed: int) -> Bools:
+        """Who was asked about each row at one point with one seed's policy, (items, experts)."""
+        return np.asarray(self.paid[point, seed][:, None] >> np.arange(len(self.experts), dtype=np.uint32) & 1, bool)
+
+    def flat_labels(self) -> NDArray[np.int16]:
         """Labels as columns, (items, points * seeds)."""
-        return self.label.reshape(-1, self.label.shape[2]).T.astype(np.int64)
+        return self.label.reshape(-1, self.label.shape[2]).T
 
     def flat_cost(self) -> Floats:
         """Costs as columns, (items, points * seeds)."""
@@ -54,59 +69,67 @@ def replay(
 
     Each seed looks once, and each budget pays for that look and its own asks.
     """
-    runs = [_run(policies[seed], panels[seed], budgets) for seed in policies]
-    first = runs[0][0]
-
-    def stack(of: str, kind: Any) -> NDArray[Any]:
-        return np.stack([[getattr(d, of) for d in run] for run in runs], axis=1).astype(kind)
-
-    return Replay(
-        policy=name,
-        budgets=np.array([np.nan if b is None else b.value for b in budgets]),
-        seeds=tuple(policies),
-        experts=first.experts,
-        label=stack("label", np.int16),
-        expert=stack("expert", np.int16),
-        deferred=np.stack([[d.asked[:, 1:].any(axis=1) for d in run] for run in runs], axis=1),
-        cost=stack("cost", np.float64),
-        score=stack("score", np.float32),
-        confidence=stack("confidence", np.float32),
-        asked=stack("asked", bool),
-    )
+    arrays: dict[str, NDArray[Any]] = {}
+    experts: tuple[str, ...] = ()
+    for s, seed in enumerate(policies):
+        base = panels[seed].copy()
+        seen = policies[seed].look(base)
+        for p, budget in enumerate(budgets):
+            decided = policies[seed].decide(base.copy(), budget, seen)
+            experts = decided.experts
+            for column, value in _packed(decided).items():
+                shape = (len(budgets), len(policies), len(value))
+                arrays.setdefault(column, np.empty(shape, PACKED[column]))[p, s] = value
+    values = np.array([np.nan if b is None else b.value for b in budgets])
+    return Replay(name, values, tuple(policies), experts, **arrays)
 
 
-def _run(policy: Policy, panel: Panel, budgets: Sequence[Budget | None]) -> list[Decisions]:
-    base = panel.copy()
-    seen = policy.look(base)
-    return [policy.decide(base.copy(), budget, seen) for budget in budgets]
+def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
+    bits = 1 << np.arange(len(decided.experts), dtype=np.uint32)
+    return {
+        "label": decided.label,
+        "expert": decided.expert,
+        "deferred": np.asarray(decided.asked[:, 1:].any(axis=1)),
+        "cost": decided.cost,
+        "score": decided.score,
+        "confidence": decided.confidence,
+        "paid": decided.asked @ bits,
+    }
 
 
-def oracle(name: str, small: Replay, dear: Replay, gold: Ints, budgets: Sequence[float]) -> Replay:
-    """The bound that no policy between two experts passes in accuracy at any share: it knows who is right.
+def oracle(name: str, small: Replay, dear: Sequence[Replay], gold: Ints, budgets: Sequence[float]) -> Replay:
+    """The bound that no policy between these experts passes in accuracy at any share: it knows who is right.
 
-    Within each share it defers rows that only the dear expert gets right, the cheapest first, and no others.
-    `small` and `dear` are replays of always asking the one or the other, `dear` of the same seeds or of one
-    for all. A row is paid for the expert that answers.
+    Within each share it defers rows that the small expert gets wrong and a dearer one right, to the cheapest that is,
+    the cheapest first, and no others. `small` and `dear` are replays of always asking one expert, `dear` of the same
+    seeds or of one for all. A row is paid for the expert that answers.
     """
-    weak, strong = small.label[0], np.broadcast_to(dear.label[0], small.label[0].shape)
-    price = np.broadcast_to(dear.cost[0], weak.shape)
-    useful = (strong == gold) & (weak != gold)
+    weak = small.label[0]
+    label, price = (
+        np.stack([np.broadcast_to(of, weak.shape) for of in ofs])
+        for ofs in ([d.label[0] for d in dear], [d.cost[0] for d in dear])
+    )
+    right = np.where(label == gold, price, np.inf)
+    best = right.argmin(axis=0)[None]
+    label, price = np.take_along_axis(label, best, 0)[0], np.take_along_axis(price, best, 0)[0]
+    useful = (label == gold) & (weak != gold)
     place = np.argsort(np.lexsort((price, ~useful)), axis=1)
     most = np.floor(np.asarray(budgets, float) * weak.shape[1] + 1e-9)
     deferred = (place < most[:, None, None]) & useful
     blank = np.full(deferred.shape, np.nan, np.float32)
+    answering = np.where(deferred, best + 1, 0).astype(np.int8)
     return Replay(
         policy=name,
         budgets=np.asarray(budgets, float),
         seeds=small.seeds,
-        experts=(small.experts[0], dear.experts[int(dear.expert.max())]),
-        label=np.where(deferred, strong, weak),
-        expert=deferred.astype(np.int16),
+        experts=(small.experts[0], *(d.experts[int(d.expert.max())] for d in dear)),
+        label=np.where(deferred, label, weak),
+        expert=answering,
         deferred=deferred,
         cost=np.where(deferred, price, small.cost[0]),
         score=blank,
         confidence=blank,
-        asked=np.stack([~deferred, deferred], axis=-1),
+        paid=np.uint32(1) << answering.astype(np.uint32),
     )
 
 
@@ -118,10 +141,7 @@ def only(run: Replay, points: Ints) -> Replay:
     else:
         picks = points
     columns = np.arange(len(run.seeds))[None]
-    arrays = {
-        name: getattr(run, name)[picks, columns]
-        for name in ("label", "expert", "deferred", "cost", "score", "confidence", "asked")
-    }
+    arrays = {name: getattr(run, name)[picks, columns] for name in PACKED}
     return Replay(run.policy, run.budgets[picks[:, 0]], run.seeds, run.experts, **arrays)
 
 

@@ -26,7 +26,7 @@ def curve_series(summary: Summary, curve: pa.Table) -> list[Row]:
         quality, low, high, rate = others
         point = {"cost": 1000 * spent, "quality": quality, "low": low, "high": high, "rate": rate}
         points.setdefault(row["policy"], []).append({**point, "budget": row["budget"]})
-    area = {name: (summary["policies"][name].get("auc") or {}).get("value") or -1.0 for name in points}
+    area = {name: summary["policies"][name].get("auc") or -1.0 for name in points}
     main = summary["headline"]["policy"]
     ranked = sorted(points, key=lambda name: (name != main, -area[name], name))
     lines = [n for n in ranked if len(points[n]) > 1 and words.role(summary, n) == "other"]
@@ -69,9 +69,9 @@ def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
         # Where another expert answers everything, nothing is left to defer from.
         "deferral_rate": None if _alone(summary, name) else at.get("deferral_rate"),
         "reached": at["reached"],
-        "auc": policy.get("auc", none),
+        "auc": _value(policy.get("auc"), policy.get("auc_ci")),
         "auc_line": policy.get("auc_line"),
-        "apgr": policy.get("apgr", none),
+        "apgr": _value(policy.get("apgr"), policy.get("apgr_ci")),
         "cpt": [policy.get("cpt", {}).get(level) for level in CPT_LEVELS],
         "saving": [policy.get("saving_at_equal_quality", {}).get(slack, none) for slack in SLACK_LEVELS],
         "why": _why(summary, policy),
@@ -92,7 +92,7 @@ def _why(summary: Summary, policy: Mapping[str, Any]) -> dict[str, str]:
     return rate | {
         "auc": f"{large} costs no more than {small}",
         "apgr": gap,
-        "cpt": gap if policy["apgr"]["value"] is None else "this share of the gap is never recovered",
+        "cpt": gap if policy["apgr"] is None else "this share of the gap is never recovered",
         "saving": f"{large} costs nothing",
     }
 
@@ -105,5 +105,5 @@ def _place(row: Row) -> tuple[Any, ...]:
     return (1, -row["quality"]["value"], row["cost"]["value"])
 
 
-def _value(value: float | None) -> Row:
-    return {"value": value, "ci": [None, None]}
+def _value(value: float | None, ci: list[float | None] | None = None) -> Row:
+    return {"value": value, "ci": ci or [None, None]}

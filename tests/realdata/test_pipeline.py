@@ -68,7 +68,7 @@ def test_the_team_beats_the_small_model_and_chance_at_forty_percent_of_the_calls
     team = at["team_after_small"]
     assert team["macro_f1"]["ci"][0] > at["random"]["macro_f1"]["ci"][1]
     assert team["accuracy"]["ci"][0] > summary["metrics"]["experts"][LLM]["accuracy"]["ci"][1]
-    assert policies["team_after_small"]["auc"]["ci"][0] > policies["team_after_small"]["auc_line"]
+    assert policies["team_after_small"]["auc_ci"][0] > policies["team_after_small"]["auc_line"]
 
 
 def test_the_oracle_bounds_them_all(summary):
