@@ -169,30 +169,11 @@ def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Table:
     """The decisions of every team and policy at the budgets of params.yaml, all seeds."""
-    ids = np.asarray(rows["id"].to_pylist(), object)
-    budgets = inputs.settings.evaluate.budgets
-    classes = np.asarray([*inputs.classes, None], object)
+    ids, budgets = rows["id"].to_pylist(), inputs.settings.evaluate.budgets
     parts = []
     for name, run in test.sweeps.items():
         if name == "oracle" or run.points == 1:
             continue
         for p in (int(np.flatnonzero(np.isclose(run.budgets, b))[0]) for b in budgets):
-            for s, seed in enumerate(run.seeds):
-                names = np.asarray(run.experts, object)
-                parts.append(
-                    schema.table(
-                        "decisions",
-                        {
-                            "id": ids,
-                            "policy": [name] * len(ids),
-                            "budget": np.full(len(ids), run.budgets[p]),
-                            "seed": np.full(len(ids), seed, np.int32),
-                            "expert": names[run.expert[p, s]],
-                            "label": classes[run.label[p, s]],
-                            "score": run.score[p, s],
-                            "cost": run.cost[p, s],
-                            "asked": [list(names[a]) for a in run.asked(p, s)],
-                        },
-                    )
-                )
+            parts += [run.decisions(p, s, ids, inputs.classes) for s in range(len(run.seeds))]
     return schema.with_meta(pa.concat_tables(parts), "decisions", {"task": inputs.name})

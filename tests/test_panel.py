@@ -10,7 +10,7 @@ from deferral import schema
 from deferral.config import Price
 from deferral.cost import CostModel
 from deferral.errors import ConfigError, DataError
-from deferral.panel import NO_LABEL, BlindError, Panel, gold_indices
+from deferral.panel import NO_LABEL, BlindError, Panel, draws, gold_indices
 from tests.helpers import CLASSES, Told, examples, ids, indices, panel, predictions, told
 
 ROWS = 6
@@ -378,3 +378,43 @@ def test_ids_and_text_are_free_to_look_at():
     board = panel(["0", "1"], {"small": ["0", "1"]}, blind=True)
     assert (board.ids, board.text) == (ids(2), ["post 0", "post 1"])
     assert board.total == 0.0
+
+
+def test_a_draw_belongs_to_the_id_alone():
+    board = panel(["0"] * 500, {"small": ["0"] * 500})
+    assert board.draws(1).tolist() == draws(board.ids, 1).tolist()
+    assert board.take([499, 3]).draws(1).tolist() == board.draws(1)[[499, 3]].tolist()
+    assert np.abs(np.corrcoef(board.draws(1), board.draws(2))[0, 1]) < 0.2
+    assert ((board.draws(1) >= 0) & (board.draws(1) < 1)).all()
+    # The mean of 500 uniform draws, four standard errors.
+    assert abs(board.draws(3).mean() - 0.5) < 4 / np.sqrt(12 * 500)
+
+
+def test_a_part_of_a_panel_shares_what_was_said_and_pays_for_itself():
+    small = told("small", ["0", "1", "0", "1"], cost=2.0)
+    board = Panel(examples(["0", "1", "1", "0"]), {"small": small}, CostModel(), CLASSES)
+    board.ask("small")
+    part = board.take(np.array([False, True, False, True]))
+    assert (part.ids, part.gold.tolist(), part.total) == (["a1", "a3"], [1, 0], 0.0)
+    assert part.ask("small", [1]).label.tolist() == [1]
+    assert (part.total, board.total) == (2.0, 8.0)
+    assert len(small.asked) == 4
+    with pytest.raises(BlindError):
+        _ = board.take([0], blind=True).gold
+    with pytest.raises(BlindError):
+        _ = board.copy(blind=True).take([0]).gold
+
+
+def test_a_part_may_ask_what_the_whole_has_not():
+    small = told("small", ["0", "1", "0"])
+    board = Panel(examples(["0"] * 3), {"small": small}, CostModel(), CLASSES)
+    board.ask("small", [0])
+    part = board.take([2, 0])
+    assert part.ask("small").label.tolist() == [0, 0]
+    assert small.asked == ["a0", "a2"]
+    assert board.ask("small").label.tolist() == [0, 1, 0]
+
+
+def test_an_empty_part_is_a_panel():
+    part = panel(["0", "1"], {"small": ["0", "1"]}).take([])
+    assert (len(part), part.ids, part.ask("small").label.tolist()) == (0, [], [])

@@ -3,10 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deferral import schema
+from deferral.errors import BudgetError, ConfigError
 from deferral.metrics import Quality
+from deferral.panel import NO_LABEL
 from deferral.policies.base import Budget
 from deferral.policies.baselines import Always
-from deferral.replay import Replay, best_on_valid, chosen_on_valid, only, oracle, replay
+from deferral.replay import Replay, best_on_valid, chosen_on_valid, crossfit, only, oracle, replay
 from tests.helpers import ByScore, indices, panel
 
 PAIR = ("small", "large")
@@ -88,7 +91,7 @@ def test_flat_columns_run_over_seeds_within_points():
     assert run.flat_cost().tolist() == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
 
 
-def made(**arrays) -> Replay:
+def made(experts=PAIR, **arrays) -> Replay:
     shape = next(iter(arrays.values())).shape
     blank = {
         "label": np.zeros(shape, np.int16),
@@ -99,7 +102,7 @@ def made(**arrays) -> Replay:
         "confidence": np.zeros(shape, np.float32),
         "paid": np.zeros(shape, np.uint32),
     }
-    return Replay("made", np.arange(shape[0]) / 10, tuple(range(shape[1])), PAIR, **{**blank, **arrays})
+    return Replay("made", np.arange(shape[0]) / 10, tuple(range(shape[1])), experts, **{**blank, **arrays})
 
 
 def test_only_takes_points_for_all_seeds_or_one_for_each():
@@ -230,3 +233,88 @@ def test_an_always_policy_has_one_point_without_a_budget():
     assert large.deferred.all()
     assert not small.deferred.any()
     assert (small.cost.mean(), large.cost.mean()) == pytest.approx((1.0, 10.0))
+
+
+def test_cross_fitting_decides_each_row_by_a_policy_that_did_not_see_it():
+    seen = []
+
+    class Noting(ByScore):
+        def fit(self, train, valid):
+            seen.append((set(train.ids), len(valid)))
+            return self
+
+        def decide(self, board, budget=None, seen_=None):
+            decided.append((seen[-1][0], set(board.ids)))
+            assert board._blind
+            return super().decide(board, budget, seen_)
+
+    decided = []
+    rows = [("0", "0", "1", i / 10) for i in range(10)]
+    scores = {f"post {i}": i / 10 for i in range(10)}
+    run = crossfit("noting", lambda _: Noting(PAIR, scores), boards(rows, blind=False), [Budget(share=0.5)], (3,), 4)
+    assert (run.seeds, run.points, run.label.shape) == ((3,), 1, (1, 1, 10))
+    assert [len(part) for _, part in decided] == [3, 3, 2, 2]
+    assert all(not known & part and len(known | part) == 10 for known, part in decided)
+    assert set.union(*(part for _, part in decided)) == {f"a{i}" for i in range(10)}
+    assert {held for _, held in seen} == {0}
+    np.testing.assert_array_equal(run.score[0, 0], np.float32([i / 10 for i in range(10)]))
+
+
+def test_cross_fitting_needs_two_rows_and_two_folds():
+    with pytest.raises(ConfigError, match="got 5 folds of 1 rows"):
+        crossfit("one", lambda _: by_score([]), boards([("0", "0", "1", 0.5)]), [None], (0,), 5)
+
+
+def test_a_cost_below_the_least_buys_what_costs_least():
+    class Dear(ByScore):
+        def choose(self, seen, budget):
+            if budget.per_1000 is not None and budget.per_1000 < 1000:
+                raise BudgetError("too little")
+            return super().choose(seen, budget if budget.per_1000 is None else Budget(share=1.0))
+
+    rows = [("0", "0", "1", 0.5)] * 2
+    policy = Dear(PAIR, {"post 0": 0.1, "post 1": 0.2})
+    run = replay("dear", {0: policy}, {0: boards(rows)}, [Budget(per_1000=1.0), Budget(per_1000=2000.0)])
+    assert run.deferred[:, 0].tolist() == [[False, False], [True, True]]
+    with pytest.raises(BudgetError):
+        replay("none", {0: Refusing(PAIR, {})}, {0: boards(rows)}, [Budget(share=0.1)])
+
+
+class Refusing(ByScore):
+    def look(self, panel):
+        return np.zeros(len(panel))
+
+    def choose(self, seen, budget):
+        raise BudgetError("never")
+
+
+def test_decisions_are_a_table_of_the_contract():
+    run = made(
+        label=np.array([[[1, NO_LABEL, 0]]], np.int16),
+        expert=np.array([[[1, 0, 0]]], np.int8),
+        paid=np.array([[[3, 1, 0]]], np.uint32),
+        cost=np.array([[[2.0, 1.0, 0.0]]]),
+    )
+    table = schema.check(run.decisions(0, 0, ["x", "y", "z"], ("no", "yes")), "decisions")
+    assert table["label"].to_pylist() == ["yes", None, "no"]
+    assert table["expert"].to_pylist() == [run.experts[1], run.experts[0], run.experts[0]]
+    assert table["asked"].to_pylist() == [list(run.experts), [run.experts[0]], []]
+    assert table["cost"].to_pylist() == [2.0, 1.0, 0.0]
+
+
+def test_the_oracle_pays_the_cheapest_who_is_right():
+    def alone(labels, cost, experts):
+        return made(
+            label=np.array([[labels]], np.int16),
+            expert=np.full((1, 1, 3), len(experts) - 1, np.int8),
+            cost=np.full((1, 1, 3), cost),
+            experts=experts,
+        )
+
+    small = alone([0, 0, 0], 1.0, ("s",))
+    dear = [alone([0, 1, 1], 5.0, ("s", "m")), alone([0, 1, 0], 2.0, ("s", "l"))]
+    best = oracle("oracle", small, dear, np.array([0, 1, 1]), [0.0, 0.4, 1.0])
+    assert best.experts == ("s", "m", "l")
+    assert best.expert[:, 0].tolist() == [[0, 0, 0], [0, 2, 0], [0, 2, 1]]
+    assert best.cost[-1, 0].tolist() == [1.0, 2.0, 5.0]
+    assert best.asked(2, 0).tolist() == [[True, False, False], [False, False, True], [False, True, False]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -91,6 +91,13 @@ class _Given:
         mine = partial(table.take, pa.array(place))
         return Answers(expert, rows, label[place], proba[place], logprob[place], mass[place], self.cost[rows], mine)
 
+    def take(self, rows: Ints) -> _Given:
+        """What has been said about `rows`; what is added to it later is not added here."""
+        taken = _Given(len(rows))
+        taken.at, taken.cost = self.at[rows], self.cost[rows]
+        taken._table, taken._arrays = self._table, self._arrays
+        return taken
+
 
 class Panel:
     """Some examples, and the experts that may be asked about them.
@@ -110,8 +117,6 @@ class Panel:
     ) -> None:
         self.classes = tuple(classes)
         self.cost_model = cost
-        self.ids: list[str] = examples["id"].to_pylist()
-        self.text: list[str] = examples["text"].to_pylist()
         self._examples = examples
         self._questions = _without_gold(examples)
         self._experts = dict(experts)
@@ -124,7 +129,17 @@ class Panel:
         self._draws: dict[int, Floats] = {}
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return int(self._examples.num_rows)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The id of each row."""
+        return list(self._examples["id"].to_pylist())
+
+    @cached_property
+    def text(self) -> list[str]:
+        """The text of each row."""
+        return list(self._examples["text"].to_pylist())
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -140,6 +155,11 @@ class Panel:
         if self._blind:
             raise BlindError("Gold labels are not shown while decisions are made: fit on another panel.")
         return gold_indices(self._examples["label"], self.classes)
+
+    @property
+    def groups(self) -> list[str | None]:
+        """The group of each row, None where it has none; nothing that a decision may look at."""
+        return list(self._examples["group"].to_pylist())
 
     @property
     def spent(self) -> Floats:
@@ -198,18 +218,32 @@ class Panel:
         self._asked[name] = np.zeros(len(self), bool)
         self._bill[name] = np.zeros(len(self))
 
-    def copy(self) -> Panel:
+    def copy(self, *, blind: bool = False) -> Panel:
         """A panel in the same state, from which asks go on apart: one look, then many budgets.
 
         The copies share what experts have said, so that none is called twice about a row, but not what was asked:
         each pays for all it sees.
         """
         twin = copy.copy(self)
+        twin._blind = self._blind or blind
         twin._experts = dict(self._experts)
         twin._asked = {name: asked.copy() for name, asked in self._asked.items()}
         twin._bill = {name: bill.copy() for name, bill in self._bill.items()}
         twin._charges = self._charges.copy()
         return twin
+
+    def take(self, rows: Ints | Bools, *, blind: bool = False) -> Panel:
+        """A panel of these rows alone, nothing asked yet: a fold, a split. What experts have said is shared."""
+        index = self._index(rows)
+        part = Panel(
+            self._examples.take(pa.array(index)),
+            self._experts,
+            self.cost_model,
+            self.classes,
+            blind=self._blind or blind,
+        )
+        part._given = {name: given.take(index) for name, given in self._given.items()}
+        return part
 
     def charge(self, amount: float | Floats, rows: Ints | Bools | None = None) -> None:
         """Bill `amount` for each row, in the cost model's unit, for what is no answer: the decider itself."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from deferral import schema
+from deferral.errors import BudgetError, ConfigError
 from deferral.metrics import Quality
-from deferral.panel import Bools, Floats, Ints, Panel
+from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy
 
 PACKED = {
@@ -53,6 +56,29 @@ class Replay:
         """Who was asked about each row at one point with one seed's policy, (items, experts)."""
         return np.asarray(self.paid[point, seed][:, None] >> np.arange(len(self.experts), dtype=np.uint32) & 1, bool)
 
+    def decisions(self, point: int, seed: int, ids: Sequence[str], classes: Sequence[str]) -> pa.Table:
+        """What was decided at one point with one seed's policy, as a `decisions` table; both are indices."""
+        asked, names = self.asked(point, seed), pa.array(self.experts)
+        offsets = np.concatenate([[0], np.cumsum(asked.sum(axis=1))])
+        flat = names.take(pa.array(np.nonzero(asked)[1]))
+        label = self.label[point, seed]
+        return schema.table(
+            "decisions",
+            {
+                "id": pa.array(ids, pa.string()),
+                "policy": pa.repeat(self.policy, len(label)),
+                "budget": np.full(len(label), np.nan_to_num(self.budgets[point])),
+                "seed": np.full(len(label), self.seeds[seed], np.int32),
+                "expert": names.take(pa.array(self.expert[point, seed])),
+                "label": pa.array(classes).take(pa.array(label, mask=label == NO_LABEL)),
+                "score": self.score[point, seed],
+                "cost": self.cost[point, seed],
+                "asked": pa.ListArray.from_arrays(
+                    pa.array(offsets, pa.int32()), flat, type=schema.DECISIONS.field("asked").type
+                ),
+            },
+        )
+
     def flat_labels(self) -> NDArray[np.int16]:
         """Labels as columns, (items, points * seeds)."""
         return self.label.reshape(-1, self.label.shape[2]).T
@@ -67,7 +93,8 @@ def replay(
 ) -> Replay:
     """Decide every budget with every seed's fitted policy.
 
-    Each seed looks once, and each budget pays for that look and its own asks.
+    Each seed looks once, and each budget pays for that look and its own asks. A cost below the least that a policy can
+    do with buys what costs least.
     """
     arrays: dict[str, NDArray[Any]] = {}
     experts: tuple[str, ...] = ()
@@ -75,13 +102,52 @@ def replay(
         base = panels[seed].copy()
         seen = policies[seed].look(base)
         for p, budget in enumerate(budgets):
-            decided = policies[seed].decide(base.copy(), budget, seen)
+            decided = _decided(policies[seed], base, budget, seen)
             experts = decided.experts
             for column, value in _packed(decided).items():
                 shape = (len(budgets), len(policies), len(value))
                 arrays.setdefault(column, np.empty(shape, PACKED[column]))[p, s] = value
     values = np.array([np.nan if b is None else b.value for b in budgets])
     return Replay(name, values, tuple(policies), experts, **arrays)
+
+
+def crossfit(
+    name: str,
+    make: Callable[[int], Policy],
+    board: Panel,
+    budgets: Sequence[Budget | None],
+    seeds: Sequence[int],
+    folds: int,
+) -> Replay:
+    """Every row of `board` decided by a policy fitted on the other folds, so that points can be chosen without a split.
+
+    `make` gives an unfitted policy for a seed. Raises `ConfigError` for fewer than two folds or rows.
+    """
+    if folds < 2 or len(board) < 2:
+        raise ConfigError(f"Cross-fitting got {folds} folds of {len(board)} rows. Allowed: two of each, or more.")
+    fold = np.random.default_rng(len(board)).permutation(len(board)) % folds
+    whole: Replay | None = None
+    for k in range(min(folds, len(board))):
+        rows = np.flatnonzero(fold == k)
+        fitted = {s: make(s).fit(board.take(fold != k), board.take(rows[:0])) for s in seeds}
+        part = replay(name, fitted, {s: board.take(rows, blind=True) for s in seeds}, budgets)
+        if whole is None:
+            shape = (part.points, len(part.seeds), len(board))
+            empty: dict[str, Any] = {column: np.empty(shape, kind) for column, kind in PACKED.items()}
+            whole = replace(part, **empty)
+        for column in PACKED:
+            getattr(whole, column)[:, :, rows] = getattr(part, column)
+    assert whole is not None
+    return whole
+
+
+def _decided(policy: Policy, base: Panel, budget: Budget | None, seen: Any) -> Decisions:
+    try:
+        return policy.decide(base.copy(), budget, seen)
+    except BudgetError:
+        if budget is None or budget.per_1000 is None:
+            raise
+        return policy.decide(base.copy(), Budget(share=0.0), seen)
 
 
 def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:

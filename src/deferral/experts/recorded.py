@@ -31,16 +31,17 @@ class RecordedExpert(Expert):
         """The recorded row of each example; raises `DataError` where one has none."""
         if str(self.path).endswith((".json", ".jsonl")):
             return recorded_predictions(str(self.path), examples, self.name, self.setting.classes)
-        table, rows = self._recorded
-        try:
-            index = [rows[name] for name in examples["id"].to_pylist()]
-        except KeyError:
-            raise self._missing(examples, rows) from None
-        return table.take(pa.array(index, pa.int64()))
+        table = self._recorded
+        if examples["id"].equals(table["id"]):
+            return table
+        index = pc.index_in(examples["id"], table["id"])
+        if index.null_count:
+            raise self._missing(examples.filter(pc.is_null(index)), examples.num_rows)
+        return table.take(index)
 
     @cached_property
-    def _recorded(self) -> tuple[pa.Table, dict[str, int]]:
-        """The answers, checked once, and the row of each id."""
+    def _recorded(self) -> pa.Table:
+        """The answers, checked once."""
         table, classes = self._table(), self.setting.classes
         said = schema.meta_of(table).get("classes")
         if said is not None and tuple(said) != classes:
@@ -59,8 +60,7 @@ class RecordedExpert(Expert):
             )
         name = pa.repeat(pa.scalar(self.name, pa.string()), table.num_rows)
         table = table.set_column(table.column_names.index("expert"), schema.PREDICTIONS.field("expert"), name)
-        table = table.combine_chunks()
-        return table, {key: row for row, key in enumerate(table["id"].to_pylist())}
+        return table.combine_chunks()
 
     def _table(self) -> pa.Table:
         if (self.path is None) == (self.table is None):
@@ -73,11 +73,10 @@ class RecordedExpert(Expert):
     def _where(self) -> str:
         return str(self.path or f"answers of '{self.name}'")
 
-    def _missing(self, examples: pa.Table, rows: dict[str, int]) -> DataError:
-        absent = [name for name in examples["id"].to_pylist() if name not in rows]
+    def _missing(self, absent: pa.Table, asked: int) -> DataError:
         return DataError(
             self._where,
-            f"no answer to {len(absent)} of {examples.num_rows} examples (first id {absent[0]})",
+            f"no answer to {absent.num_rows} of {asked} examples (first id {absent['id'][0]})",
             "a recorded answer to every example that is asked about",
             "Record the missing answers, or leave these examples out.",
         )

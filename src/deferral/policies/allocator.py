@@ -59,7 +59,7 @@ class Allocator(Chooser):
         self.experts = tuple(experts)
 
     def fit(self, train: Panel, valid: Panel) -> Self:
-        """Learn prices on `train`, operating points on `valid`."""
+        """Learn prices on `train`, operating points on `valid`, or on `train` where `valid` is empty."""
         if len(self.experts) < 2:
             raise ConfigError(
                 f"{type(self).__name__} got experts {list(self.experts)}. "
@@ -68,10 +68,11 @@ class Allocator(Chooser):
         super().fit(train, valid)
         self.prices_ = np.array([train.ask(name).cost.mean() for name in self.experts])
         self._learn(train, valid)
-        answers = [valid.ask(name) for name in self.experts]
-        right = np.stack([a.label == valid.gold for a in answers], axis=1)
+        held = valid if len(valid) else train
+        answers = [held.ask(name) for name in self.experts]
+        right = np.stack([a.label == held.gold for a in answers], axis=1)
         cost = np.stack([a.cost for a in answers], axis=1)
-        self.thresholds_ = self._thresholds(self.look(valid), right, cost)
+        self.thresholds_ = self._thresholds(self.look(held), right, cost)
         return self
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:

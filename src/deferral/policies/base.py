@@ -83,11 +83,15 @@ class Decisions:
 class Policy(ABC):
     """Fit on labelled panels, then decide on a blind one.
 
-    `experts` rise in cost: `experts[0]` is the small one, the rest are dearer.
+    `experts` rise in cost: `experts[0]` is the small one, the rest are dearer. A class says of itself whether it
+    decides between exactly two (`pair`), learns from texts (`reads_text`), and can be told a budget (`takes_budget`).
     """
 
     experts: tuple[str, ...]
     fallback = True
+    pair = False
+    reads_text = False
+    takes_budget = True
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself.

@@ -14,6 +14,7 @@ class Always(Chooser):
     """One expert answers every row, whatever the budget; where it gives no label there is none."""
 
     fallback = False
+    takes_budget = False
 
     def __init__(self, experts: tuple[str, ...], expert: str) -> None:
         self.experts = tuple(experts)
@@ -46,6 +47,8 @@ class Random(Allocator):
 
 class Length(Allocator):
     """Defers the longest texts: what can be had without learning anything."""
+
+    reads_text = True
 
     def look(self, panel: Panel) -> Floats:
         """The text's length in characters for every dearer expert, against 0, shape (rows, experts)."""

@@ -1,0 +1,319 @@
+"""Every applicable policy replayed on anybody's recorded answers: what each budget buys, before it is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deferral import policies as registry
+from deferral import schema
+from deferral.config import Evaluate
+from deferral.datasets.answers import Study
+from deferral.datasets.prepare import class_counts
+from deferral.errors import ConfigError, DataError, DeferralError
+from deferral.evaluate import Evaluation, Runs
+from deferral.experts import Setting
+from deferral.experts.recorded import RecordedExpert
+from deferral.panel import Floats, Panel
+from deferral.policies.base import Budget, Policy, arguments
+from deferral.replay import Replay, crossfit, oracle, replay
+
+STUDIED = (
+    "two_tier",
+    "two_tier_online",
+    "answer_scorer",
+    "query_allocator",
+    "meta_model",
+    "chain",
+    "chain_forward",
+    "chain_rank",
+    "chain_random",
+    "planned",
+    "random",
+    "length",
+)
+SWEEP = 41
+MANY = 100_000
+MARGIN = 0.01
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a study; the last one counts as the positive."""
+
+    classes: tuple[str, ...]
+    positive: str
+
+
+@dataclass(frozen=True)
+class Boards:
+    """A study's panels, every answer at hand and nothing billed yet; `valid` may be empty."""
+
+    train: Panel
+    valid: Panel
+    test: Panel
+
+    @classmethod
+    def of(cls, study: Study) -> Boards:
+        """The splits of a study; raises `DataError` where there are no train rows."""
+        recorded = {
+            name: RecordedExpert(Setting(name, "study", study.classes), table=study.answers[name])
+            for name in study.experts
+        }
+        board = Panel(study.examples, recorded, study.cost, study.classes)
+        for name in study.experts:
+            board.ask(name)
+        split = np.asarray(study.examples["split"].to_numpy(zero_copy_only=False))
+        boards = cls(*(board.take(split == name) for name in schema.SPLITS))
+        if not len(boards.train):
+            raise DataError(
+                "items",
+                "no row in split 'train'",
+                "rows to learn from, and rows in 'test' to report on",
+                "Mark some rows 'train', or leave the column split out: then a seeded hash splits them.",
+            )
+        return boards
+
+    def prices(self, experts: Sequence[str]) -> Floats:
+        """Mean cost of an answer of each expert on train, shape (experts,)."""
+        twin = self.train.copy()
+        return np.array([twin.ask(name).cost.mean() for name in experts])
+
+
+def applicable(study: Study) -> list[str]:
+    """The kinds of policy that this study can tell something about."""
+    if len(study.experts) < 2:
+        return []
+    return [kind for kind in STUDIED if study.has_text or not registry.resolve(kind, kind).reads_text]
+
+
+def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
+    """A policy over all `experts`, or over the cheapest and the reference where it decides between two."""
+    pair = registry.resolve(kind, kind).pair
+    other = reference if reference != experts[0] else experts[-1]
+    given = (experts[0], other) if pair or kind in ("random", "length") else tuple(experts)
+    return registry.build(kind, {}, experts=given, random_state=seed)
+
+
+def evaluate(
+    study: Study,
+    *,
+    policies: Sequence[str] | None = None,
+    reference: str | None = None,
+    folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    quality: str = "accuracy",
+    out: Path,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Fit every applicable policy, replay it on test, and write metrics.json, curve.csv, decisions and report to `out`.
+
+    Operating points are chosen on valid or, where it is empty, on train by `folds`-fold cross-fitting; test is only
+    reported. `reference` is by default the dearest expert. Of more than 100,000 items one seed, fewer budgets and at
+    most 200 resamples are used, which `notes` say. Returns the summary that is written to metrics.json.
+    """
+    boards, notes = Boards.of(study), list(study.notes)
+    if not len(boards.test):
+        raise DataError("items", "no row in split 'test'", "rows to report on", "Mark some rows 'test'.")
+    reference = _reference(study, reference)
+    seeds, sweep = tuple(seeds), SWEEP
+    if len(boards.test) > MANY:
+        seeds, sweep, bootstrap = seeds[:1], 21, min(bootstrap, 200)
+        notes.append(f"More than {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples.")
+    budgets = _budgets(boards, study.experts, sweep)
+    held = boards.valid if len(boards.valid) else boards.train
+    options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
+    settings = Evaluate(**options, reference=reference, quality=quality, budgets=(), headline="", model="")  # type: ignore[call-arg]
+    evaluation = Evaluation(
+        Classes(study.classes, study.classes[-1]),
+        settings,
+        study.cost.unit,
+        study.experts[0],
+        _alone(study, boards.test),
+        _alone(study, held),
+    )
+    notes += _remarks(study, evaluation, reference, held)
+    chosen_by: dict[str, Replay] = {}
+    for kind in _kinds(study, policies, notes):
+        say(f"{kind}: fitting and replaying")
+        try:
+            run, held_run = _replay(kind, study, boards, reference, budgets, seeds, folds)
+        except DeferralError as error:
+            notes.append(f"{kind} is left out: {error}")
+            continue
+        evaluation.add(run, held_run)
+        chosen_by[kind] = held_run
+    dear = [evaluation.alone[f"always_{e}"] for e in study.experts[1:]]
+    if dear:
+        evaluation.add(oracle("oracle", evaluation.weak, dear, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
+    main = _main(evaluation, held.gold, chosen_by) or f"always_{reference}"
+    rows = schema.rows_in(study.examples, "test")
+    answers = {e: study.answers[e].filter(_is_test(study)) for e in study.experts}
+    summary = evaluation.summary("study", answers, main)
+    summary |= {
+        "chosen_on": "valid" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
+        "notes": notes,
+        "splits": class_counts(study.examples, study.classes),
+        "prices": {},
+        "demo": False,
+    }
+    _write(Path(out), summary, evaluation, rows, study)
+    return summary
+
+
+def table(summary: Mapping[str, Any]) -> str:
+    """The policies as lines of text, best first: quality, cost, saving at equal quality, area."""
+    from deferral import report_words as words
+    from deferral.report_rows import policy_rows
+
+    quality, unit = words.quality_words(summary), words.unit_words(summary)
+    head = ("policy", f"{quality} %", unit, f"saving at {summary['reference']}'s {quality} %", "area %")
+    lines = [head]
+    for row in policy_rows(summary):
+        saving = row["saving"][0]
+        lines.append(
+            (
+                row["label"] + (" *" if row["role"] == "headline" else ""),
+                _spanned(row["quality"], words.percent),
+                words.amount(row["cost"]["value"]),
+                _spanned(saving, words.percent),
+                words.DASH if row["auc"]["value"] is None else words.percent(row["auc"]["value"]),
+            )
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _spanned(measured: Mapping[str, Any], text: Callable[[float], str]) -> str:
+    if measured["value"] is None:
+        return "–"
+    low, high = measured["ci"]
+    return text(measured["value"]) + (f" [{text(low)}, {text(high)}]" if low is not None else "")
+
+
+def _reference(study: Study, reference: str | None) -> str:
+    if reference is not None and reference not in study.experts:
+        raise ConfigError.unknown("expert", reference, study.experts)
+    return reference or study.experts[-1]
+
+
+def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list[str]:
+    able = applicable(study)
+    if len(study.experts) < 2:
+        notes.append(f"{study.experts[0]} is the only expert: there is nothing to decide.")
+    if not study.has_text and len(study.experts) > 1:
+        notes.append("The items have no text: policies that read it are left out.")
+    for kind in wanted or ():
+        if kind not in able:
+            raise ConfigError.unknown("policy", kind, able)
+    return list(dict.fromkeys(wanted)) if wanted else able
+
+
+def _budgets(boards: Boards, experts: Sequence[str], sweep: int) -> list[Budget]:
+    """Budgets over the range of the experts' prices; shares of rows where all cost the same."""
+    prices = boards.prices(experts)
+    low, high = prices[0], prices.max()
+    if high > low:
+        return [Budget(per_1000=float(1000 * c)) for c in np.linspace(low, high, sweep)]
+    return [Budget(share=float(s)) for s in np.linspace(0, 1, sweep)]
+
+
+def _alone(study: Study, board: Panel) -> Runs:
+    sweeps = {}
+    for expert in study.experts:
+        pair = dict.fromkeys((study.experts[0], expert))
+        policy = registry.build("always", {"expert": expert}, experts=tuple(pair))
+        sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board.copy(blind=True)}, [None])
+    return Runs(board.gold, board.groups, sweeps, {})
+
+
+def _replay(
+    kind: str,
+    study: Study,
+    boards: Boards,
+    reference: str,
+    budgets: Sequence[Budget],
+    seeds: Sequence[int],
+    folds: int,
+) -> tuple[Replay, Replay]:
+    """The policy on test, and on the rows on which its operating point is chosen."""
+    policy = registry.resolve(kind, kind)
+    seeds = seeds if "random_state" in arguments(policy) else seeds[:1]
+    swept: list[Budget | None] = list(budgets) if policy.takes_budget else [None]
+
+    def make(seed: int) -> Policy:
+        return build(kind, study.experts, reference, seed)
+
+    fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
+    test = replay(kind, fitted, {s: boards.test.copy(blind=True) for s in seeds}, swept)
+    if len(boards.valid):
+        valid = {s: boards.valid.copy(blind=True) for s in seeds}
+        return test, replay(kind, fitted, valid, swept)
+    return test, crossfit(kind, make, boards.train, swept, seeds, folds)
+
+
+def _main(evaluation: Evaluation, gold: Any, runs: Mapping[str, Replay]) -> str | None:
+    """The policy of the headline: on the rows that choose, the cheapest of those as good as the reference."""
+    best: tuple[tuple[bool, float], str] | None = None
+    floor = float(evaluation.floor.mean())
+    for name, run in runs.items():
+        if run.points == 1:
+            continue
+        reached = evaluation.boot.quality(gold, run.flat_labels()).reshape(run.points, -1).mean(axis=1)
+        cost = run.cost.mean(axis=(1, 2))
+        enough = reached >= floor - 1e-12
+        key = (False, float(cost[enough].min())) if enough.any() else (True, -float(reached.max()))
+        if best is None or key < best[0]:
+            best = (key, name)
+    return best and best[1]
+
+
+def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) -> list[str]:
+    """What the user should know before reading any curve: a cheaper expert that is as good needs no cascade."""
+    quality, prices = evaluation.boot.quality, [held.copy().ask(e).cost.mean() for e in study.experts]
+    reached = {e: float(quality(held.gold, held.copy().ask(e).label[:, None])[0, 0]) for e in study.experts}
+    own = prices[study.experts.index(reference)]
+    better = [
+        e for e, price in zip(study.experts, prices, strict=True) if price < own and reached[e] >= reached[reference]
+    ]
+    out = [
+        f"{e} costs less than {reference} and is at least as good where policies are fitted "
+        f"({100 * reached[e]:.1f} against {100 * reached[reference]:.1f} %): between these two no cascade is needed."
+        for e in better
+    ]
+    if len(study.experts) > 1 and max(prices) <= min(prices):
+        out.append("All experts cost the same: budgets are shares of items, and nothing can be saved but calls.")
+    return out
+
+
+def _is_test(study: Study) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.equal(study.examples["split"], "test")
+
+
+def _write(out: Path, summary: Mapping[str, Any], evaluation: Evaluation, rows: pa.Table, study: Study) -> None:
+    from deferral.report import write_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    ids, curve = rows["id"].combine_chunks(), evaluation.curve()
+    parts = [
+        run.decisions(0, s, ids, study.classes) for run in evaluation.chosen.values() for s in range(len(run.seeds))
+    ]
+    schema.write(pa.concat_tables(parts), out / "decisions.parquet", "decisions")
+    schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
+    write_report(out, summary, curve)
