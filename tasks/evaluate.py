@@ -99,11 +99,14 @@ def fit_all(inputs: Inputs) -> Fitted:
 
 
 def fit_one(inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int) -> Policy:
-    """A policy of params.yaml fitted on train and valid."""
-    train = inputs.settings.train
-    given = {"experts": (train.small, *train.llms), "random_state": seed}
-    policy = policies.build(name, options, **given)
-    return policy.fit(*(inputs.panel(split, pool, blind=False) for split in ("train", "valid")))
+    """A policy of params.yaml fitted on train and valid, over the experts it names or those its kind is for."""
+    train, valid = (inputs.panel(split, pool, blind=False) for split in ("train", "valid"))
+    small, options = inputs.settings.train.small, dict(options)
+    kind = policies.resolve(name, str(options.get("kind", name)))
+    llms = (inputs.settings.evaluate.reference,) if kind.pair else inputs.settings.base.llms
+    rising = sorted((small, *llms), key=lambda expert: float(train.copy().ask(expert).cost.mean()))
+    experts_ = tuple(options.pop("experts", rising))
+    return policies.build(name, options, experts=experts_, random_state=seed).fit(train, valid)
 
 
 def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
@@ -116,15 +119,15 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
         panels = {s: inputs.panel(split, pool, blind=True) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
-        if name.startswith("always_"):
+        if not next(iter(by_seed.values())).takes_budget:
             sweeps[name] = replay.replay(name, by_seed, panels, [None])
             continue
         run = replay.replay(name, by_seed, panels, [*budgets, None])
         sweeps[name] = replay.only(run, np.arange(len(budgets)))
         own[name] = replay.only(run, np.array([len(budgets)]))
-    small, reference = inputs.settings.train.small, settings.reference
-    dear = sweeps[f"always_{reference}"]
-    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], [dear], gold, shares.tolist())
+    dear = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms]
+    small = sweeps[f"always_{inputs.settings.train.small}"]
+    sweeps["oracle"] = replay.oracle("oracle", small, dear, gold, shares.tolist())
     group = schema.rows_in(inputs.examples, split)["group"].to_pylist()
     return evaluate.Runs(gold, group, sweeps, own)
 

@@ -206,6 +206,7 @@ def _check_names(params: Params, path: Path) -> None:
         ("train.baselines", "expert", train.baselines, params.experts),
         ("train.llms", "expert", train.llms, params.experts),
         *((f"train.teams.{t}.llms", "expert", o.get("llms", ()), params.experts) for t, o in train.teams.items()),
+        *((f"policies.{p}.experts", "expert", o.get("experts", ()), params.experts) for p, o in params.policies.items()),
         ("evaluate.reference", "expert", [evaluate.reference], params.experts),
         ("evaluate.headline", "policy", [evaluate.headline], [*train.teams, *params.policies]),
     ]

@@ -89,7 +89,16 @@ class _Given:
         table = schema.table("predictions", {}) if self._table is None else self._table
         label, proba, logprob, mass = self._arrays or _arrays(table, classes)
         mine = partial(table.take, pa.array(place))
-        return Answers(expert, rows, label[place], proba[place], logprob[place], mass[place], self.cost[rows], mine)
+        return Answers(
+            expert,
+            rows,
+            label[place],
+            _taken(proba, place),
+            _taken(logprob, place),
+            _taken(mass, place),
+            self.cost[rows],
+            mine,
+        )
 
     def take(self, rows: Ints) -> _Given:
         """What has been said about `rows`; what is added to it later is not added here."""
@@ -164,7 +173,10 @@ class Panel:
     @property
     def spent(self) -> Floats:
         """What each row has cost so far, every ask and charge, shape (rows,)."""
-        return np.asarray(np.sum([self._charges, *self._bill.values()], axis=0), np.float64)
+        total = self._charges.copy()
+        for bill in self._bill.values():
+            total += bill
+        return total
 
     @property
     def total(self) -> float:
@@ -198,7 +210,7 @@ class Panel:
         """
         asked = self._known(expert, self._asked)
         index = self._index(rows)
-        fresh = np.unique(index[~asked[index]])
+        fresh = _distinct(index[~asked[index]], len(self))
         if len(fresh):
             self._call(expert, fresh)
         given = self._given.get(expert) or _Given(len(self))
@@ -296,6 +308,15 @@ class Panel:
         return of[expert]
 
 
+def _distinct(index: Ints, rows: int) -> Ints:
+    """The indices among `rows`, ascending, each once; many are marked rather than sorted."""
+    if len(index) * 64 < rows:
+        return np.unique(index)
+    mask = np.zeros(rows, bool)
+    mask[index] = True
+    return np.flatnonzero(mask)
+
+
 def draws(ids: Sequence[str], seed: int) -> Floats:
     """A draw from [0, 1) for each id, the same on every machine and in every batch, shape (ids,)."""
     from pandas.util import hash_array
@@ -325,6 +346,8 @@ def gold_indices(labels: pa.ChunkedArray, classes: Sequence[str]) -> Ints:
 
 def proba_matrix(column: pa.ChunkedArray, k: int) -> Floats:
     """The list column as an array (rows, k), NaN rows where null."""
+    if column.null_count == len(column):
+        return np.broadcast_to(np.nan, (len(column), k))
     proba = np.full((len(column), k), np.nan)
     present = column.is_valid().to_numpy()
     flat = pc.list_flatten(column.filter(pc.is_valid(column)))
@@ -332,7 +355,14 @@ def proba_matrix(column: pa.ChunkedArray, k: int) -> Floats:
     return proba
 
 
+def _taken(column: Floats, place: Ints) -> Floats:
+    """The rows at `place`; a column of which nothing was stated takes no memory, however many they are."""
+    return np.broadcast_to(np.nan, (len(place), *column.shape[1:])) if 0 in column.strides else column[place]
+
+
 def _floats(column: pa.ChunkedArray) -> Floats:
+    if len(column) and column.null_count == len(column):
+        return np.broadcast_to(np.nan, len(column))
     return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
 
 

@@ -151,15 +151,17 @@ def _decided(policy: Policy, base: Panel, budget: Budget | None, seen: Any) -> D
 
 
 def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
-    bits = 1 << np.arange(len(decided.experts), dtype=np.uint32)
+    paid = np.zeros(len(decided.label), np.uint32)
+    for j in range(len(decided.experts)):
+        paid |= decided.asked[:, j].astype(np.uint32) << np.uint32(j)
     return {
         "label": decided.label,
         "expert": decided.expert,
-        "deferred": np.asarray(decided.asked[:, 1:].any(axis=1)),
+        "deferred": paid > 1,
         "cost": decided.cost,
         "score": decided.score,
         "confidence": decided.confidence,
-        "paid": decided.asked @ bits,
+        "paid": paid,
     }
 
 

@@ -94,10 +94,9 @@ def applicable(study: Study) -> list[str]:
 
 
 def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
-    """A policy over all `experts`, or over the cheapest and the reference where it decides between two."""
-    pair = registry.resolve(kind, kind).pair
+    """A policy over all `experts`, or over the cheapest and the reference where it is meant for two."""
     other = reference if reference != experts[0] else experts[-1]
-    given = (experts[0], other) if pair or kind in ("random", "length") else tuple(experts)
+    given = (experts[0], other) if registry.resolve(kind, kind).pair else tuple(experts)
     return registry.build(kind, {}, experts=given, random_state=seed)
 
 
@@ -159,7 +158,7 @@ def evaluate(
     answers = {e: study.answers[e].filter(_is_test(study)) for e in study.experts}
     summary = evaluation.summary("study", answers, main)
     summary |= {
-        "chosen_on": "valid" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
+        "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
         "notes": notes,
         "splits": class_counts(study.examples, study.classes),
         "prices": {},

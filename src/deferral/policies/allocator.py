@@ -96,13 +96,11 @@ class Allocator(Chooser):
     def _thresholds(self, seen: Floats, right: Floats, cost: Floats) -> Thresholds:
         prices = self._effective_prices()
         lambdas = self._lambdas(seen, prices)
-        choice = np.argmax(seen[None] - lambdas[:, None, None] * prices, axis=2)
-        rows = np.arange(len(seen))
-        order = np.argsort(-lambdas, kind="stable")
-        share = (choice != 0).mean(axis=1)
-        paid = np.stack([cost[rows, c].mean() for c in choice])
-        quality = np.stack([right[rows, c].mean() for c in choice])
-        return Thresholds(lambdas[order], share[order], paid[order], quality[order])
+        rows, points = np.arange(len(seen)), []
+        for price in lambdas[np.argsort(-lambdas, kind="stable")]:
+            choice = np.argmax(seen - price * prices, axis=1)
+            points.append((price, (choice != 0).mean(), cost[rows, choice].mean(), right[rows, choice].mean()))
+        return Thresholds(*np.array(points).T)
 
     @staticmethod
     def _lambdas(seen: Floats, prices: Floats) -> Floats:
@@ -115,8 +113,8 @@ class Allocator(Chooser):
         tried = np.unique(np.quantile(ties, np.linspace(0, 1, 4 * GRID)))
         ends = (2 * tried[0] - tried[-1] - 1, 2 * tried[-1] - tried[0] + 1)
         tried = np.concatenate([ends[:1], tried, ends[1:]])
-        choice = np.argmax(seen[None] - tried[:, None, None] * prices, axis=2)
-        spent = np.maximum.accumulate(prices[choice].mean(axis=1)[::-1])
+        means = [prices[np.argmax(seen - price * prices, axis=1)].mean() for price in tried[::-1]]
+        spent = np.maximum.accumulate(means)
         targets = np.linspace(prices.min(), prices.max(), GRID)
         affordable = np.searchsorted(spent, targets + 1e-12 * prices.max(), side="right") - 1
         return np.unique(tried[::-1][np.maximum(affordable, 0)])

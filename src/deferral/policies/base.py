@@ -84,7 +84,7 @@ class Policy(ABC):
     """Fit on labelled panels, then decide on a blind one.
 
     `experts` rise in cost: `experts[0]` is the small one, the rest are dearer. A class says of itself whether it
-    decides between exactly two (`pair`), learns from texts (`reads_text`), and can be told a budget (`takes_budget`).
+    is meant for two experts (`pair`), learns from texts (`reads_text`), and can be told a budget (`takes_budget`).
     """
 
     experts: tuple[str, ...]

@@ -34,6 +34,8 @@ class Always(Chooser):
 class Random(Allocator):
     """Defers a share of the rows drawn by chance: the straight line every curve is held against."""
 
+    pair = True
+
     def __init__(self, experts: tuple[str, ...], random_state: int = 0) -> None:
         super().__init__(experts)
         self.random_state = random_state
@@ -48,6 +50,7 @@ class Random(Allocator):
 class Length(Allocator):
     """Defers the longest texts: what can be had without learning anything."""
 
+    pair = True
     reads_text = True
 
     def look(self, panel: Panel) -> Floats:
