@@ -27,7 +27,7 @@ def evaluate(
         out,
         str(Path(data, "decisions", f"{task}.parquet")),
     )
-    log_evaluation(task, params, out, str(Path(models, task)))
+    log_evaluation(task, params, out, str(Path(models, task)), str(Path(data, "vectors", task)))
     return report
 
 

@@ -69,6 +69,7 @@ def evaluate_policies(
     inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
     fitted = fit_all(inputs)
     test, valid = (replay_all(inputs, fitted, split) for split in ("test", "valid"))
+    keep_policies(inputs, fitted, valid, Path(out) / "policies")
     return write_all(inputs, test, valid, Path(out), Path(decisions), Path(examples))
 
 
@@ -92,7 +93,8 @@ def fit_all(inputs: Inputs) -> Fitted:
         pair = (train.small, expert) if expert != train.small else (train.small,)
         fitted[f"always_{expert}"] = {s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds}
     for team in train.teams:
-        fitted[team] = {s: (bundle.load(inputs.models / "teams" / team / f"seed-{s}"), pools[s]) for s in train.seeds}
+        folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
+        fitted[team] = {s: (bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
     for policy, options in inputs.settings.policies.items():
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s), pools[s]) for s in train.seeds}
     return fitted
@@ -107,6 +109,26 @@ def fit_one(inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping
     rising = sorted((small, *llms), key=lambda expert: float(train.copy().ask(expert).cost.mean()))
     experts_ = tuple(options.pop("experts", rising))
     return policies.build(name, options, experts=experts_, random_state=seed).fit(train, valid)
+
+
+def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:
+    """Each seed's policy of params.yaml that plain values can tell, as a bundle in `out/<policy>/seed-<n>`."""
+    from deferral import bundle
+    from deferral.policies.base import Plain
+
+    with schema.replacing_folder(out) as part:
+        for name in inputs.settings.policies:
+            quality = valid.gold == valid.sweeps[name].label
+            for s, (seed, (policy, _)) in enumerate(fitted[name].items()):
+                if isinstance(policy, Plain):
+                    facts = {
+                        "task": inputs.name,
+                        "team": name,
+                        "seed": seed,
+                        "unit": inputs.settings.costs.unit,
+                        "valid_quality": float(quality[:, s].mean(axis=1).max()),
+                    }
+                    bundle.save(policy, part / name / f"seed-{seed}", facts, inputs.classes)
 
 
 def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
@@ -141,9 +163,12 @@ def write_all(
 
     settings, task_settings = inputs.settings.evaluate, inputs.settings.task(inputs.name)
     rows = schema.rows_in(inputs.examples, "test")
-    answers = {e: inputs.recorded(e).answer(rows) for e in inputs.experts}
+    answers, held = (
+        {e: inputs.recorded(e).answer(schema.rows_in(inputs.examples, split)) for e in inputs.experts}
+        for split in ("test", "valid")
+    )
     unit, small = inputs.settings.costs.unit, inputs.settings.train.small
-    summary, curve = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small)
+    summary, curve = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small, held)
     summary["demo"] = task_settings.source.kind == "demo"
     summary["prices"] = {name: asdict(price) for name, price in inputs.settings.costs.prices.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]

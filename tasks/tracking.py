@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from deferral import bundle, config
 from deferral.registry import BUNDLE, FOLDER, store
 from deferral.report import headline, markdown_summary
+from tasks.train import small_expert
 from tasks.versioning import versions
 
 PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
@@ -54,7 +55,7 @@ def log_training(name: str, team: str, params: str, models: str, learnt: str) ->
         with tracked(name, f"train {team} seed {facts['seed']}", {"stage": "train", "team": team}) as run:
             mlflow.log_params({**about["arguments"], "experts": ",".join(about["experts"])})
             mlflow.log_metrics({k: float(facts[k]) for k in ("training_cost", "epoch", "valid_quality")})
-            points = about["thresholds"]
+            points = about["learnt"]["thresholds"]
             _log_curve(run.info.run_id, points)
             mlflow.log_dict(points, "thresholds.json")
             mlflow.log_dict({name: asdict(price) for name, price in settings.costs.prices.items()}, "prices.json")
@@ -77,7 +78,7 @@ def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def log_evaluation(name: str, params: str, reports: str, models: str) -> str:
+def log_evaluation(name: str, params: str, reports: str, models: str, vectors: str) -> str:
     """One run with the evaluation's metrics, curve and report; the headline team registered; returns its version."""
     import mlflow
 
@@ -90,7 +91,25 @@ def log_evaluation(name: str, params: str, reports: str, models: str) -> str:
         for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
             mlflow.log_artifact(str(Path(reports) / file))
         mlflow.set_tag("mlflow.note.content", markdown_summary(summary))
-        return register(settings, summary, best_seed(Path(models) / "teams" / team), run.info.run_id)
+        kept = Path(reports) / "policies"
+        if team in settings.train.teams:
+            return register(settings, summary, best_seed(Path(models) / "teams" / team), run.info.run_id, kept)
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = with_network(settings, name, best_seed(kept / team), Path(models), vectors, Path(scratch))
+            return register(settings, summary, whole, run.info.run_id, kept)
+
+
+def with_network(settings: config.Params, name: str, kept: Path, models: Path, vectors: str, scratch: Path) -> Path:
+    """The bundle of a policy of params.yaml with the small network that it asks first."""
+    loaded, about, small = bundle.load(kept), bundle.describe(kept), settings.train.small
+    seed = about["facts"]["seed"]
+    expert: Any = small_expert(settings, name, small, vectors, seed).load(models / small / f"seed-{seed}")
+    if loaded.policy.experts[0] != small or not hasattr(expert, "model_"):
+        raise config.ConfigError(
+            f"evaluate.headline is '{settings.evaluate.headline}', which asks no small network first. Allowed: a "
+            "team, or a policy whose first expert is one."
+        )
+    return bundle.save(loaded.policy, scratch / "bundle", about["facts"], loaded.classes, expert.model_)
 
 
 def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
@@ -115,8 +134,11 @@ def best_seed(folder: Path) -> Path:
     return max(seeds, key=lambda f: (bundle.describe(f)["facts"]["valid_quality"], -seeds.index(f)))
 
 
-def register(settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str) -> str:
-    """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version."""
+def register(settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str, beside: Path) -> str:
+    """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
+
+    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle.
+    """
     import mlflow
     import pandas as pd
     from mlflow.models import ModelSignature
@@ -132,10 +154,15 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         params=ParamSchema([ParamSpec("share", "double", -1.0), ParamSpec("per_1000", "double", -1.0)]),
     )
     with tempfile.TemporaryDirectory() as scratch:
+        packed = shutil.copytree(folder, Path(scratch, BUNDLE.name))
+        for policy in sorted(beside.glob("*")):
+            first = sorted(policy.glob("seed-*"))[0]
+            (packed / "policies").mkdir(exist_ok=True)
+            shutil.copyfile(first / "bundle.json", packed / "policies" / f"{policy.name}.json")
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"bundle": str(shutil.copytree(folder, Path(scratch, BUNDLE.name)))},
+            artifacts={"bundle": str(packed)},
             code_paths=[str(package_code(Path(scratch)))],
             signature=signature,
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),

@@ -84,6 +84,6 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
             "epoch": policy.epoch_,
             "valid_quality": float(policy.thresholds_.quality.max()),
         }
-        bundle.save(policy, Path(models) / "teams" / team / f"seed-{seed}", facts)
+        bundle.save(policy, Path(models) / "teams" / team / f"seed-{seed}", facts, task_settings.classes)
         learnt.append(facts)
     return json.dumps(learnt)

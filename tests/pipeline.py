@@ -113,5 +113,5 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "reports/olhs",
             "data/decisions/olhs.parquet",
         )
-        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs")
+        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
     return folder

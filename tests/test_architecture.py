@@ -21,7 +21,7 @@ OUTSIDE = {"prefect", "mlflow", "dvc", "great_expectations", "tasks", "flows"}
 # Each may import those above it and its own, none below; a new module or package gets its place here.
 LAYERS = (
     {"__init__", "errors"},
-    {"schema", "config", "prompts", "calibration", "networks", "vocabulary"},
+    {"schema", "config", "prompts", "calibration", "uncertainty", "networks", "vocabulary"},
     {"cost", "glove", "embeddings", "sources", "demo", "datasets"},
     {"panel", "small"},
     {"experts", "policies"},

@@ -1,12 +1,39 @@
+import json
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from deferral.calibration import brier, platt, platt_apply, reliability
+from deferral.calibration import (
+    CALIBRATORS,
+    SUREST,
+    IsotonicCalibrator,
+    PlattCalibrator,
+    TemperatureCalibrator,
+    aurc,
+    auroc,
+    before_after,
+    best_calibrator,
+    brier,
+    calibrator,
+    cross_fitted,
+    e_aurc,
+    laplace,
+    measures,
+    nll,
+    platt,
+    platt_apply,
+    reliability,
+    stratified_folds,
+    transform,
+)
+from deferral.errors import ConfigError
+from deferral.uncertainty import agreement
+
+KINDS = list(CALIBRATORS)
 
 
 def sample(slope, intercept, n=40_000, seed=0):
@@ -119,3 +146,225 @@ def test_bins_keep_every_row_and_the_gap_of_the_means_is_the_least_error(case, c
 def test_brier_equals_scikit_learns(case):
     confidence, right = case
     assert brier(confidence, right) == pytest.approx(brier_score_loss(right, confidence, pos_label=True))
+
+
+def crowded(n=20_000, seed=0, slope=0.5, intercept=-1.0):
+    """Confidence crowded under 1 and outcomes by the line in `transform` that Platt's calibrator assumes."""
+    rng = np.random.default_rng(seed)
+    p = -np.expm1(-rng.exponential(3, n))
+    return p, rng.random(n) < 1 / (1 + np.exp(-(slope * transform(p) + intercept)))
+
+
+def test_the_transform_spreads_what_is_near_one():
+    np.testing.assert_allclose(transform(np.array([0.0, 0.5, 0.9, 0.99])), np.log([1.0, 2, 10, 100]), atol=1e-12)
+    assert transform(np.array([1.0])) == transform(np.array([SUREST])) == pytest.approx(6 * math.log(10))
+    assert math.isnan(transform(np.array([math.nan]))[0])
+
+
+def test_platt_finds_the_line_in_the_transform():
+    fitted = PlattCalibrator().fit(*crowded())
+    assert (fitted.slope_, fitted.intercept_) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1, abs=0.05))
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+def test_temperature_finds_what_the_log_odds_were_multiplied_by(true):
+    rng = np.random.default_rng(0)
+    odds = rng.normal(0, 1.5, 40_000)
+    right = rng.random(len(odds)) < 1 / (1 + np.exp(-odds))
+    stated = 1 / (1 + np.exp(-true * odds))
+    fitted = TemperatureCalibrator().fit(stated, right)
+    assert fitted.temperature_ == pytest.approx(true, rel=0.03)
+    losses = [nll(_tempered(stated, t), right) for t in fitted.temperature_ * np.array([0.98, 1, 1.02])]
+    assert losses[1] == min(losses)
+
+
+def _tempered(p, temperature):
+    return TemperatureCalibrator().restore({"temperature": temperature})(p)
+
+
+def test_isotonic_pools_neighbours_that_are_out_of_order():
+    p = np.array([0.2, 0.4, 0.6, 0.8, 0.9])
+    fitted = IsotonicCalibrator().fit(p, np.array([False, True, False, True, True]))
+    # The outer steps are no surer than one in seven and six in seven.
+    np.testing.assert_allclose(fitted(p), [1 / 7, 0.5, 0.5, 6 / 7, 6 / 7])
+    np.testing.assert_allclose(fitted(np.array([0.0, 0.3, 1.0])), [1 / 7, (1 / 7 + 0.5) / 2, 6 / 7])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_brings_stated_confidence_nearer_the_truth(kind):
+    p, right = crowded()
+    for part in (before_after(p, right, kind), before_after(p[:300], right[:300], kind)):
+        assert part["after"]["nll"] < part["before"]["nll"]
+        assert part["after"]["brier"] < part["before"]["brier"]
+        assert part["after"]["ece"] < part["before"]["ece"]
+
+
+def test_calibration_of_log_probabilities_leaves_little_to_correct():
+    p, right = crowded()
+    for kind in ("platt", "isotonic", "best"):
+        assert reliability(cross_fitted(kind, p, right), right).ece < 0.015
+
+
+def test_shares_of_agreeing_answers_are_calibrated_like_stated_probabilities():
+    rng = np.random.default_rng(1)
+    chance = rng.beta(2, 1.2, 8000)
+    votes = (rng.random((8000, 5)) < chance[:, None]).astype(np.int64)
+    labels = np.where(votes == 1, 1, 2)
+    stated, right = agreement(labels), labels[:, -1] == 1
+    found = before_after(stated, right, "best")
+    assert found["before"]["ece"] > 0.08
+    assert found["after"]["ece"] < 0.02
+    assert found["after"]["rows"] == 8000
+    shares = best_calibrator(stated, right)(np.array([0.2, 0.4, 0.6, 0.8, 1.0]))
+    assert (np.diff(shares) > 0).all()
+
+
+rows_stated = st.lists(
+    st.tuples(st.one_of(st.sampled_from([0.0, 0.5, 1.0, math.nan]), st.floats(0, 1)), st.booleans()), max_size=25
+).map(lambda rows: (np.array([r[0] for r in rows], float), np.array([r[1] for r in rows], bool)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows_stated, st.sampled_from([*KINDS, "best"]))
+def test_whatever_was_learnt_from_the_result_is_a_rising_probability(case, kind):
+    p, right = case
+    grid = np.linspace(0, 1, 21)
+    found = calibrator(kind, p, right)(grid)
+    assert np.isfinite(found).all()
+    assert ((found >= 0) & (found <= 1)).all()
+    assert (np.diff(found) >= 0).all()
+    outer = cross_fitted(kind, p, right)
+    assert np.isnan(outer).tolist() == np.isnan(p).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_learnt_survives_a_round_through_json(kind):
+    p, right = crowded(500)
+    fitted = CALIBRATORS[kind]().fit(p, right)
+    state = json.loads(json.dumps(fitted.state()))
+    again = CALIBRATORS[kind]().restore(state)
+    assert again.state() == fitted.state()
+    assert again(p).tolist() == fitted.predict(p).tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_states_nothing_is_neither_learnt_from_nor_given_a_probability(kind):
+    p, right = crowded(400)
+    gaps = np.append(p, [math.nan] * 100)
+    fitted = CALIBRATORS[kind]().fit(gaps, np.append(right, [True] * 100))
+    assert fitted.state() == CALIBRATORS[kind]().fit(p, right).state()
+    assert np.isnan(fitted(gaps)).tolist() == [False] * 400 + [True] * 100
+
+
+@pytest.mark.parametrize(("outcome", "rate"), [(True, 11 / 12), (False, 1 / 12)])
+def test_where_all_rows_agree_the_rule_of_succession_speaks(outcome, rate):
+    p, right = np.linspace(0, 1, 10), np.full(10, outcome)
+    assert laplace(right) == pytest.approx(rate)
+    for kind in (PlattCalibrator, IsotonicCalibrator):
+        np.testing.assert_allclose(kind().fit(p, right)(p), rate)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_rows_nothing_is_claimed(kind):
+    fitted = CALIBRATORS[kind]().fit(np.empty(0), np.empty(0, bool))
+    assert fitted(np.array([0.5])).tolist() == [0.5]
+    assert cross_fitted(kind, np.empty(0), np.empty(0, bool)).tolist() == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_never_sees_its_own_outcome(kind):
+    p, right = crowded(60)
+    fold = stratified_folds(right)
+    assert cross_fitted(kind, p, right)[fold == 2].tolist() == (
+        CALIBRATORS[kind]().fit(p[fold != 2], right[fold != 2])(p[fold == 2]).tolist()
+    )
+    single = cross_fitted(kind, np.array([0.9]), np.array([False]))
+    assert single.tolist() == CALIBRATORS[kind]().fit(np.empty(0), np.empty(0, bool))(np.array([0.9])).tolist()
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(2, 6), st.integers(0, 3))
+def test_folds_share_every_stratum_evenly(strata, folds, seed):
+    strata = np.array(strata, np.int64)
+    fold = stratified_folds(strata, folds, seed)
+    assert fold.tolist() == stratified_folds(strata, folds, seed).tolist()
+    for value in np.unique(strata):
+        count = np.bincount(fold[strata == value], minlength=folds)
+        assert count.max() - count.min() <= 1
+    count = np.bincount(fold, minlength=folds)
+    assert count.max() - count.min() <= 1
+
+
+def test_one_fold_and_an_unknown_kind_are_refused():
+    with pytest.raises(ConfigError) as error:
+        cross_fitted("platt", np.array([0.5]), np.array([True]), folds=1)
+    assert str(error.value) == "Got folds 1. Allowed: 2 or more."
+    with pytest.raises(ConfigError) as error:
+        calibrator("plat", np.array([0.5]), np.array([True]))
+    assert str(error.value) == (
+        "Unknown calibrator 'plat'. Known: best, isotonic, platt, temperature. Did you mean 'platt'?"
+    )
+
+
+def test_the_best_calibrator_is_that_of_the_least_cross_fitted_loss_and_platt_of_equals():
+    p, right = crowded()
+    assert isinstance(best_calibrator(p, right), PlattCalibrator)
+    bent = np.random.default_rng(0).random(len(p)) < np.where(p < 0.9, 0.2, 0.7)
+    assert isinstance(best_calibrator(p, bent), IsotonicCalibrator)
+    blank = np.full(3, math.nan)
+    assert isinstance(best_calibrator(blank, np.array([True, False, True])), PlattCalibrator)
+
+
+def test_before_and_after_are_plain_values_with_their_bins():
+    p, right = crowded(2000)
+    p[0] = math.nan
+    found = json.loads(json.dumps(before_after(p, right, "isotonic", random_state=3)))
+    assert found["kind"] == "isotonic"
+    assert found["before"] == measures(p, right)
+    assert found["after"] == measures(cross_fitted("isotonic", p, right, random_state=3), right)
+    assert found["before"]["ece"] == reliability(p, right).ece
+    assert found["before"]["ece_mass"] == reliability(p, right, mass=True).ece
+    assert sum(found["after"]["count"]) == found["after"]["rows"] == 1999
+
+
+def test_measures_that_are_undefined_are_none():
+    found = measures(np.array([math.nan]), np.array([True]))
+    assert found.pop("rows") == 0
+    assert set(map(str, found.values())) == {"None", "[]"}
+    assert measures(np.array([0.5, 0.6]), np.array([True, True]))["auroc"] is None
+
+
+@given(stated)
+def test_the_area_under_the_roc_curve_equals_scikit_learns(case):
+    confidence, right = case
+    if right.all() or not right.any():
+        assert math.isnan(auroc(confidence, right))
+    else:
+        assert auroc(confidence, right) == pytest.approx(roc_auc_score(right, confidence))
+
+
+@given(stated)
+def test_the_likelihood_equals_scikit_learns(case):
+    confidence, right = case
+    clipped = np.clip(confidence, 1e-6, 1 - 1e-6)
+    assert nll(confidence, right) == pytest.approx(log_loss(right, clipped, labels=[False, True]))
+
+
+def test_certain_and_wrong_costs_a_finite_loss():
+    assert nll(np.array([1.0]), np.array([False])) == pytest.approx(6 * math.log(10))
+
+
+def test_risk_and_coverage_of_a_known_order():
+    right = np.array([True, False, True, False])
+    confidence = np.array([0.9, 0.8, 0.7, 0.6])
+    assert aurc(confidence, right) == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
+    assert e_aurc(confidence, right) == pytest.approx((1 / 2 + 1 / 3 - 1 / 3) / 4)
+    assert e_aurc(right.astype(float), right) == 0
+
+
+@given(stated)
+def test_tied_rows_share_their_errors_and_no_order_is_better_than_the_perfect_one(case):
+    confidence, right = case
+    assert aurc(np.full(len(right), 0.5), right) == pytest.approx(1 - right.mean())
+    assert e_aurc(confidence, right) >= -1e-12
+    order = np.random.default_rng(0).permutation(len(right))
+    assert aurc(confidence[order], right[order]) == pytest.approx(aurc(confidence, right))

@@ -28,8 +28,17 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
         "sys.stderr.write(repr(heavy))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {"headline", "decide"} <= set(done.stdout.split())
+    assert {"import", "evaluate", "plan", "explain", "headline", "decide"} <= set(done.stdout.split())
     assert done.stderr == "[]"
+
+
+@pytest.mark.parametrize("command", ["import", "evaluate", "plan", "explain", "headline", "decide"])
+@pytest.mark.parametrize("width", [80, 120])
+def test_help_of_a_command_has_an_example_and_fits_its_terminal(command, width):
+    done = run(command, "--help", env={"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)})
+    assert done.exit_code == 0
+    assert f"Example: deferral {command} " in " ".join(done.output.split()) + " "
+    assert max(map(len, done.output.splitlines())) <= width
 
 
 def test_headline_prints_each_task_with_its_report(built):
@@ -93,4 +102,11 @@ def test_an_error_is_one_paragraph_on_stderr_and_exit_code_1(tmp_path, words, sa
     done = subprocess.run([PROGRAM, *words], input="hello\n", cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"Error: {said}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_error_of_several_lines_is_one_paragraph(tmp_path):
+    done = subprocess.run([PROGRAM, "headline", "--reports", "a\nb"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: a b: no */metrics.json.")
     assert len(done.stderr.splitlines()) == 1

@@ -284,12 +284,20 @@ def test_groups_by_hand(summary):
             "items": 5,
             "accuracy": {"small": 1.0, "llm": 1.0, "mine": 1.0},
             "deferral_rate": 0.0,
+            "should_have_asked": 0.0,
+            "asked_for_nothing": 0.0,
+            "misled": 0.0,
+            "wasted_per_1k": 0.0,
         },
         {
             "group": "rude",
             "items": 4,
             "accuracy": {"small": 0.25, "llm": 1.0, "mine": 0.75},
             "deferral_rate": 0.5,
+            "should_have_asked": 0.25,
+            "asked_for_nothing": 0.0,
+            "misled": 0.0,
+            "wasted_per_1k": 0.0,
         },
     ]
 
@@ -384,7 +392,9 @@ def test_nothing_that_is_undefined_reaches_the_json(case):
 def test_a_headline_policy_that_was_not_replayed_lists_those_that_were():
     with pytest.raises(ConfigError) as error:
         summary_of(headline="min")
-    assert str(error.value) == ("Unknown policy 'min'. Known: always_llm, always_small, mine, oracle. Did you mean 'mine'?")
+    assert str(error.value) == (
+        "Unknown policy 'min'. Known: always_llm, always_small, mine, oracle. Did you mean 'mine'?"
+    )
 
 
 @pytest.mark.parametrize(("gold", "got"), [([0, -1, 1], "1 of 3"), ([], "0 of 0")])

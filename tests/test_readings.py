@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from deferral.metrics import Quality, bootstrap_weights, seed_weights
-from deferral.readings import Bootstrap, Ends, against_reference, curve_summary, misrouted, none_if_nan, point_summary
+from deferral.readings import (
+    Bootstrap,
+    Ends,
+    against_reference,
+    by_group,
+    curve_summary,
+    misrouted,
+    none_if_nan,
+    point_summary,
+)
 from tests.test_replay import made
 
 GOLD = np.array([0, 1] * 10)
@@ -182,3 +191,26 @@ def test_an_asked_row_is_judged_by_the_answer_given_and_a_kept_one_by_the_refere
     run = made(label=np.array([[[0, 1]]], np.int16), deferred=np.array([[[True, False]]]))
     shares = {r["outcome"]: r["share"] for r in misrouted(run, small, reference, gold)}
     assert (shares["asked, only the LLM right"], shares["should have asked"]) == (0.5, 0.5)
+
+
+def test_what_a_group_wastes_and_misses():
+    # Rows: asked for nothing, misled, kept though only the reference is right, asked and hopeless; then one kept well.
+    gold = np.array([1, 1, 1, 1, 1])
+    small = made(label=np.array([[[1, 1, 0, 0, 1]]], np.int16), cost=np.full((1, 1, 5), 1.0))
+    dear = made(label=np.array([[[1, 0, 1, 0, 1]]], np.int16), cost=np.full((1, 1, 5), 10.0))
+    asked = np.array([[[True, True, False, True, False]]])
+    label = np.where(asked, dear.label, small.label).astype(np.int16)
+    run = made(label=label, deferred=asked, cost=np.where(asked, 11.0, 1.0))
+    first, second = by_group({"small": small, "dear": dear, "mine": run}, gold, ["a", "a", "a", "a", "b"])
+    assert first == {
+        "group": "a",
+        "items": 4,
+        "accuracy": {"small": 0.5, "dear": 0.5, "mine": 0.25},
+        "deferral_rate": 0.75,
+        "should_have_asked": 0.25,
+        "asked_for_nothing": 0.25,
+        "misled": 0.25,
+        "wasted_per_1k": 7500.0,
+    }
+    assert (second["group"], second["deferral_rate"], second["wasted_per_1k"]) == ("b", 0.0, 0.0)
+    assert by_group({"small": small, "dear": dear, "mine": run}, gold, [None] * 5) == []

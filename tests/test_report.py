@@ -216,7 +216,10 @@ def test_misrouted_and_groups_are_the_summary(made: Any) -> None:
         assert page.numbers["routing", row["outcome"]] == [row["share"], row["cost_per_1k"]]
         assert words.OUTCOMES[row["outcome"]][1] in page.said()
     for row in summary["groups"]:
-        assert page.numbers["groups", row["group"]] == [*row["accuracy"].values(), row["deferral_rate"]]
+        assert page.numbers["groups", row["group"]] == [
+            *row["accuracy"].values(),
+            *(row[k] for k in ("deferral_rate", "should_have_asked", "asked_for_nothing", "misled", "wasted_per_1k")),
+        ]
         assert f"{row['group']} {row['items']}" in page.said().replace(row["group"], row["group"] + " ")
 
 

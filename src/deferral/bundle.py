@@ -1,9 +1,9 @@
-"""A fitted team as a folder: safetensors for what is large, JSON for what is read; no pickle.
+"""A fitted policy as a folder: safetensors for what is large, JSON for what is read; no pickle.
 
-bundle.json             kind, arguments, experts, classes, prices, thresholds, what training cost
-small.safetensors       the small network
-allocator.safetensors   the allocator network
-vectors/                the rows of the word vectors that the team needs
+bundle.json             kind, arguments, experts, classes, what was learnt, facts, and the names of the other files
+small.safetensors       the small network, where the policy asks one first
+allocator.safetensors   a team's allocator network
+vectors/                the rows of the word vectors that the networks need
 """
 
 from __future__ import annotations
@@ -16,83 +16,136 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deferral.errors import DataError
+from deferral import schema
+from deferral.errors import ConfigError, DataError
+from deferral.policies.base import Budget, Chooser, Plain, Policy
 from deferral.schema import replacing_folder, write_text
 
 if TYPE_CHECKING:
-    from deferral.policies.base import Budget
+    import pyarrow as pa
+
     from deferral.policies.team import Team
+    from deferral.small import SmallModel
 
-FORMAT = 1
-FILES = ("bundle.json", "small.safetensors", "allocator.safetensors", "vectors")
+FORMAT = 2
+NETWORKS = ("small.safetensors", "allocator.safetensors")
 
 
-def save(team: Team, folder: Path, facts: Mapping[str, Any]) -> Path:
-    """Write a fitted team into `folder`, replacing what stood there only when all of it is written.
+@dataclass(frozen=True)
+class Loaded:
+    """A policy ready to decide, its classes, and the small network that it asks first, if it has one of its own."""
 
-    `facts` are plain values kept beside it (task, seed, training cost, data versions).
+    policy: Policy
+    classes: tuple[str, ...]
+    small: SmallModel | None
+
+
+def save(
+    policy: Policy, folder: Path, facts: Mapping[str, Any], classes: tuple[str, ...], small: SmallModel | None = None
+) -> Path:
+    """Write a fitted policy into `folder`, replacing what stood there only when all of it is written.
+
+    `facts` are plain values kept beside it (task, seed, training cost, data versions); `small` is the network that a
+    policy other than a team asks first. Raises `ConfigError` for a policy that cannot be written as plain values.
     """
     from safetensors.torch import save_file
 
-    arguments = {k: v for k, v in team.get_params().items() if k not in ("experts", "vectors")}
+    networks, learnt = {}, {}
+    if hasattr(policy, "allocator_"):
+        team: Team = policy  # type: ignore[assignment]
+        small, networks = team.small_, {"allocator.safetensors": team.allocator_.state_dict()}
+        learnt = _learnt(team)
+    elif isinstance(policy, Plain):
+        learnt = policy.state()
+    else:
+        raise ConfigError(f"{type(policy).__name__} cannot be kept. Allowed: teams, two_tier, chain, planned.")
+    if small is not None:
+        networks["small.safetensors"] = small.stack.state_dict()
+    files = ["bundle.json", *sorted(networks), *(["vectors"] if small else [])]
     about = {
         "format": FORMAT,
-        "kind": _kind_of(team),
-        "arguments": arguments,
-        "experts": list(team.experts),
-        "classes": list(team.classes_),
-        "epoch": team.epoch_,
-        "prices": team.prices_.tolist(),
-        "thresholds": {k: v.tolist() for k, v in asdict(team.thresholds_).items()},
-        "calibrators": getattr(team, "calibrators_", np.zeros((0, 2))).tolist(),
+        "files": files,
+        "kind": kind_of(policy),
+        "arguments": {k: v for k, v in policy.get_params().items() if k not in ("experts", "vectors")},
+        "experts": list(policy.experts),
+        "classes": list(classes),
+        "learnt": learnt,
         "facts": dict(facts),
     }
     with replacing_folder(folder) as part:
-        save_file(team.small_.stack.state_dict(), part / "small.safetensors")
-        save_file(team.allocator_.state_dict(), part / "allocator.safetensors")
-        team.vectors.save(part / "vectors")
+        for name, weights in networks.items():
+            save_file(weights, part / name)
+        if small is not None:
+            small.vectors.save(part / "vectors")
         write_text(part / "bundle.json", json.dumps(about, indent=1, sort_keys=True) + "\n")
     return folder
 
 
-def load(folder: Path | str) -> Team:
-    """The team that `save` wrote, ready to decide; raises `DataError` naming what is missing."""
+def load(folder: Path | str) -> Loaded:
+    """The policy that `save` wrote, ready to decide; raises `DataError` naming what is missing."""
+    from deferral.policies import resolve
+
+    folder = Path(folder)
+    about = describe(folder)
+    kind: Any = resolve(folder.name, about["kind"])
+    experts, classes = tuple(about["experts"]), tuple(about["classes"])
+    if "small.safetensors" not in about["files"]:
+        return Loaded(kind(experts, **about["arguments"]).restore(about["learnt"]), classes, None)
+    small = _small(folder, experts[0], classes)
+    if "allocator.safetensors" not in about["files"]:
+        return Loaded(kind(experts, **about["arguments"]).restore(about["learnt"]), classes, small)
+    team: Team = kind(experts, small.vectors, **about["arguments"])
+    _restore(team, small, folder, about["learnt"])
+    return Loaded(team, classes, small)
+
+
+def _small(folder: Path, name: str, classes: tuple[str, ...]) -> SmallModel:
     from safetensors.torch import load_file
 
     from deferral.embeddings import Vectors
     from deferral.networks import load_stack
-    from deferral.policies import resolve
-    from deferral.policies.allocator import Thresholds
     from deferral.small import SmallModel
 
-    folder = Path(folder)
-    about = describe(folder)
-    vectors = Vectors.open(folder / "vectors")
-    kind: Any = resolve(folder.name, about["kind"])
-    team: Team = kind(tuple(about["experts"]), vectors, **about["arguments"])
-    team.classes_ = tuple(about["classes"])
-    small = load_stack(load_file(folder / "small.safetensors"))
-    team.small_ = SmallModel(team.experts[0], team.classes_, small, vectors)
+    stack = load_stack(load_file(folder / "small.safetensors"))
+    return SmallModel(name, classes, stack, Vectors.open(folder / "vectors"))
+
+
+def _learnt(team: Team) -> dict[str, Any]:
+    return {
+        "epoch": team.epoch_,
+        "prices": team.prices_.tolist(),
+        "thresholds": {k: v.tolist() for k, v in asdict(team.thresholds_).items()},
+        "calibrators": getattr(team, "calibrators_", np.zeros((0, 2))).tolist(),
+    }
+
+
+def _restore(team: Team, small: SmallModel, folder: Path, learnt: Mapping[str, Any]) -> None:
+    from safetensors.torch import load_file
+
+    from deferral.networks import load_stack
+    from deferral.policies.allocator import Thresholds
+
+    team.classes_, team.small_, team.epoch_ = small.classes, small, learnt["epoch"]
     team.allocator_ = load_stack(load_file(folder / "allocator.safetensors"))
-    team.epoch_ = about["epoch"]
-    team.prices_ = np.array(about["prices"])
-    team.thresholds_ = Thresholds(**{k: np.array(v) for k, v in about["thresholds"].items()})
-    if about["calibrators"]:
-        team.calibrators_ = np.array(about["calibrators"])  # type: ignore[attr-defined]
-    return team
+    team.prices_ = np.array(learnt["prices"])
+    team.thresholds_ = Thresholds(**{k: np.array(v) for k, v in learnt["thresholds"].items()})
+    if learnt["calibrators"]:
+        team.calibrators_ = np.array(learnt["calibrators"])  # type: ignore[attr-defined]
 
 
 def describe(folder: Path | str) -> dict[str, Any]:
     """What `bundle.json` says, without loading any network."""
     folder = Path(folder)
-    missing = [name for name in FILES if not (folder / name).exists()]
-    if missing:
-        raise DataError(folder, f"no {missing[0]}", f"a bundle folder with {', '.join(FILES)}", "Train it again.")
+    if not (folder / "bundle.json").exists():
+        raise DataError(folder, "no bundle.json", "the folder of a trained team or policy", "Train it again.")
     about: dict[str, Any] = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     if about.get("format") != FORMAT:
         raise DataError(
             folder, f"bundle format {about.get('format')}", f"format {FORMAT}", "Train it again with this version."
         )
+    missing = [name for name in about["files"] if not (folder / name).exists()]
+    if missing:
+        raise DataError(folder, f"no {missing[0]}", f"a folder with {', '.join(about['files'])}", "Train it again.")
     return about
 
 
@@ -106,32 +159,55 @@ class Assigned:
     score: list[float]
 
 
-def assign(team: Team, texts: list[str], budget: Budget | None = None) -> Assigned:
-    """Decide for new texts without asking any LLM; the small model's answers come along."""
+class _Silent:
+    """Stands where an LLM would be asked: it is noted that it would, and nothing is said."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """No label, at no cost."""
+        n = examples.num_rows
+        told = {"expert": [self.name] * n, "error": ["not asked"] * n, "seconds": np.zeros(n, np.float32)}
+        return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
+
+
+def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> Assigned:
+    """Decide for new texts without asking any LLM; the small model's answers come along.
+
+    Raises `ConfigError` for a policy that must hear an LLM before it can decide.
+    """
     import pyarrow as pa
 
-    from deferral import schema
     from deferral.cost import CostModel
     from deferral.panel import Panel
 
+    policy, small = loaded.policy, loaded.small
+    if small is None or not (policy.pair or isinstance(policy, Chooser)):
+        raise ConfigError(
+            f"{type(policy).__name__} over {', '.join(policy.experts)} has no small network, or "
+            "decides by what LLMs answer. Allowed: a team, or a policy between the small network and one LLM."
+        )
     examples = schema.table(
         "examples",
         {"id": [str(i) for i in range(len(texts))], "text": pa.array(texts), "split": ["test"] * len(texts)},
     )
-    panel = Panel(examples, {}, CostModel("seconds"), team.classes_, blind=True)
-    seen = team.look(panel)
-    choice = team.choose(seen, budget)
-    small = panel.ask(team.experts[0])
+    silent = {name: _Silent(name) for name in policy.experts[1:]}
+    panel = Panel(examples, {small.name: small, **silent}, CostModel("seconds"), loaded.classes, blind=True)
+    decided = policy.decide(panel, budget)
+    answers = panel.ask(small.name)
+    last = decided.asked.shape[1] - 1 - np.argmax(decided.asked[:, ::-1], axis=1)
     return Assigned(
-        expert=[team.experts[j] for j in choice],
-        small_label=[team.classes_[c] for c in small.label],
-        small_confidence=small.proba.max(axis=1).round(6).tolist(),
-        score=team.score(seen).round(6).tolist(),
+        expert=[policy.experts[j] for j in last],
+        small_label=[loaded.classes[c] for c in answers.label],
+        small_confidence=answers.proba.max(axis=1).round(6).tolist(),
+        score=np.nan_to_num(decided.score).round(6).tolist(),
     )
 
 
-def _kind_of(team: Team) -> str:
+def kind_of(policy: Policy) -> str:
+    """The name under which the policy's class is registered."""
     from deferral.policies import POLICIES
 
-    path = f"{type(team).__module__}:{type(team).__qualname__}"
+    path = f"{type(policy).__module__}:{type(policy).__qualname__}"
     return next(name for name, at in POLICIES.items() if at == path)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from deferral import curves, schema
-from deferral.calibration import brier, reliability
+from deferral.calibration import PlattCalibrator, brier, reliability
 from deferral.config import Evaluate, Task
 from deferral.errors import ConfigError, DataError
 from deferral.metrics import QUALITIES, Quality
@@ -20,6 +20,7 @@ from deferral.readings import (
     Bootstrap,
     Ends,
     against_reference,
+    by_group,
     curve_summary,
     misrouted,
     none_if_nan,
@@ -61,6 +62,23 @@ class Runs:
                 "one row or more, all labelled",
                 "Label the split or leave these rows out.",
             )
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One expert's answers: labels, the stated probability of each, and whether they are right, all (rows,)."""
+
+    label: Ints
+    p: Floats
+    right: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, table: pa.Table, classes: tuple[str, ...], gold: Ints) -> Stated:
+        """From predictions in the order of `gold`; NaN where no probability is stated."""
+        label = class_indices(table["label"], classes)
+        logprob = table["logprob"].cast(pa.float64()).to_numpy()
+        top = proba_matrix(table["proba"], len(classes)).max(axis=1)
+        return cls(label, np.where(np.isnan(top), np.exp(logprob), top), label == gold)
 
 
 class Evaluation:
@@ -115,17 +133,22 @@ class Evaluation:
             found["peak"] = operating_point(self.boot, peak, self.strong, settings.margin)
         self.policies[run.policy] = found
 
-    def summary(self, name: str, answers: Mapping[str, pa.Table], main: str) -> dict[str, Any]:
+    def summary(
+        self, name: str, main: str, answers: Mapping[str, pa.Table], held: Mapping[str, pa.Table] = {}
+    ) -> dict[str, Any]:
         """The whole as plain values, for JSON and the report; `main` names the policy of the headline.
 
-        `answers` are the experts' predictions on test. Raises `ConfigError` if `main` was not taken in.
+        `answers` are the experts' predictions on test, `held` those on valid, by which stated confidence is calibrated.
+        Raises `ConfigError` if `main` was not taken in.
         """
         if main not in self.chosen:
             raise ConfigError.unknown("policy", main, self.chosen)
         task, settings, best = self.task, self.settings, self.chosen[main]
+        stated = {expert: Stated.of(table, task.classes, self.gold) for expert, table in answers.items()}
+        known = {expert: Stated.of(table, task.classes, self.valid_gold) for expert, table in held.items()}
         experts = {
-            expert: _expert(self.boot, self.alone[f"always_{expert}"], table, task.classes, self.qualities, self.unit)
-            for expert, table in answers.items()
+            expert: _expert(self.boot, self.alone[f"always_{expert}"], said, self.qualities, self.unit)
+            for expert, said in stated.items()
         }
         shown = {self.small: self.weak, settings.reference: self.strong, main: best}
         return {
@@ -145,8 +168,8 @@ class Evaluation:
             "policies": self.policies,
             "headline": headline(settings, main, self.policies[main]),
             "misrouted": misrouted(best, self.weak, self.strong, self.gold),
-            "reliability": _reliability(main, best, self.gold, answers, task.classes),
-            "groups": _groups(shown, self.gold, self.group),
+            "reliability": _reliability(main, best, self.gold, stated, known),
+            "groups": by_group(shown, self.gold, self.group) if len(shown) == 3 else [],
         }
 
     def curve(self) -> pa.Table:
@@ -181,18 +204,19 @@ def summarise(
     valid: Runs,
     answers: Mapping[str, pa.Table],
     small: str,
+    held: Mapping[str, pa.Table] = {},
 ) -> tuple[dict[str, Any], pa.Table]:
     """An evaluation of everything replayed: its summary, for JSON and the report, and its `curve` table.
 
     `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`;
     operating points are chosen on `valid` and reported on `test`. `answers` are the experts' predictions
-    on test. Raises `ConfigError` if the headline's policy was not replayed.
+    on test, `held` those on valid. Raises `ConfigError` if the headline's policy was not replayed.
     """
     evaluation = Evaluation(task, settings, unit, small, test, valid)
     for policy, run in test.sweeps.items():
         if policy not in evaluation.policies:
             evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
-    return evaluation.summary(name, answers, settings.headline), evaluation.curve()
+    return evaluation.summary(name, settings.headline, answers, held), evaluation.curve()
 
 
 def operating_point(boot: Bootstrap, chosen: Replay, reference: Replay, margin: float) -> dict[str, Any]:
@@ -285,61 +309,45 @@ def _policy(
 
 
 def _expert(
-    boot: Bootstrap,
-    run: Replay,
-    table: pa.Table,
-    classes: tuple[str, ...],
-    qualities: Mapping[str, Quality],
-    unit: str,
+    boot: Bootstrap, run: Replay, stated: Stated, qualities: Mapping[str, Quality], unit: str
 ) -> dict[str, Any]:
-    label, confidence, right = _stated(table, classes, boot.gold)
     point = point_summary(boot, run, 0, qualities)
     return {
         "quality": point[boot.quality.name]["value"],
         **point,
         "cost_usd_per_1k": point["cost_per_1k"]["value"] if unit == "usd" else None,
-        "unparsed": float((label == NO_LABEL).mean()),
-        "ece": none_if_nan(reliability(confidence, right).ece),
-        "ece_mass": none_if_nan(reliability(confidence, right, mass=True).ece),
-        "brier": none_if_nan(brier(confidence, right)),
+        "unparsed": float((stated.label == NO_LABEL).mean()),
+        "ece": none_if_nan(reliability(stated.p, stated.right).ece),
+        "ece_mass": none_if_nan(reliability(stated.p, stated.right, mass=True).ece),
+        "brier": none_if_nan(brier(stated.p, stated.right)),
     }
 
 
 def _reliability(
-    policy: str, chosen: Replay, gold: Ints, answers: Mapping[str, pa.Table], classes: tuple[str, ...]
+    policy: str, chosen: Replay, gold: Ints, stated: Mapping[str, Stated], held: Mapping[str, Stated]
 ) -> dict[str, Any]:
-    """The reliability diagram of the policy and of each expert that states a confidence."""
-    stated = {policy: (chosen.confidence[0].ravel().astype(float), (chosen.label[0] == gold).ravel())}
-    for name, table in answers.items():
-        stated[name] = _stated(table, classes, gold)[1:]
+    """The reliability diagram of the policy and of each expert that states a confidence.
+
+    An expert's has beside it, under `after`, that of its confidence calibrated on the rows `held`.
+    """
     out = {}
-    for name, (confidence, right) in stated.items():
-        if np.isfinite(confidence).any():
-            bins = reliability(confidence, right)
-            out[name] = {
-                "confidence": bins.confidence.tolist(),
-                "accuracy": bins.accuracy.tolist(),
-                "count": bins.count.tolist(),
-                "ece": bins.ece,
-            }
+    confidence = chosen.confidence[0].ravel().astype(float)
+    if np.isfinite(confidence).any():
+        out[policy] = _bins(confidence, (chosen.label[0] == gold).ravel())
+    for name, one in stated.items():
+        if np.isfinite(one.p).any():
+            out[name] = _bins(one.p, one.right)
+            if name in held:
+                after = PlattCalibrator().fit(held[name].p, held[name].right).predict(one.p)
+                out[name]["after"] = _bins(np.where(np.isnan(one.p), np.nan, after), one.right)
     return out
 
 
-def _stated(table: pa.Table, classes: tuple[str, ...], gold: Ints) -> tuple[Ints, Floats, NDArray[np.bool_]]:
-    """Of one expert's answers the labels, the stated confidence and whether they are right, each (rows,)."""
-    label = class_indices(table["label"], classes)
-    return label, proba_matrix(table["proba"], len(classes)).max(axis=1), label == gold
-
-
-def _groups(runs: Mapping[str, Replay], gold: Ints, groups: list[str | None]) -> list[dict[str, Any]]:
-    """Accuracy of small, LLM and policy (the last of `runs`) and its deferral rate, in each group."""
-    chosen = list(runs.values())[-1]
-    group = np.array([g or "" for g in groups], dtype=object)
-    rows = []
-    for value in sorted(set(group) - {""}):
-        inside = group == value
-        row: dict[str, Any] = {"group": value, "items": int(inside.sum())}
-        row["accuracy"] = {n: float((r.label[0] == gold)[:, inside].mean()) for n, r in runs.items()}
-        row["deferral_rate"] = float(chosen.deferred[0][:, inside].mean())
-        rows.append(row)
-    return rows
+def _bins(confidence: Floats, right: NDArray[np.bool_]) -> dict[str, Any]:
+    bins = reliability(confidence, right)
+    return {
+        "confidence": bins.confidence.tolist(),
+        "accuracy": bins.accuracy.tolist(),
+        "count": bins.count.tolist(),
+        "ece": bins.ece,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from deferral.metrics import (
     seed_weights,
     weighted_sums,
 )
-from deferral.panel import Floats, Ints
+from deferral.panel import Bools, Floats, Ints
 from deferral.replay import Replay, only
 
 SLACKS = {"0.00": 0.0, "0.005": 0.005, "0.01": 0.01}
@@ -149,16 +149,15 @@ def against_reference(boot: Bootstrap, run: Replay, reference: Replay) -> dict[s
     }
 
 
-def misrouted(run: Replay, small: Replay, dear: Replay, gold: Ints) -> list[dict[str, Any]]:
-    """What became of each row at one operating point, against what both experts would have said.
+def outcomes(run: Replay, small: Replay, dear: Replay, gold: Ints) -> dict[str, Bools]:
+    """Which rows (seeds, items) came to what at one operating point, against what both experts would have said.
 
     An asked row is judged by the answer that was given, a kept one by what the reference would have said.
-    One row for each outcome: its share of items (mean over seeds) and the cost per 1,000 items it caused.
     """
     asked = run.deferred[0]
     weak = np.broadcast_to(small.label[0] == gold, asked.shape)
     strong = np.where(asked, run.label[0], dear.label[0]) == gold
-    outcomes = {
+    return {
         "kept, small right": ~asked & weak,
         "asked, only the LLM right": asked & strong & ~weak,
         "should have asked": ~asked & ~weak & strong,
@@ -167,14 +166,42 @@ def misrouted(run: Replay, small: Replay, dear: Replay, gold: Ints) -> list[dict
         "hopeless, kept": ~asked & ~weak & ~strong,
         "hopeless, asked": asked & ~weak & ~strong,
     }
+
+
+def misrouted(run: Replay, small: Replay, dear: Replay, gold: Ints) -> list[dict[str, Any]]:
+    """One row for each of the `outcomes`: its share of items (mean over seeds) and the cost per 1,000 it caused."""
     return [
-        {
-            "outcome": name,
-            "share": float(rows.mean()),
-            "cost_per_1k": float(1000 * (run.cost[0] * rows).mean()),
-        }
-        for name, rows in outcomes.items()
+        {"outcome": name, "share": float(rows.mean()), "cost_per_1k": float(1000 * (run.cost[0] * rows).mean())}
+        for name, rows in outcomes(run, small, dear, gold).items()
     ]
+
+
+def by_group(runs: Mapping[str, Replay], gold: Ints, groups: Sequence[str | None]) -> list[dict[str, Any]]:
+    """Each group's accuracy by small expert, reference and policy (the three `runs`), and where the policy misrouts.
+
+    `asked_for_nothing`, `should_have_asked` and `misled` are shares of the group's items, means over seeds;
+    `wasted_per_1k` is what the calls that brought nothing or worse cost beyond the small expert, over 1,000 items.
+    """
+    small, dear, chosen = runs.values()
+    found, group = outcomes(chosen, small, dear, gold), np.array([g or "" for g in groups], dtype=object)
+    idle = ("asked for nothing", "asked and misled", "hopeless, asked")
+    wasted = sum(found[name] for name in idle) * np.maximum(chosen.cost[0] - small.cost[0], 0)
+    rows = []
+    for value in sorted(set(group) - {""}):
+        inside = group == value
+        rows.append(
+            {
+                "group": value,
+                "items": int(inside.sum()),
+                "accuracy": {n: float((r.label[0] == gold)[:, inside].mean()) for n, r in runs.items()},
+                "deferral_rate": float(chosen.deferred[0][:, inside].mean()),
+                "should_have_asked": float(found["should have asked"][:, inside].mean()),
+                "asked_for_nothing": float(found["asked for nothing"][:, inside].mean()),
+                "misled": float(found["asked and misled"][:, inside].mean()),
+                "wasted_per_1k": float(1000 * wasted[:, inside].mean()),
+            }
+        )
+    return rows
 
 
 def none_if_nan(value: float) -> float | None:

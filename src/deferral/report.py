@@ -95,6 +95,7 @@ def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping
         head=summary["headline"],
         status=status,
         status_words=status_words,
+        notes=summary.get("notes", []),
         chosen_on=summary.get("chosen_on", "the valid split"),
         seeds=summary["policies"][main]["seeds"],
         demo=words.DEMO if summary.get("demo") else "",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deferral import policies as registry
 from deferral import schema
@@ -155,8 +156,9 @@ def evaluate(
         evaluation.add(oracle("oracle", evaluation.weak, dear, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
     main = _main(evaluation, held.gold, chosen_by) or f"always_{reference}"
     rows = schema.rows_in(study.examples, "test")
-    answers = {e: study.answers[e].filter(_is_test(study)) for e in study.experts}
-    summary = evaluation.summary("study", answers, main)
+    answers = {e: study.answers[e].filter(_in(study, "test")) for e in study.experts}
+    known = {e: study.answers[e].filter(_in(study, "valid" if len(boards.valid) else "train")) for e in study.experts}
+    summary = evaluation.summary("study", main, answers, known)
     summary |= {
         "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
         "notes": notes,
@@ -298,10 +300,8 @@ def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) 
     return out
 
 
-def _is_test(study: Study) -> pa.ChunkedArray:
-    import pyarrow.compute as pc
-
-    return pc.equal(study.examples["split"], "test")
+def _in(study: Study, split: str) -> pa.ChunkedArray:
+    return pc.equal(study.examples["split"], split)
 
 
 def _write(out: Path, summary: Mapping[str, Any], evaluation: Evaluation, rows: pa.Table, study: Study) -> None:

@@ -197,7 +197,7 @@ def test_balance_raises_recall_of_the_rare_class(vectors):
 @pytest.mark.parametrize("kind", TEAMS)
 def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_path):
     team, p = fitted(kind, vectors, data)
-    again = bundle.load(bundle.save(team, tmp_path / "team", {"task": "t"}))
+    again = bundle.load(bundle.save(team, tmp_path / "team", {"task": "t"}, CLASSES)).policy
     for budget in (None, Budget(share=0.3), Budget(per_1000=0.5)):
         one, two = (t.decide(panels(*data)["test"], budget) for t in (team, again))
         assert np.array_equal(one.expert, two.expert) and np.array_equal(one.label, two.label)
@@ -207,11 +207,12 @@ def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_p
 
 def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):
     team, _ = fitted(GainTeam, vectors, data)
-    assigned = bundle.assign(team, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
+    loaded = bundle.Loaded(team, CLASSES, team.small_)
+    assigned = bundle.assign(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
     assert assigned.expert[:2] == ["llm", "small"]
     panel = panels(*data)["test"]
     said = team.decide(panel, Budget(share=0.0))
-    again = bundle.assign(team, panel.text, Budget(share=0.0))
+    again = bundle.assign(loaded, panel.text, Budget(share=0.0))
     assert [CLASSES[c] for c in said.label] == again.small_label
     assert all(0.5 <= c <= 1 for c in assigned.small_confidence)
 

@@ -45,7 +45,7 @@ def test_each_seed_of_a_team_has_a_run(built):
     assert run.data.params["epochs"] == "4"
     assert run.data.metrics["training_cost"] == pytest.approx(about["facts"]["training_cost"])
     curve = client.get_metric_history(run.info.run_id, "valid.quality")
-    assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(about["thresholds"]["quality"])
+    assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(about["learnt"]["thresholds"]["quality"])
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"prices.json", "thresholds.json"}
 
 
@@ -81,7 +81,7 @@ def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built)
     for name in ("models", "reports"):
         (tmp_path / name).symlink_to(built / name)
     with working_in(tmp_path):
-        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs") for _ in range(2)]
+        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs", "data/vectors/olhs") for _ in range(2)]
     assert said == ["1", "2"]
     client = client_of(tmp_path)
     assert int(client.get_model_version_by_alias(MODEL, "challenger").version) == 2

@@ -31,7 +31,7 @@ def test_a_bundle_decides_and_carries_only_the_words_of_the_training_texts(built
     for team in (TEAM, "published"):
         folder = built / "models/olhs/teams" / team / "seed-68"
         loaded, about = bundle.load(folder), bundle.describe(folder)
-        assert loaded.experts == ("mlp", LLM)
+        assert loaded.policy.experts == ("mlp", LLM)
         assert about["facts"]["seed"] == 68
         assert about["facts"]["training_cost"] > 0
         assert len(Vectors.open(folder / "vectors")) < len(Vectors.open(built / VECTORS))

@@ -16,6 +16,16 @@ POLICIES = {
     "team_alternating": "deferral.policies.published:AlternatingTeam",
     "team_joint": "deferral.policies.published:JointTeam",
     "team_gain": "deferral.policies.gain:GainTeam",
+    "two_tier": "deferral.policies.cascade:TwoTier",
+    "two_tier_online": "deferral.policies.online:OnlineTwoTier",
+    "answer_scorer": "deferral.policies.learned:AnswerScorer",
+    "query_allocator": "deferral.policies.learned:QueryAllocator",
+    "meta_model": "deferral.policies.learned:MetaModel",
+    "chain": "deferral.policies.chain:Chain",
+    "chain_forward": "deferral.policies.chain_published:ForwardChain",
+    "chain_rank": "deferral.policies.chain_published:RankChain",
+    "chain_random": "deferral.policies.chain_published:RandomChain",
+    "planned": "deferral.policies.planned:Planned",
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +121,17 @@ class Policy(ABC):
         for name in self.experts:
             if name not in panel.experts:
                 raise ConfigError.unknown("expert", name, panel.experts)
+
+
+@runtime_checkable
+class Plain(Protocol):
+    """A policy whose learning can all be written down as plain values: numbers, strings, lists and dicts of them."""
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt."""
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Take over what `state` gave; returns itself, and decides the same."""
 
 
 class Chooser(Policy):

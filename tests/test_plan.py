@@ -1,0 +1,112 @@
+"""Goals, promises in words, and what came of them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deferral.errors import BudgetError, ConfigError
+from deferral.plan import Goal, Promise, what_came
+from deferral.planner import make_plan
+from deferral.policies.base import Budget
+from tests.plan_data import board
+
+PAIR = ("small", "large")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(board(400), PAIR, Goal(floor=0.95))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({}, "A goal got nothing. Give exactly one of price, per_1000, share, floor, limit."),
+        (
+            {"share": 0.1, "floor": 0.9},
+            "A goal got {'share': 0.1, 'floor': 0.9}. Give exactly one of price, per_1000, share, floor, limit.",
+        ),
+        ({"floor": 99}, "A quality floor of 99. Allowed: between 0 and 1; 0.99 is one point below."),
+        ({"limit": 0.0}, "A spend limit of 0 per 1,000 items. Allowed: a finite number above 0."),
+        ({"floor": 0.99, "confidence": 95}, "A confidence of 95. Allowed: 0.5 or more and less than 1."),
+    ],
+)
+def test_a_goal_that_cannot_be_meant(given, told):
+    with pytest.raises(ConfigError) as error:
+        Goal(**given)
+    assert str(error.value) == told
+
+
+def test_a_goal_is_a_budget_or_a_promise():
+    assert Goal(per_1000=2.5).budget == Budget(per_1000=2.5)
+    assert Goal(floor=0.99).budget is None
+    assert (Goal(limit=3.0).kind, Goal(limit=3.0).value) == ("limit", 3.0)
+    with pytest.raises(BudgetError, match="Budget share is 1.5"):
+        Goal(share=1.5)
+
+
+def test_a_promise_is_made_of_rows():
+    right, reference = np.array([1, 1, 1, 0], bool), np.array([1, 1, 1, 1], bool)
+    made = Promise.of(right, np.array([1.0, 1, 3, 3]), np.array([0, 0, 1, 1], bool), (reference, np.full(4, 4.0)), 0.95)
+    assert (made.items, made.quality[0], made.cost[0], made.loss[0], made.deferred) == (4, 0.75, 2.0, 0.25, 0.5)
+    assert made.quality[1:] == (pytest.approx(0.19412, abs=1e-5), pytest.approx(0.99369, abs=1e-5))
+    assert made.words("big", "usd") == (
+        "75.0 [19.4, 99.4] % right (big alone 100.0 %) at 2000.0000 [1020.0180, 2979.9820] usd per 1,000 items, "
+        "50 % less than big"
+    )
+
+
+def test_a_plan_in_words(plan):
+    words = plan.words()
+    assert words[0] == "Policy two_tier over small, large."
+    assert words[1].startswith("Expected, cross-fitted on 400 labelled items, 95 % intervals: ")
+    assert words[2] == (
+        "Promised with 95 % confidence, on 400 items: a quality of at most 5 points below the reference."
+    )
+
+
+def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
+    test = board(3000, seed=1)
+    came = what_came(plan, test)
+    done = plan.decide(test.copy(blind=True))
+    assert came.measured.quality[0] == (done.label == test.gold).mean()
+    assert came.measured.cost[0] == pytest.approx(done.cost.mean())
+    assert came.measured.quality[0] == pytest.approx(plan.promise.quality[0], abs=0.06)
+    assert came.kept is True and not came.shift.alarm
+    assert test.total == 0
+    assert came.words()[0].startswith("On 3,000 items of the test split: ")
+    assert came.words()[1].startswith("The floor held: loss against large +")
+    assert came.words()[2].startswith("No shift seen, the promise stands (")
+    told = came.as_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["kept"] is True and told["shift"]["alarm"] is False
+
+
+def test_the_promise_is_withdrawn_where_the_rows_are_harder(plan):
+    came = what_came(plan, board(1000, seed=2, hard=0.8))
+    assert came.shift.moved[0] == "small"
+    assert came.words()[-1].startswith("The promise is withdrawn: these rows differ from those it was made on in ")
+
+
+def test_the_shift_test_of_a_plan_is_quiet_on_rows_of_the_same_kind(plan):
+    alarms = [what_came(plan, board(300, seed=seed)).shift.alarm for seed in range(10, 40)]
+    assert sum(alarms) <= 5
+
+
+def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
+    came = what_came(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
+    assert came.kept is False
+    assert came.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
+    assert came.words()[1].endswith(" points, 5 allowed.")
+    limit = make_plan(board(400), PAIR, Goal(limit=10.0))
+    assert what_came(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
+    aim = make_plan(board(400), PAIR, Goal(per_1000=10.0))
+    assert what_came(aim, board(1000, seed=4)).kept is None
+
+
+def test_experts_that_state_nothing_are_left_out_of_the_shift_test(plan):
+    assert set(plan.seen.measure) == {"small", "large"}
+    alone = make_plan(board(100, ("small",)), ("small",), Goal(share=0.0))
+    assert set(alone.seen.measure) == {"small"}
+    assert set(what_came(alone, board(200, ("small",), seed=5)).shift.p_values) == {"small"}

@@ -1,0 +1,72 @@
+"""What docs/recorded.md says can be done, done."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from deferral.cli import app
+from tests.commands import answer_files
+from tests.pipeline import working_in
+
+PAGE = (Path(__file__).parents[1] / "docs" / "recorded.md").read_text("utf-8")
+
+
+def blocks(kind):
+    """(rest of the fence's line, body) of each block of a kind."""
+    found = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", PAGE, re.M | re.S)
+    return [(name, body) for language, name, body in found if language == kind]
+
+
+def commands():
+    told = [line for _, body in blocks("") for line in body.splitlines()]
+    return [shlex.split(line)[1:] for line in told + re.findall(r"`(deferral [^`]+)`", PAGE)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, body in (*blocks("csv"), *blocks("yaml")):
+        (tmp_path / name).write_text(body)
+    with working_in(tmp_path):
+        yield tmp_path
+
+
+def run(words):
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (words, done.output, done.exception)
+    return done
+
+
+def test_the_page_names_these_commands():
+    assert [words[0] for words in commands()] == ["import", "evaluate", "plan", "explain", "import"]
+
+
+def test_the_import_of_the_page(folder):
+    done = run(commands()[0])
+    table = pq.read_table("answers.parquet")
+    assert table.num_rows == 6
+    assert "Note: 1 label of 'mini' in another spelling: read as the class meant." in done.stderr
+    assert "Note: 1 label of 'mini' outside the classes: no answer, which counts as wrong." in done.stderr
+    assert table.filter(table["label"].is_null())["text"].to_pylist() == ["yes, I think"]
+
+
+def test_the_python_of_the_page(folder):
+    ((_, code),) = blocks("python")
+    said = {}
+    exec(compile(code, "recorded.md", "exec"), said)
+    assert said["study"].experts == ("mini", "large")
+
+
+def test_the_other_commands_on_more_items(folder):
+    answer_files.write(folder)
+    for words in commands()[1:4]:
+        files = ["--answers", "small.parquet", "--answers", "large.parquet"]
+        at = words.index("--answers")
+        words = [*words[:at], *files, *words[at + 2 :]]
+        words = ["q17" if word == "17" else word for word in words]
+        run([*words, "--bootstrap", "40", "--policy", "two_tier"] if words[0] == "evaluate" else words)
+    assert (folder / "plan.yaml").is_file()
+    assert (folder / "out" / "report.html").is_file()
