@@ -3,7 +3,8 @@ import pytest
 from matplotlib.axes import Axes
 
 from deferral import figures
-from deferral.calibration import before_after, transform
+from deferral.calibration import transform
+from deferral.reliability import before_after
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from deferral import curves, schema
-from deferral.calibration import PlattCalibrator, brier, reliability
+from deferral.calibration import PlattCalibrator
 from deferral.config import Evaluate, Task
 from deferral.errors import ConfigError, DataError
 from deferral.metrics import QUALITIES, Quality
@@ -26,6 +26,7 @@ from deferral.readings import (
     none_if_nan,
     point_summary,
 )
+from deferral.reliability import brier, reliability
 from deferral.replay import Replay, best_on_valid, chosen_on_valid, only
 
 CURVE_DRAWS = 200

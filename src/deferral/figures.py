@@ -45,7 +45,11 @@ def curve(series: Sequence[Mapping[str, Any]], quality: str, unit: str) -> bytes
 
 
 def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """Stated confidence against accuracy, one small plot for each model, as a PNG."""
+    """Stated confidence against accuracy, one small plot for each model, as a PNG.
+
+    A model's bins are `confidence`, `accuracy`, `count` and `ece`; those of its calibrated confidence, where given
+    under `after`, are drawn beside them.
+    """
     from matplotlib.figure import Figure
 
     columns = min(4, max(1, len(bins)))
@@ -55,21 +59,32 @@ def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
     for axes in grid[len(bins) :]:
         axes.set_axis_off()
     for axes, (name, one) in zip(grid, bins.items(), strict=False):
-        total = max(1, sum(one["count"]))
+        shown = [one, one["after"]] if one.get("after") else [one]
         axes.plot([0, 100], [0, 100], ":", color=GREY, linewidth=1)
-        axes.scatter(
-            [100 * v for v in one["confidence"]],
-            [100 * v for v in one["accuracy"]],
-            s=[8 + 160 * n / total for n in one["count"]],
-            color=COLOURS[0],
-            alpha=0.75,
-        )
-        axes.set_title(f"{_literal(name)}: ECE {100 * one['ece']:.1f} %", fontsize=9)
+        for part, label, colour, mark in zip(shown, ("stated", "calibrated"), COLOURS, "os", strict=False):
+            _bins(axes, part, label, colour, mark)
+        if len(shown) == 2:
+            axes.legend(frameon=False, fontsize=7, loc="upper left", borderpad=0.1, handletextpad=0.1)
+        error = " → ".join(f"{100 * part['ece']:.1f}" for part in shown)
+        axes.set_title(f"{_literal(name)}: ECE {error} %", fontsize=9)
         axes.set(aspect="equal", xlim=(-4, 104), ylim=(-4, 104), xticks=[0, 50, 100], yticks=[0, 50, 100])
         axes.tick_params(labelbottom=True)
     picture.supxlabel("stated confidence (%)", fontsize=9)
     picture.supylabel("accuracy (%)", fontsize=9)
     return _png(picture)
+
+
+def _bins(axes: Any, one: Mapping[str, Any], label: str, colour: str, mark: str) -> None:
+    total = max(1, sum(one["count"]))
+    axes.scatter(
+        [100 * v for v in one["confidence"]],
+        [100 * v for v in one["accuracy"]],
+        s=[8 + 160 * n / total for n in one["count"]],
+        label=label,
+        color=colour,
+        marker=mark,
+        alpha=0.75,
+    )
 
 
 def _draw(axes: Any, one: Mapping[str, Any], colour: str, right: float) -> None:
