@@ -132,6 +132,8 @@ class Evaluation:
             }
             peak = only(run, best_on_valid(valid, self.valid_gold, quality))
             found["peak"] = operating_point(self.boot, peak, self.strong, settings.margin)
+            if not settings.budgets:
+                found |= self._at(found["operating_point"])
         self.policies[run.policy] = found
 
     def summary(
@@ -171,6 +173,17 @@ class Evaluation:
             "misrouted": misrouted(best, self.weak, self.strong, self.gold),
             "reliability": _reliability(main, best, self.gold, stated, known),
             "groups": by_group(shown, self.gold, self.group) if len(shown) == 3 else [],
+        }
+
+    def _at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A policy's own figures where no budgets were asked for: those of its operating point."""
+        cost, quality = point["cost_per_1k"]["value"], point["quality"]
+        usd = cost if self.unit == "usd" else None
+        return {
+            "quality": quality["value"],
+            "quality_ci": quality["ci"],
+            "cost_per_1k": cost,
+            "cost_usd_per_1k": usd,
         }
 
     def curve(self) -> pa.Table:

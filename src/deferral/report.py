@@ -44,6 +44,23 @@ def headline(summary: Summary) -> str:
     return " ".join(part for part in parts if part)
 
 
+def text_summary(summary: Summary) -> str:
+    """The policies as aligned lines, best first: quality, cost, saving at equal quality, area; * marks the headline."""
+    quality, reference = words.quality_words(summary), summary["reference"]
+    lines = [("policy", f"{quality} %", words.unit_words(summary), f"saving at {reference}'s %", "area %")]
+    for row in policy_rows(summary):
+        measured = ((row["quality"], words.percent), (row["cost"], words.amount), (row["saving"][0], words.percent))
+        name = row["label"] + (" *" if row["role"] == "headline" else "")
+        area = row["auc"]["value"]
+        last = words.DASH if area is None else words.percent(area)
+        lines.append((name, *(_with_interval(value, text) for value, text in measured), last))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    )
+
+
 def markdown_summary(summary: Summary) -> str:
     """The headline and the table of policies, in markdown."""
     lines = [

@@ -42,6 +42,7 @@ STUDIED = (
 SWEEP = 41
 MANY = 100_000
 MARGIN = 0.01
+NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def evaluate(
     budgets = _budgets(boards, study.experts, sweep)
     held = boards.valid if len(boards.valid) else boards.train
     options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
-    settings = Evaluate(**options, reference=reference, quality=quality, budgets=(), headline="", model="")  # type: ignore[call-arg]
+    settings = Evaluate(**options, **NOTHING, reference=reference, quality=quality)  # type: ignore[call-arg]
     evaluation = Evaluation(
         Classes(study.classes, study.classes[-1]),
         settings,
@@ -168,41 +169,6 @@ def evaluate(
     }
     _write(Path(out), summary, evaluation, rows, study)
     return summary
-
-
-def table(summary: Mapping[str, Any]) -> str:
-    """The policies as lines of text, best first: quality, cost, saving at equal quality, area."""
-    from deferral import report_words as words
-    from deferral.report_rows import policy_rows
-
-    quality, unit = words.quality_words(summary), words.unit_words(summary)
-    head = ("policy", f"{quality} %", unit, f"saving at {summary['reference']}'s {quality} %", "area %")
-    lines = [head]
-    for row in policy_rows(summary):
-        saving = row["saving"][0]
-        lines.append(
-            (
-                row["label"] + (" *" if row["role"] == "headline" else ""),
-                _spanned(row["quality"], words.percent),
-                words.amount(row["cost"]["value"]),
-                _spanned(saving, words.percent),
-                words.DASH if row["auc"]["value"] is None else words.percent(row["auc"]["value"]),
-            )
-        )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
-
-
-def _spanned(measured: Mapping[str, Any], text: Callable[[float], str]) -> str:
-    if measured["value"] is None:
-        return "–"
-    low, high = measured["ci"]
-    return text(measured["value"]) + (f" [{text(low)}, {text(high)}]" if low is not None else "")
 
 
 def _reference(study: Study, reference: str | None) -> str:
