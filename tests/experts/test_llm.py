@@ -16,7 +16,7 @@ import pytest
 
 from deferral import schema
 from deferral.errors import ConfigError, ExpertError
-from deferral.experts import decoding
+from deferral.experts import decoding, scoring
 from deferral.experts.encoding import encode
 from deferral.experts.llm import LlmExpert
 from deferral.experts.store import AnswerStore
@@ -147,9 +147,9 @@ def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(
 
 def test_equal_texts_are_asked_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    score = decoding.score
-    monkeypatch.setattr(decoding, "warm_up", lambda *_: None)
-    monkeypatch.setattr(decoding, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
+    score = scoring.score
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
+    monkeypatch.setattr(scoring, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
     table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(["a cat", "a dog", "a cat"]))
     assert asked == [2]
     first, _, third = table.drop_columns(["id"]).to_pylist()
@@ -170,9 +170,9 @@ def test_only_the_missing_rows_of_a_batch_are_asked(
     items = texts(10)
     LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items[:6]))
     asked: list[int] = []
-    score = decoding.score
-    monkeypatch.setattr(decoding, "warm_up", lambda *_: None)
-    monkeypatch.setattr(decoding, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
+    score = scoring.score
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
+    monkeypatch.setattr(scoring, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
     LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items))
     assert asked == [4]
 
@@ -232,7 +232,7 @@ def test_memory_that_runs_out_halves_the_batch_and_goes_on(
         assert sizes == [4] * 5
         assert table["label"].to_pylist() == plain["label"].to_pylist()
         np.testing.assert_allclose(table["mass"].to_pylist(), plain["mass"].to_pylist(), atol=2e-5)
-    assert "Memory ran out on a batch of 16; it goes on in halves of 8" in caplog.text
+    assert "Memory ran out on a batch of 16; it and all as large go on in halves of 8 or less" in caplog.text
     assert not any(item in caplog.text for item in items)
 
 
@@ -261,7 +261,7 @@ def _limited(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch, rows: int, fail
         sizes.append(len(given["input_ids"]))
         return forward(**given)
 
-    monkeypatch.setattr(decoding, "warm_up", lambda *_: None)
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
     monkeypatch.setattr(network, "forward", limited)
     return sizes
 
@@ -402,6 +402,7 @@ def test_metadata_say_what_answered(tiny: Path) -> None:
         "mode": "label",
         "dtype": "float32",
         "batch_size": 3,
+        "batch_tokens": 2048,
         "device": "cpu",
         "truncated": 0,
     }
@@ -440,6 +441,10 @@ def test_no_examples_are_no_work(tiny: Path) -> None:
         ({"dtype": "int4"}, "Expert 'tiny': dtype is 'int4'. Allowed: auto, float32, bfloat16, float16."),
         ({"batch_size": 0}, "Expert 'tiny': batch_size is 0. Allowed: a whole number >= 1."),
         ({"batch_size": "16"}, "Expert 'tiny': batch_size is '16'. Allowed: a whole number >= 1."),
+        ({"batch_tokens": 0}, "Expert 'tiny': batch_tokens is 0. Allowed: null or a whole number >= 1."),
+        ({"share_prefix": "no"}, "Expert 'tiny': share_prefix is 'no'. Allowed: true or false."),
+        ({"compile": True}, "Expert 'tiny': compile is True. Allowed: false, or true with mode: text."),
+        ({"compile": 1, "mode": "text"}, "Expert 'tiny': compile is 1. Allowed: false, or true with mode: text."),
         ({"temperature": -1}, "Expert 'tiny': temperature is -1. Allowed: 0 for greedy, or a number > 0."),
         ({"low_mass": "drop"}, "Expert 'tiny': low_mass is 'drop'. Allowed: ignore or null."),
         ({"prompt": "olsh"}, "Unknown prompt of expert 'tiny' 'olsh'."),

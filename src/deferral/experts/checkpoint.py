@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deferral.errors import ConfigError, ExpertError
+from deferral.experts.devices import check_device, check_room, no_room, out_of_memory
 from deferral.prompts import Prompt
 
 DEMO = "demo:"
@@ -98,8 +99,13 @@ class Checkpoint:
 
     @cached_property
     def network(self) -> Any:
-        """The weights on their device, without the checkpoint's own decoding habits."""
+        """The weights on their device, without the checkpoint's own decoding habits.
+
+        Raises `ExpertError` for a device that is not here, and for weights that do not fit or cannot be loaded.
+        """
+        check_device(self.device)
         with self._loading("weights"):
+            self._check_room()
             import torch
             from transformers import AutoModelForCausalLM, GenerationConfig
 
@@ -165,6 +171,18 @@ class Checkpoint:
         revision = None if self.folder is not None else self._asked_revision
         return {"trust_remote_code": self._remote_code, **({"revision": revision} if revision else {})}
 
+    def _check_room(self) -> None:
+        """A CPU process that asks for too much is killed without a word, so the weights are counted before."""
+        if self._remote_code:
+            return
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        with torch.device("meta"):
+            auto: Any = AutoModelForCausalLM
+            empty = auto.from_config(self.config, dtype=getattr(torch, self.dtype))
+        check_room(self.name, empty, self.device)
+
     @contextmanager
     def _loading(self, part: str) -> Iterator[None]:
         try:
@@ -172,6 +190,8 @@ class Checkpoint:
         except ExpertError:
             raise
         except Exception as error:
+            if out_of_memory(error):
+                raise no_room(self.name, self.device, f"memory ran out while its {part} were loaded") from error
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             at = f" at revision '{self._asked_revision}'" if self._asked_revision else ""
             raise ExpertError(

@@ -1,28 +1,17 @@
-"""Batches through a causal language model: label scores in one forward pass, greedy or sampled replies."""
+"""Replies written by a causal language model: greedy or sampled, a batch at a time."""
 
 from __future__ import annotations
 
-import gc
-import inspect
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from deferral.errors import ExpertError
+from deferral.experts.forward import Floats, Tokens, padded, to_numpy
+from deferral.experts.prefix import Prefix, new_cache
+from deferral.experts.static import StaticShapes
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-logger = logging.getLogger(__name__)
-Floats = NDArray[np.float64]
-Tokens = Sequence[int]
-T = TypeVar("T")
-R = TypeVar("R")
-_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -42,88 +31,76 @@ class Reply:
     logprob: float
 
 
-def in_batches(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Row numbers in batches of `size`, longest first: little is padded, and memory runs out early."""
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    return [order[at : at + size] for at in range(0, len(order), size)]
+def generate(
+    network: Any,
+    prompts: Sequence[Tokens],
+    decoding: Decoding,
+    pad: int,
+    seed: int,
+    prefix: Prefix | None = None,
+    static: StaticShapes | None = None,
+) -> list[Reply]:
+    """One reply to each prompt; the same batch with the same seed gives the same replies.
 
-
-def halving(rows: Sequence[T], run: Callable[[Sequence[T]], R]) -> Iterator[tuple[Sequence[T], R]]:
-    """Run `rows` at once; where memory runs out, each half alone, and so on down to one row.
-
-    Every batch starts whole again, so that what shares a batch does not depend on the past.
+    The prompts all begin with `prefix`, which is not read again. With `static` the step that writes a token is
+    compiled, for a cache whose shape does not change.
     """
-    try:
-        result = [run(rows)]
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        result = []
-    if result:
-        yield rows, result[0]
-        return
-    _release()
-    if len(rows) == 1:
-        raise ExpertError(
-            "Memory ran out on a single item. Allowed: a model and an input that fit together. "
-            "Set max_input_tokens, a smaller dtype or max_new_tokens, or use a larger device."
-        )
-    middle = (len(rows) + 1) // 2
-    logger.warning("Memory ran out on a batch of %d; it goes on in halves of %d", len(rows), middle)
-    yield from halving(rows[:middle], run)
-    yield from halving(rows[middle:], run)
+    if static is not None:
+        with static.holding(network, prompts, decoding.max_new_tokens, prefix) as (rows, cache):
+            more = static.options(network)
+            return _written(network, rows, decoding, pad, seed, prefix, cache, more)[: len(prompts)]
+    cache = prefix.into(new_cache(), len(prompts)) if prefix else None
+    return _written(network, prompts, decoding, pad, seed, prefix, cache, {})
 
 
-def score(network: Any, prompts: Sequence[Tokens], labels: Sequence[Tokens], pad: int) -> Floats:
-    """Natural log-probability of each label after each prompt, over the whole vocabulary: (prompts, labels).
-
-    Labels of one token share one forward pass; else each label takes one, the sum over its tokens.
-    """
+def _written(
+    network: Any,
+    prompts: Sequence[Tokens],
+    decoding: Decoding,
+    pad: int,
+    seed: int,
+    prefix: Prefix | None,
+    cache: Any,
+    more: dict[str, Any],
+) -> list[Reply]:
     import torch
 
-    with torch.inference_mode():
-        if all(len(label) == 1 for label in labels):
-            first = _logprobs(network, prompts, pad, keep=1)[:, -1]
-            return _numpy(first[:, [label[0] for label in labels]])
-        columns = []
-        for label in labels:
-            rows = [[*prompt, *label[:-1]] for prompt in prompts]
-            steps = _logprobs(network, rows, pad, keep=len(label))
-            at = torch.tensor(list(label), device=steps.device).expand(len(rows), -1)[:, :, None]
-            columns.append(steps.gather(2, at)[:, :, 0].sum(dim=1))
-        return _numpy(torch.stack(columns, dim=1))
-
-
-def warm_up(network: Any, pad: int) -> None:
-    """One small forward pass, so that what the first one costs extra is on no item's clock."""
-    score(network, [[pad] * 8] * 2, [[pad]], pad)
-
-
-def generate(network: Any, prompts: Sequence[Tokens], decoding: Decoding, pad: int, seed: int) -> list[Reply]:
-    """One reply to each prompt; the same batch with the same seed gives the same replies."""
-    import torch
-
-    ids, mask = _padded(prompts, pad, network.device)
+    ids, mask = _prompted(network, prompts, pad, prefix)
     chosen = _Chosen(ids.shape[1])
     sampled = decoding.temperature > 0
+    if sampled:
+        more = {**more, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    if cache is not None:
+        more = {**more, "past_key_values": cache}
     devices = [network.device] if network.device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        options = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}
         written = network.generate(
             input_ids=ids,
             attention_mask=mask,
             do_sample=sampled,
             max_new_tokens=decoding.max_new_tokens,
             logits_processor=[chosen],
-            **(options if sampled else {}),
+            **more,
         )
         chosen.note(written)
     ends = network.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
-    logprobs = _numpy(torch.stack(chosen.logprobs, dim=1))
+    logprobs = to_numpy(torch.stack(chosen.logprobs, dim=1))
     replies = written[:, ids.shape[1] :].tolist()
     return [_reply(tokens, row, ends) for tokens, row in zip(replies, logprobs, strict=True)]
+
+
+def _prompted(network: Any, prompts: Sequence[Tokens], pad: int, prefix: Prefix | None) -> tuple[Tensor, Tensor]:
+    """Ids and mask of whole prompts: the prefix, padding, each prompt's own tokens."""
+    import torch
+
+    before = len(prefix) if prefix else 0
+    ids, mask = padded([prompt[before:] for prompt in prompts], pad, network.device, before)
+    if prefix:
+        head = torch.tensor(prefix.tokens, device=ids.device).expand(len(ids), -1)
+        ids = torch.cat([head, ids], dim=1)
+    return ids, mask
 
 
 class _Chosen:
@@ -136,6 +113,7 @@ class _Chosen:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.note(input_ids)
+        # The compiled step writes its next logits over these.
         self._last = scores.float().log_softmax(dim=-1)
         return scores
 
@@ -148,46 +126,3 @@ class _Chosen:
 def _reply(tokens: list[int], logprobs: Floats, ends: set[int | None]) -> Reply:
     length = next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
     return Reply(tokens[:length], float(logprobs[:length].mean()))
-
-
-def _logprobs(network: Any, rows: Sequence[Tokens], pad: int, keep: int) -> Tensor:
-    """Log-probabilities after the last `keep` positions: (rows, keep, vocabulary), float32."""
-    ids, mask = _padded(rows, pad, network.device)
-    given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": False}
-    accepted = inspect.signature(type(network).forward).parameters
-    if "position_ids" in accepted:
-        given["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    if "logits_to_keep" in accepted:
-        given["logits_to_keep"] = keep
-    logits: Tensor = network(**given).logits
-    return logits[:, -keep:].float().log_softmax(dim=-1)
-
-
-def _padded(rows: Sequence[Tokens], pad: int, device: Any) -> tuple[Tensor, Tensor]:
-    """Token ids padded on the left to the longest row, and their mask."""
-    import torch
-
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask
-
-
-def _numpy(values: Tensor) -> Floats:
-    return np.asarray(values.double().cpu().numpy(), dtype=np.float64)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return any(sign in str(error).lower() for sign in _NO_MEMORY)
-
-
-def _release() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

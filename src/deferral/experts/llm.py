@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from deferral.errors import ExpertError
-from deferral.experts import decoding
+from deferral.experts import scoring
 from deferral.experts.base import Setting, number, whole
+from deferral.experts.batches import Backoff
 from deferral.experts.checkpoint import DTYPES, Checkpoint
+from deferral.experts.decoding import Decoding
 from deferral.experts.encoding import encode, label_tokens
 from deferral.experts.paid import PaidExpert
 from deferral.experts.replies import replied, scored
 from deferral.experts.store import Row, answer_key
+from deferral.experts.workload import Plan, Workload
 from deferral.prompts import Prompt
 
 MODES = ("label", "text")
@@ -29,9 +32,10 @@ class LlmExpert(PaidExpert):
 
     `mode="label"` scores the prompt's label words by their probability after the prompt and never parses;
     `mode="text"` writes a reply and parses it, or keeps it as the answer where the prompt has no label words.
-    An input over `max_input_tokens`, or over what the model can read, loses the end of its text, never of the
-    template; metadata `truncated` counts such answers. `low_mass="null"` withholds an answer whose label
-    words together have less than `min_mass` of the probability.
+    What all prompts begin with is read once (`share_prefix`); a batch is `batch_size` rows or `batch_tokens` tokens
+    after that, whichever is less. An input over `max_input_tokens`, or over what the model can read, loses the end
+    of its text, never of the template; metadata `truncated` counts such answers. `low_mass="null"` withholds an
+    answer whose label words together have less than `min_mass` of the probability.
     """
 
     def __init__(
@@ -42,7 +46,10 @@ class LlmExpert(PaidExpert):
         revision: str | None = None,
         prompt: str | Prompt | None = None,
         mode: str = "label",
-        batch_size: int = 32,
+        batch_size: int = 256,
+        batch_tokens: int | None = None,
+        share_prefix: bool = True,
+        compile: bool = False,
         dtype: str = "auto",
         device: str = "auto",
         max_new_tokens: int = 64,
@@ -58,6 +65,9 @@ class LlmExpert(PaidExpert):
         self.revision = revision
         self.mode = mode
         self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
+        self.share_prefix = share_prefix
+        self.compile = compile
         self.dtype = dtype
         self.device = device
         self.max_new_tokens = max_new_tokens
@@ -77,10 +87,14 @@ class LlmExpert(PaidExpert):
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
         self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
         self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
+        self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
+        compiled = self.mode == "text" or self.compile is False
+        self.require("compile", compiled and isinstance(self.compile, bool), "false, or true with mode: text")
         self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
         self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
-        limit = self.max_input_tokens
-        self.require("max_input_tokens", limit is None or whole(limit), "null or a whole number >= 1")
+        for option in ("batch_tokens", "max_input_tokens"):
+            value = getattr(self, option)
+            self.require(option, value is None or whole(value), "null or a whole number >= 1")
         self.checkpoint.check()
         if self.mode == "label" and (missing := set(self.setting.classes) - set(self.template().words)):
             raise ExpertError(
@@ -109,12 +123,14 @@ class LlmExpert(PaidExpert):
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
         keys = list(work)
         items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
-        lengths = [len(ids) for ids, _ in items]
-        decoding.warm_up(self.checkpoint.network, self.checkpoint.pad)
-        for batch in decoding.in_batches(lengths, self.batch_size):
+        network, pad = self.checkpoint.network, self.checkpoint.pad
+        scoring.warm_up(network, pad)
+        load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
+        backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
+        for batch in load.batches:
             rows = [(keys[i], *items[i]) for i in batch if keys[i] not in known]
             if rows:
-                for some, answers in decoding.halving(rows, self._run):
+                for some, answers in backoff.run(rows, self._run):
                     yield {key: row for (key, _, _), row in zip(some, answers, strict=True)}
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
@@ -139,11 +155,13 @@ class LlmExpert(PaidExpert):
             "mode": self.mode,
             "dtype": part.dtype,
             "batch_size": self.batch_size,
+            "batch_tokens": self._batch_tokens,
             "device": part.device,
             "truncated": self._truncated,
         }
 
     _truncated = 0
+    _load: Workload
 
     @property
     def _words(self) -> Mapping[str, str]:
@@ -155,34 +173,47 @@ class LlmExpert(PaidExpert):
         return label_tokens(self.checkpoint, self.template(), self.setting.classes)
 
     @property
+    def _after(self) -> int:
+        """Most tokens that the model reads after a prompt."""
+        return max(map(len, self._labels)) - 1 if self.mode == "label" else self.max_new_tokens
+
+    @property
     def _limit(self) -> int | None:
         """Most tokens of a prompt, so that what follows it still fits the model."""
         size = self.checkpoint.limit
-        room = max(map(len, self._labels)) - 1 if self.mode == "label" else self.max_new_tokens
-        limits = (self.max_input_tokens, None if size is None else size - room)
+        limits = (self.max_input_tokens, None if size is None else size - self._after)
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @property
+    def _batch_tokens(self) -> int:
+        # More than a CPU's own caches hold makes it slower; writing is held up by steps, not by arithmetic.
+        small = self.mode == "label" and self.checkpoint.device == "cpu"
+        return self.batch_tokens or (2048 if small else 8192)
+
+    @property
+    def _plan(self) -> Plan:
+        return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, self.compile)
+
     def _run(self, items: Sequence[Item]) -> list[Row]:
-        part = self.checkpoint
-        network, prompts = part.network, [ids for _, ids, _ in items]
         start = time.perf_counter()
-        if self.mode == "label":
-            logprobs = decoding.score(network, prompts, self._labels, part.pad)
-            sizes = [len(label) for label in self._labels]
-            rows: list[Row] = [
-                {"logprobs": row.tolist(), "completion_tokens": sizes[int(row.argmax())]} for row in logprobs
-            ]
-        else:
-            how = decoding.Decoding(self.max_new_tokens, self.temperature, self.top_p)
-            seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
-            replies = decoding.generate(network, prompts, how, part.pad, seed)
-            texts = part.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
-            rows = [
-                {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens)}
-                for text, reply in zip(texts, replies, strict=True)
-            ]
+        rows = self._scored(items) if self.mode == "label" else self._written(items)
         shared = {"seconds": (time.perf_counter() - start) / len(items)}
         return [
             {**row, **shared, "prompt_tokens": len(ids), "cut": cut}
             for row, (_, ids, cut) in zip(rows, items, strict=True)
+        ]
+
+    def _scored(self, items: Sequence[Item]) -> list[Row]:
+        logprobs = self._load.score([ids for _, ids, _ in items], self._labels)
+        sizes = [len(label) for label in self._labels]
+        return [{"logprobs": row.tolist(), "completion_tokens": sizes[int(row.argmax())]} for row in logprobs]
+
+    def _written(self, items: Sequence[Item]) -> list[Row]:
+        how = Decoding(self.max_new_tokens, self.temperature, self.top_p)
+        seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
+        replies = self._load.write([ids for _, ids, _ in items], how, seed)
+        texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
+        return [
+            {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens)}
+            for text, reply in zip(texts, replies, strict=True)
         ]
