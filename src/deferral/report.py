@@ -13,7 +13,6 @@ import pyarrow as pa
 
 from deferral import figures, schema
 from deferral import report_words as words
-from deferral.metrics import QUALITIES
 from deferral.report_rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_series, policy_rows
 
 
@@ -49,11 +48,11 @@ def text_summary(summary: Summary) -> str:
     quality, reference = words.quality_words(summary), summary["reference"]
     lines = [("policy", f"{quality} %", words.unit_words(summary), f"saving at {reference}'s %", "area %")]
     for row in policy_rows(summary):
-        measured = ((row["quality"], words.percent), (row["cost"], words.amount), (row["saving"][0], words.percent))
         name = row["label"] + (" *" if row["role"] == "headline" else "")
+        quality_, saving = (_with_interval(measured, words.percent) for measured in (row["quality"], row["saving"][0]))
         area = row["auc"]["value"]
         last = words.DASH if area is None else words.percent(area)
-        lines.append((name, *(_with_interval(value, text) for value, text in measured), last))
+        lines.append((name, quality_, words.amount(row["cost"]["value"]), saving, last))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
@@ -80,6 +79,14 @@ def markdown_summary(summary: Summary) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *(["", f"*{words.DEMO}*"] if summary.get("demo") else [])]) + "\n"
+
+
+def worst_groups(summary: Summary, most: int = 20) -> list[Row]:
+    """The groups of a summary by name or, of more than `most`, those in which most money was wasted, worst first."""
+    groups: list[Row] = summary["groups"]
+    if len(groups) <= most:
+        return groups
+    return sorted(groups, key=lambda row: (-row["wasted_per_1k"] * row["items"], row["group"]))[:most]
 
 
 def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping[str, str]) -> str:
@@ -117,7 +124,8 @@ def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping
         seeds=summary["policies"][main]["seeds"],
         demo=words.DEMO if summary.get("demo") else "",
         quality=words.quality_words(summary),
-        measures={name: words.quality_words(summary, name) for name in QUALITIES},
+        measures={name: words.quality_words(summary, name) for name in words.measures(summary)},
+        groups=worst_groups(summary),
         unit=words.unit_words(summary),
         ranking=words.ranking(summary),
         disagree=len(words.claims(summary)) == 2,

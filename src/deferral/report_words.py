@@ -77,6 +77,12 @@ def role(summary: Summary, policy: str) -> str:
     return known.get(policy, "other")
 
 
+def measures(summary: Summary) -> list[str]:
+    """The measures worth showing: F1 of one class only where there are but two, or where it is the quality."""
+    shown = len(summary["classes"]) == 2 or summary["quality"] == "f1_positive"
+    return [name for name in QUALITIES if shown or name != "f1_positive"]
+
+
 def quality_words(summary: Summary, quality: str | None = None) -> str:
     """A quality measure in words, the summary's own by default."""
     words = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
@@ -136,7 +142,7 @@ def claims(summary: Summary) -> list[str]:
         return []
     first, second = summary["experts"][small], summary["experts"][large]
     won: dict[str, list[str]] = {small: [], large: []}
-    for measure in QUALITIES:
+    for measure in measures(summary):
         a, b = first[measure], second[measure]
         if a["value"] == b["value"]:
             continue

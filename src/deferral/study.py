@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deferral import curves, schema
 from deferral import policies as registry
-from deferral import schema
 from deferral.config import Evaluate
 from deferral.datasets.answers import Study
 from deferral.datasets.prepare import class_counts
@@ -21,7 +21,7 @@ from deferral.errors import ConfigError, DataError, DeferralError
 from deferral.evaluate import Evaluation, Runs
 from deferral.experts import Setting
 from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Floats, Panel
+from deferral.panel import Floats, Ints, Panel
 from deferral.policies.base import Budget, Policy, arguments
 from deferral.replay import Replay, crossfit, oracle, replay
 
@@ -232,20 +232,17 @@ def _replay(
     return test, crossfit(kind, make, boards.train, swept, seeds, folds)
 
 
-def _main(evaluation: Evaluation, gold: Any, runs: Mapping[str, Replay]) -> str | None:
-    """The policy of the headline: on the rows that choose, the cheapest of those as good as the reference."""
-    best: tuple[tuple[bool, float], str] | None = None
-    floor = float(evaluation.floor.mean())
+def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str | None:
+    """The policy of the headline: the largest area under the curve on the rows that choose; a point has no area."""
+    low, high = evaluation.ends.small_cost, max(float(run.cost.mean()) for run in evaluation.alone.values())
+    areas = {}
     for name, run in runs.items():
-        if run.points == 1:
-            continue
-        reached = evaluation.boot.quality(gold, run.flat_labels()).reshape(run.points, -1).mean(axis=1)
-        cost = run.cost.mean(axis=(1, 2))
-        enough = reached >= floor - 1e-12
-        key = (False, float(cost[enough].min())) if enough.any() else (True, -float(reached.max()))
-        if best is None or key < best[0]:
-            best = (key, name)
-    return best and best[1]
+        if run.points > 1:
+            quality = evaluation.boot.quality(gold, run.flat_labels()).reshape(run.points, -1).mean(axis=1)
+            # Where all prices are equal the share of items deferred takes the place of cost.
+            spent, ends = (run.cost, (low, high)) if high > low else (run.deferred, (0.0, 1.0))
+            areas[name] = curves.area(spent.mean(axis=(1, 2)), quality, *ends)
+    return max(areas, key=lambda name: areas[name]) if areas else None
 
 
 def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) -> list[str]:
