@@ -16,6 +16,7 @@ from deferral.metrics import Quality
 from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy
 
+LARGEST = float(np.finfo(np.float32).max)
 PACKED = {
     "label": np.int16,
     "expert": np.int8,
@@ -159,7 +160,7 @@ def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
         "expert": decided.expert,
         "deferred": paid > 1,
         "cost": decided.cost,
-        "score": decided.score,
+        "score": np.clip(decided.score, -LARGEST, LARGEST),
         "confidence": decided.confidence,
         "paid": paid,
     }
