@@ -44,20 +44,29 @@ def headline(summary: Summary) -> str:
 
 
 def text_summary(summary: Summary) -> str:
-    """The policies as aligned lines, best first: quality, cost, saving at equal quality, area; * marks the headline."""
+    """The policies as aligned lines: curves by falling area, then single points by quality; then what columns mean."""
     quality, reference = words.quality_words(summary), summary["reference"]
-    lines = [("policy", f"{quality} %", words.unit_words(summary), f"saving at {reference}'s %", "area %")]
-    for row in policy_rows(summary):
+    unit = words.unit_words(summary).replace("1,000 items", "1,000")
+    lines = [("policy", f"{quality} %", unit, "saving %", "area %")]
+    for row in sorted(policy_rows(summary), key=_falling):
         name = row["label"] + (" *" if row["role"] == "headline" else "")
-        quality_, saving = (_with_interval(measured, words.percent) for measured in (row["quality"], row["saving"][0]))
+        reached, saving = (_with_interval(of, words.percent) for of in (row["quality"], row["saving"][0]))
         area = row["auc"]["value"]
         last = words.DASH if area is None else words.percent(area)
-        lines.append((name, quality_, words.amount(row["cost"]["value"]), saving, last))
+        lines.append((name, reached, words.amount(row["cost"]["value"]), saving, last))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
+    table = [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in lines
-    )
+    ]
+    points = f"{quality} and cost at the point that {summary.get('chosen_on', 'the valid split')} chose, on test"
+    legend = f"saving: of {reference}'s cost at its {quality}; area: mean {quality} over the range of costs; * headline"
+    return "\n".join([*table, "", f"{points};", f"{legend}."])
+
+
+def _falling(row: Row) -> tuple[bool, bool, float]:
+    area = row["auc"]["value"]
+    return row["role"] == "bound", area is None, -(row["quality"]["value"] if area is None else area)
 
 
 def markdown_summary(summary: Summary) -> str:

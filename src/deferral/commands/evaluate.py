@@ -74,4 +74,5 @@ def evaluate(
         print_json(summary)
         return
     typer.echo(report.text_summary(summary))
-    typer.echo(f"\nReport: {(out / 'report.html').resolve()}")
+    typer.echo(f"\n{summary['headline']['policy']}: {report.headline(summary)}")
+    typer.echo(f"Report: {(out / 'report.html').resolve()}")
