@@ -8,8 +8,10 @@ import pytest
 from deferral.errors import DataError
 from deferral.explain import explain, misrouted_by_group
 from deferral.panel import NO_LABEL
-from deferral.policies.base import Decisions, Step
+from deferral.policies.base import Budget, Decisions, Step
+from deferral.policies.cascade import TwoTier
 from tests.helpers import panel
+from tests.plan_data import board as labelled_board
 
 PRICES = {"small": 0.001, "middle": 0.01, "large": 0.1}
 
@@ -133,3 +135,15 @@ def test_groups_that_go_wrong_come_first():
             "wasted_per_1k": pytest.approx(1000 * 5 / 3),
         },
     ]
+
+
+def test_what_is_told_agrees_with_what_a_policy_did():
+    board = labelled_board(120)
+    policy = TwoTier(("small", "large")).fit(board.copy(), board.take(np.zeros(0, int)))
+    done = policy.decide(board.copy(blind=True), Budget(share=0.4))
+    prices = {name: float(board.copy().ask(name).cost.mean()) for name in ("small", "large")}
+    told = [explain(done, row, prices, board.classes) for row in range(len(board))]
+    assert [len(t.looks) for t in told] == [1] * 120
+    assert [t.looks[0].kept for t in told] == (~done.asked[:, 1]).tolist()
+    assert sum(not t.looks[0].kept for t in told) == pytest.approx(48, abs=2)
+    assert all(t.cost == pytest.approx(sum(prices[name] for name in t.asked)) for t in told)

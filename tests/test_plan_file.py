@@ -46,14 +46,17 @@ def test_a_person_can_review_it(file, plan):
     found = yaml.safe_load(text)
     assert list(found) == [
         *("format", "goal", "experts", "reference", "classes", "unit", "budget", "promise"),
-        *("certificate", "notes", "policy", "seen"),
+        *("certificate", "notes", "looks", "policy", "seen"),
     ]
     assert found["goal"] == {"floor": 0.95, "confidence": 0.95}
     assert found["experts"] == ["small", "large"]
     assert found["promise"]["items"] == found["certificate"]["n"] == 300
     assert found["policy"]["kind"] == "two_tier"
+    (look,) = found["looks"]
+    assert (look["expert"], look["rows"], look["kept"]) == ("small", 300, 300 - plan.seen.deferred)
+    assert look["threshold"] == pytest.approx([plan.policy.rule(plan.budget)[0].threshold] * 2)
     assert found["policy"]["learnt"] == plan.policy.state()
-    assert max(map(len, lines[len(plan.words()) + 1 :])) <= 130
+    assert max(map(len, lines[len(plan.words()) + 1 :])) <= 150
     assert write(plan, file).read_text("utf-8") == text
 
 

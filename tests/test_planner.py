@@ -130,13 +130,50 @@ def test_what_cannot_be_planned_is_refused():
         make_plan(board(20), PAIR, Goal(share=0.5), kinds=("best",))
 
 
-def test_several_kinds_share_the_chance_of_a_broken_promise(labelled, monkeypatch):
+@pytest.mark.parametrize(
+    ("experts", "kinds", "each"),
+    [
+        (PAIR, None, [0.95]),
+        (("small", "middle", "large"), None, [0.975, 0.975]),
+        (("small", "middle", "large"), ("planned", "chain"), [0.975, 0.975]),
+    ],
+)
+def test_all_that_are_tested_share_the_chance_of_a_broken_promise(monkeypatch, experts, kinds, each):
     seen = []
     real = planner.certify_quality
-    monkeypatch.setattr(planner, "certify_quality", lambda *given: seen.append(given[-1]) or real(*given))
-    plan = make_plan(labelled, PAIR, Goal(floor=0.95), kinds=("two_tier", "chain"))
-    assert seen == [pytest.approx(0.975)] * 2
+    monkeypatch.setattr(planner, "certify_quality", lambda *given: seen.append(given[4]) or real(*given))
+    plan = make_plan(board(200, experts), experts, Goal(floor=0.95), kinds=kinds)
+    assert seen == pytest.approx(each)
     assert plan.certificate.confidence == 0.95
+
+
+def test_of_three_experts_the_pair_that_saves_most_keeps_the_floor():
+    experts = ("small", "middle", "large")
+    labelled = board(600, experts, able={"small": -2.0, "middle": 3.0})
+    plan = make_plan(labelled, experts, Goal(floor=0.95))
+    assert (plan.kind, plan.policy.experts) == ("two_tier", ("middle", "large"))
+    assert plan.promise.cost[0] < plan.promise.reference_cost
+
+
+def test_a_reference_in_the_middle_leaves_dearer_experts_out():
+    experts = ("small", "middle", "large")
+    plan = make_plan(board(400, experts), experts, Goal(floor=0.93), reference="middle")
+    assert plan.reference == "middle"
+    assert "large" not in plan.policy.experts
+    assert plan.promise.reference_cost == pytest.approx(0.004)
+
+
+def test_the_exact_bound_saves_no_less():
+    labelled = board(400)
+    safe, exact = (make_plan(labelled, PAIR, Goal(floor=0.95), bound=b) for b in ("clopper_pearson", "exact"))
+    assert exact.promise.cost[0] < safe.promise.cost[0] < safe.promise.reference_cost
+
+
+def test_chains_are_planned_for_a_budget():
+    experts = ("small", "middle", "large")
+    plan = make_plan(board(200, experts), experts, Goal(per_1000=8.0))
+    assert (plan.kind, plan.policy.experts) == ("planned", experts)
+    assert plan.promise.cost[0] == pytest.approx(0.008, rel=0.2)
 
 
 def test_the_same_rows_make_the_same_plan(labelled):

@@ -7,7 +7,7 @@ import pytest
 
 from deferral import schema
 from tasks.evaluate import evaluate_policies, headline_figures
-from tests.pipeline import LLM, TEAM
+from tests.pipeline import LLM, TEAM, small_params
 
 REPORTS = "reports/olhs"
 FILES = ["curve.csv", "curve.png", "headline.json", "metrics.json", "reliability.png", "report.html"]
@@ -25,7 +25,7 @@ def test_every_file_is_there_and_no_half_written_one(built):
 def test_experts_teams_policies_and_bounds_are_compared(summary):
     assert list(summary["experts"]) == ["mlp", "linear", "majority", LLM]
     fixed = {f"always_{expert}" for expert in summary["experts"]}
-    assert set(summary["policies"]) == fixed | {TEAM, "published", "random", "length", "oracle"}
+    assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]}
     assert summary["policies"]["oracle"]["auc"] >= summary["policies"][TEAM]["auc"]
 
 
@@ -41,9 +41,11 @@ def test_the_compact_figures_are_those_of_the_headline(built, summary):
 def test_decisions_agree_with_the_curve_and_keep_within_their_budget(built, summary):
     decisions = schema.read(built / "data/decisions/olhs.parquet", "decisions").to_pandas()
     curve = pd.read_csv(built / REPORTS / "curve.csv")
-    assert set(decisions["policy"]) == {TEAM, "published", "random", "length"}
+    points = {"chain_forward", "chain_rank", "chain_random"}
+    swept = {TEAM, "published", *small_params()["policies"]} - points
+    assert set(decisions["policy"]) == swept
     assert sorted(set(decisions["budget"])) == [0.2, 0.5]
-    assert len(decisions) == 4 * 2 * 2 * summary["items"]
+    assert len(decisions) == len(swept) * 2 * 2 * summary["items"]
     asked = decisions.assign(deferral_rate=[float(LLM in names) for names in decisions["asked"]])
     keys = ["policy", "budget", "seed"]
     rates = asked.groupby(keys)[["deferral_rate", "cost"]].mean()

@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from deferral import bundle, schema
-from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code
-from tests.pipeline import MODEL, ROOT, TEAM, working_in
+from deferral import bundle, config, schema
+from deferral.errors import ConfigError
+from deferral.registry import resolve
+from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code, with_network
+from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
 
 EVALUATION = ["curve.csv", "curve.png", "metrics.json", "reliability.png", "report.html"]
 
@@ -45,7 +48,9 @@ def test_each_seed_of_a_team_has_a_run(built):
     assert run.data.params["epochs"] == "4"
     assert run.data.metrics["training_cost"] == pytest.approx(about["facts"]["training_cost"])
     curve = client.get_metric_history(run.info.run_id, "valid.quality")
-    assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(about["learnt"]["thresholds"]["quality"])
+    assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(
+        about["learnt"]["thresholds"]["quality"]
+    )
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"prices.json", "thresholds.json"}
 
 
@@ -81,13 +86,53 @@ def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built)
     for name in ("models", "reports"):
         (tmp_path / name).symlink_to(built / name)
     with working_in(tmp_path):
-        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs", "data/vectors/olhs") for _ in range(2)]
+        where = ("reports/olhs", "models/olhs", "data/vectors/olhs")
+        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), *where) for _ in range(2)]
     assert said == ["1", "2"]
     client = client_of(tmp_path)
     assert int(client.get_model_version_by_alias(MODEL, "challenger").version) == 2
     assert {int(v.version) for v in client.search_model_versions(f"name='{MODEL}'")} == {1, 2}
     _, runs = runs_of(tmp_path, "evaluate")
     assert all("git_commit" not in run.data.tags and "dvc_lock_sha256" not in run.data.tags for run in runs)
+
+
+def test_a_version_carries_the_policies_that_plain_values_tell(built):
+    with working_in(built):
+        folder = resolve(f"models:/{MODEL}@challenger")
+    assert sorted(p.name for p in (folder / "policies").iterdir()) == ["chain.json", "planned.json", "two_tier.json"]
+    kept = json.loads((folder / "policies" / "planned.json").read_text())
+    assert kept == bundle.describe(built / "reports/olhs/policies/planned/seed-67")
+
+
+def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_network(tmp_path, built):
+    for name in ("models", "data"):
+        (tmp_path / name).symlink_to(built / name)
+    shutil.copytree(built / "reports", tmp_path / "reports")
+    params = write_params(tmp_path, small_params(evaluate={"headline": "two_tier"}))
+    metrics = tmp_path / "reports/olhs/metrics.json"
+    summary = json.loads(metrics.read_text())
+    summary["headline"]["policy"] = "two_tier"
+    metrics.write_text(json.dumps(summary))
+    with working_in(tmp_path):
+        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        loaded = bundle.load(resolve(f"models:/{MODEL}@challenger"))
+    assert loaded.policy.experts == ("mlp", "demo-xs")
+    assigned = bundle.assign(loaded, ["what a day", "nobody asked you"])
+    assert set(assigned.expert) <= {"mlp", "demo-xs"}
+
+
+def test_a_headline_that_asks_llms_first_cannot_be_served(tmp_path, built):
+    options = {"chain": {"kind": "chain", "experts": ["demo-xs", "mlp"]}}
+    params = write_params(tmp_path, small_params(policies=options, evaluate={"headline": "chain"}))
+    kept = built / "reports/olhs/policies/chain/seed-67"
+    moved = tmp_path / "seed-67"
+    shutil.copytree(kept, moved)
+    about = json.loads((moved / "bundle.json").read_text())
+    (moved / "bundle.json").write_text(json.dumps(about | {"experts": about["experts"][::-1]}))
+    with pytest.raises(ConfigError, match="which asks no small network first. Allowed: a team"):
+        with_network(
+            config.load(params), "olhs", moved, built / "models/olhs", str(built / "data/vectors/olhs"), tmp_path
+        )
 
 
 def test_the_code_a_model_carries_has_no_demo_models(tmp_path):
