@@ -163,7 +163,8 @@ class Planned(Policy):
             raise ConfigError(f"Got folds {self.folds}. Allowed: 2 or more.")
         if not len(train):
             raise DataError("train", "no rows", "at least one labelled row", "Put some rows into the split 'train'.")
-        answers = [train.ask(name) for name in self.experts]
+        rows = self._sampled(train)
+        answers = [train.ask(name, rows) for name in self.experts]
         self.prices_ = np.array([a.cost.mean() for a in answers])
         self.order_ = np.argsort(self.prices_, kind="stable")
         self.measures_ = tuple(resolve(answers[j], "auto") for j in self.order_)
@@ -189,9 +190,7 @@ class Planned(Policy):
 
     def _told(self, panel: Panel, *, sample: bool = True) -> Told:
         """Everybody's answers to a panel, experts by rising cost."""
-        rows = np.arange(len(panel))
-        if sample and len(rows) > self.most_rows:
-            rows = np.sort(np.random.default_rng(self.random_state).choice(rows, self.most_rows, replace=False))
+        rows = self._sampled(panel) if sample else np.arange(len(panel))
         answers = [panel.ask(self.experts[j], rows) for j in self.order_]
         stated = [self._stated(j, a) for j, a in enumerate(answers)]
         label = np.stack([a.label for a in answers], axis=1)
@@ -202,6 +201,13 @@ class Planned(Policy):
             cost=np.stack([a.cost for a in answers], axis=1),
             right=label == panel.gold[rows, None],
         )
+
+    def _sampled(self, panel: Panel) -> Ints:
+        """Rows to learn on: all, or `most_rows` of them."""
+        rows = np.arange(len(panel))
+        if len(rows) <= self.most_rows:
+            return rows
+        return np.sort(np.random.default_rng(self.random_state).choice(rows, self.most_rows, replace=False))
 
     def _stated(self, j: int, answers: Answers) -> tuple[Floats, Floats]:
         score = confidence(answers, self.measures_[j])
