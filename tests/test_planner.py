@@ -97,7 +97,7 @@ def test_a_limit_is_promised_not_aimed_at(labelled):
 
 
 def test_a_cheaper_expert_that_is_also_better_needs_no_cascade():
-    plan = make_plan(board(300, able={"small": 4.0}), PAIR, Goal(floor=0.97))
+    plan = make_plan(board(300, able={"small": 9.0}), PAIR, Goal(floor=0.97))
     assert plan.promise.cost[0] == pytest.approx(PRICES["small"])
     assert plan.notes[0] == "small alone is the answer: nobody else is asked about any row."
     assert plan.notes[1].startswith("small costs less than large and is at least as good on these rows (")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 SUREST = 1 - 1e-6
 FOLDS = 5
+SHRINK = 0.01
+NEWTON_STEPS = 100
 
 
 def transform(p: Floats) -> Floats:
@@ -33,13 +35,36 @@ def platt(logit: Floats, right: Bools, weight: Floats | None = None) -> Floats:
     """
     if right.all() or not right.any():
         return np.array([1.0, 0.0])
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=100.0).fit(logit[:, None], right, sample_weight=weight)
-    if model.coef_[0, 0] < 0:
+    weight = np.ones(len(logit)) if weight is None else weight
+    x, line = np.stack([logit, np.ones(len(logit))]), np.zeros(2)
+    loss, shrink = np.inf, np.array([SHRINK, 0.0])
+    for _ in range(NEWTON_STEPS):
+        p = platt_apply(logit, line)
+        slope = x @ (weight * (right - p)) - shrink * line
+        curvature = (x * (weight * p * (1 - p))) @ x.T + np.diag(shrink + 1e-12)
+        step, before = np.linalg.solve(curvature, slope), loss
+        line, loss = _downhill(line, step, lambda at: _penalised(logit, right, weight, at), loss)
+        if before - loss < 1e-10 * max(1.0, abs(loss)):
+            break
+    if line[0] < 0:
         rate = float(np.clip(np.average(right, weights=weight), 1e-6, 1 - 1e-6))
         return np.array([0.0, np.log(rate / (1 - rate))])
-    return np.array([model.coef_[0, 0], model.intercept_[0]])
+    return line
+
+
+def _penalised(logit: Floats, right: Bools, weight: Floats, line: Floats) -> float:
+    z = line[0] * logit + line[1]
+    return float(weight @ (np.logaddexp(0, z) - right * z) + SHRINK * line[0] ** 2 / 2)
+
+
+def _downhill(line: Floats, step: NDArray[Any], loss_at: Callable[[Floats], float], loss: float) -> tuple[Floats, float]:
+    """A Newton step, halved until it does not climb."""
+    for _ in range(30):
+        there = loss_at(line + step)
+        if there <= loss:
+            return line + step, there
+        step = step / 2
+    return line, loss
 
 
 def platt_apply(logit: Floats, fitted: Floats) -> Floats:
