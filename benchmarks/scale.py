@@ -82,9 +82,8 @@ def run(rows: int) -> None:
         print(f"{'':14}  {kind:16} {spent:7.2f} s (fit {fitted:.2f}), best {best:.4f}, at most ${cost:.3f}", flush=True)
     total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{rows:>9,} rows  {'in all':16} {total:7.2f} s, peak {peak:.2f} GiB ({drawn:.2f} before), {1e6 * total / rows:.1f} s a million"
-    )
+    memory, each = f"peak {peak:.2f} GiB ({drawn:.2f} before)", 1e6 * total / rows
+    print(f"{rows:>9,} rows  {'in all':16} {total:7.2f} s, {memory}, {each:.1f} s a million")
 
 
 def main() -> None:

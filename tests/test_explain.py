@@ -1,4 +1,4 @@
-"""Why a row went where it went, and which groups go wrong."""
+"""Why a row went where it went."""
 
 import json
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from deferral.errors import DataError
-from deferral.explain import explain, misrouted_by_group
+from deferral.explain import explain
 from deferral.panel import NO_LABEL
 from deferral.policies.base import Budget, Decisions, Step
 from deferral.policies.cascade import TwoTier
-from tests.helpers import panel
 from tests.plan_data import board as labelled_board
 
 PRICES = {"small": 0.001, "middle": 0.01, "large": 0.1}
@@ -95,46 +94,6 @@ def test_a_row_that_was_not_decided_is_refused():
     with pytest.raises(DataError) as error:
         words(5)
     assert str(error.value) == "row: 5. Allowed: 0 to 4. Name a decided row."
-
-
-def test_groups_that_go_wrong_come_first():
-    gold = ["1", "1", "1", "0", "0", "0"]
-    board = panel(
-        gold, {"small": ["1", "0", "0", "0", "0", "1"], "dear": ["1", "1", "1", "0", "1", "0"]}, cost={"dear": 5.0}
-    )
-    small, dear = board.copy().ask("small"), board.copy().ask("dear")
-    asked = np.array([[1, 1], [1, 0], [1, 1], [1, 1], [1, 1], [1, 0]], bool)
-    done = Decisions(
-        ("small", "dear"),
-        *(asked[:, 1].astype(int), np.where(asked[:, 1], dear.label, small.label), np.zeros(6)),
-        cost=np.where(asked[:, 1], 6.0, 1.0),
-        asked=asked,
-        confidence=np.zeros(6),
-    )
-    table = misrouted_by_group(done, board.gold, small, dear, ["law", "law", "law", None, None, None])
-    third = pytest.approx(1 / 3)
-    assert table == [
-        {
-            "group": "none",
-            "rows": 3,
-            "deferred": pytest.approx(2 / 3),
-            "quality": third,
-            "asked_for_nothing": third,
-            "should_have_asked": third,
-            "misled": third,
-            "wasted_per_1k": pytest.approx(1000 * 10 / 3),
-        },
-        {
-            "group": "law",
-            "rows": 3,
-            "deferred": pytest.approx(2 / 3),
-            "quality": pytest.approx(2 / 3),
-            "asked_for_nothing": third,
-            "should_have_asked": third,
-            "misled": 0.0,
-            "wasted_per_1k": pytest.approx(1000 * 5 / 3),
-        },
-    ]
 
 
 def test_what_is_told_agrees_with_what_a_policy_did():

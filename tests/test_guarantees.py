@@ -47,7 +47,7 @@ def test_too_few_rows_allow_no_promise_and_the_number_that_would_is_said():
     assert (got.index, got.certified, len(got.p_values), got.needed) == (None, 0, 1, 2706)
     assert got.words() == (
         "40 items do not allow to promise a quality of at most 1 point below the reference with 95 % confidence. "
-        "The only promise is to ask the reference always. About 2,706 labelled items would do."
+        "The only promise is to ask the reference always. It would take about 2,706 labelled items or more."
     )
 
 

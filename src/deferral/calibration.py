@@ -57,7 +57,9 @@ def _penalised(logit: Floats, right: Bools, weight: Floats, line: Floats) -> flo
     return float(weight @ (np.logaddexp(0, z) - right * z) + SHRINK * line[0] ** 2 / 2)
 
 
-def _downhill(line: Floats, step: NDArray[Any], loss_at: Callable[[Floats], float], loss: float) -> tuple[Floats, float]:
+def _downhill(
+    line: Floats, step: NDArray[Any], loss_at: Callable[[Floats], float], loss: float
+) -> tuple[Floats, float]:
     """A Newton step, halved until it does not climb."""
     for _ in range(30):
         there = loss_at(line + step)

@@ -198,7 +198,7 @@ def load(path: Path | str = "params.yaml") -> Params:
 
 def _check_names(params: Params, path: Path) -> None:
     """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
-    base, train, evaluate = params.base, params.train, params.evaluate
+    base, train, evaluate, named = params.base, params.train, params.evaluate, params.policies.items()
     uses: list[tuple[str, str, Iterable[str], Iterable[str]]] = [
         ("base.tasks", "task", base.tasks, params.tasks),
         ("base.llms", "expert", base.llms, params.experts),
@@ -206,7 +206,7 @@ def _check_names(params: Params, path: Path) -> None:
         ("train.baselines", "expert", train.baselines, params.experts),
         ("train.llms", "expert", train.llms, params.experts),
         *((f"train.teams.{t}.llms", "expert", o.get("llms", ()), params.experts) for t, o in train.teams.items()),
-        *((f"policies.{p}.experts", "expert", o.get("experts", ()), params.experts) for p, o in params.policies.items()),
+        *((f"policies.{p}.experts", "expert", o.get("experts", ()), params.experts) for p, o in named),
         ("evaluate.reference", "expert", [evaluate.reference], params.experts),
         ("evaluate.headline", "policy", [evaluate.headline], [*train.teams, *params.policies]),
     ]

@@ -1,4 +1,4 @@
-"""Why a row was decided as it was, what it cost, what else it could have cost, and which groups are misrouted."""
+"""Why a row was decided as it was, what it cost, and what else it could have cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deferral.errors import DataError
-from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints
+from deferral.panel import NO_LABEL
 from deferral.policies.base import Decisions
 
 
@@ -96,41 +96,6 @@ def explain(
         further={name: cost + float(prices[name]) for name in decisions.experts if name not in asked},
         unit=unit,
     )
-
-
-def misrouted_by_group(
-    decisions: Decisions, gold: Ints, small: Answers, dear: Answers, groups: Sequence[str | None]
-) -> list[dict[str, Any]]:
-    """Where deferring goes wrong: one row for each group, the most wasted money first; a missing group is `none`.
-
-    `small` and `dear` are what the first and the reference expert say of every row, asked or not. `asked_for_nothing`:
-    share of rows that went on, the first expert being right; `should_have_asked`: kept and wrong, the reference
-    right; `misled`: right before it was asked on, wrong after; `wasted_per_1k`: paid beyond the first expert for
-    nothing or worse, over 1,000 rows of the group.
-    """
-    name = np.array(["none" if group is None else group for group in groups], object)
-    labels, place = np.unique(name.astype(str), return_inverse=True)
-    rows = np.bincount(place, minlength=len(labels))
-    went_on = np.asarray(decisions.asked[:, 1:].any(axis=1))
-    right, weak, strong = decisions.label == gold, small.label == gold, dear.label == gold
-
-    def share(which: Bools | Floats) -> Floats:
-        return np.bincount(place, which, len(labels)) / rows
-
-    nothing = went_on & weak
-    columns = {
-        "deferred": share(went_on),
-        "quality": share(right),
-        "asked_for_nothing": share(nothing & right),
-        "should_have_asked": share(~went_on & ~weak & strong),
-        "misled": share(nothing & ~right),
-        "wasted_per_1k": 1000 * share(nothing * np.maximum(decisions.cost - small.cost, 0)),
-    }
-    table = [
-        {"group": str(label), "rows": int(rows[i]), **{k: float(v[i]) for k, v in columns.items()}}
-        for i, label in enumerate(labels)
-    ]
-    return sorted(table, key=lambda line: (-line["wasted_per_1k"] * line["rows"], line["group"]))
 
 
 def _look_words(look: Look) -> str:

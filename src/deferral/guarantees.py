@@ -55,7 +55,7 @@ class Certificate:
         if self.index is not None:
             return f"Promised {sure}, on {self.n:,} items: {what}."
         alone = " The only promise is to ask the reference always." if self.kind == "quality" else ""
-        more = f" About {self.needed:,} labelled items would do." if self.needed is not None else ""
+        more = f" It would take about {self.needed:,} labelled items or more." if self.needed is not None else ""
         return f"{self.n:,} items do not allow to promise {what} {sure}.{alone}{more}"
 
 

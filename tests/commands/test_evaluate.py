@@ -26,7 +26,10 @@ def test_a_table_on_stdout_the_rest_on_stderr_and_four_files(given, tmp_path):
     _, words = given
     done = run(*words, *FEW, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.exception
-    table, report = done.stdout.rstrip().split("\n\n")
+    table, legend, last = done.stdout.rstrip().split("\n\n")
+    assert "* headline" in legend
+    headline, report = last.splitlines()
+    assert headline.split(":")[0] in ("two_tier", "random")
     assert {line.split()[0] for line in table.splitlines()} == {
         "policy", "two_tier", "random", "small", "large", "oracle",
     }  # fmt: skip

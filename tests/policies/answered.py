@@ -4,7 +4,7 @@ import numpy as np
 
 from deferral.cost import CostModel
 from deferral.panel import NO_LABEL, Panel
-from deferral.policies.walk import Told
+from deferral.policies.planning.walk import Told
 from tests.helpers import CLASSES, examples, ids
 from tests.helpers import Told as Expert
 

@@ -7,7 +7,7 @@ from deferral.errors import BudgetError, ConfigError, DataError
 from deferral.panel import NO_LABEL
 from deferral.policies.base import Budget
 from deferral.policies.planned import Planned, chosen, crossfit
-from deferral.policies.walk import outcomes
+from deferral.policies.planning.walk import outcomes
 from tests.policies.answered import empty_of, made, panel_of
 
 NAMES = ("e0", "e1", "e2")

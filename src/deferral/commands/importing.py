@@ -47,7 +47,7 @@ def import_answers(
     Example: deferral import log.csv --column label=reply --column expert=model -o answers.parquet
     """
     from deferral import schema
-    from deferral.datasets.imported import read, write_items
+    from deferral.datasets.answers.imported import read, write_items
     from deferral.errors import DataError
 
     named = pairs("--item-column", item_column)

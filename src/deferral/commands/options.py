@@ -74,7 +74,7 @@ def study(
 ) -> Study:
     """The study that the options describe; with `fit` it has train items."""
     from deferral.datasets.answers import load
-    from deferral.datasets.prices import read_prices
+    from deferral.datasets.answers.prices import read_prices
 
     return load(
         examples,

@@ -10,11 +10,11 @@ import numpy as np
 from deferral.errors import ConfigError, DataError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy, Step
-from deferral.policies.first_threshold import FirstThreshold
-from deferral.policies.gain_rule import GainRule
-from deferral.policies.operating_points import Measured, Mix, OperatingPoints
-from deferral.policies.subchains import Subchains
-from deferral.policies.walk import STOP, Alone, Rule, Told, outcomes, walk
+from deferral.policies.planning.first_threshold import FirstThreshold
+from deferral.policies.planning.gain_rule import GainRule
+from deferral.policies.planning.operating_points import Measured, Mix, OperatingPoints
+from deferral.policies.planning.subchains import Subchains
+from deferral.policies.planning.walk import STOP, Alone, Rule, Told, outcomes, walk
 from deferral.uncertainty import confidence, probability, resolve
 
 METHODS: dict[str, Callable[[], Rule]] = {

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deferral import schema
-from deferral.datasets import probabilities
-from deferral.datasets.answer_files import Said
-from deferral.datasets.files import counted, shorten
-from deferral.datasets.spelling import read_labels
-from deferral.datasets.votes import majority
+from deferral.datasets.answers import probabilities
+from deferral.datasets.answers.answer_files import Said
+from deferral.datasets.answers.files import counted, shorten
+from deferral.datasets.answers.spelling import read_labels
+from deferral.datasets.answers.votes import majority
 from deferral.errors import DataError
 
 MOST_UNNAMED = 50

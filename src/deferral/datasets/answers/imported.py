@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deferral import schema
-from deferral.datasets import answer_files, answer_tables, files, recorded
-from deferral.datasets.answer_files import Said
-from deferral.datasets.items import NAMES
+from deferral.datasets import recorded
+from deferral.datasets.answers import answer_files, answer_tables, files
+from deferral.datasets.answers.answer_files import Said
+from deferral.datasets.answers.items import NAMES
 from deferral.datasets.records import NO_CLASS, read_records
 from deferral.errors import DataError
 

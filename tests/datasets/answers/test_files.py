@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deferral.datasets import files
+from deferral.datasets.answers import files
 from deferral.errors import DataError
 
 ROWS = [

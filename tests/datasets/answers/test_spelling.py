@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from deferral.datasets.spelling import read_labels
+from deferral.datasets.answers.spelling import read_labels
 
 LETTERS = ("A", "B", "C", "D")
 

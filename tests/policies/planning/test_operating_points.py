@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from deferral.errors import BudgetError
 from deferral.policies.base import Budget
-from deferral.policies.operating_points import Measured, OperatingPoints, between, rising, upper_hull
+from deferral.policies.planning.operating_points import Measured, OperatingPoints, between, rising, upper_hull
 
 POINTS = OperatingPoints(
     price=np.array([np.inf, 3.0, 1.0, 0.0]),

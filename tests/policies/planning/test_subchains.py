@@ -3,8 +3,8 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from deferral.policies.subchains import Subchains
-from deferral.policies.walk import outcomes, walk
+from deferral.policies.planning.subchains import Subchains
+from deferral.policies.planning.walk import outcomes, walk
 from tests.policies.answered import made
 
 

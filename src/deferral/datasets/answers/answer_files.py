@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deferral import schema
-from deferral.datasets import files, probabilities
-from deferral.datasets.files import counted
+from deferral.datasets.answers import files, probabilities
+from deferral.datasets.answers.files import counted
 from deferral.errors import DataError
 
 NUMBERS = ("logprob", "mass", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deferral.policies.gain_rule import GainRule, price_grid, ridge
-from deferral.policies.walk import STOP, outcomes, walk
+from deferral.policies.planning.gain_rule import GainRule, price_grid, ridge
+from deferral.policies.planning.walk import STOP, outcomes, walk
 from tests.policies.answered import made
 
 

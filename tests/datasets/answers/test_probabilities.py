@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from deferral.datasets import probabilities
+from deferral.datasets.answers import probabilities
 from deferral.errors import DataError
 
 WHERE = Path("t.parquet")

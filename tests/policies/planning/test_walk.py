@@ -1,6 +1,6 @@
 import numpy as np
 
-from deferral.policies.walk import STOP, Alone, Look, outcomes, walk
+from deferral.policies.planning.walk import STOP, Alone, Look, outcomes, walk
 from tests.policies.answered import made
 
 
@@ -72,7 +72,7 @@ def test_beyond_the_first_is_counted_from_the_expert_that_is_named():
 def test_outcomes_in_parts_are_those_at_once(monkeypatch):
     told = made(30)
     whole = outcomes(Chain((0, 1, 2)), told)
-    monkeypatch.setattr("deferral.policies.walk.AT_ONCE", 40)
+    monkeypatch.setattr("deferral.policies.planning.walk.AT_ONCE", 40)
     for part, once in zip(outcomes(Chain((0, 1, 2)), told), whole, strict=True):
         np.testing.assert_array_equal(part, once)
 

@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from deferral import schema
 from deferral.config import Price
 from deferral.cost import CostModel
-from deferral.datasets import answer_files, answer_tables
-from deferral.datasets.answer_files import Said
-from deferral.datasets.files import counted, shorten
-from deferral.datasets.items import read_items
-from deferral.datasets.prices import cost_model
-from deferral.datasets.spelling import read_labels
+from deferral.datasets.answers import answer_files, answer_tables
+from deferral.datasets.answers.answer_files import Said
+from deferral.datasets.answers.files import counted, shorten
+from deferral.datasets.answers.items import read_items
+from deferral.datasets.answers.prices import cost_model
+from deferral.datasets.answers.spelling import read_labels
 from deferral.errors import DataError
 
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 
 from deferral.panel import Floats, Ints
-from deferral.policies.posteriors import Posteriors, code_named, code_of, name_of
-from deferral.policies.walk import STOP, Heard, Look, Told
+from deferral.policies.planning.posteriors import Posteriors, code_named, code_of, name_of
+from deferral.policies.planning.walk import STOP, Heard, Look, Told
 
 POINTS = 141
 

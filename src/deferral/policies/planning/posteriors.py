@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from deferral.panel import NO_LABEL, Bools, Floats, Ints
-from deferral.policies.walk import STOP, Heard, Told
+from deferral.policies.planning.walk import STOP, Heard, Told
 
 TOP = 1 - 1e-6
 CHUNK = 4_000_000

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deferral import schema
 from deferral.config import Price
 from deferral.datasets.answers import load
-from deferral.datasets.prices import read_prices
+from deferral.datasets.answers.prices import read_prices
 from deferral.errors import ConfigError, DataError
 
 GOLD = ["A", "B", "C", "A", "B", "C"]

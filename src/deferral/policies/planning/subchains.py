@@ -9,9 +9,9 @@ from typing import Any, Self
 import numpy as np
 
 from deferral.panel import Floats, Ints
-from deferral.policies.gain_rule import POINTS, price_grid
-from deferral.policies.posteriors import Posteriors, code_of
-from deferral.policies.walk import STOP, Heard, Look, Told
+from deferral.policies.planning.gain_rule import POINTS, price_grid
+from deferral.policies.planning.posteriors import Posteriors, code_of
+from deferral.policies.planning.walk import STOP, Heard, Look, Told
 
 
 class Subchains:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deferral.config import Price
-from deferral.datasets.prices import cost_model, read_prices
+from deferral.datasets.answers.prices import cost_model, read_prices
 from deferral.errors import ConfigError, DataError
 from tests.helpers import predictions
 
@@ -26,7 +26,7 @@ def test_prices_of_a_file_or_of_its_costs(folder, text):
 
 
 def test_the_prices_of_params_yaml_will_do():
-    assert "demo-xs" in read_prices(Path(__file__).parents[2] / "params.yaml")
+    assert "demo-xs" in read_prices(Path(__file__).parents[3] / "params.yaml")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from deferral.datasets.votes import majority
+from deferral.datasets.answers.votes import majority
 
 
 def vote(**columns):

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deferral.datasets import files
-from deferral.datasets.spelling import read_labels
+from deferral.datasets.answers import files
+from deferral.datasets.answers.spelling import read_labels
 from deferral.errors import DataError
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deferral.policies.first_threshold import FirstThreshold
-from deferral.policies.walk import outcomes
+from deferral.policies.planning.first_threshold import FirstThreshold
+from deferral.policies.planning.walk import outcomes
 from tests.policies.answered import made
 
 PAIR = {"ability": (0.6, 0.9), "cost": (1.0, 10.0)}

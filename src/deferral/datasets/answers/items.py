@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from deferral import schema
 from deferral.config import Split
-from deferral.datasets import files
-from deferral.datasets.files import counted
+from deferral.datasets.answers import files
+from deferral.datasets.answers.files import counted
 from deferral.datasets.prepare import split as hash_split
 from deferral.errors import DataError
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deferral.panel import NO_LABEL
-from deferral.policies.posteriors import (
+from deferral.policies.planning.posteriors import (
     Posteriors,
     Surety,
     code_named,
@@ -12,7 +12,7 @@ from deferral.policies.posteriors import (
     members_of,
     name_of,
 )
-from deferral.policies.walk import STOP, Heard
+from deferral.policies.planning.walk import STOP, Heard
 from tests.policies.answered import made
 
 

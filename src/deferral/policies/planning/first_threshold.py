@@ -9,10 +9,10 @@ import numpy as np
 
 from deferral.panel import Ints
 from deferral.policies.cuts import least_if_nan
-from deferral.policies.gain_rule import POINTS
-from deferral.policies.operating_points import rising
-from deferral.policies.posteriors import Posteriors
-from deferral.policies.walk import STOP, Heard, Look, Told
+from deferral.policies.planning.gain_rule import POINTS
+from deferral.policies.planning.operating_points import rising
+from deferral.policies.planning.posteriors import Posteriors
+from deferral.policies.planning.walk import STOP, Heard, Look, Told
 
 
 class FirstThreshold:

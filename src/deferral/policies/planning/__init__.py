@@ -1,0 +1,1 @@
+"""What `policies.planned` is made of: ways to ask one expert after another, and their operating points."""
