@@ -418,3 +418,40 @@ def test_a_part_may_ask_what_the_whole_has_not():
 def test_an_empty_part_is_a_panel():
     part = panel(["0", "1"], {"small": ["0", "1"]}).take([])
     assert (len(part), part.ids, part.ask("small").label.tolist()) == (0, [], [])
+
+
+def test_quality_is_a_right_label_or_what_the_predictions_say():
+    board = panel(["0", "1", "1"], {"small": ["0", "0", None]})
+    assert board.quality(board.ask("small", [0, 1, 2])).tolist() == [1.0, 0.0, 0.0]
+    assert board.quality(board.ask("small", [2, 0])).tolist() == [0.0, 1.0]
+
+
+class Summariser:
+    """Answers with texts of a known quality."""
+
+    def __init__(self, quality):
+        self.quality = quality
+
+    def answer(self, examples):
+        n = examples.num_rows
+        told = {"text": ["a summary"] * n, "quality": self.quality[:n], "cost_usd": [1.0] * n}
+        return schema.table("predictions", {"id": examples["id"].to_pylist(), "expert": ["s"] * n, **told})
+
+
+def test_a_summary_shows_its_quality_only_where_gold_may_be_seen():
+    documents = examples([None, None], reference=["one", "two"])
+    board = Panel(documents, {"s": Summariser([0.25, 0.75])}, CostModel(), ())
+    assert board.quality(board.ask("s")).tolist() == [0.25, 0.75]
+    blind = board.copy(blind=True)
+    answers = blind.ask("s", [1])
+    assert answers.table["text"].to_pylist() == ["a summary"]
+    assert answers.table["quality"].to_pylist() == [None]
+    with pytest.raises(BlindError, match="quality of answers is not shown"):
+        blind.quality(answers)
+    unmeasured = Panel(documents, {"s": Summariser([0.25, None])}, CostModel(), ())
+    with pytest.raises(DataError) as error:
+        unmeasured.quality(unmeasured.ask("s"))
+    assert str(error.value) == (
+        "answers of 's': 1 of 2 have neither a gold label nor a quality. Allowed: a quality from 0 to 1 for each. "
+        "Measure them against the references."
+    )

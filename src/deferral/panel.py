@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
@@ -83,12 +83,16 @@ class _Given:
         self._table = table if self._table is None else pa.concat_tables([self._table, table])
         self._arrays = _arrays(self._table, classes)
 
+    def table(self, rows: Ints) -> pa.Table:
+        """The predictions about `rows`."""
+        return (schema.table("predictions", {}) if self._table is None else self._table).take(pa.array(self.at[rows]))
+
     def answers(self, expert: str, rows: Ints, classes: tuple[str, ...]) -> Answers:
         """The answers to `rows`, all of which have been given."""
         place = self.at[rows]
         table = schema.table("predictions", {}) if self._table is None else self._table
         label, proba, logprob, mass = self._arrays or _arrays(table, classes)
-        mine = partial(table.take, pa.array(place))
+        mine = partial(self.table, rows)
         return Answers(
             expert,
             rows,
@@ -214,7 +218,27 @@ class Panel:
         if len(fresh):
             self._call(expert, fresh)
         given = self._given.get(expert) or _Given(len(self))
-        return given.answers(expert, index, self.classes)
+        answers = given.answers(expert, index, self.classes)
+        return replace(answers, _rows_of=lambda: _without_quality(given.table(index))) if self._blind else answers
+
+    def quality(self, answers: Answers) -> Floats:
+        """Quality of answers in [0, 1], shape (n,): 1 where the label is gold, or what the predictions' `quality` says.
+
+        Raises `BlindError` on a blind panel, `DataError` where neither a gold label nor a quality is known.
+        """
+        if self._blind:
+            raise BlindError("The quality of answers is not shown while decisions are made: fit on another panel.")
+        if self._examples["label"].null_count < len(self):
+            return np.asarray(answers.label == self.gold[answers.rows], np.float64)
+        quality = answers.table["quality"]
+        if quality.null_count:
+            raise DataError(
+                f"answers of '{answers.expert}'",
+                f"{quality.null_count} of {len(quality)} have neither a gold label nor a quality",
+                "a quality from 0 to 1 for each",
+                "Measure them against the references.",
+            )
+        return _floats(quality)
 
     def join(self, name: str, expert: Answering) -> None:
         """Put a model of the policy's own on the panel; its answers are billed like any other's.
@@ -353,6 +377,12 @@ def proba_matrix(column: pa.ChunkedArray, k: int) -> Floats:
     flat = pc.list_flatten(column.filter(pc.is_valid(column)))
     proba[present] = np.asarray(flat.to_numpy(), dtype=np.float64).reshape(-1, k)
     return proba
+
+
+def _without_quality(table: pa.Table) -> pa.Table:
+    """What may be seen before the right answer is."""
+    at = table.schema.get_field_index("quality")
+    return table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
 
 
 def _taken(column: Floats, place: Ints) -> Floats:

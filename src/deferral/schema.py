@@ -146,7 +146,7 @@ def check_classes(tbl: pa.Table, classes: Sequence[str], where: object) -> None:
     if "label" in tbl.column_names:
         _refuse(
             tbl,
-            pc.and_(pc.is_valid(tbl["label"]), pc.invert(pc.is_in(tbl["label"], pa.array(classes)))),
+            pc.and_(pc.is_valid(tbl["label"]), pc.invert(pc.is_in(tbl["label"], pa.array(list(classes), pa.string())))),
             where,
             "label outside the classes: '{}'",
             "label",
