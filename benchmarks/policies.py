@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -24,6 +25,9 @@ from deferral.cost import CostModel
 from deferral.datasets.answers import Study
 from deferral.metrics import bootstrap_weights, weighted_sums
 from deferral.panel import Floats
+from deferral.plan import Goal
+from deferral.plan_check import what_came
+from deferral.planner import make_plan
 from deferral.policies.base import Budget
 from deferral.replay import Replay, replay
 from deferral.study import Boards, build
@@ -44,6 +48,8 @@ CHAINS = (
     ("3b", "8b", "70b"),
     ("4o-mini", "4o"),
 )
+PAIR_KINDS = ("two_tier", "planned", "answer_scorer", "query_allocator", "meta_model")
+CHAIN_KINDS = ("planned", "chain")
 BUDGETS = 41
 DRAWS = 500
 
@@ -171,60 +177,51 @@ def envelope(cost: Floats, quality: Floats, points: int = 200) -> tuple[Floats, 
 
 
 def spanned(values: Floats, form: str = "+.2f") -> str:
-    """The value and the 95 % interval of its resamples."""
+    """The value and the 95 % interval of its resamples; a dash where it is undefined."""
+    if np.isnan(values[0]):
+        return "–"
     low, high = np.nanquantile(values[1:], [0.025, 0.975])
     return f"{values[0]:{form}} [{low:{form}}, {high:{form}}]"
 
 
-def pairs(folder: Path, benchmarks: Sequence[str], kinds: Sequence[str]) -> dict[str, list[Floats]]:
-    """Print the gain of every policy on every pair; returns the gains."""
-    found: dict[str, list[Floats]] = {kind: [] for kind in kinds}
-    print(f"\n{'pair':24}" + "".join(f"{kind:>24}" for kind in kinds))
-    for benchmark in benchmarks:
-        for pair in PAIRS:
-            trial = Trial(recorded(folder, benchmark, [NAMES[name] for name in pair]))
-            row = ""
-            for kind in kinds:
-                found[kind].append(trial.gain(trial.curve(kind)))
-                row += f"{spanned(found[kind][-1]):>24}"
-            print(f"{benchmark:8} {' -> '.join(pair):15}{row}", flush=True)
-    return found
+Row = dict[str, Any]
 
 
-def chains(folder: Path, benchmarks: Sequence[str]) -> dict[str, list[Floats]]:
-    """Print what chains gain over the mix and over the published rules; returns the figures."""
-    found: dict[str, list[Floats]] = {k: [] for k in ("planned", "chain", "forward", "rank", "cheaper", "best", "save")}
-    names = (
-        "planned over mix",
-        "chain over mix",
-        "over forward at its $",
-        "over rank at its $",
-        "cheaper at its acc. %",
-    )
-    print(f"\n{'chain':32}" + "".join(f"{name:>24}" for name in names))
-    for benchmark in benchmarks:
-        for chain in CHAINS:
-            trial = Trial(recorded(folder, benchmark, [NAMES[name] for name in chain]))
-            planned, ours = trial.curve("planned"), trial.curve("chain")
-            forward, rank = (trial.curve(kind, swept=False) for kind in ("chain_forward", "chain_rank"))
-            dollars, reached = forward.cost[:, 0], forward.quality[:, 0]
-            row = {
-                "planned": trial.gain(planned),
-                "chain": trial.gain(ours),
-                "forward": 100 * (planned.at(dollars) - reached),
-                "rank": 100 * (planned.at(rank.cost[:, 0]) - rank.quality[:, 0]),
-                "cheaper": 100 * (1 - planned.cost_of(reached) / dollars),
-                "best": 100
-                * (
-                    planned.quality.max(axis=1) - np.vstack([a.quality[:, 0] for a in trial.alone.values()]).max(axis=0)
-                ),
-                "save": saving(trial, planned),
+def trial_rows(trial: Trial, benchmark: str, experts: Sequence[str], kinds: Sequence[str]) -> list[Row]:
+    """One row for each policy: area, area over the mix, saving at the best single expert's accuracy, peak over it."""
+    best = np.vstack([a.quality[:, 0] for a in trial.alone.values()]).max(axis=0)
+    found = []
+    for kind in kinds:
+        curve = trial.curve(kind)
+        found.append(
+            {
+                "benchmark": benchmark,
+                "experts": " -> ".join(experts),
+                "policy": kind,
+                "area %": 100 * curve.area(trial.low, trial.high),
+                "over mix": trial.gain(curve),
+                "saving %": saving(trial, curve),
+                "peak over best": 100 * (curve.quality.max(axis=1) - best),
+                "curve": curve,
             }
-            for key, value in row.items():
-                found[key].append(value)
-            cells = "".join(f"{spanned(row[k]):>24}" for k in ("planned", "chain", "forward", "rank", "cheaper"))
-            print(f"{benchmark:8} {' -> '.join(chain):23}{cells}", flush=True)
+        )
     return found
+
+
+def published(trial: Trial, benchmark: str, experts: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    """Ours held against the published chain rules at their own dollars, and at the forward rule's accuracy."""
+    forward, rank = (trial.curve(kind, swept=False) for kind in ("chain_forward", "chain_rank"))
+    return [
+        {
+            "benchmark": benchmark,
+            "experts": " -> ".join(experts),
+            "policy": row["policy"],
+            "over forward": 100 * (row["curve"].at(forward.cost[:, 0]) - forward.quality[:, 0]),
+            "over rank": 100 * (row["curve"].at(rank.cost[:, 0]) - rank.quality[:, 0]),
+            "cheaper %": 100 * (1 - row["curve"].cost_of(forward.quality[:, 0]) / forward.cost[:, 0]),
+        }
+        for row in rows
+    ]
 
 
 def saving(trial: Trial, curve: Curve) -> Floats:
@@ -234,11 +231,39 @@ def saving(trial: Trial, curve: Curve) -> Floats:
     return 100 * np.maximum(np.nan_to_num(cheaper, nan=0.0), 0)
 
 
-def means(title: str, found: Mapping[str, list[Floats]]) -> None:
-    """Print the mean over settings of every figure; resamples of one benchmark's items are shared by its settings."""
-    print(f"\n{title}, means over settings [95 % over test items]:")
-    for name, values in found.items():
-        print(f"  {name:18} {spanned(np.nanmean(np.stack(values), axis=0))}")
+def promised(trial: Trial, benchmark: str, experts: Sequence[str], floor: float) -> Row:
+    """A plan with a quality floor, made on train: what came of it on test, and whether it is withdrawn."""
+    plan = make_plan(trial.boards.train, trial.study.experts, Goal(floor=floor))
+    came = what_came(plan, trial.boards.test)
+    spared = 1 - came.measured.cost[0] / came.measured.reference_cost
+    return {
+        "benchmark": benchmark,
+        "experts": " -> ".join(experts),
+        "held": "yes" if came.kept else "NO",
+        "points lost": f"{100 * came.measured.loss[0]:+.1f}",
+        "saved %": f"{100 * spared:.0f}",
+        "shift": "alarm" if came.shift.alarm else "none seen",
+    }
+
+
+def show(title: str, rows: Sequence[Row]) -> None:
+    """Print rows as one table, then the means over settings of what was measured, for each policy."""
+    columns = [k for k in rows[0] if k != "curve"]
+    cells = [[str(r[k]) if isinstance(r[k], str) else spanned(r[k], ".2f") for k in columns] for r in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    print(f"\n{title}")
+    for line in [columns, *cells]:
+        print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
+    measured = [k for k in columns if isinstance(rows[0][k], np.ndarray)]
+    for kind in dict.fromkeys(r["policy"] for r in rows) if measured else ():
+        mine = [r for r in rows if r["policy"] == kind]
+        undefined = {k: sum(bool(np.isnan(r[k][0])) for r in mine) for k in measured}
+        said = [
+            f"{k} {spanned(np.nanmean([r[k] for r in mine], axis=0))}"
+            + (f" ({undefined[k]} undefined)" if undefined[k] else "")
+            for k in measured
+        ]
+        print(f"mean of {len(mine)}, {kind}: " + "; ".join(said))
 
 
 def main() -> None:
@@ -246,22 +271,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("DEFERRAL_REALDATA", ".")) / "recorded")
     parser.add_argument("--benchmarks", nargs="*", help="by default every <benchmark>_items.parquet of the folder")
-    given = parser.parse_args()
-    found = given.benchmarks or sorted(
-        p.name.removesuffix("_items.parquet") for p in given.folder.glob("*_items.parquet")
+    parser.add_argument(
+        "--floor", type=float, default=0.97, help="of the promise: 0.97 is 3 points below the reference"
     )
-    if not found:
+    given = parser.parse_args()
+    known = sorted(p.name.removesuffix("_items.parquet") for p in given.folder.glob("*_items.parquet"))
+    if not known:
         parser.error(f"{given.folder} holds no *_items.parquet: name a folder, or set DEFERRAL_REALDATA")
     start = time.perf_counter()
-    means(
-        "Pairs, points over the mix",
-        pairs(given.folder, found, ("two_tier", "planned", "answer_scorer", "meta_model", "query_allocator")),
-    )
-    means(
-        "Chains (best: peak over the best single expert; save: % of its cost at its accuracy)",
-        chains(given.folder, found),
-    )
-    print(f"\n{time.perf_counter() - start:.0f} s")
+    pairs, chains, against, plans = [], [], [], []
+    for benchmark in given.benchmarks or known:
+        for experts in PAIRS:
+            trial = Trial(recorded(given.folder, benchmark, [NAMES[name] for name in experts]))
+            pairs += trial_rows(trial, benchmark, experts, PAIR_KINDS)
+            plans.append(promised(trial, benchmark, experts, given.floor))
+        for experts in CHAINS:
+            trial = Trial(recorded(given.folder, benchmark, [NAMES[name] for name in experts]))
+            chains += trial_rows(trial, benchmark, experts, CHAIN_KINDS)
+            against += published(trial, benchmark, experts, chains[-len(CHAIN_KINDS) :])
+            if len(experts) > 2:
+                plans.append(promised(trial, benchmark, experts, given.floor))
+    show("Pairs", pairs)
+    show("Chains", chains)
+    show("Chains against the published rules", against)
+    show(f"Plans with a quality floor of {given.floor:g}, 95 % confidence", plans)
+    held, spared = [p["held"] == "yes" for p in plans], [float(p["saved %"]) for p in plans]
+    print(f"held in {sum(held)} of {len(held)}, saved {np.mean(spared):.0f} % in the mean")
+    print(print(f"\n{time.perf_counter() - start:.0f} s; 95 % intervals, {DRAWS} resamples of test items"))
 
 
 if __name__ == "__main__":
