@@ -193,7 +193,7 @@ def test_a_policy_that_cannot_be_fitted_is_left_out_with_its_reason(tmp_path, mo
     def refuse(*_):
         raise ConfigError("It cannot be done.")
 
-    monkeypatch.setattr(study, "_replay", refuse)
+    monkeypatch.setattr(study._Sweeps, "of", refuse)
     summary = evaluate(made(), policies=["chain"], bootstrap=20, out=tmp_path)
     assert "chain is left out: It cannot be done." in summary["notes"]
 

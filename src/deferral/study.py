@@ -39,7 +39,7 @@ STUDIED = (
     "random",
     "length",
 )
-SWEEP = 41
+SWEEP, SWEEP_OF_MANY = 41, 21
 MANY = 100_000
 MARGIN = 0.01
 NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
@@ -87,6 +87,19 @@ class Boards:
         twin = self.train.copy()
         return np.array([twin.ask(name).cost.mean() for name in experts])
 
+    def budgets(self, experts: Sequence[str], sweep: int) -> list[Budget]:
+        """Budgets over the range of the experts' prices; shares of rows where all cost the same."""
+        prices = self.prices(experts)
+        low, high = prices[0], prices.max()
+        if high > low:
+            return [Budget(per_1000=float(1000 * c)) for c in np.linspace(low, high, sweep)]
+        return [Budget(share=float(s)) for s in np.linspace(0, 1, sweep)]
+
+    @property
+    def held(self) -> Panel:
+        """The rows on which operating points are chosen: valid, or train where there is none."""
+        return self.valid if len(self.valid) else self.train
+
 
 def applicable(study: Study) -> list[str]:
     """The kinds of policy that this study can tell something about."""
@@ -119,7 +132,8 @@ def evaluate(
 
     Operating points are chosen on valid or, where it is empty, on train by `folds`-fold cross-fitting; test is only
     reported. `reference` is by default the dearest expert. Of more than 100,000 items one seed, fewer budgets and at
-    most 200 resamples are used, which `notes` say. Returns the summary that is written to metrics.json.
+    most 200 resamples are used, and only the headline's decisions are written, which `notes` say. Returns the
+    summary that is written to metrics.json.
     """
     boards, notes = Boards.of(study), list(study.notes)
     if not len(boards.test):
@@ -127,48 +141,80 @@ def evaluate(
     reference = _reference(study, reference)
     seeds, sweep = tuple(seeds), SWEEP
     if len(boards.test) > MANY:
-        seeds, sweep, bootstrap = seeds[:1], 21, min(bootstrap, 200)
-        notes.append(f"More than {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples.")
-    budgets = _budgets(boards, study.experts, sweep)
-    held = boards.valid if len(boards.valid) else boards.train
+        seeds, sweep, bootstrap = seeds[:1], SWEEP_OF_MANY, min(bootstrap, 200)
+        notes.append(
+            f"Over {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples, the headline's decisions."
+        )
     options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
     settings = Evaluate(**options, **NOTHING, reference=reference, quality=quality)  # type: ignore[call-arg]
+    sweeps = _Sweeps(study, boards, reference, boards.budgets(study.experts, sweep), seeds, folds)
     evaluation = Evaluation(
         Classes(study.classes, study.classes[-1]),
         settings,
         study.cost.unit,
         study.experts[0],
-        _alone(study, boards.test),
-        _alone(study, held),
+        sweeps.alone(boards.test),
+        sweeps.alone(boards.held),
     )
-    notes += _remarks(study, evaluation, reference, held)
-    chosen_by: dict[str, Replay] = {}
+    notes += _remarks(study, evaluation, reference, boards.held)
+    choosing: dict[str, Replay] = {}
     for kind in _kinds(study, policies, notes):
         say(f"{kind}: fitting and replaying")
         try:
-            run, held_run = _replay(kind, study, boards, reference, budgets, seeds, folds)
+            run, choosing[kind] = sweeps.of(kind)
         except DeferralError as error:
             notes.append(f"{kind} is left out: {error}")
             continue
-        evaluation.add(run, held_run)
-        chosen_by[kind] = held_run
+        evaluation.add(run, choosing[kind])
     dear = [evaluation.alone[f"always_{e}"] for e in study.experts[1:]]
     if dear:
         evaluation.add(oracle("oracle", evaluation.weak, dear, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
-    main = _main(evaluation, held.gold, chosen_by) or f"always_{reference}"
-    rows = schema.rows_in(study.examples, "test")
-    answers = {e: study.answers[e].filter(_in(study, "test")) for e in study.experts}
-    known = {e: study.answers[e].filter(_in(study, "valid" if len(boards.valid) else "train")) for e in study.experts}
-    summary = evaluation.summary("study", main, answers, known)
-    summary |= {
+    main = _main(evaluation, boards.held.gold, choosing) or f"always_{reference}"
+    known = _answers(study, "valid" if len(boards.valid) else "train")
+    summary = evaluation.summary("study", main, _answers(study, "test"), known) | {
         "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
         "notes": notes,
         "splits": class_counts(study.examples, study.classes),
         "prices": {},
         "demo": False,
     }
-    _write(Path(out), summary, evaluation, rows, study)
+    _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
     return summary
+
+
+@dataclass(frozen=True)
+class _Sweeps:
+    """How policies are fitted and replayed in one study."""
+
+    study: Study
+    boards: Boards
+    reference: str
+    budgets: Sequence[Budget]
+    seeds: Sequence[int]
+    folds: int
+
+    def of(self, kind: str) -> tuple[Replay, Replay]:
+        """A policy's sweep on test, and on the rows on which its operating point is chosen."""
+        policy, boards = registry.resolve(kind, kind), self.boards
+        seeds = self.seeds if "random_state" in arguments(policy) else self.seeds[:1]
+        swept: list[Budget | None] = list(self.budgets) if policy.takes_budget else [None]
+
+        def make(seed: int) -> Policy:
+            return build(kind, self.study.experts, self.reference, seed)
+
+        fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
+        test = replay(kind, fitted, {s: boards.test.copy(blind=True) for s in seeds}, swept)
+        if len(boards.valid):
+            return test, replay(kind, fitted, {s: boards.valid.copy(blind=True) for s in seeds}, swept)
+        return test, crossfit(kind, make, boards.train, swept, seeds, self.folds)
+
+    def alone(self, board: Panel) -> Runs:
+        """Each expert asked about every row."""
+        sweeps, first = {}, self.study.experts[0]
+        for expert in self.study.experts:
+            policy = registry.build("always", {"expert": expert}, experts=tuple(dict.fromkeys((first, expert))))
+            sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board.copy(blind=True)}, [None])
+        return Runs(board.gold, board.groups, sweeps, {})
 
 
 def _reference(study: Study, reference: str | None) -> str:
@@ -189,49 +235,6 @@ def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list
     return list(dict.fromkeys(wanted)) if wanted else able
 
 
-def _budgets(boards: Boards, experts: Sequence[str], sweep: int) -> list[Budget]:
-    """Budgets over the range of the experts' prices; shares of rows where all cost the same."""
-    prices = boards.prices(experts)
-    low, high = prices[0], prices.max()
-    if high > low:
-        return [Budget(per_1000=float(1000 * c)) for c in np.linspace(low, high, sweep)]
-    return [Budget(share=float(s)) for s in np.linspace(0, 1, sweep)]
-
-
-def _alone(study: Study, board: Panel) -> Runs:
-    sweeps = {}
-    for expert in study.experts:
-        pair = dict.fromkeys((study.experts[0], expert))
-        policy = registry.build("always", {"expert": expert}, experts=tuple(pair))
-        sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board.copy(blind=True)}, [None])
-    return Runs(board.gold, board.groups, sweeps, {})
-
-
-def _replay(
-    kind: str,
-    study: Study,
-    boards: Boards,
-    reference: str,
-    budgets: Sequence[Budget],
-    seeds: Sequence[int],
-    folds: int,
-) -> tuple[Replay, Replay]:
-    """The policy on test, and on the rows on which its operating point is chosen."""
-    policy = registry.resolve(kind, kind)
-    seeds = seeds if "random_state" in arguments(policy) else seeds[:1]
-    swept: list[Budget | None] = list(budgets) if policy.takes_budget else [None]
-
-    def make(seed: int) -> Policy:
-        return build(kind, study.experts, reference, seed)
-
-    fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
-    test = replay(kind, fitted, {s: boards.test.copy(blind=True) for s in seeds}, swept)
-    if len(boards.valid):
-        valid = {s: boards.valid.copy(blind=True) for s in seeds}
-        return test, replay(kind, fitted, valid, swept)
-    return test, crossfit(kind, make, boards.train, swept, seeds, folds)
-
-
 def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str | None:
     """The policy of the headline: the largest area under the curve on the rows that choose; a point has no area."""
     low, high = evaluation.ends.small_cost, max(float(run.cost.mean()) for run in evaluation.alone.values())
@@ -247,34 +250,34 @@ def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str
 
 def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) -> list[str]:
     """What the user should know before reading any curve: a cheaper expert that is as good needs no cascade."""
-    quality, prices = evaluation.boot.quality, [held.copy().ask(e).cost.mean() for e in study.experts]
-    reached = {e: float(quality(held.gold, held.copy().ask(e).label[:, None])[0, 0]) for e in study.experts}
-    own = prices[study.experts.index(reference)]
-    better = [
-        e for e, price in zip(study.experts, prices, strict=True) if price < own and reached[e] >= reached[reference]
-    ]
+    answers = {e: held.copy().ask(e) for e in study.experts}
+    price = {e: float(a.cost.mean()) for e, a in answers.items()}
+    reached = {e: float(evaluation.boot.quality(held.gold, a.label[:, None])[0, 0]) for e, a in answers.items()}
     out = [
         f"{e} costs less than {reference} and is at least as good where policies are fitted "
         f"({100 * reached[e]:.1f} against {100 * reached[reference]:.1f} %): between these two no cascade is needed."
-        for e in better
+        for e in study.experts
+        if price[e] < price[reference] and reached[e] >= reached[reference]
     ]
-    if len(study.experts) > 1 and max(prices) <= min(prices):
+    if len(price) > 1 and max(price.values()) <= min(price.values()):
         out.append("All experts cost the same: budgets are shares of items, and nothing can be saved but calls.")
     return out
 
 
-def _in(study: Study, split: str) -> pa.ChunkedArray:
-    return pc.equal(study.examples["split"], split)
+def _answers(study: Study, split: str) -> dict[str, pa.Table]:
+    inside = pc.equal(study.examples["split"], split)
+    return {expert: table.filter(inside) for expert, table in study.answers.items()}
 
 
-def _write(out: Path, summary: Mapping[str, Any], evaluation: Evaluation, rows: pa.Table, study: Study) -> None:
+def _write(
+    out: Path, summary: Mapping[str, Any], evaluation: Evaluation, ids: pa.ChunkedArray, classes: Sequence[str]
+) -> None:
     from deferral.report import write_report
 
     out.mkdir(parents=True, exist_ok=True)
-    ids, curve = rows["id"].combine_chunks(), evaluation.curve()
-    parts = [
-        run.decisions(0, s, ids, study.classes) for run in evaluation.chosen.values() for s in range(len(run.seeds))
-    ]
+    curve, chosen, main = evaluation.curve(), evaluation.chosen, summary["headline"]["policy"]
+    told = list(chosen.values()) if len(ids) <= MANY else [chosen[main]]
+    parts = [run.decisions(0, s, ids.combine_chunks(), classes) for run in told for s in range(len(run.seeds))]
     schema.write(pa.concat_tables(parts), out / "decisions.parquet", "decisions")
     schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
