@@ -140,3 +140,11 @@ def test_explain_refuses_an_unknown_item_and_an_expert_without_answers(given, pl
     )
     refused = run("explain", planned[0], *answer_files.named(folder, "small"), "--id", "q1")
     assert str(refused.exception).startswith("Unknown expert 'large'. Known: small.")
+
+
+def test_an_unknown_bound_lists_the_known_ones(given, tmp_path):
+    _, words = given
+    done = run("plan", *words, "--quality-floor", "0.9", "--bound", "exakt", "-o", tmp_path / "p.yaml")
+    assert done.exit_code == 1
+    assert "Did you mean 'exact'?" in str(done.exception)
+    assert not (tmp_path / "p.yaml").exists()

@@ -59,6 +59,9 @@ def plan(
         Number, typer.Option(help="Goal: a right answer more is worth 1 / PRICE of cost.", show_default=False)
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of what is promised.")] = 0.95,
+    bound: Annotated[
+        str, typer.Option(help="Of a quality floor: clopper_pearson, exact or betting; see docs/policies.md.")
+    ] = "clopper_pearson",
     reference: Reference = None,
     intersect: Intersect = False,
     seed: Seed = 0,
@@ -84,7 +87,7 @@ def plan(
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
     boards = _boards(given)
-    made = make_plan(boards.train, given.experts, goal, reference, random_state=seed)
+    made = make_plan(boards.train, given.experts, goal, reference, bound=bound, random_state=seed)
     plan_file.write(made, output)
     came = what_came(made, boards.test) if len(boards.test) else None
     note(given.notes)
