@@ -133,6 +133,16 @@ def test_the_intervals_of_a_curve_resample_cost_and_quality_together(boot):
     assert straight["auc_ci"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=1e-6)
 
 
+def test_a_single_point_has_a_saving_but_no_curve(boot):
+    ends = Ends.of(boot, run_of([[first(10)]], [1.0]), run_of([[first(18)]], [2.0]))
+    found = curve_summary(boot, run_of([[first(18)]], [1.5]), ends)
+    assert found["saving_at_equal_quality"]["0.00"]["value"] == pytest.approx(0.25)
+    swept = curve_summary(boot, run_of([[first(10)], [first(18)]], [1.0, 2.0]), ends)
+    assert found.keys() == swept.keys()
+    assert found["cpt"] == dict.fromkeys(swept["cpt"])
+    assert all(found[k] is None for k in ("auc", "auc_hull", "auc_line", "apgr"))
+
+
 def test_what_is_undefined_is_none_and_never_nan(boot):
     same = run_of([[first(10)]], [1.0])
     found = curve_summary(boot, run_of([[first(10)], [first(12)]], [1.0, 1.0]), Ends.of(boot, same, same))

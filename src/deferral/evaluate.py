@@ -310,13 +310,13 @@ def _policy(
         "cost_usd_per_1k": 1000 * float(cost[best]) if unit == "usd" else None,
         "quality_ci": boot.interval(float(quality[best]), quality_d[:, best]).as_dict()["ci"],
         "seeds": list(run.seeds),
+        "swept": run.points > 1,
         "points": [point_summary(boot, run, p, qualities) for p in points],
     }
     for p, point in zip(points, out["points"], strict=True):
         small, large = (ends.small_cost, ends.small_quality), (ends.large_cost, ends.large_quality)
         point["ibc_lift"] = none_if_nan(curves.ibc_lift(cost[p], quality[p], small, large))
-    if run.points > 1:
-        out |= curve_summary(boot, run, ends)
+    out |= curve_summary(boot, run, ends)
     if own is not None:
         out["own_rule"] = point_summary(boot, own, 0, qualities)
     return out

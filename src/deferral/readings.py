@@ -24,6 +24,11 @@ from deferral.replay import Replay, only
 
 SLACKS = {"0.00": 0.0, "0.005": 0.005, "0.01": 0.01}
 RECOVERED = (0.5, 0.8, 1.0)
+NO_CURVE: Mapping[str, Any] = {
+    **dict.fromkeys(("auc", "auc_hull", "auc_line", "apgr")),
+    **{f"{name}_ci": [None, None] for name in ("auc", "apgr")},
+    "cpt": dict.fromkeys(f"{x:.2f}" for x in RECOVERED),
+}
 
 
 class Bootstrap:
@@ -87,7 +92,10 @@ class Ends:
 
 
 def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
-    """Everything read off one policy's curve: areas, APGR, CPT, savings at equal quality, with intervals."""
+    """Everything read off one policy's curve: areas, APGR, CPT, savings at equal quality, with intervals.
+
+    A single point has no area, APGR or CPT: they are None.
+    """
     quality, quality_d = boot.quality_of(run)
     cost, cost_d = boot.cost_of(run)
     share = boot.share_of(run)
@@ -100,6 +108,15 @@ def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
         measured = boot.interval(value, np.array(drawn)).as_dict()
         return {name: measured["value"], f"{name}_ci": measured["ci"]}
 
+    savings = {
+        key: boot.interval(
+            curves.saving(cost, quality, high, ends.large_quality, slack),
+            np.array([curves.saving(cost_d[i], quality_d[i], large_c[i], large_q[i], slack) for i in draws]),
+        ).as_dict()
+        for key, slack in SLACKS.items()
+    }
+    if run.points == 1:
+        return {**NO_CURVE, "saving_at_equal_quality": savings}
     area = [curves.area(cost_d[i], quality_d[i], low, high) for i in draws]
     recovered = [curves.apgr(share, quality_d[i], small_q[i], large_q[i]) for i in draws]
     ends_q = (ends.small_quality, ends.large_quality)
@@ -109,13 +126,7 @@ def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
         "auc_line": none_if_nan(curves.line_area(*ends_q) if high > low else np.nan),
         **with_interval("apgr", curves.apgr(share, quality, *ends_q), recovered),
         "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(share, quality, *ends_q, x)) for x in RECOVERED},
-        "saving_at_equal_quality": {
-            key: boot.interval(
-                curves.saving(cost, quality, high, ends.large_quality, slack),
-                np.array([curves.saving(cost_d[i], quality_d[i], large_c[i], large_q[i], slack) for i in draws]),
-            ).as_dict()
-            for key, slack in SLACKS.items()
-        },
+        "saving_at_equal_quality": savings,
     }
 
 

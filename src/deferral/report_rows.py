@@ -85,9 +85,10 @@ def _alone(summary: Summary, name: str) -> bool:
 def _why(summary: Summary, policy: Mapping[str, Any]) -> dict[str, str]:
     """For each column that may be empty: why it is."""
     small, large = summary["small"], summary["reference"]
-    rate = {"deferral_rate": "one expert answers everything" if "auc" not in policy else "no point is chosen"}
-    if "auc" not in policy:
-        return rate | dict.fromkeys(("auc", "apgr", "cpt", "saving"), "a single point has no curve")
+    rate = {"deferral_rate": "one expert answers everything" if not policy["swept"] else "no point is chosen"}
+    if not policy["swept"]:
+        single = dict.fromkeys(("auc", "apgr", "cpt"), "a single point has no curve")
+        return rate | single | {"saving": f"{large} costs nothing"}
     gap = f"{large} is not better than {small}: there is no gap to recover"
     return rate | {
         "auc": f"{large} costs no more than {small}",
