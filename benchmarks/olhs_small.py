@@ -33,7 +33,7 @@ def main() -> None:
     """Train each expert with each seed and print the table."""
     folder = Path(os.environ["DEFERRAL_REALDATA"])
     source = Source(kind="olhs", path=folder / "olhs" / "labeled_data.csv")
-    task = Task("classification", CLASSES, "1", source, Vectors(kind="glove"), Split(0.7, 0.1, 0.2), "olhs")
+    task = Task("classification", source, Vectors(kind="glove"), Split(0.7, 0.1, 0.2), "olhs", CLASSES, "1")
     examples, summary = prepare(datasets.read(source, source.path), task, "olhs")
     train, valid, test = (schema.rows_in(examples, s) for s in schema.SPLITS)
     gold = class_indices(test["label"], CLASSES)

@@ -57,13 +57,15 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
     """Parse the task's word-vector text once into a memory-mapped matrix in `folder`."""
     from deferral import embeddings
 
-    settings = config.load(params).task(name).vectors
+    task_settings = config.load(params).task(name)
+    settings = task_settings.vectors
     if settings.kind == "demo":
-        from deferral.demo import posts, vectors
+        from deferral.demo import documents, posts, vectors
 
         text = Path(raw_folder) / "vectors.txt"
         text.parent.mkdir(parents=True, exist_ok=True)
-        rows = posts.posts(settings.rows or 20_000, settings.seed)
+        generate = documents.documents if task_settings.kind == "summarisation" else posts.posts
+        rows = generate(settings.rows or 20_000, settings.seed)
         vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed)
     else:
         from deferral import sources

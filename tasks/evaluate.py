@@ -19,6 +19,7 @@ from deferral.cost import CostModel
 from deferral.experts.recorded import RecordedExpert
 from deferral.panel import Answering, Panel, class_indices
 from deferral.policies.base import Budget, Policy
+from tasks import require_classes
 from tasks.train import small_expert
 
 
@@ -65,6 +66,7 @@ def evaluate_policies(
     Returns the report's path.
     """
     settings = config.load(params)
+    require_classes(name, settings.task(name), "evaluate")
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
     inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
     fitted = fit_all(inputs)

@@ -8,6 +8,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import config, experts, schema
+from deferral.summary_quality import measured, summary_quality
 from tasks import worth_a_retry
 
 
@@ -29,5 +30,7 @@ def answer_examples(name: str, expert: str, params: str, examples: str, answers:
     )
     predictions = experts.build(setting, settings.expert(expert)).answer(rows)
     schema.check_answers(rows, predictions, f"predictions of {expert}")
+    if task_settings.kind == "summarisation":
+        predictions = measured(rows, predictions, summary_quality("rougeL"))
     schema.write(predictions, candidate, "predictions")
     return candidate

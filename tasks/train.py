@@ -11,12 +11,14 @@ from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
 from deferral import config, experts, schema
+from tasks import require_classes
 
 
 @task(cache_policy=NO_CACHE)
 def train_expert(name: str, expert: str, params: str, examples: str, vectors: str, models: str, out: str) -> str:
     """Train one small expert with every seed into `models/<expert>/seed-<n>`; the first seed answers into `out`."""
     settings = config.load(params)
+    require_classes(name, settings.task(name), "train")
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
     first = None
     for seed in tqdm(settings.train.seeds, desc=expert, unit="seed", disable=None):
@@ -53,6 +55,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
 
     settings = config.load(params)
     task_settings = settings.task(name)
+    require_classes(name, task_settings, "train")
     rows = schema.read(examples, "examples", classes=task_settings.classes)
     options = dict(settings.train.teams[team])
     llms = tuple(options.pop("llms", settings.train.llms))

@@ -25,53 +25,115 @@ def validate_examples(name: str, params: str, candidate: str, last_good: str, re
     import great_expectations.expectations as gxe
 
     settings = config.load(params).task(name)
-    checks, classes = settings.checks, list(settings.classes)
+    checks = settings.checks
     frame = schema.read(candidate, "examples").to_pandas()
+    last = _last_of_same_source(candidate, last_good)
     suite = [
         gxe.ExpectTableRowCountToBeBetween(min_value=checks.rows_min),
         gxe.ExpectColumnValuesToBeUnique(column="id"),
         gxe.ExpectColumnValuesToNotBeNull(column="text"),
         gxe.ExpectColumnValueLengthsToBeBetween(column="text", min_value=1, max_value=checks.text_chars_max),
-        gxe.ExpectColumnValuesToNotBeNull(column="label"),
-        gxe.ExpectColumnDistinctValuesToEqualSet(column="label", value_set=classes),
         gxe.ExpectColumnDistinctValuesToEqualSet(column="split", value_set=list(schema.SPLITS)),
+        *(_references(checks) if settings.kind == "summarisation" else _labels(frame, last, settings)),
     ]
-    for c in classes:
-        frame[f"is_{c}"] = (frame["label"] == c).astype(float)
-        suite.append(gxe.ExpectColumnMeanToBeBetween(column=f"is_{c}", min_value=checks.minority_share_min))
-    last = _last_of_same_source(candidate, last_good)
     if last is not None:
         suite.append(_rows_like(len(last), checks.rows_change_max))
-        for c in classes:
-            share, slack = float((last["label"] == c).mean()), checks.balance_change_max
-            suite.append(
-                gxe.ExpectColumnMeanToBeBetween(
-                    column=f"is_{c}", min_value=max(share - slack, 0.0), max_value=min(share + slack, 1.0)
-                )
-            )
-    return _hold(frame, suite, f"{name}: prepared examples", Path(reports) / "examples.html")
+    return _hold(frame, suite, f"{name}: prepared examples", Path(reports) / "examples.html", _left_out(candidate))
 
 
 @task(cache_policy=NO_CACHE)
 def validate_predictions(name: str, expert: str, params: str, candidate: str, reports: str) -> str:
-    """Hold an expert's predictions to their suite; writes a readable report, raises `DataError` on a failure."""
+    """Hold an expert's predictions to their suite; writes a readable report, raises `DataError` on a failure.
+
+    An answer counts as unparsed where it has no label, or no summary to be had: an empty one, or one with an error.
+    """
     import great_expectations.expectations as gxe
 
     settings = config.load(params).task(name)
-    checks = settings.checks
-    frame = schema.read(candidate, "predictions", classes=settings.classes).to_pandas()
-    frame["unparsed"] = frame["label"].isna().astype(float)
+    table = schema.read(candidate, "predictions", classes=settings.classes)
+    frame = table.to_pandas()
     suite = [
         gxe.ExpectColumnValuesToBeUnique(column="id"),
-        gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(settings.classes)),
-        gxe.ExpectColumnMeanToBeBetween(column="unparsed", max_value=checks.unparsed_share_max),
+        *(_summaries(frame, settings) if settings.kind == "summarisation" else _classes(frame, settings)),
+        gxe.ExpectColumnMeanToBeBetween(column="unparsed", max_value=settings.checks.unparsed_share_max),
     ]
     for measured in ("seconds", "prompt_tokens", "completion_tokens"):
         if frame[measured].notna().any():
             suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
     if frame["mass"].notna().any():
         suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
-    return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html")
+    note = _faults(frame, schema.meta_of(table).get("unmatched", 0))
+    return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html", note)
+
+
+def _labels(frame: pd.DataFrame, last: pd.DataFrame | None, settings: config.Task) -> list[Any]:
+    """The gold labels: all there, each class often enough, and about as often as in the last good version."""
+    import great_expectations.expectations as gxe
+
+    checks, classes = settings.checks, list(settings.classes)
+    suite = [
+        gxe.ExpectColumnValuesToNotBeNull(column="label"),
+        gxe.ExpectColumnDistinctValuesToEqualSet(column="label", value_set=classes),
+    ]
+    for c in classes:
+        frame[f"is_{c}"] = (frame["label"] == c).astype(float)
+        suite.append(gxe.ExpectColumnMeanToBeBetween(column=f"is_{c}", min_value=checks.minority_share_min))
+        if last is not None:
+            share, slack = float((last["label"] == c).mean()), checks.balance_change_max
+            low, high = max(share - slack, 0.0), min(share + slack, 1.0)
+            suite.append(gxe.ExpectColumnMeanToBeBetween(column=f"is_{c}", min_value=low, max_value=high))
+    return suite
+
+
+def _references(checks: config.Checks) -> list[Any]:
+    """The reference summaries: all there, and of a summary's length."""
+    import great_expectations.expectations as gxe
+
+    return [
+        gxe.ExpectColumnValuesToNotBeNull(column="reference"),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="reference", min_value=1, max_value=checks.summary_chars_max),
+    ]
+
+
+def _classes(frame: pd.DataFrame, settings: config.Task) -> list[Any]:
+    """Answers that name a class."""
+    import great_expectations.expectations as gxe
+
+    frame["unparsed"] = frame["label"].isna().astype(float)
+    return [gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(settings.classes))]
+
+
+def _summaries(frame: pd.DataFrame, settings: config.Task) -> list[Any]:
+    """Answers that are summaries: of a summary's length, each with its quality in [0, 1]."""
+    import great_expectations.expectations as gxe
+
+    failed = frame["error"].notna() | (frame["text"].fillna("").str.strip() == "")
+    frame["unparsed"] = failed.astype(float)
+    frame["summary"] = frame["text"].mask(failed)
+    frame["without_quality"] = (frame["quality"].isna() & ~failed).astype(float)
+    return [
+        gxe.ExpectColumnValueLengthsToBeBetween(column="summary", max_value=settings.checks.summary_chars_max),
+        gxe.ExpectColumnMeanToBeBetween(column="without_quality", max_value=0),
+        gxe.ExpectColumnValuesToBeBetween(column="quality", min_value=0, max_value=1),
+    ]
+
+
+def _faults(frame: pd.DataFrame, unmatched: int) -> str:
+    """How many answers have which error, the most frequent five, and how many recorded ones no example."""
+    errors = frame["error"].value_counts()[:5]
+    said = [f"{n} {str(error)[:80]}" for error, n in errors.items()]
+    told = f"Answers with an error: {', '.join(said)}." if said else ""
+    left = f"Left out: {unmatched} recorded answers to texts that are no example's." if unmatched else ""
+    return f"{told} {left}".strip()
+
+
+def _left_out(candidate: str) -> str:
+    """What `prepare` left out, in words, from the summary beside its examples; nothing where it left out nothing."""
+    beside = Path(candidate).with_suffix(".json")
+    summary = json.loads(beside.read_text("utf-8")) if beside.exists() else {}
+    counts = {key.removesuffix("_dropped"): n for key, n in summary.items() if key.endswith("_dropped") and n}
+    named = ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in sorted(counts.items()))
+    return f"Left out of {summary['raw_rows']} raw rows: {named}." if counts else ""
 
 
 def _rows_like(rows: int, change: float) -> Any:
@@ -92,7 +154,7 @@ def _last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
     return schema.read(last_good, "examples").to_pandas() if made_from[0] == made_from[1] else None
 
 
-def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path) -> str:
+def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path, note: str = "") -> str:
     import logging
 
     import great_expectations as gx
@@ -105,7 +167,7 @@ def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path) -
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(suite)))
     rows = [_row(r) for r in result.results]
-    schema.write_text(report, _page(title, len(frame), rows))
+    schema.write_text(report, _page(title, len(frame), rows, note))
     failed = [row for row in rows if not row["ok"]]
     if failed:
         raise DataError(
@@ -136,7 +198,7 @@ def _row(result: Any) -> dict[str, Any]:
     return {"ok": bool(result.success), "what": named, "seen": shown, "allowed": allowed}
 
 
-def _page(title: str, rows: int, results: list[dict[str, Any]]) -> str:
+def _page(title: str, rows: int, results: list[dict[str, Any]], note: str) -> str:
     failed = sum(not r["ok"] for r in results)
     verdict = "All expectations hold." if not failed else f"{failed} of {len(results)} expectations failed."
     body = "".join(
@@ -149,8 +211,8 @@ def _page(title: str, rows: int, results: list[dict[str, Any]]) -> str:
         "<!doctype html><html lang='en'><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style><main><h1>{html.escape(title)}</h1>"
-        f"<p>{rows} rows. {verdict}</p><div><table><thead><tr><th>verdict<th>expectation<th>seen<th>allowed"
-        f"</tr></thead><tbody>{body}</tbody></table></div></main></html>\n"
+        f"<p>{rows} rows. {verdict} {html.escape(note)}</p><div><table><thead>"
+        f"<tr><th>verdict<th>expectation<th>seen<th>allowed</tr></thead><tbody>{body}</tbody></table></div></main></html>\n"
     )
 
 

@@ -21,11 +21,11 @@ OUTSIDE = {"prefect", "mlflow", "dvc", "great_expectations", "tasks", "flows"}
 # Each may import those above it and its own, none below; a new module or package gets its place here.
 LAYERS = (
     {"__init__", "errors"},
-    {"schema", "config", "prompts", "calibration", "reliability", "uncertainty", "networks", "vocabulary"},
+    {"schema", "config", "prompts", "rouge", "summary_faults", "calibration", "reliability", "uncertainty", "networks", "vocabulary"},
     {"cost", "glove", "embeddings", "sources", "demo", "datasets"},
     {"panel", "small"},
     {"experts", "policies"},
-    {"metrics", "curves", "replay", "readings", "evaluate", "simulation", "bounds", "guarantees", "shift"},
+    {"metrics", "curves", "replay", "readings", "evaluate", "simulation", "bounds", "guarantees", "shift", "summary_quality"},
     {"figures", "report_words", "report_rows", "report", "bundle", "registry"},
     {"study", "plan", "plan_check", "plan_file", "planner", "explain"},
     {"commands"},

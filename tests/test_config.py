@@ -192,6 +192,48 @@ def test_several_wrong_values_are_told_at_once(tmp_path):
     assert "; evaluate.confidence: Input should be less than 1. Got 2." in message
 
 
+DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": ""}
+
+
+@pytest.mark.parametrize("left_out", [(), ("classes",), ("classes", "positive")])
+def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
+    tree = copy.deepcopy(MINIMAL)
+    task = tree["tasks"]["posts"] | DOCUMENTS | {"max_chars": 8000}
+    tree["tasks"]["posts"] = {key: value for key, value in task.items() if key not in left_out}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    task = config.load(tmp_path / "params.yaml").task("posts")
+    assert (task.kind, task.classes, task.positive, task.max_chars) == ("summarisation", (), "", 8000)
+    assert (task.empty_text, task.checks.summary_chars_max) == ("error", 2000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": ["0", "1"], "positive": "1"},
+            "tasks.posts: classes ['0', '1'] and positive '1' belong to kind 'classification'; "
+            "kind 'summarisation' has none: remove them.",
+        ),
+        (
+            {"positive": "1"},
+            "tasks.posts: classes [] and positive '1' belong to kind 'classification'; "
+            "kind 'summarisation' has none: remove them.",
+        ),
+        ({"max_chars": 0}, "tasks.posts.max_chars: Input should be greater than or equal to 1. Got 0."),
+        (
+            {"kind": "translation"},
+            "tasks.posts.kind: Input should be 'classification' or 'summarisation'. Got 'translation'.",
+        ),
+        (
+            {"kind": "classification"},
+            "tasks.posts: classes [] must be two or more different labels.",
+        ),
+    ],
+)
+def test_what_a_task_of_summaries_must_not_have(tmp_path, changes, message):
+    assert error_of(tmp_path, "tasks.posts", **DOCUMENTS | changes) == message
+
+
 @pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate", "model"), ("tasks.posts", "prompt")])
 def test_a_missing_key_is_named(tmp_path, section, key):
     tree = copy.deepcopy(MINIMAL)

@@ -81,24 +81,35 @@ class Checks:
     minority_share_min: Share = 0.02
     balance_change_max: Share = 0.1
     text_chars_max: Count = 10_000
+    summary_chars_max: Count = 2_000
     unparsed_share_max: Share = 0.2
 
 
 @strict
 class Task:
-    """One data set and what is asked about it."""
+    """One data set and what is asked about it: the class of a text, or its summary.
 
-    kind: Literal["classification"]
-    classes: tuple[str, ...]
-    positive: str
+    Texts of more than `max_chars` characters are left out and counted. `empty_text` says what becomes of an empty text,
+    and of an empty reference summary.
+    """
+
+    kind: Literal["classification", "summarisation"]
     source: Source
     vectors: Vectors
     split: Split
     prompt: str
+    classes: tuple[str, ...] = ()
+    positive: str = ""
+    max_chars: Count | None = None
     empty_text: Literal["error", "drop"] = "error"
     checks: Checks = field(default_factory=Checks)
 
     def __post_init__(self) -> None:
+        if self.kind == "summarisation":
+            if self.classes or self.positive:
+                got = f"classes {list(self.classes)} and positive {self.positive!r}"
+                raise ValueError(f"{got} belong to kind 'classification'; kind 'summarisation' has none: remove them")
+            return
         if len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise ValueError(f"classes {list(self.classes)} must be two or more different labels")
         if self.positive not in self.classes:

@@ -57,6 +57,10 @@ PUBLIC: Mapping[str, Address] = {
     "keswani": Address(
         "https://raw.githubusercontent.com/vijaykeswani/Deferral-To-Multiple-Experts/main/output/labelled_data.npy"
     ),
+    # Made by Hugging Face from the authors' archive, and made anew at times: no checksum is stated.
+    "xsum": Address(
+        "https://huggingface.co/datasets/EdinburghNLP/xsum/resolve/refs%2Fconvert%2Fparquet/default/test/0000.parquet"
+    ),
     "glove": Address(
         "https://nlp.stanford.edu/data/glove.6B.zip",
         "617afb2fe6cbd085c235baf7a465b96f4112bd7f7ccb2b2cbd649fed9cbcf2fb",

@@ -47,6 +47,7 @@ def test_davidson_csv(tmp_path):
     assert columns(datasets.read(Source(kind="olhs"), path)) == {
         "text": ["one, with a comma", "two\nlines", "null"],
         "label": ["0", "1", "1"],
+        "reference": [None] * 3,
         "group": ["neither", "hate", "offensive"],
         "source_id": ["0", "5", "6"],
     }
@@ -95,6 +96,7 @@ def test_keswani_npy(tmp_path, protocol, labels):
     assert columns(datasets.read(Source(kind="keswani"), path)) == {
         "text": ["kind words", "other words", "third"],
         "label": ["0", "1", "1"],
+        "reference": [None] * 3,
         "group": ["neither", "hate", "offensive"],
         "source_id": ["0", "1", "2"],
     }

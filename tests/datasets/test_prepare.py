@@ -17,9 +17,18 @@ visible = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1)
 names = st.lists(st.from_regex(r"[0-9a-f]{16}", fullmatch=True), unique=True, max_size=200)
 
 
-def task(classes=("0", "1"), empty_text="error", shares=SHARES):
+def task(classes=("0", "1"), empty_text="error", shares=SHARES, **options):
     vectors = Vectors(kind="demo")
-    return Task("classification", classes, classes[1], Source(kind="csv"), vectors, shares, "p", empty_text)
+    source = Source(kind="csv")
+    return Task("classification", source, vectors, shares, "p", classes, classes[1], empty_text=empty_text, **options)
+
+
+def documents_task(**options):
+    return Task("summarisation", Source(kind="csv"), Vectors(kind="demo"), SHARES, "p", **options)
+
+
+def raw_documents(texts, references):
+    return datasets.raw_table(text=texts, reference=references)
 
 
 def raw(texts, labels, groups=None):
@@ -71,6 +80,7 @@ def test_examples_and_summary():
         "source": "src",
         "raw_rows": 7,
         "empty_dropped": 1,
+        "too_long_dropped": 0,
         "duplicates_dropped": 3,
         "conflicting_labels": 2,
         "tied_labels": 1,
@@ -159,3 +169,81 @@ def test_class_counts_name_every_class():
     table, summary = prepare(raw(["a", "b"], ["0", "0"]), task(("0", "1", "2")), "s")
     assert summary["splits"]["train"] == {"0": 1, "1": 0, "2": 0}
     assert preparing.class_counts(table, ["0"]) == {"train": {"0": 1}, "valid": {"0": 1}, "test": {"0": 0}}
+
+
+def test_documents_keep_their_cleaned_reference_and_have_no_label():
+    table, summary = prepare(raw_documents(["b  b", "a"], [" two\twords ", "e\u0301"]), documents_task(), "src")
+    schema.check(table, "examples")
+    rows = {row["text"]: (row["id"], row["reference"], row["label"]) for row in table.to_pylist()}
+    assert rows == {
+        "b b": (*ids("src", ["b b"]), "two words", None),
+        "a": (*ids("src", ["a"]), "\u00e9", None),
+    }
+    assert {part: set(counts) for part, counts in summary["splits"].items()} == dict.fromkeys(
+        schema.SPLITS, {"documents"}
+    )
+
+
+def test_what_is_left_out_of_documents_is_counted():
+    raw_rows = raw_documents(
+        ["kept", "", None, "no summary", "blank", "x" * 21, "x" * 20, "kept ", "kept", "tie", "tie"],
+        ["one", "two", "three", None, " ", "long", "short", "other", "other", "first", "second"],
+    )
+    table, summary = prepare(raw_rows, documents_task(max_chars=20, empty_text="drop"), "s")
+    assert sum(counts.pop("documents") for counts in summary.pop("splits").values()) == 3
+    assert summary == {
+        "source": "s",
+        "raw_rows": 11,
+        "empty_dropped": 2,
+        "empty_references_dropped": 2,
+        "too_long_dropped": 1,
+        "duplicates_dropped": 3,
+        "conflicting_references": 2,
+        "tied_references": 1,
+        "examples": 3,
+    }
+    golds = dict(zip(table["text"].to_pylist(), table["reference"].to_pylist(), strict=True))
+    assert golds == {"kept": "other", "x" * 20: "short", "tie": "first"}
+
+
+def test_an_empty_reference_is_an_error_where_an_empty_text_is():
+    with pytest.raises(DataError) as caught:
+        prepare(raw_documents(["a", "b", "c"], ["r", "", None]), documents_task(), "s")
+    assert str(caught.value) == (
+        "s: empty reference in row 1 (2 rows in all). Allowed: at least one visible character. "
+        "Correct the raw file, or set empty_text to 'drop'."
+    )
+
+
+@pytest.mark.parametrize("empty_text", ["error", "drop"])
+def test_rows_without_any_reference_are_of_another_task(empty_text):
+    with pytest.raises(DataError, match=r"s: no reference in any of 2 rows. Allowed: a column 'reference'"):
+        prepare(raw(["a", "b"], ["0", "1"]), documents_task(empty_text=empty_text), "s")
+    with pytest.raises(DataError, match=r"s: no label in row 0 \(2 rows in all\)"):
+        prepare(raw_documents(["a", "b"], ["r", "s"]), task(), "s")
+
+
+def test_a_document_of_100_000_words_is_left_out_and_counted():
+    texts = ["word " * 100_000, "short"]
+    assert prepare(raw_documents(texts, ["r", "s"]), documents_task(), "s")[1]["too_long_dropped"] == 0
+    summary = prepare(raw_documents(texts, ["r", "s"]), documents_task(max_chars=8000), "s")[1]
+    assert (summary["too_long_dropped"], summary["examples"]) == (1, 1)
+    with pytest.raises(DataError, match="s: 1 rows, none with a text of at most 8000 characters and a reference"):
+        prepare(raw_documents(texts[:1], ["r"]), documents_task(max_chars=8000), "s")
+
+
+def test_long_posts_are_left_out_too():
+    table, summary = prepare(raw(["a" * 5, "b"], ["0", "1"]), task(max_chars=4), "s")
+    assert table["text"].to_pylist() == ["b"] and summary["too_long_dropped"] == 1
+
+
+@given(
+    st.lists(st.tuples(visible, visible), min_size=1, max_size=60, unique_by=lambda row: clean(row[0])), st.randoms()
+)
+def test_documents_are_split_as_one_stratum_in_any_order(rows, rng):
+    one, summary = prepare(raw_documents(*map(list, zip(*rows, strict=True))), documents_task(), "s")
+    rng.shuffle(rows)
+    other, _ = prepare(raw_documents(*map(list, zip(*rows, strict=True))), documents_task(), "s")
+    assert one == other
+    assert abs(summary["splits"]["train"]["documents"] - len(rows) * SHARES.train) <= 0.5 + 1e-6
+    assert split(one["id"].to_pylist(), ["same"] * len(rows), SHARES) == one["split"].to_pylist()

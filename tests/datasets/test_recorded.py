@@ -10,7 +10,7 @@ from deferral.datasets.prepare import clean, ids, prepare
 from deferral.datasets.recorded import dump, load, recorded_predictions
 from deferral.datasets.records import LAYOUTS, parse, read_records, spell
 from deferral.errors import ConfigError, DataError
-from tests.datasets.test_prepare import task
+from tests.datasets.test_prepare import documents_task, task
 
 CLASSES = ("0", "1")
 OFFLINE = [
@@ -232,6 +232,14 @@ def test_dump_says_what_it_cannot_write(tmp_path):
         ('[{"Text": "a", "Prompt_tokens": 1.5}]', "record 0: Prompt_tokens is 1.5, not a whole number"),
         ('[{"Text": "a", "Completion_tokens": true}]', "record 0: Completion_tokens is True"),
         ('[{"Text": "\\ud800"}]', "record 0 has half a surrogate pair"),
+        (
+            '{"Text": "a"}\n{"Text": "secr',
+            "line 2: Unterminated string starting at. Allowed: a JSON list or JSON lines",
+        ),
+        (
+            '{"id": 1, "input": "a"}\n{"id": 2, "input": "b"}\n{"Text": "c"}',
+            r"record 2 is a post \(Text\) and record 0 a document \(input\). Allowed: records of one layout",
+        ),
     ],
 )
 def test_broken_files(tmp_path, text, message):
@@ -277,3 +285,55 @@ def test_ids_of_texts_that_come_again_do_not_meet(tmp_path):
     records = [{"Text": f"{'same' if i % 2 else 'other'}{' ' * i}"} for i in range(6)]
     found = load(write(tmp_path / "x.json", records), ["a"], CLASSES, "src").rows["id"].to_pylist()
     assert len(set(found)) == 6 and found[:2] == ids("src", [clean(r["Text"]) for r in records[:2]])
+
+
+def test_summaries_as_raw_rows(tmp_path):
+    raw = datasets.read(Source(kind="summaries"), write(tmp_path / "x.jsonl", SUMMARIES, lines=True))
+    assert raw.schema == datasets.RAW
+    assert raw["text"].to_pylist() == ["long", "", "no answer"] and raw["reference"].to_pylist() == ["gold"] * 3
+    assert raw["source_id"].to_pylist() == ["1", "2", None] and raw["label"].null_count == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "records", "said"),
+    [("summaries", OFFLINE, "layout 'offline'. Allowed: 'summaries'"), ("online", SUMMARIES, "layout 'summaries'")],
+)
+def test_a_source_of_another_kind_than_its_records(tmp_path, kind, records, said):
+    with pytest.raises(DataError, match=said):
+        datasets.read(Source(kind=kind), write(tmp_path / "x.json", records))
+
+
+def test_summaries_for_prepared_documents_and_what_becomes_of_the_rest(tmp_path):
+    path = write(tmp_path / "x.jsonl", SUMMARIES[:2], lines=True)
+    raw = datasets.read(Source(kind="summaries"), path)
+    examples, summary = prepare(raw, documents_task(empty_text="drop"), "xsum")
+    answers = recorded_predictions(path, examples, "llm", ())
+    assert summary["empty_dropped"] == 1 and answers["text"].to_pylist() == ["big"]
+    assert schema.meta_of(answers)["unmatched"] == 1
+    found = load(path, ["llm", "small"], (), "xsum").predictions
+    assert examples["id"].to_pylist()[0] in found["id"].to_pylist()
+
+
+def test_answers_to_other_documents_are_an_error(tmp_path):
+    raw = datasets.raw_table(text=["another document"], reference=["r"])
+    examples, _ = prepare(raw, documents_task(), "xsum")
+    with pytest.raises(DataError, match=r"1 of 1 examples have no record \(first id [0-9a-f]{16}\)"):
+        recorded_predictions(write(tmp_path / "x.jsonl", SUMMARIES, lines=True), examples, "llm", ())
+
+
+def test_offline_and_online_records_in_one_file(tmp_path):
+    records = [*ONLINE[:3], {"Text": "timed", "Label": 0, "Preds": 0, "Time": 0.5}]
+    path = write(tmp_path / "x.json", records)
+    examples, _ = prepare(datasets.read(Source(kind="offline"), path), task(), "s")
+    with pytest.raises(DataError) as caught:
+        recorded_predictions(path, examples, "llm", CLASSES)
+    assert caught.value.got == "offline and online records mixed: 1 answers with seconds only, 3 with tokens only"
+    both = [{**record, "Time": 1} for record in ONLINE]
+    assert recorded_predictions(write(path, [*both, records[-1]]), examples, "llm", CLASSES).num_rows == 4
+
+
+def test_a_recorded_file_that_is_not_utf8(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"input": "secret \xff", "ground_truth": "g"}')
+    with pytest.raises(DataError, match=r"unreadable \('utf-8' codec.*Allowed: JSON in UTF-8") as caught:
+        datasets.read(Source(kind="summaries"), tmp_path / "x.jsonl")
+    assert "secret" not in str(caught.value)

@@ -7,7 +7,8 @@ from deferral import datasets
 from deferral.config import Source
 from deferral.errors import ConfigError, DataError
 
-WANTED = {"text": ["a b", "c"], "label": ["1", None], "group": [None, None], "source_id": ["7", "8"]}
+EMPTY = {"label": [None, None], "reference": [None, None], "group": [None, None]}
+WANTED = {"text": ["a b", "c"], **EMPTY, "label": ["1", None], "source_id": ["7", "8"]}
 
 
 def read(kind, path, **options):
@@ -51,13 +52,55 @@ def test_truncated_parquet(tmp_path):
         read("parquet", path)
 
 
-def test_demo_is_generated_and_read_back(tmp_path):
-    source = Source(kind="demo", rows=50, seed=3)
+def test_a_file_of_references(tmp_path):
+    path, wanted = (
+        tmp_path / "x.csv",
+        {"text": ["a b", "c"], **EMPTY, "reference": ["r", None], "source_id": [None] * 2},
+    )
+    path.write_text("reference,text\nr,a b\n,c\n")
+    assert read("csv", path) == wanted
+    pq.write_table(pa.table({"text": ["a b", "c"], "reference": ["r", None]}), path)
+    assert read("parquet", path) == wanted
+    path.write_text('{"text": "a b", "reference": "r"}\n{"text": "c"}\n')
+    assert read("jsonl", path) == wanted
+
+
+def test_a_document_of_any_length_is_read(tmp_path):
+    path, document = tmp_path / "x.csv", "interminable " * 100_000
+    path.write_text(f"text,reference\nshort,r\n{document},s\nlast,t\n")
+    assert [len(text) for text in read("csv", path)["text"]] == [5, len(document), 4]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_texts_that_are_not_utf8(tmp_path, kind):
+    path, text = tmp_path / "x", b"secret \xff\xfe"
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": pa.array([text]).view(pa.string()), "reference": ["r"]}), path)
+    else:
+        path.write_bytes(b"text,reference\n" + text + b",r\n" if kind == "csv" else b'{"text": "' + text + b'"}\n')
+    with pytest.raises(DataError, match="unreadable") as caught:
+        read(kind, path)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_json_line_cut_in_half_is_named(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"text": "a", "reference": "r"}\n\n{"text": "b", "refere')
+    with pytest.raises(DataError, match="x.jsonl: line 3: Unterminated string"):
+        read("jsonl", path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "other"), [("demo", "label", "reference"), ("demo-documents", "reference", "label")]
+)
+def test_demo_is_generated_and_read_back(tmp_path, kind, gold, other):
+    source = Source(kind=kind, rows=50, seed=3)
     made = datasets.read(source)
     assert made.schema == datasets.RAW and made.num_rows == 50
-    assert set(made["label"].to_pylist()) == {"0", "1"} and None not in made["group"].to_pylist()
-    assert made == datasets.read(source) and made != datasets.read(Source(kind="demo", rows=50, seed=4))
+    assert made[other].null_count == 50
+    assert [made[name].null_count for name in ("text", gold, "group", "source_id")] == [0] * 4
+    assert made == datasets.read(source) and made != datasets.read(Source(kind=kind, rows=50, seed=4))
     csv.write_csv(made, tmp_path / "demo.csv")
     assert datasets.read(source, tmp_path / "demo.csv") == made
-    with pytest.raises(ConfigError, match="Set rows"):
-        datasets.read(Source(kind="demo"))
+    with pytest.raises(ConfigError, match=f"Source '{kind}' is generated.*Set rows"):
+        datasets.read(Source(kind=kind))

@@ -36,7 +36,7 @@ def real():
 
 
 def task(kind):
-    return Task("classification", CLASSES, "1", Source(kind=kind), Vectors(kind="demo"), SHARES, "olhs")
+    return Task("classification", Source(kind=kind), Vectors(kind="demo"), SHARES, "olhs", CLASSES, "1")
 
 
 def digest(value):

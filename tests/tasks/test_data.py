@@ -6,11 +6,13 @@ import pyarrow.csv as arrow_csv
 import pytest
 from prefect.states import Failed
 
-from deferral import schema
+from deferral import datasets, schema
+from deferral.config import Source
 from deferral.embeddings import Vectors
 from deferral.errors import DataError
 from tasks import worth_a_retry
 from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+from tests.document_params import DOCUMENTS, TASK, document_params
 from tests.pipeline import POSTS, small_params, write_params
 
 
@@ -79,6 +81,43 @@ def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_p
     with pytest.raises(DataError, match="50"):
         build_vectors.fn("olhs", params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
     assert not (tmp_path / "vectors").exists() or list((tmp_path / "vectors").iterdir()) == []
+
+
+def test_generated_documents_become_examples_with_references(tmp_path):
+    params = write_params(tmp_path, document_params())
+    raw = obtain_raw.fn(TASK, params, str(tmp_path / "raw"))
+    assert raw == str(tmp_path / "raw" / "demo-documents.csv")
+    candidate = tmp_path / "c.parquet"
+    prepare_examples.fn(TASK, params, raw, str(candidate))
+    examples = schema.read(candidate, "examples")
+    summary = json.loads(candidate.with_suffix(".json").read_text())
+    assert summary["examples"] == examples.num_rows == DOCUMENTS - summary["duplicates_dropped"]
+    assert examples["label"].null_count == DOCUMENTS and examples["reference"].null_count == 0
+    assert {split: counts["documents"] for split, counts in summary["splits"].items()} == {
+        split: schema.rows_in(examples, split).num_rows for split in schema.SPLITS
+    }
+
+
+def test_a_file_with_a_text_too_long_and_an_empty_one_is_counted_not_cut(tmp_path):
+    records = [{"text": "word " * 100_000, "reference": "long"}, {"text": "", "reference": "empty"}]
+    records += [{"text": f"document {i}", "reference": f"summary {i}"} for i in range(9)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, records)))
+    source = {"kind": "jsonl", "path": str(tmp_path / "x.jsonl")}
+    params = write_params(tmp_path, document_params(source=source))
+    candidate = tmp_path / "c.parquet"
+    prepare_examples.fn(TASK, params, str(tmp_path / "x.jsonl"), str(candidate))
+    summary = json.loads(candidate.with_suffix(".json").read_text())
+    assert (summary["empty_dropped"], summary["too_long_dropped"], summary["examples"]) == (1, 1, 9)
+    assert sorted(schema.read(candidate, "examples")["text"].to_pylist()) == [f"document {i}" for i in range(9)]
+
+
+def test_the_demos_vectors_of_a_task_of_summaries_are_learnt_from_documents(tmp_path):
+    params = write_params(tmp_path, document_params())
+    build_vectors.fn(TASK, params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
+    raw = datasets.read(Source(kind="demo-documents", rows=50, seed=3))
+    tokens = [token for text in raw["text"].to_pylist() for token in text.split()]
+    words = set(Vectors.open(tmp_path / "vectors").vocabulary.words())
+    assert sum(token in words for token in tokens) > 0.97 * len(tokens)
 
 
 def test_only_what_the_world_did_is_worth_a_retry():

@@ -6,7 +6,12 @@ import pytest
 
 from deferral import schema
 from deferral.errors import ConfigError
+from deferral.rouge import rouge
+from tasks.data import obtain_raw, prepare_examples
+from tasks.evaluate import evaluate_policies
 from tasks.generate import answer_examples
+from tasks.train import train_expert, train_team
+from tests.document_params import TASK, document_params
 from tests.pipeline import LLM, small_params, write_params
 
 EXAMPLES = "data/prepared/olhs/examples.parquet"
@@ -43,3 +48,39 @@ def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
     with pytest.raises(ConfigError, match=r"'demo-xxs'.*demo-xs"):
         answer_examples.fn("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
+
+
+@pytest.fixture(scope="module")
+def summarised(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("news")
+    settings = document_params(source={"kind": "demo-documents", "rows": 40, "seed": 3})
+    settings["experts"][LLM]["mode"] = "text"
+    params, examples, answers = write_params(folder, settings), folder / "examples.parquet", folder / "answers.parquet"
+    raw = obtain_raw.fn(TASK, params, str(folder / "raw"))
+    prepare_examples.fn(TASK, params, raw, str(examples))
+    answer_examples.fn(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
+    return params, schema.read(examples, "examples"), schema.read(answers, "predictions")
+
+
+def test_summaries_are_written_and_measured_against_their_references(summarised):
+    _, examples, predictions = summarised
+    assert predictions["label"].null_count == predictions.num_rows == examples.num_rows
+    assert min(map(len, predictions["text"].to_pylist())) > 0
+    quality = rouge(predictions["text"].to_pylist(), examples["reference"].to_pylist())
+    assert predictions["quality"].to_pylist() == pytest.approx(quality.tolist(), abs=1e-6)
+    # The demo's smallest LLM copies facts: far above chance, and not perfect.
+    assert 0.3 < quality.mean() < 0.99
+    assert max(predictions["logprob"].to_pylist()) <= 0
+
+
+@pytest.mark.parametrize(
+    ("stage", "call"),
+    [
+        ("train", lambda params: train_expert.fn(TASK, "mlp", params, "e", "v", "m", "o")),
+        ("train", lambda params: train_team.fn(TASK, "team", params, "e", "v", "p", "m")),
+        ("evaluate", lambda params: evaluate_policies.fn(TASK, params, "e", "p", "m", "v", "o", "d")),
+    ],
+)
+def test_a_stage_that_knows_classes_only_says_so(summarised, stage, call):
+    with pytest.raises(ConfigError, match=f"Stage '{stage}' got task 'news' of kind 'summarisation'. Allowed so far"):
+        call(summarised[0])

@@ -7,24 +7,26 @@ import pytest
 from deferral import schema
 from deferral.errors import DataError
 from tasks.validation import validate_examples, validate_predictions
+from tests.document_params import TASK, document_params
 from tests.helpers import examples as table_of
-from tests.helpers import predictions
+from tests.helpers import ids, predictions
 from tests.pipeline import LLM, small_params, write_params
 
 ROWS = 200
 
 
-def checked(tmp_path, table, last=None, last_from="here", **checks):
-    """The report's path and page after `validate_examples`."""
-    params = write_params(tmp_path, small_params(checks=checks))
+def checked(tmp_path, table, last=None, last_from="here", task="olhs", summary=None, **checks):
+    """The report's page after `validate_examples`."""
+    settings = document_params(checks={"rows_min": 100, **checks}) if task == TASK else small_params(checks=checks)
+    params = write_params(tmp_path, settings)
     good = tmp_path / "good.parquet"
     for path, content, source in ((tmp_path / "candidate.parquet", table, "here"), (good, last, last_from)):
         if content is not None:
             schema.write(content, path, "examples")
-            path.with_suffix(".json").write_text(json.dumps({"made_from": source}))
+            path.with_suffix(".json").write_text(json.dumps({"made_from": source, **(summary or {})}))
     report = tmp_path / "checks" / "examples.html"
     try:
-        validate_examples.fn("olhs", params, str(tmp_path / "candidate.parquet"), str(good), str(tmp_path / "checks"))
+        validate_examples.fn(task, params, str(tmp_path / "candidate.parquet"), str(good), str(tmp_path / "checks"))
     finally:
         assert list(report.parent.iterdir()) == [report]
     return report.read_text(encoding="utf-8")
@@ -82,10 +84,57 @@ def test_a_fault_is_named_in_the_message_and_on_the_page(tmp_path, fault):
     assert f"{len(failed)} of " in page
 
 
-def answered(tmp_path, table):
-    params = write_params(tmp_path, small_params())
+def documents(rows=ROWS, **columns):
+    given = {"reference": ["a summary"] * rows, "split": [schema.SPLITS[i % 3] for i in range(rows)]}
+    return table_of([None] * rows, **given | columns)
+
+
+def test_good_documents_pass_and_nothing_is_asked_of_labels(tmp_path):
+    page = checked(tmp_path, documents(), last=documents(), task=TASK)
+    assert "All expectations hold." in page
+    assert "(reference)" in page and "(label)" not in page and "is_" not in page
+    assert "Left out" not in page
+
+
+def test_what_prepare_left_out_is_told(tmp_path):
+    summary = {"raw_rows": 207, "empty_dropped": 4, "too_long_dropped": 3, "duplicates_dropped": 0}
+    page = checked(tmp_path, documents(), task=TASK, summary=summary)
+    assert "Left out of 207 raw rows: 4 empty, 3 too long." in page
+
+
+DOCUMENT_FAULTS = {
+    "half the rows": ({"table": documents(), "last": documents(2 * ROWS)}, "table row count to be between"),
+    "a document too long": (
+        {"table": documents(text=["word " * 100_000] + ["post"] * (ROWS - 1))},
+        "column value lengths to be between (text)",
+    ),
+    "a missing reference": (
+        {"table": documents(reference=[None] + ["a summary"] * (ROWS - 1))},
+        "column values to not be null (reference)",
+    ),
+    "an empty reference": (
+        {"table": documents(reference=[""] + ["a summary"] * (ROWS - 1))},
+        "column value lengths to be between (reference)",
+    ),
+    "a reference too long": (
+        {"table": documents(reference=["x" * 21] + ["a summary"] * (ROWS - 1)), "summary_chars_max": 20},
+        "column value lengths to be between (reference)",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", DOCUMENT_FAULTS)
+def test_a_fault_of_documents_is_named(tmp_path, fault):
+    given, named = DOCUMENT_FAULTS[fault]
+    with pytest.raises(DataError) as caught:
+        checked(tmp_path, task=TASK, **given)
+    assert caught.value.got.startswith(f"{named}: ")
+
+
+def answered(tmp_path, table, task="olhs"):
+    params = write_params(tmp_path, document_params() if task == TASK else small_params())
     schema.write(table, tmp_path / "candidate.parquet", "predictions")
-    validate_predictions.fn("olhs", LLM, params, str(tmp_path / "candidate.parquet"), str(tmp_path / "checks"))
+    validate_predictions.fn(task, LLM, params, str(tmp_path / "candidate.parquet"), str(tmp_path / "checks"))
     return (tmp_path / "checks" / f"{LLM}.html").read_text(encoding="utf-8")
 
 
@@ -102,3 +151,50 @@ def test_negative_seconds_and_a_mass_above_1_are_stopped(tmp_path):
         answered(tmp_path, predictions(labels, mass=[1.5] + [0.9] * 19))
     with pytest.raises(DataError, match="seconds"):
         answered(tmp_path, predictions(labels, seconds=[-1.0] + [0.1] * 19))
+
+
+def summaries(rows=20, meta=None, **columns):
+    """Predictions that are summaries; the first values of a column as given, the rest good."""
+    good = {"text": "a summary", "error": None, "quality": 0.5, "logprob": -0.2, "seconds": 0.1}
+    full = {
+        name: [*columns.get(name, []), *[value] * (rows - len(columns.get(name, [])))] for name, value in good.items()
+    }
+    return schema.table(
+        "predictions", {"id": ids(rows), "expert": [LLM] * rows, **full}, {"classes": [], **(meta or {})}
+    )
+
+
+def test_some_empty_and_looping_summaries_pass_too_many_do_not(tmp_path):
+    some = {"text": ["", "  ", "so so so so", None], "error": [None, None, "loop", "no answer"]}
+    page = answered(tmp_path, summaries(quality=[None, 0.0, None, None], **some), TASK)
+    assert "All expectations hold. Answers with an error: 1 loop, 1 no answer.<" in page
+    assert "(quality)" in page and "(label)" not in page
+    with pytest.raises(DataError, match=r"\(unparsed\): 0\.25"):
+        answered(tmp_path, summaries(text=["", "", ""], error=[None] * 3 + ["loop"] * 2), TASK)
+
+
+SUMMARY_FAULTS = {
+    "quality above 1": ({"quality": [1.5]}, r"\(quality\): 1 of 20 rows"),
+    "quality below 0": ({"quality": [-0.5]}, r"\(quality\): 1 of 20 rows"),
+    "no quality": ({"quality": [None]}, r"\(without_quality\): 0\.05"),
+    "too long": ({"text": ["x" * 201]}, r"column value lengths to be between \(summary\): 1 of 20 rows"),
+    "negative seconds": ({"seconds": [-1.0]}, "seconds"),
+}
+
+
+@pytest.mark.parametrize("fault", SUMMARY_FAULTS)
+def test_a_fault_of_summaries_is_named(tmp_path, fault):
+    columns, named = SUMMARY_FAULTS[fault]
+    with pytest.raises(DataError, match=named):
+        answered(tmp_path, summaries(**columns), TASK)
+
+
+def test_a_long_loop_is_no_summary_and_its_length_does_not_count(tmp_path):
+    page = answered(tmp_path, summaries(text=["so " * 100], error=["loop"], quality=[None]), TASK)
+    assert "All expectations hold." in page
+
+
+def test_recorded_answers_to_no_example_are_told(tmp_path):
+    assert "Left out: 3 recorded answers to texts that are no example&#x27;s." in answered(
+        tmp_path, summaries(meta={"unmatched": 3}), TASK
+    )

@@ -1,4 +1,4 @@
-"""Readers turn a raw file, or the demo, into a table with columns text, label, group and source_id.
+"""Readers turn a raw file, or the demo, into a table with columns text, label, reference, group and source_id.
 
 Nothing is cleaned here: `deferral.datasets.prepare` turns such a table into examples.
 """
@@ -13,18 +13,21 @@ import pyarrow as pa
 from deferral.config import Source
 from deferral.errors import ConfigError, DataError
 
-RAW = pa.schema([pa.field(name, pa.string()) for name in ("text", "label", "group", "source_id")])
+RAW = pa.schema([pa.field(name, pa.string()) for name in ("text", "label", "reference", "group", "source_id")])
 READERS = {
     "demo": "deferral.datasets.demo:read",
+    "demo-documents": "deferral.datasets.demo:read_documents",
     "olhs": "deferral.datasets.olhs:read_csv",
     "keswani": "deferral.datasets.olhs:read_npy",
     "offline": "deferral.datasets.recorded:read",
     "online": "deferral.datasets.recorded:read",
+    "summaries": "deferral.datasets.recorded:read",
+    "xsum": "deferral.datasets.xsum:read",
     "csv": "deferral.datasets.tables:read_csv",
     "parquet": "deferral.datasets.tables:read_parquet",
     "jsonl": "deferral.datasets.tables:read_jsonl",
 }
-WITHOUT_FILE = ("demo",)
+WITHOUT_FILE = ("demo", "demo-documents")
 
 
 def read(source: Source, path: Path | str | None = None) -> pa.Table:

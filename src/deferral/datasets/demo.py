@@ -1,7 +1,8 @@
-"""The demo's generated posts as raw rows."""
+"""The demo's generated posts and documents as raw rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,20 +14,27 @@ from deferral.errors import ConfigError
 
 
 def read(source: Source, path: Path | None = None) -> pa.Table:
-    """Generate `source.rows` posts from `source.seed`; the group of a post is its kind.
+    """Generate `source.rows` posts with labels from `source.seed`; the group of a post is its kind.
 
     With a `path`, read them back from the CSV file that they were written to.
     """
-    if path is not None:
-        return read_csv(source, path)
     from deferral.demo.posts import posts
 
+    return _rows(source, path, posts, "label")
+
+
+def read_documents(source: Source, path: Path | None = None) -> pa.Table:
+    """Generate `source.rows` documents with reference summaries, as `read` does posts."""
+    from deferral.demo.documents import documents
+
+    return _rows(source, path, documents, "reference")
+
+
+def _rows(source: Source, path: Path | None, make: Callable[[int, int], list[dict[str, str]]], gold: str) -> pa.Table:
+    if path is not None:
+        return read_csv(source, path)
     if source.rows is None:
-        raise ConfigError("Source 'demo' is generated: got no number of rows. Set rows in its source.")
-    made = posts(source.rows, source.seed)
-    return raw_table(
-        text=[post["text"] for post in made],
-        label=[post["label"] for post in made],
-        group=[post["kind"] for post in made],
-        source_id=[str(number) for number in range(len(made))],
-    )
+        raise ConfigError(f"Source '{source.kind}' is generated: got no number of rows. Set rows in its source.")
+    made = make(source.rows, source.seed)
+    columns = {name: [row[key] for row in made] for name, key in (("text", "text"), (gold, gold), ("group", "kind"))}
+    return raw_table(**columns, source_id=[str(number) for number in range(len(made))])

@@ -39,9 +39,16 @@ class Recorded:
 
 
 def read(source: Source, path: Path) -> pa.Table:
-    """The raw rows of a recorded file, without its answers."""
+    """The raw rows of a recorded file, without its answers.
+
+    Raises `DataError` for records of two layouts, or of another than `source.kind` (offline and online differ in what
+    they measure only, so that either kind reads both).
+    """
     records, lines = read_records(path)
-    layout = _restricted(_layout(records, lines), 0, path)
+    name = _layout(records, lines, path)
+    if records and (name == "summaries") != (source.kind == "summaries"):
+        raise DataError(path, f"records of layout '{name}'", f"'{source.kind}'", "Correct the source's kind or path.")
+    layout = _restricted(name, 0, path)
     rows = [_parsed(record, number, layout, (), path)[0] for number, record in enumerate(records)]
     return _strings(rows, RAW.names, path)
 
@@ -53,7 +60,7 @@ def load(path: Path | str, experts: Sequence[str], classes: Sequence[str], sourc
     the record that cannot be read.
     """
     records, lines = read_records(path)
-    name = _layout(records, lines)
+    name = _layout(records, lines, path)
     layout = _restricted(name, len(experts), path)
     seen: dict[str, int] = {}
     rows, found, spelling = [], [], {}
@@ -101,13 +108,16 @@ def dump(path: Path | str, rows: pa.Table, predictions: pa.Table, layout: str | 
 def recorded_predictions(path: Path | str, examples: pa.Table, expert: str, classes: Sequence[str]) -> pa.Table:
     """The answers of a recorded file as one prediction row for each example, in the examples' order.
 
-    Rows are matched by cleaned text; of records with the same text the first counts. Raises `DataError` where an
-    example has no record.
+    Rows are matched by cleaned text; of records with the same text the first counts. Texts that are no example's are
+    left out, and counted in the metadata (`unmatched`) if there are any. Raises `DataError` where an example has no
+    record, and where offline and online records are mixed.
     """
     recorded = load(path, [expert], classes, "")
+    answers = recorded.predictions.to_pylist()
+    _check_measures(answers, path)
     texts = dict(zip(recorded.rows["id"].to_pylist(), recorded.rows["text"].to_pylist(), strict=True))
     first: dict[str, Record] = {}
-    for answer in recorded.predictions.to_pylist():
+    for answer in answers:
         first.setdefault(clean(texts[answer["id"]]), answer)
     pairs = list(zip(examples["id"].to_pylist(), examples["text"].to_pylist(), strict=True))
     missing = [name for name, text in pairs if text not in first]
@@ -118,11 +128,33 @@ def recorded_predictions(path: Path | str, examples: pa.Table, expert: str, clas
             "a recorded answer for the text of each example",
             "Use the file that was made from these texts.",
         )
-    return _predictions([{**first[text], "id": name} for name, text in pairs], classes, {})
+    unmatched = len(first.keys() - {text for _, text in pairs})
+    meta = {"unmatched": unmatched} if unmatched else {}
+    return _predictions([{**first[text], "id": name} for name, text in pairs], classes, meta)
 
 
-def _layout(records: Sequence[Record], lines: bool) -> str:
-    return "summaries" if records and "input" in records[0] else "online" if lines else "offline"
+def _layout(records: Sequence[Record], lines: bool, path: Path | str) -> str:
+    """The layout of all records; `DataError` where some are posts (`Text`) and some are documents (`input`)."""
+    found: dict[str, int] = {}
+    for number, record in enumerate(records):
+        key = next((key for key in ("input", "Text") if key in record), None)
+        if key is not None:
+            found.setdefault(key, number)
+    if len(found) > 1:
+        got = f"record {found['Text']} is a post (Text) and record {found['input']} a document (input)"
+        raise DataError(path, got, "records of one layout", "Take them apart into two files.")
+    return "summaries" if "input" in found else "online" if lines else "offline"
+
+
+def _check_measures(answers: Sequence[Record], path: Path | str) -> None:
+    """Raise `DataError` where some answers have seconds only and others tokens only: their costs do not compare."""
+    seconds = [a["seconds"] is not None for a in answers]
+    tokens = [a["prompt_tokens"] is not None or a["completion_tokens"] is not None for a in answers]
+    timed = sum(s and not t for s, t in zip(seconds, tokens, strict=True))
+    counted = sum(t and not s for s, t in zip(seconds, tokens, strict=True))
+    if timed and counted:
+        got = f"offline and online records mixed: {timed} answers with seconds only, {counted} with tokens only"
+        raise DataError(path, got, "one measure of cost for all", "Take them apart into two files.")
 
 
 def _restricted(name: str, experts: int, path: Path | str) -> Layout:

@@ -1,4 +1,4 @@
-"""Generic files with a text and a label column: CSV, Parquet, JSON lines."""
+"""Generic files with a column `text` and a column `label` or `reference`: CSV, Parquet, JSON lines."""
 
 from __future__ import annotations
 
@@ -13,21 +13,17 @@ from deferral.config import Source
 from deferral.datasets import RAW, as_name, raw_table
 from deferral.errors import DataError
 
+LARGEST_BLOCK = 2**31 - 1
+
 
 def read_csv(source: Source, path: Path) -> pa.Table:
-    """Read a CSV file with a header; every value is taken as text, and an empty label as none."""
-    return _raw(csv_table(path, ["text", "label"]), path)
+    """Read a CSV file with a header; every value is taken as text, and an empty label or reference as none."""
+    return _raw(csv_table(path, ["text"]), path)
 
 
 def read_parquet(source: Source, path: Path) -> pa.Table:
     """Read a Parquet file."""
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(path, f"unreadable ({error})", "a whole Parquet file", "Make or fetch it again.") from error
-    return _raw(table, path)
+    return _raw(parquet_table(path, ["text"]), path)
 
 
 def read_jsonl(source: Source, path: Path) -> pa.Table:
@@ -52,7 +48,8 @@ def csv_table(path: Path, names: Sequence[str]) -> pa.Table:
             header = next(csv.reader(file), [])
         table = arrow.read_csv(
             path,
-            arrow.ReadOptions(use_threads=False),
+            # A row must fit into a block, and a document may be of any length.
+            arrow.ReadOptions(use_threads=False, block_size=min(path.stat().st_size + 1, LARGEST_BLOCK)),
             arrow.ParseOptions(newlines_in_values=True),
             arrow.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
         )
@@ -60,6 +57,21 @@ def csv_table(path: Path, names: Sequence[str]) -> pa.Table:
         said = re.search(r"Row #\d+: Expected \d+ columns, got \d+|invalid UTF8|Empty CSV file", str(error))
         reason = said[0] if said else "malformed"
         raise DataError(path, f"unreadable ({reason})", "CSV in UTF-8 with a header", "Correct the file.") from None
+    return require(table, names, path)
+
+
+def parquet_table(path: Path, names: Sequence[str]) -> pa.Table:
+    """A Parquet file as a table, its texts checked to be UTF-8.
+
+    Raises `DataError` where it cannot be read or lacks a column of `names`.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path)
+        table.validate(full=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(path, f"unreadable ({error})", "a whole Parquet file", "Make or fetch it again.") from error
     return require(table, names, path)
 
 
@@ -77,7 +89,8 @@ def require(table: pa.Table, names: Sequence[str], path: Path) -> pa.Table:
 
 
 def _raw(table: pa.Table, path: Path) -> pa.Table:
-    require(table, ["text", "label"], path)
+    require(table, ["text", "reference" if "reference" in table.column_names else "label"], path)
     names = [name for name in RAW.names if name in table.column_names]
     columns = {name: [as_name(value) for value in table[name].to_pylist()] for name in names}
-    return raw_table(**columns | {"label": [value or None for value in columns["label"]]})
+    given = [name for name in ("label", "reference") if name in columns]
+    return raw_table(**columns | {name: [value or None for value in columns[name]] for name in given})

@@ -1,0 +1,19 @@
+"""XSum, BBC articles with one-sentence summaries (Narayan et al., 2018), in the Parquet files of its public copy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from deferral.config import Source
+from deferral.datasets import as_name, raw_table
+from deferral.datasets.tables import parquet_table
+
+COLUMNS = {"document": "text", "summary": "reference", "id": "source_id"}
+
+
+def read(source: Source, path: Path) -> pa.Table:
+    """Read one split of XSum, by its columns `document`, `summary` and `id`."""
+    table = parquet_table(path, list(COLUMNS))
+    return raw_table(**{ours: [as_name(value) for value in table[name].to_pylist()] for name, ours in COLUMNS.items()})
