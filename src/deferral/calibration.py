@@ -28,12 +28,13 @@ def transform(p: Floats) -> Floats:
     return np.asarray(-np.log1p(-np.clip(p, 0, SUREST)), np.float64)
 
 
-def platt(logit: Floats, right: Bools, weight: Floats | None = None) -> Floats:
+def platt(logit: Floats, right: Bools | Floats, weight: Floats | None = None) -> Floats:
     """Slope and intercept (2,) of P(right) = sigmoid(a * logit + b), a >= 0, by logistic regression.
 
-    Where all rows agree nothing can be learnt: slope 1, intercept 0. Source: Platt 1999.
+    Where all rows agree nothing can be learnt: slope 1, intercept 0. Source: Platt 1999. `right` may be a quality in
+    [0, 1], whose mean is then estimated (Papke and Wooldridge 1996).
     """
-    if right.all() or not right.any():
+    if not len(right) or right.min() == right.max():
         return np.array([1.0, 0.0])
     weight = np.ones(len(logit)) if weight is None else weight
     x, line = np.stack([logit, np.ones(len(logit))]), np.zeros(2)
@@ -52,7 +53,7 @@ def platt(logit: Floats, right: Bools, weight: Floats | None = None) -> Floats:
     return line
 
 
-def _penalised(logit: Floats, right: Bools, weight: Floats, line: Floats) -> float:
+def _penalised(logit: Floats, right: Bools | Floats, weight: Floats, line: Floats) -> float:
     z = line[0] * logit + line[1]
     return float(weight @ (np.logaddexp(0, z) - right * z) + SHRINK * line[0] ** 2 / 2)
 
@@ -83,10 +84,14 @@ class Calibrator(ABC):
     """
 
     learnt: tuple[str, ...]
+    outcome: type = bool
 
-    def fit(self, p: Floats, right: Bools) -> Self:
-        """Learn from stated confidence `p` (rows,) and whether each answer was `right` (rows,)."""
-        p, right = np.asarray(p, np.float64), np.asarray(right, bool)
+    def fit(self, p: Floats, right: Bools | Floats) -> Self:
+        """Learn from stated confidence `p` (rows,) and whether each answer was `right` (rows,).
+
+        `PlattCalibrator` learns from qualities in [0, 1] too: it then estimates the quality to be expected.
+        """
+        p, right = np.asarray(p, np.float64), np.asarray(right, self.outcome)
         known = ~np.isnan(p)
         self._fit(np.clip(p[known], 0, 1), right[known])
         return self
@@ -127,9 +132,10 @@ class PlattCalibrator(Calibrator):
     """
 
     learnt = ("slope", "intercept")
+    outcome = np.float64
 
-    def _fit(self, p: Floats, right: Bools) -> None:
-        if right.all() or not right.any():
+    def _fit(self, p: Floats, right: Bools | Floats) -> None:
+        if not len(right) or right.min() == right.max():
             self.slope_, self.intercept_ = 0.0, _log_odds(laplace(right))
         else:
             self.slope_, self.intercept_ = map(float, platt(transform(p), right))
@@ -247,9 +253,9 @@ def nll(confidence: Floats, right: Bools) -> float:
     return float(-np.log(np.clip(said, 1 - SUREST, SUREST)).mean())
 
 
-def laplace(right: Bools) -> float:
+def laplace(right: Bools | Floats) -> float:
     """Laplace's rule of succession: (right + 1) / (rows + 2), a half without rows."""
-    return float((np.sum(right) + 1) / (len(right) + 2))
+    return (float(np.sum(right)) + 1) / (len(right) + 2)
 
 
 def _log_odds(p: Any) -> Any:

@@ -12,13 +12,15 @@ from deferral.errors import ConfigError, DataError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 MEASURES = ("auto", "margin", "entropy", "least_confidence", "logprob")
 
 
 class Stated(Protocol):
     """What an expert states beside its label: `Panel.ask` returns such answers.
 
-    `label` (n,) is -1 where it gave none; `proba` (n, classes) and `logprob` (n,) are NaN where not stated.
+    `label` (n,) is -1 where it gave none; `proba` (n, classes) and `logprob` (n,) are NaN where not stated. Without
+    classes an answer is a text, and its log-probability the mean of its tokens'.
     """
 
     @property
@@ -57,7 +59,7 @@ def confidence(answers: Stated, measure: str = "auto") -> Floats:
         score = _given(answers)
     else:
         score = np.where(np.isnan(answers.logprob), _log(_given(answers)), answers.logprob)
-    return np.where(answers.label < 0, np.nan, score)
+    return np.where(_silent(answers), np.nan, score)
 
 
 def resolve(answers: Stated, measure: str) -> str:
@@ -83,7 +85,7 @@ def resolve(answers: Stated, measure: str) -> str:
 def probability(answers: Stated) -> Floats:
     """Stated probability of the label given, in [0, 1 - 1e-6], NaN where none is stated, shape (n,)."""
     stated = np.clip(_given(answers), 0.0, SUREST)
-    return np.where(answers.label < 0, np.nan, stated)
+    return np.where(_silent(answers), np.nan, stated)
 
 
 def unit(score: Floats, measure: str) -> Floats:
@@ -106,8 +108,15 @@ def agreement(labels: Ints) -> Floats:
     return np.where(last < 0, np.nan, (labels == last[:, None]).mean(axis=1))
 
 
+def _silent(answers: Stated) -> Bools:
+    """Where no label was given; of a task without classes, whose answers are texts, the log-prob alone tells."""
+    return np.asarray((answers.label < 0) & (answers.proba.shape[1] > 0))
+
+
 def _given(answers: Stated) -> Floats:
     """Probability of the label given: from `proba`, else from `logprob`."""
+    if not answers.proba.shape[1]:
+        return np.exp(answers.logprob)
     rows = np.arange(len(answers.label))
     named = answers.proba[rows, np.maximum(answers.label, 0)]
     return np.where(np.isnan(named), np.exp(answers.logprob), named)

@@ -26,6 +26,8 @@ POLICIES = {
     "chain_rank": "deferral.policies.chain_published:RankChain",
     "chain_random": "deferral.policies.chain_published:RandomChain",
     "planned": "deferral.policies.planned:Planned",
+    "summary_gain": "deferral.policies.summaries.expected_gain:SummaryGain",
+    "summary_published": "deferral.policies.summaries.published:PublishedSummary",
 }
 
 

@@ -20,7 +20,7 @@ class Thresholds:
     """Operating points measured on valid, from nobody deferred to everybody, cost ascending.
 
     `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item;
-    `quality` is accuracy.
+    `quality` is the mean quality, accuracy where answers are labels.
     """
 
     price: Floats
@@ -70,9 +70,9 @@ class Allocator(Chooser):
         self._learn(train, valid)
         held = valid if len(valid) else train
         answers = [held.ask(name) for name in self.experts]
-        right = np.stack([a.label == held.gold for a in answers], axis=1)
+        quality = np.stack([held.quality(a) for a in answers], axis=1)
         cost = np.stack([a.cost for a in answers], axis=1)
-        self.thresholds_ = self._thresholds(self.look(held), right, cost)
+        self.thresholds_ = self._thresholds(self.look(held), quality, cost)
         return self
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:
@@ -93,13 +93,13 @@ class Allocator(Chooser):
             return self.prices_
         return np.arange(len(self.experts)).clip(0, 1).astype(float)
 
-    def _thresholds(self, seen: Floats, right: Floats, cost: Floats) -> Thresholds:
+    def _thresholds(self, seen: Floats, quality: Floats, cost: Floats) -> Thresholds:
         prices = self._effective_prices()
         lambdas = self._lambdas(seen, prices)
         rows, points = np.arange(len(seen)), []
         for price in lambdas[np.argsort(-lambdas, kind="stable")]:
             choice = np.argmax(seen - price * prices, axis=1)
-            points.append((price, (choice != 0).mean(), cost[rows, choice].mean(), right[rows, choice].mean()))
+            points.append((price, (choice != 0).mean(), cost[rows, choice].mean(), quality[rows, choice].mean()))
         return Thresholds(*np.array(points).T)
 
     @staticmethod

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deferral.errors import BudgetError, ConfigError
-from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
+from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
 
 
 @dataclass(frozen=True)
@@ -181,17 +182,26 @@ def arguments(kind: type) -> list[str]:
     return names
 
 
+def answered(answers: Answers) -> Bools:
+    """Which rows were answered (n,): by a label or, where the task has no classes, by a text without an error."""
+    if answers.proba.shape[1]:
+        return np.asarray(answers.label != NO_LABEL)
+    table = answers.table
+    return np.asarray(pc.and_(table["text"].is_valid(), table["error"].is_null()).to_numpy(), np.bool_)
+
+
 def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, *, fallback: bool = True) -> Decisions:
-    """Ask the chosen experts; with `fallback` a row without a label goes to the first expert, who is paid too.
+    """Ask the chosen experts; with `fallback` a row without an answer goes to the first expert, who is paid too.
 
     No confidence is stated and no step told: a policy that has them puts them in.
     """
-    label = np.full(len(panel), NO_LABEL)
+    label, silence = np.full(len(panel), NO_LABEL), np.zeros(len(panel), bool)
     expert = choice.astype(np.int64)
     for j, name in enumerate(experts):
         rows = np.flatnonzero(expert == j)
-        label[rows] = panel.ask(name, rows).label
-    silent = np.flatnonzero((label == NO_LABEL) & (expert != 0))
+        answers = panel.ask(name, rows)
+        label[rows], silence[rows] = answers.label, ~answered(answers)
+    silent = np.flatnonzero(silence & (expert != 0))
     if fallback and len(silent):
         label[silent] = panel.ask(experts[0], silent).label
         expert[silent] = 0

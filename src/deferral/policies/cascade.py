@@ -10,8 +10,8 @@ import numpy as np
 
 from deferral.calibration import PlattCalibrator
 from deferral.errors import BudgetError, ConfigError, DataError
-from deferral.panel import NO_LABEL, Answers, Floats, Ints, Panel
-from deferral.policies.base import Budget, Decisions, Policy, Step
+from deferral.panel import Answers, Floats, Ints, Panel
+from deferral.policies.base import Budget, Decisions, Policy, Step, answered
 from deferral.policies.cuts import ALL, NONE, Cut, cut_at, least_if_nan
 from deferral.uncertainty import MEASURES, confidence, probability, resolve, unit
 
@@ -39,7 +39,9 @@ class TwoTier(Policy):
 
     With `straight` the large one alone is asked at a share of 1 (the same answers, and the small one saved), and where
     a cost pays it for every row and the rows that the threshold would keep are not expected to be the better for it; at
-    a price, where that is worth more. Where the small one states no confidence, rows are drawn by chance.
+    a price, where that is worth more. Where the small one states no confidence, rows are drawn by chance. Of answers
+    without labels the score is the mean log-probability of their tokens, what is calibrated is their quality in [0, 1],
+    and no confidence is stated, for quality is no probability.
 
     Attributes learnt: `measure_`; `states_confidence_`, False if the draw is all there is; `prices_`, mean cost of
     (small, large); `levels_`, the scores seen, ascending, with `rows_` and `cost_`, how many rows had each and what the
@@ -69,12 +71,13 @@ class TwoTier(Policy):
         super().fit(train, valid)
         small, large = (train.ask(name) for name in self.experts)
         self.measure_ = resolve(small, self.measure)
-        score, gold = self._score(small), train.gold
+        score = self._score(small)
+        good = [train.quality(each) for each in (small, large)]
         self.states_confidence_ = not np.isnan(confidence(small, self.measure_)).all()
         self.calibrators_ = (
-            PlattCalibrator().fit(self._unit(score), small.label == gold),
-            PlattCalibrator().fit(self._unit(score), large.label == gold),
-            PlattCalibrator().fit(probability(large), large.label == gold),
+            PlattCalibrator().fit(self._unit(score), good[0]),
+            PlattCalibrator().fit(self._unit(score), good[1]),
+            PlattCalibrator().fit(probability(large), good[1]),
         )
         if len(valid):
             small, large = (valid.ask(name) for name in self.experts)
@@ -103,13 +106,13 @@ class TwoTier(Policy):
         draw = panel.draws(self.random_state)
         rows = np.flatnonzero(cut.below(seen.score, draw))
         large = panel.ask(self.experts[1], rows)
-        answered = large.label != NO_LABEL
-        better = rows[answered]
+        given = answered(large)
+        better = rows[given]
         label, right = small.label.copy(), seen.right.copy()
-        label[better] = large.label[answered]
-        right[better] = self._large_right(large, seen.score[rows])[answered]
+        label[better] = large.label[given]
+        right[better] = self._large_right(large, seen.score[rows])[given]
         expert = np.zeros(len(panel), np.int64)
-        expert[rows[answered | (small.label[rows] == NO_LABEL)]] = 1
+        expert[rows[given | ~answered(small)[rows]]] = 1
         # Rows just at the threshold go on if their draw says so: for them it stands a little higher.
         bar = np.where(draw < cut.tie, np.nextafter(cut.threshold, np.inf), cut.threshold)
         step = Step(self.experts[0], np.arange(len(panel)), seen.score, bar)
@@ -191,7 +194,7 @@ class TwoTier(Policy):
 
     def _large_alone(self, panel: Panel) -> Decisions:
         large = panel.ask(self.experts[1])
-        right = np.where(large.label == NO_LABEL, np.nan, self._large_right(large))
+        right = np.where(answered(large), self._large_right(large), np.nan)
         return self._decisions(
             panel, np.ones(len(panel), np.int64), large.label, np.full(len(panel), np.nan), right, ()
         )
@@ -200,6 +203,8 @@ class TwoTier(Policy):
         self, panel: Panel, expert: Ints, label: Ints, score: Floats, right: Floats, steps: tuple[Step, ...]
     ) -> Decisions:
         asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        if not panel.classes:
+            right = np.full(len(panel), np.nan)
         return Decisions(self.experts, expert, label, score, panel.spent, asked, right, steps)
 
 

@@ -1,0 +1,1 @@
+"""Policies for texts of graded quality: who writes the summary."""

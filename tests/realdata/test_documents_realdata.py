@@ -1,0 +1,41 @@
+"""The recorded XSum files through `prepare`: what is left out is counted."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deferral import datasets
+from deferral.config import Source, Split, Task, Vectors
+from deferral.datasets.prepare import prepare
+
+pytestmark = pytest.mark.realdata
+TASK = Task(
+    kind="summarisation",
+    source=Source(kind="summaries"),
+    vectors=Vectors(kind="demo"),
+    split=Split(0.7, 0.1, 0.2),
+    prompt="xsum",
+    max_chars=8000,
+    empty_text="drop",
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "raw", "empty", "long", "twice", "left"),
+    [
+        ("xsum_test1000.jsonl", 1000, 0, 10, 2, 988),
+        ("xsum_train300.jsonl", 300, 0, 3, 0, 297),
+        ("xsum_zeroshot500.jsonl", 500, 1, 2, 0, 497),
+    ],
+)
+def test_documents_are_prepared_and_what_is_left_out_is_counted(file, raw, empty, long, twice, left):
+    folder = os.environ.get("DEFERRAL_REALDATA")
+    if not folder:
+        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    table = datasets.read(Source(kind="summaries"), Path(folder) / "xsum" / file)
+    examples, summary = prepare(table, TASK, "xsum")
+    found = [summary[k] for k in ("raw_rows", "empty_dropped", "too_long_dropped", "duplicates_dropped", "examples")]
+    assert found == [raw, empty, long, twice, left]
+    counts = (examples.num_rows, examples["reference"].null_count, examples["label"].null_count)
+    assert counts == (left, 0, left)
