@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from deferral import schema
-from deferral.errors import ConfigError
+from deferral.errors import ConfigError, ExpertError
 from deferral.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
 from tasks.evaluate import evaluate_policies
@@ -84,3 +84,10 @@ def test_summaries_are_written_and_measured_against_their_references(summarised)
 def test_a_stage_that_knows_classes_only_says_so(summarised, stage, call):
     with pytest.raises(ConfigError, match=f"Stage '{stage}' got task 'news' of kind 'summarisation'. Allowed so far"):
         call(summarised[0])
+
+
+def test_labels_cannot_be_scored_where_there_are_no_classes(summarised, tmp_path):
+    params = write_params(tmp_path, document_params())
+    schema.write(summarised[1], tmp_path / "examples.parquet", "examples")
+    with pytest.raises(ExpertError, match="mode label got a task without classes. Allowed there: mode: text"):
+        answer_examples.fn(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))

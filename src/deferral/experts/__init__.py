@@ -14,6 +14,9 @@ __all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "build", "options_of
 EXPERTS = {
     "llm": "deferral.experts.llm:LlmExpert",
     "openai": "deferral.experts.openai:OpenAiExpert",
+    "seq2seq": "deferral.experts.seq2seq:Seq2SeqExpert",
+    "extractive": "deferral.experts.extractive:ExtractiveExpert",
+    "lead": "deferral.experts.lead:LeadExpert",
     "mlp": "deferral.experts.mlp:MlpExpert",
     "linear": "deferral.experts.linear:LinearExpert",
     "majority": "deferral.experts.baselines:MajorityExpert",

@@ -1,4 +1,4 @@
-"""A causal language model in a folder or on the hub; each part is loaded when it is first needed."""
+"""A language model in a folder or on the hub; each part is loaded when it is first needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,14 @@ _WEIGHED = {".json", ".safetensors", ".jinja", ".model", ".txt", ".py"}
 
 
 class Checkpoint:
-    """Tokenizer, configuration and weights under one name: `demo:<size>`, a folder or a hub repository."""
+    """Tokenizer, configuration and weights under one name: `demo:<size>`, a folder or a hub repository.
+
+    `auto` is the class of transformers that loads the weights; `keeps` names what of the checkpoint's own decoding
+    settings is no habit but belongs to the model.
+    """
+
+    auto = "AutoModelForCausalLM"
+    keeps: tuple[str, ...] = ()
 
     def __init__(self, model: str, revision: str | None, dtype: str, device: str, remote_code: bool) -> None:
         self.name = model
@@ -107,15 +114,14 @@ class Checkpoint:
         with self._loading("weights"):
             self._check_room()
             import torch
-            from transformers import AutoModelForCausalLM, GenerationConfig
+            from transformers import GenerationConfig
 
-            network: Any = AutoModelForCausalLM.from_pretrained(
-                *self._where, **self._options, dtype=getattr(torch, self.dtype)
-            )
-            end = network.generation_config.eos_token_id
-            end = self.tokenizer.eos_token_id if end is None else end
+            network: Any = self._auto.from_pretrained(*self._where, **self._options, dtype=getattr(torch, self.dtype))
+            own = network.generation_config
+            end = self.tokenizer.eos_token_id if own.eos_token_id is None else own.eos_token_id
+            kept = {name: getattr(own, name, None) for name in self.keeps}
             plain: Any = GenerationConfig
-            network.generation_config = plain(eos_token_id=end, pad_token_id=self.pad)
+            network.generation_config = plain(eos_token_id=end, pad_token_id=self.pad, **kept)
             return network.to(self.device).eval()
 
     @cached_property
@@ -163,6 +169,12 @@ class Checkpoint:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     @property
+    def _auto(self) -> Any:
+        import transformers
+
+        return getattr(transformers, self.auto)
+
+    @property
     def _where(self) -> tuple[str]:
         return (str(self.folder or self.name),)
 
@@ -176,11 +188,9 @@ class Checkpoint:
         if self._remote_code:
             return
         import torch
-        from transformers import AutoModelForCausalLM
 
         with torch.device("meta"):
-            auto: Any = AutoModelForCausalLM
-            empty = auto.from_config(self.config, dtype=getattr(torch, self.dtype))
+            empty = self._auto.from_config(self.config, dtype=getattr(torch, self.dtype))
         check_room(self.name, empty, self.device)
 
     @contextmanager

@@ -1,26 +1,34 @@
-"""Replies written by a causal language model: greedy or sampled, a batch at a time."""
+"""Replies written by a language model: greedy or sampled, a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from deferral.experts.forward import Floats, Tokens, padded, to_numpy
-from deferral.experts.prefix import Prefix, new_cache
+from deferral.experts.prefix import Prefix, can_share, new_cache
 from deferral.experts.static import StaticShapes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+ROUND = 8
+
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a reply is written: greedily at temperature 0, else sampled from the top `top_p` of probability."""
+    """How a reply is written: greedily at temperature 0, else sampled from the top `top_p` of probability.
+
+    It does not end before `min_new_tokens`.
+    """
 
     max_new_tokens: int
     temperature: float
     top_p: float
+    min_new_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,52 +51,92 @@ def generate(
     """One reply to each prompt; the same batch with the same seed gives the same replies.
 
     The prompts all begin with `prefix`, which is not read again. With `static` the step that writes a token is
-    compiled, for a cache whose shape does not change.
+    compiled, for a cache whose shape does not change. Without, every `ROUND` tokens the replies that have ended
+    leave the batch, where the network's memory can be taken apart: few then wait for the longest.
     """
     if static is not None:
         with static.holding(network, prompts, decoding.max_new_tokens, prefix) as (rows, cache):
-            more = static.options(network)
-            return _written(network, rows, decoding, pad, seed, prefix, cache, more)[: len(prompts)]
-    cache = prefix.into(new_cache(), len(prompts)) if prefix else None
-    return _written(network, prompts, decoding, pad, seed, prefix, cache, {})
+            more = {**static.options(network), **({} if cache is None else {"past_key_values": cache})}
+            ids, mask = _prompted(network, rows, pad, prefix)
+            given = {"input_ids": ids, "attention_mask": mask}
+            return written(network, given, ids.shape[1], decoding, seed, more)[: len(prompts)]
+    ids, mask = _prompted(network, prompts, pad, prefix)
+    if not can_share(network, ids.shape[1] + decoding.max_new_tokens):
+        return written(network, {"input_ids": ids, "attention_mask": mask}, ids.shape[1], decoding, seed, {})
+    cache = new_cache()
+    return _in_rounds(network, ids, mask, decoding, seed, prefix.into(cache, len(prompts)) if prefix else cache)
+
+
+def written(
+    network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int, more: Mapping[str, Any]
+) -> list[Reply]:
+    """One reply to each row of what is `given` to read, after `start` tokens that are no part of it.
+
+    `more` goes to transformers' `generate` as it is.
+    """
+    ids, logprobs = _written(network, given, start, decoding, seed, more)
+    ends = set(_ends(network))
+    return [_reply(tokens, row, ends) for tokens, row in zip(ids[:, start:].tolist(), logprobs, strict=True)]
+
+
+def _in_rounds(network: Any, ids: Tensor, mask: Tensor, decoding: Decoding, seed: int, cache: Any) -> list[Reply]:
+    import torch
+
+    tokens: list[list[int]] = [[] for _ in ids]
+    logprobs: list[list[float]] = [[] for _ in ids]
+    ends, open_rows, done = set(_ends(network)), list(range(len(ids))), 0
+    while True:
+        start, some = ids.shape[1], min(ROUND, decoding.max_new_tokens - done)
+        how = replace(decoding, max_new_tokens=some, min_new_tokens=max(0, decoding.min_new_tokens - done))
+        given = {"input_ids": ids, "attention_mask": mask}
+        ids, chosen = _written(network, given, start, how, seed + done, {"past_key_values": cache})
+        for row, said, row_logprobs in zip(open_rows, ids[:, start:].tolist(), chosen.tolist(), strict=True):
+            tokens[row] += said
+            logprobs[row] += row_logprobs
+        done += some
+        left = [at for at, row in enumerate(open_rows) if ends.isdisjoint(tokens[row])]
+        if not left or done >= decoding.max_new_tokens:
+            break
+        if len(left) < len(open_rows):
+            keep = torch.tensor(left, device=ids.device)
+            cache.batch_select_indices(keep)
+            ids, mask, open_rows = ids[keep], mask[keep], [open_rows[at] for at in left]
+        mask = torch.cat([mask, mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
+    return [_reply(said, np.array(row), ends) for said, row in zip(tokens, logprobs, strict=True)]
 
 
 def _written(
-    network: Any,
-    prompts: Sequence[Tokens],
-    decoding: Decoding,
-    pad: int,
-    seed: int,
-    prefix: Prefix | None,
-    cache: Any,
-    more: dict[str, Any],
-) -> list[Reply]:
+    network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int, more: Mapping[str, Any]
+) -> tuple[Tensor, Floats]:
+    """All tokens, shape (rows, start + new), and the log-probabilities of the new ones, shape (rows, new)."""
     import torch
+    from transformers import MinNewTokensLengthLogitsProcessor
 
-    ids, mask = _prompted(network, prompts, pad, prefix)
-    chosen = _Chosen(ids.shape[1])
+    chosen = _Chosen(start)
+    processors: list[Any] = [chosen]
+    if decoding.min_new_tokens and (ends := _ends(network)):
+        shortest: Any = MinNewTokensLengthLogitsProcessor
+        processors.append(shortest(start, decoding.min_new_tokens, ends, device=network.device))
     sampled = decoding.temperature > 0
     if sampled:
         more = {**more, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
-    if cache is not None:
-        more = {**more, "past_key_values": cache}
     devices = [network.device] if network.device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
-        written = network.generate(
-            input_ids=ids,
-            attention_mask=mask,
+        ids = network.generate(
+            **given,
             do_sample=sampled,
             max_new_tokens=decoding.max_new_tokens,
-            logits_processor=[chosen],
+            logits_processor=processors,
             **more,
         )
-        chosen.note(written)
+        chosen.note(ids)
+    return ids, to_numpy(torch.stack(chosen.logprobs, dim=1))
+
+
+def _ends(network: Any) -> list[int]:
     ends = network.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends])
-    logprobs = to_numpy(torch.stack(chosen.logprobs, dim=1))
-    replies = written[:, ids.shape[1] :].tolist()
-    return [_reply(tokens, row, ends) for tokens, row in zip(replies, logprobs, strict=True)]
+    return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
 
 
 def _prompted(network: Any, prompts: Sequence[Tokens], pad: int, prefix: Prefix | None) -> tuple[Tensor, Tensor]:
@@ -123,6 +171,6 @@ class _Chosen:
             self.logprobs.append(self._last.gather(1, input_ids[:, -1:])[:, 0])
 
 
-def _reply(tokens: list[int], logprobs: Floats, ends: set[int | None]) -> Reply:
+def _reply(tokens: list[int], logprobs: Floats, ends: set[int]) -> Reply:
     length = next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
     return Reply(tokens[:length], float(logprobs[:length].mean()))

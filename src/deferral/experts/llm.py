@@ -96,6 +96,11 @@ class LlmExpert(PaidExpert):
             value = getattr(self, option)
             self.require(option, value is None or whole(value), "null or a whole number >= 1")
         self.checkpoint.check()
+        if self.mode == "label" and not self.setting.classes:
+            raise ExpertError(
+                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: text, which writes the "
+                "answer. Give summaries an expert of their own."
+            )
         if self.mode == "label" and (missing := set(self.setting.classes) - set(self.template().words)):
             raise ExpertError(
                 f"Expert '{self.name}': its prompt has no word for class '{min(missing)}'. Allowed in mode "

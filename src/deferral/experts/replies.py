@@ -39,12 +39,12 @@ def parse(reply: str, words: Mapping[str, str]) -> str | None:
 
 
 def replied(replies: Sequence[str | None], words: Mapping[str, str]) -> dict[str, list[Any]]:
-    """Columns `label`, `text` and `error` of replies; without label words the reply itself is the answer."""
+    """Columns `label`, `text` and `error` of replies; without label words the reply itself is the answer.
+
+    One that is empty, or says the same over and over (`deferral.summary_faults`), keeps its text and has an error.
+    """
     if not words:
-        return {
-            "text": list(replies),
-            "error": [None if reply and reply.strip() else "empty reply" for reply in replies],
-        }
+        return {"text": list(replies), "error": _faults([reply or "" for reply in replies])}
     labels = [None if reply is None else parse(reply, words) for reply in replies]
     legal = _ALLOWED.format(words=[word.strip() for word in words.values()])
     errors = [
@@ -52,6 +52,14 @@ def replied(replies: Sequence[str | None], words: Mapping[str, str]) -> dict[str
         for label, reply in zip(labels, replies, strict=True)
     ]
     return {"label": labels, "text": list(replies), "error": errors}
+
+
+def _faults(texts: Sequence[str]) -> list[str | None]:
+    from deferral.summary_faults import LOOP, faults
+
+    # Beside itself no text is too long or in another script.
+    loops = (fault if fault == LOOP else None for fault in faults(texts, texts))
+    return [loop if text.strip() else "empty reply" for text, loop in zip(texts, loops, strict=True)]
 
 
 def scored(classes: Sequence[str], logprobs: Floats, min_mass: float = 0.0) -> dict[str, list[Any]]:

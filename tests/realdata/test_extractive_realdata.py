@@ -1,0 +1,57 @@
+"""The sentence ranker on real articles: better than the lead by more than chance, and it knows how good it is."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.extractive import NONE, examples, marks, nearest, real
+from deferral import embeddings, schema
+from deferral.experts import Setting
+from deferral.experts.extractive import ExtractiveExpert
+from deferral.experts.lead import LeadExpert
+from deferral.metrics import bootstrap_weights, weighted_sums
+
+pytestmark = pytest.mark.realdata
+
+
+@pytest.fixture(scope="module")
+def folder():
+    found = os.environ.get("DEFERRAL_REALDATA")
+    if not found:
+        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    return Path(found)
+
+
+@pytest.fixture(scope="module")
+def ranker(folder, tmp_path_factory):
+    scratch = tmp_path_factory.mktemp("vectors") / "glove"
+    vectors = embeddings.build(folder / "glove" / "glove.6B.100d.top2717.txt", scratch, 100)
+    return ExtractiveExpert(Setting("extractive", "xsum", (), vectors=vectors)).fit(
+        examples(real(folder, "train300")), NONE
+    )
+
+
+@pytest.mark.parametrize(("file", "rows", "least"), [("test1000", 1000, 0.018), ("zeroshot500", 499, 0.012)])
+def test_it_beats_the_first_sentence(folder, ranker, file, rows, least):
+    test = examples(real(folder, file))
+    answers, lead = ranker.answer(test), LeadExpert(Setting("lead", "xsum", ())).answer(test)
+    got, first = marks(answers, test, False), marks(lead, test, False)
+    draws = weighted_sums(bootstrap_weights(rows, 1000, 0), (got - first)[:, None])[:, 0] / rows
+    assert np.quantile(draws, 0.025) > least
+    assert first.mean() < got.mean() < nearest(test, False).mean()
+    expected = np.exp(answers["logprob"].to_numpy())
+    assert expected.mean() == pytest.approx(got.mean(), abs=0.006)
+    assert np.corrcoef(expected, got)[0, 1] > 0.1
+
+
+def test_what_is_learnt_is_a_page_of_json(ranker, tmp_path):
+    path = ranker.save(tmp_path) / "extractive.json"
+    assert path.stat().st_size < 2_000
+    assert json.loads(path.read_text())["vectors"] == {"words": 2717, "dim": 100}
+
+
+def test_the_one_article_that_is_longer_than_what_is_read_is_counted(folder, ranker):
+    assert schema.meta_of(ranker.answer(examples(real(folder, "test1000"))))["truncated"] == 1
