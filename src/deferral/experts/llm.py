@@ -98,8 +98,8 @@ class LlmExpert(PaidExpert):
         self.checkpoint.check()
         if self.mode == "label" and not self.setting.classes:
             raise ExpertError(
-                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: text, which writes the "
-                "answer. Give summaries an expert of their own."
+                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: text, which writes "
+                "the answer. Give summaries an expert of their own."
             )
         if self.mode == "label" and (missing := set(self.setting.classes) - set(self.template().words)):
             raise ExpertError(
