@@ -72,7 +72,12 @@ def _downhill(
 
 def platt_apply(logit: Floats, fitted: Floats) -> Floats:
     """Calibrated probabilities, shape of `logit`."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(fitted[0] * logit + fitted[1], -500, 500))))
+    return sigmoid(fitted[0] * logit + fitted[1])
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + exp(-x)), any shape."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 class Calibrator(ABC):

@@ -45,6 +45,11 @@ class DataError(DeferralError):
 class BudgetError(DeferralError):
     """A budget that cannot be meant or cannot be met."""
 
+    @classmethod
+    def too_little(cls, got: float, least: float) -> BudgetError:
+        """A cost of 1,000 items below the `least` that can be had."""
+        return cls(f"A budget of {got:g} per 1,000 items is under the least cost, {least:g}. Allowed: at least that.")
+
 
 class ExpertError(DeferralError):
     """An expert cannot be built or cannot answer."""

@@ -203,6 +203,10 @@ class Panel:
         """Which rows `expert` has been asked, shape (rows,)."""
         return self._known(expert, self._asked).copy()
 
+    def asked_of(self, experts: Sequence[str]) -> Bools:
+        """Who of `experts` has been asked about each row, shape (rows, experts)."""
+        return np.stack([self._known(name, self._asked) for name in experts], axis=1)
+
     def bill(self, expert: str) -> Floats:
         """What each row's call of `expert` cost, 0 where it was not asked, shape (rows,)."""
         return self._known(expert, self._bill).copy()

@@ -97,10 +97,7 @@ class _Search:
         budget, price = self.goal.budget, self.goal.price or 0.0
         least = 1000 * min(option.mean_cost for option in self.alone.values())
         if self.goal.per_1000 is not None and self.goal.per_1000 < least * (1 - 1e-9):
-            raise BudgetError(
-                f"A budget of {self.goal.per_1000:g} per 1,000 items is under the least cost, {least:g}. "
-                "Allowed: at least that."
-            )
+            raise BudgetError.too_little(self.goal.per_1000, least)
         options = [self.alone[name] for name in self.experts if self._keeps(name)]
         for kind, experts in self._families():
             options += self._crossfitted(kind, experts, [budget])

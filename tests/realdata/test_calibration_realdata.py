@@ -1,8 +1,5 @@
 """Calibration and the learned deciders on recorded answers of real LLMs."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +20,7 @@ from deferral.policies.sweep import Sweep
 from deferral.reliability import before_after, reliability
 from deferral.uncertainty import agreement
 from tests.helpers import Told, examples
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 BENCHMARKS = ("mmlu", "medmcqa")
@@ -31,9 +29,7 @@ LLAMAS = ("llama3.1-8b", "llama3.1-70b", "llama3.1-405b")
 
 @pytest.fixture(scope="module")
 def folder():
-    if not os.environ.get("DEFERRAL_REALDATA"):
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
-    return Path(os.environ["DEFERRAL_REALDATA"])
+    return real_folder()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The published chain rules on recorded answers of six LLMs, against what their own package gives, to four digits."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from deferral.experts.recorded import RecordedExpert
 from deferral.panel import Panel
 from deferral.policies.chain_published import ForwardChain, RankChain
 from deferral.simulation import simulate
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 CLASSES = ("A", "B", "C", "D")
@@ -43,9 +43,7 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def recorded():
     """For each benchmark the test split's examples and one prediction table for each model."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     return {name: tables(Path(folder, "recorded"), name) for name in ("medmcqa", "mmlu")}
 
 

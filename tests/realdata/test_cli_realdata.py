@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from deferral.cli import app
 from deferral.datasets.answers import load
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 ITEMS = {"label": "gold", "text": "prompt", "group": "subject"}
@@ -42,9 +43,7 @@ def pairs(option, columns):
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     """The recorded files with an id made of split and number, which is unique only together."""
-    given = os.environ.get("DEFERRAL_REALDATA")
-    if not given:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    given = real_folder()
     folder = tmp_path_factory.mktemp("recorded")
     for path in (Path(given) / "recorded").glob("*.parquet"):
         table = pq.read_table(path)

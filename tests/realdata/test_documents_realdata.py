@@ -1,6 +1,5 @@
 """The recorded XSum files through `prepare`: what is left out is counted."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from deferral import datasets
 from deferral.config import Source, Split, Task, Vectors
 from deferral.datasets.prepare import prepare
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 TASK = Task(
@@ -30,9 +30,7 @@ TASK = Task(
     ],
 )
 def test_documents_are_prepared_and_what_is_left_out_is_counted(file, raw, empty, long, twice, left):
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     table = datasets.read(Source(kind="summaries"), Path(folder) / "xsum" / file)
     examples, summary = prepare(table, TASK, "xsum")
     found = [summary[k] for k in ("raw_rows", "empty_dropped", "too_long_dropped", "duplicates_dropped", "examples")]

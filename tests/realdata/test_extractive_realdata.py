@@ -1,7 +1,6 @@
 """The sentence ranker on real articles: better than the lead by more than chance, and it knows how good it is."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,14 @@ from deferral.experts import Setting
 from deferral.experts.extractive import ExtractiveExpert
 from deferral.experts.lead import LeadExpert
 from deferral.metrics import bootstrap_weights, weighted_sums
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 
 
 @pytest.fixture(scope="module")
 def folder():
-    found = os.environ.get("DEFERRAL_REALDATA")
-    if not found:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    found = real_folder()
     return Path(found)
 
 

@@ -1,6 +1,5 @@
 """Promises made on the train split of recorded answers of real LLMs, and what came of them on the test split."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from deferral.panel import Panel
 from deferral.plan import Goal
 from deferral.plan_check import what_came
 from deferral.planner import make_plan
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 CLASSES = ("A", "B", "C", "D")
@@ -34,9 +34,7 @@ BENCHMARKS = ("mmlu", "medmcqa")
 @pytest.fixture(scope="module")
 def boards():
     """For each benchmark and split a panel of all nine models, every answer at hand."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     return {
         (benchmark, split): board(Path(folder, "recorded"), benchmark, split)
         for benchmark in BENCHMARKS

@@ -1,13 +1,13 @@
 """The documented params file on real posts with GPT-3.5's recorded answers, through the real tasks."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.pipeline import working_in
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hate-gpt35.yaml"
@@ -16,9 +16,7 @@ LLM = "gpt-3.5-turbo"
 
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory):
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
     from tasks.generate import answer_examples
@@ -34,7 +32,7 @@ def summary(tmp_path_factory):
     examples, predictions, checks = "data/examples.parquet", "data/predictions", "checks"
     common = ("hate", "params.yaml", examples)
     with pytest.MonkeyPatch.context() as patch, working_in(where):
-        patch.setenv("DEFERRAL_MIRROR", folder)
+        patch.setenv("DEFERRAL_MIRROR", str(folder))
         raw = obtain_raw.fn("hate", "params.yaml", "data/raw/hate")
         prepare_examples.fn("hate", "params.yaml", raw, "data/candidate.parquet")
         validate_examples.fn("hate", "params.yaml", "data/candidate.parquet", examples, checks)

@@ -20,6 +20,7 @@ from deferral.datasets.recorded import dump, load, recorded_predictions
 from deferral.datasets.records import read_records
 from deferral.embeddings import Vectors as WordVectors
 from deferral.embeddings import build
+from tests.realdata import real_folder
 
 CLASSES = ("0", "1")
 KNOWN = 23356
@@ -29,9 +30,7 @@ pytestmark = pytest.mark.realdata
 
 @pytest.fixture(scope="module")
 def real():
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     return Path(folder)
 
 

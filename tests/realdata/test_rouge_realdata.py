@@ -1,7 +1,6 @@
 """ROUGE of recorded summaries of real articles, against rouge-score and against the published figures."""
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from deferral.rouge import KINDS, rouge
 from deferral.summary_faults import LONGER, LOOP, faults
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 # Mean ROUGE-L F x 100 without and with Porter's stemmer; published with it: GPT-3 20.5, Pegasus 39.5.
@@ -40,9 +40,7 @@ FOUND = {
 @pytest.fixture(scope="module")
 def columns():
     """For each file its columns of texts."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
-    if not folder:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    folder = real_folder()
     read = {}
     for name in ("xsum_test1000", "xsum_zeroshot500"):
         lines = Path(folder, "xsum", f"{name}.jsonl").read_text("utf-8").splitlines()

@@ -1,6 +1,5 @@
 """The published two-tier figures, and what our own threshold buys, on recorded answers of nine LLMs."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from deferral.policies.base import Budget
 from deferral.policies.cascade import TwoTier
 from deferral.policies.online import OnlineTwoTier
 from deferral.policies.online_rule import online_area, random_area
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 CLASSES = ("A", "B", "C", "D")
@@ -25,9 +25,7 @@ EIGHT, SEVENTY, LARGEST, MINI, FULL = "llama3.1-8b", "llama3.1-70b", "llama3.1-4
 
 @pytest.fixture(scope="module")
 def folder():
-    found = os.environ.get("DEFERRAL_REALDATA")
-    if not found:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    found = real_folder()
     return Path(found, "recorded")
 
 

@@ -1,7 +1,6 @@
 """Who writes the summary, on the recorded summaries of XSum: what the published rule costs, what ours finds."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from deferral.policies.base import Budget
 from deferral.policies.summaries.expected_gain import SummaryGain
 from deferral.policies.summaries.published import PublishedSummary
 from deferral.rouge import rouge
+from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 PAIR, SECONDS = ("small", "large"), (0.42, 1.44)
@@ -24,9 +24,7 @@ WAYS = ({"look_at": "input"}, {"look_at": "small"}, {"look_at": "small", "straig
 
 @pytest.fixture(scope="module")
 def folder():
-    found = os.environ.get("DEFERRAL_REALDATA")
-    if not found:
-        pytest.skip("DEFERRAL_REALDATA is not set: it names the folder of real data")
+    found = real_folder()
     return Path(found)
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from deferral.errors import ExpertError
 from deferral.experts.devices import out_of_memory, release
+from deferral.experts.store import Row
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
+Keyed = TypeVar("Keyed", bound=tuple[Any, ...])
 
 
 def in_batches(lengths: Sequence[int], rows: int, tokens: int) -> list[list[int]]:
@@ -28,6 +30,21 @@ def in_batches(lengths: Sequence[int], rows: int, tokens: int) -> list[list[int]
         batches[-1].append(row)
         room -= 1
     return batches
+
+
+def answered(
+    batches: Sequence[Sequence[int]],
+    items: Sequence[Keyed],
+    known: Container[str],
+    backoff: Backoff[Keyed],
+    run: Callable[[Sequence[Keyed]], Sequence[Row]],
+) -> Generator[dict[str, Row]]:
+    """Rows by key, batch by batch, of items whose first part is their key; what is `known` is not asked again."""
+    for batch in batches:
+        rows = [items[i] for i in batch if items[i][0] not in known]
+        if rows:
+            for some, answers in backoff.run(rows, run):
+                yield {item[0]: row for item, row in zip(some, answers, strict=True)}
 
 
 class Backoff(Generic[T]):

@@ -12,7 +12,7 @@ import numpy as np
 from deferral.errors import ExpertError
 from deferral.experts import scoring
 from deferral.experts.base import Setting, number, whole
-from deferral.experts.batches import Backoff
+from deferral.experts.batches import Backoff, answered
 from deferral.experts.checkpoint import DTYPES, Checkpoint
 from deferral.experts.decoding import Decoding
 from deferral.experts.encoding import encode, label_tokens
@@ -132,11 +132,8 @@ class LlmExpert(PaidExpert):
         scoring.warm_up(network, pad)
         load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
         backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
-        for batch in load.batches:
-            rows = [(keys[i], *items[i]) for i in batch if keys[i] not in known]
-            if rows:
-                for some, answers in backoff.run(rows, self._run):
-                    yield {key: row for (key, _, _), row in zip(some, answers, strict=True)}
+        keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
+        yield from answered(load.batches, keyed, known, backoff, self._run)
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""

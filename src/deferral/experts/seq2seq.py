@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deferral.errors import ExpertError
 from deferral.experts.base import Setting, number, whole
-from deferral.experts.batches import Backoff, in_batches
+from deferral.experts.batches import Backoff, answered, in_batches
 from deferral.experts.checkpoint import DTYPES, Checkpoint
 from deferral.experts.decoding import Decoding, Reply, written
 from deferral.experts.forward import Tokens
@@ -131,11 +131,9 @@ class Seq2SeqExpert(PaidExpert):
         keys, items = list(work), self._encoded(list(work.values()))
         self._warm_up()
         backoff = Backoff[Item](lambda rows: len(rows) * max(self._size(ids) for _, ids, _ in rows))
-        for batch in in_batches([self._size(ids) for ids, _ in items], self.batch_size, self.batch_tokens):
-            rows = [(keys[i], *items[i]) for i in batch if keys[i] not in known]
-            if rows:
-                for some, answers in backoff.run(rows, self._run):
-                    yield {key: row for (key, _, _), row in zip(some, answers, strict=True)}
+        batches = in_batches([self._size(ids) for ids, _ in items], self.batch_size, self.batch_tokens)
+        keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
+        yield from answered(batches, keyed, known, backoff, self._run)
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""

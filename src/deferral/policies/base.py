@@ -11,7 +11,6 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from deferral.errors import BudgetError, ConfigError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
@@ -182,6 +181,13 @@ def arguments(kind: type) -> list[str]:
     return names
 
 
+def some_rows(rows: int, most: int, seed: int) -> Ints:
+    """All rows in order or, of more than `most`, so many drawn by `seed`."""
+    if rows <= most:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
 def answered(answers: Answers) -> Bools:
     """Which rows were answered (n,): by a label or, where the task has no classes, by a text without an error."""
     if answers.proba.shape[1]:
@@ -205,5 +211,5 @@ def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, 
     if fallback and len(silent):
         label[silent] = panel.ask(experts[0], silent).label
         expert[silent] = 0
-    asked: NDArray[np.bool_] = np.stack([panel.asked(name) for name in experts], axis=1)
+    asked = panel.asked_of(experts)
     return Decisions(experts, expert, label, score, panel.spent, asked, np.full(len(panel), np.nan))

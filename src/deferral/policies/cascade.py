@@ -113,9 +113,7 @@ class TwoTier(Policy):
         right[better] = self._large_right(large, seen.score[rows])[given]
         expert = np.zeros(len(panel), np.int64)
         expert[rows[given | ~answered(small)[rows]]] = 1
-        # Rows just at the threshold go on if their draw says so: for them it stands a little higher.
-        bar = np.where(draw < cut.tie, np.nextafter(cut.threshold, np.inf), cut.threshold)
-        step = Step(self.experts[0], np.arange(len(panel)), seen.score, bar)
+        step = Step(self.experts[0], np.arange(len(panel)), seen.score, cut.bar(draw))
         return self._decisions(panel, expert, label, seen.score, right, (step,))
 
     def rule(self, budget: Budget | None) -> tuple[Cut, bool]:
@@ -176,10 +174,7 @@ class TwoTier(Policy):
         payable = self.straight and cost >= large - slack
         if cost < small - slack and not payable:
             least = min(small, large) if self.straight else small
-            raise BudgetError(
-                f"A budget of {cost * 1000:g} per 1,000 items is under the least cost, {least * 1000:g}. "
-                "Allowed: at least that."
-            )
+            raise BudgetError.too_little(cost * 1000, least * 1000)
         share = float(np.clip((cost - small) / large, 0, 1)) if large > 0 else 1.0
         cut = cut_at(self.levels_, share, self.cost_ if large > 0 else self.rows_)
         kept = self.rows_ * ((self.levels_ > cut.threshold) + (1 - cut.tie) * (self.levels_ == cut.threshold))
@@ -202,7 +197,7 @@ class TwoTier(Policy):
     def _decisions(
         self, panel: Panel, expert: Ints, label: Ints, score: Floats, right: Floats, steps: tuple[Step, ...]
     ) -> Decisions:
-        asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        asked = panel.asked_of(self.experts)
         if not panel.classes:
             right = np.full(len(panel), np.nan)
         return Decisions(self.experts, expert, label, score, panel.spent, asked, right, steps)

@@ -98,7 +98,7 @@ class Chain(Policy):
         chosen = best_so_far(self._standing(sure, label, self.aggregate_), self.aggregate_)[:, -1]
         every, last = np.arange(n), (sure >= 0).sum(axis=1) - 1
         sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
-        asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        asked = panel.asked_of(self.experts)
         return Decisions(
             self.experts, chosen, label[every, chosen], sure[every, last], panel.spent, asked, sureness, tuple(steps)
         )
@@ -169,11 +169,11 @@ class Chain(Policy):
         # A draw of its own for each link: a row that was let on by chance is no likelier to be let on again.
         if budget is None:
             draws = [panel.draws(self.random_state + 7919 * link) for link in range(len(self.cuts_))]
-            bars = [_bar(cut, draw) for cut, draw in zip(self.cuts_, draws, strict=True)]
+            bars = [cut.bar(draw) for cut, draw in zip(self.cuts_, draws, strict=True)]
         else:
             below, above, part = self.points_.at(budget)
             draw = panel.draws(self.random_state)
-            low, high = (_bar(Cut(*self.points_.cuts[k]), draw) for k in (below, above))
+            low, high = (Cut(*self.points_.cuts[k]).bar(draw) for k in (below, above))
             common = np.where(panel.draws(self.random_state + 7919) < part, high, low)
             bars = [common] * (len(self.experts) - 1)
         return [*bars, np.full(len(panel), -np.inf)]
@@ -216,8 +216,3 @@ def _helpful(sure: Floats, reached: Mapping[str, Bools], points: Points) -> str:
         if by_row.mean() > max(gain, HELP * by_row.std() / np.sqrt(len(by_row))):
             found, gain = how, float(by_row.mean())
     return found
-
-
-def _bar(cut: Cut, draw: Floats) -> Floats:
-    """What each row must reach to be kept: just above the threshold where its draw lets it on at a tie."""
-    return np.where(draw < cut.tie, np.nextafter(cut.threshold, np.inf), cut.threshold)

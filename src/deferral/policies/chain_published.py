@@ -136,7 +136,7 @@ class ForwardChain(Policy):
 
     def _decisions(self, panel: Panel, label: Ints, chosen: Ints, steps: tuple[Step, ...]) -> Decisions:
         every = np.arange(len(panel))
-        asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        asked = panel.asked_of(self.experts)
         score = np.full(len(panel), np.nan)
         for step in steps:
             score[step.rows] = step.score

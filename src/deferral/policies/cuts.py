@@ -27,6 +27,10 @@ class Cut:
         score = least_if_nan(score)
         return np.asarray((score < self.threshold) | ((score == self.threshold) & (draw < self.tie)))
 
+    def bar(self, draw: Floats) -> Floats:
+        """What each row must reach to be kept (rows,): just above the threshold where its draw lets it on at a tie."""
+        return np.where(draw < self.tie, np.nextafter(self.threshold, np.inf), self.threshold)
+
 
 NONE = Cut(-math.inf, 0.0)
 ALL = Cut(math.inf, 1.0)

@@ -17,7 +17,7 @@ from deferral.calibration import PlattCalibrator
 from deferral.errors import ConfigError, DataError
 from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
 from deferral.policies.allocator import Timer
-from deferral.policies.base import Budget, Chooser, Decisions, Step
+from deferral.policies.base import Budget, Chooser, Decisions, Step, some_rows
 from deferral.policies.cuts import Cut
 from deferral.policies.sweep import Sweep
 from deferral.policies.words import TextChances
@@ -82,7 +82,7 @@ class Learned(Chooser):
         """Learn the chances on `train`, the thresholds on `valid`, or without one on train, out of fold."""
         self._validate(train)
         super().fit(train, valid)
-        known = Known.of(train, self.experts, self._drawn(len(train)))
+        known = Known.of(train, self.experts, some_rows(len(train), self.most, self.random_state))
         self.prices_ = known.cost.mean(axis=0)
         self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
         if len(valid):
@@ -148,11 +148,6 @@ class Learned(Chooser):
     def _sure(self, chances: Floats, given: Ints) -> Floats:
         """The chances, but 0 for an answer without a label."""
         return np.where(given[:, None] == NO_LABEL, 0.0, chances) if self.asks_first else chances
-
-    def _drawn(self, rows: int) -> Ints:
-        if rows <= self.most:
-            return np.arange(rows)
-        return np.sort(np.random.default_rng(self.random_state).choice(rows, self.most, replace=False))
 
     def _validate(self, train: Panel) -> None:
         name = type(self).__name__

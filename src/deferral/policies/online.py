@@ -67,7 +67,7 @@ class OnlineTwoTier(Policy):
         stream = _Stream(self, panel, self._per_row(budget), heard)
         fates = stream.fates()
         large = panel.ask(self.experts[1], (fates == BOTH) | (fates == LARGE))
-        asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        asked = panel.asked_of(self.experts)
         label = np.where(asked[:, 0], heard.label, NO_LABEL)
         score, right = (np.where(asked[:, 0], values, np.nan) for values in (heard.score, heard.right))
         kept = (large.label == NO_LABEL) & (label[large.rows] != NO_LABEL)
@@ -96,10 +96,7 @@ class OnlineTwoTier(Policy):
         per_row = small + budget.value * large if budget.share is not None else budget.value / 1000
         least = min(small, large)
         if per_row < least * (1 - 1e-9):
-            raise BudgetError(
-                f"A budget of {budget.value:g} per 1,000 items is under the least cost, {least * 1000:g}. "
-                "Allowed: at least that."
-            )
+            raise BudgetError.too_little(budget.value, least * 1000)
         return max(per_row, least)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from deferral.errors import ConfigError, DataError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
-from deferral.policies.base import Budget, Decisions, Policy, Step
+from deferral.policies.base import Budget, Decisions, Policy, Step, some_rows
 from deferral.policies.planning.first_threshold import FirstThreshold
 from deferral.policies.planning.gain_rule import GainRule
 from deferral.policies.planning.operating_points import Measured, Mix, OperatingPoints
@@ -103,7 +103,7 @@ class Planned(Policy):
         done = walk(Alone(self.rule_, len(names)), self.thresholds_.point[place], len(names), ask)
         given = np.where(done.last.answer == STOP, done.asked.argmax(axis=1), done.last.answer)
         steps = tuple(Step(names[j], rows, look.score, look.threshold) for j, rows, look in done.looks)
-        asked = np.stack([panel.asked(name) for name in self.experts], axis=1)
+        asked = panel.asked_of(self.experts)
         said = label[np.arange(len(panel)), given]
         sure = np.where(said == NO_LABEL, np.nan, done.last.sure)
         return Decisions(self.experts, self.order_[given], said, done.last.score, panel.spent, asked, sure, steps)
@@ -163,7 +163,7 @@ class Planned(Policy):
             raise ConfigError(f"Got folds {self.folds}. Allowed: 2 or more.")
         if not len(train):
             raise DataError("train", "no rows", "at least one labelled row", "Put some rows into the split 'train'.")
-        rows = self._sampled(train)
+        rows = some_rows(len(train), self.most_rows, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         self.prices_ = np.array([a.cost.mean() for a in answers])
         self.order_ = np.argsort(self.prices_, kind="stable")
@@ -190,7 +190,7 @@ class Planned(Policy):
 
     def _told(self, panel: Panel, *, sample: bool = True) -> Told:
         """Everybody's answers to a panel, experts by rising cost."""
-        rows = self._sampled(panel) if sample else np.arange(len(panel))
+        rows = some_rows(len(panel), self.most_rows, self.random_state) if sample else np.arange(len(panel))
         answers = [panel.ask(self.experts[j], rows) for j in self.order_]
         stated = [self._stated(j, a) for j, a in enumerate(answers)]
         label = np.stack([a.label for a in answers], axis=1)
@@ -201,13 +201,6 @@ class Planned(Policy):
             cost=np.stack([a.cost for a in answers], axis=1),
             right=label == panel.gold[rows, None],
         )
-
-    def _sampled(self, panel: Panel) -> Ints:
-        """Rows to learn on: all, or `most_rows` of them."""
-        rows = np.arange(len(panel))
-        if len(rows) <= self.most_rows:
-            return rows
-        return np.sort(np.random.default_rng(self.random_state).choice(rows, self.most_rows, replace=False))
 
     def _stated(self, j: int, answers: Answers) -> tuple[Floats, Floats]:
         score = confidence(answers, self.measures_[j])

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
+from deferral.calibration import sigmoid, transform
 from deferral.panel import NO_LABEL, Bools, Floats, Ints
 from deferral.policies.planning.walk import STOP, Heard, Told
 
-TOP = 1 - 1e-6
 CHUNK = 4_000_000
 RANKS = 500
 
@@ -52,7 +52,7 @@ class Surety:
 
     @staticmethod
     def _t(label: Ints, p: Floats) -> Floats:
-        return np.asarray(-np.log1p(-np.clip(np.where(label == NO_LABEL, 0.0, p), 0.0, TOP)))
+        return transform(np.where(label == NO_LABEL, 0.0, p))
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain values."""
@@ -178,11 +178,6 @@ def code_of(members: Sequence[int] | Ints) -> int:
 def members_of(code: int) -> Ints:
     """The experts of a set, by rising cost."""
     return np.array([j for j in range(code.bit_length()) if code >> j & 1], np.int64)
-
-
-def sigmoid(x: Floats) -> Floats:
-    """1 / (1 + exp(-x)), any shape."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -500, 500))))
 
 
 def logistic(x: Floats, right: Bools, l2: float = 2.0, steps: int = 30) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 from deferral.errors import ConfigError, DataError
 from deferral.panel import Answers, Floats, Ints, Panel
 from deferral.policies.allocator import Timer
-from deferral.policies.base import Budget, Decisions, Policy, Step, answered, settle
+from deferral.policies.base import Budget, Decisions, Policy, Step, answered, settle, some_rows
 from deferral.policies.planning.operating_points import OperatingPoints
 from deferral.policies.summaries.features import Vectors, chunks, document_features, summary_features
 from deferral.policies.summaries.regression import Stacked
@@ -78,7 +78,7 @@ class SummaryGain(Policy):
         """Learn on `train`, set operating points on `valid`, or where that is empty on train, out of fold."""
         self._check(train)
         super().fit(train, valid)
-        rows = self._drawn(len(train))
+        rows = some_rows(len(train), self.most, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         quality = np.stack([train.quality(each) for each in answers], axis=1)
         self.quality_ = quality.mean(axis=0)
@@ -222,11 +222,6 @@ class SummaryGain(Policy):
 
     def _regression(self) -> Stacked:
         return Stacked(self.trees, self.folds, self.random_state)
-
-    def _drawn(self, rows: int) -> Ints:
-        if rows <= self.most:
-            return np.arange(rows)
-        return np.sort(np.random.default_rng(self.random_state).choice(rows, self.most, replace=False))
 
     def _check(self, train: Panel) -> None:
         if self.look_at not in LOOKS:
