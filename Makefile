@@ -9,9 +9,12 @@ export PYTHONDONTWRITEBYTECODE :=
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # A small setting, run by DVC as an experiment in a folder of its own: the working tree is left as it is.
-SMALL := -S base.llms=[demo-xs] -S train.llms=[demo-xs] -S train.teams.team_pool.llms=[demo-xs] \
-         -S evaluate.reference=demo-xs -S evaluate.bootstrap=100 -S evaluate.sweep=11 -S train.seeds=[67,68] \
-         -S tasks.olhs.source.rows=2000 -S tasks.olhs.vectors.rows=4000
+SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams.team_pool.llms=[demo-xs] \
+         -S evaluate.olhs.reference=demo-xs -S evaluate.olhs.bootstrap=100 -S evaluate.olhs.sweep=11 \
+         -S train.olhs.seeds=[67,68] -S tasks.olhs.source.rows=2000 -S tasks.olhs.vectors.rows=4000 \
+         -S evaluate.xsum.reference=demo-xs -S evaluate.xsum.bootstrap=100 -S evaluate.xsum.sweep=11 \
+         -S policies.xsum.gain_pair.experts=[extractive,demo-xs] -S train.xsum.seeds=[67,68] \
+         -S tasks.xsum.source.rows=700 -S tasks.xsum.vectors.rows=2000
 
 .PHONY: setup repro smoke test lint ui clean
 

@@ -18,7 +18,8 @@ def generate(task: str, llm: str, params: str = "params.yaml", data: str = "data
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
-    answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate)
+    vectors = str(Path(data, "vectors", task))
+    answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate, vectors)
     validate_predictions(task, llm, params, candidate, str(Path(reports, task, "checks")))
     return publish(candidate, good)
 

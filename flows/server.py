@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 START_SECONDS = 120
 STOP_SECONDS = 20
+PORT = 4200
+# On disk, or the turns that runs hold would be lost with a server that is killed, and never be given back.
+LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 
 
 @contextmanager
@@ -27,21 +30,30 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
         yield given
         return
     port = port or free_port()
-    url = f"http://127.0.0.1:{port}/api"
+    with running(*prefect_command(port)):
+        yield api(port)
+
+
+def api(port: int | str) -> str:
+    """The API address of a Prefect server on this machine."""
+    return f"http://127.0.0.1:{port}/api"
+
+
+def prefect_command(port: int) -> tuple[list[str], str, dict[str, str]]:
+    """What `running` wants to know of a Prefect server."""
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with running(command, f"{url}/health", {"PREFECT_API_URL": url, "PREFECT_UI_API_URL": url}):
-        yield url
+    return command, f"{api(port)}/health", {"PREFECT_API_URL": api(port), "PREFECT_UI_API_URL": api(port), **LEASES}
 
 
 @contextmanager
-def running(command: Sequence[str], health: str, environment: Mapping[str, str]) -> Iterator[None]:
+def running(command: Sequence[str], health: str, environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a server until the block ends; enter it once `health` answers."""
     server = subprocess.Popen(
         command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait(health, server)
-        yield
+        yield server
     finally:
         server.terminate()
         try:
@@ -49,6 +61,30 @@ def running(command: Sequence[str], health: str, environment: Mapping[str, str])
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+
+
+def answers(health: str) -> bool:
+    """Whether a server says that it is well."""
+    try:
+        with urllib.request.urlopen(health, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError, ValueError):
+        return False
+
+
+def chosen_port(variable: str, default: int) -> int:
+    """The port that an environment variable names, free to listen on; ends the program with one sentence if not."""
+    given = os.environ.get(variable, str(default))
+    if not given.isdigit() or not 0 < int(given) < 65536:
+        raise SystemExit(f"{variable} is '{given}'. Allowed: a port, 1 to 65535.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", int(given)))
+        except OSError as error:
+            said = f"Port {given} cannot be listened on: {error.strerror}."
+            raise SystemExit(f"{said} Stop what listens there, or choose another by {variable}.") from None
+    return int(given)
 
 
 def free_port() -> int:
@@ -63,12 +99,9 @@ def _wait(health: str, server: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise SystemExit(f"The server of {health} ended with code {server.returncode} before it answered.")
-        try:
-            with urllib.request.urlopen(health, timeout=2) as reply:
-                if reply.status == 200:
-                    return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        if answers(health):
+            return
+        time.sleep(0.2)
     raise SystemExit(f"The server of {health} did not answer within {START_SECONDS} s.")
 
 

@@ -16,13 +16,16 @@ from tasks.train import train_expert, train_team
 def train(task: str, params: str = "params.yaml", data: str = "data", models: str = "models") -> str:
     """Make `models/<task>` and the small experts' own predictions."""
     settings = config.load(params)
+    settings.task(task)
+    experts = settings.train[task]
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     vectors, predictions = str(Path(data, "vectors", task)), str(Path(data, "predictions", task))
-    folder = str(Path(models, task))
-    for expert in (settings.train.small, *settings.train.baselines):
-        out = str(Path(predictions, "trained", f"{expert}.parquet"))
-        train_expert(task, expert, params, examples, vectors, folder, out)
-    for team in settings.train.teams:
+    folder, answers = str(Path(models, task)), str(Path(data, "answers", task))
+    for expert in (experts.small, *experts.baselines):
+        if expert not in settings.base.llms:
+            out = str(Path(predictions, "trained", expert))
+            train_expert(task, expert, params, examples, vectors, folder, out, answers)
+    for team in experts.teams:
         learnt = train_team(task, team, params, examples, vectors, predictions, folder)
         log_training(task, team, params, folder, learnt)
     return folder

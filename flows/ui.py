@@ -1,28 +1,45 @@
-"""Prefect's and MLflow's own pages over this project, until interrupted: `python -m flows.ui`."""
+"""Prefect's and MLflow's own pages over this project, until interrupted: `python -m flows.ui`.
+
+Ports 4200 and 5000, or those of PREFECT_SERVER_API_PORT and MLFLOW_PORT.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-import threading
+import time
+from contextlib import suppress
 
 from deferral.registry import store
-from flows.server import free_port, prefect_server, running
+from flows.server import PORT, chosen_port, prefect_command, running
+
+MLFLOW_PORT = 5000
+LOOK_SECONDS = 1.0
+
+
+def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
+    """What `running` wants to know of an MLflow server."""
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store(), "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
+    return command, f"http://127.0.0.1:{port}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def main() -> None:
-    """Start both servers, say where they are, stop them at Ctrl-C."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store(), "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
-    with prefect_server() as api, running(command, f"{url}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}):
-        sys.stdout.write(f"Prefect: {api.removesuffix('/api')}\nMLflow:  {url}\nCtrl-C stops both.\n")
+    """Start both servers, say where they are, stop them at Ctrl-C; exit 1 where one of them ends by itself."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    ports = chosen_port("PREFECT_SERVER_API_PORT", PORT), chosen_port("MLFLOW_PORT", MLFLOW_PORT)
+    with (
+        suppress(KeyboardInterrupt),
+        running(*prefect_command(ports[0])) as prefect,
+        running(*mlflow_command(ports[1])) as mlflow,
+    ):
+        pages = [f"http://127.0.0.1:{port}" for port in ports]
+        sys.stdout.write(f"Prefect: {pages[0]}\nMLflow:  {pages[1]}\nCtrl-C stops both.\n")
         sys.stdout.flush()
-        stop = threading.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda *_: stop.set())
-        stop.wait()
+        while prefect.poll() is None and mlflow.poll() is None:
+            time.sleep(LOOK_SECONDS)
+        ended = "MLflow" if prefect.poll() is None else "Prefect"
+        raise SystemExit(f"The {ended} server ended by itself, so both are stopped. Nothing is lost: start them again.")
 
 
 if __name__ == "__main__":

@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deferral.config import Task
-from deferral.errors import ConfigError, DeferralError
-
-
-def require_classes(name: str, task: Task, stage: str) -> None:
-    """Raise `ConfigError` for a task of summaries at a stage that knows classes only."""
-    if task.kind != "classification":
-        raise ConfigError(
-            f"Stage '{stage}' got task '{name}' of kind '{task.kind}'. Allowed so far: classification. "
-            "Run prepare, embed and generate for it, and compare its summaries with the policies in Python."
-        )
+from deferral.errors import DeferralError
 
 
 def worth_a_retry(task: Any, run: Any, state: Any) -> bool:

@@ -59,17 +59,18 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
 
     task_settings = config.load(params).task(name)
     settings = task_settings.vectors
+    bare = settings.kind == "demo" and task_settings.kind == "summarisation"
     if settings.kind == "demo":
         from deferral.demo import documents, posts, vectors
 
         text = Path(raw_folder) / "vectors.txt"
         text.parent.mkdir(parents=True, exist_ok=True)
-        generate = documents.documents if task_settings.kind == "summarisation" else posts.posts
+        generate = documents.documents if bare else posts.posts
         rows = generate(settings.rows or 20_000, settings.seed)
-        vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed)
+        vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed, bare=bare)
     else:
         from deferral import sources
 
         text = sources.obtain(settings, Path(raw_folder))
-    embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower)
+    embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower or bare)
     return folder

@@ -14,13 +14,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
-from deferral import config, evaluate, experts, policies, replay, schema
+from deferral import config, datasets, evaluate, experts, policies, replay, schema
 from deferral.cost import CostModel
+from deferral.embeddings import Vectors
 from deferral.experts.recorded import RecordedExpert
 from deferral.panel import Answering, Panel, class_indices
 from deferral.policies.base import Budget, Policy
-from tasks import require_classes
-from tasks.train import small_expert
+from deferral.summary_examples import side_by_side
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,44 @@ class Inputs:
     vectors: Path
 
     @property
-    def experts(self) -> tuple[str, ...]:
-        """Small expert, baselines, LLMs."""
-        train = self.settings.train
-        return (train.small, *train.baselines, *self.settings.base.llms)
+    def task(self) -> config.Task:
+        """What the task asks."""
+        return self.settings.task(self.name)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The task's classes."""
-        return self.settings.task(self.name).classes
+    def train(self) -> config.Train:
+        """Who takes part."""
+        return self.settings.train[self.name]
 
-    def recorded(self, expert: str) -> RecordedExpert:
-        """The predictions of one expert, replayed."""
-        setting = experts.Setting(name=expert, task=self.name, classes=self.classes)
-        made = "generated" if expert in self.settings.base.llms else "trained"
-        return RecordedExpert(setting, path=str(self.predictions / made / f"{expert}.parquet"))
+    @property
+    def evaluate(self) -> config.Evaluate:
+        """How the report is made."""
+        return self.settings.evaluate[self.name]
 
-    def panel(self, split: str, answering: Mapping[str, Answering], *, blind: bool) -> Panel:
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Small expert, baselines, LLMs."""
+        return tuple(dict.fromkeys((self.train.small, *self.train.baselines, *self.settings.base.llms)))
+
+    def recorded(self, expert: str, seed: int | None = None) -> RecordedExpert:
+        """The predictions of one expert, replayed: those of the small one as trained with `seed`, by default the first."""
+        setting = experts.Setting(name=expert, task=self.name, classes=self.task.classes)
+        path = self.predictions / "generated" / f"{expert}.parquet"
+        if expert not in self.settings.base.llms:
+            folder = self.predictions / "trained" / expert
+            path = folder / f"seed-{self.train.seeds[0] if seed is None else seed}.parquet"
+            # An expert that does not learn answers the same with every seed.
+            path = path if path.exists() else folder / f"seed-{self.train.seeds[0]}.parquet"
+        return RecordedExpert(setting, path=str(path))
+
+    def pool(self, seed: int) -> dict[str, Answering]:
+        """Every expert's predictions, the small one's as trained with `seed`."""
+        return {expert: self.recorded(expert, seed if expert == self.train.small else None) for expert in self.experts}
+
+    def panel(self, split: str, answering: Mapping[str, Answering]) -> Panel:
         """A fresh panel over one split."""
         rows = schema.rows_in(self.examples, split)
-        return Panel(rows, answering, CostModel.of(self.settings.costs), self.classes, blind=blind)
+        return Panel(rows, answering, CostModel.of(self.settings.costs), self.task.classes)
 
 
 @task(cache_policy=NO_CACHE)
@@ -66,13 +84,12 @@ def evaluate_policies(
     Returns the report's path.
     """
     settings = config.load(params)
-    require_classes(name, settings.task(name), "evaluate")
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
     inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
     fitted = fit_all(inputs)
     test, valid = (replay_all(inputs, fitted, split) for split in ("test", "valid"))
     keep_policies(inputs, fitted, valid, Path(out) / "policies")
-    return write_all(inputs, test, valid, Path(out), Path(decisions), Path(examples))
+    return write_all(inputs, fitted, test, valid, Path(out), Path(decisions), Path(examples))
 
 
 Fitted = dict[str, dict[int, tuple[Policy, Mapping[str, Answering]]]]
@@ -82,13 +99,8 @@ def fit_all(inputs: Inputs) -> Fitted:
     """Each policy and seed with the experts it may ask: teams from their bundles, the others fitted here."""
     from deferral import bundle
 
-    train = inputs.settings.train
-    recorded = {expert: inputs.recorded(expert) for expert in inputs.experts}
-    fitted: Fitted = {}
-    pools: dict[int, Mapping[str, Answering]] = {}
-    for seed in train.seeds:
-        small = small_expert(inputs.settings, inputs.name, train.small, str(inputs.vectors), seed)
-        pools[seed] = {**recorded, train.small: small.load(inputs.models / train.small / f"seed-{seed}")}
+    train, fitted = inputs.train, Fitted()
+    pools = {seed: inputs.pool(seed) for seed in train.seeds}
     for expert in inputs.experts:
         seeds = train.seeds if expert == train.small else train.seeds[:1]
         options = {"kind": "always", "expert": expert}
@@ -97,20 +109,24 @@ def fit_all(inputs: Inputs) -> Fitted:
     for team in train.teams:
         folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
         fitted[team] = {s: (bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
-    for policy, options in inputs.settings.policies.items():
-        fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s), pools[s]) for s in train.seeds}
+    words = Vectors.open(inputs.vectors)
+    for policy, options in inputs.settings.policies[inputs.name].items():
+        fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
     return fitted
 
 
-def fit_one(inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int) -> Policy:
+def fit_one(
+    inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int, words: Vectors
+) -> Policy:
     """A policy of params.yaml fitted on train and valid, over the experts it names or those its kind is for."""
-    train, valid = (inputs.panel(split, pool, blind=False) for split in ("train", "valid"))
-    small, options = inputs.settings.train.small, dict(options)
+    train, valid = (inputs.panel(split, pool) for split in ("train", "valid"))
+    small, options = inputs.train.small, dict(options)
     kind = policies.resolve(name, str(options.get("kind", name)))
-    llms = (inputs.settings.evaluate.reference,) if kind.pair else inputs.settings.base.llms
-    rising = sorted((small, *llms), key=lambda expert: float(train.copy().ask(expert).cost.mean()))
+    llms = (inputs.evaluate.reference,) if kind.pair else inputs.settings.base.llms
+    priced = dict.fromkeys((small, *llms))
+    rising = sorted(priced, key=lambda expert: (expert != small, float(train.copy().ask(expert).cost.mean())))
     experts_ = tuple(options.pop("experts", rising))
-    return policies.build(name, options, experts=experts_, random_state=seed).fit(train, valid)
+    return policies.build(name, options, experts=experts_, vectors=words, random_state=seed).fit(train, valid)
 
 
 def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:
@@ -119,8 +135,8 @@ def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Pat
     from deferral.policies.base import Plain
 
     with schema.replacing_folder(out) as part:
-        for name in inputs.settings.policies:
-            quality = valid.gold == valid.sweeps[name].label
+        for name in inputs.settings.policies[inputs.name]:
+            quality = valid.sweeps[name].right(valid.gold)
             for s, (seed, (policy, _)) in enumerate(fitted[name].items()):
                 if isinstance(policy, Plain):
                     facts = {
@@ -130,18 +146,18 @@ def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Pat
                         "unit": inputs.settings.costs.unit,
                         "valid_quality": float(quality[:, s].mean(axis=1).max()),
                     }
-                    bundle.save(policy, part / name / f"seed-{seed}", facts, inputs.classes)
+                    bundle.save(policy, part / name / f"seed-{seed}", facts, inputs.task.classes)
 
 
 def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     """Every policy over the sweep of budgets on one split, and by its own rule."""
-    settings = inputs.settings.evaluate
+    rows, settings = schema.rows_in(inputs.examples, split), inputs.evaluate
     shares = np.unique(np.round([*np.linspace(0, 1, settings.sweep), *settings.budgets], 9))
     budgets = [Budget(share=float(s)) for s in shares]
-    gold = class_indices(schema.rows_in(inputs.examples, split)["label"], inputs.classes)
+    gold = class_indices(rows["label"], inputs.task.classes)
     sweeps, own = {}, {}
     for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
-        panels = {s: inputs.panel(split, pool, blind=True) for s, (_, pool) in seeds.items()}
+        panels = {s: inputs.panel(split, pool) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
         if not next(iter(by_seed.values())).takes_budget:
             sweeps[name] = replay.replay(name, by_seed, panels, [None])
@@ -149,37 +165,52 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
         run = replay.replay(name, by_seed, panels, [*budgets, None])
         sweeps[name] = replay.only(run, np.arange(len(budgets)))
         own[name] = replay.only(run, np.array([len(budgets)]))
-    dear = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms]
-    small = sweeps[f"always_{inputs.settings.train.small}"]
-    sweeps["oracle"] = replay.oracle("oracle", small, dear, gold, shares.tolist())
-    group = schema.rows_in(inputs.examples, split)["group"].to_pylist()
-    return evaluate.Runs(gold, group, sweeps, own)
+    small = inputs.train.small
+    dear = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms if llm != small]
+    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], dear, gold, shares.tolist())
+    return evaluate.Runs(gold, rows["group"].to_pylist(), sweeps, own)
 
 
 def write_all(
-    inputs: Inputs, test: evaluate.Runs, valid: evaluate.Runs, out: Path, decisions: Path, examples: Path
+    inputs: Inputs,
+    fitted: Fitted,
+    test: evaluate.Runs,
+    valid: evaluate.Runs,
+    out: Path,
+    decisions: Path,
+    examples: Path,
 ) -> str:
     """The evaluation as files, each written beside and renamed."""
     from deferral.report import write_report
     from tasks.versioning import versions
 
-    settings, task_settings = inputs.settings.evaluate, inputs.settings.task(inputs.name)
-    rows = schema.rows_in(inputs.examples, "test")
+    settings, rows = inputs.settings, schema.rows_in(inputs.examples, "test")
     answers, held = (
         {e: inputs.recorded(e).answer(schema.rows_in(inputs.examples, split)) for e in inputs.experts}
         for split in ("test", "valid")
     )
-    unit, small = inputs.settings.costs.unit, inputs.settings.train.small
-    summary, curve = evaluate.summarise(inputs.name, task_settings, settings, unit, test, valid, answers, small, held)
-    summary["demo"] = task_settings.source.kind == "demo"
-    summary["prices"] = {name: asdict(price) for name, price in inputs.settings.costs.prices.items()}
+    found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, inputs.train.small, test, valid)
+    references = rows["reference"].to_pylist() if inputs.task.kind == "summarisation" else []
+    main = inputs.evaluate.headline
+    summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
+    summary["demo"] = inputs.task.source.kind in datasets.WITHOUT_FILE
+    summary["notes"] = findings(fitted)
+    priced = {name: settings.costs.prices[name] for name in (*inputs.experts, "decider") if name in settings.costs.prices}
+    summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
     schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     schema.write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
     schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
-    return str(write_report(out, summary, curve, versions=versions()))
+    shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
+    return str(write_report(out, summary, curve, versions=versions(), examples=shown if references else []))
+
+
+def findings(fitted: Fitted) -> list[str]:
+    """What policies say of the experts, each sentence once, by the first seed."""
+    said = [getattr(next(iter(seeds.values()))[0], "finding", str)() for seeds in fitted.values()]
+    return list(dict.fromkeys(sentence for sentence in said if sentence))
 
 
 def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,11 +230,11 @@ def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Table:
     """The decisions of every team and policy at the budgets of params.yaml, all seeds."""
-    ids, budgets = rows["id"].to_pylist(), inputs.settings.evaluate.budgets
+    ids, budgets = rows["id"].to_pylist(), inputs.evaluate.budgets
     parts = []
     for name, run in test.sweeps.items():
         if name == "oracle" or run.points == 1:
             continue
         for p in (int(np.flatnonzero(np.isclose(run.budgets, b))[0]) for b in budgets):
-            parts += [run.decisions(p, s, ids, inputs.classes) for s in range(len(run.seeds))]
+            parts += [run.decisions(p, s, ids, inputs.task.classes) for s in range(len(run.seeds))]
     return schema.with_meta(pa.concat_tables(parts), "decisions", {"task": inputs.name})

@@ -8,14 +8,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import config, experts, schema
-from deferral.summary_quality import measured, summary_quality
+from deferral.summary_quality import measured, of_task
 from tasks import worth_a_retry
 
 
 @task(tags={"gpu"}, cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_a_retry)
-def answer_examples(name: str, expert: str, params: str, examples: str, answers: str, candidate: str) -> str:
-    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes.
+def answer_examples(
+    name: str, expert: str, params: str, examples: str, answers: str, candidate: str, vectors: str = ""
+) -> str:
+    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes; summaries get their quality.
 
+    `vectors`, the folder of the task's word vectors, is opened where that quality is `embedding`, and nowhere else.
     A Prefect concurrency limit on the tag `gpu` makes generations take turns.
     """
     settings = config.load(params)
@@ -31,6 +34,6 @@ def answer_examples(name: str, expert: str, params: str, examples: str, answers:
     predictions = experts.build(setting, settings.expert(expert)).answer(rows)
     schema.check_answers(rows, predictions, f"predictions of {expert}")
     if task_settings.kind == "summarisation":
-        predictions = measured(rows, predictions, summary_quality("rougeL"))
+        predictions = measured(rows, predictions, of_task(name, settings, vectors, answers))
     schema.write(predictions, candidate, "predictions")
     return candidate

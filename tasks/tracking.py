@@ -15,13 +15,15 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import bundle, config
+from deferral import bundle, config, experts
+from deferral.assign import assign
+from deferral.embeddings import Vectors
 from deferral.registry import BUNDLE, FOLDER, store
 from deferral.report import headline, markdown_summary
-from tasks.train import small_expert
 from tasks.versioning import versions
 
-PACKAGES = ("torch", "numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
+PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
+NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
 
 
 @contextmanager
@@ -79,12 +81,12 @@ def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
 
 @task(cache_policy=NO_CACHE)
 def log_evaluation(name: str, params: str, reports: str, models: str, vectors: str) -> str:
-    """One run with the evaluation's metrics, curve and report; the headline team registered; returns its version."""
+    """One run with the evaluation's metrics, curve and report; the headline policy registered; returns its version."""
     import mlflow
 
     settings = config.load(params)
     summary = json.loads((Path(reports) / "metrics.json").read_text(encoding="utf-8"))
-    team = settings.evaluate.headline
+    team = settings.evaluate[name].headline
     with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run:
         mlflow.log_params({"headline": team, "reference": summary["reference"], "quality": summary["quality"]})
         mlflow.log_metrics(flat_metrics(summary))
@@ -92,24 +94,30 @@ def log_evaluation(name: str, params: str, reports: str, models: str, vectors: s
             mlflow.log_artifact(str(Path(reports) / file))
         mlflow.set_tag("mlflow.note.content", markdown_summary(summary))
         kept = Path(reports) / "policies"
-        if team in settings.train.teams:
+        if team in settings.train[name].teams:
             return register(settings, summary, best_seed(Path(models) / "teams" / team), run.info.run_id, kept)
         with tempfile.TemporaryDirectory() as scratch:
-            whole = with_network(settings, name, best_seed(kept / team), Path(models), vectors, Path(scratch))
+            whole = with_small(settings, name, best_seed(kept / team), Path(models), vectors, Path(scratch))
             return register(settings, summary, whole, run.info.run_id, kept)
 
 
-def with_network(settings: config.Params, name: str, kept: Path, models: Path, vectors: str, scratch: Path) -> Path:
-    """The bundle of a policy of params.yaml with the small network that it asks first."""
-    loaded, about, small = bundle.load(kept), bundle.describe(kept), settings.train.small
-    seed = about["facts"]["seed"]
-    expert: Any = small_expert(settings, name, small, vectors, seed).load(models / small / f"seed-{seed}")
-    if loaded.policy.experts[0] != small or not hasattr(expert, "model_"):
+def with_small(settings: config.Params, name: str, kept: Path, models: Path, vectors: str, scratch: Path) -> Path:
+    """The bundle of a policy of params.yaml with the small expert that it asks first, able to decide by itself."""
+    about, small = bundle.describe(kept), settings.train[name].small
+    if about["experts"][0] != small:
         raise config.ConfigError(
-            f"evaluate.headline is '{settings.evaluate.headline}', which asks no small network first. Allowed: a "
-            "team, or a policy whose first expert is one."
+            f"evaluate.{name}.headline is '{settings.evaluate[name].headline}', which asks '{about['experts'][0]}' "
+            f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
         )
-    return bundle.save(loaded.policy, scratch / "bundle", about["facts"], loaded.classes, expert.model_)
+    setting = experts.Setting(name=small, task=name, classes=tuple(about["classes"]), vectors=Path(vectors))
+    expert = experts.build(setting, settings.expert(small))
+    if isinstance(expert, experts.TrainedExpert):
+        expert.load(models / small / f"seed-{about['facts']['seed']}")
+    policy = bundle.load(kept, Vectors.open(vectors)).policy
+    whole = bundle.save(policy, scratch / "bundle", about["facts"], tuple(about["classes"]), expert)
+    # What cannot decide by itself says so here, not to whoever asks the registered model.
+    assign(bundle.load(whole), [])
+    return whole
 
 
 def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
@@ -129,8 +137,13 @@ def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def best_seed(folder: Path) -> Path:
-    """The bundle, among a team's seeds, that did best on valid; the lowest seed on a tie."""
+    """The bundle, among the seeds of a team or policy, that did best on valid; the lowest seed on a tie."""
     seeds = sorted(folder.glob("seed-*"))
+    if not seeds:
+        raise config.ConfigError(
+            f"evaluate.headline is '{folder.name}', of which nothing is kept in {folder}. "
+            "Allowed: a team, or a policy of kind two_tier, chain, planned or summary_gain."
+        )
     return max(seeds, key=lambda f: (bundle.describe(f)["facts"]["valid_quality"], -seeds.index(f)))
 
 
@@ -144,12 +157,12 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    about = bundle.describe(folder)
+    about, model = bundle.describe(folder), settings.evaluate[summary["task"]].model
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "text")]),
         outputs=Schema(
-            [ColSpec("string", "expert"), ColSpec("string", "small_label")]
-            + [ColSpec("double", c) for c in ("small_confidence", "score")]
+            [ColSpec("string", "expert"), ColSpec("string", "small_answer", required=False)]
+            + [ColSpec("double", c, required=False) for c in ("small_confidence", "score")]
         ),
         params=ParamSchema([ParamSpec("share", "double", -1.0), ParamSpec("per_1000", "double", -1.0)]),
     )
@@ -166,8 +179,8 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
             code_paths=[str(package_code(Path(scratch)))],
             signature=signature,
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),
-            pip_requirements=[_pinned(p) for p in PACKAGES],
-            registered_model_name=settings.evaluate.model,
+            pip_requirements=[_pinned(p) for p in (*PACKAGES, *NEEDED_BY.get(about["small"]["backend"], ()))],
+            registered_model_name=model,
         )
     version = str(info.registered_model_version)
     client = mlflow.MlflowClient()
@@ -183,8 +196,8 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         "dvc_lock_sha256": versions().get("dvc_lock_sha256", ""),
     }
     for key, value in facts.items():
-        client.set_model_version_tag(settings.evaluate.model, version, key, str(value))
-    client.set_registered_model_alias(settings.evaluate.model, "challenger", version)
+        client.set_model_version_tag(model, version, key, str(value))
+    client.set_registered_model_alias(model, "challenger", version)
     return version
 
 

@@ -10,37 +10,54 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
-from deferral import config, experts, schema
-from tasks import require_classes
+from deferral import config, experts, schema, summary_quality
+from deferral.experts.paid import PaidExpert
 
 
 @task(cache_policy=NO_CACHE)
-def train_expert(name: str, expert: str, params: str, examples: str, vectors: str, models: str, out: str) -> str:
-    """Train one small expert with every seed into `models/<expert>/seed-<n>`; the first seed answers into `out`."""
+def train_expert(
+    name: str, expert: str, params: str, examples: str, vectors: str, models: str, out: str, answers: str | None = None
+) -> str:
+    """Train one small expert with every seed into `models/<expert>/seed-<n>`; each answers into `out/seed-<n>.parquet`.
+
+    A baseline is wanted with the first seed only, and an expert that does not learn answers once, as the first.
+    What a judge of summaries says is kept in `answers`.
+    """
     settings = config.load(params)
-    require_classes(name, settings.task(name), "train")
-    rows = schema.read(examples, "examples", classes=settings.task(name).classes)
-    first = None
-    for seed in tqdm(settings.train.seeds, desc=expert, unit="seed", disable=None):
+    train, task_settings = settings.train[name], settings.task(name)
+    rows = schema.read(examples, "examples", classes=task_settings.classes)
+    summarises = task_settings.kind == "summarisation"
+    quality = summary_quality.of_task(name, settings, vectors, answers) if summarises else None
+    seeds = train.seeds if expert == train.small else train.seeds[:1]
+    for seed in tqdm(seeds, desc=expert, unit="seed", disable=None):
         model = small_expert(settings, name, expert, vectors, seed)
-        model.fit(schema.rows_in(rows, "train"), schema.rows_in(rows, "valid"))
-        model.save(Path(models) / expert / f"seed-{seed}")
-        first = first or model
-    assert first is not None
-    schema.write(first.answer(rows), out, "predictions")
+        if isinstance(model, experts.TrainedExpert):
+            model.fit(schema.rows_in(rows, "train"), schema.rows_in(rows, "valid"))
+            model.save(Path(models) / expert / f"seed-{seed}")
+        elif seed != train.seeds[0]:
+            break
+        predictions = model.answer(rows)
+        if quality is not None:
+            predictions = summary_quality.measured(rows, predictions, quality)
+        schema.write(predictions, Path(out) / f"seed-{seed}.parquet", "predictions")
     return out
 
 
-def small_expert(settings: config.Params, name: str, expert: str, vectors: str, seed: int) -> experts.TrainedExpert:
-    """A trainable expert of params.yaml with this seed, untrained."""
+def small_expert(settings: config.Params, name: str, expert: str, vectors: str, seed: int) -> experts.Expert:
+    """An expert of params.yaml with this seed, untrained."""
     task_settings = settings.task(name)
-    setting = experts.Setting(name=expert, task=name, classes=task_settings.classes, vectors=Path(vectors))
+    setting = experts.Setting(
+        name=expert, task=name, classes=task_settings.classes, prompt=task_settings.prompt, vectors=Path(vectors)
+    )
     options = settings.expert(expert)
     if "random_state" in experts.options_of(options["backend"]):
         options["random_state"] = seed
     built = experts.build(setting, options)
-    if not isinstance(built, experts.TrainedExpert):
-        raise config.ConfigError(f"Expert '{expert}' cannot be trained. Allowed in train: mlp, linear, majority.")
+    if isinstance(built, PaidExpert):
+        raise config.ConfigError(
+            f"Expert '{expert}' costs something to ask: put it into base.llms, so that the stage generate keeps what "
+            f"it answers. Allowed elsewhere in train.{name}: experts that learn, recorded, majority, lead."
+        )
     return built
 
 
@@ -55,10 +72,10 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
 
     settings = config.load(params)
     task_settings = settings.task(name)
-    require_classes(name, task_settings, "train")
     rows = schema.read(examples, "examples", classes=task_settings.classes)
-    options = dict(settings.train.teams[team])
-    llms = tuple(options.pop("llms", settings.train.llms))
+    train_settings = settings.train[name]
+    options = dict(train_settings.teams[team])
+    llms = tuple(options.pop("llms", train_settings.llms))
     words = Vectors.open(Path(vectors))
     needed = words.subset(words.known(schema.rows_in(rows, "train")["text"]))
     asked = {
@@ -69,13 +86,13 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
         for llm in llms
     }
     learnt: list[dict[str, Any]] = []
-    for seed in tqdm(settings.train.seeds, desc=team, unit="seed", disable=None):
+    for seed in tqdm(train_settings.seeds, desc=team, unit="seed", disable=None):
         cost = CostModel.of(settings.costs)
         train, valid = (
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")
         )
         policy: Any = policies.build(
-            team, options, experts=(settings.train.small, *llms), vectors=needed, random_state=seed
+            team, options, experts=(train_settings.small, *llms), vectors=needed, random_state=seed
         )
         policy.fit(train, valid)
         facts = {

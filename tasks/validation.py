@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def validate_predictions(name: str, expert: str, params: str, candidate: str, re
             suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
     if frame["mass"].notna().any():
         suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
-    note = _faults(frame, schema.meta_of(table).get("unmatched", 0))
+    note = _faults(frame, schema.meta_of(table))
     return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html", note)
 
 
@@ -118,22 +118,27 @@ def _summaries(frame: pd.DataFrame, settings: config.Task) -> list[Any]:
     ]
 
 
-def _faults(frame: pd.DataFrame, unmatched: int) -> str:
-    """How many answers have which error, the most frequent five, and how many recorded ones no example."""
+def _faults(frame: pd.DataFrame, meta: Mapping[str, Any]) -> str:
+    """How many answers have which error, the most frequent five, and which recorded ones were left out."""
     errors = frame["error"].value_counts()[:5]
     said = [f"{n} {str(error)[:80]}" for error, n in errors.items()]
     told = f"Answers with an error: {', '.join(said)}." if said else ""
-    left = f"Left out: {unmatched} recorded answers to texts that are no example's." if unmatched else ""
-    return f"{told} {left}".strip()
+    why = {"unmatched": "to texts that are no example's", "repeated": "to a text that was answered before"}
+    left = [f"{meta[key]} {reason}" for key, reason in why.items() if meta.get(key)]
+    told += f" Left out of the recorded answers: {', '.join(left)}." if left else ""
+    return told.strip()
 
 
 def _left_out(candidate: str) -> str:
-    """What `prepare` left out, in words, from the summary beside its examples; nothing where it left out nothing."""
+    """What `prepare` left out or had to choose, in words, from the summary beside its examples; or nothing."""
     beside = Path(candidate).with_suffix(".json")
     summary = json.loads(beside.read_text("utf-8")) if beside.exists() else {}
     counts = {key.removesuffix("_dropped"): n for key, n in summary.items() if key.endswith("_dropped") and n}
     named = ", ".join(f"{n} {key.replace('_', ' ')}" for key, n in sorted(counts.items()))
-    return f"Left out of {summary['raw_rows']} raw rows: {named}." if counts else ""
+    left = f"Left out of {summary['raw_rows']} raw rows: {named}." if counts else ""
+    torn = {key.removeprefix("conflicting_"): n for key, n in summary.items() if key.startswith("conflicting_") and n}
+    chosen = [f"Texts with several {what}: {n}; the one that most rows have stays." for what, n in torn.items()]
+    return " ".join([left, *chosen]).strip()
 
 
 def _rows_like(rows: int, change: float) -> Any:

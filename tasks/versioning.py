@@ -1,12 +1,39 @@
-"""Which data and which code a run was made from; the only file that deals with DVC."""
+"""Data, code and stages as DVC and git know them; the only file that calls either."""
 
 from __future__ import annotations
 
+import graphlib
 import hashlib
+import os
+import re
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import yaml
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Completed, State
+
+from deferral.errors import DeferralError
+from tasks import worth_a_retry
+
+OUTCOMES = {"Running stage": "ran", "is cached - skipping run": "restored", "didn't change, skipping": "unchanged"}
+BUSY, BUSY_SECONDS, STOP_SECONDS = "is busy, it is being blocked by", 10.0, 20.0
+
+
+class Stopped(DeferralError):
+    """A command that ended before it was done, for no reason that it named: worth another try."""
+
+
+def _again(task: Any, run: Any, state: Any) -> bool:
+    return isinstance(state.result(raise_on_failure=False), Stopped) or worth_a_retry(task, run, state)
 
 
 def versions(root: Path = Path()) -> dict[str, str]:
@@ -28,6 +55,105 @@ def versions(root: Path = Path()) -> dict[str, str]:
         for out in _outs(yaml.safe_load(text) or {}):
             found[f"data.{out['path']}"] = out.get("md5", "")
     return found
+
+
+def stages(last: str) -> list[str]:
+    """The stage `last` and all that it needs, in DVC's order. Raises `DeferralError` where DVC knows no such stage."""
+    code, lines = _dvc("dag", "--dot", last)
+    if code:
+        raise DeferralError(f"{last}: {_error(lines)}")
+    drawn = "\n".join(lines)
+    graph: dict[str, set[str]] = {name: set() for name in re.findall(r'^"([^"]+)";$', drawn, re.M)}
+    for before, after in re.findall(r'^"([^"]+)" -> "([^"]+)";$', drawn, re.M):
+        graph[after].add(before)
+    return list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@task(cache_policy=NO_CACHE, task_run_name="{stage}", retries=1, retry_delay_seconds=10, retry_condition_fn=_again)
+def reproduce(stage: str) -> State[str]:
+    """Bring one stage up to date, its output line by line in the run's log; the state is Ran, Restored or Unchanged.
+
+    A stage that another process is at work on is waited for. Raises `DeferralError` with what a failed stage said of
+    it, `Stopped` where it ended without a word.
+    """
+    log = get_run_logger().info
+    code, lines = _dvc("repro", "--single-item", stage, log=log)
+    while any(BUSY in line for line in lines):
+        time.sleep(BUSY_SECONDS)
+        code, lines = _dvc("repro", "--single-item", stage, log=log)
+    if code:
+        raise _failure(stage, lines)
+    outcome = next((word for sign, word in OUTCOMES.items() if any(sign in line for line in lines)), "unchanged")
+    return Completed(name=outcome.capitalize(), message=f"{stage}: {outcome}", data=outcome)
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=_again)
+def push(last: str) -> bool:
+    """Send what `last` and the stages before it made to DVC's default remote; False where none is set."""
+    if _dvc("config", "core.remote")[1] == []:
+        return False
+    code, lines = _dvc("push", "--with-deps", last, log=get_run_logger().info)
+    if code:
+        raise Stopped(f"dvc push: {_error(lines)} What was made is kept here: run `dvc push` again.")
+    return True
+
+
+def _failure(stage: str, lines: list[str]) -> DeferralError:
+    """What a failed stage said of it; else what DVC said, and the last words before."""
+    own = [line for line in lines if line.startswith(f"{stage.partition('@')[0]} failed: ")]
+    if own:
+        return DeferralError(f"{stage}: {own[-1]}")
+    if not any(line.startswith("Running stage") for line in lines):
+        return DeferralError(f"{stage}: {_error(lines)}")
+    words = [line for line in lines if not line.startswith("ERROR: ")]
+    return Stopped(f"{_error(lines)}. Its last words: {words[-1]}. Run again: what is done and paid for is kept.")
+
+
+def _error(lines: list[str]) -> str:
+    """DVC's own words: what follows `ERROR:`, or all of it."""
+    at = next((i for i, line in enumerate(lines) if line.startswith("ERROR: ")), 0)
+    return " ".join(" ".join(lines[at:]).removeprefix("ERROR: ").split())
+
+
+def _dvc(*words: str, log: Callable[[str], None] | None = None) -> tuple[int, list[str]]:
+    """Exit code and lines of a `dvc` command; it and all it started end with this process."""
+    command = [str(Path(sys.executable).with_name("dvc")), "--wait-for-lock", *words]
+    with subprocess.Popen(
+        command,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        process_group=0,
+    ) as process:
+        try:
+            assert process.stdout
+            lines = []
+            for line in filter(None, map(str.rstrip, process.stdout)):
+                lines.append(line)
+                if log:
+                    log(line)
+            return process.wait(), lines
+        except BaseException:
+            _stop(process)
+            raise
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """This process's, for stages that are flow runs of their own on the same server, with this Python's programs."""
+    given = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT__")}
+    server = PREFECT_API_URL.value()
+    programs = os.pathsep.join([str(Path(sys.executable).parent), given.get("PATH", "")])
+    return given | {"PYTHONUNBUFFERED": "1", "PATH": programs} | ({"PREFECT_API_URL": server} if server else {})
 
 
 def _outs(lock: dict[str, object]) -> list[dict[str, str]]:

@@ -12,30 +12,54 @@ from typing import Any
 import pytest
 import yaml
 
+from deferral import config
+from deferral.config import BY_TASK
+
 ROOT = Path(__file__).parents[1]
 LLM, TEAM, MODEL = "demo-xs", "team", "deferral-olhs"
-POSTS = 700
+POSTS, DOCUMENTS = 700, 400
+TRAIN = {
+    "olhs": {
+        "seeds": [67, 68],
+        "llms": [LLM],
+        "teams": {TEAM: {"kind": "team_gain", "epochs": 4}, "published": {"kind": "team_joint", "epochs": 2}},
+    },
+    "xsum": {"seeds": [67, 68]},
+}
+SUMMARISERS = {
+    "gain": {"kind": "summary_gain", "trees": 10},
+    "gain_after_small": {"kind": "summary_gain", "look_at": "small", "trees": 10},
+    "two_tier": {},
+    "chain": {},
+    "published": {"kind": "summary_published"},
+    "random": {},
+}
 
 
-def small_params(**sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The committed params.yaml cut down to the smallest LLM, two seeds and two teams; `source` replaces the source."""
+def small_params(task: str = "olhs", **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The committed params.yaml cut down to one task, the smallest LLM, two seeds and two teams.
+
+    `sections` change what is said of the task, there or in a section of its own; `source` replaces the source.
+    """
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["base"]["llms"] = [LLM]
-    task = params["tasks"]["olhs"]
-    task["source"] = {"kind": "demo", "rows": POSTS, "seed": 1}
-    task["vectors"].update(rows=3000, dim=50)
-    task["checks"].update(rows_min=100)
+    params["base"].update(tasks=[task], llms=[LLM])
+    for section in ("tasks", *BY_TASK):
+        params[section] = {task: params[section][task]}
+    about = params["tasks"][task]
+    about["source"].update(rows={"olhs": POSTS, "xsum": DOCUMENTS}[task])
+    about["vectors"].update(rows=3000 if task == "olhs" else 1000, dim=50)
+    about["checks"].update(rows_min=100)
     params["experts"]["mlp"]["epochs"] = 4
-    params["train"].update(
-        seeds=[67, 68],
-        llms=[LLM],
-        teams={TEAM: {"kind": "team_gain", "epochs": 4}, "published": {"kind": "team_joint", "epochs": 2}},
-    )
-    params["evaluate"].update(
-        headline=TEAM, reference=LLM, budgets=[0.2, 0.5], sweep=11, bootstrap=50, margin=0.05, model=MODEL
-    )
+    params["train"][task].update(TRAIN[task])
+    if task == "xsum":
+        params["policies"][task] = dict(SUMMARISERS)
+    params["evaluate"][task].update(reference=LLM, budgets=[0.2, 0.5], sweep=11, bootstrap=50, margin=0.05)
+    if task == "olhs":
+        params["evaluate"][task].update(headline=TEAM, model=MODEL)
     for section, values in sections.items():
-        (task if section in task else params)[section].update(values)
+        (
+            params[section][task] if section in BY_TASK else about[section] if section in about else params[section]
+        ).update(values)
     return params
 
 
@@ -69,9 +93,8 @@ def working_in(folder: Path) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which every task ran once, by `task.fn`, with git and a dvc.lock; tests only read it."""
+def run_stages(folder: Path, task: str, params: str) -> None:
+    """Every stage of a task in `folder`, each by its tasks' `fn`."""
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
     from tasks.generate import answer_examples
@@ -79,39 +102,49 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
 
+    experts = config.load(params).train[task]
+    with working_in(folder):
+        examples, checks, candidates = (
+            f"data/prepared/{task}/examples.parquet",
+            f"reports/{task}/checks",
+            "data/candidates",
+        )
+        predictions, vectors, models = f"data/predictions/{task}", f"data/vectors/{task}", f"models/{task}"
+        raw = obtain_raw.fn(task, params, f"data/raw/{task}")
+        prepare_examples.fn(task, params, raw, f"{candidates}/examples.parquet")
+        validate_examples.fn(task, params, f"{candidates}/examples.parquet", examples, checks)
+        publish.fn(f"{candidates}/examples.parquet", examples)
+        build_vectors.fn(task, params, f"data/raw/vectors/{task}", vectors)
+        answer_examples.fn(task, LLM, params, examples, f"data/answers/{task}", f"{candidates}/llm.parquet", vectors)
+        validate_predictions.fn(task, LLM, params, f"{candidates}/llm.parquet", checks)
+        publish.fn(f"{candidates}/llm.parquet", f"{predictions}/generated/{LLM}.parquet")
+        for expert in (experts.small, *experts.baselines):
+            train_expert.fn(task, expert, params, examples, vectors, models, f"{predictions}/trained/{expert}")
+        for team in experts.teams:
+            learnt = train_team.fn(task, team, params, examples, vectors, predictions, models)
+            log_training.fn(task, team, params, models, learnt)
+        reports = f"reports/{task}"
+        decisions = f"data/decisions/{task}.parquet"
+        evaluate_policies.fn(task, params, examples, predictions, models, vectors, reports, decisions)
+        log_evaluation.fn(task, params, reports, models, vectors)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage of `olhs` ran once, with git and a dvc.lock; tests only read it."""
     folder = tmp_path_factory.mktemp("built")
     params = write_params(folder, small_params())
     lock = {"schema": "2.0", "stages": {"prepare@olhs": {"outs": [{"path": "data/prepared/olhs", "md5": "abc.dir"}]}}}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
     (folder / ".gitignore").write_text("/data/\n/models/\n/reports/\n/mlruns/\n", encoding="utf-8")
     commit_all(folder)
-    with working_in(folder):
-        examples, checks = "data/prepared/olhs/examples.parquet", "reports/olhs/checks"
-        answers = f"data/predictions/olhs/generated/{LLM}.parquet"
-        raw = obtain_raw.fn("olhs", params, "data/raw/olhs")
-        prepare_examples.fn("olhs", params, raw, "data/candidates/olhs/examples.parquet")
-        validate_examples.fn("olhs", params, "data/candidates/olhs/examples.parquet", examples, checks)
-        publish.fn("data/candidates/olhs/examples.parquet", examples)
-        build_vectors.fn("olhs", params, "data/raw/vectors/olhs", "data/vectors/olhs")
-        answer_examples.fn("olhs", LLM, params, examples, "data/answers/olhs", "data/candidates/olhs/llm.parquet")
-        validate_predictions.fn("olhs", LLM, params, "data/candidates/olhs/llm.parquet", checks)
-        publish.fn("data/candidates/olhs/llm.parquet", answers)
-        where = ("data/vectors/olhs", "models/olhs")
-        for expert in ("mlp", "linear", "majority"):
-            out = f"data/predictions/olhs/trained/{expert}.parquet"
-            train_expert.fn("olhs", expert, params, examples, *where, out)
-        for team in (TEAM, "published"):
-            learnt = train_team.fn("olhs", team, params, examples, where[0], "data/predictions/olhs", where[1])
-            log_training.fn("olhs", team, params, where[1], learnt)
-        evaluate_policies.fn(
-            "olhs",
-            params,
-            examples,
-            "data/predictions/olhs",
-            "models/olhs",
-            "data/vectors/olhs",
-            "reports/olhs",
-            "data/decisions/olhs.parquet",
-        )
-        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+    run_stages(folder, "olhs", params)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def summarised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every stage of `xsum` ran once; tests only read it."""
+    folder = tmp_path_factory.mktemp("summarised")
+    run_stages(folder, "xsum", write_params(folder, small_params("xsum")))
     return folder

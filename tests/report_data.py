@@ -1,11 +1,12 @@
-"""A small synthetic evaluation through the real code path, for the report's tests."""
+"""Small synthetic evaluations through the real code path, for the report's tests."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -14,12 +15,14 @@ import pyarrow.compute as pc
 from deferral import schema
 from deferral.config import Evaluate, Price, Source, Split, Task, Vectors
 from deferral.cost import CostModel
-from deferral.evaluate import Runs, summarise
+from deferral.evaluate import Runs, evaluated
 from deferral.panel import Panel, class_indices
 from deferral.policies.allocator import Allocator
 from deferral.policies.base import Budget, Policy
 from deferral.policies.baselines import Always, Length, Random
 from deferral.replay import Replay, oracle, replay
+from deferral.summary_examples import side_by_side
+from tests import report_documents
 
 CLASSES = ("0", "1")
 SEEDS = (67, 68, 69)
@@ -30,6 +33,12 @@ PRICES = {
     "mlp": Price(usd_per_hour=0.05),
     "linear": Price(usd_per_hour=0.05),
     "majority": Price(),
+    "lead": Price(),
+}
+SECONDS = {"llm": 1.44, "llm-mini": 0.7, "mlp": 0.42}
+EXPERTS = {
+    "classification": ("llm", "llm-mini", "mlp", "linear", "majority"),
+    "summarisation": ("llm", "llm-mini", "mlp", "lead"),
 }
 
 
@@ -66,6 +75,7 @@ class Hunch(Allocator):
 class World:
     """How the synthetic data are drawn: errors from the easiest item to the hardest, noise of the policy."""
 
+    kind: Literal["classification", "summarisation"] = "classification"
     rows: int = 600
     positives: float = 0.5
     small_errors: tuple[float, float] = (0.0, 0.4)
@@ -95,11 +105,19 @@ WORLDS = {
     ),
     "missed": World(margin=0.0, groups=False),
     "seconds": World(unit="seconds", groups=False),
+    "documents": World(
+        "summarisation", small_errors=(0.1, 0.8), llm_errors=(0.35, 0.35), quality="rougeL", margin=0.02
+    ),
+    "worse": World(
+        "summarisation", small_errors=(0.2, 0.4), llm_errors=(0.7, 0.7), quality="rougeL", unit="seconds", margin=0.01
+    ),
     "large": World(rows=3000, sweep=51, bootstrap=400, margin=0.01),
 }
 
 
 def _examples(world: World, split: str, rows: int, seed: int) -> tuple[pa.Table, np.ndarray[Any, Any]]:
+    if world.kind == "summarisation":
+        return report_documents.documents(split, rows, seed)
     rng = np.random.default_rng(seed)
     hard = rng.random(rows)
     gold = (rng.random(rows) < world.positives).astype(int)
@@ -116,16 +134,23 @@ def _examples(world: World, split: str, rows: int, seed: int) -> tuple[pa.Table,
 
 
 def _answers(world: World, name: str, examples: pa.Table, hard: np.ndarray[Any, Any], seed: int) -> pa.Table:
-    rng = np.random.default_rng(seed)
-    gold = class_indices(examples["label"], CLASSES)
     easy, hardest = {
         "mlp": world.small_errors,
         "linear": (world.small_errors[0] + 0.02, world.small_errors[1] + 0.02),
         "llm": world.llm_errors,
         "llm-mini": (world.llm_errors[0] + 0.05, world.llm_errors[1] + 0.05),
         "majority": (0.0, 0.0),
+        "lead": (0.85, 0.85),
     }[name]
     error = easy + (hardest - easy) * hard
+    if world.kind == "summarisation":
+        return report_documents.summaries(name, examples, error, SECONDS.get(name, 0.001), seed)
+    return _labels(world, name, examples, error, seed)
+
+
+def _labels(world: World, name: str, examples: pa.Table, error: np.ndarray[Any, Any], seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    gold = class_indices(examples["label"], CLASSES)
     if name.startswith("llm"):
         error = error + world.llm_bias * (gold == 0)
     elif world.llm_bias:
@@ -167,10 +192,10 @@ def _fitted(world: World, panels: Mapping[str, Panel]) -> dict[str, dict[int, Po
 
 
 def _runs(world: World, panel: Panel, fitted: Mapping[str, dict[int, Policy]]) -> Runs:
-    gold = class_indices(panel._examples["label"], CLASSES)
+    gold = class_indices(panel._examples["label"], panel.classes)
     shares = sorted({*(round(i / (world.sweep - 1), 9) for i in range(world.sweep)), *BUDGETS})
     sweeps: dict[str, Replay] = {}
-    for name in PRICES:
+    for name in EXPERTS[world.kind]:
         always: dict[int, Policy] = {0: Always((name,) if name == "mlp" else ("mlp", name), name)}
         sweeps[f"always_{name}"] = replay(f"always_{name}", always, {0: panel}, [None])
     own = {}
@@ -184,27 +209,49 @@ def _runs(world: World, panel: Panel, fitted: Mapping[str, dict[int, Policy]]) -
 
 @cache
 def evaluation(which: str = "reached") -> tuple[dict[str, Any], pa.Table]:
-    """`summarise` and the curve of one of the `WORLDS`. Do not change what it returns: it is cached."""
-    world = WORLDS[which]
-    panels, answers = {}, {}
+    """Summary and curve of one of the `WORLDS`. Do not change what it returns: it is cached."""
+    return _made(which)[:2]
+
+
+def examples(which: str) -> list[dict[str, Any]]:
+    """What `write_report` shows side by side of one of the `WORLDS` of documents."""
+    return copy.deepcopy(_made(which)[2])
+
+
+@cache
+def _made(which: str) -> tuple[dict[str, Any], pa.Table, list[dict[str, Any]]]:
+    world, panels, answers = WORLDS[which], {}, {}
+    classes = CLASSES if world.kind == "classification" else ()
+    cost = CostModel(world.unit, PRICES)
     for i, (split, rows) in enumerate([("train", 400), ("valid", world.rows), ("test", world.rows)]):
-        examples, hard = _examples(world, split, rows, i)
-        tables = {n: _answers(world, n, examples, hard, 10 * i + j) for j, n in enumerate(PRICES)}
-        experts = {n: Recorded(t) for n, t in tables.items()}
-        panels[split] = Panel(examples, experts, CostModel(world.unit, PRICES), CLASSES)
+        table, hard = _examples(world, split, rows, i)
+        tables = {n: _answers(world, n, table, hard, 10 * i + j) for j, n in enumerate(EXPERTS[world.kind])}
+        panels[split] = Panel(table, {n: Recorded(t) for n, t in tables.items()}, cost, classes)
         answers[split] = tables
+    fitted = _fitted(world, panels)
+    test, valid = (_runs(world, panels[split], fitted) for split in ("test", "valid"))
+    task, settings = _settings(world, classes)
+    found = evaluated(task, settings, world.unit, "mlp", test, valid)
+    if world.kind == "classification":
+        return found.summary("olhs", "team", answers["test"]), found.curve(), []
+    shown = side_by_side(found.chosen["team"], found.weak, found.strong, table, answers["test"], cost)
+    references = table["reference"].to_pylist()
+    return found.summary("xsum", "team", answers["test"], references=references), found.curve(), shown
+
+
+def _settings(world: World, classes: tuple[str, ...]) -> tuple[Task, Evaluate]:
     task = Task(
-        kind="classification",
-        classes=CLASSES,
-        positive="1",
+        kind=world.kind,
+        classes=classes,
+        positive="1" if classes else "",
         source=Source(kind="demo"),
         vectors=Vectors(kind="demo"),
         split=Split(train=0.4, valid=0.3, test=0.3),
         prompt="demo-olhs",
+        quality=world.quality,
     )
     settings = Evaluate(
         reference="llm",
-        quality=world.quality,  # type: ignore[arg-type]
         budgets=BUDGETS,
         sweep=world.sweep,
         bootstrap=world.bootstrap,
@@ -213,6 +260,4 @@ def evaluation(which: str = "reached") -> tuple[dict[str, Any], pa.Table]:
         headline="team",
         model="deferral-test",
     )
-    fitted = _fitted(world, panels)
-    test, valid = (_runs(world, panels[split], fitted) for split in ("test", "valid"))
-    return summarise("olhs", task, settings, world.unit, test, valid, answers["test"], "mlp")
+    return task, settings

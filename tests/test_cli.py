@@ -57,8 +57,8 @@ def test_decide_writes_one_json_line_for_each_text(built):
     assert done.exit_code == 0
     assert len(rows) == 3
     assert {row["expert"] for row in rows} == {"mlp"}
-    assert all(set(row) == {"expert", "small_label", "small_confidence", "score"} for row in rows)
-    assert all(row["small_label"] in "01" and 0.5 <= row["small_confidence"] <= 1 for row in rows)
+    assert all(set(row) == {"expert", "small_answer", "small_confidence", "score"} for row in rows)
+    assert all(row["small_answer"] in "01" and 0.5 <= row["small_confidence"] <= 1 for row in rows)
 
 
 def test_decide_takes_a_registered_model_and_a_cost(built):

@@ -20,23 +20,25 @@ MINIMAL: dict[str, Any] = {
             "vectors": {"kind": "demo"},
             "split": {"train": 0.6, "valid": 0.2, "test": 0.2},
             "prompt": "posts",
+            "quality": "accuracy",
             "checks": {"rows_min": 10},
         }
     },
     "experts": {"llm": {"backend": "llm", "model": "demo:s"}, "small": {"backend": "mlp"}},
-    "train": {"seeds": [1], "small": "small", "baselines": [], "llms": ["llm"], "teams": {"team": {}}},
-    "policies": {"random": {}},
+    "train": {"posts": {"seeds": [1], "small": "small", "baselines": [], "llms": ["llm"], "teams": {"team": {}}}},
+    "policies": {"posts": {"random": {}}},
     "costs": {"unit": "usd", "prices": {"llm": {"usd_per_hour": 2}}},
     "evaluate": {
-        "headline": "team",
-        "reference": "llm",
-        "quality": "accuracy",
-        "budgets": [0.5],
-        "sweep": 3,
-        "bootstrap": 20,
-        "confidence": 0.9,
-        "margin": 0.01,
-        "model": "posts",
+        "posts": {
+            "headline": "team",
+            "reference": "llm",
+            "budgets": [0.5],
+            "sweep": 3,
+            "bootstrap": 20,
+            "confidence": 0.9,
+            "margin": 0.01,
+            "model": "posts",
+        }
     },
 }
 
@@ -91,10 +93,10 @@ def test_parameters_are_frozen_and_an_experts_options_are_a_copy(tmp_path):
         ("tasks.posts.vectors", "dims", "dim"),
         ("tasks.posts.split", "vald", "valid"),
         ("tasks.posts.checks", "row_min", "rows_min"),
-        ("train", "seed", "seeds"),
+        ("train.posts", "seed", "seeds"),
         ("costs", "units", "unit"),
         ("costs.prices.llm", "usd_per_hours", "usd_per_hour"),
-        ("evaluate", "bootstrp", "bootstrap"),
+        ("evaluate.posts", "bootstrp", "bootstrap"),
     ],
 )
 def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_path, path, key, meant):
@@ -143,9 +145,9 @@ def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
         ),
         ("experts", {"llm": None}, "experts.llm: Input should be a valid dictionary. Got None."),
         (
-            "train",
+            "train.posts",
             {"seeds": []},
-            "train.seeds: Tuple should have at least 1 item after validation, not 0. Got [].",
+            "train.posts.seeds: Tuple should have at least 1 item after validation, not 0. Got [].",
         ),
         ("costs", {"unit": "eur"}, "costs.unit: Input should be 'usd', 'seconds' or 'tokens'. Got 'eur'."),
         (
@@ -165,20 +167,25 @@ def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
             "usd_per_1m_completion_tokens, usd_per_hour, usd_per_1k_answers). Got 3.",
         ),
         (
-            "evaluate",
+            "evaluate.posts",
             {"sweep": "many"},
-            "evaluate.sweep: Input should be a valid integer, unable to parse string as an integer. Got 'many'.",
+            "evaluate.posts.sweep: Input should be a valid integer, unable to parse string as an integer. Got 'many'.",
         ),
-        ("evaluate", {"sweep": 2}, "evaluate.sweep: Input should be greater than or equal to 3. Got 2."),
+        ("evaluate.posts", {"sweep": 2}, "evaluate.posts.sweep: Input should be greater than or equal to 3. Got 2."),
         (
-            "evaluate",
+            "evaluate.posts",
             {"budgets": [0.1, 2]},
-            "evaluate.budgets.1: Input should be less than or equal to 1. Got 2.",
+            "evaluate.posts.budgets.1: Input should be less than or equal to 1. Got 2.",
         ),
         (
-            "evaluate",
+            "tasks.posts",
             {"quality": "acc"},
-            "evaluate.quality: Input should be 'accuracy', 'macro_f1' or 'f1_positive'. Got 'acc'.",
+            "tasks.posts: quality 'acc' is none of kind 'classification' (accuracy, macro_f1, f1_positive).",
+        ),
+        (
+            "tasks.posts",
+            {"judge": "llm"},
+            "tasks.posts: quality 'accuracy' with judge 'llm': the mark of an expert needs both.",
         ),
     ],
 )
@@ -187,18 +194,19 @@ def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, pat
 
 
 def test_several_wrong_values_are_told_at_once(tmp_path):
-    message = error_of(tmp_path, "evaluate", sweep=1, confidence=2)
-    assert message.startswith("evaluate.sweep: ")
-    assert "; evaluate.confidence: Input should be less than 1. Got 2." in message
+    message = error_of(tmp_path, "evaluate.posts", sweep=1, confidence=2)
+    assert message.startswith("evaluate.posts.sweep: ")
+    assert "; evaluate.posts.confidence: Input should be less than 1. Got 2." in message
 
 
-DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": ""}
+DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": "", "quality": "rougeL"}
 
 
 @pytest.mark.parametrize("left_out", [(), ("classes",), ("classes", "positive")])
 def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
     tree = copy.deepcopy(MINIMAL)
     task = tree["tasks"]["posts"] | DOCUMENTS | {"max_chars": 8000}
+    tree["train"]["posts"]["teams"], tree["evaluate"]["posts"]["headline"] = {}, "random"
     tree["tasks"]["posts"] = {key: value for key, value in task.items() if key not in left_out}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     task = config.load(tmp_path / "params.yaml").task("posts")
@@ -225,7 +233,11 @@ def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
             "tasks.posts.kind: Input should be 'classification' or 'summarisation'. Got 'translation'.",
         ),
         (
-            {"kind": "classification"},
+            {"quality": "judge"},
+            "tasks.posts: quality 'judge' with judge None: the mark of an expert needs both.",
+        ),
+        (
+            {"kind": "classification", "quality": "accuracy"},
             "tasks.posts: classes [] must be two or more different labels.",
         ),
     ],
@@ -234,7 +246,7 @@ def test_what_a_task_of_summaries_must_not_have(tmp_path, changes, message):
     assert error_of(tmp_path, "tasks.posts", **DOCUMENTS | changes) == message
 
 
-@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate", "model"), ("tasks.posts", "prompt")])
+@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate.posts", "model"), ("tasks.posts", "prompt")])
 def test_a_missing_key_is_named(tmp_path, section, key):
     tree = copy.deepcopy(MINIMAL)
     del section_at(tree, section)[key]
@@ -249,25 +261,61 @@ def test_a_missing_key_is_named(tmp_path, section, key):
     ("path", "changes", "message"),
     [
         ("base", {"tasks": ["post"]}, "Unknown task 'post'. Known: posts. Did you mean 'posts'? (at base.tasks)"),
-        ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),
-        ("train", {"llms": ["lm"]}, "Unknown expert 'lm'. Known: llm, small. Did you mean 'llm'? (at train.llms)"),
-        ("train", {"small": "mlp"}, "Unknown expert 'mlp'. Known: llm, small. (at train.small)"),
-        ("train", {"baselines": ["tree"]}, "Unknown expert 'tree'. Known: llm, small. (at train.baselines)"),
         (
-            "train.teams",
-            {"team": {"llms": ["x"]}},
-            "Unknown expert 'x'. Known: llm, small. (at train.teams.team.llms)",
+            "tasks.posts",
+            {"kind": "summarisation", "classes": [], "positive": "", "quality": "judge", "judge": "gpt"},
+            "Unknown expert 'gpt'. Known: llm, small. (at tasks.posts.judge)",
         ),
-        ("evaluate", {"reference": "x"}, "Unknown expert 'x'. Known: llm, small. (at evaluate.reference)"),
         (
-            "evaluate",
+            "train",
+            {"pots": None},
+            "train.pots: must be a section of keys (seeds, small, baselines, llms, teams). Got None.",
+        ),
+        ("policies", {"pots": {}}, "Unknown task 'pots'. Known: posts. Did you mean 'posts'? (at policies)"),
+        ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),
+        (
+            "train.posts",
+            {"llms": ["lm"]},
+            "Unknown expert 'lm'. Known: llm, small. Did you mean 'llm'? (at train.posts.llms)",
+        ),
+        ("train.posts", {"small": "mlp"}, "Unknown expert 'mlp'. Known: llm, small. (at train.posts.small)"),
+        (
+            "train.posts",
+            {"baselines": ["tree"]},
+            "Unknown expert 'tree'. Known: llm, small. (at train.posts.baselines)",
+        ),
+        (
+            "train.posts.teams",
+            {"team": {"llms": ["x"]}},
+            "Unknown expert 'x'. Known: llm, small. (at train.posts.teams.team.llms)",
+        ),
+        ("evaluate.posts", {"reference": "x"}, "Unknown expert 'x'. Known: llm, small. (at evaluate.posts.reference)"),
+        (
+            "evaluate.posts",
             {"headline": "tema"},
-            "Unknown policy 'tema'. Known: random, team. Did you mean 'team'? (at evaluate.headline)",
+            "Unknown policy 'tema'. Known: random, team. Did you mean 'team'? (at evaluate.posts.headline)",
         ),
     ],
 )
 def test_a_name_that_no_section_describes_is_an_error(tmp_path, path, changes, message):
     assert error_of(tmp_path, path, **changes) == message
+
+
+def test_teams_are_for_classes(tmp_path):
+    assert error_of(tmp_path, "tasks.posts", **DOCUMENTS) == (
+        "train.posts.teams: got team; teams learn classes. Allowed for summaries: none. "
+        "Put a policy of kind summary_gain into policies.posts."
+    )
+
+
+@pytest.mark.parametrize("section", config.BY_TASK)
+def test_every_task_has_its_part_of_each_section(tmp_path, section):
+    tree = copy.deepcopy(MINIMAL) | {section: {}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    told = f"Unknown task 'posts'. Known: none. (at tasks, and not in {section})"
+    assert str(error.value) == f"{tmp_path}/params.yaml: {told}"
 
 
 def test_asking_for_an_unknown_task_or_expert_lists_the_known_ones(tmp_path):

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from sklearn.metrics import f1_score
 from deferral import evaluate
 from deferral.config import Evaluate, Source, Split, Task, Vectors
 from deferral.errors import ConfigError, DataError
-from deferral.evaluate import Runs, headline, summarise
+from deferral.evaluate import Runs, evaluated
+from deferral.headline import headline
 from deferral.metrics import bootstrap_weights
 from deferral.policies.base import Budget
 from deferral.policies.baselines import Always
@@ -25,10 +27,10 @@ TASK = Task(
     vectors=Vectors(kind="demo"),
     split=Split(train=0.6, valid=0.2, test=0.2),
     prompt="posts",
+    quality="accuracy",
 )
 SETTINGS = {
     "reference": "llm",
-    "quality": "accuracy",
     "budgets": (0.2, 0.5),
     "sweep": 3,
     "bootstrap": 200,
@@ -72,9 +74,10 @@ ANSWERS = {
 }
 
 
-def summary_of(test=None, valid=None, answers=ANSWERS, **changes):
+def summary_of(test=None, valid=None, answers=ANSWERS, quality="accuracy", **changes):
     settings = Evaluate(**{**SETTINGS, **changes})
-    out, _ = summarise("posts", TASK, settings, "usd", test or runs(), valid or runs(), answers, "small")
+    found = evaluated(replace(TASK, quality=quality), settings, "usd", "small", test or runs(), valid or runs())
+    out = found.summary("posts", settings.headline, answers)
     # JSON has no NaN and no infinity.
     assert json.loads(json.dumps(out, allow_nan=False)) == out
     return out
@@ -202,8 +205,8 @@ def test_a_wide_margin_is_reached():
 
 
 def test_the_headline_names_the_quality_it_is_about():
-    assert ": macro F1 " in summary_of(quality="macro_f1", margin=0.9)["headline"]["text"]
-    assert ": F1 positive " in summary_of(quality="f1_positive", margin=0.9)["headline"]["text"]
+    assert ": macro-F1 " in summary_of(quality="macro_f1", margin=0.9)["headline"]["text"]
+    assert ": F1 of the positive class " in summary_of(quality="f1_positive", margin=0.9)["headline"]["text"]
 
 
 def points_of(share, gap, reached=True, peak_share=(0.5, [0.4, 0.6]), peak_gap=(0.0, [-0.1, 0.1])):
@@ -233,6 +236,10 @@ UNKNOWN = [None, None]
             "Same quality as llm alone at 40.0 % of its cost [35.0, 45.0]: accuracy +0.0 points [+0.0, +0.0].",
         ),
         (
+            points_of((0.4, [0.35, 0.45]), (0.012, [0.004, 0.02])),
+            "Better than llm alone at 40.0 % of its cost [35.0, 45.0]: accuracy +1.2 points [+0.4, +2.0].",
+        ),
+        (
             points_of((0.98, [0.95, 1.0]), (0.001, [-0.004, 0.006])),
             "As good as llm alone, but not cheaper: accuracy +0.1 points [-0.4, +0.6] "
             "at 98.0 % of its cost [95.0, 100.0].",
@@ -259,7 +266,7 @@ UNKNOWN = [None, None]
     ],
 )
 def test_the_headline_says_what_was_reached_and_no_more(points, text):
-    found = headline(Evaluate(**SETTINGS), "mine", points)
+    found = headline(Evaluate(**SETTINGS), "accuracy", "mine", points)
     assert " ".join(filter(None, (found["text"], found["best"]))) == text
     assert {k: found[k] for k in points["operating_point"]} == points["operating_point"]
 
@@ -282,7 +289,7 @@ def test_groups_by_hand(summary):
         {
             "group": "mild",
             "items": 5,
-            "accuracy": {"small": 1.0, "llm": 1.0, "mine": 1.0},
+            "quality": {"small": 1.0, "llm": 1.0, "mine": 1.0},
             "deferral_rate": 0.0,
             "should_have_asked": 0.0,
             "asked_for_nothing": 0.0,
@@ -292,7 +299,7 @@ def test_groups_by_hand(summary):
         {
             "group": "rude",
             "items": 4,
-            "accuracy": {"small": 0.25, "llm": 1.0, "mine": 0.75},
+            "quality": {"small": 0.25, "llm": 1.0, "mine": 0.75},
             "deferral_rate": 0.5,
             "should_have_asked": 0.25,
             "asked_for_nothing": 0.0,
@@ -409,7 +416,7 @@ def test_unlabelled_or_no_rows_cannot_be_evaluated(gold, got):
 
 def test_the_curve_table_has_a_row_for_each_policy_budget_and_seed():
     both = runs(seeds=(4, 5))
-    _, table = summarise("posts", TASK, Evaluate(**SETTINGS), "usd", both, both, ANSWERS, "small")
+    table = evaluated(TASK, Evaluate(**SETTINGS), "usd", "small", both, both).curve()
     assert tuple(table.column_names) == evaluate.CURVE_COLUMNS
     rows = {(r["policy"], r["budget"], r["seed"]): r for r in table.to_pylist()}
     assert len(rows) == table.num_rows == 2 + 1 + 8 + 8

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from deferral import figures
 from deferral.calibration import transform
@@ -32,3 +33,19 @@ def test_the_reliability_plot_shows_before_and_after_where_both_are_given(drawn)
     assert picture.startswith(b"\x89PNG")
     assert drawn["titles"] == [f"both: ECE {before:.1f} → {after:.1f} %", f"one: ECE {before:.1f} %"]
     assert drawn["legends"] == [["stated", "calibrated"]]
+
+
+def test_a_picture_says_that_there_is_no_confidence_to_show(monkeypatch):
+    said = []
+    monkeypatch.setattr(Figure, "text", lambda _, x, y, text, **__: said.append(text))
+    assert figures.reliability({}).startswith(b"\x89PNG")
+    assert said == ["No expert here states a probability of being right."]
+
+
+def test_the_axis_of_a_curve_is_named_as_given(monkeypatch):
+    said = []
+    monkeypatch.setattr(Axes, "set_ylabel", lambda _, text: said.append(text))
+    point = {"cost": 1.0, "quality": 0.2, "low": None, "high": None, "rate": 0.0, "budget": 0.0}
+    one = {"name": "a", "label": "a", "role": "other", "line": False, "shown": True, "points": [point]}
+    figures.curve([one], "ROUGE-L F", "$ per 1,000 items")
+    assert said == ["ROUGE-L F"]

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from deferral.errors import ConfigError
 from deferral.metrics import (
+    GRADES,
     QUALITIES,
     Interval,
     Quality,
@@ -40,6 +41,16 @@ def by_sklearn(name, gold, label):
     if name == "macro_f1":
         return f1_score(gold, label, labels=range(CLASSES), average="macro", zero_division=0)
     return f1_score(gold, label, labels=[1], average=None, zero_division=0)[0]
+
+
+@pytest.mark.parametrize("name", GRADES)
+def test_a_grade_is_the_mean_of_marks_and_the_same_by_weights_as_by_resampling(name):
+    marks = np.random.default_rng(1).uniform(size=(9, 3)).astype(np.float32)
+    rows = np.random.default_rng(2).integers(0, 9, (4, 9))
+    weights = np.stack([np.bincount(draw, minlength=9) for draw in rows]).astype(np.uint8)
+    np.testing.assert_allclose(Quality(name)(np.zeros(9, int), marks), [marks.mean(axis=0)], rtol=1e-6)
+    got = Quality(name)(np.zeros(9, int), marks, weights)
+    np.testing.assert_allclose(got, [marks[draw].mean(axis=0) for draw in rows], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", QUALITIES)
@@ -88,7 +99,8 @@ def test_an_unknown_quality_lists_the_known_ones():
     with pytest.raises(ConfigError) as error:
         Quality("acuracy", 2, 1)(np.array([0]), np.array([[0]]))
     assert str(error.value) == (
-        "Unknown quality 'acuracy'. Known: accuracy, f1_positive, macro_f1. Did you mean 'accuracy'?"
+        "Unknown quality 'acuracy'. Known: accuracy, embedding, f1_positive, judge, macro_f1, rouge1, rouge1_stemmed, "
+        "rouge2, rouge2_stemmed, rougeL, rougeL_stemmed. Did you mean 'accuracy'?"
     )
 
 

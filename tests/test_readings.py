@@ -215,7 +215,7 @@ def test_what_a_group_wastes_and_misses():
     assert first == {
         "group": "a",
         "items": 4,
-        "accuracy": {"small": 0.5, "dear": 0.5, "mine": 0.25},
+        "quality": {"small": 0.5, "dear": 0.5, "mine": 0.25},
         "deferral_rate": 0.75,
         "should_have_asked": 0.25,
         "asked_for_nothing": 0.25,

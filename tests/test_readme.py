@@ -84,5 +84,5 @@ def test_the_experiment_it_proposes_names_real_parameters():
         value = params
         for key in setting.split("."):
             value = value[key]
-    for policy in re.findall(r"evaluate\.headline=(\w+)", proposed):
-        assert policy in params["train"]["teams"]
+    for task, policy in re.findall(r"evaluate\.(\w+)\.headline=(\w+)", proposed):
+        assert policy in params["train"][task]["teams"]

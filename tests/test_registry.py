@@ -3,6 +3,7 @@
 import pytest
 
 from deferral import bundle, registry
+from deferral.assign import assign
 from deferral.errors import DataError
 from tests.pipeline import MODEL, working_in
 
@@ -24,7 +25,7 @@ def test_an_address_is_a_bundle_that_decides(built, address):
     with working_in(built):
         folder = registry.resolve(address)
         assert bundle.describe(folder)["facts"]["team"] == "team"
-        assert len(bundle.assign(bundle.load(folder), ["what a day"]).expert) == 1
+        assert len(assign(bundle.load(folder), ["what a day"]).expert) == 1
 
 
 @pytest.mark.parametrize("address", [f"models:/{MODEL}@champion", f"models:/{MODEL}/9", "models:/other@challenger"])

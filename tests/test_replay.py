@@ -87,7 +87,7 @@ def test_a_replay_looks_once_for_each_seed_and_leaves_the_panels_unbilled():
 
 def test_flat_columns_run_over_seeds_within_points():
     run = made(label=np.arange(12).reshape(2, 3, 2), cost=np.arange(12.0).reshape(2, 3, 2))
-    assert run.flat_labels().tolist() == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
+    assert run.flat_answers().tolist() == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
     assert run.flat_cost().tolist() == [[0, 2, 4, 6, 8, 10], [1, 3, 5, 7, 9, 11]]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections import defaultdict
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +16,12 @@ from deferral import figures, schema
 from deferral import report_words as words
 from deferral.report import headline, markdown_summary, write_report
 from deferral.report_rows import curve_series, policy_rows
-from tests.report_data import BUDGETS, evaluation
+from tests.report_data import BUDGETS, evaluation, examples
+from tests.report_page import Page, bare, flat
 
 FILES = ("curve.png", "reliability.png", "report.html")
 VERSIONS = {"git_commit": "3f2a9c1", "dvc_lock_sha256": "77ab19"}
 LINKS = ("src", "href", "action", "data", "poster", "srcset", "formaction", "background", "xlink:href")
-
-
-class Page(HTMLParser):
-    """The tags, the text, and the numbers in each row of each table."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.caption, self.row = "", "", ""
-        self.numbers: dict[tuple[str, str], list[float | None]] = defaultdict(list)
-        self.heads: dict[str, list[str]] = defaultdict(list)
-        self._inside: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.tags.append((tag, given))
-        if tag not in ("meta", "link", "input", "img", "br", "wbr"):
-            self._inside.append(tag)
-        if tag == "table":
-            self.caption = self.row = ""
-        if tag == "caption":
-            self.caption = (given["id"] or "").removesuffix("-caption")
-        if tag == "tr":
-            self.row = ""
-        if tag == "data" and "table" in self._inside:
-            self.numbers[self.caption, self.row].append(float(given["value"] or ""))
-        if tag == "span" and given.get("class") == "null":
-            self.numbers[self.caption, self.row].append(None)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self._inside and self._inside.pop() != tag:
-            pass
-        if tag == "th" and self.row:
-            self.heads[self.caption].append(self.row)
-
-    def handle_data(self, data: str) -> None:
-        if not {"script", "style"} & set(self._inside):
-            self.text += data
-        if "tbody" in self._inside and self._inside[-1:] == ["th"]:
-            self.row += data.strip()
-
-    def said(self) -> str:
-        return re.sub(r"\s+", " ", self.text)
 
 
 @pytest.fixture
@@ -74,22 +29,11 @@ def made(tmp_path: Path) -> Any:
     def make(which: str, **more: Any) -> tuple[dict[str, Any], Page, str]:
         summary, curve = evaluation(which)
         summary = {**summary, **more}
-        path = write_report(tmp_path, summary, curve, versions=VERSIONS)
+        path = write_report(tmp_path, summary, curve, versions=VERSIONS, examples=examples(which))
         html = path.read_text(encoding="utf-8")
         return summary, Page(html), html
 
     return make
-
-
-def flat(measured: dict[str, Any], *, interval: bool = True) -> list[float | None]:
-    low, high = measured["ci"]
-    return [measured["value"], *([low, high] if interval and low is not None else [])]
-
-
-def bare(measured: dict[str, Any]) -> list[float | None]:
-    """A cost: its interval is left out where it reads as one number."""
-    low, high = measured["ci"]
-    return flat(measured, interval=low is not None and words.amount(low) != words.amount(high))
 
 
 def test_three_whole_files_are_written(made: Any, tmp_path: Path) -> None:
@@ -120,7 +64,7 @@ def test_a_failure_leaves_the_last_report_alone(made: Any, tmp_path: Path, monke
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-@pytest.mark.parametrize("which", ["reached", "seconds"])
+@pytest.mark.parametrize("which", ["reached", "seconds", "documents"])
 def test_the_page_asks_nothing_of_any_network(made: Any, which: str) -> None:
     _, page, html = made(which)
     assert not re.search(r"https?:|@import|\bfetch\(|XMLHttpRequest|import\(|WebSocket", html)
@@ -132,11 +76,13 @@ def test_the_page_asks_nothing_of_any_network(made: Any, which: str) -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_structure_and_names_for_assistive_technology(made: Any) -> None:
-    _, page, html = made("reached", splits={"train": {"0": 2, "1": 3}})
+@pytest.mark.parametrize("which", ["reached", "documents"])
+def test_structure_and_names_for_assistive_technology(made: Any, which: str) -> None:
+    _, page, html = made(which, splits={"train": {"0": 2, "1": 3}})
     tags = [t for t, _ in page.tags]
     assert tags.count("h1") == 1
     assert tags.count("table") == tags.count("caption") > 7
+    assert all(a.get("aria-label") for _, a in page.tags if a.get("role") == "region" and "aria-labelledby" not in a)
     assert all(a.get("alt") for t, a in page.tags if t == "img")
     assert all(a.get("aria-label") for t, a in page.tags if t == "svg")
     ids = [a["id"] for _, a in page.tags if a.get("id")]
@@ -154,6 +100,7 @@ def test_headline_and_what_it_rests_on(made: Any) -> None:
     said = page.said()
     assert headline(summary) == " ".join(filter(None, (summary["headline"]["text"], summary["headline"]["best"])))
     assert summary["headline"]["text"] in said.replace("\u00a0", " ")
+    assert words.best(summary) == summary["headline"]["best"]
     assert summary["headline"]["best"] in said.replace("\u00a0", " ")
     assert "✓ Reached" in said
     assert "600 items, 3 seeds (67, 68, 69), 95 % intervals over items and seeds (60 resamples)" in said.replace(
@@ -214,10 +161,10 @@ def test_misrouted_and_groups_are_the_summary(made: Any) -> None:
     summary, page, _ = made("reached")
     for row in summary["misrouted"]:
         assert page.numbers["routing", row["outcome"]] == [row["share"], row["cost_per_1k"]]
-        assert words.OUTCOMES[row["outcome"]][1] in page.said()
+        assert words.OUTCOMES["classification"][row["outcome"]][1] in page.said()
     for row in summary["groups"]:
         assert page.numbers["groups", row["group"]] == [
-            *row["accuracy"].values(),
+            *row["quality"].values(),
             *(row[k] for k in ("deferral_rate", "should_have_asked", "asked_for_nothing", "misled", "wasted_per_1k")),
         ]
         assert f"{row['group']} {row['items']}" in page.said().replace(row["group"], row["group"] + " ")
@@ -266,7 +213,9 @@ def test_the_measures_disagree_and_the_page_says_so(made: Any) -> None:
     assert first.startswith("Which of the two is better depends on the measure: mlp has the higher accuracy (")
     assert "; llm has the higher macro-F1 (" in first and " and F1 of class “1” (" in first
     assert page.said().count(first) == 2, "in the hero and beside the experts"
-    assert "mlp alone is already as good as llm" in page.said()
+    assert words.enough(summary).startswith("By accuracy, mlp alone is as good as llm (")
+    assert page.said().count(re.sub(r"\s", " ", words.enough(summary))) == 2, "in the hero and beside the experts"
+    assert headline(summary).startswith(f"{summary['headline']['text']} {words.enough(summary)}")
     assert "Always answering the commonest class has accuracy" in page.said()
 
 
@@ -295,7 +244,8 @@ def test_as_good_but_no_cheaper_is_not_sold_as_a_success(made: Any) -> None:
     assert summary["headline"]["reached"]
     assert "= As good, but not cheaper" in page.said()
     assert "nothing is saved" in page.said()
-    assert headline(summary) == summary["headline"]["text"] + " As good, but not cheaper."
+    assert headline(summary) == summary["headline"]["text"]
+    assert headline(summary).startswith("As good as llm alone, but not cheaper: ")
 
 
 def test_demo_is_declared(made: Any) -> None:
@@ -419,11 +369,10 @@ def test_percent(value: float, signed: bool, text: str) -> None:
     assert words.percent(value, signed) == text
 
 
-def test_pictures_of_a_single_point_and_of_no_confidence() -> None:
+def test_picture_of_a_single_point() -> None:
     point = {"cost": 1.0, "quality": 0.5, "low": None, "high": None, "rate": 0.0, "budget": 0.0}
     one = {"name": "a", "label": "_a$", "role": "other", "line": False, "shown": True, "points": [point]}
-    assert figures.curve([one], "accuracy", "$ per 1,000 items").startswith(b"\x89PNG")
-    assert figures.reliability({}).startswith(b"\x89PNG")
+    assert figures.curve([one], "accuracy (%)", "$ per 1,000 items").startswith(b"\x89PNG")
 
 
 def test_interval_that_is_undefined_leaves_the_value(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from deferral import report_words as words
 from deferral.report import write_report
 from deferral.report_rows import curve_series
-from tests.report_data import evaluation
+from tests.report_data import evaluation, examples
+from tests.report_documents import NASTY
 
 pytestmark = pytest.mark.browser
 CHROMIUM = os.environ.get("DEFERRAL_CHROMIUM") or next(
@@ -27,6 +28,7 @@ ARGUMENTS = (
 ).split()
 PHONE = {"width": 375, "height": 800}
 DESK = {"width": 1280, "height": 900}
+OPEN = "() => document.querySelectorAll('details').forEach((e) => { e.open = true; })"
 LEAST_CONTRAST = """() => {
   const curved = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
   const light = (c) => {
@@ -67,7 +69,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @cache
     def write(which: str) -> Path:
-        return write_report(folder / which, *evaluation(which), versions=versions)
+        world, *nasty = which.split()
+        shown = examples(world)
+        if nasty:
+            shown = [{**shown[0], **dict.fromkeys(("id", "document", "reference"), text)} for text in NASTY.values()]
+            for example in shown:
+                example["answers"] = [{**answer, "text": example["document"]} for answer in example["answers"]]
+        return write_report(folder / which, *evaluation(world), versions=versions, examples=shown)
 
     return write
 
@@ -98,9 +106,10 @@ def series_of(which: str) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in curve_series(*evaluation(which))}
 
 
-def tip_lines(one: dict[str, Any], point: dict[str, Any], unit: str = "usd") -> list[str]:
+def tip_lines(one: dict[str, Any], point: dict[str, Any], unit: str = "usd", quality: str = "") -> list[str]:
     """What the tooltip says of a point."""
-    lines = [one["label"], f"accuracy {words.percent(point['quality'])} %"]
+    value = words.percent(point["quality"])
+    lines = [one["label"], f"{quality} {value}" if quality else f"accuracy {value}\u00a0%"]
     lines.append(f"95 % interval {words.percent(point['low'])} … {words.percent(point['high'])}")
     lines.append(f"{words.cost(point['cost'], unit)} per 1,000 items")
     return lines if one["alone"] else [*lines, f"{words.percent(point['rate'])} % deferred"]
@@ -122,18 +131,21 @@ def planned(which: str, policy: str, items: int, wanted: float) -> tuple[float |
 
 
 @pytest.mark.parametrize("width", [320, 375, 768])
-@pytest.mark.parametrize("which", ["reached", "measures"])
+@pytest.mark.parametrize("which", ["reached", "measures", "documents", "documents nasty"])
 def test_no_sideways_scroll_on_a_phone(opened: Any, which: str, width: int) -> None:
     page = opened(which, {"width": width, "height": 800})
+    page.evaluate(OPEN)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     if width < 600:
         box = page.locator(".scroll:has(.policies)")
         assert box.evaluate("e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === 'auto'")
 
 
+@pytest.mark.parametrize("which", ["missed", "documents"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_in_light_and_dark(opened: Any, scheme: str, tmp_path: Path) -> None:
-    page = opened("missed", PHONE, color_scheme=scheme)
+def test_contrast_in_light_and_dark(opened: Any, scheme: str, which: str, tmp_path: Path) -> None:
+    page = opened(which, PHONE, color_scheme=scheme)
+    page.evaluate(OPEN)
     assert page.evaluate(LEAST_CONTRAST) >= 4.5
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(ground) < 60) == (scheme == "dark")
@@ -256,6 +268,44 @@ def test_costs_in_seconds(opened: Any) -> None:
     page.locator("#curve").focus()
     page.keyboard.press("ArrowRight")
     assert tip(page) == tip_lines(one, one["points"][0], "seconds")
+
+
+def test_marks_are_told_without_a_sign(opened: Any) -> None:
+    page, one = opened("documents"), series_of("documents")["team"]
+    page.locator("#curve").focus()
+    page.keyboard.press("ArrowRight")
+    assert tip(page) == tip_lines(one, one["points"][0], quality="ROUGE-L F")
+    assert page.locator("#curve text", has_text="ROUGE-L F").text_content() == "ROUGE-L F"
+    assert page.inner_text("label[for=wanted]") == "Quality wanted: ROUGE-L F"
+    alone = series_of("documents")["always_llm"]["points"][0]["quality"]
+    assert page.inner_text("#llm-how") == f"ROUGE-L F {words.percent(alone)}"
+
+
+def test_examples_open_one_by_one(opened: Any) -> None:
+    page = opened("documents")
+    cards, answers = page.locator(".example"), page.locator(".example .answer:visible")
+    assert cards.count() == len(examples("documents")) and answers.count() == 4
+    cards.nth(1).locator("summary").click()
+    assert answers.count() == 8
+    cards.nth(0).locator("summary").press("Enter")
+    assert answers.count() == 4
+
+
+@pytest.mark.parametrize(("viewport", "columns"), [(PHONE, 1), (DESK, 4)])
+def test_summaries_stand_side_by_side_where_there_is_room(opened: Any, viewport: dict[str, int], columns: int) -> None:
+    page = opened("documents", viewport)
+    boxes = [answer.bounding_box() for answer in page.locator(".answer:visible").all()]
+    assert len({box["x"] for box in boxes}) == columns
+    assert len({box["y"] for box in boxes}) == 4 // columns
+
+
+def test_long_texts_scroll_in_their_own_box(opened: Any) -> None:
+    page = opened("documents nasty", DESK)
+    page.evaluate(OPEN)
+    for box in page.locator(".example .text").all():
+        assert box.evaluate("e => e.clientHeight <= 200 && e.offsetWidth <= e.parentElement.clientWidth")
+    long = page.locator(".example .text").nth(list(NASTY).index("words") * 6)
+    assert long.evaluate("e => e.scrollHeight > 1.5 * e.clientHeight && getComputedStyle(e).overflowY === 'auto'")
 
 
 def test_one_budget_table_at_a_time(opened: Any) -> None:

@@ -169,6 +169,8 @@ def test_path_is_copied_and_checked(tmp_path, monkeypatch):
         sources.obtain(source(path=given, sha256="1" * 64), tmp_path / "raw2")
     with pytest.raises(DataError, match="absent.csv: no such file .for posts.*put absent.csv into the folder"):
         sources.obtain(source(path=tmp_path / "absent.csv"), tmp_path / "raw2", "posts")
+    with pytest.raises(DataError, match="a folder .for posts.. Allowed: a file that exists"):
+        sources.obtain(source(path=tmp_path / "raw"), tmp_path / "raw2", "posts")
     assert left_over(tmp_path / "raw2") == []
 
 

@@ -1,13 +1,18 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 
 from deferral import schema
+from deferral.config import QUALITIES, Base, Costs, Params, Source, Split, Task
+from deferral.config import Vectors as Wanted
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError, DataError, ExpertError
 from deferral.rouge import KINDS, rouge
 from deferral.summary_faults import LONGER, LOOP
-from deferral.summary_quality import SUMMARY_QUALITIES, Embedding, Judge, measured, summary_quality
+from deferral.summary_quality import SUMMARY_QUALITIES, Embedding, Judge, measured, of_task, summary_quality
 from deferral.vocabulary import Vocabulary
+from tests.experts.chat_server import Answer, ChatServer, chat
 
 SAID = ["The cats sat down.", "", "a dog"]
 WANTED = ["the cat sat", "nothing", "a dog"]
@@ -59,7 +64,7 @@ def test_every_quality_gives_a_number_from_0_to_1_for_each_summary(name):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rouge_is_rouge_with_its_stemmer(kind):
-    plain, stemmed = summary_quality(kind), summary_quality(kind, stemmer=True)
+    plain, stemmed = summary_quality(kind), summary_quality(f"{kind}_stemmed")
     np.testing.assert_array_equal(plain(SAID, WANTED, DOCUMENTS), rouge(SAID, WANTED, kind))
     np.testing.assert_array_equal(stemmed(SAID, WANTED, DOCUMENTS), rouge(SAID, WANTED, kind, stemmer=True))
     assert stemmed(SAID, WANTED, DOCUMENTS)[0] > plain(SAID, WANTED, DOCUMENTS)[0]
@@ -114,12 +119,12 @@ def test_a_scale_has_two_different_labels(scale):
         (
             "rougel",
             {},
-            "Unknown quality of summaries 'rougel'. Known: embedding, judge, rouge1, rouge2, rougeL. "
-            "Did you mean 'rougeL'?",
+            "Unknown quality of summaries 'rougel'. Known: embedding, judge, rouge1, rouge1_stemmed, rouge2, "
+            "rouge2_stemmed, rougeL, rougeL_stemmed. Did you mean 'rougeL'?",
         ),
         ("embedding", {}, "Quality 'embedding': missing a required argument: 'vectors'. Allowed: vectors."),
         ("judge", {"scale": "ab"}, "Quality 'judge': missing a required argument: 'expert'. Allowed: expert, scale."),
-        ("rouge1", {"stem": 1}, "Quality 'rouge1': got an unexpected keyword argument 'stem'. Allowed: stemmer."),
+        ("rouge1", {"stem": 1}, "Quality 'rouge1': got an unexpected keyword argument 'stem'. Allowed: no options."),
     ],
 )
 def test_an_unknown_name_or_option_lists_what_is_known(name, options, message):
@@ -150,5 +155,46 @@ def test_predictions_get_their_quality_and_what_is_wrong_with_them():
     found = measured(examples, schema.table("predictions", said), summary_quality("rougeL"))
     assert found["error"].to_pylist() == [LOOP, None, LONGER, "lost"]
     assert found["quality"].to_pylist()[:3] == pytest.approx(rouge([loop, "a dog", "no no never"], wanted[:3]).tolist())
-    assert found["quality"].to_pylist()[3] is None
+    assert found["quality"].to_pylist()[3] == 0
     schema.check(found, "predictions")
+
+
+def test_what_a_judge_gave_no_mark_has_no_quality():
+    examples = schema.table("examples", {"id": ["a"], "text": ["d"], "reference": ["r"], "split": ["test"]})
+    said = schema.table("predictions", {"id": ["a"], "expert": ["s"], "text": ["s"]})
+    assert measured(examples, said, Judge(Marking(lambda text: None)))["quality"].to_pylist() == [None]
+
+
+def params(quality, **options):
+    """Parameters with one task of summaries, `news`, and an expert called `marker`."""
+    judge, experts = ("marker", {"marker": options}) if options else (None, {})
+    shares, words = Split(train=0.6, valid=0.15, test=0.25), Wanted(kind="demo")
+    task = Task("summarisation", Source(kind="demo-documents"), words, shares, "demo-xsum", quality, judge)
+    return Params(Base(("news",), ()), {"news": task}, experts, {}, {}, Costs("usd", {}), {})
+
+
+def test_the_parameters_know_the_qualities_that_there_are():
+    assert sorted(QUALITIES["summarisation"]) == sorted(SUMMARY_QUALITIES)
+
+
+@pytest.mark.parametrize("name", sorted(set(SUMMARY_QUALITIES) - {"embedding", "judge"}))
+def test_a_task_names_its_rouge(name, tmp_path):
+    assert of_task("news", params(name), tmp_path / "none") == summary_quality(name)
+
+
+def test_a_task_of_nearness_in_meaning_takes_its_word_vectors(tmp_path):
+    VECTORS.save(tmp_path)
+    quality = of_task("news", params("embedding"), tmp_path)
+    assert quality(["Kitten!"], ["cat"], [""]) == pytest.approx([0.6])
+    with pytest.raises(DataError, match="no vectors.npy. Allowed: a folder of word vectors. Run the stage"):
+        of_task("news", params("embedding"), tmp_path / "none")
+
+
+def test_a_task_names_the_expert_that_marks_and_no_mark_is_paid_for_twice(tmp_path):
+    with closing(ChatServer()) as server:
+        server.reply = lambda request, before: Answer(chat("4" if "Summary: good" in request.text else "2"))
+        settings = params("judge", backend="openai", model="m", base_url=server.url)
+        for _ in range(2):
+            quality = of_task("news", settings, tmp_path / "none", tmp_path / "answers")
+            assert quality(["good", "bad", ""], ["r", "r", "r"], ["d", "d", "d"]).tolist() == [0.75, 0.25, 0]
+        assert len(server.requests) == 2

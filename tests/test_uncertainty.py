@@ -60,6 +60,18 @@ def test_one_class_is_certain():
     assert np.isnan(confidence(said, "margin")[1])
 
 
+@pytest.mark.parametrize("measure", ["margin", "entropy"])
+@pytest.mark.parametrize("logprob", [-0.5, np.nan])
+def test_texts_have_no_probability_of_classes(measure, logprob):
+    with pytest.raises(DataError) as error:
+        confidence(answers(logprob=[logprob], classes=0), measure)
+    assert str(error.value) == (
+        f"answers of 'small': measure '{measure}' needs the probability of every class and the answers are texts, "
+        "which have none. Allowed: logprob, least_confidence or auto. Choose one of these."
+    )
+    assert np.array_equal(confidence(answers(logprob=[logprob], classes=0)), [logprob], equal_nan=True)
+
+
 def test_auto_is_the_margin_where_there_is_one():
     assert resolve(answers([[0.6, 0.3, 0.1]], logprob=[-0.5]), "auto") == "margin"
     assert resolve(answers(logprob=[-0.5]), "auto") == "logprob"

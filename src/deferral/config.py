@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -17,7 +17,23 @@ strict = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Margin = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Options = dict[str, Any]
+Use = tuple[str, str, Iterable[str], Iterable[str]]
+BY_TASK = ("train", "policies", "evaluate")
+QUALITIES = {
+    "classification": ("accuracy", "macro_f1", "f1_positive"),
+    "summarisation": (
+        "rouge1",
+        "rouge2",
+        "rougeL",
+        "rouge1_stemmed",
+        "rouge2_stemmed",
+        "rougeL_stemmed",
+        "embedding",
+        "judge",
+    ),
+}
 
 
 @strict
@@ -87,10 +103,11 @@ class Checks:
 
 @strict
 class Task:
-    """One data set and what is asked about it: the class of a text, or its summary.
+    """One data set, what is asked about it (the class of a text, or its summary), and which `quality` judges answers.
 
-    Texts of more than `max_chars` characters are left out and counted. `empty_text` says what becomes of an empty text,
-    and of an empty reference summary.
+    The quality `judge` is the mark that the expert named `judge` gives. Texts of more than `max_chars` characters are
+    left out and counted. `empty_text` says what becomes of an empty text, and of an empty reference summary. `note` goes
+    into the model card: what a user of the data must know.
     """
 
     kind: Literal["classification", "summarisation"]
@@ -98,13 +115,21 @@ class Task:
     vectors: Vectors
     split: Split
     prompt: str
+    quality: str
+    judge: str | None = None
     classes: tuple[str, ...] = ()
     positive: str = ""
     max_chars: Count | None = None
     empty_text: Literal["error", "drop"] = "error"
+    note: str = ""
     checks: Checks = field(default_factory=Checks)
 
     def __post_init__(self) -> None:
+        if self.quality not in QUALITIES[self.kind]:
+            allowed = ", ".join(QUALITIES[self.kind])
+            raise ValueError(f"quality {self.quality!r} is none of kind '{self.kind}' ({allowed})")
+        if (self.quality == "judge") != (self.judge is not None):
+            raise ValueError(f"quality {self.quality!r} with judge {self.judge!r}: the mark of an expert needs both")
         if self.kind == "summarisation":
             if self.classes or self.positive:
                 got = f"classes {list(self.classes)} and positive {self.positive!r}"
@@ -118,7 +143,7 @@ class Task:
 
 @strict
 class Train:
-    """How the small expert and the teams are trained."""
+    """The small expert of a task, the baselines beside it, and the teams that learn to defer to LLMs."""
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     small: str
@@ -150,7 +175,6 @@ class Evaluate:
     """How the report is made: operating points, the sweep of the curve, the bootstrap."""
 
     reference: str
-    quality: Literal["accuracy", "macro_f1", "f1_positive"]
     budgets: tuple[Share, ...]
     sweep: Annotated[int, Field(ge=3)]
     bootstrap: Annotated[int, Field(ge=20)]
@@ -161,16 +185,47 @@ class Evaluate:
 
 
 @strict
+class Promote:
+    """When a challenger takes the champion's place (docs/production.md): what it may lose, and how sure that must be.
+
+    `quality_margin` is in quality, `cost_margin` a share of the champion's cost.
+    """
+
+    quality_margin: Margin = 0.005
+    cost_margin: Margin = 0.0
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+@strict
+class Monitor:
+    """How decisions in production are watched (docs/production.md).
+
+    A look waits for `window` rows. `level` is the chance of a false alarm in a day, shared by at most `looks` of them.
+    `audit_share` of new items are put to both experts whatever the decision. The log of a task takes `log_megabytes`,
+    and has texts in it where `log_text`.
+    """
+
+    window: Annotated[int, Field(ge=20)] = 500
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    looks: Count = 24
+    audit_share: Share = 0.02
+    log_megabytes: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 256.0
+    log_text: bool = False
+
+
+@strict
 class Params:
-    """The whole of `params.yaml`."""
+    """The whole of `params.yaml`; `train`, `policies` and `evaluate` have a part for each task."""
 
     base: Base
     tasks: Mapping[str, Task]
     experts: Mapping[str, Options]
-    train: Train
-    policies: Mapping[str, Options]
+    train: Mapping[str, Train]
+    policies: Mapping[str, Mapping[str, Options]]
     costs: Costs
-    evaluate: Evaluate
+    evaluate: Mapping[str, Evaluate]
+    promote: Promote = field(default_factory=Promote)
+    monitor: Monitor = field(default_factory=Monitor)
 
     def task(self, name: str) -> Task:
         """The task called `name`, or a `ConfigError` that lists the known ones."""
@@ -209,22 +264,40 @@ def load(path: Path | str = "params.yaml") -> Params:
 
 def _check_names(params: Params, path: Path) -> None:
     """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
-    base, train, evaluate, named = params.base, params.train, params.evaluate, params.policies.items()
-    uses: list[tuple[str, str, Iterable[str], Iterable[str]]] = [
-        ("base.tasks", "task", base.tasks, params.tasks),
+    base, tasks = params.base, params.tasks
+    uses: list[Use] = [
+        ("base.tasks", "task", base.tasks, tasks),
         ("base.llms", "expert", base.llms, params.experts),
-        ("train.small", "expert", [train.small], params.experts),
-        ("train.baselines", "expert", train.baselines, params.experts),
-        ("train.llms", "expert", train.llms, params.experts),
-        *((f"train.teams.{t}.llms", "expert", o.get("llms", ()), params.experts) for t, o in train.teams.items()),
-        *((f"policies.{p}.experts", "expert", o.get("experts", ()), params.experts) for p, o in named),
-        ("evaluate.reference", "expert", [evaluate.reference], params.experts),
-        ("evaluate.headline", "policy", [evaluate.headline], [*train.teams, *params.policies]),
+        *((f"tasks.{name}.judge", "expert", [t.judge] if t.judge else [], params.experts) for name, t in tasks.items()),
+        *((section, "task", getattr(params, section), tasks) for section in BY_TASK),
+        *((f"tasks, and not in {section}", "task", tasks, getattr(params, section)) for section in BY_TASK),
+        *(use for name in tasks for use in _of_task(params, name)),
     ]
     for where, what, names, known in uses:
         for name in names:
             if name not in known:
                 raise ConfigError(f"{path}: {ConfigError.unknown(what, name, known)} (at {where})")
+    for name, task in tasks.items():
+        if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
+            raise ConfigError(
+                f"{path}: train.{name}.teams: got {', '.join(teams)}; teams learn classes. Allowed for summaries: none. "
+                f"Put a policy of kind summary_gain into policies.{name}."
+            )
+
+
+def _of_task(params: Params, name: str) -> Iterator[Use]:
+    """What the sections that have a part for each task name in that of `name`."""
+    if not all(name in getattr(params, section) for section in BY_TASK):
+        return
+    train, evaluate, policies = params.train[name], params.evaluate[name], params.policies[name]
+    for part, names in (("small", [train.small]), ("baselines", train.baselines), ("llms", train.llms)):
+        yield f"train.{name}.{part}", "expert", names, params.experts
+    for team, options in train.teams.items():
+        yield f"train.{name}.teams.{team}.llms", "expert", options.get("llms", ()), params.experts
+    for policy, options in policies.items():
+        yield f"policies.{name}.{policy}.experts", "expert", options.get("experts", ()), params.experts
+    yield f"evaluate.{name}.reference", "expert", [evaluate.reference], params.experts
+    yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies]
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -10,10 +10,14 @@ from typing import Any
 COLOURS = ("#1257c4", "#c2570c", "#0b8074", "#8b3fb5", "#b8235f", "#66750a")
 GREY, INK = "#6b7480", "#20262e"
 DPI = 150
+UNSTATED = "No expert here states a probability of being right."
 
 
 def curve(series: Sequence[Mapping[str, Any]], quality: str, unit: str) -> bytes:
-    """The curves of `report.curve_series` as a PNG: cost against quality in percent, the headline with its band."""
+    """The curves of `report_rows.curve_series` as a PNG: cost against quality x 100, the headline with its band.
+
+    `quality` and `unit` are the words at the axes.
+    """
     from matplotlib.figure import Figure
 
     picture = Figure(figsize=(8, 4.8), layout="constrained")
@@ -38,7 +42,7 @@ def curve(series: Sequence[Mapping[str, Any]], quality: str, unit: str) -> bytes
             axes.plot([x], [max(y, floor)], next(shapes), color=INK, label=name, clip_on=False, zorder=3)
     axes.set_ylim(floor, None)
     axes.set_xlabel(_literal(unit))
-    axes.set_ylabel(f"{quality} (%)")
+    axes.set_ylabel(_literal(quality))
     axes.spines[["top", "right"]].set_visible(False)
     picture.legend(frameon=False, fontsize=8, loc="outside right upper")
     return _png(picture)
@@ -48,12 +52,16 @@ def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
     """Stated confidence against accuracy, one small plot for each model, as a PNG.
 
     A model's bins are `confidence`, `accuracy`, `count` and `ece`; those of its calibrated confidence, where given
-    under `after`, are drawn beside them.
+    under `after`, are drawn beside them. Without any model the picture says so.
     """
     from matplotlib.figure import Figure
 
-    columns = min(4, max(1, len(bins)))
-    lines = max(1, math.ceil(len(bins) / columns))
+    if not bins:
+        picture = Figure(figsize=(5, 1))
+        picture.text(0.5, 0.5, UNSTATED, ha="center", va="center", color=GREY, fontsize=9)
+        return _png(picture)
+    columns = min(4, len(bins))
+    lines = math.ceil(len(bins) / columns)
     picture = Figure(figsize=(2.4 * columns + 0.6, 2.5 * lines + 0.3), layout="constrained")
     grid = picture.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes in grid[len(bins) :]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from deferral import config
 from deferral.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -16,6 +17,7 @@ Ints = NDArray[np.signedinteger[Any]]
 Weights = NDArray[np.uint8]
 Counts = Callable[[NDArray[np.bool_]], Floats]
 BLOCK = 1 << 15
+QUALITIES, GRADES = config.QUALITIES["classification"], config.QUALITIES["summarisation"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,13 @@ def accuracy(gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats
     return np.asarray(count(labels == gold[:, None]) / count(np.ones((len(gold), 1), bool)))
 
 
+def mean(marks: NDArray[Any], weights: Weights | None = None) -> Floats:
+    """Mean of marks (items, columns): (1, columns) or, with bootstrap `weights` (draws, items), (draws, columns)."""
+    if weights is None:
+        return np.asarray(np.mean(marks, axis=0, keepdims=True, dtype=np.float64))
+    return np.asarray(weighted_sums(weights, marks) / weights.sum(axis=1, dtype=np.int64)[:, None])
+
+
 def macro_f1(gold: Ints, labels: Ints, classes: int, weights: Weights | None = None) -> Floats:
     """Mean of the classes' F1, shapes as in `accuracy`; a class neither present nor answered counts 0."""
     return np.asarray(np.mean([f1(gold, labels, c, weights) for c in range(classes)], axis=0))
@@ -56,24 +65,23 @@ def f1(gold: Ints, labels: Ints, positive: int, weights: Weights | None = None) 
 
 @dataclass(frozen=True)
 class Quality:
-    """One of the three qualities, by name: `accuracy`, `macro_f1`, `f1_positive`."""
+    """A quality by its name in params.yaml: `accuracy`, `macro_f1`, `f1_positive` of labels, or the mean of marks."""
 
     name: str
-    classes: int
-    positive: int
+    classes: int = 0
+    positive: int = 0
 
-    def __call__(self, gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats:
-        """Quality of labels (items, columns): (draws, columns)."""
+    def __call__(self, gold: Ints, answers: NDArray[Any], weights: Weights | None = None) -> Floats:
+        """Quality of answers (items, columns), which are labels, or marks from 0 to 1: (draws, columns)."""
         if self.name == "accuracy":
-            return accuracy(gold, labels, weights)
+            return accuracy(gold, answers, weights)
         if self.name == "macro_f1":
-            return macro_f1(gold, labels, self.classes, weights)
+            return macro_f1(gold, answers, self.classes, weights)
         if self.name == "f1_positive":
-            return f1(gold, labels, self.positive, weights)
-        raise ConfigError.unknown("quality", self.name, QUALITIES)
-
-
-QUALITIES = ("accuracy", "macro_f1", "f1_positive")
+            return f1(gold, answers, self.positive, weights)
+        if self.name in GRADES:
+            return mean(answers, weights)
+        raise ConfigError.unknown("quality", self.name, (*QUALITIES, *GRADES))
 
 
 def bootstrap_weights(items: int, draws: int, seed: int) -> Weights:

@@ -170,6 +170,11 @@ class Panel:
         return gold_indices(self._examples["label"], self.classes)
 
     @property
+    def graded(self) -> bool:
+        """Whether answers have a quality from 0 to 1 rather than a gold label to be held against."""
+        return int(self._examples["label"].null_count) == len(self)
+
+    @property
     def groups(self) -> list[str | None]:
         """The group of each row, None where it has none; nothing that a decision may look at."""
         return list(self._examples["group"].to_pylist())
@@ -228,13 +233,15 @@ class Panel:
     def quality(self, answers: Answers) -> Floats:
         """Quality of answers in [0, 1], shape (n,): 1 where the label is gold, or what the predictions' `quality` says.
 
-        Raises `BlindError` on a blind panel, `DataError` where neither a gold label nor a quality is known.
+        Where no answer was given it is 0. Raises `BlindError` on a blind panel, `DataError` where neither a gold label
+        nor a quality is known.
         """
         if self._blind:
             raise BlindError("The quality of answers is not shown while decisions are made: fit on another panel.")
-        if self._examples["label"].null_count < len(self):
+        if not self.graded:
             return np.asarray(answers.label == self.gold[answers.rows], np.float64)
-        quality = answers.table["quality"]
+        table = answers.table
+        quality = pc.if_else(table["text"].is_null(), pa.scalar(0.0, pa.float32()), table["quality"])
         if quality.null_count:
             raise DataError(
                 f"answers of '{answers.expert}'",

@@ -10,7 +10,6 @@ import numpy as np
 
 from deferral import curves
 from deferral.metrics import (
-    QUALITIES,
     Interval,
     Quality,
     Weights,
@@ -41,8 +40,8 @@ class Bootstrap:
     def quality_of(self, run: Replay, quality: Quality | None = None) -> tuple[Floats, Floats]:
         """Mean quality over seeds of each point (points,), and of each draw (draws, points)."""
         quality = quality or self.quality
-        labels = run.flat_labels()
-        return self._over_seeds(run, quality(self.gold, labels), quality(self.gold, labels, self.weights))
+        answers = run.flat_answers()
+        return self._over_seeds(run, quality(self.gold, answers), quality(self.gold, answers, self.weights))
 
     def cost_of(self, run: Replay) -> tuple[Floats, Floats]:
         """Mean cost per item and over seeds of each point (points,), and of each draw (draws, points)."""
@@ -134,8 +133,8 @@ def point_summary(boot: Bootstrap, run: Replay, point: int, qualities: Mapping[s
     """Quality, cost and deferral rate of one operating point, with intervals; cost is per 1,000 items."""
     one = only(run, np.array([point]))
     out: dict[str, Any] = {"budget": none_if_nan(float(run.budgets[point]))}
-    for name in QUALITIES:
-        value, drawn = boot.quality_of(one, qualities[name])
+    for name, quality in qualities.items():
+        value, drawn = boot.quality_of(one, quality)
         out[name] = boot.interval(float(value[0]), drawn[:, 0]).as_dict()
     cost, cost_d = boot.cost_of(one)
     out["cost_per_1k"] = boot.interval(1000 * float(cost[0]), 1000 * cost_d[:, 0]).as_dict()
@@ -165,30 +164,47 @@ def outcomes(run: Replay, small: Replay, dear: Replay, gold: Ints) -> dict[str, 
 
     An asked row is judged by the answer that was given, a kept one by what the reference would have said.
     """
-    asked = run.deferred[0]
-    weak = np.broadcast_to(small.label[0] == gold, asked.shape)
-    strong = np.where(asked, run.label[0], dear.label[0]) == gold
+    asked, weak, strong = compared(run, small, dear, gold)
+    better = strong > weak
+    if run.mark is not None:
+        return {
+            "kept, small as good": ~asked & ~better,
+            "asked, LLM better": asked & better,
+            "should have asked": ~asked & better,
+            "asked for nothing": asked & (strong == weak),
+            "asked and misled": asked & (strong < weak),
+        }
+    small_right, neither = weak > 0, (weak == 0) & (strong == 0)
     return {
-        "kept, small right": ~asked & weak,
-        "asked, only the LLM right": asked & strong & ~weak,
-        "should have asked": ~asked & ~weak & strong,
-        "asked for nothing": asked & weak & strong,
-        "asked and misled": asked & weak & ~strong,
-        "hopeless, kept": ~asked & ~weak & ~strong,
-        "hopeless, asked": asked & ~weak & ~strong,
+        "kept, small right": ~asked & small_right,
+        "asked, only the LLM right": asked & better,
+        "should have asked": ~asked & better,
+        "asked for nothing": asked & small_right & (strong > 0),
+        "asked and misled": asked & (strong < weak),
+        "hopeless, kept": ~asked & neither,
+        "hopeless, asked": asked & neither,
     }
 
 
 def misrouted(run: Replay, small: Replay, dear: Replay, gold: Ints) -> list[dict[str, Any]]:
-    """One row for each of the `outcomes`: its share of items (mean over seeds) and the cost per 1,000 it caused."""
+    """One row for each of the `outcomes`: its share of items (mean over seeds) and the cost per 1,000 it caused.
+
+    `quality` is what the LLM's answers have over the small expert's in these rows, as a mean over all items.
+    """
+    _, weak, strong = compared(run, small, dear, gold)
     return [
-        {"outcome": name, "share": float(rows.mean()), "cost_per_1k": float(1000 * (run.cost[0] * rows).mean())}
+        {
+            "outcome": name,
+            "share": float(rows.mean()),
+            "cost_per_1k": float(1000 * (run.cost[0] * rows).mean()),
+            "quality": float(((strong - weak) * rows).mean()),
+        }
         for name, rows in outcomes(run, small, dear, gold).items()
     ]
 
 
 def by_group(runs: Mapping[str, Replay], gold: Ints, groups: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Each group's accuracy by small expert, reference and policy (the three `runs`), and where the policy misrouts.
+    """Each group's mean quality by small expert, reference and policy (the three `runs`), and where that misroutes.
 
     `asked_for_nothing`, `should_have_asked` and `misled` are shares of the group's items, means over seeds;
     `wasted_per_1k` is what the calls that brought nothing or worse cost beyond the small expert, over 1,000 items.
@@ -196,7 +212,7 @@ def by_group(runs: Mapping[str, Replay], gold: Ints, groups: Sequence[str | None
     small, dear, chosen = runs.values()
     found, group = outcomes(chosen, small, dear, gold), np.array([g or "" for g in groups], dtype=object)
     idle = ("asked for nothing", "asked and misled", "hopeless, asked")
-    wasted = sum(found[name] for name in idle) * np.maximum(chosen.cost[0] - small.cost[0], 0)
+    wasted = sum(found[name] for name in idle if name in found) * np.maximum(chosen.cost[0] - small.cost[0], 0)
     rows = []
     for value in sorted(set(group) - {""}):
         inside = group == value
@@ -204,7 +220,7 @@ def by_group(runs: Mapping[str, Replay], gold: Ints, groups: Sequence[str | None
             {
                 "group": value,
                 "items": int(inside.sum()),
-                "accuracy": {n: float((r.label[0] == gold)[:, inside].mean()) for n, r in runs.items()},
+                "quality": {n: float(r.right(gold)[0][:, inside].mean()) for n, r in runs.items()},
                 "deferral_rate": float(chosen.deferred[0][:, inside].mean()),
                 "should_have_asked": float(found["should have asked"][:, inside].mean()),
                 "asked_for_nothing": float(found["asked for nothing"][:, inside].mean()),
@@ -213,6 +229,13 @@ def by_group(runs: Mapping[str, Replay], gold: Ints, groups: Sequence[str | None
             }
         )
     return rows
+
+
+def compared(run: Replay, small: Replay, dear: Replay, gold: Ints) -> tuple[Bools, Floats, Floats]:
+    """Whether the LLM was asked, and how good the small expert's and the LLM's answers are, each (seeds, items)."""
+    asked = run.deferred[0]
+    weak = np.broadcast_to(small.right(gold)[0], asked.shape).astype(np.float64)
+    return asked, weak, np.where(asked, run.right(gold)[0], dear.right(gold)[0]).astype(np.float64)
 
 
 def none_if_nan(value: float) -> float | None:

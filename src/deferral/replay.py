@@ -26,6 +26,7 @@ PACKED = {
     "confidence": np.float32,
     "paid": np.uint32,
 }
+KINDS = {**PACKED, "mark": np.float32}
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Replay:
     """One policy's decisions over budgets and seeds, packed: a million items times many budgets fit in memory.
 
     `label`, `expert`, `deferred`, `cost`, `score`, `confidence`, `paid` are (points, seeds, items); bit j of `paid`
-    says that expert j was asked.
+    says that expert j was asked. `mark`, of the same shape, is the quality in [0, 1] of the answer given, or None where
+    labels are held against gold ones.
     """
 
     policy: str
@@ -47,6 +49,7 @@ class Replay:
     score: NDArray[np.float32]
     confidence: NDArray[np.float32]
     paid: NDArray[np.uint32]
+    mark: NDArray[np.float32] | None = None
 
     @property
     def points(self) -> int:
@@ -80,9 +83,14 @@ class Replay:
             },
         )
 
-    def flat_labels(self) -> NDArray[np.int16]:
-        """Labels as columns, (items, points * seeds)."""
-        return self.label.reshape(-1, self.label.shape[2]).T
+    def right(self, gold: Ints) -> NDArray[Any]:
+        """How good each answer is (points, seeds, items): whether the label is `gold` (items,), or its mark."""
+        return np.asarray(self.label == gold) if self.mark is None else self.mark
+
+    def flat_answers(self) -> NDArray[Any]:
+        """Labels, or marks where there are some, as columns, (items, points * seeds)."""
+        answers: NDArray[Any] = self.label if self.mark is None else self.mark
+        return answers.reshape(-1, answers.shape[2]).T
 
     def flat_cost(self) -> Floats:
         """Costs as columns, (items, points * seeds)."""
@@ -92,7 +100,7 @@ class Replay:
 def replay(
     name: str, policies: Mapping[int, Policy], panels: Mapping[int, Panel], budgets: Sequence[Budget | None]
 ) -> Replay:
-    """Decide every budget with every seed's fitted policy.
+    """Decide every budget with every seed's fitted policy, each of which sees a blind copy of its panel.
 
     Each seed looks once, and each budget pays for that look and its own asks. A cost below the least that a policy can
     do with buys what costs least.
@@ -100,14 +108,17 @@ def replay(
     arrays: dict[str, NDArray[Any]] = {}
     experts: tuple[str, ...] = ()
     for s, seed in enumerate(policies):
-        base = panels[seed].copy()
+        base = panels[seed].copy(blind=True)
         seen = policies[seed].look(base)
         for p, budget in enumerate(budgets):
             decided = _decided(policies[seed], base, budget, seen)
             experts = decided.experts
-            for column, value in _packed(decided).items():
+            columns = _packed(decided)
+            if panels[seed].graded:
+                columns["mark"] = _marks(panels[seed], decided)
+            for column, value in columns.items():
                 shape = (len(budgets), len(policies), len(value))
-                arrays.setdefault(column, np.empty(shape, PACKED[column]))[p, s] = value
+                arrays.setdefault(column, np.empty(shape, KINDS[column]))[p, s] = value
     values = np.array([np.nan if b is None else b.value for b in budgets])
     return Replay(name, values, tuple(policies), experts, **arrays)
 
@@ -131,12 +142,12 @@ def crossfit(
     for k in range(min(folds, len(board))):
         rows = np.flatnonzero(fold == k)
         fitted = {s: make(s).fit(board.take(fold != k), board.take(rows[:0])) for s in seeds}
-        part = replay(name, fitted, {s: board.take(rows, blind=True) for s in seeds}, budgets)
+        part = replay(name, fitted, {s: board.take(rows) for s in seeds}, budgets)
         if whole is None:
             shape = (part.points, len(part.seeds), len(board))
-            empty: dict[str, Any] = {column: np.empty(shape, kind) for column, kind in PACKED.items()}
+            empty: dict[str, Any] = {column: np.empty(shape, KINDS[column]) for column in _columns(part)}
             whole = replace(part, **empty)
-        for column in PACKED:
+        for column in _columns(part):
             getattr(whole, column)[:, :, rows] = getattr(part, column)
     assert whole is not None
     return whole
@@ -166,25 +177,42 @@ def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
     }
 
 
-def oracle(name: str, small: Replay, dear: Sequence[Replay], gold: Ints, budgets: Sequence[float]) -> Replay:
-    """The bound that no policy between these experts passes in accuracy at any share: it knows who is right.
+def _marks(panel: Panel, decided: Decisions) -> Floats:
+    """The quality of the answer that stands for each row, shape (rows,)."""
+    marks, open_panel = np.zeros(len(panel)), panel.copy()
+    for j, name in enumerate(decided.experts):
+        rows = np.flatnonzero(decided.expert == j)
+        marks[rows] = open_panel.quality(open_panel.ask(name, rows))
+    return marks
 
-    Within each share it defers rows that the small expert gets wrong and a dearer one right, to the cheapest that is,
-    the cheapest first, and no others. `small` and `dear` are replays of always asking one expert, `dear` of the same
-    seeds or of one for all. A row is paid for the expert that answers.
+
+def _columns(run: Replay) -> list[str]:
+    return [column for column in KINDS if getattr(run, column) is not None]
+
+
+def oracle(name: str, small: Replay, dear: Sequence[Replay], gold: Ints, budgets: Sequence[float]) -> Replay:
+    """The bound that no policy between these experts passes in mean quality at any share: it knows who is right.
+
+    Within each share it defers rows for which a dearer expert's answer is better than the small one's, to the best (the
+    cheapest of equals), where most is gained first (of equals the cheapest), and no others. `small` and `dear` are
+    replays of always asking one expert, `dear` of the same seeds or of one for all. A row is paid for the expert that
+    answers.
     """
-    weak = small.label[0]
-    label, price = (
-        np.stack([np.broadcast_to(of, weak.shape) for of in ofs])
-        for ofs in ([d.label[0] for d in dear], [d.cost[0] for d in dear])
+    weak, shape = small.right(gold)[0].astype(float), small.label[0].shape
+    label, price, strong = (
+        np.stack([np.broadcast_to(of, shape) for of in ofs])
+        for ofs in (
+            [d.label[0] for d in dear],
+            [d.cost[0] for d in dear],
+            [d.right(gold)[0].astype(float) for d in dear],
+        )
     )
-    right = np.where(label == gold, price, np.inf)
-    best = right.argmin(axis=0)[None]
-    label, price = np.take_along_axis(label, best, 0)[0], np.take_along_axis(price, best, 0)[0]
-    useful = (label == gold) & (weak != gold)
-    place = np.argsort(np.lexsort((price, ~useful)), axis=1)
-    most = np.floor(np.asarray(budgets, float) * weak.shape[1] + 1e-9)
-    deferred = (place < most[:, None, None]) & useful
+    best = np.where(strong == strong.max(axis=0), price, np.inf).argmin(axis=0)[None]
+    label, price, strong = (np.take_along_axis(of, best, 0)[0] for of in (label, price, strong))
+    gain = strong - weak
+    place = np.argsort(np.lexsort((price, -gain)), axis=1)
+    most = np.floor(np.asarray(budgets, float) * shape[1] + 1e-9)
+    deferred = (place < most[:, None, None]) & (gain > 0)
     blank = np.full(deferred.shape, np.nan, np.float32)
     answering = np.where(deferred, best + 1, 0).astype(np.int8)
     return Replay(
@@ -192,13 +220,14 @@ def oracle(name: str, small: Replay, dear: Sequence[Replay], gold: Ints, budgets
         budgets=np.asarray(budgets, float),
         seeds=small.seeds,
         experts=(small.experts[0], *(d.experts[int(d.expert.max())] for d in dear)),
-        label=np.where(deferred, label, weak),
+        label=np.where(deferred, label, small.label[0]),
         expert=answering,
         deferred=deferred,
         cost=np.where(deferred, price, small.cost[0]),
         score=blank,
         confidence=blank,
         paid=np.uint32(1) << answering.astype(np.uint32),
+        mark=None if small.mark is None else np.where(deferred, strong, weak).astype(np.float32),
     )
 
 
@@ -210,7 +239,7 @@ def only(run: Replay, points: Ints) -> Replay:
     else:
         picks = points
     columns = np.arange(len(run.seeds))[None]
-    arrays = {name: getattr(run, name)[picks, columns] for name in PACKED}
+    arrays = {name: getattr(run, name)[picks, columns] for name in _columns(run)}
     return Replay(run.policy, run.budgets[picks[:, 0]], run.seeds, run.experts, **arrays)
 
 
@@ -220,7 +249,7 @@ def chosen_on_valid(valid: Replay, gold: Ints, quality: Quality, floors: Floats)
     Where no point reaches it, the best one. Nothing of the test split is seen here.
     """
     shape = (valid.points, len(valid.seeds))
-    reached = quality(gold, valid.flat_labels()).reshape(shape)
+    reached = quality(gold, valid.flat_answers()).reshape(shape)
     cost = valid.cost.mean(axis=2)
     picks = []
     for s in range(shape[1]):

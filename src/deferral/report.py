@@ -4,30 +4,51 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from deferral import figures, schema
 from deferral import report_words as words
-from deferral.report_rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_series, policy_rows
+from deferral.errors import ConfigError
+from deferral.report_rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_series, example_cards, policy_rows
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
-def write_report(folder: Path, summary: Summary, curve: pa.Table, *, versions: Mapping[str, str] = {}) -> Path:
+def write_report(
+    folder: Path,
+    summary: Summary,
+    curve: pa.Table,
+    *,
+    versions: Mapping[str, str] = {},
+    examples: Sequence[Mapping[str, Any]] = (),
+) -> Path:
     """Write `report.html`, `curve.png` and `reliability.png` into `folder`; returns the page's path.
 
     `curve` is the `curve` table that belongs to `summary`; `versions` are shown as they are. Everything is
     made before anything is written, and each file replaces the last one only when it is whole.
+
+    `examples` are documents shown side by side with their summaries, each a mapping of `id`, `outcome`, `document`,
+    `cut` (whether the document was), `reference`, `expert` (whose summary stands), `cost` (of deciding this item, all
+    that was asked included), and `answers`: for each expert `expert`, `text`, `quality` and `error` (or None), `cost`
+    and `asked`. Raises `ConfigError` for examples of a classification.
     """
+    if examples and not words.of_summaries(summary):
+        raise ConfigError(
+            f"The report of a {summary['kind']} got {len(examples)} examples. Allowed: none, for the texts of a "
+            "classification are never shown. Leave `examples` out."
+        )
     series = curve_series(summary, curve)
     pictures = {
-        "curve.png": figures.curve(series, words.quality_words(summary), words.unit_words(summary)),
+        "curve.png": figures.curve(series, words.axis_words(summary), words.unit_words(summary)),
         "reliability.png": figures.reliability(summary["reliability"]),
     }
-    page = _page(summary, series, pictures["curve.png"], versions)
+    page = _page(summary, series, pictures["curve.png"], versions, example_cards(summary, examples))
     for name, content in pictures.items():
         with schema.replacing(Path(folder) / name) as part:
             part.write_bytes(content)
@@ -35,11 +56,8 @@ def write_report(folder: Path, summary: Summary, curve: pa.Table, *, versions: M
 
 
 def headline(summary: Summary) -> str:
-    """The result in one sentence, a second where nothing is gained by it, a third where more is to be had."""
-    status, status_words = words.verdict(summary)
-    parts = [summary["headline"]["text"], summary["headline"]["best"]]
-    if status in ("small", "useless"):
-        parts.insert(1, f"{status_words}.")
+    """The result in one sentence, a second where the small expert alone is enough, a third where more is to be had."""
+    parts = (summary["headline"]["text"], words.enough(summary), words.best(summary))
     return " ".join(part for part in parts if part)
 
 
@@ -47,7 +65,8 @@ def text_summary(summary: Summary) -> str:
     """The policies as aligned lines: curves by falling area, then single points by quality; then what columns mean."""
     quality, reference = words.quality_words(summary), summary["reference"]
     unit = words.unit_words(summary).replace("1,000 items", "1,000")
-    lines = [("policy", f"{quality} %", unit, "saving %", "area %")]
+    sign = words.sign(summary).replace("\u00a0", " ")
+    lines = [("policy", f"{quality}{sign}", unit, "saving %", f"area{sign}")]
     for row in sorted(policy_rows(summary), key=_falling):
         name = row["label"] + (" *" if row["role"] == "headline" else "")
         reached, saving = (_with_interval(of, words.percent) for of in (row["quality"], row["saving"][0]))
@@ -71,10 +90,11 @@ def _falling(row: Row) -> tuple[bool, bool, float]:
 
 def markdown_summary(summary: Summary) -> str:
     """The headline and the table of policies, in markdown."""
+    area = "AUC" if words.of_summaries(summary) else "AUC (%)"
     lines = [
         f"**{headline(summary)}**",
         "",
-        f"| policy | {words.quality_words(summary)} (%) | {words.unit_words(summary)} | deferral rate (%) | AUC (%) |",
+        f"| policy | {words.axis_words(summary)} | {words.unit_words(summary)} | deferral rate (%) | {area} |",
         "|---|---|---|---|---|",
     ]
     for row in policy_rows(summary):
@@ -98,7 +118,8 @@ def worst_groups(summary: Summary, most: int = 20) -> list[Row]:
     return sorted(groups, key=lambda row: (-row["wasted_per_1k"] * row["items"], row["group"]))[:most]
 
 
-def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping[str, str]) -> str:
+def environment(unit: str) -> Environment:
+    """Where pages are made from `templates`: their filters, costs in `unit`; what is not known is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     env = Environment(
@@ -111,11 +132,17 @@ def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping
     env.globals["zip"] = zip
     env.filters |= {
         "percent": words.percent,
-        "number": partial(words.number, unit=summary["unit"]),
+        "number": partial(words.number, unit=unit),
         "sentence": words.sentence,
         "softened": _softened,
         "breakable": _breakable,
     }
+    return env
+
+
+def _page(
+    summary: Summary, series: list[Row], picture: bytes, versions: Mapping[str, str], examples: Sequence[Row]
+) -> str:
     status, status_words = words.verdict(summary)
     main = summary["headline"]["policy"]
     rows = policy_rows(summary)
@@ -123,7 +150,7 @@ def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping
     splits = prepared.pop("splits", None)
     if splits is None:
         splits, prepared = prepared, {}
-    return env.get_template("report.html.j2").render(
+    return environment(summary["unit"]).get_template("report.html.j2").render(
         s=summary,
         head=summary["headline"],
         status=status,
@@ -132,15 +159,22 @@ def _page(summary: Summary, series: list[Row], picture: bytes, versions: Mapping
         chosen_on=summary.get("chosen_on", "the valid split"),
         seeds=summary["policies"][main]["seeds"],
         demo=words.DEMO if summary.get("demo") else "",
+        summaries=words.of_summaries(summary),
         quality=words.quality_words(summary),
+        sign=words.sign(summary),
         measures={name: words.quality_words(summary, name) for name in words.measures(summary)},
+        budget_measures={name: words.quality_words(summary, name) for name in words.budget_measures(summary)},
         groups=worst_groups(summary),
         unit=words.unit_words(summary),
+        best=words.best(summary),
+        enough=words.enough(summary),
         ranking=words.ranking(summary),
         disagree=len(words.claims(summary)) == 2,
         rows=rows,
         swept=[row for row in rows if len(summary["policies"][row["name"]]["points"]) > 1],
-        outcomes=words.OUTCOMES,
+        outcomes=words.OUTCOMES[summary["kind"]],
+        effects=words.EFFECTS,
+        examples=examples,
         slacks=[float(s) for s in SLACK_LEVELS],
         levels=[float(x) for x in CPT_LEVELS],
         no_gap=any("gap to recover" in row["why"]["apgr"] and row["apgr"]["value"] is None for row in rows),

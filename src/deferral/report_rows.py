@@ -1,8 +1,9 @@
-"""What the report's curve and its table of policies show, as plain rows."""
+"""What the report's curve, its table of policies and its examples show, as plain rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,8 @@ Row = dict[str, Any]
 CPT_LEVELS = ("0.50", "0.80", "1.00")
 SLACK_LEVELS = ("0.00", "0.005", "0.01")
 CURVES_SHOWN = 3
+TEXT_CHARS, TEASER_CHARS = 2_000, 160
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def curve_series(summary: Summary, curve: pa.Table) -> list[Row]:
@@ -49,6 +52,54 @@ def policy_rows(summary: Summary) -> list[Row]:
     """One row for each policy: those that keep the reference's quality, the cheapest on top; bounds last."""
     rows = [_policy_row(summary, name, policy) for name, policy in summary["policies"].items()]
     return sorted(rows, key=_place)
+
+
+def example_cards(summary: Summary, examples: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """What the page shows of each of `examples` (see `report.write_report`): costs per 1,000 items, long texts cut.
+
+    The small expert's answer comes first, the reference's second.
+    """
+    first, cards = (summary["small"], summary["reference"]), []
+    for example in examples:
+        tone, meaning = words.OUTCOMES[summary["kind"]].get(example["outcome"], ("none", ""))
+        document, cut = _shown(example["document"])
+        cards.append(
+            {
+                "id": _shown(example["id"], TEASER_CHARS)[0],
+                "outcome": example["outcome"],
+                "tone": tone,
+                "meaning": meaning,
+                "expert": example["expert"],
+                "cost": 1000 * example["cost"],
+                "document": (document, cut or example["cut"]),
+                "reference": _shown(example["reference"]),
+                "teaser": _shown(example["reference"], TEASER_CHARS),
+                "answers": [
+                    _answer(answer, example["expert"])
+                    for answer in sorted(example["answers"], key=lambda a: [a["expert"] != name for name in first])
+                ],
+            }
+        )
+    return cards
+
+
+def _answer(answer: Mapping[str, Any], chosen: str) -> Row:
+    text = answer["text"]
+    return {
+        **answer,
+        "text": None if text is None else _shown(text),
+        "error": answer["error"] and _shown(answer["error"], TEASER_CHARS)[0],
+        "cost": 1000 * answer["cost"],
+        "chosen": answer["expert"] == chosen,
+    }
+
+
+def _shown(text: str, most: int = TEXT_CHARS) -> tuple[str, bool]:
+    """The beginning of a text, up to a blank where there is one, without signs of control; and whether it was cut."""
+    start = text[:most]
+    if cut := len(text) > most:
+        start = re.sub(r"\s\S{0,40}$", "", start)
+    return _UNPRINTABLE.sub("\ufffd", start), cut
 
 
 def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:

@@ -5,19 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deferral.metrics import QUALITIES
+from deferral.headline import WORDS
+from deferral.metrics import GRADES, QUALITIES
 
 Summary = Mapping[str, Any]
 DEMO = "Generated demo data and toy models: these figures prove the plumbing, not the method."
 DASH = "–"
 OUTCOMES = {
-    "kept, small right": ("good", "The small model was right and no LLM was paid."),
-    "asked, only the LLM right": ("good", "Only the LLM was right and it was asked: what deferral is for."),
-    "should have asked": ("miss", "Kept, but only the LLM would have been right: quality left on the table."),
-    "asked for nothing": ("waste", "Both were right: the call was paid for and changed nothing."),
-    "asked and misled": ("miss", "The small model was right and the LLM was not: paid for, and worse."),
-    "hopeless, kept": ("none", "Both wrong and not asked: choosing between these two cannot help."),
-    "hopeless, asked": ("waste", "Both wrong and asked all the same: paid for, and still wrong."),
+    "classification": {
+        "kept, small right": ("good", "The small model was right and no LLM was paid."),
+        "asked, only the LLM right": ("good", "Only the LLM was right and it was asked: what deferral is for."),
+        "should have asked": ("miss", "Kept, but only the LLM would have been right: quality left on the table."),
+        "asked for nothing": ("waste", "Both were right: the call was paid for and changed nothing."),
+        "asked and misled": ("miss", "The small model was right and the LLM was not: paid for, and worse."),
+        "hopeless, kept": ("none", "Both wrong and not asked: choosing between these two cannot help."),
+        "hopeless, asked": ("waste", "Both wrong and asked all the same: paid for, and still wrong."),
+    },
+    "summarisation": {
+        "kept, small as good": ("good", "The small model's summary is no worse, and no LLM was paid."),
+        "asked, LLM better": ("good", "The LLM's summary is better and it was asked: what deferral is for."),
+        "should have asked": ("miss", "Kept, but the LLM's summary would have been better: quality left on the table."),
+        "asked for nothing": (
+            "waste",
+            "What came of it is no better and no worse: the call was paid for and changed nothing.",
+        ),
+        "asked and misled": ("miss", "The small model's summary is better: the LLM was paid for, and made it worse."),
+    },
+}
+EFFECTS = {
+    "kept, small as good": "loss avoided",
+    "asked, LLM better": "gained",
+    "should have asked": "gain missed",
+    "asked and misled": "lost",
+}
+# What any expert must beat, and what it says of those that do not.
+LEAST = {
+    "classification": ("majority", "Always answering the commonest class", "on such data this measure says little"),
+    "summarisation": ("lead", "Taking the first sentence", "by this measure that is the better bargain"),
 }
 
 
@@ -78,15 +102,39 @@ def role(summary: Summary, policy: str) -> str:
 
 
 def measures(summary: Summary) -> list[str]:
-    """The measures worth showing: F1 of one class only where there are but two, or where it is the quality."""
+    """The measures of experts worth showing.
+
+    Of classes F1 of one only where there are but two, or where it is the quality; of summaries all that were measured.
+    """
+    if of_summaries(summary):
+        return [name for name in GRADES if all(name in expert for expert in summary["experts"].values())]
     shown = len(summary["classes"]) == 2 or summary["quality"] == "f1_positive"
     return [name for name in QUALITIES if shown or name != "f1_positive"]
 
 
+def budget_measures(summary: Summary) -> list[str]:
+    """The measures that policies have at each budget: of summaries the quality alone."""
+    return [summary["quality"]] if of_summaries(summary) else measures(summary)
+
+
+def of_summaries(summary: Summary) -> bool:
+    """Whether answers are summaries, which have marks, and not classes, which are right or wrong."""
+    return bool(summary["kind"] == "summarisation")
+
+
 def quality_words(summary: Summary, quality: str | None = None) -> str:
     """A quality measure in words, the summary's own by default."""
-    words = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-    return words.get(quality or summary["quality"], f"F1 of class “{summary['positive']}”")
+    return WORDS.get(quality or summary["quality"], f"F1 of class “{summary['positive']}”")
+
+
+def sign(summary: Summary) -> str:
+    """What follows a quality: a sign % after a share of right answers, nothing after a mark, which is shown x 100."""
+    return "" if of_summaries(summary) else "\u00a0%"
+
+
+def axis_words(summary: Summary) -> str:
+    """The quality with its unit, as an axis or a column has it."""
+    return quality_words(summary) + ("" if of_summaries(summary) else " (%)")
 
 
 def unit_words(summary: Summary) -> str:
@@ -111,6 +159,32 @@ def verdict(summary: Summary) -> tuple[str, str]:
     return "reached", "Reached"
 
 
+def best(summary: Summary) -> str:
+    """The headline's sentence on the best point, unless on test that is no better than what the first has told."""
+    head, peak = summary["headline"], summary["policies"][summary["headline"]["policy"]]["peak"]
+    more, told = (round(point["quality_difference"]["value"], 3) for point in (peak, head))
+    return str(head["best"]) if more > told else ""
+
+
+def enough(summary: Summary) -> str:
+    """Where the small expert alone is as good as the reference: that it is, and what is saved; else nothing."""
+    small, large, quality = summary["small"], summary["reference"], summary["quality"]
+    if small == large or not _small_is_enough(summary):
+        return ""
+    first, second = summary["experts"][small], summary["experts"][large]
+    what = "better than" if _apart(first[quality], second[quality]) else "as good as"
+    figures = f"{percent(first['quality'])} against {percent(second['quality'])}{sign(summary)}"
+    text = f"By {quality_words(summary)}, {small} alone is {what} {large} ({figures})"
+    price, bill = (expert["cost_per_1k"]["value"] for expert in (first, second))
+    if price >= bill:
+        return f"{text}."
+    price, bill = (cost(value, summary["unit"]) for value in (price, bill))
+    return (
+        f"{text} and cheaper ({price} per 1,000 items): no LLM call is needed to match it, and the whole bill of "
+        f"{large}, {bill} per 1,000 items, is saved."
+    )
+
+
 def ranking(summary: Summary) -> list[str]:
     """Sentences on which is better, the small expert or the reference, and whether the measures agree."""
     small, large, own = summary["small"], summary["reference"], quality_words(summary)
@@ -120,18 +194,13 @@ def ranking(summary: Summary) -> list[str]:
         out.append(f"The headline, the curve and the calculator count {own}.")
     else:
         out = [f"{claim}." for claim in found]
-    if _small_is_enough(summary):
-        out.append(
-            f"By {own}, {small} alone is already as good as {large}: matching {large} takes no LLM call, and "
-            "deferring pays only where it lifts the team above both."
-        )
-    common = _quality_of(summary, "majority")
-    matched = [name for name in (small, large) if name != "majority" and 0 <= _quality_of(summary, name) <= common]
+    if enough(summary):
+        out.append(f"{enough(summary)} Deferring pays only where it lifts the team above both.")
+    least, what, so = LEAST[summary["kind"]]
+    common = _quality_of(summary, least)
+    matched = [name for name in (small, large) if name != least and 0 <= _quality_of(summary, name) <= common]
     if matched:
-        out.append(
-            f"Always answering the commonest class has {own} {percent(common)}\u00a0%, no less than "
-            f"{_listed(matched)}: on such data this measure says little."
-        )
+        out.append(f"{what} has {own} {percent(common)}{sign(summary)}, no less than {_listed(matched)}: {so}.")
     return out
 
 
@@ -148,7 +217,7 @@ def claims(summary: Summary) -> list[str]:
             continue
         name, over, under = (small, a, b) if a["value"] > b["value"] else (large, b, a)
         close = "" if _apart(over, under) else ", intervals overlap"
-        figures = f"{percent(over['value'])} against {percent(under['value'])}\u00a0%"
+        figures = f"{percent(over['value'])} against {percent(under['value'])}{sign(summary)}"
         won[name].append(f"{quality_words(summary, measure)} ({figures}{close})")
     return [f"{name} has the higher {_listed(wins)}" for name, wins in won.items() if wins]
 

@@ -85,7 +85,7 @@ def obtain(source: Sourced, into: Path | str, name: str = "") -> Path:
     if not found.is_file():
         raise DataError(
             found,
-            f"no such file (for {name})",
+            f"{'a folder' if found.is_dir() else 'no such file'} (for {name})",
             "a file that exists",
             f"Correct the path, or put {file} into the folder named by {MIRROR}.",
         )

@@ -51,6 +51,8 @@ class Classes:
 
     classes: tuple[str, ...]
     positive: str
+    quality: str
+    kind: str = "classification"
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,10 @@ def evaluate(
             f"Over {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples, the headline's decisions."
         )
     options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
-    settings = Evaluate(**options, **NOTHING, reference=reference, quality=quality)  # type: ignore[call-arg]
+    settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[call-arg]
     sweeps = _Sweeps(study, boards, reference, boards.budgets(study.experts, sweep), seeds, folds)
     evaluation = Evaluation(
-        Classes(study.classes, study.classes[-1]),
+        Classes(study.classes, study.classes[-1], quality),
         settings,
         study.cost.unit,
         study.experts[0],
@@ -203,9 +205,9 @@ class _Sweeps:
             return build(kind, self.study.experts, self.reference, seed)
 
         fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
-        test = replay(kind, fitted, {s: boards.test.copy(blind=True) for s in seeds}, swept)
+        test = replay(kind, fitted, {s: boards.test for s in seeds}, swept)
         if len(boards.valid):
-            return test, replay(kind, fitted, {s: boards.valid.copy(blind=True) for s in seeds}, swept)
+            return test, replay(kind, fitted, {s: boards.valid for s in seeds}, swept)
         return test, crossfit(kind, make, boards.train, swept, seeds, self.folds)
 
     def alone(self, board: Panel) -> Runs:
@@ -213,7 +215,7 @@ class _Sweeps:
         sweeps, first = {}, self.study.experts[0]
         for expert in self.study.experts:
             policy = registry.build("always", {"expert": expert}, experts=tuple(dict.fromkeys((first, expert))))
-            sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board.copy(blind=True)}, [None])
+            sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board}, [None])
         return Runs(board.gold, board.groups, sweeps, {})
 
 
@@ -241,7 +243,7 @@ def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str
     areas = {}
     for name, run in runs.items():
         if run.points > 1:
-            quality = evaluation.boot.quality(gold, run.flat_labels()).reshape(run.points, -1).mean(axis=1)
+            quality = evaluation.boot.quality(gold, run.flat_answers()).reshape(run.points, -1).mean(axis=1)
             # Where all prices are equal the share of items deferred takes the place of cost.
             spent, ends = (run.cost, (low, high)) if high > low else (run.deferred, (0.0, 1.0))
             areas[name] = curves.area(spent.mean(axis=(1, 2)), quality, *ends)

@@ -1,4 +1,8 @@
-"""How good a summary is, in [0, 1], by name: ROUGE, nearness in meaning, or a judge's mark."""
+"""How good a summary is, in [0, 1], by name: ROUGE, nearness in meaning, or a judge's mark.
+
+`of_task` makes the quality that a task names ready to use; `measured` puts it, and what is wrong with a summary, into
+predictions.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +11,22 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from deferral import schema
+from deferral.config import Params
 from deferral.errors import ConfigError, ExpertError
-from deferral.rouge import Floats, check_texts, rouge
+from deferral.rouge import KINDS, Floats, check_texts, rouge
 from deferral.summary_faults import faults
 
 Texts = Sequence[str]
 _WORD = re.compile(r"\w+")
+SCALE = ("1", "2", "3", "4", "5")
+PROMPT = "judge"
 
 
 class SummaryQuality(Protocol):
@@ -82,7 +90,7 @@ class Judge:
     """
 
     expert: Answering
-    scale: Sequence[str] = ("1", "2", "3", "4", "5")
+    scale: Sequence[str] = SCALE
 
     def __post_init__(self) -> None:
         if isinstance(self.scale, str) or len(self.scale) < 2 or len(set(self.scale)) < len(self.scale):
@@ -113,16 +121,15 @@ class Judge:
 
 
 SUMMARY_QUALITIES: dict[str, Callable[..., SummaryQuality]] = {
-    "rouge1": partial(Rouge, "rouge1"),
-    "rouge2": partial(Rouge, "rouge2"),
-    "rougeL": partial(Rouge, "rougeL"),
+    **{kind: partial(Rouge, kind, False) for kind in KINDS},
+    **{f"{kind}_stemmed": partial(Rouge, kind, True) for kind in KINDS},
     "embedding": Embedding,
     "judge": Judge,
 }
 
 
 def summary_quality(name: str, **options: Any) -> SummaryQuality:
-    """The quality called `name`: ROUGE takes `stemmer`, `embedding` needs `vectors`, `judge` an `expert`.
+    """The quality called `name`: `embedding` needs `vectors`, `judge` an `expert`; ROUGE, stemmed or not, nothing.
 
     Raises `ConfigError` for an unknown name and for options that are missing or unknown.
 
@@ -135,9 +142,31 @@ def summary_quality(name: str, **options: Any) -> SummaryQuality:
     try:
         taken.bind(**options)
     except TypeError as error:
-        allowed = ", ".join(taken.parameters)
+        allowed = ", ".join(taken.parameters) or "no options"
         raise ConfigError(f"Quality '{name}': {error}. Allowed: {allowed}.") from None
     return SUMMARY_QUALITIES[name](**options)
+
+
+def of_task(task: str, params: Params, vectors: Path | str, answers: Path | str | None = None) -> SummaryQuality:
+    """The quality that a task of summaries names in params.yaml, ready to use.
+
+    `vectors` is the folder of the task's word vectors, opened for `embedding` only. For `judge` the expert that the
+    task names marks on `SCALE` by the prompt `judge`, unless it has a prompt of its own; with `answers`, a folder, a
+    mark that was paid for is kept and not asked for again. Raises `DataError` where the vectors are missing.
+    """
+    settings = params.task(task)
+    if settings.quality == "embedding":
+        from deferral.embeddings import Vectors
+
+        return Embedding(Vectors.open(vectors))
+    if settings.judge is not None:
+        from deferral import experts
+
+        setting = experts.Setting(
+            settings.judge, task, SCALE, PROMPT, Path(vectors), None if answers is None else Path(answers)
+        )
+        return Judge(experts.build(setting, params.expert(settings.judge)))
+    return summary_quality(settings.quality)
 
 
 def _words(texts: Texts) -> list[str]:
@@ -152,13 +181,14 @@ def _shown(summary: str, reference: str, document: str) -> str:
 def measured(examples: pa.Table, predictions: pa.Table, quality: SummaryQuality) -> pa.Table:
     """Predictions of summaries with the `quality` of each against its reference, and what is wrong with it in `error`.
 
-    Both tables are in the same order. Where an expert gave nothing, an error stands already and there is no quality; a
-    summary with a fault keeps the quality it has, for leaving it out would flatter an expert that fails.
+    Both tables are in the same order. Where an expert gave nothing, the quality is 0, as that of an empty summary; a
+    summary with a fault keeps the quality it has. For leaving either out would flatter an expert that fails. Null is
+    the quality of what a judge gave no mark.
     """
     texts, documents = predictions["text"].to_pylist(), examples["text"].to_pylist()
     given = [i for i, text in enumerate(texts) if text is not None]
     references = examples["reference"].to_pylist()
-    marks = np.full(len(texts), np.nan)
+    marks = np.zeros(len(texts))
     marks[given] = quality([texts[i] for i in given], [references[i] for i in given], [documents[i] for i in given])
     errors = [old or new for old, new in zip(predictions["error"].to_pylist(), faults(texts, documents), strict=True)]
     columns = {"quality": pa.array(marks, pa.float32(), from_pandas=True), "error": pa.array(errors, pa.string())}

@@ -69,15 +69,16 @@ def resolve(answers: Stated, measure: str) -> str:
     """
     if measure not in MEASURES:
         raise ConfigError.unknown("measure of uncertainty", measure, MEASURES)
-    full = bool((~np.isnan(answers.proba)).any())
+    texts, full = not answers.proba.shape[1], bool((~np.isnan(answers.proba)).any())
     if measure == "auto":
         return "margin" if full else "logprob"
-    if measure in ("margin", "entropy") and not full and not np.isnan(answers.logprob).all():
+    if measure in ("margin", "entropy") and not full and (texts or not np.isnan(answers.logprob).all()):
+        only = "the answers are texts, which have none" if texts else "only that of the answer is stated (logprob)"
         raise DataError(
             f"answers of '{answers.expert}'",
-            f"measure '{measure}' needs the probability of every class and only that of the answer is stated (logprob)",
+            f"measure '{measure}' needs the probability of every class and {only}",
             "logprob, least_confidence or auto",
-            "Choose one of these, or record proba.",
+            "Choose one of these." if texts else "Choose one of these, or record proba.",
         )
     return measure
 

@@ -20,11 +20,22 @@ names = st.lists(st.from_regex(r"[0-9a-f]{16}", fullmatch=True), unique=True, ma
 def task(classes=("0", "1"), empty_text="error", shares=SHARES, **options):
     vectors = Vectors(kind="demo")
     source = Source(kind="csv")
-    return Task("classification", source, vectors, shares, "p", classes, classes[1], empty_text=empty_text, **options)
+    return Task(
+        "classification",
+        source,
+        vectors,
+        shares,
+        "p",
+        "accuracy",
+        classes=classes,
+        positive=classes[1],
+        empty_text=empty_text,
+        **options,
+    )
 
 
 def documents_task(**options):
-    return Task("summarisation", Source(kind="csv"), Vectors(kind="demo"), SHARES, "p", **options)
+    return Task("summarisation", Source(kind="csv"), Vectors(kind="demo"), SHARES, "p", "rougeL", **options)
 
 
 def raw_documents(texts, references):

@@ -227,6 +227,8 @@ def test_dump_says_what_it_cannot_write(tmp_path):
         ("[1]", "record 0 is no object"),
         ('[{"Text": "a"}, {"text": "b"}]', r"record 1: its text or reference is missing.*keys are \['text'\]"),
         ('[{"Text": 5}]', "record 0: its text"),
+        ('[{"input": "a", "generation": 5}]', "record 0: generation is no text but int"),
+        ('[{"input": "a", "generation": ["b"]}]', "record 0: generation is no text but list"),
         ('[{"Text": "a", "Time": -1}]', "record 0: Time is -1, not a number >= 0"),
         ('[{"Text": "a", "Time": NaN}]', "record 0: Time is nan"),
         ('[{"Text": "a", "Prompt_tokens": 1.5}]', "record 0: Prompt_tokens is 1.5, not a whole number"),
@@ -269,7 +271,7 @@ def test_predictions_for_prepared_examples(tmp_path):
     found = dict(zip(examples["text"].to_pylist(), answers.to_pylist(), strict=True))
     assert found["a post"]["label"] == "1" and found["a post"]["seconds"] == pytest.approx(0.8123748)
     assert found["another"]["label"] is None and found["another"]["text"] == "I cannot say."
-    assert schema.meta_of(answers) == {"schema": "deferral/predictions/1", "classes": ["0", "1"]}
+    assert schema.meta_of(answers) == {"schema": "deferral/predictions/1", "classes": ["0", "1"], "repeated": 1}
 
 
 def test_examples_that_were_not_recorded(tmp_path):
@@ -333,7 +335,13 @@ def test_offline_and_online_records_in_one_file(tmp_path):
 
 
 def test_a_recorded_file_that_is_not_utf8(tmp_path):
-    (tmp_path / "x.jsonl").write_bytes(b'{"input": "secret \xff", "ground_truth": "g"}')
-    with pytest.raises(DataError, match=r"unreadable \('utf-8' codec.*Allowed: JSON in UTF-8") as caught:
+    (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"input": "one"}\r\n{"input": "secret \xff"}')
+    with pytest.raises(DataError) as caught:
         datasets.read(Source(kind="summaries"), tmp_path / "x.jsonl")
-    assert "secret" not in str(caught.value)
+    assert caught.value.got == "line 2 is no UTF-8 (byte 0xff)"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_of_any_system(tmp_path, end):
+    (tmp_path / "x.jsonl").write_bytes(end.join(map(json.dumps, SUMMARIES)).encode())
+    assert read_records(tmp_path / "x.jsonl") == (SUMMARIES, True)

@@ -78,7 +78,7 @@ def test_texts_that_are_not_utf8(tmp_path, kind):
         pq.write_table(pa.table({"text": pa.array([text]).view(pa.string()), "reference": ["r"]}), path)
     else:
         path.write_bytes(b"text,reference\n" + text + b",r\n" if kind == "csv" else b'{"text": "' + text + b'"}\n')
-    with pytest.raises(DataError, match="unreadable") as caught:
+    with pytest.raises(DataError, match="unreadable|line 1 is no UTF-8") as caught:
         read(kind, path)
     assert "secret" not in str(caught.value)
 
@@ -88,6 +88,30 @@ def test_a_json_line_cut_in_half_is_named(tmp_path):
     path.write_text('{"text": "a", "reference": "r"}\n\n{"text": "b", "refere')
     with pytest.raises(DataError, match="x.jsonl: line 3: Unterminated string"):
         read("jsonl", path)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "xsum"])
+def test_numbers_in_the_place_of_texts(tmp_path, kind):
+    path, text = tmp_path / "x", "document" if kind == "xsum" else "text"
+    rows = {text: [1, 2], "summary" if kind == "xsum" else "reference": ["r", "s"], "id": ["a", "b"]}
+    if kind == "jsonl":
+        path.write_text('{"text": "a", "reference": "r"}\n{"text": ["b"], "reference": "s"}')
+    else:
+        pq.write_table(pa.table(rows), path)
+    with pytest.raises(DataError) as caught:
+        read(kind, path)
+    assert caught.value.got == f"text is no text but {'list in row 1' if kind == 'jsonl' else 'int in row 0'}"
+
+
+@pytest.mark.parametrize("kind", sorted(set(datasets.READERS) - set(datasets.WITHOUT_FILE)))
+def test_an_empty_file_a_folder_and_none(tmp_path, kind):
+    (tmp_path / "x").touch()
+    for name, got in (("x", "a file of 0 bytes"), (".", "a folder"), ("y", "no such file")):
+        with pytest.raises(DataError) as caught:
+            read(kind, tmp_path / name)
+        assert str(caught.value) == (
+            f"{tmp_path / name}: {got}. Allowed: a file of kind '{kind}'. Correct the path, or fetch the file again."
+        )
 
 
 @pytest.mark.parametrize(

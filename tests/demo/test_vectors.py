@@ -39,6 +39,14 @@ def test_slang_of_one_valence_is_nearer_to_its_own_than_to_the_other(tmp_path):
     assert min(own) > (bad @ good.T).mean()
 
 
+def test_bare_words_have_neither_case_nor_punctuation(tmp_path):
+    texts = ["The barn burned. Nobody's hurt!", "THE barn: burned down", "nobody, the S barn"]
+    assert list(read(write_vectors(texts, tmp_path / "v.txt", dim=2, bare=True))) == [
+        *("barn", "the", "burned", "nobody", "s"),
+    ]
+    assert set(read(write_vectors(texts, tmp_path / "v.txt", dim=2))) == {"barn"}
+
+
 def test_few_words_are_padded_with_zeros(tmp_path):
     vectors = read(write_vectors(["a b", "a b c"], tmp_path / "v.txt", dim=5))
     assert set(vectors) == {"a", "b"}

@@ -25,13 +25,14 @@ BATCH, ITEMS, REQUESTS = 8, 480, 120
 PACE_S = 0.004
 MODES: dict[str, dict[str, Any]] = {
     "label": {"prompt": PROMPT},
-    "text": {"prompt": PROMPT, "mode": "text", "max_new_tokens": 2, "temperature": 1.0},
+    "text": {"prompt": Prompt("{text}\nSummary:"), "max_new_tokens": 4, "temperature": 1.0},
 }
 
 
 def llm(folder: str, answers: str, log: str, out: str, mode: str, items: int = ITEMS) -> None:
     """Generate, noting in `log` the keys of each batch that is really run; then write the table to `out`."""
-    expert = LlmExpert(setting(Path(answers)), model=folder, batch_size=BATCH, **MODES[mode])
+    asked = setting(Path(answers), ("0", "1") if mode == "label" else ())
+    expert = LlmExpert(asked, model=folder, batch_size=BATCH, **MODES[mode])
     run, journal = expert._run, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def noted(batch: Any) -> Any:

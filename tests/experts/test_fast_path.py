@@ -253,8 +253,8 @@ def test_an_expert_that_writes_does_so_too(monkeypatch: pytest.MonkeyPatch, comp
     items = examples([document["text"] for document in documents(7, 2)])
     prompt = Prompt("Summarise what happened here.\n\n{text}\nSummary:")
     options = {"model": "demo:xs", "prompt": prompt, "mode": "text", "max_new_tokens": 12}
-    plain = LlmExpert(setting(), share_prefix=False, **options).answer(items)
-    table = LlmExpert(setting(), batch_tokens=600, compile=compiled, **options).answer(items)
+    plain = LlmExpert(setting(classes=()), share_prefix=False, **options).answer(items)
+    table = LlmExpert(setting(classes=()), batch_tokens=600, compile=compiled, **options).answer(items)
     assert table["text"].equals(plain["text"])
     assert table["completion_tokens"].equals(plain["completion_tokens"])
     np.testing.assert_allclose(table["logprob"].to_pylist(), plain["logprob"].to_pylist(), atol=TOLERANCE)

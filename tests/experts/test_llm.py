@@ -15,12 +15,16 @@ import pyarrow as pa
 import pytest
 
 from deferral import schema
+from deferral.demo.documents import documents
 from deferral.errors import ConfigError, ExpertError
-from deferral.experts import decoding, scoring
+from deferral.experts import build, decoding, scoring
+from deferral.experts.base import Setting
 from deferral.experts.encoding import encode
 from deferral.experts.llm import LlmExpert
+from deferral.experts.replies import CUT, EMPTY, OVERFLOW
 from deferral.experts.store import AnswerStore
-from deferral.prompts import Prompt
+from deferral.prompts import PROMPTS, Prompt
+from deferral.summary_faults import LOOP
 from tests.experts.tiny_models import LONG_WORDS, PROMPT, examples, setting, texts
 
 CHAT_PROMPT = Prompt("Post: {text}", {"0": "no", "1": "yes"}, system="Say no or yes.")
@@ -327,7 +331,7 @@ def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny: Path)
     from transformers import AutoTokenizer
 
     prompt, items = Prompt("{text}\nSummary:"), texts(9)
-    expert = LlmExpert(setting(), model=str(tiny), prompt=prompt, mode="text", max_new_tokens=6, batch_size=4)
+    expert = LlmExpert(setting(classes=()), model=str(tiny), prompt=prompt, max_new_tokens=6, batch_size=4)
     table, tokenizer = expert.answer(examples(items)), AutoTokenizer.from_pretrained(tiny)
     for row, item in zip(table.to_pylist(), items, strict=True):
         chosen, logprobs = greedy(tiny, prompt.fill(item), 6)
@@ -336,7 +340,68 @@ def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny: Path)
         assert row["completion_tokens"] == len(chosen)
         assert row["label"] is None
         assert row["proba"] is None
-        assert row["error"] is None
+        assert row["error"] == (None if chosen[-1] == tokenizer.eos_token_id else CUT)
+
+
+def test_one_entry_scores_labels_in_one_task_and_writes_summaries_in_another() -> None:
+    options = {"backend": "llm", "model": "demo:xs", "prompt": {"olhs": "demo-olhs", "xsum": "demo-xsum"}}
+    items = examples([document["text"] for document in documents(3, 1)])
+    tasks = [Setting("demo-xs", "posts", ("0", "1"), "olhs"), Setting("demo-xs", "news", (), "xsum")]
+    labels, summaries = (build(task, options).answer(items) for task in tasks)
+    assert [schema.meta_of(table)["mode"] for table in (labels, summaries)] == ["label", "text"]
+    assert set(labels["label"].to_pylist()) <= {"0", "1"}
+    assert labels["text"].null_count == 3
+    assert summaries["label"].null_count == summaries["error"].null_count == 3
+    assert all(len(text.split()) > 5 for text in summaries["text"].to_pylist())
+    assert all(logprob < 0 for logprob in summaries["logprob"].to_pylist())
+
+
+def test_a_prompt_for_another_task_leaves_the_tasks_own() -> None:
+    for asked, expected in (("olhs", "demo-olhs"), ("judge", "judge")):
+        expert = LlmExpert(Setting("a", "b", ("1",), asked), model="m", prompt={"olhs": "demo-olhs"})
+        assert expert.template() is PROMPTS[expected]
+    for prompt in ({"ohls": "demo-olhs"}, {"olhs": "demo-ohls"}, "ohls"):
+        with pytest.raises(ConfigError, match="Unknown prompt of expert 'tiny' '.*ohls'. .*Did you mean"):
+            LlmExpert(setting(), model="m", prompt=prompt).template()
+
+
+@pytest.mark.parametrize(("classes", "mode"), [(("0", "1"), "label"), ((), "text")])
+def test_the_mode_that_follows_from_the_task_has_the_keys_of_that_mode(
+    tiny: Path, classes: tuple[str, ...], mode: str
+) -> None:
+    options = {"model": str(tiny), "prompt": PROMPT if classes else Prompt("{text}\nSummary:")}
+    keys = {LlmExpert(setting(classes=classes), **options, **how).key("a cat") for how in ({}, {"mode": mode})}
+    assert len(keys) == 1
+
+
+def test_what_is_wrong_with_a_summary_is_said_and_its_text_stays(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"a": "a cat sat", "b": "", "c": " cat" * 8, "d": "a cat", "e": "a dog"}
+    expert = LlmExpert(setting(classes=()), model=str(tiny), prompt=Prompt("{text}"))
+    back = {expert.checkpoint.tokens(key)[0]: key for key in said}
+
+    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Reply]:
+        keys = [back[ids[0]] for ids in prompts]
+        return [
+            decoding.Reply(expert.checkpoint.tokens(said[key]), np.nan if key == "e" else -0.5, key != "d")
+            for key in keys
+        ]
+
+    monkeypatch.setattr(decoding, "generate", generate)
+    table = expert.answer(examples(list(said)))
+    texts, errors, logprobs = columns(table, "text", "error", "logprob")
+    assert texts == list(said.values())
+    assert errors == [None, EMPTY, LOOP, CUT, OVERFLOW]
+    assert logprobs == [-0.5] * 4 + [None]
+
+
+def test_a_document_of_100_000_words_loses_its_end_and_is_counted() -> None:
+    (document,) = documents(1, 1)
+    long = " ".join([document["text"]] * (100_000 // len(document["text"].split()) + 1))
+    items = examples([long, "A short one.", "\x00\ufffe"])
+    table = LlmExpert(setting(classes=()), model="demo:xs", prompt="demo-xsum").answer(items)
+    assert schema.meta_of(table)["truncated"] == 1
+    assert 512 - 64 - 3 < table["prompt_tokens"].to_pylist()[0] <= 512 - 64
+    assert table["text"].null_count == 0
 
 
 def test_a_reply_ends_with_the_end_token_and_counts_it() -> None:
@@ -377,16 +442,16 @@ def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_o
     options = {"prompt": Prompt("{text}"), "mode": "text", "temperature": 1.0, "max_new_tokens": 8}
     items, state = examples(texts(8)), torch.get_rng_state()
     runs = [
-        LlmExpert(setting(), model=str(folder), seed=seed, **options).answer(items)["text"].to_pylist()
+        LlmExpert(setting(classes=()), model=str(folder), seed=seed, **options).answer(items)["text"].to_pylist()
         for folder, seed in ((tiny, 0), (tiny, 0), (tiny, 1))
     ]
     assert runs[0] == runs[1] != runs[2]
     assert torch.equal(torch.get_rng_state(), state)
     greedy_options = options | {"temperature": 0.0}
-    plain = LlmExpert(setting(), model=str(tiny), **greedy_options).answer(items)
-    assert columns(LlmExpert(setting(), model=str(habits), **greedy_options).answer(items), "text") == columns(
-        plain, "text"
+    plain, other = (
+        LlmExpert(setting(classes=()), model=str(folder), **greedy_options).answer(items) for folder in (tiny, habits)
     )
+    assert columns(other, "text") == columns(plain, "text")
 
 
 def test_metadata_say_what_answered(tiny: Path) -> None:
@@ -437,13 +502,16 @@ def test_no_examples_are_no_work(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"mode": "guess"}, "Expert 'tiny': mode is 'guess'. Allowed: label or text."),
+        ({"mode": "guess"}, "Expert 'tiny': mode is 'guess'. Allowed: auto, label, text."),
         ({"dtype": "int4"}, "Expert 'tiny': dtype is 'int4'. Allowed: auto, float32, bfloat16, float16."),
         ({"batch_size": 0}, "Expert 'tiny': batch_size is 0. Allowed: a whole number >= 1."),
         ({"batch_size": "16"}, "Expert 'tiny': batch_size is '16'. Allowed: a whole number >= 1."),
         ({"batch_tokens": 0}, "Expert 'tiny': batch_tokens is 0. Allowed: null or a whole number >= 1."),
         ({"share_prefix": "no"}, "Expert 'tiny': share_prefix is 'no'. Allowed: true or false."),
-        ({"compile": True}, "Expert 'tiny': compile is True. Allowed: false, or true with mode: text."),
+        (
+            {"compile": True, "mode": "label"},
+            "Expert 'tiny': compile is True. Allowed: false, or true with mode: text.",
+        ),
         ({"compile": 1, "mode": "text"}, "Expert 'tiny': compile is 1. Allowed: false, or true with mode: text."),
         ({"temperature": -1}, "Expert 'tiny': temperature is -1. Allowed: 0 for greedy, or a number > 0."),
         ({"low_mass": "drop"}, "Expert 'tiny': low_mass is 'drop'. Allowed: ignore or null."),
@@ -470,7 +538,7 @@ def test_code_from_the_hub_needs_a_pinned_commit(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt("{text}"), "has no word for class '0'. Allowed in mode label: a word for each of ['0', '1']"),
+        (Prompt("{text}"), "has no word for class '0'. Allowed: a prompt with a word for each of ['0', '1']."),
         (Prompt("{text}:", {"0": " no", "1": " no"}), "the label word ' no' begins like ' no' in its tokens"),
         (Prompt("{text}:", {"0": " no", "1": ""}), "the label word '' is not in its vocabulary"),
     ],
@@ -479,6 +547,21 @@ def test_label_words_that_cannot_be_scored(tiny: Path, prompt: Prompt, message: 
     with pytest.raises(ExpertError) as caught:
         LlmExpert(setting(), model=str(tiny), prompt=prompt).answer(examples(["a"]))
     assert message in str(caught.value)
+
+
+def test_a_prompt_that_asks_for_labels_is_none_for_summaries(tiny: Path) -> None:
+    with pytest.raises(ExpertError) as caught:
+        LlmExpert(setting(classes=()), model=str(tiny), prompt=PROMPT).answer(examples(["a"]))
+    assert str(caught.value) == (
+        "Expert 'tiny': its prompt asks for one of [' no', ' yes'], and task 'demo' has no classes. Allowed: a prompt "
+        "without label words. Leave out the expert's prompt and the task's is used."
+    )
+    with pytest.raises(ExpertError) as caught:
+        LlmExpert(setting(classes=()), model=str(tiny), prompt=Prompt("{text}"), mode="label").answer(examples(["a"]))
+    assert str(caught.value) == (
+        "Expert 'tiny': mode label got a task without classes. Allowed there: mode: auto or text. "
+        "Change the mode, or leave it out."
+    )
 
 
 def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:

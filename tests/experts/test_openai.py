@@ -15,10 +15,14 @@ import pytest
 
 from deferral import schema
 from deferral.errors import ConfigError, ExpertError, MissingExtra
-from deferral.experts import retrying
+from deferral.experts import build, retrying
+from deferral.experts.base import Setting
 from deferral.experts.openai import OpenAiExpert
+from deferral.experts.replies import CUT, EMPTY, GARBLED
 from deferral.experts.store import AnswerStore
 from deferral.prompts import Prompt
+from deferral.summary_faults import LOOP
+from deferral.summary_quality import Judge
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.experts.tiny_models import examples, setting, texts
 
@@ -40,6 +44,12 @@ def expert(server: ChatServer, answers: Path | None = None, **options: Any) -> O
 def one(server: ChatServer, **options: Any) -> dict[str, Any]:
     """The row of one example."""
     return expert(server, **options).answer(examples(["hello"])).to_pylist()[0]
+
+
+def summaries(server: ChatServer, items: list[str], answers: Path | None = None) -> list[dict[str, Any]]:
+    """The rows of these documents in a task of summaries."""
+    options = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": SUMMARY}
+    return list(build(setting(answers, ()), options).answer(examples(items)).to_pylist())
 
 
 def test_a_reply_with_log_probabilities_fills_every_column(server: ChatServer) -> None:
@@ -106,10 +116,53 @@ def test_unparsable_and_withheld_replies_are_null_with_their_error(server: ChatS
 
 def test_a_summary_is_the_reply(server: ChatServer) -> None:
     server.reply = lambda request, before: Answer(chat("A cat sat.", {"A": 0.5}))
-    row = one(server, prompt=SUMMARY)
+    row = summaries(server, ["hello"])[0]
     assert (row["text"], row["label"], row["error"]) == ("A cat sat.", None, None)
     assert row["logprob"] == pytest.approx(np.log(0.5))
-    assert "top_logprobs" not in server.requests[0].body
+    body = server.requests[0].body
+    assert "top_logprobs" not in body
+    assert body["max_tokens"] == 128
+
+
+def test_what_is_wrong_with_a_summary_is_said_and_its_text_stays(server: ChatServer, tmp_path: Path) -> None:
+    cut = chat("A cat sat on")
+    cut["choices"][0]["finish_reason"] = "length"
+    said = {
+        "a": chat("A cat."),
+        "b": chat(None),
+        "c": chat(" "),
+        "d": chat("cat " * 8),
+        "e": chat("\ud83d cat"),
+        "f": cut,
+    }
+    server.reply = lambda request, before: Answer(said[request.text.removeprefix("Sum up: ")])
+    for _ in range(2):
+        rows = summaries(server, list(said), tmp_path)
+        assert [row["text"] for row in rows] == ["A cat.", None, " ", "cat " * 8, "\ufffd cat", "A cat sat on"]
+        errors = [None, "no reply (content_filter)", EMPTY, LOOP, GARBLED, CUT]
+        assert [row["error"] for row in rows] == errors
+    assert len(server.requests) == 6, "what was paid is kept, whatever it said"
+
+
+def test_most_tokens_follow_from_the_task_unless_said(server: ChatServer) -> None:
+    said = {"auto": 16, 7: 7, None: None}
+    for most in said:
+        one(server, max_tokens=most)
+    assert [request.body.get("max_tokens") for request in server.requests] == list(said.values())
+    assert expert(server).key("a") == expert(server, max_tokens=16).key("a")
+
+
+def test_a_judge_marks_summaries_through_the_server(server: ChatServer) -> None:
+    marks = {"bad": "1", "fair": " 3.", "good": "5", "odd": "great"}
+    server.reply = lambda request, before: Answer(
+        chat(next(m for s, m in marks.items() if f"Summary: {s}" in request.text))
+    )
+    asked = Setting("marker", "news", ("1", "2", "3", "4", "5"), "judge")
+    judge = Judge(build(asked, {"backend": "openai", "model": "m", "base_url": server.url, "concurrency": 1}))
+    found = judge(["bad", "fair", "good", "odd", ""], ["r"] * 5, ["d"] * 5)
+    np.testing.assert_array_equal(found, [0, 0.5, 1, np.nan, 0])
+    assert [request.text.count("Answer with one digit only.") for request in server.requests] == [1] * 4
+    assert server.requests[0].body["messages"][0]["content"].startswith("You are a strict editor")
 
 
 def test_order_ids_and_equal_texts(server: ChatServer) -> None:
@@ -286,7 +339,7 @@ def test_a_missing_client_names_the_extra(server: ChatServer, monkeypatch: pytes
     ("option", "message"),
     [
         ({"base_url": "localhost:8000"}, "base_url is 'localhost:8000'. Allowed: null or an http(s) URL."),
-        ({"max_tokens": 1.5}, "max_tokens is 1.5. Allowed: null or a whole number >= 1."),
+        ({"max_tokens": 1.5}, "max_tokens is 1.5. Allowed: auto, null or a whole number >= 1."),
         ({"concurrency": 0}, "concurrency is 0. Allowed: a whole number >= 1."),
         ({"top_logprobs": 21}, "top_logprobs is 21. Allowed: 0 (none) to 20."),
         ({"requests_per_minute": 0}, "requests_per_minute is 0. Allowed: null or a number > 0."),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -77,13 +76,73 @@ def test_one_of_path_and_table(tmp_path: Path) -> None:
         RecordedExpert(setting(), path=tmp_path / "none.parquet").answer(asked(["a"]))
 
 
-def test_a_sweep_of_thousands_of_asks_takes_seconds() -> None:
-    ids = [f"id{i}" for i in range(10_000)]
-    expert, everything = RecordedExpert(setting(), table=recorded(ids)), examples(["x"] * 10_000)
-    expert.answer(everything)
-    rng, rounds = np.random.default_rng(0), 200
-    subsets = [everything.take(pa.array(rng.permutation(10_000)[:500])) for _ in range(rounds)]
-    start = time.perf_counter()
-    for subset in subsets:
-        expert.answer(subset)
-    assert (time.perf_counter() - start) / rounds < 0.01
+RECORDS = [
+    {"input": "one", "ground_truth": "r", "generation": "big", "time": 1.5, "nn_generation": "small", "nn_time": 0.5},
+    {"input": "two", "ground_truth": "r", "generation": "large", "nn_generation": "little", "t0": "mine", "t0_time": 2},
+    {"input": "three", "ground_truth": "r", "generation": "other", "nn_generation": None},
+]
+
+
+def paper(folder: Path, **options: Any) -> RecordedExpert:
+    """An expert of the paper's JSON lines."""
+    path = folder / "x.jsonl"
+    path.write_text("\n".join(map(json.dumps, RECORDS)), encoding="utf-8")
+    return RecordedExpert(setting(classes=()), path=path, **options)
+
+
+@pytest.mark.parametrize(
+    ("key", "items", "texts", "seconds"),
+    [
+        (None, ["two", "one"], ["large", "big"], [None, 1.5]),
+        ("generation", ["one"], ["big"], [1.5]),
+        ("nn_generation", ["three", "one"], [None, "small"], [None, 0.5]),
+        ("t0", ["two"], ["mine"], [2]),
+    ],
+)
+def test_the_papers_records_by_the_key_of_the_summary(
+    tmp_path: Path, key: str | None, items: list[str], texts: list[str | None], seconds: list[float | None]
+) -> None:
+    answers = paper(tmp_path, key=key).answer(examples(items))
+    assert answers["text"].to_pylist() == texts
+    assert answers["seconds"].to_pylist() == seconds
+    assert answers["expert"].to_pylist() == ["tiny"] * len(items)
+    assert [error is None for error in answers["error"].to_pylist()] == [text is not None for text in texts]
+    said = sum((key or "generation") in record for record in RECORDS)
+    assert schema.meta_of(answers).get("unmatched", 0) == said - len(items)
+
+
+def test_seconds_are_stated_for_answers_that_have_none(tmp_path: Path) -> None:
+    everything = examples(["one", "two", "three"])
+    assert paper(tmp_path, seconds=1.44).answer(everything)["seconds"].to_pylist() == pytest.approx([1.5, 1.44, 1.44])
+    table = recorded(["id0"])
+    assert RecordedExpert(setting(), table=table, seconds=9).answer(examples(["x"]))["seconds"].to_pylist() == [0]
+    without = table.set_column(10, "seconds", pa.nulls(1, pa.float32()))
+    assert RecordedExpert(setting(), table=without, seconds=9).answer(examples(["x"]))["seconds"].to_pylist() == [9]
+
+
+def test_a_key_that_no_record_has_and_one_that_an_example_lacks(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        paper(tmp_path, key="nn_generations").answer(examples(["one"]))
+    assert str(caught.value) == (
+        f"{tmp_path / 'x.jsonl'}: Unknown key of an answer 'nn_generations'. Known: generation, ground_truth, input, "
+        "nn_generation, nn_time, t0, t0_time, time. Did you mean 'nn_generation'?"
+    )
+    with pytest.raises(DataError, match=r"2 of 3 examples have no record with 't0' \(first id id0\)"):
+        paper(tmp_path, key="t0").answer(examples(["one", "two", "three"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seconds": -1}, "seconds is -1. Allowed: null or a number >= 0."),
+        ({"seconds": "2"}, "seconds is '2'. Allowed: null or a number >= 0."),
+        (
+            {"table": recorded(["id0"]), "key": "t0"},
+            "key is 't0'. Allowed: null, or a key of a file whose name ends in .json or .jsonl.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        RecordedExpert(setting(), **options).answer(examples(["x"]))
+    assert str(caught.value) == f"Expert 'tiny': {message}"

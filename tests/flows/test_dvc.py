@@ -136,7 +136,8 @@ def test_a_price_asks_no_llm_again(project):
 )
 def test_a_parameter_concerns_the_stages_of_its_section(project, section, key, value, stages):
     params = two_llms()
-    (params["tasks"]["olhs"] if section in params["tasks"]["olhs"] else params)[section][key] = value
+    task = params["tasks"]["olhs"]
+    (task[section] if section in task else params[section]["olhs"])[key] = value
     assert project.changed(params) == stages
 
 

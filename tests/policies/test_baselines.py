@@ -3,10 +3,11 @@ import pytest
 
 from deferral.cost import CostModel
 from deferral.errors import ConfigError
-from deferral.panel import Panel
+from deferral.panel import NO_LABEL, Panel
 from deferral.policies.base import Budget
 from deferral.policies.baselines import Always, Length, Random
 from tests.helpers import CLASSES, examples, panel, told
+from tests.policies.summaries import made as summaries
 
 PAIR = ("small", "large")
 
@@ -34,6 +35,13 @@ def test_always_is_as_silent_as_its_expert():
     decided = Always(PAIR, "large").decide(board)
     assert decided.label.tolist() == [-1, 1]
     assert board.asked("small").sum() == 0
+
+
+def test_always_keeps_the_summaries_of_its_expert_and_pays_for_no_other():
+    test = summaries.world(30, silent=0.3, blind=True)
+    decided = Always(PAIR, "small").fit(summaries.world(20), summaries.empty()).decide(test)
+    assert not decided.expert.any() and (decided.label == NO_LABEL).all()
+    assert decided.cost.tolist() == [summaries.PRICES["small"]] * 30
 
 
 def test_always_an_unknown_expert_lists_the_known_ones():

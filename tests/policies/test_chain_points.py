@@ -8,7 +8,7 @@ from deferral.policies.base import Budget
 from deferral.policies.chain_points import GRID, Points
 
 
-def expected(cut, sure, right, cost):
+def expected(cut, sure, quality, cost):
     """Share beyond the first link, cost and quality of one threshold, row by row over both outcomes of the tie."""
     threshold, tie = cut
     rows, links = sure.shape
@@ -18,7 +18,7 @@ def expected(cut, sure, right, cost):
             link = 0
             while link < links - 1 and (sure[r, link] < threshold or (on_tie and sure[r, link] == threshold)):
                 link += 1
-            total += part * np.array([link > 0, cost[r, : link + 1].sum(), right[r, link]])
+            total += part * np.array([link > 0, cost[r, : link + 1].sum(), quality[r, link]])
     return total / rows
 
 
@@ -30,7 +30,7 @@ def worlds(draw):
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     sure = rng.integers(0, levels, (rows, links)) / 10
     cost = rng.integers(0, 4, (rows, links)) * 1.5
-    return sure, rng.random((rows, links)) < 0.6, cost
+    return sure, draw(st.sampled_from([np.round, np.asarray]))(rng.random((rows, links))), cost
 
 
 @given(worlds())
@@ -64,8 +64,8 @@ def test_the_ends_ask_nobody_on_and_everybody():
 def test_a_price_buys_the_point_of_the_largest_quality_less_cost():
     rng = np.random.default_rng(0)
     sure = rng.random((8000, 2))
-    right = np.stack([rng.random(8000) < sure[:, 0], np.full(8000, True)], axis=1)
-    points = Points.measured(sure, right, np.tile([1.0, 10.0], (8000, 1)))
+    quality = np.stack([rng.random(8000) < sure[:, 0], np.ones(8000)], axis=1)
+    points = Points.measured(sure, quality, np.tile([1.0, 10.0], (8000, 1)))
     chosen = [points.at(Budget(price=price)) for price in (0.0, 0.05, 1.0)]
     assert all(below == above and part == 0 for below, above, part in chosen)
     costs = [points.cost[k] for k, _, _ in chosen]
@@ -77,14 +77,14 @@ def test_a_price_buys_the_point_of_the_largest_quality_less_cost():
 def test_of_points_that_meet_a_share_alike_the_best_is_taken():
     sure = np.array([[0.1, 0.2], [0.1, 0.8]])
     links = np.column_stack([sure, [0, 0]])
-    right = np.array([[0, 1, 1], [0, 1, 0]], bool)
-    points = Points.measured(links, right, np.tile([1.0, 2, 4], (2, 1)))
+    quality = np.array([[0.0, 1, 1], [0, 1, 0]])
+    points = Points.measured(links, quality, np.tile([1.0, 2, 4], (2, 1)))
     below, above, part = points.at(Budget(share=1.0))
     assert (below, part, points.quality[below]) == (above, 0.0, 1.0)
 
 
 def test_a_cost_under_the_first_experts_is_refused():
-    points = Points.measured(np.full((3, 2), 0.5), np.ones((3, 2), bool), np.tile([0.002, 1.0], (3, 1)))
+    points = Points.measured(np.full((3, 2), 0.5), np.ones((3, 2)), np.tile([0.002, 1.0], (3, 1)))
     with pytest.raises(BudgetError) as error:
         points.at(Budget(per_1000=1.5))
     assert str(error.value) == (

@@ -9,6 +9,7 @@ from deferral.panel import NO_LABEL, Panel
 from deferral.policies.base import Budget
 from deferral.policies.learned import AnswerScorer, MetaModel, QueryAllocator
 from tests.helpers import CLASSES, examples, indices, told
+from tests.policies.summaries import made as summaries
 
 PAIR = ("small", "large")
 KINDS = (AnswerScorer, QueryAllocator, MetaModel)
@@ -163,6 +164,27 @@ def test_an_answer_without_a_label_is_escalated_first_and_never_made_up():
     back = ~mute & (indices(said["large"]) == NO_LABEL)
     assert (done.expert[back] == 0).all()
     assert done.label[back].tolist() == indices(said["small"])[back].tolist()
+
+
+@pytest.mark.parametrize("on_valid", [True, False])
+def test_the_allocator_learns_from_the_better_of_two_summaries(on_valid):
+    valid = summaries.world(400, 1) if on_valid else summaries.empty()
+    policy = QueryAllocator(PAIR).fit(summaries.world(600, lift=0.2), valid)
+    test = summaries.world(300, 2, silent=0.1, blind=True)
+    decided = policy.decide(test, Budget(share=0.4))
+    assert decided.deferral_rate == pytest.approx(0.4, abs=0.08)
+    # In a storm the small one's summary is the worse one.
+    assert (decided.expert == 1)[test.storm].mean() > (decided.expert == 1)[~test.storm].mean() + 0.4
+    assert (decided.label == NO_LABEL).all() and np.isnan(decided.confidence).all()
+
+
+def test_where_the_large_one_is_silent_the_small_ones_summary_stands_and_is_paid():
+    train, test = summaries.world(300), summaries.world(100, 2, blind=True)
+    for panel in (train, test):
+        panel._experts["large"].texts[:50] = [None] * 50
+    decided = QueryAllocator(PAIR).fit(train, summaries.empty()).decide(test, Budget(share=1.0))
+    assert decided.expert.tolist() == [0] * 50 + [1] * 50
+    assert decided.cost[:50] == pytest.approx(5.0) and decided.cost[50:] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

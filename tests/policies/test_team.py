@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from deferral import bundle, embeddings, schema
+from deferral.assign import assign
 from deferral.config import Price
 from deferral.cost import CostModel
 from deferral.errors import ConfigError
@@ -208,13 +209,15 @@ def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_p
 def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):
     team, _ = fitted(GainTeam, vectors, data)
     loaded = bundle.Loaded(team, CLASSES, team.small_)
-    assigned = bundle.assign(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
+    assigned = assign(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
     assert assigned.expert[:2] == ["llm", "small"]
     panel = panels(*data)["test"]
     said = team.decide(panel, Budget(share=0.0))
-    again = bundle.assign(loaded, panel.text, Budget(share=0.0))
-    assert [CLASSES[c] for c in said.label] == again.small_label
-    assert all(0.5 <= c <= 1 for c in assigned.small_confidence)
+    again = assign(loaded, panel.text, Budget(share=0.0))
+    assert [CLASSES[c] for c in said.label] == again.small_answer
+    asked = [expert == "small" for expert in assigned.expert]
+    assert [c is not None and 0.5 <= c <= 1 for c in assigned.small_confidence] == asked
+    assert [answer in CLASSES for answer in assigned.small_answer] == asked
 
 
 def test_arguments_are_checked_in_fit_and_named(vectors, data):

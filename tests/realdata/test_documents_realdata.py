@@ -4,9 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from deferral import datasets
+from deferral import datasets, schema
 from deferral.config import Source, Split, Task, Vectors
 from deferral.datasets.prepare import prepare
+from deferral.experts import Setting
+from deferral.experts.recorded import RecordedExpert
+from deferral.summary_quality import measured, summary_quality
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
@@ -16,6 +19,7 @@ TASK = Task(
     vectors=Vectors(kind="demo"),
     split=Split(0.7, 0.1, 0.2),
     prompt="xsum",
+    quality="rougeL_stemmed",
     max_chars=8000,
     empty_text="drop",
 )
@@ -37,3 +41,22 @@ def test_documents_are_prepared_and_what_is_left_out_is_counted(file, raw, empty
     assert found == [raw, empty, long, twice, left]
     counts = (examples.num_rows, examples["reference"].null_count, examples["label"].null_count)
     assert counts == (left, 0, left)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "wanted", "left_out"),
+    [
+        ("xsum_test1000.jsonl", None, 0.4006, (10, 2)),
+        ("xsum_test1000.jsonl", "nn_generation", 0.2510, (10, 2)),
+        ("xsum_zeroshot500.jsonl", "t0", 0.3585, (3, 0)),
+    ],
+)
+def test_recorded_summaries_are_matched_and_measured_as_published(file, key, wanted, left_out):
+    path = Path(real_folder()) / "xsum" / file
+    examples, _ = prepare(datasets.read(Source(kind="summaries"), path), TASK, "xsum")
+    expert = RecordedExpert(Setting("system", "xsum", ()), path=path, key=key, seconds=1.44)
+    answers = measured(examples, expert.answer(examples), summary_quality(TASK.quality))
+    meta = schema.meta_of(answers)
+    assert (meta["unmatched"], meta.get("repeated", 0)) == left_out
+    assert sum(answers["quality"].to_pylist()) / len(answers) == pytest.approx(wanted, abs=5e-5)
+    assert answers["seconds"].to_pylist() == pytest.approx([1.44] * len(answers))

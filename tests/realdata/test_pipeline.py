@@ -24,9 +24,10 @@ def summary(tmp_path_factory):
     from tasks.validation import validate_examples, validate_predictions
 
     settings = yaml.safe_load(EXAMPLE.read_text("utf-8"))
-    settings["train"]["seeds"] = [67, 68]
-    settings["train"]["teams"] = {t: settings["train"]["teams"][t] for t in ("team_after_small", "team_alternating")}
-    settings["evaluate"] |= {"bootstrap": 200, "sweep": 11}
+    train = settings["train"]["hate"]
+    train["seeds"] = [67, 68]
+    train["teams"] = {t: train["teams"][t] for t in ("team_after_small", "team_alternating")}
+    settings["evaluate"]["hate"] |= {"bootstrap": 200, "sweep": 11}
     where = tmp_path_factory.mktemp("hate")
     (where / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), "utf-8")
     examples, predictions, checks = "data/examples.parquet", "data/predictions", "checks"
@@ -42,9 +43,9 @@ def summary(tmp_path_factory):
         answer_examples.fn("hate", LLM, "params.yaml", examples, "data/answers", answered)
         validate_predictions.fn("hate", LLM, "params.yaml", answered, checks)
         for expert in ("mlp", "linear", "majority"):
-            out = f"{predictions}/trained/{expert}.parquet"
+            out = f"{predictions}/trained/{expert}"
             train_expert.fn("hate", expert, "params.yaml", examples, "data/vectors", "models", out)
-        for team in settings["train"]["teams"]:
+        for team in train["teams"]:
             train_team.fn("hate", team, "params.yaml", examples, "data/vectors", predictions, "models")
         evaluate_policies.fn(*common, predictions, "models", "data/vectors", "reports", "data/decisions.parquet")
         return {

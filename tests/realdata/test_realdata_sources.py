@@ -35,7 +35,16 @@ def real():
 
 
 def task(kind):
-    return Task("classification", Source(kind=kind), Vectors(kind="demo"), SHARES, "olhs", CLASSES, "1")
+    return Task(
+        "classification",
+        Source(kind=kind),
+        Vectors(kind="demo"),
+        SHARES,
+        "olhs",
+        "accuracy",
+        classes=CLASSES,
+        positive="1",
+    )
 
 
 def digest(value):

@@ -1,6 +1,7 @@
 """Raw rows in, examples and vectors out, by the tasks themselves."""
 
 import json
+import re
 
 import pyarrow.csv as arrow_csv
 import pytest
@@ -115,9 +116,11 @@ def test_the_demos_vectors_of_a_task_of_summaries_are_learnt_from_documents(tmp_
     params = write_params(tmp_path, document_params())
     build_vectors.fn(TASK, params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
     raw = datasets.read(Source(kind="demo-documents", rows=50, seed=3))
-    tokens = [token for text in raw["text"].to_pylist() for token in text.split()]
-    words = set(Vectors.open(tmp_path / "vectors").vocabulary.words())
+    tokens = [token for text in raw["text"].to_pylist() for token in re.findall(r"\w+", text.lower())]
+    vectors = Vectors.open(tmp_path / "vectors")
+    words = set(vectors.vocabulary.words())
     assert sum(token in words for token in tokens) > 0.97 * len(tokens)
+    assert vectors.lower and all(word == word.lower() and word.isalnum() for word in words)
 
 
 def test_only_what_the_world_did_is_worth_a_retry():

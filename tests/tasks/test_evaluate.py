@@ -1,5 +1,6 @@
 """What the evaluation writes, held against each other."""
 
+import html
 import json
 
 import pandas as pd
@@ -25,7 +26,7 @@ def test_every_file_is_there_and_no_half_written_one(built):
 def test_experts_teams_policies_and_bounds_are_compared(summary):
     assert list(summary["experts"]) == ["mlp", "linear", "majority", LLM]
     fixed = {f"always_{expert}" for expert in summary["experts"]}
-    assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]}
+    assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]["olhs"]}
     assert summary["policies"]["oracle"]["auc"] >= summary["policies"][TEAM]["auc"]
 
 
@@ -42,7 +43,7 @@ def test_decisions_agree_with_the_curve_and_keep_within_their_budget(built, summ
     decisions = schema.read(built / "data/decisions/olhs.parquet", "decisions").to_pandas()
     curve = pd.read_csv(built / REPORTS / "curve.csv")
     points = {"chain_forward", "chain_rank", "chain_random"}
-    swept = {TEAM, "published", *small_params()["policies"]} - points
+    swept = {TEAM, "published", *small_params()["policies"]["olhs"]} - points
     assert set(decisions["policy"]) == swept
     assert sorted(set(decisions["budget"])) == [0.2, 0.5]
     assert len(decisions) == len(swept) * 2 * 2 * summary["items"]
@@ -79,3 +80,47 @@ def test_the_same_inputs_give_the_same_figures(tmp_path, built):
         }
 
     assert steady(tmp_path / "metrics.json") == steady(built / REPORTS / "metrics.json")
+
+
+@pytest.fixture(scope="module")
+def of_summaries(summarised):
+    return json.loads((summarised / "reports/xsum/metrics.json").read_text())
+
+
+def test_summaries_go_through_the_same_stage_into_the_same_files(summarised, of_summaries):
+    assert sorted(p.name for p in (summarised / "reports/xsum").iterdir() if p.is_file()) == FILES
+    assert list(of_summaries["experts"]) == ["extractive", "lead", LLM]
+    assert of_summaries["experts"][LLM]["rougeL"]["value"] > of_summaries["experts"]["extractive"]["rougeL"]["value"]
+    assert of_summaries["experts"]["extractive"]["rouge1"]["value"] > 0
+    fixed = {f"always_{expert}" for expert in of_summaries["experts"]}
+    assert set(of_summaries["policies"]) == fixed | {"oracle", *small_params("xsum")["policies"]["xsum"]}
+    best = max(values["auc"] or 0 for values in of_summaries["policies"].values())
+    assert of_summaries["policies"]["oracle"]["auc"] == best
+    assert any(note.startswith(f"{LLM} costs") for note in of_summaries["notes"])
+
+
+def test_the_published_variant_pays_for_both_and_ours_does_not(of_summaries):
+    experts, policies = of_summaries["experts"], of_summaries["policies"]
+    both = sum(experts[e]["cost_per_1k"]["value"] for e in ("extractive", LLM))
+    paid = policies["published"]["points"][0]["cost_per_1k"]["value"]
+    assert paid >= both or paid == pytest.approx(both)
+    asked = policies["gain"]["points"][0]
+    assert asked["deferral_rate"] == pytest.approx(0.2, abs=0.1)
+    assert asked["cost_per_1k"]["value"] < 0.5 * both
+
+
+def test_decisions_about_summaries_name_the_expert_and_no_label(summarised, of_summaries):
+    decisions = schema.read(summarised / "data/decisions/xsum.parquet", "decisions")
+    assert decisions["label"].null_count == decisions.num_rows
+    assert set(decisions["expert"].to_pylist()) == {"extractive", LLM}
+    assert decisions.num_rows % of_summaries["items"] == 0
+
+
+def test_the_report_shows_documents_side_by_side_and_no_post(summarised, built):
+    documents = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")
+    page = (summarised / "reports/xsum/report.html").read_text()
+    test = schema.rows_in(documents, "test")["reference"].to_pylist()
+    assert sum(html.escape(reference) in page for reference in test) >= 3
+    posts = schema.read(built / "data/prepared/olhs/examples.parquet", "examples")["text"].to_pylist()
+    classified = (built / REPORTS / "report.html").read_text()
+    assert not any(html.escape(post) in classified for post in posts if len(post) > 20)

@@ -7,14 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from deferral import bundle, config, schema
+from deferral.assign import assign
 from deferral.errors import ConfigError
+from deferral.policies.base import Budget
 from deferral.registry import resolve
-from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code, with_network
+from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code, with_small
 from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
 
+SUMMARIES = "deferral-xsum"
 EVALUATION = ["curve.csv", "curve.png", "metrics.json", "reliability.png", "report.html"]
 
 
@@ -117,22 +122,44 @@ def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_networ
         log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
         loaded = bundle.load(resolve(f"models:/{MODEL}@challenger"))
     assert loaded.policy.experts == ("mlp", "demo-xs")
-    assigned = bundle.assign(loaded, ["what a day", "nobody asked you"])
+    assigned = assign(loaded, ["what a day", "nobody asked you"])
     assert set(assigned.expert) <= {"mlp", "demo-xs"}
 
 
-def test_a_headline_that_asks_llms_first_cannot_be_served(tmp_path, built):
-    options = {"chain": {"kind": "chain", "experts": ["demo-xs", "mlp"]}}
-    params = write_params(tmp_path, small_params(policies=options, evaluate={"headline": "chain"}))
-    kept = built / "reports/olhs/policies/chain/seed-67"
-    moved = tmp_path / "seed-67"
-    shutil.copytree(kept, moved)
-    about = json.loads((moved / "bundle.json").read_text())
-    (moved / "bundle.json").write_text(json.dumps(about | {"experts": about["experts"][::-1]}))
-    with pytest.raises(ConfigError, match="which asks no small network first. Allowed: a team"):
-        with_network(
-            config.load(params), "olhs", moved, built / "models/olhs", str(built / "data/vectors/olhs"), tmp_path
-        )
+def with_headline(built, folder, task, **headline):
+    """What `with_small` makes of the first seed of a policy that `built` keeps, with other values in its bundle."""
+    params = write_params(folder, small_params(task, evaluate={"headline": "chain"}))
+    shutil.copytree(built / f"reports/{task}/policies/chain/seed-67", folder / "kept")
+    about = json.loads((folder / "kept/bundle.json").read_text())
+    (folder / "kept/bundle.json").write_text(json.dumps(about | headline))
+    models, vectors = built / "models" / task, str(built / "data/vectors" / task)
+    return with_small(config.load(params), task, folder / "kept", models, vectors, folder)
+
+
+def test_a_headline_that_asks_an_llm_first_cannot_be_served(tmp_path, built):
+    with pytest.raises(ConfigError) as error:
+        with_headline(built, tmp_path, "olhs", experts=["demo-xs", "mlp"])
+    assert str(error.value) == (
+        "evaluate.olhs.headline is 'chain', which asks 'demo-xs' first. Allowed: a team, or a policy whose first "
+        "expert is 'mlp', the small one."
+    )
+
+
+@pytest.mark.parametrize(("task", "small"), [("olhs", "mlp"), ("xsum", "extractive")])
+def test_nor_can_one_that_decides_by_what_an_llm_says(tmp_path, request, task, small):
+    folder = request.getfixturevalue({"olhs": "built", "xsum": "summarised"}[task])
+    with pytest.raises(ConfigError, match=rf"Chain over {small}, demo-xs has no small expert with it, or decides by"):
+        with_headline(folder, tmp_path, task)
+
+
+def test_nor_one_of_which_nothing_is_kept(summarised):
+    folder = summarised / "reports/xsum/policies/published"
+    with pytest.raises(ConfigError) as error:
+        best_seed(folder)
+    assert str(error.value) == (
+        f"evaluate.headline is 'published', of which nothing is kept in {folder}. Allowed: a team, or a policy of kind "
+        "two_tier, chain, planned or summary_gain."
+    )
 
 
 def test_the_code_a_model_carries_has_no_demo_models(tmp_path):
@@ -151,14 +178,11 @@ assert importlib.util.find_spec("deferral") is None, "deferral can be imported w
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model(f"models:/{sys.argv[2]}@challenger")
 texts = pd.DataFrame({"text": json.loads(sys.stdin.read())})
-def told(**params):
-    return model.predict(texts, params=params or None).to_dict("list")
-def refused(frame, **params):
+def told(frame=texts, **params):
     try:
-        model.predict(frame, params=params or None)
+        return model.predict(frame, params=params or None).to_dict("list")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return ""
 import deferral
 print(json.dumps({
     "code": deferral.__file__,
@@ -167,22 +191,21 @@ print(json.dumps({
     "params": [p["name"] for p in model.metadata.signature.params.to_dict()],
     "own": told(), "none": told(share=0.0), "all": told(share=1.0), "some": told(share=0.3),
     "poor": told(per_1000=1e-5), "rich": told(per_1000=1e9),
-    "renamed": refused(texts.rename(columns={"text": "tweet"})),
-    "too much": refused(texts, share=1.5), "impossible": refused(texts, per_1000=0.0),
+    "renamed": told(texts.rename(columns={"text": "tweet"})),
+    "too much": told(share=1.5), "impossible": told(per_1000=0.0),
+    "modules": sorted({name.split(".")[0] for name in sys.modules}),
 }))
 """
 
 
-@pytest.fixture(scope="module")
-def served(built, tmp_path_factory):
-    """What the registered model says in a fresh process, elsewhere, that cannot import this project."""
-    where = tmp_path_factory.mktemp("elsewhere")
-    rows = schema.rows_in(schema.read(built / "data/prepared/olhs/examples.parquet", "examples"), "test")
+def elsewhere(folder, task, model, where):
+    """Test texts, and what a registered model says to them in a fresh process that cannot import this project."""
+    rows = schema.rows_in(schema.read(folder / f"data/prepared/{task}/examples.parquet", "examples"), "test")
     texts = rows["text"].to_pylist()
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{built / 'mlruns' / 'mlflow.db'}"
+    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}"
     done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, str(ROOT), MODEL],
+        [sys.executable, "-c", ELSEWHERE, str(ROOT), model],
         input=json.dumps(texts),
         cwd=where,
         env=environment,
@@ -194,6 +217,16 @@ def served(built, tmp_path_factory):
     return texts, json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.fixture(scope="module")
+def served(built, tmp_path_factory):
+    return elsewhere(built, "olhs", MODEL, tmp_path_factory.mktemp("elsewhere"))
+
+
+@pytest.fixture(scope="module")
+def served_summaries(summarised, tmp_path_factory):
+    return elsewhere(summarised, "xsum", SUMMARIES, tmp_path_factory.mktemp("elsewhere"))
+
+
 def test_the_model_brings_its_own_code(served):
     path = Path(served[1]["code"])
     assert ROOT not in path.parents
@@ -203,9 +236,9 @@ def test_the_model_brings_its_own_code(served):
 def test_the_model_decides_as_the_bundle_does(built, served):
     texts, said = served
     team = bundle.load(best_seed(built / "models/olhs/teams" / TEAM))
-    assigned = bundle.assign(team, texts)
+    assigned = assign(team, texts)
     assert said["own"]["expert"] == assigned.expert
-    assert said["own"]["small_label"] == assigned.small_label
+    assert said["own"]["small_answer"] == assigned.small_answer
     assert said["own"]["score"] == pytest.approx(assigned.score, abs=1e-5)
 
 
@@ -227,3 +260,49 @@ def test_the_signature_holds(served):
     assert "text" in said["renamed"]
     assert "Budget share is 1.5" in said["too much"]
     assert "budget of 0 is under the least cost" in said["impossible"]
+
+
+def test_the_model_of_summaries_is_registered_with_its_facts(summarised):
+    version = client_of(summarised).get_model_version_by_alias(SUMMARIES, "challenger")
+    chosen = best_seed(summarised / "reports/xsum/policies/gain_after_small")
+    told = {"kind": "summary_gain", "experts": "extractive,demo-xs", "seed": chosen.name.removeprefix("seed-")}
+    assert {key: version.tags[key] for key in told} == told
+    assert version.tags["headline"].endswith(".")
+
+
+def test_the_model_of_summaries_carries_ranker_and_word_vectors(summarised):
+    with working_in(summarised):
+        folder = resolve(f"models:/{SUMMARIES}@challenger")
+    about = bundle.describe(folder)
+    assert about["files"] == ["bundle.json", "extractive.json", "vectors"]
+    assert (about["classes"], about["small"]["backend"]) == ([], "extractive")
+    assert str(summarised) not in (folder / "bundle.json").read_text()
+    needs = (folder.parents[1] / "requirements.txt").read_text()
+    assert "numpy==" in needs and "torch" not in needs
+
+
+def test_the_model_of_summaries_decides_as_the_policy_that_was_evaluated(summarised, served_summaries):
+    texts, said = served_summaries
+    with working_in(summarised):
+        folder = resolve(f"models:/{SUMMARIES}@challenger")
+    loaded, seed = bundle.load(folder), bundle.describe(folder)["facts"]["seed"]
+    for name, budget in (("own", None), ("none", Budget(share=0)), ("some", Budget(share=0.3))):
+        assigned = assign(loaded, texts, budget)
+        assert said[name]["expert"] == assigned.expert
+        assert said[name]["small_answer"] == assigned.small_answer
+    trained = schema.read(summarised / f"data/predictions/xsum/trained/extractive/seed-{seed}.parquet", "predictions")
+    rows = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")
+    test = np.asarray(rows["split"].to_pylist()) == "test"
+    assert said["none"]["small_answer"] == trained.filter(pa.array(test))["text"].to_pylist()
+
+
+def test_the_model_of_summaries_keeps_budgets_and_needs_no_network(served_summaries):
+    texts, said = served_summaries
+    assert set(said["none"]["expert"]) == {"extractive"}
+    assert set(said["all"]["expert"]) == {"demo-xs"}
+    share = said["some"]["expert"].count("demo-xs") / len(texts)
+    assert share == pytest.approx(0.3, abs=0.15)
+    assert all(np.isnan(value) for name in ("none", "some") for value in said[name]["small_confidence"])
+    assert "budget of 0 is under the least cost" in said["impossible"]
+    assert "deferral" in said["modules"]
+    assert not {"torch", "transformers"} & set(said["modules"])

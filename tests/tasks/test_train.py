@@ -3,28 +3,47 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from deferral import bundle, config, schema
+from deferral.assign import assign
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError
+from deferral.rouge import rouge
 from tasks.train import small_expert, train_expert, train_team
 from tests.pipeline import LLM, TEAM, small_params, write_params
 
 EXAMPLES, VECTORS = "data/prepared/olhs/examples.parquet", "data/vectors/olhs"
 
 
-def test_each_seed_has_its_models_and_the_first_one_answers(built):
+@pytest.mark.parametrize(
+    ("expert", "seeds"), [("mlp", [67, 68]), ("linear", [67]), ("majority", [67])], ids=["small", "linear", "majority"]
+)
+def test_the_small_expert_learns_and_answers_with_every_seed_and_a_baseline_with_the_first(built, expert, seeds):
     settings = config.load(built / "params.yaml")
-    for expert in ("mlp", "linear", "majority"):
-        folders = sorted(p.name for p in (built / "models/olhs" / expert).iterdir())
-        assert folders == ["seed-67", "seed-68"]
-        rows = schema.read(built / EXAMPLES, "examples")
-        said = schema.read(built / f"data/predictions/olhs/trained/{expert}.parquet", "predictions", classes=("0", "1"))
-        model = small_expert(settings, "olhs", expert, str(built / VECTORS), 67)
-        again = model.load(built / "models/olhs" / expert / "seed-67").answer(rows)
+    models, trained = built / "models/olhs" / expert, built / "data/predictions/olhs/trained" / expert
+    assert sorted(p.name for p in models.iterdir()) == [f"seed-{seed}" for seed in seeds]
+    assert sorted(p.name for p in trained.iterdir()) == [f"seed-{seed}.parquet" for seed in seeds]
+    rows = schema.read(built / EXAMPLES, "examples")
+    for seed in seeds:
+        said = schema.read(trained / f"seed-{seed}.parquet", "predictions", classes=("0", "1"))
+        model = small_expert(settings, "olhs", expert, str(built / VECTORS), seed)
+        again = model.load(models / f"seed-{seed}").answer(rows)
         assert said["id"].to_pylist() == rows["id"].to_pylist()
         assert said["label"].to_pylist() == again["label"].to_pylist()
+
+
+def test_summaries_of_small_experts_have_their_quality_and_one_that_does_not_learn_answers_once(summarised):
+    trained = summarised / "data/predictions/xsum/trained"
+    written = sorted(str(p.relative_to(trained)) for p in trained.rglob("*.parquet"))
+    assert written == ["extractive/seed-67.parquet", "extractive/seed-68.parquet", "lead/seed-67.parquet"]
+    references = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")["reference"].to_pylist()
+    for file in written:
+        said = schema.read(trained / file, "predictions")
+        expected = rouge(said["text"].to_pylist(), references)
+        np.testing.assert_allclose(said["quality"].to_numpy(), expected, atol=1e-7)
+    assert not (summarised / "models/xsum/lead").exists()
 
 
 def test_a_bundle_decides_and_carries_only_the_words_of_the_training_texts(built):
@@ -35,7 +54,7 @@ def test_a_bundle_decides_and_carries_only_the_words_of_the_training_texts(built
         assert about["facts"]["seed"] == 68
         assert about["facts"]["training_cost"] > 0
         assert len(Vectors.open(folder / "vectors")) < len(Vectors.open(built / VECTORS))
-        assigned = bundle.assign(loaded, ["what a day", "nobody asked you", "!!"])
+        assigned = assign(loaded, ["what a day", "nobody asked you", "!!"])
         assert set(assigned.expert) <= {"mlp", LLM}
         assert len(assigned.score) == 3
 
@@ -63,7 +82,11 @@ def test_a_failed_training_leaves_the_earlier_team_in_place(tmp_path, built):
     assert (models / "teams" / TEAM / "seed-67" / "bundle.json").read_bytes() == before
 
 
-def test_an_llm_cannot_be_trained(tmp_path, built):
+def test_an_expert_that_costs_something_is_not_asked_here(tmp_path, built):
     params = write_params(tmp_path, small_params())
-    with pytest.raises(ConfigError, match=rf"'{LLM}' cannot be trained"):
+    with pytest.raises(ConfigError) as error:
         train_expert.fn("olhs", LLM, params, str(built / EXAMPLES), str(built / VECTORS), str(tmp_path), "unused")
+    assert str(error.value) == (
+        f"Expert '{LLM}' costs something to ask: put it into base.llms, so that the stage generate keeps what it answers. "
+        "Allowed elsewhere in train.olhs: experts that learn, recorded, majority, lead."
+    )

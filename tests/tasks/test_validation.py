@@ -98,8 +98,12 @@ def test_good_documents_pass_and_nothing_is_asked_of_labels(tmp_path):
 
 def test_what_prepare_left_out_is_told(tmp_path):
     summary = {"raw_rows": 207, "empty_dropped": 4, "too_long_dropped": 3, "duplicates_dropped": 0}
+    summary |= {"conflicting_references": 2, "tied_references": 1}
     page = checked(tmp_path, documents(), task=TASK, summary=summary)
-    assert "Left out of 207 raw rows: 4 empty, 3 too long." in page
+    assert (
+        "Left out of 207 raw rows: 4 empty, 3 too long. Texts with several references: 2; the one that most rows have "
+        "stays.</p>" in page
+    )
 
 
 DOCUMENT_FAULTS = {
@@ -194,7 +198,8 @@ def test_a_long_loop_is_no_summary_and_its_length_does_not_count(tmp_path):
     assert "All expectations hold." in page
 
 
-def test_recorded_answers_to_no_example_are_told(tmp_path):
-    assert "Left out: 3 recorded answers to texts that are no example&#x27;s." in answered(
-        tmp_path, summaries(meta={"unmatched": 3}), TASK
-    )
+def test_recorded_answers_that_were_left_out_are_told(tmp_path):
+    page = answered(tmp_path, summaries(meta={"unmatched": 3, "repeated": 1}), TASK)
+    told = "3 to texts that are no example&#x27;s, 1 to a text that was answered before."
+    assert f"All expectations hold. Left out of the recorded answers: {told}</p>" in page
+    assert "Left out" not in answered(tmp_path, summaries(), TASK)

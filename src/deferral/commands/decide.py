@@ -11,23 +11,24 @@ import typer
 
 
 def decide(
-    bundle: Annotated[Path, typer.Argument(help="Folder of a trained team, or a models:/name@alias address.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder of a team or policy, or a models:/name@alias address.")],
     share: Annotated[float | None, typer.Option(help="Largest share of items that may go to an LLM.")] = None,
-    per_1000: Annotated[float | None, typer.Option(help="Budget for 1,000 items, in the team's cost unit.")] = None,
+    per_1000: Annotated[float | None, typer.Option(help="Budget for 1,000 items, in the policy's cost unit.")] = None,
 ) -> None:
     """Read texts, one a line, and write as JSON lines who should answer each.
 
     Example: deferral decide models/olhs/teams/team/seed-67 --share 0.3 < texts.txt
     """
     from deferral import bundle as bundles
+    from deferral.assign import assign
     from deferral.errors import BudgetError
     from deferral.policies.base import Budget
     from deferral.registry import resolve
 
     if share is not None and per_1000 is not None:
-        raise BudgetError("Got both --share and --per-1000. Give one of them, or none for the team's own rule.")
+        raise BudgetError("Got both --share and --per-1000. Give one of them, or none for the policy's own rule.")
     budget = None if share is None and per_1000 is None else Budget(share=share, per_1000=per_1000)
     texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    assigned = bundles.assign(bundles.load(resolve(str(bundle))), texts, budget)
+    assigned = assign(bundles.load(resolve(str(bundle))), texts, budget)
     for row in zip(*vars(assigned).values(), strict=True):
         typer.echo(json.dumps(dict(zip(vars(assigned), row, strict=True))))

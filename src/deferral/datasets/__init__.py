@@ -5,6 +5,7 @@ Nothing is cleaned here: `deferral.datasets.prepare` turns such a table into exa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -34,14 +35,15 @@ def read(source: Source, path: Path | str | None = None) -> pa.Table:
     """The raw rows of a source, in its own order; `path` is the file that `deferral.sources.obtain` gave.
 
     `source.rows` keeps only the first rows. Raises `ConfigError` for an unknown kind or a missing path, `DataError` for
-    a file that is missing or not of its kind.
+    a file that is missing, empty or not of its kind.
     """
     if source.kind not in READERS:
         raise ConfigError.unknown("kind of source", source.kind, READERS)
     if path is None and source.kind not in WITHOUT_FILE:
         raise ConfigError(f"Source '{source.kind}' is read from a file: got none. Set path or url in its source.")
-    if path is not None and not Path(path).is_file():
-        raise DataError(path, "no such file", f"a file of kind '{source.kind}'", "Correct the path.")
+    if path is not None and not (Path(path).is_file() and Path(path).stat().st_size):
+        got = "a folder" if Path(path).is_dir() else "a file of 0 bytes" if Path(path).exists() else "no such file"
+        raise DataError(path, got, f"a file of kind '{source.kind}'", "Correct the path, or fetch the file again.")
     module, _, function = READERS[source.kind].partition(":")
     raw: pa.Table = getattr(import_module(module), function)(source, path)
     return raw.slice(0, source.rows) if source.rows else raw
@@ -52,6 +54,15 @@ def raw_table(**columns: object) -> pa.Table:
     count = max((len(values) for values in columns.values() if hasattr(values, "__len__")), default=0)
     arrays = [pa.array(columns[n], pa.string()) if n in columns else pa.nulls(count, pa.string()) for n in RAW.names]
     return pa.Table.from_arrays(arrays, schema=RAW)
+
+
+def as_text(values: Sequence[object], name: str, path: Path) -> list[str | None]:
+    """The values of a column of texts; raises `DataError` for a number, a list or an object, which is none."""
+    for row, value in enumerate(values):
+        if not isinstance(value, str | None):
+            got = f"{name} is no text but {type(value).__name__} in row {row}"
+            raise DataError(path, got, "texts", "Correct the file, or name the column that holds texts.")
+    return list(values)  # type: ignore[arg-type]
 
 
 def as_name(value: object) -> str | None:

@@ -105,32 +105,51 @@ def dump(path: Path | str, rows: pa.Table, predictions: pa.Table, layout: str | 
     return _write(path, records, lines)
 
 
-def recorded_predictions(path: Path | str, examples: pa.Table, expert: str, classes: Sequence[str]) -> pa.Table:
+def recorded_predictions(
+    path: Path | str, examples: pa.Table, expert: str, classes: Sequence[str], key: str | None = None
+) -> pa.Table:
     """The answers of a recorded file as one prediction row for each example, in the examples' order.
 
-    Rows are matched by cleaned text; of records with the same text the first counts. Texts that are no example's are
-    left out, and counted in the metadata (`unmatched`) if there are any. Raises `DataError` where an example has no
-    record, and where offline and online records are mixed.
+    `key` is that of the reply in a record, where it is not the layout's first: `nn_generation`, or any other. Rows are
+    matched by cleaned text; of records with the same text the first counts. The others (`repeated`), and texts that are
+    no example's (`unmatched`), are left out and, if there are any, counted in the metadata. Raises `DataError` where an
+    example has no record, and where offline and online records are mixed; `ConfigError` for a key of no record.
     """
-    recorded = load(path, [expert], classes, "")
-    answers = recorded.predictions.to_pylist()
-    _check_measures(answers, path)
-    texts = dict(zip(recorded.rows["id"].to_pylist(), recorded.rows["text"].to_pylist(), strict=True))
-    first: dict[str, Record] = {}
-    for answer in answers:
-        first.setdefault(clean(texts[answer["id"]]), answer)
+    first, repeated = _first_answers(path, classes, key)
+    _check_measures(list(first.values()), path)
     pairs = list(zip(examples["id"].to_pylist(), examples["text"].to_pylist(), strict=True))
     missing = [name for name, text in pairs if text not in first]
     if missing:
         raise DataError(
             path,
-            f"{len(missing)} of {len(pairs)} examples have no record (first id {missing[0]})",
+            f"{len(missing)} of {len(pairs)} examples have no record{f' with {key!r}' if key else ''} "
+            f"(first id {missing[0]})",
             "a recorded answer for the text of each example",
             "Use the file that was made from these texts.",
         )
-    unmatched = len(first.keys() - {text for _, text in pairs})
-    meta = {"unmatched": unmatched} if unmatched else {}
-    return _predictions([{**first[text], "id": name} for name, text in pairs], classes, meta)
+    left_out = {"unmatched": len(first.keys() - {text for _, text in pairs}), "repeated": repeated}
+    meta = {name: count for name, count in left_out.items() if count}
+    answers = [{**first[text], "id": name, "expert": expert} for name, text in pairs]
+    return _predictions(answers, classes, meta)
+
+
+def _first_answers(path: Path | str, classes: Sequence[str], key: str | None) -> tuple[dict[str, Record], int]:
+    """The first answer to each cleaned text, and how many more there are."""
+    records, lines = read_records(path)
+    layout = LAYOUTS[_layout(records, lines, path)]
+    reply = key or next(iter(layout.answers[0]))
+    if key and not any(key in record for record in records):
+        raise ConfigError(f"{path}: {ConfigError.unknown('key of an answer', key, {k for r in records for k in r})}")
+    first: dict[str, Record] = {}
+    repeated = 0
+    for number, record in enumerate(records):
+        row, (answer,) = _parsed(record, number, layout.of(reply), classes, path)
+        if answer is None:
+            continue
+        text = clean(row["text"])
+        repeated += text in first
+        first.setdefault(text, answer)
+    return first, repeated
 
 
 def _layout(records: Sequence[Record], lines: bool, path: Path | str) -> str:

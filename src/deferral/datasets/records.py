@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,12 @@ class Layout:
     answers: tuple[Mapping[str, str], ...]
     lines: bool
 
+    def of(self, key: str) -> Layout:
+        """The same layout with one answer, the reply under `key`; one that the paper has not takes `<key>_time`."""
+        known = {next(iter(keys)): keys for keys in self.answers}
+        column = next(iter(self.answers[0].values()))
+        return replace(self, answers=(known.get(key, {key: column, f"{key}_time": "seconds"}),))
+
 
 _ROW = {"Id": "source_id", "Text": "text", "Label": "label"}
 _NUMBERS = {"Time": "seconds", "Completion_tokens": "completion_tokens", "Prompt_tokens": "prompt_tokens"}
@@ -48,10 +54,7 @@ LAYOUTS = {
 
 def read_records(path: Path | str) -> tuple[list[Record], bool]:
     """The objects of a JSON list or of JSON lines, and whether it was lines; `DataError` naming the broken line."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(path, f"unreadable ({error})", "JSON in UTF-8", "Correct the path or the file.") from None
+    text = _decoded(path)
     lines = not text.lstrip().startswith("[")
     parts = [(n, line) for n, line in enumerate(text.split("\n")) if line.strip()] if lines else [(0, text)]
     records: list[Record] = []
@@ -65,6 +68,19 @@ def read_records(path: Path | str) -> tuple[list[Record], bool]:
         if fault := _fault(record):
             raise DataError(path, f"record {number} {fault}", "JSON objects", "Correct the record.")
     return records, lines
+
+
+def _decoded(path: Path | str) -> str:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(path, f"unreadable ({error.strerror})", "a file of JSON", "Correct the path.") from None
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        got = f"line {line} is no UTF-8 (byte 0x{error.object[error.start]:02x})"
+        raise DataError(path, got, "JSON in UTF-8", "Save the file as UTF-8, or fetch it again.") from None
 
 
 def parse(record: Record, layout: Layout, classes: Sequence[str]) -> Columns:
@@ -125,6 +141,8 @@ def _extra(record: Record) -> tuple[Record, dict[str, Record]]:
 def _answer(record: Record, keys: Mapping[str, str], classes: Sequence[str]) -> Record:
     answer: Record = dict.fromkeys(ANSWER)
     (key, column), *numbers = keys.items()
+    if column == "text" and not isinstance(record.get(key), str | None):
+        raise ValueError(f"{key} is no text but {type(record[key]).__name__}")
     said = as_name(record.get(key))
     name = said.strip() if said is not None and column == "label" else None
     if name in classes:

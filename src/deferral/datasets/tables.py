@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from deferral.config import Source
-from deferral.datasets import RAW, as_name, raw_table
+from deferral.datasets import RAW, as_name, as_text, raw_table
 from deferral.errors import DataError
 
 LARGEST_BLOCK = 2**31 - 1
@@ -32,7 +32,7 @@ def read_jsonl(source: Source, path: Path) -> pa.Table:
 
     records, _ = read_records(path)
     names = [name for name in RAW.names if any(name in record for record in records)]
-    columns = {name: [as_name(record.get(name)) for record in records] for name in names}
+    columns = {name: _strings([record.get(name) for record in records], name, path) for name in names}
     return _raw(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), path)
 
 
@@ -91,6 +91,11 @@ def require(table: pa.Table, names: Sequence[str], path: Path) -> pa.Table:
 def _raw(table: pa.Table, path: Path) -> pa.Table:
     require(table, ["text", "reference" if "reference" in table.column_names else "label"], path)
     names = [name for name in RAW.names if name in table.column_names]
-    columns = {name: [as_name(value) for value in table[name].to_pylist()] for name in names}
+    columns = {name: _strings(table[name].to_pylist(), name, path) for name in names}
     given = [name for name in ("label", "reference") if name in columns]
     return raw_table(**columns | {name: [value or None for value in columns[name]] for name in given})
+
+
+def _strings(values: Sequence[object], name: str, path: Path) -> list[str | None]:
+    """The values of a column as strings; a text has to be one, a name may be a number."""
+    return as_text(values, name, path) if name in ("text", "reference") else [as_name(value) for value in values]

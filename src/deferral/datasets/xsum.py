@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from deferral.config import Source
-from deferral.datasets import as_name, raw_table
+from deferral.datasets import as_name, as_text, raw_table
 from deferral.datasets.tables import parquet_table
 
 COLUMNS = {"document": "text", "summary": "reference", "id": "source_id"}
@@ -16,4 +16,6 @@ COLUMNS = {"document": "text", "summary": "reference", "id": "source_id"}
 def read(source: Source, path: Path) -> pa.Table:
     """Read one split of XSum, by its columns `document`, `summary` and `id`."""
     table = parquet_table(path, list(COLUMNS))
-    return raw_table(**{ours: [as_name(value) for value in table[name].to_pylist()] for name, ours in COLUMNS.items()})
+    columns = {ours: table[name].to_pylist() for name, ours in COLUMNS.items()}
+    names = [as_name(value) for value in columns.pop("source_id")]
+    return raw_table(**{name: as_text(values, name, path) for name, values in columns.items()}, source_id=names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,18 +13,29 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 
+_WORD = re.compile(r"\w+")
+
+
 def write_vectors(
-    texts: Iterable[str], path: Path, dim: int = 100, seed: int = 0, *, window: int = 5, min_count: int = 2
+    texts: Iterable[str],
+    path: Path,
+    dim: int = 100,
+    seed: int = 0,
+    *,
+    window: int = 5,
+    min_count: int = 2,
+    bare: bool = False,
 ) -> Path:
     """Learn a vector for every word that occurs `min_count` times; write a line `word v1 ... v_dim` for each.
 
-    Words are what stands between spaces, most frequent first. A corpus of fewer than `dim` words gets zeros
+    Words are what stands between spaces or, with `bare`, runs of letters and digits in lower case, as GloVe's words are
+    and those of every feature of a summary; the most frequent come first. A corpus of fewer than `dim` words gets zeros
     in the last places. The same texts and seed give the same bytes. Raises `ValueError` when no word is left.
     """
     import numpy as np
     from sklearn.utils.extmath import randomized_svd
 
-    lines = [text.split() for text in texts]
+    lines = [_WORD.findall(text.lower()) if bare else text.split() for text in texts]
     counts = Counter(word for line in lines for word in line)
     vocabulary = sorted((w for w, c in counts.items() if c >= min_count), key=lambda w: (-counts[w], w))
     if not vocabulary:

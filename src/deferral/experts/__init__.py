@@ -22,6 +22,8 @@ EXPERTS = {
     "majority": "deferral.experts.baselines:MajorityExpert",
     "recorded": "deferral.experts.recorded:RecordedExpert",
 }
+# What answers of one kind only; all others answer as the task asks.
+LABELLERS, SUMMARISERS = ("mlp", "linear", "majority"), ("extractive", "lead", "seq2seq")
 
 
 def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
@@ -33,6 +35,12 @@ def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
     backend = options.pop("backend", None)
     if backend not in EXPERTS:
         raise ConfigError.unknown(f"backend of expert '{setting.name}'", str(backend), EXPERTS)
+    if backend in (SUMMARISERS if setting.classes else LABELLERS):
+        able = ", ".join(name for name in EXPERTS if name not in (SUMMARISERS if setting.classes else LABELLERS))
+        what = f"classes {list(setting.classes)}" if setting.classes else "summaries"
+        raise ConfigError(
+            f"Expert '{setting.name}': backend {backend} cannot answer with {what}. Allowed there: {able}."
+        )
     kind = resolve(backend)
     allowed = options_of(backend)
     for key in options:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deferral.experts.forward import Floats, Tokens, padded, to_numpy
-from deferral.experts.prefix import Prefix, can_share, new_cache
+from deferral.experts.memory import Memory
+from deferral.experts.prefix import Prefix, can_share
 from deferral.experts.static import StaticShapes
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ROUND = 8
 
 
 @dataclass(frozen=True)
@@ -33,10 +32,11 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Reply:
-    """Tokens of a reply up to and with its end, and their mean natural log-probability under the model."""
+    """Tokens of a reply up to and with its end, if it `ended`, and their mean natural log-probability."""
 
     tokens: list[int]
     logprob: float
+    ended: bool = True
 
 
 def generate(
@@ -51,8 +51,8 @@ def generate(
     """One reply to each prompt; the same batch with the same seed gives the same replies.
 
     The prompts all begin with `prefix`, which is not read again. With `static` the step that writes a token is
-    compiled, for a cache whose shape does not change. Without, every `ROUND` tokens the replies that have ended
-    leave the batch, where the network's memory can be taken apart: few then wait for the longest.
+    compiled, for a cache whose shape does not change. Without, a reply that has ended leaves the batch, where the
+    network's memory can be taken apart: none waits for the longest.
     """
     if static is not None:
         with static.holding(network, prompts, decoding.max_new_tokens, prefix) as (rows, cache):
@@ -60,11 +60,10 @@ def generate(
             ids, mask = _prompted(network, rows, pad, prefix)
             given = {"input_ids": ids, "attention_mask": mask}
             return written(network, given, ids.shape[1], decoding, seed, more)[: len(prompts)]
-    ids, mask = _prompted(network, prompts, pad, prefix)
-    if not can_share(network, ids.shape[1] + decoding.max_new_tokens):
-        return written(network, {"input_ids": ids, "attention_mask": mask}, ids.shape[1], decoding, seed, {})
-    cache = new_cache()
-    return _in_rounds(network, ids, mask, decoding, seed, prefix.into(cache, len(prompts)) if prefix else cache)
+    if can_share(network, max(map(len, prompts)) + decoding.max_new_tokens):
+        return _step_by_step(network, prompts, decoding, pad, seed, prefix)
+    ids, mask = padded(prompts, pad, network.device)
+    return written(network, {"input_ids": ids, "attention_mask": mask}, ids.shape[1], decoding, seed, {})
 
 
 def written(
@@ -79,30 +78,48 @@ def written(
     return [_reply(tokens, row, ends) for tokens, row in zip(ids[:, start:].tolist(), logprobs, strict=True)]
 
 
-def _in_rounds(network: Any, ids: Tensor, mask: Tensor, decoding: Decoding, seed: int, cache: Any) -> list[Reply]:
+def _step_by_step(
+    network: Any, prompts: Sequence[Tokens], decoding: Decoding, pad: int, seed: int, prefix: Prefix | None
+) -> list[Reply]:
     import torch
 
-    tokens: list[list[int]] = [[] for _ in ids]
-    logprobs: list[list[float]] = [[] for _ in ids]
-    ends, open_rows, done = set(_ends(network)), list(range(len(ids))), 0
-    while True:
-        start, some = ids.shape[1], min(ROUND, decoding.max_new_tokens - done)
-        how = replace(decoding, max_new_tokens=some, min_new_tokens=max(0, decoding.min_new_tokens - done))
-        given = {"input_ids": ids, "attention_mask": mask}
-        ids, chosen = _written(network, given, start, how, seed + done, {"past_key_values": cache})
-        for row, said, row_logprobs in zip(open_rows, ids[:, start:].tolist(), chosen.tolist(), strict=True):
-            tokens[row] += said
-            logprobs[row] += row_logprobs
-        done += some
-        left = [at for at, row in enumerate(open_rows) if ends.isdisjoint(tokens[row])]
-        if not left or done >= decoding.max_new_tokens:
-            break
-        if len(left) < len(open_rows):
-            keep = torch.tensor(left, device=ids.device)
-            cache.batch_select_indices(keep)
-            ids, mask, open_rows = ids[keep], mask[keep], [open_rows[at] for at in left]
-        mask = torch.cat([mask, mask.new_ones(len(ids), ids.shape[1] - mask.shape[1])], dim=1)
-    return [_reply(said, np.array(row), ends) for said, row in zip(tokens, logprobs, strict=True)]
+    generator = torch.Generator(network.device).manual_seed(seed)
+    ends, rows = _ends(network), list(range(len(prompts)))
+    tokens: list[list[int]] = [[] for _ in prompts]
+    logprobs: list[list[float]] = [[] for _ in prompts]
+    with torch.inference_mode():
+        scores, memory = Memory.read(network, prompts, pad, prefix, decoding.max_new_tokens)
+        for step in range(decoding.max_new_tokens):
+            ids, chosen = _choice(scores.float(), decoding, ends if step < decoding.min_new_tokens else [], generator)
+            said = ids.tolist()
+            for row, token, logprob in zip(rows, said, chosen.tolist(), strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            left = [at for at, token in enumerate(said) if token not in ends]
+            if not left or step + 1 == decoding.max_new_tokens:
+                break
+            if len(left) < len(rows):
+                order = memory.keep(left)
+                rows, ids = [rows[at] for at in order], ids[order]
+            scores = memory.on(ids)
+    return [_reply(said, np.array(row), set(ends)) for said, row in zip(tokens, logprobs, strict=True)]
+
+
+def _choice(scores: Tensor, decoding: Decoding, barred: list[int], generator: Any) -> tuple[Tensor, Tensor]:
+    """The next token of each row and its log-probability, that before anything was barred: two of shape (rows,)."""
+    import torch
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    allowed: Any = scores.index_fill(1, torch.tensor(barred, device=scores.device), -torch.inf) if barred else scores
+    if decoding.temperature > 0:
+        warpers: list[Any] = [TemperatureLogitsWarper(decoding.temperature), TopPLogitsWarper(decoding.top_p)]
+        for warper in warpers:
+            allowed = warper(None, allowed)
+        # Numbers that are not finite must not stop the run: the reply's log-probability tells.
+        ids = torch.multinomial(allowed.softmax(dim=-1).nan_to_num(1.0), 1, generator=generator)
+    else:
+        ids = allowed.argmax(dim=-1, keepdim=True)
+    return ids[:, 0], scores.gather(1, ids)[:, 0] - scores.logsumexp(dim=-1)
 
 
 def _written(
@@ -172,5 +189,6 @@ class _Chosen:
 
 
 def _reply(tokens: list[int], logprobs: Floats, ends: set[int]) -> Reply:
-    length = next((at + 1 for at, token in enumerate(tokens) if token in ends), len(tokens))
-    return Reply(tokens[:length], float(logprobs[:length].mean()))
+    end = next((at + 1 for at, token in enumerate(tokens) if token in ends), None)
+    length = len(tokens) if end is None else end
+    return Reply(tokens[:length], float(logprobs[:length].mean()), end is not None)

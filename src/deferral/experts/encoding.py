@@ -40,16 +40,23 @@ def encode(part: Checkpoint, prompt: Prompt, texts: Sequence[str], limit: int | 
 
 
 def _cut(part: Checkpoint, prompt: Prompt, text: str, limit: int) -> list[int]:
-    """The prompt with as much of the beginning of `text` as fits, found by bisection."""
-    low, high, best = 0, len(text), part.encode([part.render(prompt, "")])[0]
+    """The prompt with as much of the beginning of `text` as fits, found by doubling and bisection."""
+
+    def ids_of(size: int) -> list[int]:
+        return part.encode([part.render(prompt, text[:size])])[0]
+
+    low, high, best = 0, limit, ids_of(0)
     if len(best) > limit:
         raise ExpertError(
-            f"Model '{part.name}': the prompt's template alone is {len(best)} tokens. Allowed: {limit}. "
+            f"Model '{part.name}': the prompt's template alone is {len(best)} tokens. Allowed: {max(limit, 0)}. "
             "Shorten the template, lower max_new_tokens or raise max_input_tokens."
         )
+    while high < len(text) and len(ids := ids_of(high)) <= limit:
+        low, high, best = high, 2 * high, ids
+    high = min(high, len(text))
     while high - low > 1:
         middle = (low + high) // 2
-        ids = part.encode([part.render(prompt, text[:middle])])[0]
+        ids = ids_of(middle)
         low, high, best = (middle, high, ids) if len(ids) <= limit else (low, middle, best)
     return best
 

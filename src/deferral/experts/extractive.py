@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -73,7 +74,7 @@ class ExtractiveExpert(TrainedExpert):
 
     def answer(self, examples: pa.Table) -> pa.Table:
         """The best sentence of each example, and the logarithm of the ROUGE-L F that is expected of it."""
-        weights, vectors = fitted(self, "weights_"), self._vectors()
+        weights, vectors = fitted(self, "weights_"), self.vectors
         start, self._truncated = time.perf_counter(), 0
         chosen: list[str] = []
         expected: list[Floats] = []
@@ -121,13 +122,22 @@ class ExtractiveExpert(TrainedExpert):
         self.weights_, self.strength_, self.line_ = weights, strength, (level, slope)
         return self
 
+    @cached_property
+    def vectors(self) -> Vectors:
+        """The task's word vectors, opened once; raises `ConfigError` where the task has none."""
+        from deferral.embeddings import Vectors
+
+        if self.setting.vectors is None:
+            raise ConfigError(f"Expert '{self.name}' needs word vectors: give the task a `vectors` section.")
+        return Vectors.open(self.setting.vectors)
+
     _truncated = 0
 
     def _ranking(self, examples: pa.Table) -> Ranking:
         from deferral.rouge import rouge
 
         references = _references(examples)
-        found = Sentences(self._split(examples["text"]), self._vectors())
+        found = Sentences(self._split(examples["text"]), self.vectors)
         y = rouge(found.texts, [references[i] for i in found.document])
         return Ranking(found.features(), y, found.document)
 
@@ -137,15 +147,7 @@ class ExtractiveExpert(TrainedExpert):
         return [lines[: self.max_sentences] for lines in found]
 
     def _shape(self) -> dict[str, int]:
-        vectors = self._vectors()
-        return {"words": len(vectors), "dim": vectors.dim}
-
-    def _vectors(self) -> Vectors:
-        from deferral.embeddings import Vectors
-
-        if self.setting.vectors is None:
-            raise ConfigError(f"Expert '{self.name}' needs word vectors: give the task a `vectors` section.")
-        return Vectors.open(self.setting.vectors)
+        return {"words": len(self.vectors), "dim": self.vectors.dim}
 
     def _validate(self) -> None:
         self.require("max_sentences", whole(self.max_sentences), "a whole number >= 1")

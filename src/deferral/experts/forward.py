@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,13 +37,19 @@ def logits(network: Any, ids: Tensor, mask: Tensor, keep: int, cache: Any = None
     given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
     if cache is not None:
         given["past_key_values"] = cache
-    accepted = inspect.signature(type(network).forward).parameters
+    kind: Any = type(network)
+    accepted = _accepted(kind)
     if "position_ids" in accepted:
         given["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)[:, -width:]
     if "logits_to_keep" in accepted:
         given["logits_to_keep"] = keep
     found: Tensor = network(**given).logits
     return found[:, -keep:]
+
+
+@cache
+def _accepted(network: Any) -> frozenset[str]:
+    return frozenset(inspect.signature(network.forward).parameters)
 
 
 def to_numpy(values: Tensor) -> Floats:

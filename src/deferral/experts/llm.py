@@ -16,13 +16,12 @@ from deferral.experts.batches import Backoff, answered
 from deferral.experts.checkpoint import DTYPES, Checkpoint
 from deferral.experts.decoding import Decoding
 from deferral.experts.encoding import encode, label_tokens
-from deferral.experts.paid import PaidExpert
-from deferral.experts.replies import replied, scored
+from deferral.experts.paid import PaidExpert, Wording
+from deferral.experts.replies import scored, written
 from deferral.experts.store import Row, answer_key
 from deferral.experts.workload import Plan, Workload
-from deferral.prompts import Prompt
 
-MODES = ("label", "text")
+MODES = ("auto", "label", "text")
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 Item = tuple[str, list[int], bool]
 
@@ -31,7 +30,8 @@ class LlmExpert(PaidExpert):
     """Answers with a transformers causal language model.
 
     `mode="label"` scores the prompt's label words by their probability after the prompt and never parses;
-    `mode="text"` writes a reply and parses it, or keeps it as the answer where the prompt has no label words.
+    `mode="text"` writes a reply and parses it, or keeps it as the answer where the task has no classes. `auto` is the
+    first where there are classes, else the second.
     What all prompts begin with is read once (`share_prefix`); a batch is `batch_size` rows or `batch_tokens` tokens
     after that, whichever is less. An input over `max_input_tokens`, or over what the model can read, loses the end
     of its text, never of the template; metadata `truncated` counts such answers. `low_mass="null"` withholds an
@@ -44,8 +44,8 @@ class LlmExpert(PaidExpert):
         *,
         model: str,
         revision: str | None = None,
-        prompt: str | Prompt | None = None,
-        mode: str = "label",
+        prompt: Wording = None,
+        mode: str = "auto",
         batch_size: int = 256,
         batch_tokens: int | None = None,
         share_prefix: bool = True,
@@ -81,14 +81,14 @@ class LlmExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
-        self.require("mode", self.mode in MODES, " or ".join(MODES))
+        self.require("mode", self.mode in MODES, ", ".join(MODES))
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
         self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
         self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
         self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
         self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
-        compiled = self.mode == "text" or self.compile is False
+        compiled = self.mode != "label" or self.compile is False
         self.require("compile", compiled and isinstance(self.compile, bool), "false, or true with mode: text")
         self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
         self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
@@ -98,14 +98,10 @@ class LlmExpert(PaidExpert):
         self.checkpoint.check()
         if self.mode == "label" and not self.setting.classes:
             raise ExpertError(
-                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: text, which writes "
-                "the answer. Give summaries an expert of their own."
+                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: auto or text. "
+                "Change the mode, or leave it out."
             )
-        if self.mode == "label" and (missing := set(self.setting.classes) - set(self.template().words)):
-            raise ExpertError(
-                f"Expert '{self.name}': its prompt has no word for class '{min(missing)}'. Allowed in mode "
-                f"label: a word for each of {list(self.setting.classes)}. Add it or set mode: text."
-            )
+        self.words()
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -116,13 +112,13 @@ class LlmExpert(PaidExpert):
         """The store's key of the answer to one text."""
         part, prompt = self.checkpoint, self.template()
         where = self.model if part.folder is None else ""
-        if self.mode == "label":
+        if self._mode == "label":
             how: list[Any] = [prompt.words[name] for name in self.setting.classes]
         else:
             how = [self.max_new_tokens, self.temperature]
             how += [self.top_p, self.seed] if self.temperature else []
         rendered = part.render(prompt, text)
-        return answer_key("llm", where, part.revision, rendered, self.mode, how, part.dtype, self.max_input_tokens)
+        return answer_key("llm", where, part.revision, rendered, self._mode, how, part.dtype, self.max_input_tokens)
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
@@ -139,13 +135,12 @@ class LlmExpert(PaidExpert):
         """Prediction columns of these rows."""
         counted = {name: [row[name] for row in rows] for name in COUNTED}
         self._truncated = sum(row["cut"] for row in rows)
-        if self.mode == "label":
+        if self._mode == "label":
             logprobs = np.array([row["logprobs"] for row in rows], np.float64)
             floor = self.min_mass if self.low_mass == "null" else 0.0
             logprobs = logprobs.reshape(-1, len(self.setting.classes))
             return {**counted, **scored(self.setting.classes, logprobs, floor)}
-        replies = replied([row["text"] for row in rows], self._words)
-        return {**counted, **replies, "logprob": [row["logprob"] for row in rows]}
+        return {**counted, **written(rows, self.words())}
 
     def meta(self) -> dict[str, Any]:
         """Model, revision, prompt, dtype, batch size and device, and how many inputs were too long."""
@@ -154,7 +149,7 @@ class LlmExpert(PaidExpert):
             "model": self.model,
             "revision": part.revision,
             "prompt_sha": self.prompt_sha(),
-            "mode": self.mode,
+            "mode": self._mode,
             "dtype": part.dtype,
             "batch_size": self.batch_size,
             "batch_tokens": self._batch_tokens,
@@ -166,9 +161,9 @@ class LlmExpert(PaidExpert):
     _load: Workload
 
     @property
-    def _words(self) -> Mapping[str, str]:
-        words = self.template().words
-        return {name: words[name] for name in self.setting.classes if name in words}
+    def _mode(self) -> str:
+        automatic = "label" if self.setting.classes else "text"
+        return automatic if self.mode == "auto" else self.mode
 
     @cached_property
     def _labels(self) -> list[list[int]]:
@@ -177,7 +172,7 @@ class LlmExpert(PaidExpert):
     @property
     def _after(self) -> int:
         """Most tokens that the model reads after a prompt."""
-        return max(map(len, self._labels)) - 1 if self.mode == "label" else self.max_new_tokens
+        return max(map(len, self._labels)) - 1 if self._mode == "label" else self.max_new_tokens
 
     @property
     def _limit(self) -> int | None:
@@ -188,17 +183,18 @@ class LlmExpert(PaidExpert):
 
     @property
     def _batch_tokens(self) -> int:
-        # More than a CPU's own caches hold makes it slower; writing is held up by steps, not by arithmetic.
-        small = self.mode == "label" and self.checkpoint.device == "cpu"
-        return self.batch_tokens or (2048 if small else 8192)
+        # More than a CPU's own caches hold makes reading slower; writing is held up by steps, not by arithmetic.
+        reading = 2048 if self.checkpoint.device == "cpu" else 8192
+        return self.batch_tokens or (reading if self._mode == "label" else 16_384)
 
     @property
     def _plan(self) -> Plan:
-        return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, self.compile)
+        compiled = self.compile and self._mode == "text"
+        return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
 
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()
-        rows = self._scored(items) if self.mode == "label" else self._written(items)
+        rows = self._scored(items) if self._mode == "label" else self._written(items)
         shared = {"seconds": (time.perf_counter() - start) / len(items)}
         return [
             {**row, **shared, "prompt_tokens": len(ids), "cut": cut}
@@ -216,6 +212,6 @@ class LlmExpert(PaidExpert):
         replies = self._load.write([ids for _, ids, _ in items], how, seed)
         texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
         return [
-            {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens)}
+            {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens), "ended": reply.ended}
             for text, reply in zip(texts, replies, strict=True)
         ]

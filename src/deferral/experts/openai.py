@@ -11,19 +11,19 @@ from typing import Any
 
 from deferral.errors import ExpertError, MissingExtra
 from deferral.experts.base import Setting, number, whole
-from deferral.experts.paid import PaidExpert
+from deferral.experts.paid import PaidExpert, Wording
 from deferral.experts.replies import listed, observed, replied
 from deferral.experts.retrying import Fault, Pace, persist
 from deferral.experts.store import Row, answer_key
-from deferral.prompts import Prompt
 
 FAILED_IN_A_ROW = 24
 NO_KEY = "none"
+MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 
 
 class OpenAiExpert(PaidExpert):
-    """Answers through an OpenAI-compatible server: parsed replies, and log-probabilities where offered.
+    """Answers through an OpenAI-compatible server: replies, parsed where there are classes, and log-probabilities.
 
     The key is read from the environment variable `api_key_env` when it is needed and kept nowhere. An item
     that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
@@ -37,11 +37,11 @@ class OpenAiExpert(PaidExpert):
         model: str,
         base_url: str | None = None,
         revision: str | None = None,
-        prompt: str | Prompt | None = None,
+        prompt: Wording = None,
         api_key_env: str = "OPENAI_API_KEY",
         temperature: float | None = 0.0,
         top_p: float | None = 1.0,
-        max_tokens: int | None = 16,
+        max_tokens: int | str | None = "auto",
         seed: int | None = None,
         top_logprobs: int = 5,
         concurrency: int = 8,
@@ -71,12 +71,14 @@ class OpenAiExpert(PaidExpert):
         self.require("base_url", url is None or url.startswith(("http://", "https://")), "null or an http(s) URL")
         self.require("temperature", self.temperature is None or number(self.temperature), "null or a number >= 0")
         self.require("top_p", self.top_p is None or number(self.top_p, 1e-6, 1), "null or a share > 0, up to 1")
-        self.require("max_tokens", self.max_tokens is None or whole(self.max_tokens), "null or a whole number >= 1")
+        limited = self.max_tokens is None or self.max_tokens == "auto" or whole(self.max_tokens)
+        self.require("max_tokens", limited, "auto, null or a whole number >= 1")
         self.require("top_logprobs", whole(self.top_logprobs, 0) and self.top_logprobs <= 20, "0 (none) to 20")
         self.require("concurrency", whole(self.concurrency), "a whole number >= 1")
         self.require("requests_per_minute", rate is None or number(rate, 1e-6), "null or a number > 0")
         self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
+        self.words()
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
@@ -108,13 +110,13 @@ class OpenAiExpert(PaidExpert):
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
-        words = {name: word for name, word in self.template().words.items() if name in self.setting.classes}
-        columns = replied([row.get("text") for row in rows], words)
+        words = self.words()
+        columns = replied([row.get("text") for row in rows], words, [row.get("finish") != "length" for row in rows])
         for i, row in enumerate(rows):
             if row.get("text") is None:
                 columns["error"][i] = row.get("failed") or f"no reply ({row.get('finish')})"
         if words:
-            spread = [listed(row.get("top"), [words.get(name) for name in self.setting.classes]) for row in rows]
+            spread = [listed(row.get("top"), list(words.values())) for row in rows]
             answered = [label is not None for label in columns["label"]]
             columns["proba"] = [proba if ok else None for (proba, _), ok in zip(spread, answered, strict=True)]
             columns["mass"] = [mass for _, mass in spread]
@@ -134,13 +136,19 @@ class OpenAiExpert(PaidExpert):
             "messages": turns,
             "temperature": self.temperature,
             "top_p": self.top_p,
-            "max_tokens": self.max_tokens,
+            "max_tokens": self._tokens,
             "seed": self.seed,
             "logprobs": True if self.top_logprobs else None,
             "top_logprobs": self.top_logprobs if self.top_logprobs and prompt.words else None,
             "extra_body": dict(self.extra) if self.extra else None,
         }
         return {name: value for name, value in request.items() if value is not None}
+
+    @property
+    def _tokens(self) -> int | str | None:
+        return (
+            MAX_TOKENS["label" if self.setting.classes else "summary"] if self.max_tokens == "auto" else self.max_tokens
+        )
 
     def _one(self, client: Any, pace: Pace, stop: threading.Event, text: str) -> Row:
         def call() -> Row:

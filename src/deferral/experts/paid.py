@@ -12,11 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from deferral.errors import ConfigError
+from deferral.errors import ConfigError, ExpertError
 from deferral.experts.base import Expert, Setting
 from deferral.experts.store import AnswerStore, Row
 from deferral.prompts import PROMPTS, Prompt
 
+Wording = str | Prompt | Mapping[str, str] | None
 logger = logging.getLogger(__name__)
 BAR_DELAY_S = 3
 
@@ -28,7 +29,7 @@ class PaidExpert(Expert):
     read as prediction columns (`columns`). Rows hold what was observed; what it means is worked out late.
     """
 
-    def __init__(self, setting: Setting, *, model: str, prompt: str | Prompt | None = None) -> None:
+    def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
         super().__init__(setting)
         self.model = model
         self.prompt = prompt
@@ -66,13 +67,38 @@ class PaidExpert(Expert):
         return self.predictions(examples, self.columns([rows[key] for key in keys]))
 
     def template(self) -> Prompt:
-        """The prompt: the expert's own, else the task's; raises `ConfigError` for an unknown name."""
-        prompt = self.setting.prompt if self.prompt is None else self.prompt
+        """The prompt: the expert's own, what it says instead of the task's, else the task's.
+
+        Raises `ConfigError` for an unknown name.
+        """
+        prompt, asked = self.prompt, self.setting.prompt
         if isinstance(prompt, Prompt):
             return prompt
-        if prompt not in PROMPTS:
-            raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(prompt), PROMPTS)
-        return PROMPTS[prompt]
+        instead = prompt if isinstance(prompt, Mapping) else {asked: prompt or asked}
+        used = instead.get(asked, asked)
+        for name in (*instead, *instead.values(), used):
+            if name not in PROMPTS:
+                raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(name), PROMPTS)
+        return PROMPTS[used]
+
+    def words(self) -> dict[str, str]:
+        """The word that stands for each class of the task, none where answers are summaries.
+
+        Raises `ExpertError` for a prompt that asks for something else.
+        """
+        words, classes = self.template().words, self.setting.classes
+        if missing := [name for name in classes if name not in words]:
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt has no word for class '{missing[0]}'. Allowed: a prompt with a word "
+                f"for each of {list(classes)}. Add it, or name another prompt."
+            )
+        if words and not classes:
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt asks for one of {list(words.values())}, and task "
+                f"'{self.setting.task}' has no classes. Allowed: a prompt without label words. Leave out the expert's "
+                "prompt and the task's is used."
+            )
+        return {name: words[name] for name in classes}
 
     def prompt_sha(self) -> str:
         """SHA-256 of the prompt's template, words and system message."""

@@ -11,26 +11,51 @@ import pyarrow.compute as pc
 from deferral import schema
 from deferral.datasets.recorded import recorded_predictions
 from deferral.errors import ConfigError, DataError
-from deferral.experts.base import Expert, Setting
+from deferral.experts.base import Expert, Setting, number
 
 
 class RecordedExpert(Expert):
     """Answers from a Parquet file or a table of predictions, in microseconds a row.
 
-    A path to the paper's JSON (`.json`, `.jsonl`) is read too, its records matched by text. Where the table holds
-    several experts' answers, those under this expert's name are used; else whatever name they carry becomes this
-    expert's.
+    A path to the paper's JSON (`.json`, `.jsonl`) is read too, its records matched by text; `key` is that of the reply
+    there (`nn_generation`), if it is not the first one. Where the table holds several experts' answers, those under
+    this expert's name are used; else whatever name they carry becomes this expert's. `seconds` is what an answer takes
+    that states no time.
     """
 
-    def __init__(self, setting: Setting, *, path: Path | str | None = None, table: pa.Table | None = None) -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        path: Path | str | None = None,
+        table: pa.Table | None = None,
+        key: str | None = None,
+        seconds: float | None = None,
+    ) -> None:
         super().__init__(setting)
         self.path = path
         self.table = table
+        self.key = key
+        self.seconds = seconds
 
     def answer(self, examples: pa.Table) -> pa.Table:
         """The recorded row of each example; raises `DataError` where one has none."""
-        if str(self.path).endswith((".json", ".jsonl")):
-            return recorded_predictions(str(self.path), examples, self.name, self.setting.classes)
+        self._validate()
+        return self._timed(self._given(examples))
+
+    def _validate(self) -> None:
+        self.require("seconds", self.seconds is None or number(self.seconds), "null or a number >= 0")
+        self.require(
+            "key", self.key is None or self._json, "null, or a key of a file whose name ends in .json or .jsonl"
+        )
+
+    @property
+    def _json(self) -> bool:
+        return str(self.path).endswith((".json", ".jsonl"))
+
+    def _given(self, examples: pa.Table) -> pa.Table:
+        if self._json:
+            return recorded_predictions(str(self.path), examples, self.name, self.setting.classes, self.key)
         table = self._recorded
         if examples["id"].equals(table["id"]):
             return table
@@ -38,6 +63,14 @@ class RecordedExpert(Expert):
         if index.null_count:
             raise self._missing(examples.filter(pc.is_null(index)), examples.num_rows)
         return table.take(index)
+
+    def _timed(self, answers: pa.Table) -> pa.Table:
+        """The same answers; those without a time take `seconds`, if that is given."""
+        if self.seconds is None:
+            return answers
+        at = answers.schema.get_field_index("seconds")
+        filled = pc.fill_null(answers["seconds"], pa.scalar(self.seconds, pa.float32()))
+        return answers.set_column(at, answers.schema.field(at), filled)
 
     @cached_property
     def _recorded(self) -> pa.Table:

@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+EMPTY = "empty reply"
+CUT = "cut off: it did not end within the tokens it may have"
+GARBLED = "not valid Unicode"
+OVERFLOW = "no finite probability: the model needs a larger dtype"
 _TRIM = string.whitespace + string.punctuation
 _ALLOWED = "the reply must be one of {words} and nothing else"
 
@@ -38,28 +42,50 @@ def parse(reply: str, words: Mapping[str, str]) -> str | None:
     return classes.get(said, classes.get(said.strip(_TRIM)))
 
 
-def replied(replies: Sequence[str | None], words: Mapping[str, str]) -> dict[str, list[Any]]:
+def replied(
+    replies: Sequence[str | None], words: Mapping[str, str], ended: Sequence[bool] | None = None
+) -> dict[str, list[Any]]:
     """Columns `label`, `text` and `error` of replies; without label words the reply itself is the answer.
 
-    One that is empty, or says the same over and over (`deferral.summary_faults`), keeps its text and has an error.
+    One that is empty, says the same over and over (`deferral.summary_faults`), is no valid Unicode or has not `ended`
+    keeps its text and has an error.
     """
+    texts = [None if reply is None else _valid(reply) for reply in replies]
     if not words:
-        return {"text": list(replies), "error": _faults([reply or "" for reply in replies])}
+        return {"text": texts, "error": _faults(replies, texts, [True] * len(texts) if ended is None else ended)}
     labels = [None if reply is None else parse(reply, words) for reply in replies]
     legal = _ALLOWED.format(words=[word.strip() for word in words.values()])
     errors = [
-        None if label is not None else "empty reply" if not (reply or "").strip() else f"unparsable reply: {legal}"
+        None if label is not None else EMPTY if not (reply or "").strip() else f"unparsable reply: {legal}"
         for label, reply in zip(labels, replies, strict=True)
     ]
-    return {"label": labels, "text": list(replies), "error": errors}
+    return {"label": labels, "text": texts, "error": errors}
 
 
-def _faults(texts: Sequence[str]) -> list[str | None]:
+def written(rows: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> dict[str, list[Any]]:
+    """Columns of replies that a model wrote here: rows with `text`, mean `logprob` and whether the reply `ended`."""
+    columns = replied([row["text"] for row in rows], words, [row.get("ended", True) for row in rows])
+    columns["logprob"] = finite(np.array([row["logprob"] for row in rows], np.float64))
+    pairs = zip(columns["error"], columns["logprob"], strict=True)
+    columns["error"] = [OVERFLOW if logprob is None else error for error, logprob in pairs]
+    return columns
+
+
+def _valid(reply: str) -> str:
+    """The reply with halves of characters, which no file can hold, replaced by U+FFFD."""
+    return reply.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _faults(replies: Sequence[str | None], texts: Sequence[str | None], ended: Sequence[bool]) -> list[str | None]:
     from deferral.summary_faults import LOOP, faults
 
+    said = [text or "" for text in texts]
     # Beside itself no text is too long or in another script.
-    loops = (fault if fault == LOOP else None for fault in faults(texts, texts))
-    return [loop if text.strip() else "empty reply" for text, loop in zip(texts, loops, strict=True)]
+    each = zip(replies, said, faults(said, said), ended, strict=True)
+    return [
+        EMPTY if not text.strip() else LOOP if fault == LOOP else GARBLED if text != reply else None if end else CUT
+        for reply, text, fault, end in each
+    ]
 
 
 def scored(classes: Sequence[str], logprobs: Floats, min_mass: float = 0.0) -> dict[str, list[Any]]:

@@ -9,20 +9,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from deferral.errors import ExpertError
+from deferral.experts import replies
 from deferral.experts.base import Setting, number, whole
 from deferral.experts.batches import Backoff, answered, in_batches
 from deferral.experts.checkpoint import DTYPES, Checkpoint
 from deferral.experts.decoding import Decoding, Reply, written
 from deferral.experts.forward import Tokens
 from deferral.experts.paid import PaidExpert
-from deferral.experts.replies import replied
 from deferral.experts.store import Row, answer_key
 from deferral.prompts import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-COUNTED = ("prompt_tokens", "completion_tokens", "seconds", "logprob")
+COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 LIMIT = 1024
 Item = tuple[str, list[int], bool]
 
@@ -138,7 +138,7 @@ class Seq2SeqExpert(PaidExpert):
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
         self._truncated = sum(row["cut"] for row in rows)
-        return {**{name: [row[name] for row in rows] for name in COUNTED}, **replied([r["text"] for r in rows], {})}
+        return {**{name: [row[name] for row in rows] for name in COUNTED}, **replies.written(rows, {})}
 
     def meta(self) -> dict[str, Any]:
         """Model, revision, prefix, decoding, dtype, batch size and device, and how many documents were too long."""
@@ -203,17 +203,18 @@ class Seq2SeqExpert(PaidExpert):
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()
         seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
-        replies = self._written([ids for _, ids, _ in items], self._decoding, seed)
-        texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
+        said = self._written([ids for _, ids, _ in items], self._decoding, seed)
+        texts = self.checkpoint.tokenizer.batch_decode([reply.tokens for reply in said], skip_special_tokens=True)
         seconds = (time.perf_counter() - start) / len(items)
         return [
             {
                 "text": text,
                 "logprob": reply.logprob,
                 "completion_tokens": len(reply.tokens),
+                "ended": reply.ended,
                 "prompt_tokens": len(ids),
                 "seconds": seconds,
                 "cut": cut,
             }
-            for (_, ids, cut), reply, text in zip(items, replies, texts, strict=True)
+            for (_, ids, cut), reply, text in zip(items, said, texts, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""A chain with saved thresholds: link after link asks on until the answer is probably right.
+"""A chain with saved thresholds: link after link asks on until the answer is probably right, or good enough.
 
 After LLM Chain Ensembles for Scalable and Accurate Data Annotation; what differs is said in `Chain`.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from deferral.errors import ConfigError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy, Step
-from deferral.policies.chain_links import cross_fitted, evidence, lines_of, stated, sure_of
+from deferral.policies.chain_links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
 from deferral.policies.chain_points import GRID, Points
 from deferral.policies.cuts import Cut, cut_at
 from deferral.uncertainty import MEASURES
@@ -34,6 +34,9 @@ class Chain(Policy):
     without a budget. With one, a common threshold at every link meets it. `aggregate`: who answers of those asked:
     "last", the one of the highest "rank" or "posterior", or "auto". `measure`: "margin", "entropy", or by any other
     name the probability of the answer; an answer that states none is held against those already paid for.
+
+    Of summaries, read "quality in [0, 1] to be expected" for "probability of being right": it goes by the mean
+    log-probability of the tokens, or where none is stated it is the link's mean. No confidence is stated.
 
     Attributes learnt: `lines_` (links, 2, 2), slope and intercept from a stated confidence and from agreement;
     `cuts_`, the own rule's; `points_`; `aggregate_`; `ranks_` (links, 101), quantiles of the probabilities.
@@ -61,21 +64,25 @@ class Chain(Policy):
         self.random_state = random_state
 
     def fit(self, train: Panel, valid: Panel) -> Self:
-        """Calibrate on `train`, set thresholds on `valid` (on cross-fitted probabilities where that is empty)."""
+        """Calibrate on `train`, set thresholds on `valid` (on cross-fitted probabilities where that is empty).
+
+        Of texts without `valid` they are set on train itself: cross-fitted lines of so little slope would lie further
+        apart than the rows, and a budget between two of them would be missed.
+        """
         self._check()
         super().fit(train, valid)
         asked = [train.ask(name) for name in self.experts]
-        about, label = evidence(asked, self.measure)
-        right = label == train.gold[:, None]
-        self.lines_ = lines_of(about, right)
+        about = evidence(asked, self.measure)
+        quality = np.stack([train.quality(each) for each in asked], axis=1)
+        self.lines_ = lines_of(about, quality)
         if len(valid):
             asked = [valid.ask(name) for name in self.experts]
-            about, label = evidence(asked, self.measure)
-            right = label == valid.gold[:, None]
-            sure = sure_of(about, label, self.lines_)
-        else:
-            sure = cross_fitted(about, label, right, train.draws(self.random_state))
-        self._learn(sure, label, right, np.stack([a.cost for a in asked], axis=1))
+            about = evidence(asked, self.measure)
+            quality = np.stack([valid.quality(each) for each in asked], axis=1)
+        sure = sure_of(about, self.lines_)
+        if train.classes and not len(valid):
+            sure = cross_fitted(about, quality, train.draws(self.random_state))
+        self._learn(sure, given_of(about), quality, np.stack([a.cost for a in asked], axis=1))
         return self
 
     def look(self, panel: Panel) -> Answers:
@@ -87,15 +94,15 @@ class Chain(Policy):
         n, links = len(panel), len(self.experts)
         bars = self._bars(panel, budget)
         rows, steps = np.arange(n), []
-        sure, label = np.full((n, links), UNASKED), np.full((n, links), NO_LABEL)
+        sure, label, given = np.full((n, links), UNASKED), np.full((n, links), NO_LABEL), np.zeros((n, links), bool)
         for link, name in enumerate(self.experts):
             answers = seen if link == 0 and seen is not None else panel.ask(name, rows)
             label[rows, link] = answers.label
             about = stated(answers, label[rows, : link + 1], self.measure)
-            sure[rows, link] = sure_of(about, label[rows, link], self.lines_[link])
+            sure[rows, link], given[rows, link] = sure_of(about, self.lines_[link]), given_of(about)
             steps.append(Step(name, rows, sure[rows, link], bars[link][rows]))
             rows = rows[sure[rows, link] < bars[link][rows]]
-        chosen = best_so_far(self._standing(sure, label, self.aggregate_), self.aggregate_)[:, -1]
+        chosen = best_so_far(self._standing(sure, given, self.aggregate_), self.aggregate_)[:, -1]
         every, last = np.arange(n), (sure >= 0).sum(axis=1) - 1
         sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
         asked = panel.asked_of(self.experts)
@@ -136,18 +143,18 @@ class Chain(Policy):
                 "one for each expert: the part of all rows that it keeps."
             )
 
-    def _learn(self, sure: Floats, label: Ints, right: Bools, cost: Floats) -> None:
+    def _learn(self, sure: Floats, given: Bools, quality: Floats, cost: Floats) -> None:
         """Set the thresholds, and who answers, on the calibration rows: all arrays (rows, links)."""
         rows = np.arange(len(sure))[:, None]
         self.cuts_ = self._own_cuts(sure)
         self.ranks_ = np.quantile(sure, np.linspace(0, 1, GRID), axis=0).T
         reached = {
-            how: right[rows, best_so_far(self._standing(sure, label, how), how)]
+            how: quality[rows, best_so_far(self._standing(sure, given, how), how)]
             for how in (AGGREGATES if self.aggregate == "auto" else (self.aggregate,))
         }
         self.aggregate_ = self.aggregate
         if self.aggregate == "auto":
-            self.aggregate_ = _helpful(sure, reached, Points.measured(sure, right, cost))
+            self.aggregate_ = _helpful(sure, reached, Points.measured(sure, quality, cost))
         self.points_ = Points.measured(sure, reached[self.aggregate_], cost)
 
     def _own_cuts(self, sure: Floats) -> tuple[Cut, ...]:
@@ -178,7 +185,7 @@ class Chain(Policy):
             bars = [common] * (len(self.experts) - 1)
         return [*bars, np.full(len(panel), -np.inf)]
 
-    def _standing(self, sure: Floats, label: Ints, how: str) -> Floats:
+    def _standing(self, sure: Floats, given: Bools, how: str) -> Floats:
         """By what the answers are compared (rows, links): the highest answers."""
         if how == "last":
             standing = np.broadcast_to(np.arange(sure.shape[1], dtype=float), sure.shape)
@@ -188,7 +195,7 @@ class Chain(Policy):
             )
         else:
             standing = sure
-        return np.where(sure == UNASKED, UNASKED, np.where(label == NO_LABEL, SILENT, standing))
+        return np.where(sure == UNASKED, UNASKED, np.where(given, standing, SILENT))
 
 
 def best_so_far(standing: Floats, how: str) -> Ints:
@@ -202,17 +209,17 @@ def best_so_far(standing: Floats, how: str) -> Ints:
     return np.maximum.accumulate(np.where(better, np.arange(standing.shape[1]), 0), axis=1)
 
 
-def _helpful(sure: Floats, reached: Mapping[str, Bools], points: Points) -> str:
+def _helpful(sure: Floats, reached: Mapping[str, Floats], points: Points) -> str:
     """The aggregate that beats the last answer by most, if by over two standard errors, else "last".
 
-    Compared as the mean over all operating points of what is right, `reached` (rows, links), where each row stops.
+    Compared as the mean over all operating points of the quality, `reached` (rows, links), where each row stops.
     """
     levels = np.sort(points.cuts[:, 0])
     passed = np.searchsorted(levels, np.maximum.accumulate(sure[:, :-1], axis=1), side="right") / len(levels)
     stops = np.diff(np.pad(passed, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1))), axis=1)
     found, gain = "last", 0.0
     for how in ("rank", "posterior"):
-        by_row = (stops * (reached[how].astype(float) - reached["last"])).sum(axis=1)
+        by_row = (stops * (reached[how] - reached["last"])).sum(axis=1)
         if by_row.mean() > max(gain, HELP * by_row.std() / np.sqrt(len(by_row))):
             found, gain = how, float(by_row.mean())
     return found

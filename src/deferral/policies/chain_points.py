@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deferral.errors import BudgetError
-from deferral.panel import Bools, Floats
+from deferral.panel import Floats
 from deferral.policies.base import Budget
 
 GRID = 101
@@ -26,10 +26,10 @@ class Points:
     quality: Floats
 
     @classmethod
-    def measured(cls, sure: Floats, right: Bools, cost: Floats) -> Points:
-        """Of probabilities of being right, answers if stopped there, and costs, each (rows, links).
+    def measured(cls, sure: Floats, quality: Floats, cost: Floats) -> Points:
+        """Of expected qualities, those had if stopped there, and costs, each (rows, links).
 
-        A row goes on at a link if its largest probability so far is below the threshold, so that all thresholds are
+        A row goes on at a link if the largest it expects so far is below the threshold, so that all thresholds are
         measured in one pass over the sorted (row, link) pairs. The points divide the cost of going on, and the number
         of times, into equal parts.
         """
@@ -38,7 +38,7 @@ class Points:
         place = place.reshape(-1)
         first = np.zeros(highest.shape)
         first[:, 0] = 1.0
-        gains = [first, cost[:, 1:], np.diff(right.astype(float), axis=1), np.ones(highest.shape)]
+        gains = [first, cost[:, 1:], np.diff(quality, axis=1), np.ones(highest.shape)]
         at = np.stack([np.bincount(place, gain.reshape(-1), len(levels)) for gain in gains])
         upto = np.cumsum(at, axis=1)
         position = np.unique(np.concatenate([_divided(at[k], upto[k]) for k in (1, 3)] + [[0.0, len(levels)]]))
@@ -47,7 +47,7 @@ class Points:
         spent = (upto[:3, level] - at[:3, level] * (1 - tie)) / len(sure)
         cuts = np.stack([levels[level], tie], axis=1)
         cuts[0], cuts[-1] = (-np.inf, 0.0), (np.inf, 1.0)
-        return cls(cuts, spent[0], cost[:, 0].mean() + spent[1], right[:, 0].mean() + spent[2])
+        return cls(cuts, spent[0], cost[:, 0].mean() + spent[1], quality[:, 0].mean() + spent[2])
 
     def at(self, budget: Budget) -> tuple[int, int, float]:
         """Two points and the share of rows to decide by the second so that `budget` is met exactly in expectation.

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from deferral.errors import BudgetError, ConfigError
+from deferral.errors import BudgetError, ConfigError, DataError
 from deferral.panel import NO_LABEL, Answers, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy, Step
 from deferral.uncertainty import confidence
@@ -80,21 +80,35 @@ class ForwardChain(Policy):
 
     It learns nothing and has one operating point. Rows without a stated confidence go on to the next link. As
     published, a row stays with the link that keeps it even if that gave no label: nobody else's answer takes its place.
+    Of summaries the confidence is the mean log-probability of their tokens; the links `judged` by it must state it.
     """
 
     fallback = False
-
     takes_budget = False
+    judged = slice(0, -1)
 
     def __init__(self, experts: tuple[str, ...], measure: str = "auto") -> None:
         self.experts = tuple(experts)
         self.measure = measure
 
     def fit(self, train: Panel, valid: Panel) -> Self:
-        """Nothing is learnt; raises `ConfigError` for fewer than two experts or unknown ones."""
+        """Nothing is learnt; raises `ConfigError` for fewer than two experts or unknown ones.
+
+        Of summaries raises `DataError` for a link that is `judged` and never states a confidence on `train`.
+        """
         if len(self.experts) < 2:
             raise ConfigError(f"{type(self).__name__} got experts {list(self.experts)}. Allowed: at least two.")
-        return super().fit(train, valid)
+        super().fit(train, valid)
+        for name in () if train.classes else self.experts[self.judged]:
+            answers = train.ask(name)
+            if len(train) and np.isnan(confidence(answers, self.measure)).all():
+                raise DataError(
+                    f"answers of '{name}'",
+                    f"{type(self).__name__} goes by their log-probability and none states one",
+                    "the mean log-probability of a summary's tokens (logprob)",
+                    "Record logprob, or choose the policy 'chain' or 'summary_gain', which need none.",
+                )
+        return self
 
     def look(self, panel: Panel) -> Answers:
         """The first expert's answers: every row begins with it."""
@@ -151,6 +165,8 @@ class RankChain(ForwardChain):
     stretched from 0 to 1 (a link where all are equal says nothing); the earliest on a tie.
     """
 
+    judged = slice(None)
+
     def __init__(self, experts: tuple[str, ...], rank: bool = True, measure: str = "auto") -> None:
         super().__init__(experts, measure)
         self.rank = rank
@@ -165,6 +181,8 @@ class RankChain(ForwardChain):
 
 class RandomChain(ForwardChain):
     """The published control: the same shares, but chance says which rows each link keeps."""
+
+    judged = slice(0)
 
     def __init__(self, experts: tuple[str, ...], random_state: int = 0) -> None:
         super().__init__(experts)

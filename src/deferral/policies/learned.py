@@ -17,7 +17,8 @@ from deferral.calibration import PlattCalibrator
 from deferral.errors import ConfigError, DataError
 from deferral.panel import NO_LABEL, Bools, Floats, Ints, Panel
 from deferral.policies.allocator import Timer
-from deferral.policies.base import Budget, Chooser, Decisions, Step, some_rows
+from deferral.policies.base import Budget, Chooser, Decisions, Step, answered, some_rows
+from deferral.policies.classes import check_classes
 from deferral.policies.cuts import Cut
 from deferral.policies.sweep import Sweep
 from deferral.policies.words import TextChances
@@ -25,32 +26,34 @@ from deferral.policies.words import TextChances
 
 @dataclass(frozen=True)
 class Known:
-    """Rows that both experts answered: the small one's `label` (rows,), who is `right` and what each cost (rows, 2).
+    """Rows that both experts answered: the small one's `label` (rows,), the `quality` and `cost` of each (rows, 2).
 
-    `silent` (rows,) are those for which the large one has no label, so that the small one's answer stands.
+    `silent` (rows,) are those that the large one did not answer, so that the small one's answer stands.
     """
 
     text: list[str]
     label: Ints
-    right: Bools
+    quality: Floats
     cost: Floats
     silent: Bools
 
     @classmethod
     def of(cls, panel: Panel, experts: Sequence[str], rows: Ints) -> Known:
-        """What is known of `rows` of a panel that shows gold labels."""
+        """What is known of `rows` of a panel that shows the quality of answers."""
         small, large = (panel.ask(name, rows) for name in experts)
-        gold, silent = panel.gold[rows], large.label == NO_LABEL
-        right = np.stack([small.label == gold, np.where(silent, small.label, large.label) == gold], axis=1)
+        first, second = panel.quality(small), panel.quality(large)
+        silent = ~answered(large)
+        quality = np.stack([first, np.where(silent, first, second)], axis=1)
         text = [panel.text[row] for row in rows]
-        return cls(text, small.label, right, np.stack([small.cost, large.cost], axis=1), silent)
+        return cls(text, small.label, quality, np.stack([small.cost, large.cost], axis=1), silent)
 
 
 class Learned(Chooser):
     """A decider between two experts, learnt from texts; a row of a low score goes to the large one.
 
     Learns on `train` (of more than `most` rows on so many, drawn), sets thresholds on `valid`; without one on train, by
-    scores that are out of fold. Without a budget the price of quality is 0: whatever is most often right.
+    scores that are out of fold. Without a budget the price of quality is 0: whatever is best in the mean. What
+    only `compares` the two answers learns from graded ones too.
 
     Attributes learnt: `prices_` (2,), mean cost of each expert on train; `chances_`; `sweep_`; `calibrators_`.
     """
@@ -58,6 +61,7 @@ class Learned(Chooser):
     pair = True
     reads_text = True
     asks_first = False
+    compares = False
     prices_: Floats
     chances_: TextChances
     sweep_: Sweep
@@ -86,20 +90,20 @@ class Learned(Chooser):
         self.prices_ = known.cost.mean(axis=0)
         self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
         if len(valid):
-            self.chances_.fit(known.text, known.label, self.events(known.right))
+            self.chances_.fit(known.text, known.label, self.events(known.quality))
             known = Known.of(valid, self.experts, np.arange(len(valid)))
             chances = self.chances_.predict(known.text, known.label)
         else:
             chances = self.chances_.cross_fit(
-                known.text, known.label, self.events(known.right), folds=self.folds, random_state=self.random_state
+                known.text, known.label, self.events(known.quality), folds=self.folds, random_state=self.random_state
             )
         chances = self._sure(chances, known.label)
         small, large = known.cost.T
         # What is silent falls back on the small one, who is then paid too.
         go = small + large if self.asks_first else large + small * known.silent
-        gain = known.right[:, 1].astype(float) - known.right[:, 0]
+        gain = known.quality[:, 1] - known.quality[:, 0]
         self.sweep_ = Sweep.of(self.rank(chances), small, go, gain)
-        first, last = (PlattCalibrator().fit(chances[:, j], known.right[:, e]) for e, j in enumerate((0, -1)))
+        first, last = (PlattCalibrator().fit(chances[:, j], known.quality[:, e]) for e, j in enumerate((0, -1)))
         self.calibrators_ = (first, last)
         return self
 
@@ -138,8 +142,8 @@ class Learned(Chooser):
         return self.sweep_.at(Budget(price=0.0) if budget is None else budget)
 
     @abstractmethod
-    def events(self, right: Bools) -> Bools:
-        """What the chances are of, (rows, events), from who is right (rows, 2)."""
+    def events(self, quality: Floats) -> Bools:
+        """What the chances are of, (rows, events), from the quality of both answers (rows, 2)."""
 
     def rank(self, chances: Floats) -> Floats:
         """The score (rows,) from the chances (rows, events): the first one, unless a subclass knows better."""
@@ -160,6 +164,8 @@ class Learned(Chooser):
                 raise ConfigError(f"{name} got {what} {value}. Allowed: {least} or more.")
         if not self.strength > 0:
             raise ConfigError(f"{name} got strength {self.strength:g}. Allowed: a number > 0.")
+        if not self.compares:
+            check_classes(self, train)
         if not len(train):
             raise DataError("train split", "no rows", "one row or more", "Label some items to learn from.")
 
@@ -172,9 +178,9 @@ class AnswerScorer(Learned):
 
     asks_first = True
 
-    def events(self, right: Bools) -> Bools:
+    def events(self, quality: Floats) -> Bools:
         """The small one is right."""
-        return right[:, :1]
+        return np.asarray(quality[:, :1] == 1)
 
 
 class QueryAllocator(Learned):
@@ -183,9 +189,11 @@ class QueryAllocator(Learned):
     Source: Hybrid LLM (Ding et al. 2024), the deterministic target.
     """
 
-    def events(self, right: Bools) -> Bools:
+    compares = True
+
+    def events(self, quality: Floats) -> Bools:
         """The small one is as good as the large one."""
-        return right[:, :1] >= right[:, 1:]
+        return quality[:, :1] >= quality[:, 1:]
 
 
 class MetaModel(Learned):
@@ -195,9 +203,9 @@ class MetaModel(Learned):
     Fly-Swat or Cannon.
     """
 
-    def events(self, right: Bools) -> Bools:
+    def events(self, quality: Floats) -> Bools:
         """The small one is right, the large one is right."""
-        return right
+        return np.asarray(quality == 1)
 
     def rank(self, chances: Floats) -> Floats:
         """P_small - P_large, shape (rows,)."""

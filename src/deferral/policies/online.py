@@ -12,6 +12,7 @@ from deferral.errors import BudgetError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy, Step
 from deferral.policies.cascade import check_pair
+from deferral.policies.classes import check_classes
 from deferral.policies.online_rule import BOTH, LARGE, SMALL, Fates, OnlineRule, published_order, running_rank
 from deferral.uncertainty import confidence, probability, resolve
 
@@ -44,6 +45,7 @@ class OnlineTwoTier(Policy):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn prices, accuracies and calibration on `train`; `valid` is not needed."""
         check_pair(self, self.measure, train)
+        check_classes(self, train)
         super().fit(train, valid)
         answers = [train.ask(name) for name in self.experts]
         right = [a.label == train.gold for a in answers]

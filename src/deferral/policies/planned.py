@@ -10,6 +10,7 @@ import numpy as np
 from deferral.errors import ConfigError, DataError
 from deferral.panel import NO_LABEL, Answers, Bools, Floats, Ints, Panel
 from deferral.policies.base import Budget, Decisions, Policy, Step, some_rows
+from deferral.policies.classes import check_classes
 from deferral.policies.planning.first_threshold import FirstThreshold
 from deferral.policies.planning.gain_rule import GainRule
 from deferral.policies.planning.operating_points import Measured, Mix, OperatingPoints
@@ -67,9 +68,10 @@ class Planned(Policy):
         """Learn every method on `train`, choose among them and set operating points on `valid`, or cross-fitted.
 
         More than `most_rows` rows of a panel are sampled. Raises `DataError` without rows, `ConfigError` for an unknown
-        method.
+        method or a task without classes.
         """
         super().fit(train, valid)
+        check_classes(self, train)
         self._check(train)
         told = self._told(train)
         rest = self._told(valid) if len(valid) else None

@@ -5,7 +5,7 @@
   const svg = byId("curve"), chart = byId("chart"), tip = byId("tip"), NS = svg.namespaceURI;
   const DASHES = ["", "7 3", "2 3", "10 3 2 3", "5 2", "1 2"];
 
-  const percent = (v) => (100 * v).toFixed(1);
+  const percent = (v) => (100 * v).toFixed(1), graded = (v) => percent(v) + data.sign;
   function cost(v) {
     const text = v >= 100 ? Math.round(v).toLocaleString("en-US") : v >= 1 ? v.toFixed(2)
       : v >= 1e-4 ? v.toPrecision(3) : v > 0 ? "<0.0001" : "0";
@@ -114,10 +114,11 @@
     for (const v of xs.at) {
       const text = xs.digits > 4 ? v.toPrecision(2) : v.toLocaleString("en-US", { minimumFractionDigits: xs.digits, maximumFractionDigits: xs.digits });
       make("line", { class: "grid", x1: x(v), x2: x(v), y1: box.bottom, y2: box.bottom + 4 }, svg);
-      make("text", { x: x(v), y: box.bottom + 18, "text-anchor": "middle" }, svg, sign + text);
+      const last = x(v) > box.right - 20;
+      make("text", { x: last ? box.right + 8 : x(v), y: box.bottom + 18, "text-anchor": last ? "end" : "middle" }, svg, sign + text);
     }
     make("line", { x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom, stroke: "var(--grey)" }, svg);
-    make("text", { x: 0, y: 12 }, svg, data.quality + ", %");
+    make("text", { x: 0, y: 12 }, svg, data.quality + (data.sign && ", %"));
     make("text", { x: box.right, y: box.bottom + 36, "text-anchor": "end" }, svg, data.unitWords);
   }
 
@@ -157,7 +158,7 @@
     make("circle", { class: "hit", cx: place.x, cy: place.y, r: 6, fill: series.colour }, svg);
     tip.replaceChildren();
     make("b", {}, tip, series.label);
-    make("span", {}, tip, `${data.quality} ${percent(point.quality)} %`);
+    make("span", {}, tip, `${data.quality} ${graded(point.quality)}`);
     if (point.low !== null) make("span", {}, tip, `${data.level} % interval ${percent(point.low)} … ${percent(point.high)}`);
     make("span", {}, tip, `${cost(point.cost)} per 1,000 items`);
     if (!series.alone) make("span", {}, tip, `${percent(point.rate)} % deferred`);
@@ -240,8 +241,8 @@
     const point = cheapest(series.points, quality), llm = alone.quality >= quality - 1e-9;
     const top = Math.max(...series.points.map((p) => p.quality));
     byId("team-name").textContent = "With " + series.label;
-    say("team-bill", point ? cost(month(point)) : "not reached", point ? `${percent(point.rate)}\u00a0% of items deferred, ${data.quality} ${percent(point.quality)}\u00a0%` : `No point of its curve reaches this; its best is ${percent(top)} %.`, !point);
-    say("llm-bill", llm ? cost(month(alone)) : "not reached", llm ? `${data.quality} ${percent(alone.quality)}\u00a0%` : `Its ${data.quality} is ${percent(alone.quality)} %, for ${cost(month(alone))}.`, !llm);
+    say("team-bill", point ? cost(month(point)) : "not reached", point ? `${percent(point.rate)}\u00a0% of items deferred, ${data.quality} ${graded(point.quality)}` : `No point of its curve reaches this; its best is ${graded(top)}.`, !point);
+    say("llm-bill", llm ? cost(month(alone)) : "not reached", llm ? `${data.quality} ${graded(alone.quality)}` : `Its ${data.quality} is ${graded(alone.quality)}, for ${cost(month(alone))}.`, !llm);
     if (!point) return say("saved", "–", llm ? "Only the LLM alone reaches this quality." : "Neither reaches this quality.", true);
     if (!llm) return say("saved", "–", "The LLM alone does not reach this quality at any price.", false);
     const saved = month(alone) - month(point), share = month(alone) > 0 ? 100 * saved / month(alone) : 0;

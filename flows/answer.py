@@ -1,0 +1,45 @@
+"""New items: the champion decides, its small expert or an LLM answers, the decisions are logged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from deferral import config
+from deferral.errors import DeferralError
+from flows.stage import run_stage
+from tasks.answering import Place, answer_file, audit_price, new_files, plain, serving
+
+
+@flow(flow_run_name="answer {task}")
+def answer(task: str, params: str = "params.yaml", data: str = "data") -> list[dict[str, Any]]:
+    """Answer every file of `data/incoming/<task>` that is not answered yet; returns what came of each.
+
+    A file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow
+    fails at the end.
+    """
+    settings, log = config.load(params), get_run_logger()
+    served, (files, unknown) = serving(settings, task), new_files(Place(task, data))
+    for path in unknown:
+        log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
+    states = [answer_file(task, params, data, str(path), plain(served), return_state=True) for path in files]
+    done = [state.result() for state in states if state.is_completed()]
+    for one in done:
+        if one["status"] == "put aside":
+            log.warning("%s is put aside. %s", one["file"], one["said"])
+    price = audit_price(served, settings.monitor.audit_share)
+    told = "" if price is None else f", about {price:.3g} {settings.costs.unit} per 1,000 items"
+    audits = f"{100 * settings.monitor.audit_share:g} % of the items are put to both experts{told}"
+    new = [one for one in done if one["status"] != "done before"]
+    create_table_artifact(new, f"answered-{task.replace('_', '-')}", f"By version {served.version}; {audits}.")
+    failed = [state for state in states if not state.is_completed()]
+    if failed:
+        first = failed[0].result(raise_on_failure=False)
+        raise first if isinstance(first, DeferralError) else RuntimeError(f"{len(failed)} files failed: {first}")
+    return done
+
+
+if __name__ == "__main__":
+    run_stage(answer, ["task"])

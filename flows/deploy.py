@@ -1,0 +1,150 @@
+"""The deployments of prefect.yaml, put on the running Prefect server: `python -m flows.deploy`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.workers.process import ProcessWorker
+from pydantic import ValidationError
+
+from deferral.errors import ConfigError, DeferralError
+from flows.server import PORT, answers, api
+
+POOL = "deferral"
+# One retraining at a time on a server, and one LLM at a time on a GPU: a limit on tasks tagged `gpu`.
+LIMITS = {"dvc": 1, "tag:gpu": 1}
+
+
+def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
+    """Create the work pool, the concurrency limits and every deployment of `path`; returns a line about each.
+
+    What is there already is brought up to date; a limit that was changed since is left so. Nothing is put on the
+    server before all of `path` is found to be right. Raises `DeferralError`.
+    """
+    deployments = read(path)
+    with client() as server:
+        if not _pool_type(server, POOL):
+            template = ProcessWorker.get_default_base_job_template()
+            server.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+        for about in deployments:
+            check_pool(server, about["work_pool"]["name"], f"{path}: deployment '{about['name']}'")
+        for name, limit in LIMITS.items():
+            _limit(server, name, limit)
+        _prefect_deploy(path, str(server.api_url).rstrip("/"))
+    return [f"{about['name']:<10} {_when(about)}" for about in deployments]
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The deployments of a prefect.yaml. Raises `ConfigError` for what is missing and for a schedule that is none."""
+    try:
+        deployments = yaml.safe_load(path.read_text(encoding="utf-8"))["deployments"]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. Run this where the project's prefect.yaml is.") from None
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path}: got no list of `deployments` ({' '.join(str(error).split())}). Add it.") from None
+    for about in deployments:
+        where = f"{path}: deployment '{about.get('name')}'"
+        missing = [key for key in ("name", "entrypoint", "work_pool") if key not in about]
+        if missing:
+            raise ConfigError(f"{where} lacks {', '.join(missing)}. Add it.")
+        code = path.parent / about["entrypoint"].partition(":")[0]
+        if not code.is_file():
+            raise ConfigError(f"{where}: entrypoint '{about['entrypoint']}', and no file {code}. Name the flow's file.")
+        for schedule in about.get("schedules") or []:
+            _check_schedule(where, schedule)
+    return list(deployments)
+
+
+@contextmanager
+def client() -> Iterator[SyncPrefectClient]:
+    """A client of the server that PREFECT_API_URL names, else of `make ui`; raises `DeferralError` if none answers."""
+    url = os.environ.get("PREFECT_API_URL") or api(os.environ.get("PREFECT_SERVER_API_PORT", PORT))
+    if not answers(f"{url}/health"):
+        raise DeferralError(
+            f"No Prefect server answers at {url}. Start one with `make ui` in another terminal, "
+            "or set PREFECT_API_URL to the address of yours, with /api at its end."
+        )
+    with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as server:
+        yield server
+
+
+def check_pool(server: SyncPrefectClient, name: str, where: str) -> None:
+    """Raise `ConfigError` unless there is a work pool of this name and of type process."""
+    kind = _pool_type(server, name)
+    if kind != "process":
+        pools = ", ".join(sorted(f"{pool.name} ({pool.type})" for pool in server.read_work_pools())) or "none"
+        got = f"work pool '{name}' is of type {kind}" if kind else f"there is no work pool '{name}'"
+        raise ConfigError(f"{where}: {got}. Allowed: one of type process. There are: {pools}. `make deploy` makes it.")
+
+
+def _pool_type(server: SyncPrefectClient, name: str) -> str:
+    try:
+        return server.read_work_pool(name).type
+    except ObjectNotFound:
+        return ""
+
+
+def _limit(server: SyncPrefectClient, name: str, limit: int) -> None:
+    try:
+        server.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        server.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
+
+
+def _check_schedule(where: str, schedule: Mapping[str, Any]) -> None:
+    """Cron with a time zone, and nothing else: what is written is what the clock of that place shows."""
+    allowed = 'Allowed: cron: "0 2 * * *", timezone: Europe/Berlin, which is five fields and a name of the IANA list.'
+    missing = [key for key in ("cron", "timezone") if key not in schedule]
+    if missing:
+        raise ConfigError(f"{where}: a schedule lacks {', '.join(missing)}: {dict(schedule)}. {allowed}")
+    try:
+        CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])
+    except ValidationError as error:
+        wrong = ", ".join(f"{fault['loc'][0]} '{fault['input']}'" for fault in error.errors())
+        raise ConfigError(f"{where}: unknown {wrong}. {allowed}") from None
+
+
+def _when(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{s['cron']} {s['timezone']}" for s in about.get("schedules") or []) or "not scheduled"
+
+
+def _prefect_deploy(path: Path, url: str) -> None:
+    """`prefect deploy --all`, which finds the flows and keeps the folder that they are in."""
+    folder = path.absolute().parent
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", path.name],
+        cwd=folder,
+        env={**os.environ, "PREFECT_API_URL": url, "PWD": str(folder), "COLUMNS": "500", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        lines = (done.stdout + done.stderr).split("\n")
+        said = [line.strip() for line in lines if line.strip() and line.strip()[0] not in "╭│╰"]
+        raise DeferralError(f"{path} could not be deployed: {said[-1] if said else 'no reason was given'}")
+
+
+def main() -> None:
+    """Deploy, and say what runs when; exit 1 with one paragraph where it cannot be."""
+    try:
+        lines = deploy()
+    except DeferralError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    sys.stdout.write("\n".join([*lines, f"Deployed to work pool {POOL}. A worker runs them: make worker", ""]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Who should answer new texts: a policy from a bundle decides, and no dear expert is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deferral import schema
+from deferral.bundle import Loaded
+from deferral.cost import CostModel
+from deferral.errors import ConfigError
+from deferral.panel import NO_LABEL, Answering, Floats, Panel
+from deferral.policies.base import Budget, Chooser
+from deferral.policies.summaries.expected_gain import SummaryGain
+from deferral.summary_faults import faults
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Who should answer each text, and what the small expert says to those that it is asked about; of one length.
+
+    `small_answer` is a label or a summary, `small_confidence` the probability that the label is right; None where the
+    small one is not asked or says nothing. No confidence is stated of summaries, for quality is no probability.
+    `score` is what decided, None where nothing did.
+    """
+
+    expert: list[str]
+    small_answer: list[str | None]
+    small_confidence: list[float | None]
+    score: list[float | None]
+
+
+def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> Assigned:
+    """Decide for new texts without asking any dear expert; the small one's answers come along.
+
+    Raises `ConfigError` for a policy that must hear a dear expert before it can decide.
+    """
+    policy, small, classes = loaded.policy, loaded.small, loaded.classes
+    if small is None or not (policy.pair or isinstance(policy, Chooser | SummaryGain)):
+        raise ConfigError(
+            f"{type(policy).__name__} over {', '.join(policy.experts)} has no small expert with it, or decides by "
+            "what dear ones answer. Allowed: a team, summary_gain, or a policy between the small expert and one other."
+        )
+    ids, split = [str(i) for i in range(len(texts))], ["test"] * len(texts)
+    examples = schema.table("examples", {"id": ids, "text": pa.array(texts, pa.string()), "split": split})
+    dear = {name: _Unheard(name, classes) for name in policy.experts[1:]}
+    answering = {small.name: small if classes else _Checked(small), **dear}
+    panel = Panel(examples, answering, CostModel("seconds"), classes, blind=True)
+    decided = policy.decide(panel, budget)
+    expert = [policy.experts[j] for j in decided.expert]
+    return Assigned(expert, *_said(panel, small.name), _finite(decided.score))
+
+
+@dataclass(frozen=True)
+class _Unheard:
+    """Stands where a dear expert would be asked: its answer counts as given, and nobody gets to see it."""
+
+    name: str
+    classes: tuple[str, ...]
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """An answer to each example, at no cost."""
+        n = examples.num_rows
+        given = {"label": [self.classes[0]] * n} if self.classes else {"text": [self.name] * n}
+        told = {"expert": [self.name] * n, "seconds": np.zeros(n, np.float32), **given}
+        return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A summariser whose faulty summaries count as none, as they did where the policy was fitted."""
+
+    small: Answering
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """Its summaries, what is wrong with one in `error`."""
+        table = self.small.answer(examples)
+        wrong = faults(table["text"].to_pylist(), examples["text"].to_pylist())
+        errors = [old or new for old, new in zip(table["error"].to_pylist(), wrong, strict=True)]
+        at = table.schema.get_field_index("error")
+        return table.set_column(at, table.schema.field(at), pa.array(errors, pa.string()))
+
+
+def _said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
+    """What the small expert said to each row that it was asked about, and how sure it is."""
+    answer: Any = np.full(len(panel), None, object)
+    confidence = np.full(len(panel), np.nan)
+    answers = panel.ask(small, np.flatnonzero(panel.asked(small)))
+    if panel.classes:
+        answer[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
+        confidence[answers.rows] = answers.proba.max(axis=1)
+    else:
+        answer[answers.rows] = answers.table["text"].to_pylist()
+    return answer.tolist(), _finite(confidence)
+
+
+def _finite(values: Floats) -> list[float | None]:
+    """Numbers to six digits, None for one that is none."""
+    return [value if np.isfinite(value) else None for value in np.asarray(values, float).round(6).tolist()]

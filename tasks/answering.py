@@ -1,0 +1,266 @@
+"""New files of items, answered by the version that serves, each once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import bundle, config, experts, registry, schema
+from deferral.answering import HEARD, Audit, CheckedSummaries, answer, loggable
+from deferral.cost import CostModel
+from deferral.datasets.incoming import ENDINGS, read_items
+from deferral.decision_log import ROWS, DecisionLog, locked
+from deferral.errors import ConfigError, DataError
+from deferral.panel import Answering, Panel
+from deferral.policies.base import Budget
+from deferral.recalibration import read_calibration
+from tasks import worth_a_retry
+
+ASIDE, PENDING = "aside", ".pending"
+ANSWERED = pa.schema(
+    [pa.field("source_id", pa.string()), *(field.with_nullable(True) for field in ROWS), pa.field("heard", HEARD)]
+)
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the items of a task come in, and where its answers and its log are."""
+
+    task: str
+    data: str
+
+    @property
+    def incoming(self) -> Path:
+        """New files."""
+        return Path(self.data, "incoming", self.task)
+
+    @property
+    def answered(self) -> Path:
+        """A Parquet file for each of them, once it is answered."""
+        return Path(self.data, "answered", self.task)
+
+    def log(self, settings: config.Monitor) -> DecisionLog:
+        """The log of decisions."""
+        return DecisionLog(Path(self.data, "log", self.task), settings.log_megabytes)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The version that serves: its number, its bundle's folder, the share of rows it defers (None: its own rule)."""
+
+    version: str
+    folder: str
+    share: float | None
+
+    @property
+    def budget(self) -> Budget | None:
+        """The share as a budget."""
+        return None if self.share is None else Budget(share=self.share)
+
+
+def serving(settings: config.Params, name: str) -> Serving:
+    """The champion of a task's model; raises `DataError` where there is none, or where it is another task's."""
+    classes, model = settings.task(name).classes, settings.evaluate[name].model
+    found = registry.champion(model)
+    if found is None:
+        remedy = f"Compare and promote one: python -m flows.compare {name}."
+        raise DataError(f"models:/{model}@champion", "no champion yet", "a version that serves", remedy)
+    folder = registry.resolve(found.address)
+    about = bundle.describe(folder)
+    of = about["facts"].get("task", name)
+    if of != name or tuple(about["classes"]) != classes:
+        got = f"a model of task '{of}' with classes {about['classes']}"
+        remedy = f"Correct evaluate.{name}.model in params.yaml, or promote another version."
+        raise DataError(found.address, got, f"one of '{name}' with classes {list(classes)}", remedy)
+    return Serving(str(found.number), str(folder), about["facts"].get("budget", found.budget))
+
+
+def new_files(place: Place) -> tuple[list[Path], list[Path]]:
+    """The incoming files in order of their names, and those of a kind that is not read."""
+    found = [path for path in sorted(place.incoming.glob("*")) if path.is_file() and not path.name.startswith(".")]
+    known = [path for path in found if path.suffix.lower() in ENDINGS]
+    return known, [path for path in found if path not in known]
+
+
+def audit_price(served: Serving, share: float) -> float | None:
+    """What the audits of 1,000 items will cost about, by the answers of the calibration; None where it is not known."""
+    rows = read_calibration(Path(served.folder))
+    paid = pc.mean(rows["paid"]).as_py() if rows is not None and rows.num_rows else None
+    if paid is None:
+        return None
+    return float(1000 * share * paid * pc.mean(pc.is_null(rows["paid"]).cast(pa.float64())).as_py())
+
+
+@task(
+    tags={"gpu"},
+    task_run_name="answer {file}",
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=worth_a_retry,
+)
+def answer_file(name: str, params: str, data: str, file: str, served: Facts) -> Facts:
+    """Answer one incoming file of a task by the version `served`, unless it is answered; returns what came of it.
+
+    The output is written aside, its rows are logged, then it is put in place: killed in between, the next run goes on
+    there, and what was paid for is kept by the experts. A file that cannot be read is put aside with the reason. One
+    run at a time answers files of a task: to another one they are busy.
+    """
+    settings, place, path = config.load(params), Place(name, data), Path(file)
+    with locked(place.answered / ".lock", wait=False) as mine:
+        if not mine:
+            return _came(path, "busy", "another run answers files of this task")
+        if not path.exists():
+            return _came(path, "gone", "it was taken away meanwhile")
+        out = place.answered / f"{path.name}.parquet"
+        if out.exists() and _unchanged(path, out):
+            return _came(path, "done before")
+        try:
+            sha = hashlib.sha256(path.read_bytes()).hexdigest()
+            if out.exists():
+                return _done(place, path, out, sha)
+            items = read_items(path, settings.task(name), name)
+        except (DataError, OSError) as error:
+            return _put_aside(place, path, str(error))
+        rows = _finished(settings, place, Serving(**served), items, out, sha)
+    return {**_came(path, "answered"), **figures(rows)}
+
+
+def figures(rows: pa.Table) -> Facts:
+    """What an answered file comes to: rows, those deferred, audited, in error, and what was spent."""
+    asked = pc.fill_null(pc.greater(pc.list_value_length(rows["asked"]), 0), False)
+    return {
+        "rows": rows.num_rows,
+        "deferred": int(pc.sum(asked).as_py() or 0),
+        "errors": rows.num_rows - rows["error"].null_count,
+        "cost": float(pc.sum(rows["cost"]).as_py() or 0.0),
+        "audited": int(pc.sum(rows["audit"]).as_py() or 0),
+        "audit_cost": float(pc.sum(rows["audit_cost"]).as_py() or 0.0),
+    }
+
+
+def _finished(
+    settings: config.Params, place: Place, served: Serving, items: pa.Table, out: Path, sha: str
+) -> pa.Table:
+    """Answer the items, or take up what an earlier run had answered; log them; put the output in place."""
+    pending = place.answered / PENDING / out.name
+    if not (pending.exists() and _meta(pending).get("sha256") == sha):
+        rows = answered(settings, place, served, items)
+        about = {"task": place.task, "sha256": sha, "version": served.version, "share": served.share}
+        with schema.replacing(pending) as part:
+            pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
+    rows = pq.read_table(pending)
+    key = hashlib.sha256(f"{out.name}\0{sha}".encode()).hexdigest()[:16]
+    decided = rows.filter(pc.and_(pc.is_valid(rows["expert"]), _first_of(rows["id"])))
+    classes = settings.task(place.task).classes
+    place.log(settings.monitor).append(loggable(decided, classes, settings.monitor.log_text), key)
+    os.replace(pending, out)
+    return rows
+
+
+def answered(settings: config.Params, place: Place, served: Serving, items: pa.Table) -> pa.Table:
+    """Every item with its answer, who gave it and what it cost; a text that comes again costs nothing again.
+
+    An item that cannot be answered has the reason in `error`, and no `expert`.
+    """
+    first = _first_of(items["id"])
+    good = items.filter(pc.and_(first, pc.is_null(items["fault"])))
+    columns = {"id": good["id"].combine_chunks(), "text": good["text"].combine_chunks()}
+    examples = schema.table("examples", {**columns, "split": ["test"] * good.num_rows})
+    rows = _by_policy(settings, place, served, examples)
+    at = pc.index_in(items["id"], rows["id"].combine_chunks())
+    told = {name: rows[name].take(at) for name in rows.column_names}
+    told |= {name: items[name] for name in ("id", "text", "source_id")}
+    told["error"] = pc.coalesce(items["fault"], told["error"])
+    for name in ("cost", "paid", "audit_cost"):
+        told[name] = pc.if_else(first, told[name], pa.scalar(None if name == "paid" else 0.0, pa.float64()))
+    return pa.table([told[name] for name in ANSWERED.names], schema=ANSWERED)
+
+
+def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
+    loaded, calibration = bundle.load(served.folder), read_calibration(Path(served.folder))
+    dear = loaded.policy.experts[1:]
+    if loaded.small is None or not dear:
+        got = f"experts {list(loaded.policy.experts)}{'' if loaded.small else ', the small one not with it'}"
+        raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and a dear one.")
+    reference = settings.evaluate[place.task].reference
+    alike = None if calibration is None else schema.meta_of(calibration).get("alike")
+    audit = Audit(reference if reference in dear else dear[-1], settings.monitor.audit_share, alike)
+    about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
+    pool: dict[str, Any] = {loaded.policy.experts[0]: loaded.small}
+    pool |= {llm: _paid(settings, place, llm) for llm in dear}
+    answering: dict[str, Answering] = pool
+    if not loaded.classes:
+        answering = {expert: CheckedSummaries(each) for expert, each in pool.items()}
+    panel = Panel(examples, answering, CostModel.of(settings.costs), loaded.classes, blind=True)
+    return answer(loaded.policy, panel, served.budget, audit, **about)
+
+
+def _paid(settings: config.Params, place: Place, llm: str) -> experts.Expert:
+    """An LLM that keeps its answers where the stage `generate` does."""
+    about = settings.task(place.task)
+    kept = Path(place.data, "answers", place.task)
+    setting = experts.Setting(name=llm, task=place.task, classes=about.classes, prompt=about.prompt, answers=kept)
+    return experts.build(setting, settings.expert(llm))
+
+
+def _first_of(names: pa.ChunkedArray) -> pa.Array:
+    """Which rows are the first of their id."""
+    values = np.array(names.to_pylist(), object).astype(str)
+    mask = np.zeros(len(values), bool)
+    mask[np.unique(values, return_index=True)[1]] = True
+    return pa.array(mask)
+
+
+def _came(path: Path, status: str, said: str = "") -> Facts:
+    return {"file": path.name, "status": status, "said": said}
+
+
+def _unchanged(path: Path, out: Path) -> bool:
+    return path.stat().st_mtime_ns < out.stat().st_mtime_ns
+
+
+def _done(place: Place, path: Path, out: Path, sha: str) -> Facts:
+    """A file whose output is there: nothing to do, unless it holds something else than what was answered."""
+    if _meta(out).get("sha256") == sha:
+        os.utime(out)
+        return _came(path, "done before")
+    remedy = "Allowed: new content under a new name. Give it one."
+    return _put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
+
+
+def _put_aside(place: Place, path: Path, reason: str) -> Facts:
+    """Move a file out of the way, with the reason beside it; what stands there already stays."""
+    folder = place.incoming / ASIDE
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / path.name
+    if target.exists():
+        target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{path.name}"
+    schema.write_text(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n")
+    os.replace(path, target)
+    return _came(path, "put aside", reason)
+
+
+def _meta(path: Path) -> Facts:
+    try:
+        return schema.meta_of(pq.read_table(path, columns=["id"]))
+    except (pa.ArrowException, OSError) as error:
+        remedy = "Remove it: the file is answered again, and nothing is paid twice."
+        raise DataError(path, f"unreadable ({error})", "the file as it was written", remedy) from error
+
+
+def plain(served: Serving) -> Facts:
+    """What a task of Prefect is told of the version that serves."""
+    return asdict(served)
