@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from deferral import config
+from deferral import baseline, config
 from deferral.errors import DeferralError
 from flows.stage import run_stage
-from tasks.answering import Place, answer_file, audit_price, new_files, plain, serving
+from tasks.answering import Place, answer_file, new_files, plain, serving
 
 
 @flow(flow_run_name="answer {task}")
@@ -29,7 +30,7 @@ def answer(task: str, params: str = "params.yaml", data: str = "data") -> list[d
     for one in done:
         if one["status"] == "put aside":
             log.warning("%s is put aside. %s", one["file"], one["said"])
-    price = audit_price(served, settings.monitor.audit_share)
+    price = baseline.audit_price(baseline.read(Path(served.folder)), settings.monitor.audit_share)
     told = "" if price is None else f", about {price:.3g} {settings.costs.unit} per 1,000 items"
     audits = f"{100 * settings.monitor.audit_share:g} % of the items are put to both experts{told}"
     new = [one for one in done if one["status"] != "done before"]

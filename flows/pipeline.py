@@ -15,7 +15,7 @@ from prefect.concurrency.sync import concurrency
 from deferral.report import headline, markdown_summary
 from flows import server
 from flows.compare import compare_models
-from flows.stage import run_stage
+from flows.stage import run_stage, without_tracebacks
 from tasks.versioning import push, reproduce, stages
 
 # A run that died gives its turn back after so long; Prefect grants no less.
@@ -29,6 +29,7 @@ def retrain(task: str, params: str = "params.yaml", reports: str = "reports") ->
     Stages that are up to date are left as they are, so that a run after a failed one goes on where that stopped.
     Returns the headline.
     """
+    without_tracebacks()
     last = f"evaluate@{task}"
     with concurrency("dvc", occupy=1, lease_duration=LEASE_SECONDS, strict=False):
         for stage in stages(last):

@@ -14,6 +14,8 @@ from tasks.validation import validate_examples
 @flow
 def prepare(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file in place."""
+    # The stage train depends on this folder, which fills up only once items are answered.
+    Path(data, "answered", task).mkdir(parents=True, exist_ok=True)
     good = str(Path(data, "prepared", task, "examples.parquet"))
     candidate = str(Path(data, "candidates", task, "examples.parquet"))
     raw = obtain_raw(task, params, str(Path(data, "raw", task)))

@@ -6,11 +6,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from deferral.errors import DeferralError
 
 FAILED = "Finished in state Failed"
+LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def _said_once(record: logging.LogRecord) -> bool:
@@ -22,14 +24,26 @@ def _said_once(record: logging.LogRecord) -> bool:
     return True
 
 
+def _briefly(record: logging.LogRecord) -> bool:
+    if record.exc_info and isinstance(record.exc_info[1], DeferralError):
+        record.exc_info = record.exc_text = None
+    return True
+
+
+def without_tracebacks() -> None:
+    """For a flow that a worker runs: a `DeferralError` explains itself, its traceback is left out of the run's log."""
+    for logger in LOGGERS:
+        logging.getLogger(logger).addFilter(_briefly)
+
+
 def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
     """Parse the positional `names` and `--params`, run the flow, exit 1 with the message of a `DeferralError`."""
-    parser = argparse.ArgumentParser(prog=f"python -m flows.{flow.__name__}", description=flow.__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m flows.{Path(sys.argv[0]).stem}", description=flow.__doc__)
     for name in names:
         parser.add_argument(name)
     parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
     arguments = vars(parser.parse_args())
-    for logger in ("prefect.flow_runs", "prefect.task_runs"):
+    for logger in LOGGERS:
         logging.getLogger(logger).addFilter(_said_once)
     try:
         flow(**arguments)

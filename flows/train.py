@@ -9,7 +9,7 @@ from prefect import flow
 from deferral import config
 from flows.stage import run_stage
 from tasks.tracking import log_training
-from tasks.train import train_expert, train_team
+from tasks.train import Kept, train_expert, train_team
 
 
 @flow
@@ -20,11 +20,11 @@ def train(task: str, params: str = "params.yaml", data: str = "data", models: st
     experts = settings.train[task]
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     vectors, predictions = str(Path(data, "vectors", task)), str(Path(data, "predictions", task))
-    folder, answers = str(Path(models, task)), str(Path(data, "answers", task))
+    folder, kept = str(Path(models, task)), Kept(str(Path(data, "answers", task)), str(Path(data, "answered", task)))
     for expert in (experts.small, *experts.baselines):
         if expert not in settings.base.llms:
             out = str(Path(predictions, "trained", expert))
-            train_expert(task, expert, params, examples, vectors, folder, out, answers)
+            train_expert(task, expert, params, examples, vectors, folder, out, kept)
     for team in experts.teams:
         learnt = train_team(task, team, params, examples, vectors, predictions, folder)
         log_training(task, team, params, folder, learnt)

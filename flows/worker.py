@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 from deferral.errors import DeferralError
 from flows.deploy import POOL, check_pool, client
@@ -20,7 +19,7 @@ def main() -> None:
     except DeferralError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
-    os.environ.update(PREFECT_API_URL=url, PREFECT_RUNNER_AUTO_INSTALL_DEPENDENCIES="false", PWD=str(Path.cwd()))
+    os.environ["PREFECT_API_URL"] = url
     os.execv(sys.executable, [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"])
 
 

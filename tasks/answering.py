@@ -16,15 +16,14 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import bundle, config, experts, registry, schema
+from deferral import baseline, bundle, config, experts, registry, schema
 from deferral.answering import HEARD, Audit, CheckedSummaries, answer, loggable
 from deferral.cost import CostModel
 from deferral.datasets.incoming import ENDINGS, read_items
 from deferral.decision_log import ROWS, DecisionLog, locked
 from deferral.errors import ConfigError, DataError
 from deferral.panel import Answering, Panel
-from deferral.policies.base import Budget
-from deferral.recalibration import read_calibration
+from deferral.recalibration import budget_at
 from tasks import worth_a_retry
 
 ASIDE, PENDING = "aside", ".pending"
@@ -64,11 +63,6 @@ class Serving:
     folder: str
     share: float | None
 
-    @property
-    def budget(self) -> Budget | None:
-        """The share as a budget."""
-        return None if self.share is None else Budget(share=self.share)
-
 
 def serving(settings: config.Params, name: str) -> Serving:
     """The champion of a task's model; raises `DataError` where there is none, or where it is another task's."""
@@ -92,15 +86,6 @@ def new_files(place: Place) -> tuple[list[Path], list[Path]]:
     found = [path for path in sorted(place.incoming.glob("*")) if path.is_file() and not path.name.startswith(".")]
     known = [path for path in found if path.suffix.lower() in ENDINGS]
     return known, [path for path in found if path not in known]
-
-
-def audit_price(served: Serving, share: float) -> float | None:
-    """What the audits of 1,000 items will cost about, by the answers of the calibration; None where it is not known."""
-    rows = read_calibration(Path(served.folder))
-    paid = pc.mean(rows["paid"]).as_py() if rows is not None and rows.num_rows else None
-    if paid is None:
-        return None
-    return float(1000 * share * paid * pc.mean(pc.is_null(rows["paid"]).cast(pa.float64())).as_py())
 
 
 @task(
@@ -151,9 +136,7 @@ def figures(rows: pa.Table) -> Facts:
     }
 
 
-def _finished(
-    settings: config.Params, place: Place, served: Serving, items: pa.Table, out: Path, sha: str
-) -> pa.Table:
+def _finished(settings: config.Params, place: Place, served: Serving, items: pa.Table, out: Path, sha: str) -> pa.Table:
     """Answer the items, or take up what an earlier run had answered; log them; put the output in place."""
     pending = place.answered / PENDING / out.name
     if not (pending.exists() and _meta(pending).get("sha256") == sha):
@@ -190,13 +173,12 @@ def answered(settings: config.Params, place: Place, served: Serving, items: pa.T
 
 
 def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
-    loaded, calibration = bundle.load(served.folder), read_calibration(Path(served.folder))
+    loaded, alike = bundle.load(served.folder), baseline.alike(baseline.read(Path(served.folder)))
     dear = loaded.policy.experts[1:]
     if loaded.small is None or not dear:
         got = f"experts {list(loaded.policy.experts)}{'' if loaded.small else ', the small one not with it'}"
         raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and a dear one.")
     reference = settings.evaluate[place.task].reference
-    alike = None if calibration is None else schema.meta_of(calibration).get("alike")
     audit = Audit(reference if reference in dear else dear[-1], settings.monitor.audit_share, alike)
     about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
     pool: dict[str, Any] = {loaded.policy.experts[0]: loaded.small}
@@ -205,7 +187,7 @@ def _by_policy(settings: config.Params, place: Place, served: Serving, examples:
     if not loaded.classes:
         answering = {expert: CheckedSummaries(each) for expert, each in pool.items()}
     panel = Panel(examples, answering, CostModel.of(settings.costs), loaded.classes, blind=True)
-    return answer(loaded.policy, panel, served.budget, audit, **about)
+    return answer(loaded.policy, panel, budget_at(served.share, loaded.policy), audit, **about)
 
 
 def _paid(settings: config.Params, place: Place, llm: str) -> experts.Expert:

@@ -16,11 +16,13 @@ from tqdm import tqdm
 
 from deferral import config, datasets, evaluate, experts, policies, replay, schema
 from deferral.cost import CostModel
+from deferral.distillation import brought
 from deferral.embeddings import Vectors
 from deferral.experts.recorded import RecordedExpert
 from deferral.panel import Answering, Panel, class_indices
 from deferral.policies.base import Budget, Policy
 from deferral.summary_examples import side_by_side
+from tasks.train import UNTAUGHT
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Inputs:
         return tuple(dict.fromkeys((self.train.small, *self.train.baselines, *self.settings.base.llms)))
 
     def recorded(self, expert: str, seed: int | None = None) -> RecordedExpert:
-        """The predictions of one expert, replayed: those of the small one as trained with `seed`, by default the first."""
+        """The predictions of one expert, replayed; of the small one as trained with `seed`, by default the first."""
         setting = experts.Setting(name=expert, task=self.name, classes=self.task.classes)
         path = self.predictions / "generated" / f"{expert}.parquet"
         if expert not in self.settings.base.llms:
@@ -195,7 +197,12 @@ def write_all(
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
     summary["demo"] = inputs.task.source.kind in datasets.WITHOUT_FILE
     summary["notes"] = findings(fitted)
-    priced = {name: settings.costs.prices[name] for name in (*inputs.experts, "decider") if name in settings.costs.prices}
+    if taught := distilled(inputs, found):
+        summary["distillation"] = taught
+        summary["notes"].append(taught_in_words(taught, inputs.train.small))
+    priced = {
+        name: settings.costs.prices[name] for name in (*inputs.experts, "decider") if name in settings.costs.prices
+    }
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
@@ -205,6 +212,32 @@ def write_all(
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
     shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
     return str(write_report(out, summary, curve, versions=versions(), examples=shown if references else []))
+
+
+def distilled(inputs: Inputs, found: evaluate.Evaluation) -> dict[str, Any]:
+    """What the small expert's lessons from an LLM brought on test; nothing where it had none."""
+    folder, small = inputs.predictions / "trained" / inputs.train.small / UNTAUGHT, inputs.train.small
+    if inputs.train.distil is None or not (folder / "lessons.json").exists():
+        return {}
+    setting = experts.Setting(name=small, task=inputs.name, classes=inputs.task.classes)
+    panels, alone = {}, {}
+    for seed in found.weak.seeds:
+        recorded = RecordedExpert(setting, path=str(folder / f"seed-{seed}.parquet"))
+        panels[seed] = inputs.panel("test", {small: recorded})
+        alone[seed] = policies.build("always", {"expert": small}, experts=(small,))
+    untaught = replay.replay(f"untaught_{small}", alone, panels, [None])
+    about = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
+    return {**about, **brought(found.boot, found.weak, untaught)}
+
+
+def taught_in_words(taught: Mapping[str, Any], small: str) -> str:
+    """`distilled` in a sentence."""
+    change = taught["difference"]
+    low, high = (100 * end for end in change["ci"])
+    return (
+        f"{small} learnt from {taught['rows']:,} answers that {taught['llm']} was paid for on new items: "
+        f"{100 * change['value']:+.1f} points [{low:+.1f}, {high:+.1f}] of quality on test."
+    )
 
 
 def findings(fitted: Fitted) -> list[str]:

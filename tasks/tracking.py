@@ -17,9 +17,11 @@ from prefect.cache_policies import NO_CACHE
 
 from deferral import bundle, config, experts
 from deferral.assign import assign
+from deferral.card import CURVE, card
 from deferral.embeddings import Vectors
 from deferral.registry import BUNDLE, FOLDER, store
 from deferral.report import headline, markdown_summary
+from deferral.threshold_words import threshold_words
 from tasks.versioning import versions
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
@@ -150,7 +152,8 @@ def best_seed(folder: Path) -> Path:
 def register(settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str, beside: Path) -> str:
     """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
 
-    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle.
+    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so does
+    the model card, which is the version's description too.
     """
     import mlflow
     import pandas as pd
@@ -172,6 +175,9 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
             first = sorted(policy.glob("seed-*"))[0]
             (packed / "policies").mkdir(exist_ok=True)
             shutil.copyfile(first / "bundle.json", packed / "policies" / f"{policy.name}.json")
+        text = described(settings, summary, folder)
+        (packed / "card.md").write_text(text, encoding="utf-8")
+        shutil.copyfile(beside.parent / "curve.png", packed / "curve.png")
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
@@ -186,6 +192,7 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
     client = mlflow.MlflowClient()
     facts = {
         "run_id": run_id,
+        "task": summary["task"],
         "kind": about["kind"],
         "experts": ",".join(about["experts"]),
         "seed": about["facts"]["seed"],
@@ -193,12 +200,39 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         "headline": headline(summary),
         "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
         "quality": summary["headline"]["quality"]["value"],
-        "dvc_lock_sha256": versions().get("dvc_lock_sha256", ""),
+        **operating_point(summary, folder),
+        **{name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")},
     }
     for key, value in facts.items():
         client.set_model_version_tag(model, version, key, str(value))
+    client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
+    figures = {key: value for key, value in flat_metrics(summary).items() if key.startswith("headline.")}
+    mlflow.log_metrics(figures, model_id=info.model_id)
     client.set_registered_model_alias(model, "challenger", version)
     return version
+
+
+def described(settings: config.Params, summary: dict[str, Any], folder: Path) -> str:
+    """The model card of the bundle in `folder`."""
+    about, share = bundle.describe(folder), operating_point(summary, folder)["budget"]
+    about["facts"] = {**about["facts"], "budget": None if share == "" else share}
+    return card(summary, about, versions(), settings.task(summary["task"]).note)
+
+
+def operating_point(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The share of items that valid chose for the seed in `folder`, and the threshold there; both are tags."""
+    seeds = summary["policies"][summary["headline"]["policy"]]["seeds"]
+    shares = dict(zip(seeds, summary["headline"]["budgets"], strict=True))
+    share = shares[bundle.describe(folder)["facts"]["seed"]]
+    words = threshold_words(bundle.load(folder).policy, share)
+    return {"budget": "" if share is None else share, "threshold": words}
+
+
+def log_comparison(run_id: str, folder: str) -> None:
+    """The files of a comparison, as artifacts of the challenger's run."""
+    import mlflow
+
+    mlflow.MlflowClient(tracking_uri=store()).log_artifacts(run_id, folder, "comparison")
 
 
 def package_code(scratch: Path) -> Path:

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
 from deferral import config, experts, schema, summary_quality
+from deferral.distillation import lessons
 from deferral.experts.paid import PaidExpert
+
+UNTAUGHT = "untaught"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Folders of what was paid for: `answers` the LLMs' own, `answered` new items with what was said about them."""
+
+    answers: str | None = None
+    answered: str | None = None
 
 
 @task(cache_policy=NO_CACHE)
 def train_expert(
-    name: str, expert: str, params: str, examples: str, vectors: str, models: str, out: str, answers: str | None = None
+    name: str,
+    expert: str,
+    params: str,
+    examples: str,
+    vectors: str,
+    models: str,
+    out: str,
+    kept: Kept = Kept(),
 ) -> str:
     """Train one small expert with every seed into `models/<expert>/seed-<n>`; each answers into `out/seed-<n>.parquet`.
 
-    A baseline is wanted with the first seed only, and an expert that does not learn answers once, as the first.
-    What a judge of summaries says is kept in `answers`.
+    A baseline is wanted with the first seed only, and an expert that does not learn answers once, as the first. Where
+    the small one learns from an LLM too, it is trained without as well, into the folders `untaught` beside the seeds.
     """
     settings = config.load(params)
     train, task_settings = settings.train[name], settings.task(name)
     rows = schema.read(examples, "examples", classes=task_settings.classes)
     summarises = task_settings.kind == "summarisation"
-    quality = summary_quality.of_task(name, settings, vectors, answers) if summarises else None
+    quality = summary_quality.of_task(name, settings, vectors, kept.answers) if summarises else None
+    own, more = schema.rows_in(rows, "train"), None
+    if expert == train.small and train.distil:
+        more = lessons(kept.answered or "", train.distil, rows, task_settings.classes)
     seeds = train.seeds if expert == train.small else train.seeds[:1]
     for seed in tqdm(seeds, desc=expert, unit="seed", disable=None):
-        model = small_expert(settings, name, expert, vectors, seed)
-        if isinstance(model, experts.TrainedExpert):
-            model.fit(schema.rows_in(rows, "train"), schema.rows_in(rows, "valid"))
-            model.save(Path(models) / expert / f"seed-{seed}")
-        elif seed != train.seeds[0]:
-            break
-        predictions = model.answer(rows)
-        if quality is not None:
-            predictions = summary_quality.measured(rows, predictions, quality)
-        schema.write(predictions, Path(out) / f"seed-{seed}.parquet", "predictions")
+        ways = {"": own if more is None else pa.concat_tables([own, more])} | ({} if more is None else {UNTAUGHT: own})
+        for way, learn in ways.items():
+            model = small_expert(settings, name, expert, vectors, seed)
+            if isinstance(model, experts.TrainedExpert):
+                model.fit(learn, schema.rows_in(rows, "valid"))
+                model.save(Path(models) / expert / way / f"seed-{seed}")
+            elif seed != train.seeds[0]:
+                break
+            predictions = model.answer(rows)
+            if quality is not None:
+                predictions = summary_quality.measured(rows, predictions, quality)
+            schema.write(predictions, Path(out) / way / f"seed-{seed}.parquet", "predictions")
+    if more is not None:
+        about = {"llm": train.distil, "rows": more.num_rows}
+        schema.write_text(Path(out) / UNTAUGHT / "lessons.json", json.dumps(about) + "\n")
     return out
 
 

@@ -269,7 +269,7 @@ def test_a_missing_key_is_named(tmp_path, section, key):
         (
             "train",
             {"pots": None},
-            "train.pots: must be a section of keys (seeds, small, baselines, llms, teams). Got None.",
+            "train.pots: must be a section of keys (seeds, small, baselines, llms, teams, distil). Got None.",
         ),
         ("policies", {"pots": {}}, "Unknown task 'pots'. Known: posts. Did you mean 'posts'? (at policies)"),
         ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),
@@ -355,7 +355,7 @@ def test_what_is_no_section(tmp_path, content, got):
         config.load(tmp_path / "params.yaml")
     assert str(error.value) == (
         f"{tmp_path}/params.yaml: the file: must be a section of keys "
-        f"(base, tasks, experts, train, policies, costs, evaluate). Got {got}."
+        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor). Got {got}."
     )
 
 

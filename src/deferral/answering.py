@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deferral import schema
 from deferral.decision_log import ROWS, checked
 from deferral.errors import ConfigError
 from deferral.panel import NO_LABEL, Answering, Floats, Ints, Panel
-from deferral.policies.base import Budget, Decisions, Policy, answered, some_rows
+from deferral.policies.base import Budget, Decisions, Policy, answered
 from deferral.rouge import rouge
 from deferral.summary_faults import faults
 
 AUDIT_SEED = 52_711_983
-MOST = 20_000
 HEARD = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())]))
 
 
@@ -97,24 +95,6 @@ def loggable(rows: pa.Table, classes: tuple[str, ...], texts: bool) -> pa.Table:
     return checked(rows, "answers")
 
 
-def calibration(
-    policy: Policy, panel: Panel, budget: Budget | None, reference: str, about: Mapping[str, Any]
-) -> pa.Table:
-    """What later rows are held against: how the policy decides the rows it was calibrated on, all of them audited.
-
-    `panel` is blind and replays recorded answers, at most 20,000 rows of it are drawn; `about` (task, version, time) is
-    what each row of the log says. The metadata hold `alike`, the median ROUGE-L between two summaries, from which on
-    they agree; None for labels.
-    """
-    panel = panel.take(some_rows(len(panel), MOST, 0), blind=True)
-    alike = None
-    if not panel.classes:
-        found = likeness(panel.copy(), policy.experts[0], reference, np.arange(len(panel)))
-        alike = None if np.isnan(found).all() else float(np.nanmedian(found))
-    rows = loggable(answer(policy, panel, budget, Audit(reference, 1.0, alike), **about), panel.classes, False)
-    return schema.with_meta(rows, "calibration", {"alike": alike, "reference": reference})
-
-
 def likeness(panel: Panel, small: str, reference: str, rows: Ints) -> Floats:
     """How alike the two experts' answers to `rows` are (n,): 1 or 0 for labels, ROUGE-L for summaries; both are billed.
 
@@ -148,7 +128,8 @@ def _answers(panel: Panel, name: str) -> list[str | None]:
     if panel.classes:
         said[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
     else:
-        said[answers.rows] = np.where(answered(answers), np.array(answers.table["text"].to_pylist(), object), None)
+        texts, given = answers.table["text"].to_pylist(), answered(answers)
+        said[answers.rows] = [text if ok else None for text, ok in zip(texts, given, strict=True)]
     return list(said)
 
 

@@ -9,6 +9,7 @@ from deferral import report_words as words
 from deferral.report import markdown_summary
 
 Summary = Mapping[str, Any]
+CURVE = "![cost-quality curve](curve.png)"
 
 
 def card(summary: Summary, about: Mapping[str, Any], versions: Mapping[str, str], note: str = "") -> str:
@@ -22,7 +23,7 @@ def card(summary: Summary, about: Mapping[str, Any], versions: Mapping[str, str]
         "What it does": _use(summary, about),
         "Data": _data(summary, versions, note),
         "How it decides": _method(summary, about),
-        "What it reached": f"{markdown_summary(summary)}\n![cost-quality curve](curve.png)",
+        "What it reached": f"{markdown_summary(summary)}\n{CURVE}",
         "What is promised": _promise(summary),
         "Limits": _limits(summary),
         "Make it again": _again(summary, about, versions),
@@ -82,12 +83,12 @@ def _limits(summary: Summary) -> str:
         "- Holds for texts like those it was made on; the flow `monitor` says when they no longer are.",
         f"- Costs ({unit}) are those of the prices in params.yaml; another price moves the operating point.",
     ]
-    worst = min(summary["groups"], key=lambda row: row["quality"][summary["headline"]["policy"]], default=None)
-    if worst is not None:
-        reached = words.percent(worst["quality"][summary["headline"]["policy"]])
-        lines.append(
-            f"- Weakest group: {worst['group']}, {words.quality_words(summary)} {reached} on {worst['items']} items."
-        )
+    reached = {row["group"]: row["quality"].get(summary["headline"]["policy"], 1.0) for row in summary["groups"]}
+    if reached:
+        worst = min(reached, key=lambda group: reached[group])
+        items = next(row["items"] for row in summary["groups"] if row["group"] == worst)
+        value = words.percent(reached[worst])
+        lines.append(f"- Weakest group: {worst}, {words.quality_words(summary)} {value} on {items} items.")
     silent = {name: expert["unparsed"] for name, expert in summary["experts"].items() if expert["unparsed"]}
     lines += [
         f"- {name} gives no usable answer to {words.percent(share)} % of the items." for name, share in silent.items()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import typer
 
+from deferral.commands.compare import compare
 from deferral.commands.decide import decide
 from deferral.commands.evaluate import evaluate
 from deferral.commands.explain import explain
 from deferral.commands.headline import headline
 from deferral.commands.importing import import_answers
+from deferral.commands.models import models, promote, rollback
 from deferral.commands.options import say
 from deferral.commands.plan import plan
 
@@ -25,6 +27,10 @@ app.command()(plan)
 app.command()(explain)
 app.command()(decide)
 app.command()(headline)
+app.command()(compare)
+app.command()(models)
+app.command()(promote)
+app.command()(rollback)
 
 
 def main() -> None:

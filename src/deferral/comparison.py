@@ -166,4 +166,4 @@ def _single(measured: tuple[Floats, Floats]) -> Floats:
 def _ratio(part: Floats, whole: Floats | float) -> Floats:
     """`part / whole`, NaN where the whole is nothing."""
     whole = np.broadcast_to(np.asarray(whole, float), part.shape)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))

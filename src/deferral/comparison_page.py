@@ -62,8 +62,8 @@ def text(found: Comparison) -> str:
         f"{found.items:,} test items of {found.task}, the same resamples of them for both; intervals of {level}.",
         f"Saving: of what {found.reference['name']} alone costs. A difference is challenger less champion.",
     ]
-    parts = [_aligned(_figures(found))]
-    parts += [_aligned(_rows(found, what, rows)) for what, rows in _tables(found)]
+    parts = [aligned(_figures(found))]
+    parts += [aligned(_rows(found, what, rows)) for what, rows in _tables(found)]
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
@@ -92,6 +92,18 @@ def page(found: Comparison, outcome: str = "", reason: str = "") -> str:
         tables=_tables(found),
         hidden=max(0, len(found.groups) - MOST_GROUPS),
     )
+
+
+def aligned(lines: Sequence[Cells], right: Sequence[str] | None = None) -> str:
+    """A table in columns, its head first; `right` names the columns that stand to the right: all but the first."""
+    columns = list(zip(*lines, strict=True))
+    to_right = [name in right if right is not None else at > 0 for at, name in enumerate(lines[0])]
+    padded = [
+        [cell.rjust(width) if last else cell.ljust(width) for cell in column]
+        for column, last in zip(columns, to_right, strict=True)
+        for width in (max(map(len, column)),)
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
 def _number(value: float, kind: str, signed: bool = False, unit: str = "") -> str:
@@ -152,14 +164,6 @@ def _rows(found: Comparison, what: str, rows: Sequence[Figure]) -> list[Cells]:
             for row in rows
         ),
     ]
-
-
-def _aligned(lines: Sequence[Cells]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join([first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(rest, widths[1:], strict=True))]).rstrip()
-        for first, *rest in lines
-    )
 
 
 def _table(lines: Sequence[Cells]) -> str:

@@ -106,8 +106,8 @@ class Task:
     """One data set, what is asked about it (the class of a text, or its summary), and which `quality` judges answers.
 
     The quality `judge` is the mark that the expert named `judge` gives. Texts of more than `max_chars` characters are
-    left out and counted. `empty_text` says what becomes of an empty text, and of an empty reference summary. `note` goes
-    into the model card: what a user of the data must know.
+    left out and counted. `empty_text` says what becomes of an empty text, and of an empty reference summary. `note`
+    goes into the model card: what a user of the data must know.
     """
 
     kind: Literal["classification", "summarisation"]
@@ -143,13 +143,17 @@ class Task:
 
 @strict
 class Train:
-    """The small expert of a task, the baselines beside it, and the teams that learn to defer to LLMs."""
+    """The small expert of a task, the baselines beside it, and the teams that learn to defer to LLMs.
+
+    The small expert also learns from what the LLM called `distil` was paid to say about new items.
+    """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
     small: str
     baselines: tuple[str, ...]
     llms: tuple[str, ...]
     teams: Mapping[str, Options]
+    distil: str | None = None
 
 
 @strict
@@ -280,8 +284,8 @@ def _check_names(params: Params, path: Path) -> None:
     for name, task in tasks.items():
         if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
             raise ConfigError(
-                f"{path}: train.{name}.teams: got {', '.join(teams)}; teams learn classes. Allowed for summaries: none. "
-                f"Put a policy of kind summary_gain into policies.{name}."
+                f"{path}: train.{name}.teams: got {', '.join(teams)}; teams learn classes. "
+                f"Allowed for summaries: none. Put a policy of kind summary_gain into policies.{name}."
             )
 
 
@@ -292,6 +296,7 @@ def _of_task(params: Params, name: str) -> Iterator[Use]:
     train, evaluate, policies = params.train[name], params.evaluate[name], params.policies[name]
     for part, names in (("small", [train.small]), ("baselines", train.baselines), ("llms", train.llms)):
         yield f"train.{name}.{part}", "expert", names, params.experts
+    yield f"train.{name}.distil", "expert", [train.distil] if train.distil else [], params.experts
     for team, options in train.teams.items():
         yield f"train.{name}.teams.{team}.llms", "expert", options.get("llms", ()), params.experts
     for policy, options in policies.items():

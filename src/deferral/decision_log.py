@@ -1,8 +1,8 @@
 """What was decided in production, row by row: Parquet parts in one folder, only ever added to, bounded in size.
 
-Every append is a part of its own name, written beside and renamed, so that any number of writers and readers may work at
-once. When the parts come to more than the limit the oldest are dropped, and counted. Texts are not in it unless asked
-for: a row is found again by its id.
+Every append is a part of its own name, written beside and renamed, so that any number of writers and readers may work
+at once. When the parts come to more than the limit the oldest are dropped, and counted. Texts are not in it unless
+asked for: a row is found again by its id.
 """
 
 from __future__ import annotations

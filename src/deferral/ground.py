@@ -87,8 +87,11 @@ class Side:
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What the bundle says of itself."""
-        return bundle.describe(self.folder)
+        """What the bundle says of itself; raises `DataError` for one that cannot be read, or has another format."""
+        try:
+            return bundle.describe(self.folder)
+        except DataError as error:
+            raise DataError(self.name, error.got, error.allowed, error.remedy) from error
 
     @property
     def budget(self) -> float | None:
@@ -96,13 +99,13 @@ class Side:
         found = self.about["facts"].get("budget") if self.share is None else self.share
         return None if found is None else float(found)
 
-    def require(self, ground: Ground) -> None:
-        """Raise `DataError` unless the bundle is of this task, its classes and this version's format."""
-        task, classes = self.about["facts"].get("task", ground.task), list(ground.classes)
-        if task != ground.task:
-            raise DataError(self.name, f"a model of task '{task}'", f"of task '{ground.task}'", "Take two of one task.")
-        if self.about["classes"] != classes:
-            got, allowed = f"a model of the classes {self.about['classes']}", f"{classes}, those of the task"
+    def require(self, task: str, classes: tuple[str, ...]) -> None:
+        """Raise `DataError` unless the bundle can be read and is of this task with these classes."""
+        of, known = self.about["facts"].get("task", task), self.about["classes"]
+        if of != task:
+            raise DataError(self.name, f"a model of task '{of}'", f"of task '{task}'", "Give one of this task.")
+        if known != list(classes):
+            got, allowed = f"a model of the classes {known}", f"{list(classes)}, those of the task"
             raise DataError(self.name, got, allowed, "Train it again, or correct the classes in params.yaml.")
 
 
@@ -131,7 +134,7 @@ def decide_both(sides: Sequence[Side], ground: Ground) -> list[Replay]:
     Raises `DataError` for a bundle of another task or format, and where a dear expert's answers are not on record.
     """
     for side in sides:
-        side.require(ground)
+        side.require(ground.task, ground.classes)
     loaded = [bundle.load(side.folder) for side in sides]
     said = [_small_answers(each, ground) for each in loaded]
     took = _seconds([side.about["small"] for side in sides], said)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
-TEXTS = ("task", "kind", "seed", "unit", "headline", "dvc_lock_sha256", "git_commit")
+TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "dvc_lock_sha256", "git_commit")
 DECIDED = ("verdict", "reason", "decided", "proposed_by")
 
 
@@ -16,10 +16,10 @@ DECIDED = ("verdict", "reason", "decided", "proposed_by")
 class Version:
     """One version of a registered model, and what its tags say; a number that was not written down is None.
 
-    `quality` and `cost_per_1k` are those of the headline at registration, `budget` is the share of items deferred at
-    its operating point, chosen on valid. `verdict` (promoted, refused, restored or rolled back), `reason` and `decided`
-    tell the last decision about it, `replaced` whom it followed as champion, `proposed_by` who proposed what a person
-    is to decide about.
+    `quality` and `cost_per_1k` are those of the headline at registration. At its operating point, chosen on valid,
+    `budget` is the share of items deferred and `threshold` what each is held against. `verdict` (promoted, refused,
+    restored or rolled back), `reason` and `decided` tell the last decision about it, `replaced` whom it followed as
+    champion, `proposed_by` who proposed what a person is to decide about.
     """
 
     model: str
@@ -36,6 +36,7 @@ class Version:
     quality: float | None
     cost_per_1k: float | None
     budget: float | None
+    threshold: str
     dvc_lock_sha256: str
     git_commit: str
     verdict: str

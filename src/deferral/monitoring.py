@@ -8,7 +8,7 @@ chance for rows that are independent draws; rows of one id count once.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ Count = tuple[int, int]
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing compared: a share, or a median, of `rows` before and now; `p` is None where it was not tested, `why`."""
+    """A share, or a median, of `rows` before and now, and the p-value; None where it was not tested, and `why`."""
 
     name: str
     before: float | None
@@ -114,7 +114,7 @@ class Look:
 
 
 def look(
-    calibration: pa.Table,
+    baseline: pa.Table,
     window: pa.Table,
     audits: pa.Table,
     *,
@@ -123,20 +123,20 @@ def look(
     timed: bool = False,
     random_state: int = 0,
 ) -> Look:
-    """Hold a window of one version's log against the rows it was calibrated on, both as the log has them.
+    """Hold a window of one version's log against its `baseline`, both as the log has rows.
 
     `audits` are the version's audited rows, of this window and before, of which the last 400 count: a window holds too
-    few. `level` is that of a day. Where dear answers are `timed`, priced by the second, their costs are not tested: they
-    tell of the machine. `window` has a row or more.
+    few. `level` is that of a day. Where dear answers are `timed`, priced by the second, their costs are not tested:
+    they tell of the machine. `window` has a row or more.
     """
     rows = distinct(window)
     audits = audits.slice(max(audits.num_rows - AUDITS, 0))
     measures = (
-        _sample(SCORES, _floats(calibration, "score"), _floats(rows, "score"), random_state),
-        _share(DEFERRED, _count(asked(calibration)), _count(asked(rows))),
-        _share(ERRORS, _errors(calibration), _errors(rows), "greater"),
-        _share(AGREEMENT, _agreed(calibration), _agreed(audits)),
-        _price(calibration, rows, timed, random_state),
+        _sample(SCORES, _floats(baseline, "score"), _floats(rows, "score"), random_state),
+        _share(DEFERRED, _count(asked(baseline)), _count(asked(rows))),
+        _share(ERRORS, _errors(baseline), _errors(rows), "greater"),
+        _share(AGREEMENT, _agreed(baseline), _agreed(audits)),
+        _price(baseline, rows, timed, random_state),
     )
     time = pc.min_max(window["time"]).as_py()
     audited = window.filter(window["audit"])
@@ -149,7 +149,7 @@ def look(
         level=level / looks,
         looks=looks,
         measures=measures,
-        cost_before=1000 * float(_floats(calibration, "cost").mean()),
+        cost_before=1000 * float(_floats(baseline, "cost").mean()),
         cost_now=1000 * float(_floats(window, "cost").mean()),
         audited=audited.num_rows,
         audit_cost=float(_floats(audited, "audit_cost").sum()),
@@ -168,36 +168,36 @@ def asked(rows: pa.Table) -> Bools:
 
 
 def _sample(name: str, before: Floats, now: Floats, random_state: int) -> Measure:
-    """Two samples held against each other, what is not stated as the least of all; shown are the medians of the rest."""
-    middle = [float(np.median(stated)) if len(stated := s[~np.isnan(s)]) else None for s in (before, now)]
-    rows = (len(before), len(now))
-    if min(rows) < shift.FEWEST:
-        return Measure(name, *middle, rows, None, _few(rows))
-    if middle[0] is None:
-        return Measure(name, *middle, rows, None, "none stated at calibration")
-    old, new = (shift.summary(np.where(np.isnan(s), -np.inf, s)) for s in (before, now))
-    return Measure(name, *middle, rows, shift.two_sample(old, new, random_state, PERMUTATIONS, ENOUGH))
+    """Two samples held against each other, what is not stated as the least of all; shown are medians of the rest."""
+    old, new = (float(np.median(stated)) if len(stated := s[~np.isnan(s)]) else None for s in (before, now))
+    measure = _untested(Measure(name, old, new, (len(before), len(now))))
+    if measure.why or old is None:
+        return measure if measure.why else replace(measure, why="none stated at calibration")
+    samples = [shift.summary(np.where(np.isnan(s), -np.inf, s)) for s in (before, now)]
+    return replace(measure, p=shift.two_sample(samples[0], samples[1], random_state, PERMUTATIONS, ENOUGH))
 
 
 def _share(name: str, before: Count, now: Count, alternative: str = "two-sided") -> Measure:
-    shares = [k / n if n else None for k, n in (before, now)]
-    rows = (before[1], now[1])
-    if min(rows) < shift.FEWEST:
-        return Measure(name, *shares, rows, None, _few(rows))
-    return Measure(name, *shares, rows, shift.fisher(before, now, alternative))
+    old, new = (k / n if n else None for k, n in (before, now))
+    measure = _untested(Measure(name, old, new, (before[1], now[1])))
+    return measure if measure.why else replace(measure, p=shift.fisher(before, now, alternative))
 
 
-def _price(calibration: pa.Table, rows: pa.Table, timed: bool, random_state: int) -> Measure:
-    before, now = (_floats(each.filter(pc.is_valid(each["paid"])), "paid") for each in (calibration, rows))
+def _price(baseline: pa.Table, rows: pa.Table, timed: bool, random_state: int) -> Measure:
+    before, now = (_floats(each.filter(pc.is_valid(each["paid"])), "paid") for each in (baseline, rows))
     measure = _sample(PRICE, before, now, random_state)
-    if timed and measure.p is not None:
-        return Measure(PRICE, measure.before, measure.now, measure.rows, None, "priced by the second")
-    return measure
+    return replace(measure, p=None, why="priced by the second") if timed and measure.p is not None else measure
+
+
+def _untested(measure: Measure) -> Measure:
+    """The same, with the reason where there are too few rows to test it."""
+    few = [where for where, rows in zip(("at calibration", "now"), measure.rows, strict=True) if rows < shift.FEWEST]
+    return replace(measure, why=f"fewer than {shift.FEWEST} rows {few[0]}") if few else measure
 
 
 def _errors(rows: pa.Table) -> Count:
-    """How many of the rows put to a dear expert went wrong."""
-    put = rows.filter(pa.array(asked(rows)))
+    """How many of the rows that a dear expert was paid for went wrong."""
+    put = rows.filter(pc.is_valid(rows["paid"]))
     return put.num_rows - put["error"].null_count, put.num_rows
 
 
@@ -213,10 +213,6 @@ def _count(mask: Bools) -> Count:
 
 def _floats(rows: pa.Table, column: str) -> Floats:
     return np.array(rows[column].to_numpy(zero_copy_only=False), np.float64)
-
-
-def _few(rows: Count) -> str:
-    return f"fewer than {shift.FEWEST} rows {'at calibration' if rows[0] < shift.FEWEST else 'now'}"
 
 
 def _told(measure: Measure) -> str:

@@ -25,7 +25,6 @@ LOCK = ".registry.lock"
 LOCK_SECONDS = 60.0
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
 ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 FORMS = "models:/<name>@<alias> or models:/<name>/<version>"
 
@@ -99,11 +98,16 @@ def versions(model: str) -> list[Version]:
 
 
 def champion(model: str) -> Version | None:
-    """The version that serves, None where none has ever been; raises `DataError` where it was deleted."""
-    now = _now(model)
+    """The version that serves, None where none ever did; raises `DataError` where it was deleted."""
+    now = serving(model)
     if now is None and (CHAMPION in _aliases(model) or any(v.verdict in ONCE for v in versions(model))):
         return find(model, CHAMPION)
     return now
+
+
+def serving(model: str) -> Version | None:
+    """The version that serves, None where there is none, for whatever reason."""
+    return next((version for version in versions(model) if CHAMPION in version.aliases), None)
 
 
 def rolled_back(version: Version, now: Version) -> bool:
@@ -120,7 +124,7 @@ def promote(model: str, number: int, *, expected: int | None, reason: str) -> Ve
     `DataError` that names the winner where another version was promoted meanwhile.
     """
     with _locked(model):
-        now = _now(model)
+        now = serving(model)
         if now is None or now.number != number:
             _expect(model, number, expected)
             find(model, number)
@@ -153,16 +157,12 @@ def rollback(model: str, reason: str = "") -> Version:
 def refuse(model: str, number: int, reason: str) -> None:
     """Write onto version `number` that it was not promoted, and why; aliases stay as they are."""
     with _locked(model):
-        now = _now(model)
+        now = serving(model)
         if now is not None and now.number == number:
             raise _lost(now, number)
         _mark(model, number, REFUSED, reason)
         if now is not None:
             _followed(model)
-
-
-def _now(model: str) -> Version | None:
-    return next((version for version in versions(model) if CHAMPION in version.aliases), None)
 
 
 def _followed(model: str) -> Version:
@@ -179,7 +179,7 @@ def _followed(model: str) -> Version:
 
 
 def _expect(model: str, number: int, expected: int | None) -> None:
-    now = _now(model)
+    now = serving(model)
     if (None if now is None else now.number) != expected:
         raise _lost(now, number)
 

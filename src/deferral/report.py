@@ -150,7 +150,8 @@ def _page(
     splits = prepared.pop("splits", None)
     if splits is None:
         splits, prepared = prepared, {}
-    return environment(summary["unit"]).get_template("report.html.j2").render(
+    env = environment(summary["unit"])
+    return env.get_template("report.html.j2").render(
         s=summary,
         head=summary["headline"],
         status=status,

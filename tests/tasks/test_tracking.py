@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from deferral import bundle, config, schema
 from deferral.assign import assign
+from deferral.card import CURVE
 from deferral.errors import ConfigError
 from deferral.policies.base import Budget
 from deferral.registry import resolve
@@ -85,6 +87,20 @@ def test_the_best_seed_on_valid_is_registered_with_its_facts(built):
     assert version.tags["run_id"] == version.run_id == run.info.run_id
     assert version.tags["dvc_lock_sha256"] == run.data.tags["dvc_lock_sha256"]
     assert version.tags["headline"].endswith(".")
+
+
+def test_a_version_carries_its_card_with_the_picture_and_is_described_by_it(built):
+    version = client_of(built).get_model_version(MODEL, "1")
+    with working_in(built):
+        folder = resolve(f"models:/{MODEL}/1")
+    text = (folder / "card.md").read_text("utf-8")
+    assert (folder / "curve.png").read_bytes() == (built / "reports/olhs/curve.png").read_bytes()
+    assert CURVE in text
+    assert version.description == text.replace(f"{CURVE}\n", "")
+    assert "African American English" in text
+    commit = re.search(r"git checkout (\w+)", text).group(1)
+    assert commit == version.tags["git_commit"]
+    assert f"{100 * float(version.tags['budget']):.1f} % of the items may go beyond the small expert" in text
 
 
 def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built):

@@ -11,8 +11,9 @@ from deferral.assign import assign
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError
 from deferral.rouge import rouge
-from tasks.train import small_expert, train_expert, train_team
+from tasks.train import Kept, small_expert, train_expert, train_team
 from tests.pipeline import LLM, TEAM, small_params, write_params
+from tests.test_distillation import answered
 
 EXAMPLES, VECTORS = "data/prepared/olhs/examples.parquet", "data/vectors/olhs"
 
@@ -87,6 +88,39 @@ def test_an_expert_that_costs_something_is_not_asked_here(tmp_path, built):
     with pytest.raises(ConfigError) as error:
         train_expert.fn("olhs", LLM, params, str(built / EXAMPLES), str(built / VECTORS), str(tmp_path), "unused")
     assert str(error.value) == (
-        f"Expert '{LLM}' costs something to ask: put it into base.llms, so that the stage generate keeps what it answers. "
-        "Allowed elsewhere in train.olhs: experts that learn, recorded, majority, lead."
+        f"Expert '{LLM}' costs something to ask: put it into base.llms, so that the stage generate keeps what it "
+        "answers. Allowed elsewhere in train.olhs: experts that learn, recorded, majority, lead."
     )
+
+
+def test_the_small_expert_learns_what_an_llm_was_paid_to_say_and_without_it_too(tmp_path, built):
+    params = write_params(tmp_path, small_params(train={"distil": LLM, "seeds": [67]}))
+    rows, answered_ = schema.read(built / EXAMPLES, "examples"), tmp_path / "answered"
+    answered_.mkdir()
+    texts = [f"{text} again" for text in schema.rows_in(rows, "train")["text"].to_pylist()]
+    answered(answered_, [(f"n{i}", text, {LLM: "1"}) for i, text in enumerate(texts)])
+    models, out = tmp_path / "models", tmp_path / "mlp"
+    where = (str(built / EXAMPLES), str(built / VECTORS), str(models), str(out))
+    train_expert.fn("olhs", "mlp", params, *where, Kept(answered=str(answered_)))
+    assert sorted(str(p.relative_to(out)) for p in out.rglob("*.*")) == [
+        "seed-67.parquet",
+        "untaught/lessons.json",
+        "untaught/seed-67.parquet",
+    ]
+    assert json.loads((out / "untaught/lessons.json").read_text()) == {"llm": LLM, "rows": len(texts)}
+    taught, untaught = (schema.read(out / way / "seed-67.parquet", "predictions") for way in ("", "untaught"))
+    before = schema.read(built / "data/predictions/olhs/trained/mlp/seed-67.parquet", "predictions")
+    assert untaught["proba"].to_pylist() == before["proba"].to_pylist()
+    # All lessons say 1, and so it says 1 more often.
+    ones = [table["label"].to_pylist().count("1") for table in (untaught, taught)]
+    assert ones[1] > ones[0]
+
+
+def test_without_anything_answered_nothing_is_taught(tmp_path, built):
+    params = write_params(tmp_path, small_params(train={"distil": LLM, "seeds": [67]}))
+    where = (str(built / EXAMPLES), str(built / VECTORS), str(tmp_path / "models"), str(tmp_path / "mlp"))
+    train_expert.fn("olhs", "mlp", params, *where, Kept(answered=str(tmp_path / "none")))
+    assert json.loads((tmp_path / "mlp/untaught/lessons.json").read_text())["rows"] == 0
+    files = [tmp_path / "mlp" / way / "seed-67.parquet" for way in ("", "untaught")]
+    taught, untaught = (schema.read(file, "predictions")["proba"].to_pylist() for file in files)
+    assert taught == untaught

@@ -58,6 +58,15 @@ Prices = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
 ]
+ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FOLDER", help="Data of the pipeline.", show_default="base.data of the parameters"),
+]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Also write comparison.html, .md and .json here.", show_default=False),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
 
 

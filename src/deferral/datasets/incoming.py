@@ -20,8 +20,8 @@ def read_items(path: Path, task: Task, name: str) -> pa.Table:
     """The items of a file in its own order, cleaned and named as the examples of the task called `name` are.
 
     `source_id` is the row's own id, null where the file has none; `fault` says why a row cannot be answered, null where
-    it can: a text that is empty, where the task leaves those out, or longer than its `max_chars`. Raises `DataError` for
-    a file that cannot be read, lacks `text`, or has an id twice, and for an empty text where the task allows none.
+    it can: a text that is empty, where the task leaves those out, or longer than its `max_chars`. Raises `DataError`
+    for a file that cannot be read, lacks `text`, or has an id twice, and for an empty text where the task allows none.
     """
     table = read(path, Wanted(("text",), lambda column: column == "id"))
     texts = [clean(text or "") for text in strings(table["text"], "text", path).to_pylist()]

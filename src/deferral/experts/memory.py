@@ -79,6 +79,7 @@ class Memory:
         for layer, part in zip(self.held.layers, read.layers, strict=True):
             for buffer, new in zip(layer.buffers, (part.keys, part.values), strict=True):
                 buffer[rows, :, :before] = new[:, :, :before]
+                buffer[rows, :, before:start] = 0
                 buffer[rows, :, start : self.end] = new[:, :, before:]
         return after
 
@@ -100,7 +101,7 @@ def _roomy() -> Any:
             super().__init__()
             self.lazy_initialization(like.keys, like.values)
             sizes = [(part, (rows, part.shape[1], tokens, part.shape[3])) for part in (like.keys, like.values)]
-            self.buffers = [part.new_zeros(size) for part, size in sizes]
+            self.buffers = [part.new_empty(size) for part, size in sizes]
 
         def show(self, rows: int, end: int) -> None:
             self.keys, self.values = (buffer[:rows, :, :end] for buffer in self.buffers)

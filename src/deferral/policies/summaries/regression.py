@@ -1,4 +1,4 @@
-"""Regression of a gain in quality: ridge and boosted trees, weighed against each other by what they foretell."""
+"""Regression of a gain in quality: ridge and random trees, weighed against each other by what they foretell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deferral.panel import Floats, Ints
 
 PENALTIES = np.logspace(0, 5, 11)
 FEWEST = 20
-DEPTH, RATE, LEAF, ROWS_A_TREE, FEATURES_A_SPLIT = 2, 0.1, 10, 2_500, 0.3
+DEPTH, LEAF, ROWS_A_TREE, FEATURES_A_SPLIT = 5, 10, 2_500, 0.3
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Ridge:
 
 @dataclass
 class Trees:
-    """Boosted trees of one target as arrays (trees, nodes), each padded with leaves; a missing value is the mean's.
+    """Extremely randomised trees of one target as arrays (trees, nodes), padded with leaves; a missing value is the mean's.
 
-    At a node the left child is taken where `feature` <= `threshold`; a leaf's children are itself. Source: Friedman
-    2002.
+    At a node the left child is taken where `feature` <= `threshold`; a leaf's children are itself. Their mean is what
+    they predict. Source: Geurts, Ernst and Wehenkel 2006.
     """
 
     centre: Floats
@@ -68,25 +68,24 @@ class Trees:
     feature: Ints
     threshold: Floats
     value: Floats
-    offset: float
 
     @classmethod
     def fit(cls, x: Floats, y: Floats, trees: int, random_state: int) -> Trees:
-        """Learn from `x` (rows, features) and `y` (rows,); each tree sees half the rows, `ROWS_A_TREE` at most."""
-        from sklearn.ensemble import GradientBoostingRegressor
+        """Learn from `x` (rows, features) and `y` (rows,); each tree sees `ROWS_A_TREE` rows at most."""
+        from sklearn.ensemble import ExtraTreesRegressor
 
         centre = _means(x)
-        model = GradientBoostingRegressor(
+        model = ExtraTreesRegressor(
             n_estimators=trees,
             max_depth=DEPTH,
-            learning_rate=RATE,
-            subsample=min(0.5, ROWS_A_TREE / len(x)),
             max_features=FEATURES_A_SPLIT,
             min_samples_leaf=LEAF,
+            bootstrap=len(x) > ROWS_A_TREE,
+            max_samples=ROWS_A_TREE if len(x) > ROWS_A_TREE else None,
             random_state=random_state,
         ).fit(np.where(np.isnan(x), centre, x).astype(np.float32), y)
-        grown = [each.tree_ for each in model.estimators_[:, 0]]
-        own = np.tile(np.arange(2 ** (DEPTH + 1) - 1), (trees, 1))
+        grown = [each.tree_ for each in model.estimators_]
+        own = np.tile(np.arange(max(tree.node_count for tree in grown)), (trees, 1))
         left, right = own.copy(), own.copy()
         feature, threshold, value = np.zeros(own.shape, np.int64), np.zeros(own.shape), np.zeros(own.shape)
         for t, tree in enumerate(grown):
@@ -95,20 +94,20 @@ class Trees:
             right[t, :n] = np.where(inner, tree.children_right, own[t, :n])
             feature[t, :n] = np.where(inner, tree.feature, 0)
             threshold[t, :n] = tree.threshold
-            value[t, :n] = RATE * tree.value[:, 0, 0]
-        return cls(centre, left, right, feature, threshold, value, float(y.mean()))
+            value[t, :n] = tree.value[:, 0, 0]
+        return cls(centre, left, right, feature, threshold, value)
 
     def predict(self, x: Floats) -> Floats:
         """Shape (rows,)."""
         x = np.where(np.isnan(x), self.centre, x).astype(np.float32)
-        total, rows = np.full(len(x), self.offset), np.arange(len(x))
+        total, rows = np.zeros(len(x)), np.arange(len(x))
         for t in range(len(self.value)):
             node = np.zeros(len(x), np.int64)
             for _ in range(DEPTH):
                 low = x[rows, self.feature[t, node]] <= self.threshold[t, node]
                 node = np.where(low, self.left[t, node], self.right[t, node])
             total += self.value[t, node]
-        return total
+        return np.asarray(total / len(self.value))
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain values."""
@@ -119,11 +118,11 @@ class Trees:
         """The trees that `state` tells of."""
         left, right, feature = (np.array(state[name], np.int64) for name in ("left", "right", "feature"))
         centre, threshold, value = (np.array(state[name], np.float64) for name in ("centre", "threshold", "value"))
-        return cls(centre, left, right, feature, threshold, value, float(state["offset"]))
+        return cls(centre, left, right, feature, threshold, value)
 
 
 class Stacked:
-    """A mean and what ridge, boosted trees and earlier estimates add to it, by weights that are not negative.
+    """A mean and what ridge, random trees and earlier estimates add to it, by weights that are not negative.
 
     The weights are found on predictions for rows that were not learnt from, so that what foretells nothing weighs
     nothing and the sum is no surer than it may be. Fewer than `FEWEST` rows teach the mean alone.

@@ -1,0 +1,59 @@
+"""`deferral compare`: two versions, or two bundles, on the same test items."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deferral.commands.options import AsJson, DataFolder, OutFolder, ParamsFile, print_json, tell
+
+if TYPE_CHECKING:
+    from deferral.ground import Side
+
+Bundle = Annotated[str, typer.Argument(help="A models:/name@alias or models:/name/version address, or a folder.")]
+
+
+def compare(
+    champion: Bundle,
+    challenger: Bundle,
+    params: ParamsFile = Path("params.yaml"),
+    data: DataFolder = None,
+    out: OutFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let two versions decide the same test items at the same prices, and say what the second has over the first.
+
+    Dear experts' answers are those on record; nothing is asked anew and nothing changes in the registry. Says at the
+    end what the rule of params.yaml would make of it.
+
+    Example: deferral compare models:/deferral-olhs@champion models:/deferral-olhs@challenger
+    """
+    from deferral import comparison, comparison_page, config
+    from deferral.ground import Ground
+    from deferral.promotion import judge
+
+    settings, first, second = config.load(params), _side(champion), _side(challenger)
+    task = str(first.about["facts"].get("task", ""))
+    settings.task(task)
+    found = comparison.compare(first, second, Ground.of(task, settings, data))
+    verdict = judge(found, settings.promote)
+    if out is not None:
+        comparison_page.write(out, found, verdict.outcome, verdict.reason)
+    if as_json:
+        print_json({**found.as_dict(), "rule": vars(verdict)})
+        return
+    typer.echo(comparison_page.text(found))
+    typer.echo("")
+    tell(f"By the rule of {params} the second would be {verdict.outcome}. {verdict.reason}")
+    if out is not None:
+        typer.echo(f"Page: {(out / 'comparison.html').resolve()}")
+
+
+def _side(address: str) -> Side:
+    from deferral import promotion, registry
+    from deferral.ground import Side
+
+    version = registry.at(address)
+    return Side(address, Path(address)) if version is None else promotion.side_of(version)

@@ -1,0 +1,44 @@
+"""The baseline of a bundle that is about to be registered: what its decisions in production are held against."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deferral import baseline, bundle, config, schema
+from deferral.answering import CheckedSummaries
+from deferral.cost import CostModel
+from deferral.ground import Ground
+from deferral.panel import Answering, Panel
+from deferral.recalibration import budget_at
+
+
+def add_baseline(settings: config.Params, name: str, folder: Path) -> Path | None:
+    """Decide the valid split by the bundle in `folder` and the answers on record; write that beside the bundle.
+
+    None, and nothing is written, where the pipeline's data are not there or have no valid split: then the first window
+    of decisions will be the baseline.
+    """
+    data = settings.base.data
+    examples = data / "prepared" / name / "examples.parquet"
+    loaded = bundle.load(folder)
+    if loaded.small is None or not examples.exists():
+        return None
+    rows = schema.rows_in(schema.read(examples, "examples", classes=loaded.classes), "valid")
+    if not rows.num_rows:
+        return None
+    small, *dear = loaded.policy.experts
+    own: Answering = loaded.small if loaded.classes else CheckedSummaries(loaded.small)
+    ground = Ground(name, settings, rows, data)
+    pool: dict[str, Answering] = {small: own, **{expert: ground.answers(expert) for expert in dear}}
+    panel = Panel(rows, pool, CostModel.of(settings.costs), loaded.classes)
+    reference = settings.evaluate[name].reference
+    found = baseline.baseline(
+        loaded.policy,
+        panel,
+        budget_at(bundle.describe(folder)["facts"].get("budget"), loaded.policy),
+        reference if reference in dear else dear[-1],
+        task=name,
+        time=datetime.now(UTC),
+    )
+    return baseline.write(folder, found)

@@ -1,0 +1,212 @@
+"""A look at the log of decisions, and what is proposed where they drifted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from deferral import baseline, bundle, config, proposal, schema
+from deferral.decision_log import locked
+from deferral.errors import ConfigError, DataError
+from deferral.monitoring import AGREEMENT, DEFERRED, SCORES, Look, distinct, look
+from deferral.recalibration import budget_at, recalibrate
+from tasks.answering import Facts, Place, Serving
+
+LOOKS = "looks.json"
+# What a look may come to that takes its rows; until then they wait for the next one.
+TAKEN = ("first window", "no drift", "drift")
+DAY = timedelta(days=1)
+# What a dial can make good; an error or a price is nothing that another threshold mends.
+MENDED = (SCORES, DEFERRED, AGREEMENT)
+KEPT_LOOKS = 1000
+
+
+@dataclass(frozen=True)
+class Window:
+    """The parts of the log that no look has taken, and the rows of a version in them."""
+
+    parts: tuple[str, ...]
+    rows: pa.Table
+    audits: pa.Table
+
+
+@task(cache_policy=NO_CACHE)
+def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) -> Facts:
+    """Hold what the version `served` decided since the last look against its baseline; returns what was found.
+
+    `status` is "waiting" (for a window of rows), "put off" (a day's looks are spent), "first window" (it is the
+    baseline from now on, for the version came without one), "no drift" or "drift".
+    """
+    settings, place, serving = config.load(params), Place(name, data), Serving(**served)
+    window, looks = unseen(settings, place, serving), read_looks(place)
+    rows = distinct(window.rows).num_rows
+    if rows < settings.monitor.window:
+        said = f"{rows:,} of {settings.monitor.window:,} rows by version {serving.version}: too few for a look."
+        return _found("waiting", said, window)
+    today = [one for one in looks if datetime.fromisoformat(one["time"]) > datetime.now(UTC) - DAY]
+    if len(today) >= settings.monitor.looks:
+        said = f"{len(today)} looks in the last 24 hours, all that share the day's level: these rows wait."
+        return _found("put off", said, window)
+    before = held_against(place, serving)
+    if before is None:
+        baseline.write(_first_window(place, serving), distinct(window.rows))
+        said = f"Version {serving.version} came without a baseline: its first {rows:,} rows are that from now on."
+        return _found("first window", said, window)
+    found = _look(settings, before, window, serving)
+    page = found.markdown(settings.costs.unit)
+    folder = Path(reports, name, "monitor")
+    schema.write_text(folder / "look.json", json.dumps(found.as_dict(), indent=1) + "\n")
+    schema.write_text(folder / "look.md", page)
+    status = "drift" if found.alarm else "no drift"
+    return {**_found(status, found.words(), window), "page": page, "moved": list(found.moved)}
+
+
+@task(cache_policy=NO_CACHE)
+def propose(name: str, params: str, data: str, reports: str, served: Facts, found: Facts, again: bool = False) -> Facts:
+    """Write and register a version whose dial is set anew on the rows of a look; returns where it is and its number.
+
+    A version in service has one proposal, unless `again`, and a proposal is registered once. Where none can be made,
+    `said` has the reason.
+    """
+    settings, place, serving = config.load(params), Place(name, data), Serving(**served)
+    folders = Path(reports, name, "proposals")
+    made = sorted(folders.glob(f"version-{serving.version}-*"))
+    if made and not again:
+        number = register_proposal(name, params, str(made[-1]), serving.version)
+        said = f"Version {number} was proposed before: {made[-1] / proposal.REASONS}."
+        return {"said": said, "proposal": str(made[-1]), "registered": number}
+    if not set(found["moved"]) & set(MENDED):
+        return {"said": "No other dial would mend that: look at the dear experts and their prices.", "proposal": ""}
+    window = _taken(settings, place, serving, found["parts"])
+    folder = folders / f"version-{serving.version}-{_key(serving, window)}"
+    try:
+        if not folder.exists():
+            _write(settings, place, serving, window, folder)
+    except (ConfigError, DataError) as error:
+        return {"said": f"No dial can be proposed: {error}", "proposal": ""}
+    number = register_proposal(name, params, str(folder), serving.version)
+    said = f"Proposed: {folder / proposal.REASONS}, registered as version {number}. Nothing was changed."
+    return {"said": said, "proposal": str(folder), "registered": number}
+
+
+@task(cache_policy=NO_CACHE)
+def remember(name: str, data: str, served: Facts, found: Facts) -> None:
+    """Write down that the parts of a look were looked at, and what came of it."""
+    place = Place(name, data)
+    with locked(_looks(place).with_name(".looks.lock")):
+        looks = read_looks(place)
+        one = {"time": datetime.now(UTC).isoformat(), "version": served["version"], "status": found["status"]}
+        one |= {"said": found["said"], "parts": found["parts"], "proposal": found.get("proposal", "")}
+        if not any(set(one["parts"]) & set(other["parts"]) for other in looks):
+            schema.write_text(_looks(place), json.dumps([*looks, one][-KEPT_LOOKS:], indent=1) + "\n")
+
+
+def read_looks(place: Place) -> list[Facts]:
+    """The looks so far, oldest first; raises `DataError` for a file that is none."""
+    path = _looks(place)
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        remedy = "Remove it: rows that were looked at are looked at again."
+        raise DataError(path, f"unreadable ({error})", "the looks so far, in JSON", remedy) from error
+
+
+def unseen(settings: config.Params, place: Place, serving: Serving) -> Window:
+    """What was logged since the last look, and the audits of the version in service."""
+    seen = {part for one in read_looks(place) for part in one["parts"]}
+    parts = [part.name for part in place.log(settings.monitor).parts() if part.name not in seen]
+    return _taken(settings, place, serving, parts)
+
+
+def held_against(place: Place, serving: Serving) -> pa.Table | None:
+    """The baseline that came with a version, else its first window, else None."""
+    came = baseline.read(Path(serving.folder))
+    return baseline.read(_first_window(place, serving)) if came is None else came
+
+
+def _taken(settings: config.Params, place: Place, serving: Serving, parts: Sequence[str]) -> Window:
+    log = place.log(settings.monitor)
+    known = [log.folder / name for name in parts]
+    rows, every = (_by(log.read(some), serving) for some in (known, None))
+    return Window(tuple(parts), rows, every.filter(every["audit"]))
+
+
+def _by(rows: pa.Table, serving: Serving) -> pa.Table:
+    return rows.filter(pc.equal(rows["version"], serving.version))
+
+
+def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> Look:
+    dear = bundle.describe(serving.folder)["experts"][1:]
+    prices = [settings.costs.prices.get(name, config.Price()) for name in dear]
+    timed = settings.costs.unit == "seconds" or any(price.usd_per_hour for price in prices)
+    level, looks = settings.monitor.level, settings.monitor.looks
+    return look(before, window.rows, window.audits, level=level, looks=looks, timed=timed)
+
+
+def _write(settings: config.Params, place: Place, serving: Serving, window: Window, folder: Path) -> None:
+    loaded, before, rows = bundle.load(serving.folder), held_against(place, serving), distinct(window.rows)
+    assert before is not None
+    texts = _texts(place, {*rows["id"].to_pylist(), *window.audits["id"].to_pylist()})
+    about = settings.evaluate[place.task]
+    found = recalibrate(
+        loaded,
+        budget_at(serving.share, loaded.policy),
+        before,
+        rows,
+        distinct(window.audits),
+        texts,
+        margin=about.margin,
+        confidence=about.confidence,
+    )
+    page = proposal.reasons(_look(settings, before, window, serving), found, rows, about.model, settings.costs.unit)
+    rows = rows.filter(pc.is_in(rows["id"], pa.array(list(texts), pa.string())))
+    named = pa.array([texts[name] for name in rows["id"].to_pylist()], pa.string())
+    rows = rows.set_column(rows.schema.get_field_index("text"), rows.schema.field("text"), named)
+    proposal.write(folder, Path(serving.folder), loaded, rows, found, page)
+
+
+def _texts(place: Place, names: set[str]) -> dict[str, str]:
+    """The texts of these ids, from the answered files."""
+    wanted, found = pa.array(list(names), pa.string()), {}
+    for path in sorted(place.answered.glob("*.parquet")):
+        try:
+            table = pq.read_table(path, columns=["id", "text"])
+        except (pa.ArrowException, OSError) as error:
+            remedy = "Move it away."
+            raise DataError(path, f"unreadable ({error})", "a file of answered items", remedy) from error
+        table = table.filter(pc.is_in(table["id"], wanted))
+        found |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+    return found
+
+
+def register_proposal(name, params, folder, champion):
+    return "?"
+
+
+def _key(serving: Serving, window: Window) -> str:
+    return hashlib.sha256("\0".join([serving.version, *sorted(window.parts)]).encode()).hexdigest()[:8]
+
+
+def _looks(place: Place) -> Path:
+    return Path(place.data, "log", place.task, LOOKS)
+
+
+def _first_window(place: Place, serving: Serving) -> Path:
+    return _looks(place).with_name("baselines") / f"version-{serving.version}"
+
+
+def _found(status: str, said: str, window: Window) -> Facts:
+    return {"status": status, "said": said, "parts": list(window.parts), "page": said, "moved": []}
