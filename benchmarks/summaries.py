@@ -26,7 +26,7 @@ from deferral.experts.llm import LlmExpert
 from deferral.prompts import PROMPTS
 
 MODELS, PROMPT, MOST, SEED = ("demo:xs", "demo:s", "demo:l"), "demo-xsum", 64, 11
-HEAD = "| model | one at a time: tokens/s | documents/s | batches: tokens/s | documents/s | ratio | in processor time | same |"
+HEAD = "| model | alone: tokens/s | documents/s | batches: tokens/s | documents/s | ratio | in processor time | same |"
 
 
 def news(rows: int) -> pa.Table:

@@ -27,7 +27,7 @@ def retrain(task: str, params: str = "params.yaml", reports: str = "reports") ->
     """Bring every stage of a task up to date, show what came of it, compare with the champion, push; one at a time.
 
     Stages that are up to date are left as they are, so that a run after a failed one goes on where that stopped.
-    Returns the headline.
+    Returns the headline and what became of the new model.
     """
     without_tracebacks()
     last = f"evaluate@{task}"
@@ -36,14 +36,14 @@ def retrain(task: str, params: str = "params.yaml", reports: str = "reports") ->
             reproduce(stage)
         summary = json.loads(Path(reports, task, "metrics.json").read_text(encoding="utf-8"))
         show(summary, Path(reports, task, "report.html"))
-        compare_models(task, params)
+        done = compare_models(task, params)
         push(last)
-    return headline(summary)
+    return f"{headline(summary)} {done}"
 
 
 def show(summary: dict[str, Any], report: Path) -> None:
     """Leave the headline, the points of every curve and a link to the report among the run's artifacts."""
-    task, quality = summary["task"], summary["quality"]
+    task, quality = summary["task"].lower().replace("_", "-"), summary["quality"]
     create_markdown_artifact(markdown_summary(summary), key=f"headline-{task}", description="What came of it, on test.")
     points = [
         {

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from deferral.errors import DeferralError
 
 FAILED = "Finished in state Failed"
@@ -49,4 +51,8 @@ def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
         flow(**arguments)
     except DeferralError as error:
         sys.stderr.write(f"\n{flow.__name__} failed: {error}\n")
+        raise SystemExit(1) from None
+    except httpx.TransportError as error:
+        # Not "failed", which is for what no other try would mend.
+        sys.stderr.write(f"\n{flow.__name__} stopped: the Prefect server is gone ({error}). Start it and run again.\n")
         raise SystemExit(1) from None

@@ -13,14 +13,16 @@ from deferral.panel import Answering, Panel
 from deferral.recalibration import budget_at
 
 
-def add_baseline(settings: config.Params, name: str, folder: Path) -> Path | None:
-    """Decide the valid split by the bundle in `folder` and the answers on record; write that beside the bundle.
+def add_baseline(settings: config.Params, name: str, folder: Path, share: float | None) -> Path | None:
+    """Decide the valid split by the bundle in `folder`, deferring `share`, and the answers on record; write that there.
 
-    None, and nothing is written, where the pipeline's data are not there or have no valid split: then the first window
-    of decisions will be the baseline.
+    One that is there stays. None where the pipeline's data are not at hand, or have no valid split: then the first
+    window of decisions will be the baseline.
     """
     data = settings.base.data
     examples = data / "prepared" / name / "examples.parquet"
+    if (folder / baseline.FILE).exists():
+        return folder / baseline.FILE
     loaded = bundle.load(folder)
     if loaded.small is None or not examples.exists():
         return None
@@ -36,7 +38,7 @@ def add_baseline(settings: config.Params, name: str, folder: Path) -> Path | Non
     found = baseline.baseline(
         loaded.policy,
         panel,
-        budget_at(bundle.describe(folder)["facts"].get("budget"), loaded.policy),
+        budget_at(share, loaded.policy),
         reference if reference in dear else dear[-1],
         task=name,
         time=datetime.now(UTC),

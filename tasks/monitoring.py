@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +21,7 @@ from deferral.errors import ConfigError, DataError
 from deferral.monitoring import AGREEMENT, DEFERRED, SCORES, Look, distinct, look
 from deferral.recalibration import budget_at, recalibrate
 from tasks.answering import Facts, Place, Serving
+from tasks.tracking import register_proposal
 
 LOOKS = "looks.json"
 # What a look may come to that takes its rows; until then they wait for the next one.
@@ -83,7 +83,7 @@ def propose(name: str, params: str, data: str, reports: str, served: Facts, foun
     folders = Path(reports, name, "proposals")
     made = sorted(folders.glob(f"version-{serving.version}-*"))
     if made and not again:
-        number = register_proposal(name, params, str(made[-1]), serving.version)
+        number = register_proposal(name, params, str(made[-1]), int(serving.version))
         said = f"Version {number} was proposed before: {made[-1] / proposal.REASONS}."
         return {"said": said, "proposal": str(made[-1]), "registered": number}
     if not set(found["moved"]) & set(MENDED):
@@ -95,7 +95,7 @@ def propose(name: str, params: str, data: str, reports: str, served: Facts, foun
             _write(settings, place, serving, window, folder)
     except (ConfigError, DataError) as error:
         return {"said": f"No dial can be proposed: {error}", "proposal": ""}
-    number = register_proposal(name, params, str(folder), serving.version)
+    number = register_proposal(name, params, str(folder), int(serving.version))
     said = f"Proposed: {folder / proposal.REASONS}, registered as version {number}. Nothing was changed."
     return {"said": said, "proposal": str(folder), "registered": number}
 
@@ -190,10 +190,6 @@ def _texts(place: Place, names: set[str]) -> dict[str, str]:
         table = table.filter(pc.is_in(table["id"], wanted))
         found |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
     return found
-
-
-def register_proposal(name, params, folder, champion):
-    return "?"
 
 
 def _key(serving: Serving, window: Window) -> str:

@@ -19,12 +19,15 @@ from deferral import bundle, config, experts
 from deferral.assign import assign
 from deferral.card import CURVE, card
 from deferral.embeddings import Vectors
-from deferral.registry import BUNDLE, FOLDER, store
+from deferral.registry import BUNDLE, FOLDER, find, resolve, store
+from deferral.registry import versions as versions_of
 from deferral.report import headline, markdown_summary
 from deferral.threshold_words import threshold_words
+from tasks.baseline import add_baseline
 from tasks.versioning import versions
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
+MONITOR = "monitor"
 NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
 
 
@@ -149,11 +152,14 @@ def best_seed(folder: Path) -> Path:
     return max(seeds, key=lambda f: (bundle.describe(f)["facts"]["valid_quality"], -seeds.index(f)))
 
 
-def register(settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str, beside: Path) -> str:
+def register(
+    settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str, beside: Path, **tags: str
+) -> str:
     """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
 
-    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so does
-    the model card, which is the version's description too.
+    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so do
+    the rows that decisions in production are held against, and the model card, which is the version's description too.
+    `tags` are put in the place of those of the evaluation.
     """
     import mlflow
     import pandas as pd
@@ -175,6 +181,8 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
             first = sorted(policy.glob("seed-*"))[0]
             (packed / "policies").mkdir(exist_ok=True)
             shutil.copyfile(first / "bundle.json", packed / "policies" / f"{policy.name}.json")
+        share = operating_point(summary, folder)["budget"]
+        add_baseline(settings, summary["task"], packed, None if share == "" else share)
         text = described(settings, summary, folder)
         (packed / "card.md").write_text(text, encoding="utf-8")
         shutil.copyfile(beside.parent / "curve.png", packed / "curve.png")
@@ -202,6 +210,7 @@ def register(settings: config.Params, summary: dict[str, Any], folder: Path, run
         "quality": summary["headline"]["quality"]["value"],
         **operating_point(summary, folder),
         **{name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")},
+        **tags,
     }
     for key, value in facts.items():
         client.set_model_version_tag(model, version, key, str(value))
@@ -226,6 +235,33 @@ def operating_point(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
     share = shares[bundle.describe(folder)["facts"]["seed"]]
     words = threshold_words(bundle.load(folder).policy, share)
     return {"budget": "" if share is None else share, "threshold": words}
+
+
+@task(cache_policy=NO_CACHE)
+def register_proposal(name: str, params: str, folder: str, number: int) -> str:
+    """Register, once, the version proposed in `folder`: version `number` with another dial; returns its own number.
+
+    It carries the evaluation of the version it was made from, and is marked as one that a person decides about.
+    """
+    import mlflow
+
+    settings, path = config.load(params), Path(folder)
+    of = find(settings.evaluate[name].model, number)
+    for known in versions_of(of.model):
+        facts = bundle.describe(resolve(known.address))["facts"] if known.proposed_by == MONITOR else {}
+        if facts.get("recalibrated_on") == path.name:
+            return str(known.number)
+    new, about = path / "bundle", {"stage": MONITOR, "proposal": folder}
+    with tracked(name, f"propose {path.name}", about) as run:
+        summary = mlflow.artifacts.load_dict(f"runs:/{of.run_id}/metrics.json")
+        mlflow.log_dict(summary, "metrics.json")
+        for file in ("bundle.diff", "reasons.md"):
+            mlflow.log_artifact(str(path / file))
+        share = bundle.describe(new)["facts"]["budget"]
+        summary["headline"]["budgets"] = [share] * len(summary["headline"]["budgets"])
+        said = f"Not evaluated: version {number} with its dial at {share:g}, set anew on rows of production."
+        tags = {"headline": said, "quality": "", "cost_per_1k": "", "proposed_by": MONITOR, "proposal": folder}
+        return register(settings, summary, new, run.info.run_id, new / "none", **tags)
 
 
 def log_comparison(run_id: str, folder: str) -> None:

@@ -305,7 +305,8 @@ def test_the_model_of_summaries_decides_as_the_policy_that_was_evaluated(summari
     for name, budget in (("own", None), ("none", Budget(share=0)), ("some", Budget(share=0.3))):
         assigned = assign(loaded, texts, budget)
         assert said[name]["expert"] == assigned.expert
-        assert said[name]["small_answer"] == assigned.small_answer
+        # JSON by way of pandas has NaN where there is no answer.
+        assert [None if a != a else a for a in said[name]["small_answer"]] == assigned.small_answer
     trained = schema.read(summarised / f"data/predictions/xsum/trained/extractive/seed-{seed}.parquet", "predictions")
     rows = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")
     test = np.asarray(rows["split"].to_pylist()) == "test"
