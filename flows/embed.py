@@ -10,7 +10,7 @@ from flows.stage import run_stage
 from tasks.data import build_vectors
 
 
-@flow
+@flow(flow_run_name="embed {task}")
 def embed(task: str, params: str = "params.yaml", data: str = "data") -> str:
     """Make `data/vectors/<task>`."""
     return build_vectors(task, params, str(Path(data, "raw", "vectors", task)), str(Path(data, "vectors", task)))

@@ -11,7 +11,7 @@ from tasks.evaluate import evaluate_policies
 from tasks.tracking import log_evaluation
 
 
-@flow
+@flow(flow_run_name="evaluate {task}")
 def evaluate(
     task: str, params: str = "params.yaml", data: str = "data", models: str = "models", reports: str = "reports"
 ) -> str:

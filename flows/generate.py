@@ -12,7 +12,7 @@ from tasks.generate import answer_examples
 from tasks.validation import validate_predictions
 
 
-@flow
+@flow(flow_run_name="generate {task} {llm}")
 def generate(task: str, llm: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again."""
     examples = str(Path(data, "prepared", task, "examples.parquet"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from prefect import flow, get_run_logger
@@ -11,6 +12,7 @@ from deferral import config
 from flows.stage import run_stage
 from tasks.answering import plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
+from tasks.tracking import register_proposal
 
 
 @flow(flow_run_name="monitor {task}")
@@ -26,13 +28,12 @@ def monitor(
     page = found["page"]
     if found["status"] == "drift":
         proposed = propose(task, params, data, reports, served, found, again)
-        log.warning("%s %s", found["said"], proposed["said"])
-        found, page = (
-            {**found, **proposed, "said": f"{found['said']} {proposed['said']}"},
-            f"{page}\n{proposed['said']}\n",
-        )
-    else:
-        log.info("%s", found["said"])
+        if proposed["proposal"]:
+            number = register_proposal(task, params, proposed["proposal"], int(served["version"]))
+            proposed["said"] += f" It is version {number}."
+        page, said = f"{page}\n{proposed['said']}\n", f"{found['said']} {proposed['said']}"
+        found |= {**proposed, "said": said}
+    log.log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["said"])
     if found["status"] in TAKEN:
         remember(task, data, served, found)
     create_markdown_artifact(page, f"monitor-{task.replace('_', '-')}", description=found["status"])

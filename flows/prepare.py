@@ -11,7 +11,7 @@ from tasks.data import obtain_raw, prepare_examples, publish
 from tasks.validation import validate_examples
 
 
-@flow
+@flow(flow_run_name="prepare {task}")
 def prepare(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file in place."""
     # The stage train depends on this folder, which fills up only once items are answered.

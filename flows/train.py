@@ -12,7 +12,7 @@ from tasks.tracking import log_training
 from tasks.train import Kept, train_expert, train_team
 
 
-@flow
+@flow(flow_run_name="train {task}")
 def train(task: str, params: str = "params.yaml", data: str = "data", models: str = "models") -> str:
     """Make `models/<task>` and the small experts' own predictions."""
     settings = config.load(params)

@@ -18,17 +18,16 @@ from prefect.cache_policies import NO_CACHE
 from deferral import baseline, bundle, config, proposal, schema
 from deferral.decision_log import locked
 from deferral.errors import ConfigError, DataError
-from deferral.monitoring import AGREEMENT, DEFERRED, SCORES, Look, distinct, look
+from deferral.monitoring import ERRORS, Look, distinct, look
 from deferral.recalibration import budget_at, recalibrate
 from tasks.answering import Facts, Place, Serving
-from tasks.tracking import register_proposal
 
 LOOKS = "looks.json"
 # What a look may come to that takes its rows; until then they wait for the next one.
 TAKEN = ("first window", "no drift", "drift")
 DAY = timedelta(days=1)
-# What a dial can make good; an error or a price is nothing that another threshold mends.
-MENDED = (SCORES, DEFERRED, AGREEMENT)
+# Whose drift says nothing of the dial: a dear expert that errs is no better at another threshold.
+BESIDE = {ERRORS}
 KEPT_LOOKS = 1000
 
 
@@ -74,30 +73,26 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
 
 @task(cache_policy=NO_CACHE)
 def propose(name: str, params: str, data: str, reports: str, served: Facts, found: Facts, again: bool = False) -> Facts:
-    """Write and register a version whose dial is set anew on the rows of a look; returns where it is and its number.
+    """Write, as files, a version whose dial is set anew on the rows of a look; returns the folder in `proposal`.
 
-    A version in service has one proposal, unless `again`, and a proposal is registered once. Where none can be made,
-    `said` has the reason.
+    A version in service has one proposal, unless one more is wanted `again`: of the one that it has the folder is
+    returned. Where none can be made `proposal` is empty, and `said` has the reason.
     """
     settings, place, serving = config.load(params), Place(name, data), Serving(**served)
     folders = Path(reports, name, "proposals")
-    made = sorted(folders.glob(f"version-{serving.version}-*"))
+    made = sorted(folders.glob(f"version-{serving.version}-*"), key=lambda folder: folder.stat().st_mtime)
     if made and not again:
-        number = register_proposal(name, params, str(made[-1]), int(serving.version))
-        said = f"Version {number} was proposed before: {made[-1] / proposal.REASONS}."
-        return {"said": said, "proposal": str(made[-1]), "registered": number}
-    if not set(found["moved"]) & set(MENDED):
-        return {"said": "No other dial would mend that: look at the dear experts and their prices.", "proposal": ""}
+        return _proposed(made[-1], "There is a proposal already")
+    if not set(found["moved"]) - BESIDE:
+        return _proposed(None, "No other dial would mend that: look at the dear experts")
     window = _taken(settings, place, serving, found["parts"])
     folder = folders / f"version-{serving.version}-{_key(serving, window)}"
     try:
         if not folder.exists():
             _write(settings, place, serving, window, folder)
     except (ConfigError, DataError) as error:
-        return {"said": f"No dial can be proposed: {error}", "proposal": ""}
-    number = register_proposal(name, params, str(folder), int(serving.version))
-    said = f"Proposed: {folder / proposal.REASONS}, registered as version {number}. Nothing was changed."
-    return {"said": said, "proposal": str(folder), "registered": number}
+        return _proposed(None, f"No dial can be proposed: {str(error).rstrip('.')}")
+    return _proposed(folder, "A dial is proposed, and nothing was changed")
 
 
 @task(cache_policy=NO_CACHE)
@@ -159,14 +154,13 @@ def _look(settings: config.Params, before: pa.Table, window: Window, serving: Se
 def _write(settings: config.Params, place: Place, serving: Serving, window: Window, folder: Path) -> None:
     loaded, before, rows = bundle.load(serving.folder), held_against(place, serving), distinct(window.rows)
     assert before is not None
-    texts = _texts(place, {*rows["id"].to_pylist(), *window.audits["id"].to_pylist()})
+    texts = _texts(place, set(rows["id"].to_pylist()))
     about = settings.evaluate[place.task]
     found = recalibrate(
         loaded,
         budget_at(serving.share, loaded.policy),
         before,
         rows,
-        distinct(window.audits),
         texts,
         margin=about.margin,
         confidence=about.confidence,
@@ -190,6 +184,11 @@ def _texts(place: Place, names: set[str]) -> dict[str, str]:
         table = table.filter(pc.is_in(table["id"], wanted))
         found |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
     return found
+
+
+def _proposed(folder: Path | None, said: str) -> Facts:
+    where = "" if folder is None else f": {folder / proposal.REASONS}"
+    return {"said": f"{said}{where}.", "proposal": "" if folder is None else str(folder)}
 
 
 def _key(serving: Serving, window: Window) -> str:

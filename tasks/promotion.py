@@ -46,7 +46,7 @@ def weigh_challenger(name: str, params: str, data: str, out: str) -> str:
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=may_answer_later)
 def keep_comparison(name: str, folder: str) -> None:
-    """Leave the verdict among the flow run's artifacts, and the comparison, if one was made, with the challenger's run."""
+    """Leave the verdict among the flow's artifacts, and the comparison, if one was made, with the challenger's run."""
     weighed = read_weighed(folder)
     text = weighed.verdict.reason
     if weighed.comparison is not None:

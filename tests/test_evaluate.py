@@ -192,7 +192,7 @@ def test_the_operating_point_and_its_headline_by_hand(summary):
     low, high = np.quantile(gap, [0.05, 0.95]) * 100
     least, most = np.quantile(share, [0.05, 0.95]) * 100
     assert said["text"] == (
-        f"The quality of llm alone is not reached (within 1.0 points): "
+        f"The quality of llm alone is not certain to be reached (within 1.0 points): "
         f"accuracy +0.0 points [{low:+.1f}, {high:+.1f}] at 28.0 % of its cost [{least:.1f}, {most:.1f}]."
     )
 
@@ -253,6 +253,11 @@ UNKNOWN = [None, None]
             points_of((0.4, [0.35, 0.45]), (-0.05, [-0.08, -0.02]), reached=False),
             "The quality of llm alone is not reached (within 1.0 points): accuracy -5.0 points [-8.0, -2.0] "
             "at 40.0 % of its cost [35.0, 45.0].",
+        ),
+        (
+            points_of((0.4, [0.35, 0.45]), (-0.005, [-0.02, 0.01]), reached=False),
+            "The quality of llm alone is not certain to be reached (within 1.0 points): "
+            "accuracy -0.5 points [-2.0, +1.0] at 40.0 % of its cost [35.0, 45.0].",
         ),
         (
             points_of((0.4, [0.35, 0.45]), (0.0, [-0.004, 0.004]), True, (0.7, [0.6, 0.8]), (0.02, [0.01, 0.03])),

@@ -233,9 +233,9 @@ def test_ranking_of_an_expert_that_was_not_measured_is_left_out() -> None:
 def test_not_reached_is_said_first(made: Any) -> None:
     summary, page, _ = made("missed")
     assert not summary["headline"]["reached"]
-    assert "✕ Not reached" in page.said()
+    assert "✕ Not certain" in page.said()
     assert "✓ Reached" not in page.said()
-    assert "The quality of llm alone is not reached" in page.said().replace("\u00a0", " ")
+    assert "The quality of llm alone is not certain to be reached" in page.said().replace("\u00a0", " ")
     assert "By group" not in page.said()
 
 

@@ -1,4 +1,4 @@
-"""What later decisions of a version are held against: those on the rows it was calibrated on, kept beside its bundle."""
+"""What decisions of a version are held against: those on the rows it was calibrated on, kept with its bundle."""
 
 from __future__ import annotations
 
@@ -72,4 +72,4 @@ def audit_price(rows: pa.Table | None, share: float) -> float | None:
     paid = None if rows is None else pc.mean(rows["paid"]).as_py()
     if rows is None or paid is None:
         return None
-    return 1000 * share * float(paid) * rows["paid"].null_count / rows.num_rows
+    return 1000 * share * float(paid) * int(rows["paid"].null_count) / int(rows.num_rows)

@@ -45,8 +45,9 @@ def headline(settings: Evaluate, quality: str, name: str, policy: Mapping[str, A
     if point["reached"] and (share["ci"][1] is None or share["ci"][1] >= 1):
         text = f"As good as {settings.reference} alone, but not cheaper: {difference} at {cost}."
     if not point["reached"]:
+        certain = "is not certain to be reached" if gap["value"] >= -settings.margin else "is not reached"
         text = (
-            f"The quality of {settings.reference} alone is not reached "
+            f"The quality of {settings.reference} alone {certain} "
             f"(within {100 * settings.margin:.1f} points): {difference} at {cost}."
         )
     return {

@@ -30,16 +30,22 @@ def write(folder: Path, champion: Path, loaded: Loaded, rows: pa.Table, found: R
     with schema.replacing_folder(folder) as part:
         new = Path(shutil.copytree(champion, part / BUNDLE))
         old = (champion / ABOUT).read_text(encoding="utf-8")
-        about = json.loads(old)
-        about["facts"] |= {"budget": found.after, "recalibrated_on": folder.name}
-        text = json.dumps(about, indent=1, sort_keys=True) + "\n"
+        text = changed(old, found.after, folder.name)
         schema.write_text(new / ABOUT, text)
         meta = {"alike": baseline.alike(baseline.read(champion))}
         kept = redecided(loaded, rows, Budget(share=found.after))
         baseline.write(new, schema.with_meta(kept, "baseline", meta))
-        schema.write_text(part / DIFFERENCE, difference(old, text))
+        # The dial of the version in service may stand in the registry alone.
+        schema.write_text(part / DIFFERENCE, difference(changed(old, found.before), text))
         schema.write_text(part / REASONS, page)
     return folder
+
+
+def changed(text: str, dial: float | None, on: str = "") -> str:
+    """A text of bundle.json with this dial, and where it comes from."""
+    about = json.loads(text)
+    about["facts"] |= {"budget": dial, **({"recalibrated_on": on} if on else {})}
+    return json.dumps(about, indent=1, sort_keys=True) + "\n"
 
 
 def difference(old: str, new: str) -> str:
@@ -76,50 +82,43 @@ def redecided(loaded: Loaded, rows: pa.Table, budget: Budget) -> pa.Table:
 
 def reasons(look: Look, found: Recalibration, window: pa.Table, model: str, unit: str) -> str:
     """One page for whoever decides on it: what was seen, what is proposed, what it costs, what to do."""
-    paid = pc.mean(window["paid"]).as_py() or 0.0
-    more = 1000 * float(paid) * (found.held - found.drifted)
+    more = 1000 * float(pc.mean(window["paid"]).as_py() or 0.0) * (found.held - found.drifted)
     dial = "its own rule" if found.before is None else f"`{found.before:g}`"
     now = f"{_percent(found.drifted)} of these rows go to a dear expert by the dial as it is"
     return (
         f"# Version {look.version} of {model}: a dial set anew\n\n"
         f"**Proposed: `budget` {dial} -> `{found.after:g}`.** At calibration {_percent(found.kept)} of the rows were "
-        f"deferred; {now}, {_percent(found.held)} by the one proposed: {_money(more)} {unit} per 1,000 items.\n\n"
+        f"deferred; {now}, {_percent(found.held)} by the one proposed: {abs(more):.3g} {unit} "
+        f"{'more' if more > 0 else 'less'} per 1,000 items.\n\n"
         f"## What was seen\n\n{look.markdown(unit)}\n"
         f"## Why this dial\n\n{_why(found)}\n\n"
         "## What it does not do\n\n"
         "It learns nothing: the small expert and the policy are those of the version in service. Items that changed "
         "may be harder, and the figures of the evaluation are of rows as they were. Label some of them and train "
-        "again. The new version is held against these rows from now on, so that what is normal now raises no alarm.\n\n"
+        "again. The new version is held against these rows from then on: what is normal now raises no alarm.\n\n"
         "## To decide\n\n"
-        f"Nothing was changed. The difference is in `{DIFFERENCE}`, the whole version in `{BUNDLE}`, and registered.\n\n"
+        f"Nothing was changed. The difference is in `{DIFFERENCE}`, the version in `{BUNDLE}` and the registry.\n\n"
         f"```\ndeferral models {model}\ndeferral promote {model} VERSION --by-hand --reason TEXT\n```\n"
     )
 
 
 def _why(found: Recalibration) -> str:
-    share = f"A dial of `{found.for_share:g}` defers the share of calibration again."
+    share = f"A dial of `{found.for_share:g}` defers the share of calibration again"
     if found.certificate is None:
-        few = "Audits say nothing of summaries, or are too few, or the two experts never differed at calibration"
-        return f"{few} ({found.audited:,} audited rows). {share}"
-    limit = _percent(found.certificate.limit)
-    sure = f"{100 * found.certificate.confidence:g} % confidence"
-    what = f"that on at most {limit} of the rows the small expert's answer is given though the reference disagrees"
-    was = f"at calibration {_percent(found.lost)}"
+        few = f"There are {found.audited:,} audited rows, too few to go by what the two experts agree on"
+        return f"{share}. {few}, or it tells nothing of quality, as with summaries."
+    limit = (
+        f"with {100 * found.certificate.confidence:g} % confidence, that at most {_percent(found.certificate.limit)} "
+        "of the rows get the small expert's answer though the reference disagrees (at calibration "
+        f"{_percent(found.lost)}, and the margin)"
+    )
     if found.goal == "agreement":
         return (
-            f"The {found.audited:,} audited rows allow to promise, with {sure}, {what} ({was}, and the margin). {share} "
-            "It is not proposed: fewer of these rows would be answered as the reference does."
-            if found.for_share < found.after
-            else f"The {found.audited:,} audited rows allow to promise, with {sure}, {what} ({was}, and the margin); "
-            f"less needs to be deferred for that than to keep the share (`{found.for_share:g}`)."
+            f"The {found.audited:,} audited rows promise, {limit}. {share}; it is not needed, or not enough, for that."
         )
-    more = f" It would take about {found.certificate.needed:,}." if found.certificate.needed else ""
-    return f"The {found.audited:,} audited rows do not allow to promise, with {sure}, {what} ({was}).{more} {share}"
+    needed = f" It would take about {found.certificate.needed:,}." if found.certificate.needed else ""
+    return f"The {found.audited:,} audited rows cannot promise, {limit}.{needed} {share}."
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _money(amount: float) -> str:
-    return f"{abs(amount):.3g} {'more' if amount >= 0 else 'less'}"

@@ -58,7 +58,6 @@ def recalibrate(
     budget: Budget | None,
     baseline: pa.Table,
     window: pa.Table,
-    audits: pa.Table,
     texts: Mapping[str, str],
     *,
     margin: float,
@@ -76,7 +75,7 @@ def recalibrate(
         raise DataError("window", got, "those of nine in ten", "Keep the answered files until they are looked at.")
     kept = float(asked(baseline).mean())
     for_share = dial(loaded, told, kept)
-    lost, audits = _lost(baseline), _labelled(audits, texts)
+    lost, audits = _lost(baseline), _labelled(window, texts)
     certificate, safe = certified(loaded, audits, texts, lost + margin, confidence)
     after = for_share if safe is None else safe
     drifted, held = (float(deferred(loaded, told, b).mean()) for b in (budget, Budget(share=after)))
@@ -144,9 +143,10 @@ def _lost(baseline: pa.Table) -> float:
     return float((~_agree(rows) & ~asked(rows)).mean()) if rows.num_rows else 0.0
 
 
-def _labelled(audits: pa.Table, texts: Mapping[str, str]) -> pa.Table:
-    known = pc.is_in(audits["id"], pa.array(list(texts), pa.string()))
-    return audits.filter(pc.and_(pc.is_valid(audits["agree"]), known))
+def _labelled(rows: pa.Table, texts: Mapping[str, str]) -> pa.Table:
+    """The audited rows on which both experts answered and whose text is at hand."""
+    known = pc.is_in(rows["id"], pa.array(list(texts), pa.string()))
+    return rows.filter(pc.and_(pc.is_valid(rows["agree"]), known))
 
 
 def _agree(rows: pa.Table) -> Bools:

@@ -150,7 +150,7 @@ def verdict(summary: Summary) -> tuple[str, str]:
     """
     head = summary["headline"]
     if not head["reached"]:
-        return "missed", "Not reached"
+        return "missed", "Not certain" if head["quality_difference"]["value"] >= -head["margin"] else "Not reached"
     high = head["cost_share"]["ci"][1]
     if high is None or high >= 1:
         return "useless", "As good, but not cheaper"

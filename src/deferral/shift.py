@@ -104,8 +104,8 @@ def two_sample(
     """p-value of "both samples come from one distribution" by permutation, so that ties do no harm.
 
     The statistic is the Cramer-von Mises distance, the mean squared gap between the two distribution functions over the
-    pooled rows (Anderson 1962). The least p-value is 1 over 1 + `permutations` (2,000). With `enough`, no more are drawn
-    once so many of them lay as far apart, and the p-value is their share: as valid, and cheap where nothing moved
+    pooled rows (Anderson 1962). The least p-value is 1 over 1 + `permutations` (2,000). With `enough`, no more are
+    drawn once so many of them lay as far apart, and the p-value is their share: as valid, and cheap where nothing moved
     (Besag and Clifford 1991).
     """
     permutations = permutations or PERMUTATIONS

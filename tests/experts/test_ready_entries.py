@@ -1,4 +1,4 @@
-"""The entries of params.yaml for the paper's LLMs and a current one: each builds its expert, up to the download."""
+"""The entries of params.yaml for the papers' models and a current one: each builds its expert, up to the download."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import yaml
 
 from deferral import config
 from deferral.errors import ConfigError, ExpertError
-from deferral.experts import EXPERTS, build
+from deferral.experts import EXPERTS, Setting, build
 from deferral.experts.llm import LlmExpert
 from deferral.experts.openai import OpenAiExpert
+from deferral.experts.paid import PaidExpert
+from deferral.experts.seq2seq import Seq2SeqExpert
+from deferral.prompts import PROMPTS
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.tiny_models import examples, setting
 
 ROOT = Path(__file__).parents[2]
 LOCAL = {"qwen1.5-7b-chat": "Qwen/Qwen1.5-7B-Chat", "qwen2.5-0.5b-instruct": "Qwen/Qwen2.5-0.5B-Instruct"}
+SUMMARISERS = {"t5-small": "Falconsai/text_summarization"}
+HERE = ("extractive", "lead")
 SERVED = {"chatglm3-6b": "zai-org/chatglm3-6b", "internlm2-chat-7b": "internlm/internlm2-chat-7b"}
 
 
@@ -26,22 +31,37 @@ def options(name: str) -> dict[str, Any]:
     return config.load(ROOT / "params.yaml").expert(name)
 
 
-@pytest.mark.parametrize(("name", "repository"), LOCAL.items())
+def asked(name: str, task: str) -> Setting:
+    """What a task of params.yaml tells the expert."""
+    found = config.load(ROOT / "params.yaml").task(task)
+    return Setting(name, task, found.classes, found.prompt)
+
+
+@pytest.mark.parametrize("task", ["olhs", "xsum"])
+@pytest.mark.parametrize("name", ["demo-xs", "demo-s", "demo-l", *LOCAL, *SERVED])
+def test_one_entry_serves_both_tasks_each_with_its_own_prompt(name: str, task: str) -> None:
+    expert = build(asked(name, task), options(name))
+    assert isinstance(expert, PaidExpert)
+    assert expert.template() is PROMPTS[f"demo-{task}" if name.startswith("demo-") else task]
+    assert set(expert.words()) == ({"0", "1"} if task == "olhs" else set())
+
+
+@pytest.mark.parametrize(("name", "repository"), [*LOCAL.items(), *SUMMARISERS.items()])
 def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(
     name: str, repository: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[tuple[str, str]] = []
+    commits: list[tuple[str, str]] = []
 
     def download(repo_id: str, filename: str, *, revision: str, **_: Any) -> str:
-        asked.append((repo_id, str(revision)))
+        commits.append((repo_id, str(revision)))
         raise ConnectionError("no download in a test")
 
     monkeypatch.setattr("transformers.utils.hub.hf_hub_download", download)
-    expert = build(setting(name=name), options(name))
-    assert isinstance(expert, LlmExpert)
+    expert = build(asked(name, "xsum"), options(name))
+    assert isinstance(expert, Seq2SeqExpert if name in SUMMARISERS else LlmExpert)
     with pytest.raises(ExpertError, match=f"model '{repository}' at revision .*no download in a test"):
         expert.answer(examples(["a post"]))
-    assert set(asked) == {(repository, options(name)["revision"])}
+    assert set(commits) == {(repository, options(name)["revision"])}
     assert re.fullmatch("[0-9a-f]{40}", options(name)["revision"])
 
 
@@ -49,7 +69,7 @@ def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(
 def test_an_entry_that_is_served_asks_for_its_model(name: str, model: str, server: ChatServer) -> None:
     server.reply = lambda request, before: Answer(chat("1", {"1": 0.9, "0": 0.1}))
     assert re.fullmatch(r"http://localhost:\d+/v1", options(name)["base_url"])
-    expert = build(setting(name=name), options(name) | {"base_url": server.url})
+    expert = build(asked(name, "olhs"), options(name) | {"base_url": server.url})
     assert isinstance(expert, OpenAiExpert)
     assert expert.answer(examples(["a post"]))["label"].to_pylist() == ["1"]
     assert server.requests[0].body["model"] == model
@@ -62,7 +82,7 @@ def test_the_page_on_experts_shows_the_same_entries() -> None:
     shown: dict[str, Any] = {}
     for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.S):
         shown |= yaml.safe_load(block)
-    assert set(shown) == {*LOCAL, *SERVED}
+    assert set(shown) == {*LOCAL, *SERVED, *SUMMARISERS, *HERE}
     assert {name: options(name) for name in shown} == shown
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deferral import schema
 from deferral.experts import replies, retrying
+from deferral.summary_faults import LOOP
 
 DIGITS = {"0": "0", "1": "1"}
 WORDS = {"clean": " no", "offensive": " yes"}
@@ -50,6 +51,41 @@ def test_no_reply_is_an_error_of_the_parser(reply: str) -> None:
     assert got in ("0", "1", None)
     if published is not None:
         assert got == published
+
+
+@given(st.lists(st.text(st.characters(), max_size=12) | st.none()), st.data())
+def test_any_reply_is_a_text_that_can_be_kept_or_has_an_error(said: list[str | None], data: st.DataObject) -> None:
+    halves = [None if text is None else text + data.draw(st.sampled_from(["", "\ud800"])) for text in said]
+    ended = [data.draw(st.booleans()) for _ in said]
+    for words in ({}, DIGITS):
+        columns = replies.replied(halves, words, ended)
+        ids = [str(i) for i in range(len(said))]
+        found = schema.table("predictions", {"id": ids, "expert": ["e"] * len(said), **columns}).to_pylist()
+        for row, text, end in zip(found, halves, ended, strict=True):
+            assert (row["text"] is None) is (text is None)
+            assert words or row["error"] or (text is not None and text.strip() and end and "\ud800" not in text)
+            assert row["text"] == text or "\ud800" in str(text)
+
+
+def test_what_is_wrong_with_free_text_is_said_worst_first() -> None:
+    loop = "cat " * 8
+    said = ["a cat", "a cat", loop, "", None, "a \udc00cat", loop]
+    columns = replies.replied(said, {}, [True, False, False, False, True, False, True])
+    errors = [None, replies.CUT, LOOP, replies.EMPTY, replies.EMPTY, replies.GARBLED, LOOP]
+    assert columns["error"] == errors
+    assert columns["text"][5] == "a \ufffdcat"
+    assert replies.replied(said[:2], {})["error"] == [None, None]
+
+
+def test_a_written_reply_without_a_finite_probability_is_told() -> None:
+    rows = [
+        {"text": "a cat", "logprob": -0.5, "ended": True},
+        {"text": "a cat", "logprob": float("nan"), "ended": False},
+        {"text": "kept by an older version", "logprob": -1.0},
+    ]
+    columns = replies.written(rows, {})
+    assert columns["error"] == [None, replies.OVERFLOW, None]
+    assert columns["logprob"] == [-0.5, None, -1.0]
 
 
 @given(st.lists(st.lists(st.floats(-80, 0), min_size=3, max_size=3), min_size=1, max_size=5), st.floats(0, 1))

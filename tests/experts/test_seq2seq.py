@@ -14,6 +14,7 @@ from deferral import schema
 from deferral.errors import ConfigError, ExpertError
 from deferral.experts import build
 from deferral.experts.decoding import Reply
+from deferral.experts.replies import CUT
 from deferral.experts.seq2seq import LIMIT, Seq2SeqCheckpoint, Seq2SeqExpert
 from deferral.experts.store import AnswerStore
 from deferral.summary_faults import LOOP
@@ -133,6 +134,7 @@ def test_summaries_equal_the_greedy_reference_whatever_the_batch(
         assert (row["prompt_tokens"], row["completion_tokens"]) == (read, len(tokens))
         assert row["seconds"] > 0
         assert row["label"] is None
+        assert (row["error"] == CUT) is (tokens[-1] != 1)
         lengths.add(len(tokens))
     assert min(lengths) > least, "the end itself comes after at least that many tokens"
     if not least:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 import yaml
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import State
 
-from flows.server import prefect_command, running
+from flows.server import api, free_port, prefect_command, running
 from tests.pipeline import ROOT
 from tests.report_data import evaluation
 
+T = TypeVar("T")
 PATIENCE = 120
 # A stage keeps a journal; it is as slow, or as broken, as the files `slow/<stage>` and `broken/<stage>` say.
 STAGE = """
@@ -108,20 +111,72 @@ class SmallProject:
         return path.read_text().splitlines() if path.exists() else []
 
 
-@contextmanager
-def server_of(home: Path, port: int, **settings: str) -> Iterator[tuple[SyncPrefectClient, subprocess.Popen[bytes]]]:
-    """A Prefect server with its data in `home`, that looks at its schedules every second."""
-    command, health, environment = prefect_command(port)
-    quick = {"PREFECT_HOME": str(home), "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1", **settings}
-    with (
-        running(command, health, {**environment, **quick}) as process,
-        temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}),
-        get_client(sync_client=True) as client,
-    ):
-        yield client, process
+class Production:
+    """A small project, a Prefect server of its own that can be killed and started anew, and workers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        environment = {"PREFECT_API_URL": api(self.port), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        self.project = SmallProject(folder, bare_environment() | environment)
+        self.client: SyncPrefectClient
+        self._stack = ExitStack()
+
+    def start(self) -> None:
+        """Start the server, with its data in the project; it looks at schedules and turns every second."""
+        command, health, environment = prefect_command(self.port)
+        quick = {
+            "PREFECT_HOME": self.project.environment["PREFECT_HOME"],
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+            "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
+        }
+        self._server = self._stack.enter_context(running(command, health, {**environment, **quick}))
+        self.client = self._stack.enter_context(SyncPrefectClient(api(self.port)))
+
+    def kill(self) -> None:
+        """End the server without a warning."""
+        self._server.kill()
+        self.stop()
+
+    def stop(self) -> None:
+        """End the server."""
+        self._stack.close()
+
+    def deploy(self, **schedule: str) -> str:
+        """Put `retrain` of the real prefect.yaml on the server, with another schedule; returns what was said."""
+        about = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
+        about["deployments"] = [{**about["deployments"][0], "schedules": [schedule] if schedule else []}]
+        (self.project.folder / "prefect.yaml").write_text(yaml.safe_dump(about), encoding="utf-8")
+        return self.project.run(sys.executable, "-m", "flows.deploy").stdout
+
+    def submit(self) -> UUID:
+        """Start a run of the deployment, as a person does in the UI."""
+        deployment = self.client.read_deployment_by_name("retrain/retrain")
+        return self.client.create_flow_run_from_deployment(deployment.id).id
+
+    def ended(self, run: UUID) -> State[Any]:
+        """The last state of a run, once it is there."""
+
+        def state() -> State[Any] | None:
+            found = self.client.read_flow_run(run).state
+            return found if found and found.is_final() else None
+
+        return until(state, "the end of a run")
+
+    @contextmanager
+    def worker(self) -> Iterator[None]:
+        """A worker, while the block lasts."""
+        folder = self.project.folder
+        command = [sys.executable, "-m", "flows.worker"]
+        with open(folder / "worker.log", "w") as log:
+            process = subprocess.Popen(command, cwd=folder, env=self.project.environment, stdout=log, stderr=log)
+            try:
+                yield
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
 
 
-def until(true: Callable[[], Any], what: str) -> Any:
+def until(true: Callable[[], T | None], what: str) -> T:
     """Wait for something to be so; returns it."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -2,9 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.ensemble import ExtraTreesRegressor
 
-from deferral.policies.summaries.regression import FEATURES_A_SPLIT, LEAF, RATE, Ridge, Stacked, Trees
+from deferral.policies.summaries.regression import DEPTH, LEAF, ROWS_A_TREE, Ridge, Stacked, Trees
 
 
 def data(n=300, seed=0, noise=0.1):
@@ -18,16 +18,16 @@ def r2(predicted, y):
     return 1 - ((predicted - y) ** 2).sum(axis=0) / ((y - y.mean(axis=0)) ** 2).sum(axis=0)
 
 
-def test_the_trees_predict_what_those_they_were_taken_from_do():
-    x, y = data()
+@pytest.mark.parametrize("n", [300, ROWS_A_TREE + 500])
+def test_the_trees_predict_what_those_they_were_taken_from_do(n):
+    x, y = data(n)
     ours = Trees.fit(x, y[:, 1], 30, 7)
-    theirs = GradientBoostingRegressor(
+    theirs = ExtraTreesRegressor(
         n_estimators=30,
-        max_depth=2,
-        learning_rate=RATE,
-        subsample=0.5,
-        max_features=FEATURES_A_SPLIT,
+        max_depth=DEPTH,
         min_samples_leaf=LEAF,
+        bootstrap=n > ROWS_A_TREE,
+        max_samples=ROWS_A_TREE if n > ROWS_A_TREE else None,
         random_state=7,
     ).fit(x.astype(np.float32), y[:, 1])
     new = data(50, 1)[0]

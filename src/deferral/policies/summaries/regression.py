@@ -13,7 +13,7 @@ from deferral.panel import Floats, Ints
 
 PENALTIES = np.logspace(0, 5, 11)
 FEWEST = 20
-DEPTH, LEAF, ROWS_A_TREE, FEATURES_A_SPLIT = 5, 10, 2_500, 0.3
+DEPTH, LEAF, ROWS_A_TREE = 5, 10, 2_500
 
 
 @dataclass
@@ -56,10 +56,10 @@ class Ridge:
 
 @dataclass
 class Trees:
-    """Extremely randomised trees of one target as arrays (trees, nodes), padded with leaves; a missing value is the mean's.
+    """Extremely randomised trees of one target as arrays (trees, nodes), padded with leaves; they predict their mean.
 
-    At a node the left child is taken where `feature` <= `threshold`; a leaf's children are itself. Their mean is what
-    they predict. Source: Geurts, Ernst and Wehenkel 2006.
+    At a node the left child is taken where `feature` <= `threshold`; a leaf's children are itself. A missing value is
+    the mean's. Source: Geurts, Ernst and Wehenkel 2006.
     """
 
     centre: Floats
@@ -78,7 +78,6 @@ class Trees:
         model = ExtraTreesRegressor(
             n_estimators=trees,
             max_depth=DEPTH,
-            max_features=FEATURES_A_SPLIT,
             min_samples_leaf=LEAF,
             bootstrap=len(x) > ROWS_A_TREE,
             max_samples=ROWS_A_TREE if len(x) > ROWS_A_TREE else None,

@@ -1,0 +1,181 @@
+"""Scheduled retraining under a real Prefect server, worker and DVC: fired, failed, killed, resumed."""
+
+import json
+import os
+import signal
+from collections import Counter
+
+import pytest
+import yaml
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+
+from deferral.experts.store import AnswerStore
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.flows.small_project import OUTS, Production, until
+from tests.pipeline import small_params, write_params
+
+STAGES = [f"{name}@olhs" for name in OUTS]
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory):
+    """A server and a worker; the deployment fires every 20 seconds until `a_cron` has seen it."""
+    made = Production(tmp_path_factory.mktemp("production"))
+    made.start()
+    said = made.deploy(cron="* * * * * */20", timezone="Asia/Kolkata")
+    assert said.splitlines()[0] == "retrain    * * * * * */20 Asia/Kolkata"
+    try:
+        with made.worker():
+            yield made
+    finally:
+        made.stop()
+
+
+def test_a_cron_fires_and_the_run_completes_and_leaves_its_results_to_be_seen(production):
+    client = production.client
+    (fired,) = until(lambda: [r for r in client.read_flow_runs() if r.state.is_running()][:1], "a run")
+    deployment = client.read_deployment_by_name("retrain/retrain")
+    client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=False)
+    state = production.ended(fired.id)
+    assert state.is_completed(), state.message
+    assert fired.auto_scheduled
+    this = FlowRunFilter(id=FlowRunFilterId(any_=[fired.id]))
+    tasks = sorted(client.read_task_runs(flow_run_filter=this), key=lambda run: run.start_time)
+    assert [run.name for run in tasks[:3]] == STAGES
+    assert [run.state_name for run in tasks[:3]] == ["Ran"] * 3
+    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[fired.id])))
+    assert {f"at work on {name}" for name in OUTS} <= {log.message for log in logs}
+    shown = {artifact.key: artifact for artifact in client.read_artifacts() if artifact.flow_run_id == fired.id}
+    assert set(shown) == {"headline-olhs", "curve-olhs", "report-olhs"}
+    summary = json.loads((production.project.folder / "given.json").read_text())
+    assert summary["headline"]["text"] in shown["headline-olhs"].data
+    assert "| policy | " in shown["headline-olhs"].data
+    points = json.loads(shown["curve-olhs"].data)
+    assert len(points) == sum(len(about["points"]) for about in summary["policies"].values())
+    assert {"policy", "budget", "accuracy", "ci", "deferral_rate", "cost_usd_per_1k"} == set(points[0])
+    report = production.project.folder / "reports/olhs/report.html"
+    assert shown["report-olhs"].data == f"[reports/olhs/report.html]({report.as_uri()})"
+
+
+def test_of_two_at_once_the_second_waits_and_then_has_nothing_to_do(production):
+    project = production.project
+    before, compared = len(project.lines()), len(project.lines("compared"))
+    project.change("two")
+    project.say("slow", "train", "2")
+    states = [production.ended(run) for run in [production.submit(), production.submit()]]
+    project.say("slow", "train", None)
+    assert [state.type.value for state in states] == ["COMPLETED"] * 2, [state.message for state in states]
+    assert project.lines()[before:] == list(OUTS)
+    first, second = (line.split() for line in project.lines("compared")[compared::2][:2])
+    assert project.lines("compared")[compared:] == [
+        f"{run[0]} {word}" for run in (first, second) for word in ("begins", "ends")
+    ]
+
+
+def test_a_run_that_failed_is_gone_on_with_and_an_unchanged_one_runs_nothing(production):
+    project = production.project
+    project.change("broken")
+    project.say("broken", "train", "train failed: params.yaml: seeds: no. Allowed: numbers. Correct it.")
+    before, compared = len(project.lines()), project.lines("compared")
+    failed = project.retrain(code=1)
+    said = "retrain failed: train@olhs: train failed: params.yaml: seeds: no. Allowed: numbers. Correct it."
+    assert failed.stderr.splitlines()[-1] == said
+    assert "Traceback" not in failed.stdout + failed.stderr
+    (run,) = [r for r in production.client.read_flow_runs() if r.state.is_failed()]
+    assert said.removeprefix("retrain failed: ") in run.state.message
+    assert project.lines()[before:] == ["prepare", "train"]
+    assert project.lines("compared") == compared
+    project.say("broken", "train", None)
+    project.retrain()
+    assert project.lines()[before:] == ["prepare", "train", "train", "evaluate"]
+    again = project.retrain()
+    assert project.lines()[before:] == ["prepare", "train", "train", "evaluate"]
+    for stage in STAGES:
+        assert f"Finished in state Unchanged('{stage}: unchanged'" in again.stdout + again.stderr
+
+
+def test_a_server_that_is_killed_and_started_again_in_mid_run_costs_no_run(production):
+    project = production.project
+    project.change("server killed")
+    project.say("slow", "train", "6")
+    before = len(project.lines())
+    run = production.submit()
+    until(lambda: "train" in project.lines()[before:], "a stage at work")
+    production.kill()
+    production.start()
+    state = production.ended(run)
+    project.say("slow", "train", None)
+    assert state.is_completed(), state.message
+    assert project.lines()[before:] == list(OUTS)
+    assert production.client.read_global_concurrency_limit_by_name("dvc").active_slots == 0
+
+
+@pytest.fixture
+def chat_server():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+def with_an_llm(project, url):
+    """Put the real `prepare` and `generate` before the last stage; `generate` leaves its process id."""
+    folder = project.folder
+    lines = ["text,label", *(f"this is post number {i},{i % 2}" for i in range(POSTS))]
+    (folder / "posts.csv").write_text("\n".join(lines) + "\n")
+    params = small_params(source={"kind": "csv", "path": "posts.csv", "rows": None, "seed": 0})
+    params["base"]["llms"] = ["paid"]
+    params["experts"]["paid"] = {
+        "backend": "openai",
+        "model": "m",
+        "base_url": url,
+        "prompt": "olhs",
+        "concurrency": IN_FLIGHT,
+    }
+    write_params(folder, params)
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    answers = "data/predictions/olhs/generated/paid.parquet"
+    real = {
+        "prepare": ("exec python -m flows.prepare olhs", ["posts.csv"], "data/prepared/olhs"),
+        "train": ("echo $$ > pid; exec python -m flows.generate olhs paid", ["data/prepared/olhs"], answers),
+    }
+    for name, (cmd, deps, out) in real.items():
+        stages[name] |= {"cmd": cmd, "deps": deps, "outs": [out]}
+    stages["evaluate"]["deps"] = [answers]
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+
+
+POSTS, IN_FLIGHT, KILLED_AT = 150, 4, (40, 90)
+
+
+def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pays_for_the_rest(tmp_path, chat_server):
+    made = Production(tmp_path)
+    project = made.project
+    with_an_llm(project, chat_server.url)
+
+    def reply(request, before):
+        if request.number in KILLED_AT:
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+        return Answer(chat("1", {"1": 0.8, "0": 0.2}))
+
+    chat_server.reply = reply
+    made.start()
+    try:
+        failed = project.retrain(code=1)
+        assert "exited with -9. Its last words: " in failed.stderr.splitlines()[-1]
+        assert failed.stderr.endswith("Run again: what is done and paid for is kept.\n")
+        with AnswerStore(tmp_path / "data/answers/olhs/paid.sqlite") as kept:
+            paid = len(kept)
+        assert KILLED_AT[1] - 2 * IN_FLIGHT * 2 <= paid < KILLED_AT[1]
+        assert not (tmp_path / "data/predictions").exists()
+        asked = len(chat_server.requests)
+        project.retrain()
+        assert len(chat_server.requests) - asked == POSTS - paid
+        assert max(Counter(chat_server.asked()).values()) <= 1 + len(KILLED_AT)
+        with AnswerStore(tmp_path / "data/answers/olhs/paid.sqlite") as kept:
+            assert len(kept) == POSTS
+        names = [(run.name, run.state_name) for run in made.client.read_task_runs() if run.name in STAGES]
+        assert Counter(names) == {
+            ("prepare@olhs", "Completed"): 1,
+        }
+    finally:
+        made.stop()

@@ -1,0 +1,237 @@
+"""Two bundles on the same items: figures that can be worked out by hand, and what cannot be compared."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deferral import bundle, registry, schema
+from deferral.comparison import Comparison, compare
+from deferral.errors import ConfigError, DataError
+from deferral.ground import Ground, Side, StoppedClock, decide_both
+from tests.pipeline import working_in
+from tests.registry_data import LLM, LONG, PRICE, ROWS, kept, project, settings_of
+
+PER_1K = 1000 * PRICE
+
+
+@pytest.fixture(scope="module")
+def olhs(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("olhs"))
+
+
+@pytest.fixture(scope="module")
+def xsum(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("xsum"), "xsum")
+
+
+@pytest.fixture(scope="module")
+def long(olhs):
+    return kept(olhs, "long")
+
+
+@pytest.fixture(scope="module")
+def chance(olhs):
+    return kept(olhs, "random", policy="random")
+
+
+def ground(folder, task="olhs"):
+    return Ground.of(task, settings_of(folder), folder / "data")
+
+
+@pytest.fixture(scope="module")
+def dearer(olhs, long):
+    """Deferring 20 % against 60 %, where 40 % are worth it."""
+    return compare(Side("A", long, 0.2), Side("B", long, 0.6), ground(olhs))
+
+
+def test_each_side_is_measured_at_its_own_budget(dearer):
+    one, other = dearer.sides["champion"], dearer.sides["challenger"]
+    assert (one["name"], one["budget"], one["kind"], one["experts"]) == ("A", 0.2, "length", ["majority", LLM])
+    assert (one["deferral_rate"], other["deferral_rate"]) == (0.2, 0.6)
+    assert (one["quality"]["value"], other["quality"]["value"]) == (0.8, 1.0)
+    assert one["cost_per_1k"]["value"] == pytest.approx(0.2 * PER_1K)
+    assert other["cost_per_1k"]["value"] == pytest.approx(0.6 * PER_1K)
+    assert one["saving"]["value"] == pytest.approx(0.8)
+    assert dearer.reference == {"name": LLM, "cost_per_1k": pytest.approx(PER_1K)}
+
+
+def test_differences_are_challenger_less_champion(dearer):
+    assert dearer.quality_difference["value"] == pytest.approx(0.2)
+    assert dearer.cost_difference["value"] == pytest.approx(0.4 * PER_1K)
+    assert dearer.cost_change["value"] == pytest.approx(2.0)
+    assert dearer.alike == pytest.approx(0.6)
+    assert (dearer.items, dearer.quality, dearer.kind, dearer.unit) == (ROWS, "accuracy", "classification", "usd")
+
+
+def by_hand(figure, columns, read, draws, confidence=0.95):
+    """The value and the interval of what `read` makes of resampled rows of `columns`."""
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(0, len(columns), len(columns)) for _ in range(draws)]
+    drawn = [read(columns[picked]) for picked in rows]
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    assert figure["value"] == pytest.approx(read(columns))
+    assert figure["ci"] == pytest.approx(np.quantile(drawn, ends).tolist())
+
+
+def test_every_interval_is_that_of_resampling_by_hand(dearer):
+    longest = np.arange(ROWS) / ROWS
+    gold = longest >= 1 - LONG / ROWS
+    one, other = longest >= 0.8, longest >= 0.4
+    columns = np.stack([(~gold | one), (~gold | other), PER_1K * one, PER_1K * other, np.full(ROWS, PER_1K)], axis=1)
+    readings = {
+        "quality_difference": lambda c: c[:, 1].mean() - c[:, 0].mean(),
+        "cost_difference": lambda c: c[:, 3].mean() - c[:, 2].mean(),
+        "cost_change": lambda c: c[:, 3].sum() / c[:, 2].sum() - 1,
+    }
+    for name, read in readings.items():
+        by_hand(getattr(dearer, name), columns.astype(float), read, dearer.bootstrap)
+    alone = {
+        "quality": lambda c: c[:, 0].mean(),
+        "cost_per_1k": lambda c: c[:, 2].mean(),
+        "saving": lambda c: 1 - c[:, 2].sum() / c[:, 4].sum(),
+    }
+    for name, read in alone.items():
+        by_hand(dearer.sides["champion"][name], columns.astype(float), read, dearer.bootstrap)
+
+
+def test_macro_f1_is_that_of_each_resample(olhs, long):
+    settings = settings_of(olhs)
+    task = replace(settings.tasks["olhs"], quality="macro_f1")
+    board = Ground.of("olhs", replace(settings, tasks={"olhs": task}), olhs / "data")
+    found = compare(Side("A", long, 0.2), Side("B", long, 0.4), board)
+    longest = np.arange(ROWS) / ROWS
+    gold, one = longest >= 0.6, longest >= 0.8
+
+    def f1(gold, said):
+        return 2 * (gold & said).sum() / (gold.sum() + said.sum())
+
+    def read(c):
+        gold, said = c[:, 0] > 0, c[:, 1] > 0
+        return 1 - (f1(gold, said) + f1(~gold, ~said)) / 2
+
+    by_hand(found.quality_difference, np.stack([gold, one], axis=1).astype(float), read, found.bootstrap)
+
+
+def test_classes_and_groups_are_read_off_their_own_items(dearer):
+    zero, one = dearer.classes
+    assert (zero["name"], zero["items"], one["items"]) == ("0", ROWS - LONG, LONG)
+    assert zero["quality"] == {"champion": 1.0, "challenger": 1.0}
+    assert one["quality"] == {"champion": 0.5, "challenger": 1.0}
+    assert one["cost_per_1k"] == {"champion": pytest.approx(0.5 * PER_1K), "challenger": pytest.approx(PER_1K)}
+    assert zero["quality_difference"] == {"value": 0.0, "ci": [0.0, 0.0]}
+    assert one["quality_difference"]["value"] == pytest.approx(0.5)
+    assert [(g["name"], g["items"]) for g in dearer.groups] == [("first", ROWS // 2), ("second", ROWS // 2)]
+    rows = np.arange(ROWS)
+    asked = np.stack([rows >= 0.8 * ROWS, rows >= 0.4 * ROWS], axis=1) * PER_1K
+    columns = np.column_stack([asked, rows % 2]).astype(float)
+    inside = lambda c: c[c[:, 2] == 1]  # noqa: E731
+    by_hand(
+        dearer.groups[0]["cost_difference"],
+        columns,
+        lambda c: inside(c)[:, 1].mean() - inside(c)[:, 0].mean(),
+        dearer.bootstrap,
+    )
+
+
+def test_the_same_bundle_is_no_different_from_itself(olhs, long, chance):
+    for folder in (long, chance):
+        found = compare(Side("A", folder, 0.4), Side("B", folder, 0.4), ground(olhs))
+        assert found.alike == 1
+        for figure in (found.quality_difference, found.cost_difference, found.cost_change):
+            assert figure == {"value": 0.0, "ci": [0.0, 0.0]}
+
+
+def test_without_a_budget_the_one_in_the_facts_or_the_own_rule_decides(tmp_path, olhs, long):
+    shutil.copytree(long, tmp_path / "b")
+    about = json.loads((tmp_path / "b/bundle.json").read_text())
+    about["facts"]["budget"] = 0.4
+    (tmp_path / "b/bundle.json").write_text(json.dumps(about))
+    found = compare(Side("A", long), Side("B", tmp_path / "b"), ground(olhs))
+    own = bundle.load(long).policy.choose(np.array([[0.0, 1.0]]), None)
+    assert (found.sides["champion"]["budget"], found.sides["champion"]["deferral_rate"]) == (None, float(own[0]))
+    assert (found.sides["challenger"]["budget"], found.sides["challenger"]["deferral_rate"]) == (0.4, 0.4)
+
+
+def test_summaries_are_compared_by_their_measured_quality(xsum):
+    folder = kept(xsum, "long", "xsum")
+    found = compare(Side("A", folder, 0.0), Side("B", folder, 0.4), ground(xsum, "xsum"))
+    small, mixed = (found.sides[role]["quality"]["value"] for role in ("champion", "challenger"))
+    items = ground(xsum, "xsum").items
+    marks = ground(xsum, "xsum").measured(bundle.load(folder).small.answer(items))["quality"].to_numpy()
+    assert small == pytest.approx(marks.mean())
+    assert mixed == pytest.approx((marks[: ROWS - LONG].sum() + LONG) / ROWS)
+    assert 0 < small < mixed < 1
+    assert (found.classes, found.kind, found.quality) == ([], "summarisation", "rougeL")
+    assert [group["name"] for group in found.groups] == ["first", "second"]
+    assert Comparison(**json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_no_stopwatch_makes_a_difference(built):
+    with working_in(built):
+        folder, board = registry.resolve("models:/deferral-olhs@challenger"), Ground.of("olhs", settings_of(built))
+        found = compare(Side("A", folder, 0.3), Side("B", folder, 0.3), board)
+        runs = decide_both([Side("A", folder, 0.1), Side("B", built / "models/olhs/teams/team/seed-68", 0.1)], board)
+    assert found.cost_difference == {"value": 0.0, "ci": [0.0, 0.0]}
+    kept_for = [set(run.cost[~run.deferred].tolist()) for run in runs]
+    assert kept_for[0] == kept_for[1]
+    assert len(kept_for[0]) == 1
+    assert min(kept_for[0]) > 0
+
+
+def test_small_experts_of_two_makes_keep_their_own_time():
+    from deferral.ground import _seconds
+
+    said = [
+        schema.table("predictions", {"id": ["a"], "expert": ["e"], "label": ["0"], "seconds": [s]}) for s in (1.0, 3.0)
+    ]
+    one, other = (
+        {"backend": "mlp", "hidden": 50, "random_state": 1},
+        {"backend": "mlp", "hidden": 50, "random_state": 2},
+    )
+    assert _seconds([one, other], said) == [2.0, 2.0]
+    assert _seconds([one, {**other, "hidden": 99}], said) == [1.0, 3.0]
+    assert _seconds([one, None], [said[0], None]) == [1.0, 0.0]
+
+
+def test_a_stopped_clock_counts_a_given_time_and_no_other():
+    said = schema.table("predictions", {"id": ["a"], "expert": ["e"], "label": ["0"], "seconds": [9.0]})
+    clock = StoppedClock("seconds", {}, {"small": 2.0})
+    assert clock.price(said, "small").tolist() == [2.0]
+    assert clock.price(said, "large").tolist() == [9.0]
+    assert clock.compute(5.0) == 0
+
+
+def changed(folder, to, **values):
+    shutil.copytree(folder, to)
+    about = json.loads((to / "bundle.json").read_text())
+    about["facts"] |= values.pop("facts", {})
+    (to / "bundle.json").write_text(json.dumps(about | values))
+    return to
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"facts": {"task": "xsum"}}, "B: a model of task 'xsum'. Allowed: of task 'olhs'. Give one of this task."),
+        ({"classes": ["a", "b"]}, "B: a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
+        ({"format": 99}, "B: bundle format 99. Allowed: format 3. Train it again with this version."),
+        ({"experts": ["majority", "gone"]}, "no answers on record of an expert that is asked"),
+    ],
+)
+def test_what_cannot_be_compared_is_named(tmp_path, olhs, long, values, said):
+    with pytest.raises(DataError) as caught:
+        compare(Side("A", long, 0.4), Side("B", changed(long, tmp_path / "b", **values), 0.4), ground(olhs))
+    assert said in str(caught.value)
+
+
+def test_an_empty_test_split_and_an_unknown_task_are_named(tmp_path, olhs):
+    examples = schema.read(olhs / "data/prepared/olhs/examples.parquet", "examples")
+    path = tmp_path / "prepared/olhs/examples.parquet"
+    schema.write(schema.rows_in(examples, "train"), path, "examples")
+    with pytest.raises(DataError, match="no test items. Allowed: one or more"):
+        Ground.of("olhs", settings_of(olhs), tmp_path)
+    with pytest.raises(ConfigError, match="Unknown task 'news'"):
+        Ground.of("news", settings_of(olhs), tmp_path)
