@@ -16,7 +16,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
          -S policies.xsum.gain_pair.experts=[extractive,demo-xs] -S train.xsum.seeds=[67,68] \
          -S tasks.xsum.source.rows=700 -S tasks.xsum.vectors.rows=2000
 
-.PHONY: setup repro smoke test lint ui clean
+.PHONY: setup repro smoke test lint ui deploy worker demo-ops clean
 
 setup: .venv/installed
 
@@ -42,6 +42,15 @@ lint: setup
 
 ui: setup
 	$(BIN)/python -m flows.ui
+
+deploy: setup
+	$(BIN)/python -m flows.deploy
+
+worker: setup
+	$(BIN)/python -m flows.worker
+
+demo-ops: setup
+	$(BIN)/python -m flows.demo_ops
 
 clean:
 	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect

@@ -110,12 +110,10 @@ def answer_file(name: str, params: str, data: str, file: str, served: Facts) -> 
         if not path.exists():
             return _came(path, "gone", "it was taken away meanwhile")
         out = place.answered / f"{path.name}.parquet"
-        if out.exists() and _unchanged(path, out):
-            return _came(path, "done before")
+        if out.exists():
+            return _done(place, path, out)
         try:
-            sha = hashlib.sha256(path.read_bytes()).hexdigest()
-            if out.exists():
-                return _done(place, path, out, sha)
+            sha = _sha(path)
             items = read_items(path, settings.task(name), name)
         except (DataError, OSError) as error:
             return _put_aside(place, path, str(error))
@@ -210,17 +208,20 @@ def _came(path: Path, status: str, said: str = "") -> Facts:
     return {"file": path.name, "status": status, "said": said}
 
 
-def _unchanged(path: Path, out: Path) -> bool:
-    return path.stat().st_mtime_ns < out.stat().st_mtime_ns
-
-
-def _done(place: Place, path: Path, out: Path, sha: str) -> Facts:
+def _done(place: Place, path: Path, out: Path) -> Facts:
     """A file whose output is there: nothing to do, unless it holds something else than what was answered."""
-    if _meta(out).get("sha256") == sha:
+    if path.stat().st_mtime_ns < out.stat().st_mtime_ns:
+        return _came(path, "done before")
+    if _meta(out).get("sha256") == _sha(path):
         os.utime(out)
         return _came(path, "done before")
     remedy = "Allowed: new content under a new name. Give it one."
     return _put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
+
+
+def _sha(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put_aside(place: Place, path: Path, reason: str) -> Facts:

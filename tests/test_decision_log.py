@@ -161,9 +161,7 @@ def test_many_writers_at_once_lose_nothing_and_double_nothing(log, megabytes):
     writers, each = 4, 8
     command = [sys.executable, "-c", WRITER, str(log.folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    running = [
-        subprocess.Popen([*command, str(w), str(megabytes), str(each)], env=environment) for w in range(writers)
-    ]
+    running = [subprocess.Popen([*command, str(w), str(megabytes), str(each)], env=environment) for w in range(writers)]
     assert [process.wait() for process in running] == [0] * writers
     found = names(log.read())
     own = [name for name in found if not name.startswith("shared")]

@@ -1,16 +1,18 @@
 """The rule, said of figures; then on real bundles in a real registry: who is promoted, refused, left alone."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
 import pytest
 
-from deferral import promotion, registry
+from deferral import config, promotion, registry
 from deferral.comparison import Comparison
 from deferral.config import Promote
 from deferral.errors import ConfigError, DataError
 from deferral.promotion import Verdict, Weighed, by_hand, judge, settle, weigh
+from tests.pipeline import small_params, write_params
 from tests.registry_data import MODEL as MODELS
 from tests.registry_data import empty_store as empty_store
 from tests.registry_data import kept, project, register, registry_in, settings_of
@@ -77,10 +79,13 @@ SAME = (0.0, 0.0, 0.0)
             (-0.01, -0.02, 0.04),
             (-0.2, -0.3, -0.1),
             "refused",
-            "As cheap, but quality may be more than 0.5 points worse: ",
+            "Cheaper, but quality may be more than 0.5 points worse: ",
         ),
         # Better, but dearer.
-        ((0.1, 0.08, 0.12), (0.5, 0.4, 0.6), "refused", "As good, but cost may be higher: accuracy +10.0"),
+        ((0.1, 0.08, 0.12), (0.5, 0.4, 0.6), "refused", "Better, but cost is higher: accuracy +10.0"),
+        # Worse for certain, and as cheap.
+        ((-0.1, -0.2, -0.0051), (0.0, -0.1, 0.0), "refused", "As cheap, but quality is more than 0.5 points worse: "),
+        ((-0.1, -0.2, -0.1), (0.1, 0.05, 0.2), "refused", "Quality is more than 0.5 points worse and cost is higher: "),
         ((0.0, -0.001, 0.001), SAME, "refused", "Neither better nor cheaper: "),
     ],
 )
@@ -99,7 +104,7 @@ def test_the_margins_are_those_of_the_rule():
     worse = found((-0.01, -0.02, 0.0), (-0.3, -0.4, -0.2))
     assert judge(worse, replace(RULE, quality_margin=0.02)).outcome == "promoted"
     assert judge(worse, replace(RULE, quality_margin=0.019)).reason.startswith(
-        "As cheap, but quality may be more than 1.9"
+        "Cheaper, but quality may be more than 1.9"
     )
     both = replace(RULE, cost_margin=0.05, quality_margin=0.01)
     assert "cost may be more than 5 % higher" in judge(found((0.1, 0.0, 0.2), (0.1, 0.0, 0.2)), both).reason
@@ -107,10 +112,8 @@ def test_the_margins_are_those_of_the_rule():
 
 def test_the_same_answers_at_the_same_cost_gain_nothing():
     verdict = judge(found(alike=1.0), RULE)
-    assert verdict == Verdict(
-        "refused",
-        "The same answers at the same cost, so nothing is gained: accuracy 0.0 [0.0, 0.0] points, cost 0.0 [0.0, 0.0] %.",
-    )
+    figures = "accuracy 0.0 [0.0, 0.0] points, cost 0.0 [0.0, 0.0] %."
+    assert verdict == Verdict("refused", f"The same answers at the same cost, so nothing is gained: {figures}")
 
 
 def test_where_the_champion_is_free_any_cost_is_too_much():
@@ -124,6 +127,29 @@ def test_where_the_champion_is_free_any_cost_is_too_much():
 def test_without_an_interval_nothing_is_promoted():
     verdict = judge(found((0.1, None, None), (-0.1, None, None)), RULE)
     assert verdict == Verdict("refused", "Too few items for an interval of 95 %.")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"quality_margin": -0.1}, "promote.quality_margin: Input should be greater than or equal to 0. Got -0.1."),
+        ({"quality_margin": 1}, "promote.quality_margin: Input should be less than 1. Got 1."),
+        ({"cost_margin": float("nan")}, "promote.cost_margin: Input should be a finite number. Got nan."),
+        ({"cost_margin": "free"}, "promote.cost_margin: Input should be a valid number, unable to parse string as a"),
+        ({"confidence": 1.0}, "promote.confidence: Input should be less than 1. Got 1.0."),
+        ({"confidence": 0.5}, "promote.confidence: Input should be greater than 0.5. Got 0.5."),
+        ({"margin": 0.1}, "Unknown key 'margin'. Known: confidence, cost_margin, quality_margin."),
+    ],
+)
+def test_a_rule_of_impossible_values_is_named(tmp_path, values, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        settings_of(project(tmp_path, promote=values))
+
+
+def test_a_file_without_a_rule_has_the_committed_one(tmp_path):
+    settings = small_params()
+    committed = settings.pop("promote")
+    assert config.load(write_params(tmp_path, settings)).promote == Promote(**committed)
 
 
 # On real bundles.
@@ -181,7 +207,7 @@ def test_a_worse_challenger_is_refused_with_the_reason_as_a_tag(at):
     assert said == f"Version 1 stays champion of {MODEL}. Version 2: {weighed.verdict.reason}"
     version = registry.find(MODEL, 2)
     assert (version.verdict, version.reason) == ("refused", weighed.verdict.reason)
-    assert version.reason.startswith("As cheap, but quality may be more than 0.5 points worse: accuracy -20.0 [")
+    assert version.reason.startswith("Cheaper, but quality is more than 0.5 points worse: accuracy -20.0 [")
     assert "points, cost -50.0 [" in version.reason
     assert aliases() == {"champion": 1, "challenger": 2}
 
@@ -194,7 +220,7 @@ def test_equal_quality_at_lower_cost_is_promoted(at):
 
 def test_a_better_but_dearer_one_needs_a_margin_for_cost(at):
     settings = at(("long", 0.3), ("long", 0.4))
-    assert done(settings)[0].verdict.reason.startswith("As good, but cost may be higher: ")
+    assert done(settings)[0].verdict.reason.startswith("Better, but cost is higher: ")
     weighed, _ = done(replace(settings, promote=replace(settings.promote, cost_margin=0.9)))
     assert weighed.verdict.reason.startswith("As cheap and better: ")
     assert aliases()["champion"] == 2
@@ -322,5 +348,5 @@ def test_summaries_are_promoted_by_the_same_rule(tmp_path, empty_store):
         registry.promote(model, 1, expected=None, reason="the first")
         dearer = weigh(model, 2, settings, asked=False)
         cheaper = weigh(model, 3, settings, asked=False)
-    assert dearer.verdict.reason.startswith("As good, but cost may be higher: ROUGE-L F +")
-    assert cheaper.verdict.reason.startswith("As cheap, but quality may be more than 0.5 points worse: ROUGE-L F -")
+    assert dearer.verdict.reason.startswith("Better, but cost is higher: ROUGE-L F +")
+    assert cheaper.verdict.reason.startswith("Cheaper, but quality is more than 0.5 points worse: ROUGE-L F -")

@@ -76,15 +76,15 @@ def test_embedding_is_the_cosine_of_the_means_and_0_where_there_is_none():
     assert values == pytest.approx([1, 0.6, 0, 0, 0.5**0.5])
 
 
-def test_a_judge_reads_document_reference_and_summary_and_its_marks_are_even():
+def test_a_judge_reads_summary_reference_and_document_and_its_marks_are_even():
     marks = iter(["bad", "fair", "good"])
     judge = Marking(lambda text: next(marks))
     values = Judge(judge, scale=("bad", "fair", "good"))(["x", "y ", "z"], ["r", "", "t"], ["d", "e", "f"])
     assert values.tolist() == [0, 0.5, 1]
     assert judge.shown == [
-        "Document: d\n\nReference: r\n\nSummary: x",
-        "Document: e\n\nSummary: y",
-        "Document: f\n\nReference: t\n\nSummary: z",
+        "Summary: x\n\nReference: r\n\nDocument: d",
+        "Summary: y\n\nDocument: e",
+        "Summary: z\n\nReference: t\n\nDocument: f",
     ]
 
 

@@ -22,7 +22,7 @@ from deferral.panel import Bools, Floats
 SCORES, DEFERRED, ERRORS = "the scores", "the share deferred", "the share of errors"
 AGREEMENT, PRICE = "the agreement of small expert and reference", "what dear answers cost"
 AUDITS = 400
-PERMUTATIONS, ENOUGH = 20_000, 20
+PERMUTATIONS, ENOUGH = 10_000, 20
 Count = tuple[int, int]
 
 

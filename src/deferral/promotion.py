@@ -154,16 +154,24 @@ def _cost(found: Comparison) -> dict[str, Any]:
 
 
 def _why_not(found: Comparison, rule: Promote, as_good: bool, as_cheap: bool) -> str:
+    """What keeps it back, "is" where its whole interval says so and else "may be"."""
+    quality, cost = found.quality_difference["ci"], _cost(found)["ci"]
     if found.alike == 1:
         return "The same answers at the same cost, so nothing is gained"
     if as_good and as_cheap:
         return "Neither better nor cheaper"
-    points, share = words.percent(rule.quality_margin), _percent(rule.cost_margin)
-    worse = f"quality may be more than {points} points worse"
-    dearer = "cost may be higher" if not rule.cost_margin else f"cost may be more than {share} % higher"
+    worse = f"quality {_may(quality[1] < -rule.quality_margin)} more than {_percent(rule.quality_margin)} points worse"
+    beyond = f"more than {_percent(rule.cost_margin)} % higher" if rule.cost_margin else "higher"
+    dearer = f"cost {_may(cost[0] > rule.cost_margin)} {beyond}"
     if as_good:
-        return f"As good, but {dearer}"
-    return f"As cheap, but {worse}" if as_cheap else words.sentence(f"{worse} and {dearer}")
+        return f"{'Better' if quality[0] > 0 else 'As good'}, but {dearer}"
+    if as_cheap:
+        return f"{'Cheaper' if cost[1] < 0 else 'As cheap'}, but {worse}"
+    return words.sentence(f"{worse} and {dearer}")
+
+
+def _may(certain: bool) -> str:
+    return "is" if certain else "may be"
 
 
 def _percent(share: float) -> str:

@@ -19,6 +19,7 @@ from deferral.policies.base import Budget
 from deferral.recalibration import Recalibration
 
 BUNDLE, DIFFERENCE, REASONS = "bundle", "bundle.diff", "reasons.md"
+OUT_OF_REACH = 0.05
 
 
 def write(folder: Path, champion: Path, loaded: Loaded, rows: pa.Table, found: Recalibration, page: str) -> Path:
@@ -103,6 +104,11 @@ def reasons(look: Look, found: Recalibration, window: pa.Table, model: str, unit
 
 
 def _why(found: Recalibration) -> str:
+    if found.goal == "share" and abs(found.held - found.kept) > OUT_OF_REACH:
+        return (
+            "**No dial defers the share of calibration again:** the scores of too many rows lie beyond all that were "
+            "seen at calibration. This one comes nearest. Train again."
+        )
     share = f"A dial of `{found.for_share:g}` defers the share of calibration again"
     if found.certificate is None:
         few = f"There are {found.audited:,} audited rows, too few to go by what the two experts agree on"

@@ -85,8 +85,9 @@ class Embedding:
 class Judge:
     """The mark that an expert gives, worst to best on `scale` and evenly from 0 to 1.
 
-    The expert is shown document, reference (where there is one) and summary as one text; its prompt says what to
-    mark, and its classes are the scale. An empty summary is 0 without asking; no mark given is NaN, never a default.
+    The expert is shown summary, reference (where there is one) and document as one text, of whose end it may lose
+    what is too long for it; its prompt says what to mark, and its classes are the scale. An empty summary is 0 without
+    asking; no mark given is NaN, never a default.
     """
 
     expert: Answering
@@ -174,7 +175,7 @@ def _words(texts: Texts) -> list[str]:
 
 
 def _shown(summary: str, reference: str, document: str) -> str:
-    parts = {"Document": document, "Reference": reference, "Summary": summary}
+    parts = {"Summary": summary, "Reference": reference, "Document": document}
     return "\n\n".join(f"{name}: {text.strip()}" for name, text in parts.items() if text.strip())
 
 

@@ -51,7 +51,7 @@ def compare_models(task: str, params: str = "params.yaml") -> None:
     for word in ("begins", "ends"):
         with open("compared", "a") as journal:
             journal.write(f"{os.getpid()} {word}\\n")
-        time.sleep(1)
+        time.sleep(0.5)
 '''
 OUTS = {"prepare": "data/prepared", "train": "data/trained", "evaluate": "reports/olhs/metrics.json"}
 

@@ -2,28 +2,35 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 
+import mlflow
 import pytest
 import yaml
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 
 from deferral.experts.store import AnswerStore
-from tests.experts.chat_server import Answer, ChatServer, chat
-from tests.flows.small_project import OUTS, Production, until
-from tests.pipeline import small_params, write_params
+from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.flows.small_project import OUTS, Production, SmallProject, until
+from tests.flows.test_dvc import copied
+from tests.pipeline import MODEL, small_params, write_params
 
 STAGES = [f"{name}@olhs" for name in OUTS]
+ANSWERS, ANSWER = "data/predictions/olhs/generated/paid.parquet", Answer(chat("1", {"1": 0.8, "0": 0.2}))
+POSTS, IN_FLIGHT, REFUSED_AT, KILLED_AT = 150, 4, 60, (40, 90)
 
 
 @pytest.fixture(scope="module")
 def production(tmp_path_factory):
-    """A server and a worker; the deployment fires every 20 seconds until `a_cron` has seen it."""
+    """A server and a worker; the deployment fires every 15 seconds until a run is seen."""
     made = Production(tmp_path_factory.mktemp("production"))
     made.start()
-    said = made.deploy(cron="* * * * * */20", timezone="Asia/Kolkata")
-    assert said.splitlines()[0] == "retrain    * * * * * */20 Asia/Kolkata"
+    said = made.deploy(cron="* * * * * */15", timezone="Asia/Kolkata")
+    assert said.splitlines()[0] == "retrain    * * * * * */15 Asia/Kolkata"
     try:
         with made.worker():
             yield made
@@ -133,49 +140,102 @@ def with_an_llm(project, url):
     }
     write_params(folder, params)
     stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
-    answers = "data/predictions/olhs/generated/paid.parquet"
     real = {
         "prepare": ("exec python -m flows.prepare olhs", ["posts.csv"], "data/prepared/olhs"),
-        "train": ("echo $$ > pid; exec python -m flows.generate olhs paid", ["data/prepared/olhs"], answers),
+        "train": ("echo $$ > pid; exec python -m flows.generate olhs paid", ["data/prepared/olhs"], ANSWERS),
     }
     for name, (cmd, deps, out) in real.items():
         stages[name] |= {"cmd": cmd, "deps": deps, "outs": [out]}
-    stages["evaluate"]["deps"] = [answers]
+    stages["evaluate"]["deps"] = [ANSWERS]
     (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
 
 
-POSTS, IN_FLIGHT, KILLED_AT = 150, 4, (40, 90)
-
-
-def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pays_for_the_rest(tmp_path, chat_server):
-    made = Production(tmp_path)
-    project = made.project
+@pytest.fixture
+def paying(production, tmp_path, chat_server):
+    """A project of its own on the same server, whose second stage asks an LLM that is paid for."""
+    project = SmallProject(tmp_path, production.project.environment)
     with_an_llm(project, chat_server.url)
+    return project
 
+
+def kept(project):
+    """How many answers were paid for and kept."""
+    with AnswerStore(project.folder / "data/answers/olhs/paid.sqlite") as store:
+        return len(store)
+
+
+def test_a_run_that_failed_amid_an_llms_answers_pays_for_the_rest_only(paying, chat_server):
+    def refuse(request, before):
+        return ANSWER if request.number <= REFUSED_AT else Answer(problem("wrong key", "invalid_api_key"), status=401)
+
+    chat_server.reply = refuse
+    said = paying.retrain(code=1).stderr.splitlines()[-1]
+    assert said.startswith("retrain failed: train@olhs: generate failed: Expert 'paid': ")
+    assert not (paying.folder / ANSWERS).exists()
+    assert kept(paying) == REFUSED_AT
+    asked = set(chat_server.asked()[:REFUSED_AT])
+    chat_server.reply, chat_server.requests = lambda request, before: ANSWER, []
+    again = paying.retrain()
+    assert "Finished in state Unchanged('prepare@olhs: unchanged'" in again.stdout + again.stderr
+    assert len(chat_server.requests) == POSTS - REFUSED_AT
+    assert asked.isdisjoint(chat_server.asked())
+    assert kept(paying) == POSTS
+    assert (paying.folder / ANSWERS).exists()
+
+
+@pytest.mark.slow
+def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pays_for_the_rest(paying, chat_server):
     def reply(request, before):
         if request.number in KILLED_AT:
-            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-        return Answer(chat("1", {"1": 0.8, "0": 0.2}))
+            os.kill(int((paying.folder / "pid").read_text()), signal.SIGKILL)
+        return ANSWER
 
     chat_server.reply = reply
+    said = paying.retrain(code=1).stderr.splitlines()[-1]
+    assert "exited with -9. Its last words: " in said
+    assert said.endswith(". Run again: what is done and paid for is kept.")
+    paid = kept(paying)
+    assert KILLED_AT[1] - 4 * IN_FLIGHT <= paid < KILLED_AT[1]
+    assert not (paying.folder / ANSWERS).exists()
+    asked = len(chat_server.requests)
+    paying.retrain()
+    assert len(chat_server.requests) - asked == POSTS - paid
+    assert max(Counter(chat_server.asked()).values()) <= 1 + len(KILLED_AT)
+    assert kept(paying) == POSTS
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_path):
+    made = Production(tmp_path)
+    project = made.project
+    project.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"
+    project.say("slow", "train", "6")
+    command = [sys.executable, "-m", "flows.pipeline", "olhs"]
     made.start()
     try:
-        failed = project.retrain(code=1)
-        assert "exited with -9. Its last words: " in failed.stderr.splitlines()[-1]
-        assert failed.stderr.endswith("Run again: what is done and paid for is kept.\n")
-        with AnswerStore(tmp_path / "data/answers/olhs/paid.sqlite") as kept:
-            paid = len(kept)
-        assert KILLED_AT[1] - 2 * IN_FLIGHT * 2 <= paid < KILLED_AT[1]
-        assert not (tmp_path / "data/predictions").exists()
-        asked = len(chat_server.requests)
-        project.retrain()
-        assert len(chat_server.requests) - asked == POSTS - paid
-        assert max(Counter(chat_server.asked()).values()) <= 1 + len(KILLED_AT)
-        with AnswerStore(tmp_path / "data/answers/olhs/paid.sqlite") as kept:
-            assert len(kept) == POSTS
-        names = [(run.name, run.state_name) for run in made.client.read_task_runs() if run.name in STAGES]
-        assert Counter(names) == {
-            ("prepare@olhs", "Completed"): 1,
-        }
+        with subprocess.Popen(command, cwd=tmp_path, env=project.environment, stderr=subprocess.PIPE, text=True) as run:
+            until(lambda: "train" in project.lines(), "a stage at work")
+            made.kill()
+            said = run.communicate()[1].splitlines()[-1]
+            assert run.returncode == 1
     finally:
         made.stop()
+    assert said == "retrain stopped: the Prefect server is gone"
+    assert project.lines("compared") == []
+    del project.environment["PREFECT_API_URL"]
+    before = project.lines()
+    project.say("slow", "train", None)
+    project.retrain()
+    assert project.lines() == before
+
+
+@pytest.mark.slow
+def test_the_real_pipeline_of_a_small_setting_makes_the_first_champion(tmp_path, environment):
+    project = copied(tmp_path / "project", environment, small_params())
+    folder = project.folder
+    command = [sys.executable, "-m", "flows.pipeline", "olhs"]
+    done = subprocess.run(command, cwd=folder, env=project.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", done.stdout + done.stderr)) == 5
+    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    assert client.get_registered_model(MODEL).aliases["champion"] == "1"

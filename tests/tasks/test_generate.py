@@ -5,12 +5,10 @@ import shutil
 import pytest
 
 from deferral import schema
-from deferral.errors import ConfigError, ExpertError
+from deferral.errors import ConfigError, DataError, ExpertError
 from deferral.rouge import rouge
-from tasks.data import obtain_raw, prepare_examples
-from tasks.evaluate import evaluate_policies
+from tasks.data import build_vectors, obtain_raw, prepare_examples
 from tasks.generate import answer_examples
-from tasks.train import train_expert, train_team
 from tests.document_params import TASK, document_params
 from tests.pipeline import LLM, small_params, write_params
 
@@ -51,19 +49,27 @@ def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
 
 
 @pytest.fixture(scope="module")
-def summarised(tmp_path_factory):
+def news(tmp_path_factory):
     folder = tmp_path_factory.mktemp("news")
     settings = document_params(source={"kind": "demo-documents", "rows": 40, "seed": 3})
-    settings["experts"][LLM]["mode"] = "text"
     params, examples, answers = write_params(folder, settings), folder / "examples.parquet", folder / "answers.parquet"
     raw = obtain_raw.fn(TASK, params, str(folder / "raw"))
     prepare_examples.fn(TASK, params, raw, str(examples))
     answer_examples.fn(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
-    return params, schema.read(examples, "examples"), schema.read(answers, "predictions")
+    return folder, schema.read(examples, "examples"), schema.read(answers, "predictions")
 
 
-def test_summaries_are_written_and_measured_against_their_references(summarised):
-    _, examples, predictions = summarised
+def again(news, **task):
+    """The same answers, which are paid for, under another setting of the task."""
+    folder = news[0]
+    params = write_params(folder, document_params(**task), "other.yaml")
+    where = [str(folder / name) for name in ("examples.parquet", "paid", "again.parquet", "vectors")]
+    answer_examples.fn(TASK, LLM, params, *where)
+    return schema.read(where[2], "predictions")
+
+
+def test_summaries_are_written_and_measured_against_their_references(news):
+    _, examples, predictions = news
     assert predictions["label"].null_count == predictions.num_rows == examples.num_rows
     assert min(map(len, predictions["text"].to_pylist())) > 0
     quality = rouge(predictions["text"].to_pylist(), examples["reference"].to_pylist())
@@ -74,20 +80,29 @@ def test_summaries_are_written_and_measured_against_their_references(summarised)
 
 
 @pytest.mark.parametrize(
-    ("stage", "call"),
-    [
-        ("train", lambda params: train_expert.fn(TASK, "mlp", params, "e", "v", "m", "o")),
-        ("train", lambda params: train_team.fn(TASK, "team", params, "e", "v", "p", "m")),
-        ("evaluate", lambda params: evaluate_policies.fn(TASK, params, "e", "p", "m", "v", "o", "d")),
-    ],
+    ("quality", "kind", "stems"), [("rouge2", "rouge2", False), ("rougeL_stemmed", "rougeL", True)]
 )
-def test_a_stage_that_knows_classes_only_says_so(summarised, stage, call):
-    with pytest.raises(ConfigError, match=f"Stage '{stage}' got task 'news' of kind 'summarisation'. Allowed so far"):
-        call(summarised[0])
+def test_summaries_are_measured_by_the_quality_of_the_task(news, quality, kind, stems):
+    predictions = again(news, quality=quality)
+    wanted = rouge(predictions["text"].to_pylist(), news[1]["reference"].to_pylist(), kind, stems)
+    assert predictions["quality"].to_pylist() == pytest.approx(wanted.tolist(), abs=1e-6)
+    assert predictions["text"] == news[2]["text"]
 
 
-def test_labels_cannot_be_scored_where_there_are_no_classes(summarised, tmp_path):
-    params = write_params(tmp_path, document_params())
-    schema.write(summarised[1], tmp_path / "examples.parquet", "examples")
-    with pytest.raises(ExpertError, match="mode label got a task without classes. Allowed there: mode: text"):
+def test_nearness_in_meaning_takes_the_vectors_of_the_task(news):
+    with pytest.raises(DataError, match="no vectors.npy. Allowed: a folder of word vectors. Run the stage"):
+        again(news, quality="embedding")
+    params = write_params(news[0], document_params())
+    build_vectors.fn(TASK, params, str(news[0] / "raw-vectors"), str(news[0] / "vectors"))
+    quality = again(news, quality="embedding")["quality"].to_pylist()
+    assert 0.8 < sum(quality) / len(quality) < 1
+    assert quality != pytest.approx(news[2]["quality"].to_pylist())
+
+
+def test_labels_cannot_be_scored_where_there_are_no_classes(news, tmp_path):
+    settings = document_params()
+    settings["experts"][LLM]["mode"] = "label"
+    params = write_params(tmp_path, settings)
+    schema.write(news[1], tmp_path / "examples.parquet", "examples")
+    with pytest.raises(ExpertError, match="mode label got a task without classes"):
         answer_examples.fn(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))

@@ -203,3 +203,9 @@ def test_recorded_answers_that_were_left_out_are_told(tmp_path):
     told = "3 to texts that are no example&#x27;s, 1 to a text that was answered before."
     assert f"All expectations hold. Left out of the recorded answers: {told}</p>" in page
     assert "Left out" not in answered(tmp_path, summaries(), TASK)
+
+
+def test_texts_that_were_cut_are_told(tmp_path):
+    page = answered(tmp_path, summaries(meta={"truncated": 2}), TASK)
+    assert "All expectations hold. Texts that were too long and lost their end: 2.</p>" in page
+    assert "lost their end" not in answered(tmp_path, summaries(meta={"truncated": 0}), TASK)

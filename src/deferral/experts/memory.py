@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # About what a CPU's own caches hold; an accelerator reads a batch at once.
 CPU_TOKENS = 1024
+# Steps between two copies; room that is not used makes a step slower: what is read lies farther apart.
+ROOM = 16
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Memory:
         self.mask[rows, before:start] = 0
         self.mask[rows, start : self.end] = mask[:, before:]
         if not self.held.layers:
-            self.held.layers = [_roomy()(layer, *self.mask.shape) for layer in read.layers]
+            self.held.layers = [_roomy()(layer, len(self.mask), self.end) for layer in read.layers]
         for layer, part in zip(self.held.layers, read.layers, strict=True):
             for buffer, new in zip(layer.buffers, (part.keys, part.values), strict=True):
                 buffer[rows, :, :before] = new[:, :, :before]
@@ -100,17 +102,30 @@ def _roomy() -> Any:
         def __init__(self, like: Any, rows: int, tokens: int) -> None:
             super().__init__()
             self.lazy_initialization(like.keys, like.values)
-            sizes = [(part, (rows, part.shape[1], tokens, part.shape[3])) for part in (like.keys, like.values)]
-            self.buffers = [part.new_empty(size) for part, size in sizes]
+            self.buffers = [_empty(part, rows, tokens) for part in (like.keys, like.values)]
 
         def show(self, rows: int, end: int) -> None:
             self.keys, self.values = (buffer[:rows, :, :end] for buffer in self.buffers)
 
         def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-            start = self.keys.shape[2]
-            self.show(len(key_states), start + key_states.shape[2])
+            rows, start = len(key_states), self.keys.shape[2]
+            if start == self.buffers[0].shape[2]:
+                self.buffers = [_grown(part) for part in (self.keys, self.values)]
+            self.show(rows, start + 1)
             self.keys[:, :, start:] = key_states
             self.values[:, :, start:] = value_states
             return self.keys, self.values
 
     return Roomy
+
+
+def _empty(like: Tensor, rows: int, tokens: int) -> Tensor:
+    _, heads, _, size = like.shape
+    return like.new_empty(rows, heads, tokens + ROOM, size)
+
+
+def _grown(held: Tensor) -> Tensor:
+    rows, _, tokens, _ = held.shape
+    more = _empty(held, rows, tokens)
+    more[:, :, :tokens] = held
+    return more

@@ -45,10 +45,15 @@ def test_reading_is_worth_what_a_draw_of_what_it_tells_is_worth():
     assert one._reading(np.array([[gain]]), np.array([price]))[0] == pytest.approx(worth, rel=2e-3)
 
 
-def test_nobody_goes_straight_at_no_price_and_all_as_if_unread_where_reading_tells_nothing():
+def test_at_no_price_only_they_go_straight_whom_reading_cannot_turn():
+    before = np.array([[-0.2], [0.0], [0.2], [0.6], [0.9]])
+    first, last = rule(look_at="small").decide(before, before, np.zeros(5))
+    assert first.tolist() == [0, 0, 0, 1, 1]
+    assert last.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_all_is_as_if_unread_where_reading_tells_nothing():
     before, after, _, _ = drawn()
-    free = np.zeros(400)
-    assert not rule(look_at="small").decide(before, after, free)[0].any()
     for price in (0.01, 0.03, 0.06):
         at = np.full(400, price)
         first, last = rule(news=0.0, look_at="small").decide(before, before, at)

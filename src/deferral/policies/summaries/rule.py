@@ -12,7 +12,7 @@ from deferral.panel import Floats, Ints
 from deferral.policies.planning.operating_points import OperatingPoints
 
 GRID = 201
-SPREAD = 1e-9
+SPREAD, LEAST = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class GainRule:
     `prices` (experts,) are mean costs. With `reads` the small one may be asked first and its summary read: `news`
     (dearer,) is the standard deviation of what that reading changes in the expected gain. Under `straight` a dearer
     expert is asked at once where gain - lambda x (price - small price) exceeds the value of reading, the mean of
-    max(0, gain after reading - lambda x price), gains after reading being normal about those before.
+    max(0, gain after reading - lambda x price), gains after reading being normal about those before. Where quality has
+    no price, reading that is expected to add less than `LEAST` is left out all the same.
     """
 
     prices: Floats
@@ -49,7 +50,7 @@ class GainRule:
         every = np.arange(len(before))
         bar = price * self.extra[best]
         if self.reads:
-            bar = bar + (self._reading(before, price) if self.straight else np.inf)
+            bar = bar + (self._reading(before, price) - LEAST if self.straight else np.inf)
         return -before[every, best], -bar
 
     def second(self, after: Floats, price: Floats) -> tuple[Floats, Floats]:
