@@ -108,11 +108,11 @@ def play(stage: Stage) -> None:
         stage.say(f"The proposal, for review:\n{proposed(stage)}")
         stage.say(f"The registry:\n{stage.run('deferral', 'models', MODEL)}")
     gain, cost = (better["comparison"][key]["value"] for key in ("quality_difference", "cost_change"))
+    new, old = better["challenger"], worse["challenger"]
     sys.stdout.write(
-        f"In {(time.monotonic() - stage.began) / 60:.1f} minutes a schedule fired, version {better['challenger']} took "
-        f"over ({100 * gain:+.1f} points of quality, {100 * cost:+.0f} % of the cost), version {worse['challenger']} was "
-        f"refused, two rollbacks ended where they began, and drift in {drift['rows']:,} posts was met with a proposal: "
-        f"{stage.folder}\n"
+        f"In {(time.monotonic() - stage.began) / 60:.1f} minutes a schedule fired, version {new} took over "
+        f"({100 * gain:+.1f} points of quality, {100 * cost:+.0f} % of the cost), version {old} was refused, two "
+        f"rollbacks ended where they began, drift in {drift['rows']:,} posts was met with a proposal: {stage.folder}\n"
     )
 
 

@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from deferral import config
+from deferral.decision_log import locked
 from flows.stage import run_stage
-from tasks.answering import plain, serving
+from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.tracking import register_proposal
+
+BUSY = dict.fromkeys(("said", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
 
 
 @flow(flow_run_name="monitor {task}")
 def monitor(
     task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports", again: bool = False
-) -> dict[str, Any]:
+) -> Facts:
     """Look at the rows decided since the last look, and on drift propose a recalibration; returns what was found.
 
     A version in service has one proposal, unless one more is wanted `again`. An alarm is no failure of this flow.
     """
     served = plain(serving(config.load(params), task))
-    found, log = look_at_log(task, params, data, reports, served), get_run_logger()
-    page = found["page"]
+    with locked(Place(task, data).logged / ".monitor.lock", wait=False) as mine:
+        found = _looked(task, params, data, reports, served, again) if mine else BUSY
+    get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["said"])
+    create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
+    return found
+
+
+def _looked(task: str, params: str, data: str, reports: str, served: Facts, again: bool) -> Facts:
+    """A look, and what is made of it."""
+    found = look_at_log(task, params, data, reports, served)
     if found["status"] == "drift":
         proposed = propose(task, params, data, reports, served, found, again)
+        said = proposed["said"]
         if proposed["proposal"]:
-            number = register_proposal(task, params, proposed["proposal"], int(served["version"]))
-            proposed["said"] += f" It is version {number}."
-        page, said = f"{page}\n{proposed['said']}\n", f"{found['said']} {proposed['said']}"
-        found |= {**proposed, "said": said}
-    log.log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["said"])
+            said += f" It is version {register_proposal(task, params, proposed['proposal'], int(served['version']))}."
+        page, said = f"{found['page']}\n{said}\n", f"{found['said']} {said}"
+        found = {**found, **proposed, "said": said, "page": page}
     if found["status"] in TAKEN:
-        remember(task, data, served, found)
-    create_markdown_artifact(page, f"monitor-{task.replace('_', '-')}", description=found["status"])
+        remember(task, params, data, served, found)
     return found
 
 

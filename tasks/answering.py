@@ -26,7 +26,7 @@ from deferral.panel import Answering, Panel
 from deferral.recalibration import budget_at
 from tasks import worth_a_retry
 
-ASIDE, PENDING = "aside", ".pending"
+ASIDE, PENDING = "aside", "pending"
 ANSWERED = pa.schema(
     [pa.field("source_id", pa.string()), *(field.with_nullable(True) for field in ROWS), pa.field("heard", HEARD)]
 )
@@ -50,9 +50,14 @@ class Place:
         """A Parquet file for each of them, once it is answered."""
         return Path(self.data, "answered", self.task)
 
+    @property
+    def logged(self) -> Path:
+        """The log of decisions, with what belongs to it: locks, looks, outputs that are not in place yet."""
+        return Path(self.data, "log", self.task)
+
     def log(self, settings: config.Monitor) -> DecisionLog:
         """The log of decisions."""
-        return DecisionLog(Path(self.data, "log", self.task), settings.log_megabytes)
+        return DecisionLog(self.logged, settings.log_megabytes)
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def answer_file(name: str, params: str, data: str, file: str, served: Facts) -> 
     run at a time answers files of a task: to another one they are busy.
     """
     settings, place, path = config.load(params), Place(name, data), Path(file)
-    with locked(place.answered / ".lock", wait=False) as mine:
+    with locked(place.logged / ".answer.lock", wait=False) as mine:
         if not mine:
             return _came(path, "busy", "another run answers files of this task")
         if not path.exists():
@@ -136,7 +141,7 @@ def figures(rows: pa.Table) -> Facts:
 
 def _finished(settings: config.Params, place: Place, served: Serving, items: pa.Table, out: Path, sha: str) -> pa.Table:
     """Answer the items, or take up what an earlier run had answered; log them; put the output in place."""
-    pending = place.answered / PENDING / out.name
+    pending = place.logged / PENDING / out.name
     if not (pending.exists() and _meta(pending).get("sha256") == sha):
         rows = answered(settings, place, served, items)
         about = {"task": place.task, "sha256": sha, "version": served.version, "share": served.share}
@@ -147,6 +152,7 @@ def _finished(settings: config.Params, place: Place, served: Serving, items: pa.
     decided = rows.filter(pc.and_(pc.is_valid(rows["expert"]), _first_of(rows["id"])))
     classes = settings.task(place.task).classes
     place.log(settings.monitor).append(loggable(decided, classes, settings.monitor.log_text), key)
+    out.parent.mkdir(parents=True, exist_ok=True)
     os.replace(pending, out)
     return rows
 

@@ -16,7 +16,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import baseline, bundle, config, proposal, schema
-from deferral.decision_log import locked
 from deferral.errors import ConfigError, DataError
 from deferral.monitoring import ERRORS, Look, distinct, look
 from deferral.recalibration import budget_at, recalibrate
@@ -28,7 +27,7 @@ TAKEN = ("first window", "no drift", "drift")
 DAY = timedelta(days=1)
 # Whose drift says nothing of the dial: a dear expert that errs is no better at another threshold.
 BESIDE = {ERRORS}
-KEPT_LOOKS = 1000
+HISTORY = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
     if rows < settings.monitor.window:
         said = f"{rows:,} of {settings.monitor.window:,} rows by version {serving.version}: too few for a look."
         return _found("waiting", said, window)
-    today = [one for one in looks if datetime.fromisoformat(one["time"]) > datetime.now(UTC) - DAY]
+    today = [one for one in looks if _age(one) < DAY]
     if len(today) >= settings.monitor.looks:
         said = f"{len(today)} looks in the last 24 hours, all that share the day's level: these rows wait."
         return _found("put off", said, window)
@@ -96,15 +95,18 @@ def propose(name: str, params: str, data: str, reports: str, served: Facts, foun
 
 
 @task(cache_policy=NO_CACHE)
-def remember(name: str, data: str, served: Facts, found: Facts) -> None:
-    """Write down that the parts of a look were looked at, and what came of it."""
+def remember(name: str, params: str, data: str, served: Facts, found: Facts) -> None:
+    """Write down that the parts of a look were looked at, and what came of it.
+
+    Of earlier looks those are kept that are not older than 30 days or whose parts are in the log still.
+    """
     place = Place(name, data)
-    with locked(_looks(place).with_name(".looks.lock")):
-        looks = read_looks(place)
-        one = {"time": datetime.now(UTC).isoformat(), "version": served["version"], "status": found["status"]}
-        one |= {"said": found["said"], "parts": found["parts"], "proposal": found.get("proposal", "")}
-        if not any(set(one["parts"]) & set(other["parts"]) for other in looks):
-            schema.write_text(_looks(place), json.dumps([*looks, one][-KEPT_LOOKS:], indent=1) + "\n")
+    there = {part.name for part in place.log(config.load(params).monitor).parts()}
+    one = {"time": datetime.now(UTC).isoformat(), "version": served["version"], "status": found["status"]}
+    one |= {"said": found["said"], "parts": found["parts"], "proposal": found.get("proposal", "")}
+    looks = [{**each, "parts": [part for part in each["parts"] if part in there]} for each in [*read_looks(place), one]]
+    kept = [each for each in looks if each["parts"] or _age(each) < HISTORY]
+    schema.write_text(_looks(place), json.dumps(kept, indent=1) + "\n")
 
 
 def read_looks(place: Place) -> list[Facts]:
@@ -195,8 +197,12 @@ def _key(serving: Serving, window: Window) -> str:
     return hashlib.sha256("\0".join([serving.version, *sorted(window.parts)]).encode()).hexdigest()[:8]
 
 
+def _age(look: Facts) -> timedelta:
+    return datetime.now(UTC) - datetime.fromisoformat(look["time"])
+
+
 def _looks(place: Place) -> Path:
-    return Path(place.data, "log", place.task, LOOKS)
+    return place.logged / LOOKS
 
 
 def _first_window(place: Place, serving: Serving) -> Path:

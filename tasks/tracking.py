@@ -215,8 +215,6 @@ def register(
     for key, value in facts.items():
         client.set_model_version_tag(model, version, key, str(value))
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
-    figures = {key: value for key, value in flat_metrics(summary).items() if key.startswith("headline.")}
-    mlflow.log_metrics(figures, model_id=info.model_id)
     client.set_registered_model_alias(model, "challenger", version)
     return version
 

@@ -106,7 +106,9 @@ def _failure(stage: str, lines: list[str]) -> DeferralError:
     if not any(line.startswith("Running stage") for line in lines):
         return DeferralError(f"{stage}: {_error(lines)}")
     words = [line for line in lines if not line.startswith("ERROR: ")]
-    return Stopped(f"{_error(lines)}. Its last words: {words[-1]}. Run again: what is done and paid for is kept.")
+    return Stopped(
+        f"{_error(lines)}. Its last words: {words[-1].rstrip('.')}. Run again: what is done and paid for is kept."
+    )
 
 
 def _error(lines: list[str]) -> str:

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from deferral import config, registry
+from deferral.bundle import describe
+from deferral.decision_log import DecisionLog
 from tasks.answering import Facts, Place, answer_file, plain, serving
+from tasks.baseline import add_baseline
+from tasks.tracking import log_evaluation
 from tests.experts.chat_server import Answer, ChatServer, Request, chat
-from tests.pipeline import write_params
-from tests.registry_data import LLM, MODEL, kept, project, register, registry_in
+from tests.pipeline import small_params, working_in, write_params
+from tests.registry_data import LLM, MODEL, PRICE, kept, project, register, registry_in
 
-PROMPT = "{text}\nOffensive:"
 SHARE = 0.4
-KINDS = {"olhs": "label", "xsum": "text"}
 
 
-def texts(n: int, longest: int = 200, name: str = "") -> list[str]:
-    """`n` different texts of 1 to `longest` letters beside a few words; those of more than 120 are deferred."""
-    return [
-        f"A {'long' if (i * longest) // n >= 120 else 'short'} text{name}. " + "x" * (1 + (i * longest) // n) + f" {i}"
-        for i in range(n)
-    ]
+def texts(n: int, shortest: int = 1, longest: int = 200, name: str = "") -> list[str]:
+    """`n` different texts of evenly spread lengths; of those with 120 letters or more most are deferred."""
+    lengths = [shortest + i * (longest - shortest + 1) // n for i in range(n)]
+    kinds = ["long" if length > 120 else "short" for length in lengths]
+    both = zip(kinds, lengths, strict=True)
+    return [f"A {kind} text. {'x' * length} {name}{i:04d}" for i, (kind, length) in enumerate(both)]
+
+
+def odd(n: int, name: str = "so") -> list[str]:
+    """Posts as the demo has none."""
+    return [f"{name} {i} are they and we, they said {i * 7} and so on" for i in range(n)]
 
 
 def said(request: Request, before: int) -> Answer:
@@ -50,12 +60,20 @@ class Production:
         return Place(self.task, self.data)
 
     @property
+    def log(self) -> DecisionLog:
+        """The log of decisions."""
+        return self.place.log(self.settings.monitor)
+
+    @property
     def served(self) -> Facts:
         """The version that serves, as tasks are told."""
         return plain(serving(self.settings, self.task))
 
     def promote(self, bundle: Path, **tags: Any) -> int:
-        """Register a bundle and make it champion."""
+        """Register a bundle and make it champion; one that names its share gets a baseline."""
+        share = describe(bundle)["facts"].get("budget")
+        if share is not None:
+            add_baseline(self.settings, self.task, bundle, share)
         number = register(self.client, bundle, self.task, **tags)
         now = registry.champion(MODEL[self.task])
         registry.promote(MODEL[self.task], number, expected=now and now.number, reason="test")
@@ -79,17 +97,37 @@ class Production:
 def production(folder: Path, empty: Path, url: str = "", task: str = "olhs", **monitor: Any) -> Iterator[Production]:
     """A project in `folder` whose version 1 serves; the LLM is at `url`, else the demo's own."""
     project(folder, task)
-    import yaml
-
     settings = yaml.safe_load((folder / "params.yaml").read_text())
     if url:
         settings["experts"][LLM] = {"backend": "openai", "model": "m", "base_url": url, "concurrency": 2}
+    settings["costs"]["prices"][LLM] = {"usd_per_1k_answers": 1000 * PRICE}
     settings["monitor"] = {"window": 40, "audit_share": 0.1, **monitor}
     write_params(folder, settings)
     with registry_in(folder, empty) as client:
         made = Production(folder, client, task)
         made.promote(kept(folder, "long", task, budget=SHARE))
         yield made
+
+
+@contextmanager
+def in_service(made: Path, folder: Path, share: float = SHARE) -> Iterator[Production]:
+    """What a pipeline made in `made`, in a folder of its own: its headline, at this share, is registered and serves."""
+    (folder / "data").mkdir()
+    for part in ("prepared", "predictions", "vectors"):
+        (folder / "data" / part).symlink_to(made / "data" / part)
+    (folder / "models").symlink_to(made / "models")
+    shutil.copytree(made / "reports", folder / "reports")
+    metrics = folder / "reports/olhs/metrics.json"
+    summary = json.loads(metrics.read_text())
+    summary["headline"]["budgets"] = [share] * len(summary["headline"]["budgets"])
+    metrics.write_text(json.dumps(summary))
+    settings = small_params()
+    settings["monitor"] = {"window": 100, "audit_share": 0.1}
+    params = write_params(folder, settings)
+    with working_in(folder):
+        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        registry.promote(MODEL["olhs"], 1, expected=None, reason="the first")
+        yield Production(folder, None)
 
 
 @contextmanager

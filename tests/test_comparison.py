@@ -1,17 +1,14 @@
 """Two bundles on the same items: figures that can be worked out by hand, and what cannot be compared."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from deferral import bundle, registry, schema
+from deferral import bundle
 from deferral.comparison import Comparison, compare
-from deferral.errors import ConfigError, DataError
-from deferral.ground import Ground, Side, StoppedClock, decide_both
-from tests.pipeline import working_in
+from deferral.ground import Ground, Side
 from tests.registry_data import LLM, LONG, PRICE, ROWS, kept, project, settings_of
 
 PER_1K = 1000 * PRICE
@@ -144,17 +141,6 @@ def test_the_same_bundle_is_no_different_from_itself(olhs, long, chance):
             assert figure == {"value": 0.0, "ci": [0.0, 0.0]}
 
 
-def test_without_a_budget_the_one_in_the_facts_or_the_own_rule_decides(tmp_path, olhs, long):
-    shutil.copytree(long, tmp_path / "b")
-    about = json.loads((tmp_path / "b/bundle.json").read_text())
-    about["facts"]["budget"] = 0.4
-    (tmp_path / "b/bundle.json").write_text(json.dumps(about))
-    found = compare(Side("A", long), Side("B", tmp_path / "b"), ground(olhs))
-    own = bundle.load(long).policy.choose(np.array([[0.0, 1.0]]), None)
-    assert (found.sides["champion"]["budget"], found.sides["champion"]["deferral_rate"]) == (None, float(own[0]))
-    assert (found.sides["challenger"]["budget"], found.sides["challenger"]["deferral_rate"]) == (0.4, 0.4)
-
-
 def test_summaries_are_compared_by_their_measured_quality(xsum):
     folder = kept(xsum, "long", "xsum")
     found = compare(Side("A", folder, 0.0), Side("B", folder, 0.4), ground(xsum, "xsum"))
@@ -167,71 +153,3 @@ def test_summaries_are_compared_by_their_measured_quality(xsum):
     assert (found.classes, found.kind, found.quality) == ([], "summarisation", "rougeL")
     assert [group["name"] for group in found.groups] == ["first", "second"]
     assert Comparison(**json.loads(json.dumps(found.as_dict()))) == found
-
-
-def test_no_stopwatch_makes_a_difference(built):
-    with working_in(built):
-        folder, board = registry.resolve("models:/deferral-olhs@challenger"), Ground.of("olhs", settings_of(built))
-        found = compare(Side("A", folder, 0.3), Side("B", folder, 0.3), board)
-        runs = decide_both([Side("A", folder, 0.1), Side("B", built / "models/olhs/teams/team/seed-68", 0.1)], board)
-    assert found.cost_difference == {"value": 0.0, "ci": [0.0, 0.0]}
-    kept_for = [set(run.cost[~run.deferred].tolist()) for run in runs]
-    assert kept_for[0] == kept_for[1]
-    assert len(kept_for[0]) == 1
-    assert min(kept_for[0]) > 0
-
-
-def test_small_experts_of_two_makes_keep_their_own_time():
-    from deferral.ground import _seconds
-
-    said = [
-        schema.table("predictions", {"id": ["a"], "expert": ["e"], "label": ["0"], "seconds": [s]}) for s in (1.0, 3.0)
-    ]
-    one, other = (
-        {"backend": "mlp", "hidden": 50, "random_state": 1},
-        {"backend": "mlp", "hidden": 50, "random_state": 2},
-    )
-    assert _seconds([one, other], said) == [2.0, 2.0]
-    assert _seconds([one, {**other, "hidden": 99}], said) == [1.0, 3.0]
-    assert _seconds([one, None], [said[0], None]) == [1.0, 0.0]
-
-
-def test_a_stopped_clock_counts_a_given_time_and_no_other():
-    said = schema.table("predictions", {"id": ["a"], "expert": ["e"], "label": ["0"], "seconds": [9.0]})
-    clock = StoppedClock("seconds", {}, {"small": 2.0})
-    assert clock.price(said, "small").tolist() == [2.0]
-    assert clock.price(said, "large").tolist() == [9.0]
-    assert clock.compute(5.0) == 0
-
-
-def changed(folder, to, **values):
-    shutil.copytree(folder, to)
-    about = json.loads((to / "bundle.json").read_text())
-    about["facts"] |= values.pop("facts", {})
-    (to / "bundle.json").write_text(json.dumps(about | values))
-    return to
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ({"facts": {"task": "xsum"}}, "B: a model of task 'xsum'. Allowed: of task 'olhs'. Give one of this task."),
-        ({"classes": ["a", "b"]}, "B: a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
-        ({"format": 99}, "B: bundle format 99. Allowed: format 3. Train it again with this version."),
-        ({"experts": ["majority", "gone"]}, "no answers on record of an expert that is asked"),
-    ],
-)
-def test_what_cannot_be_compared_is_named(tmp_path, olhs, long, values, said):
-    with pytest.raises(DataError) as caught:
-        compare(Side("A", long, 0.4), Side("B", changed(long, tmp_path / "b", **values), 0.4), ground(olhs))
-    assert said in str(caught.value)
-
-
-def test_an_empty_test_split_and_an_unknown_task_are_named(tmp_path, olhs):
-    examples = schema.read(olhs / "data/prepared/olhs/examples.parquet", "examples")
-    path = tmp_path / "prepared/olhs/examples.parquet"
-    schema.write(schema.rows_in(examples, "train"), path, "examples")
-    with pytest.raises(DataError, match="no test items. Allowed: one or more"):
-        Ground.of("olhs", settings_of(olhs), tmp_path)
-    with pytest.raises(ConfigError, match="Unknown task 'news'"):
-        Ground.of("news", settings_of(olhs), tmp_path)

@@ -5,12 +5,14 @@ import re
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from deferral import config, promotion, registry
 from deferral.comparison import Comparison
 from deferral.config import Promote
 from deferral.errors import ConfigError, DataError
+from deferral.metrics import bootstrap_weights, interval, weighted_sums
 from deferral.promotion import Verdict, Weighed, by_hand, judge, settle, weigh
 from tests.pipeline import small_params, write_params
 from tests.registry_data import MODEL as MODELS
@@ -127,6 +129,19 @@ def test_where_the_champion_is_free_any_cost_is_too_much():
 def test_without_an_interval_nothing_is_promoted():
     verdict = judge(found((0.1, None, None), (-0.1, None, None)), RULE)
     assert verdict == Verdict("refused", "Too few items for an interval of 95 %.")
+
+
+def test_one_that_is_worse_by_just_the_margin_seldom_passes():
+    items, worlds, unlike = 500, 1000, 0.1
+    chances = [(unlike - RULE.quality_margin) / 2, (unlike + RULE.quality_margin) / 2, 1 - unlike]
+    gained = np.random.default_rng(0).choice([1.0, -1.0, 0.0], p=chances, size=(items, worlds))
+    drawn = weighted_sums(bootstrap_weights(items, 400, 0), gained) / items
+    passed = 0
+    for value, draws in zip(gained.mean(axis=0), drawn.T, strict=True):
+        shown = interval(value, draws, RULE.confidence)
+        passed += judge(found((value, shown.low, shown.high), (-0.1, -0.2, 0.1)), RULE).outcome == "promoted"
+    # 2.5 % are meant; of 1,000 more than 45 come about once in 10,000 times.
+    assert 8 <= passed <= 45
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,20 @@ def test_versions_tell_what_was_written_down(tmp_path, empty_store):
     assert json.loads(json.dumps(newest.as_dict()))["dvc_lock_sha256"] == "abc"
 
 
+def test_what_the_pipeline_registers_tells_its_operating_point_and_what_it_was_made_from(built):
+    with working_in(built):
+        version = registry.find(MODEL, "challenger")
+    summary = json.loads((built / "reports/olhs/metrics.json").read_text())
+    head = summary["headline"]
+    seeds = summary["policies"][head["policy"]]["seeds"]
+    assert version.budget == head["budgets"][seeds.index(int(version.seed))]
+    assert version.threshold.startswith("lambda ")
+    assert (version.task, version.unit, version.cost_per_1k) == ("olhs", "usd", head["cost_per_1k"]["value"])
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=built, capture_output=True, text=True, check=True)
+    assert version.git_commit == commit.stdout.strip()
+    assert len(version.dvc_lock_sha256) == 64
+
+
 def test_no_registry_is_one_sentence_and_makes_none(tmp_path):
     with working_in(tmp_path), pytest.raises(DataError, match="no such file. Allowed: the registry of a pipeline that"):
         registry.versions(MODEL)

@@ -41,8 +41,8 @@ def _use(summary: Summary, about: Mapping[str, Any]) -> str:
 
 
 def _data(summary: Summary, versions: Mapping[str, str], note: str) -> str:
-    splits = summary.get("splits") or {}
-    counts = splits.get("splits", splits)
+    splits: Mapping[str, Any] = summary.get("splits") or {}
+    counts: Mapping[str, Any] = splits.get("splits") or splits
     rows = ", ".join(f"{sum(of.values()):,} {name}" for name, of in counts.items() if isinstance(of, Mapping))
     lines = [f"- rows: {rows}" if rows else "", f"- evaluated on {summary['items']:,} test items, looked at once"]
     lines += [f"- classes: {_listed(summary['classes'])}"] if summary["classes"] else []

@@ -69,6 +69,8 @@ def test_two_folders_are_compared_and_kept_as_a_page(client, made, tmp_path):
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         f"comparison.{kind}" for kind in ("html", "json", "md")
     ]
+    # Nothing was decided: the page has no verdict.
+    assert json.loads((tmp_path / "out/comparison.json").read_text())["outcome"] == ""
 
 
 def test_a_comparison_for_a_machine(client):

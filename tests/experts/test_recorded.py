@@ -35,6 +35,7 @@ def test_rows_are_found_by_id_in_the_asked_order_under_the_experts_name() -> Non
     assert answers["expert"].to_pylist() == ["tiny"] * 3
     assert answers["seconds"].to_pylist() == [3.0, 0.0, 1.0]
     assert answers["proba"].to_pylist() == [[0.25, 0.75], None, [0.25, 0.75]]
+    assert schema.meta_of(answers) == {**schema.meta_of(expert.table), "unmatched": 1}
     assert schema.meta_of(answers)["model"] == "gpt-3.5"
     schema.check(answers, "predictions")
     assert expert.answer(asked([])).num_rows == 0

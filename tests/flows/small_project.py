@@ -17,6 +17,7 @@ from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
 
 from flows.server import api, free_port, prefect_command, running
@@ -141,7 +142,7 @@ class Production:
         """End the server."""
         self._stack.close()
 
-    def deploy(self, **schedule: str) -> str:
+    def deploy(self, **schedule: Any) -> str:
         """Put `retrain` of the real prefect.yaml on the server, with another schedule; returns what was said."""
         about = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
         about["deployments"] = [{**about["deployments"][0], "schedules": [schedule] if schedule else []}]
@@ -161,6 +162,12 @@ class Production:
             return found if found and found.is_final() else None
 
         return until(state, "the end of a run")
+
+    def stages(self, run: UUID) -> tuple[str, ...]:
+        """The state's name of each stage of a run, in the order in which they were begun."""
+        this = FlowRunFilter(id=FlowRunFilterId(any_=[run]))
+        runs = sorted(self.client.read_task_runs(flow_run_filter=this), key=lambda found: str(found.start_time))
+        return tuple(str(found.state_name) for found in runs if "@" in found.name)
 
     @contextmanager
     def worker(self) -> Iterator[None]:

@@ -40,7 +40,7 @@ def compare(
     found = comparison.compare(first, second, Ground.of(task, settings, data))
     verdict = judge(found, settings.promote)
     if out is not None:
-        comparison_page.write(out, found, verdict.outcome, verdict.reason)
+        comparison_page.write(out, found)
     if as_json:
         print_json({**found.as_dict(), "rule": vars(verdict)})
         return

@@ -1,4 +1,4 @@
-"""What a network has read of a batch, in buffers with room for what it is to write: a step copies nothing."""
+"""What a network has read of a batch, in buffers with room for what it writes: few steps copy anything."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 # About what a CPU's own caches hold; an accelerator reads a batch at once.
 CPU_TOKENS = 1024
-# Steps between two copies; room that is not used makes a step slower: what is read lies farther apart.
+# Tokens between two copies; room that is never used only spreads out what is read.
 ROOM = 16
 
 
 @dataclass
 class Memory:
-    """Keys and values of each row, `end` tokens so far, with a mask of what there is to look at: (rows, tokens, room).
+    """Keys and values of each row, `end` tokens so far, and a mask of what there is and will be: (rows, tokens).
 
     Padding stands between what the rows share and what is a row's own.
     """

@@ -20,7 +20,7 @@ class RecordedExpert(Expert):
     A path to the paper's JSON (`.json`, `.jsonl`) is read too, its records matched by text; `key` is that of the reply
     there (`nn_generation`), if it is not the first one. Where the table holds several experts' answers, those under
     this expert's name are used; else whatever name they carry becomes this expert's. `seconds` is what an answer takes
-    that states no time.
+    that states no time. Metadata `unmatched` counts the answers that were not asked for.
     """
 
     def __init__(
@@ -62,7 +62,8 @@ class RecordedExpert(Expert):
         index = pc.index_in(examples["id"], table["id"])
         if index.null_count:
             raise self._missing(examples.filter(pc.is_null(index)), examples.num_rows)
-        return table.take(index)
+        meta = {**schema.meta_of(table), "unmatched": len(table) - len(index)}
+        return schema.with_meta(table.take(index), "predictions", meta)
 
     def _timed(self, answers: pa.Table) -> pa.Table:
         """The same answers; those without a time take `seconds`, if that is given."""
