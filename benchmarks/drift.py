@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from benchmarks.policies import NAMES, PAIRS, recorded
 from deferral.answering import Audit, answer, loggable
@@ -67,10 +68,14 @@ def seen(before: pa.Table, now: pa.Table, looks: int, seed: int) -> Look:
     return look(before, now, now.filter(now["audit"]), level=LEVEL, looks=looks, random_state=seed)
 
 
-def window(policy: TwoTier, rows: Panel, audits: float = AUDITS) -> pa.Table:
-    """What is logged of new rows."""
-    blind = rows.copy(blind=True)
-    found = answer(policy, blind, SHARE, Audit(policy.experts[1], audits), task="t", version="1", time=TIME)
+def window(policy: TwoTier, rows: Panel, rng: np.random.Generator) -> pa.Table:
+    """What is logged of new rows; who is audited is drawn anew, for a hash of the id would always draw the same few."""
+    about = {"task": "t", "version": "1", "time": TIME}
+    found = answer(policy, rows.copy(blind=True), SHARE, Audit(policy.experts[1], 1.0), **about)
+    drawn = pa.array(rng.random(len(rows)) < AUDITS)
+    agree = pc.if_else(drawn, found["agree"], pa.scalar(None, pa.bool_()))
+    for name, values in (("audit", drawn), ("agree", agree)):
+        found = found.set_column(found.schema.get_field_index(name), found.schema.field(name), values)
     return loggable(found, rows.classes, False)
 
 
@@ -103,7 +108,7 @@ def null(rows: Panel, rng: np.random.Generator, looks: int, seed: int) -> Look:
     """A look at rows of the population that the version was calibrated on."""
     order = rng.permutation(len(rows))
     policy, before = calibrated(rows.take(order[:CALIBRATED]), experts_of(seed))
-    return seen(before, window(policy, rows.take(order[CALIBRATED : CALIBRATED + NOW])), looks, seed)
+    return seen(before, window(policy, rows.take(order[CALIBRATED : CALIBRATED + NOW]), rng), looks, seed)
 
 
 def days(count: int) -> None:
@@ -129,7 +134,7 @@ def power(board: Boards, times: int) -> None:
             rows = (
                 board.test.take(rng.permutation(len(board.test))[:size]) for _ in range(times if size < 1000 else 1)
             )
-            windows = [window(policy, some) for some in rows]
+            windows = [window(policy, some, rng) for some in rows]
             for looks in (1, LOOKS):
                 told(
                     f"{size} rows, level {LEVEL / looks:.4f}",

@@ -41,7 +41,6 @@ def loaded():
 
 def logged(texts, share=0.25, audits=1.0, wrong=(), seed=0):
     """Rows of the log of texts of which the longest `share` went to the LLM; on ids of `wrong` the two disagree."""
-    n = len(texts)
     length = np.array([len(text) for text in texts], float)
     found = rows(-length, rng=np.random.default_rng(seed), cut=float(np.quantile(-length, share)), audits=audits)
     names = found["id"].to_pylist()

@@ -19,7 +19,7 @@ from deferral.errors import ConfigError, DataError, ExpertError
 from deferral.experts import Setting, build
 from deferral.experts.extractive import LEAST, STRENGTHS, ExtractiveExpert
 from deferral.experts.lead import LeadExpert
-from deferral.experts.ranking import Ranking, best_of, line_through, scores_of
+from deferral.experts.ranking import Ranking, best_of, centred, line_through, scores_of
 from deferral.experts.sentence_features import FEATURES, Sentences
 from deferral.experts.sentences import sentences
 from deferral.rouge import rouge
@@ -125,6 +125,33 @@ def test_cross_fitted_scores_come_from_other_documents_only(vectors: Path) -> No
     moved = changed.crossed(10.0, 0) != scores
     assert not moved[last].any()
     assert moved.any(), "the documents of other folds do learn from it"
+
+
+def test_inside_a_document_neither_its_level_nor_its_spread_counts(vectors: Path) -> None:
+    learn = ExtractiveExpert(setting(vectors))._ranking(news(60, 1))
+    rng = np.random.default_rng(0)
+    level, spread = rng.random(60)[learn.document], (0.5 + rng.random(60))[learn.document]
+    easier = Ranking(learn.x + level[:, None], spread * learn.y + level, learn.document)
+    assert easier.inside().ridge(10.0)[1:] == pytest.approx(learn.inside().ridge(10.0)[1:], abs=1e-9)
+    assert np.abs(easier.ridge(10.0)[1:] - learn.ridge(10.0)[1:]).max() > 0.01
+    scores = scores_of(learn.x, learn.ridge(10.0))
+    assert learn.inside().error(scores + level) == pytest.approx(learn.inside().error(scores))
+    assert learn.error(scores) == pytest.approx(np.square(scores - learn.y).mean())
+    assert centred(learn.y, learn.document)[learn.document == 7].mean() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_way_whose_sentences_are_better_ranks_and_the_other_expects(
+    vectors: Path, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert, train, valid = ExtractiveExpert(setting(vectors)), news(120, 1), news(60, 3)
+    better = iter([1.0, 0.0] if inside else [0.0, 1.0])
+    monkeypatch.setattr(Ranking, "best", lambda self, scores: next(better))
+    expert.fit(train, valid)
+    learn = expert._ranking(train)
+    way = learn.inside() if inside else learn
+    assert expert.weights_.tolist() == way.ridge(expert.strength_).tolist()
+    assert expert.worth_.tolist() in [learn.ridge(strength).tolist() for strength in STRENGTHS]
 
 
 def test_best_and_line() -> None:

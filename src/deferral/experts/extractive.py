@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -30,16 +31,28 @@ LEAST = 1e-3
 NAMES = ("intercept", *FEATURES)
 
 
+@dataclass(frozen=True)
+class Learnt:
+    """Weights, the penalty that they were learnt with, and the scores of sentences that they were not learnt from."""
+
+    strength: float
+    weights: Floats
+    scores: Floats
+
+
 class ExtractiveExpert(TrainedExpert):
     """Ridge regression from features of a sentence to its ROUGE-L with the reference; the best one is the summary.
 
-    `strengths` are the penalties, of which the least squared error on valid chooses. `logprob` is the logarithm of
-    the ROUGE-L F to expect of the answer: a straight line through the best sentences of valid, since the best of
-    many scores promises too much. Where valid is empty both come from train, cross-fitted by document.
+    It is learnt twice, from ROUGE-L as it is and as it stands out within its document (`ranking.Ranking`); the one
+    whose best sentences of valid are the better ones ranks. `strengths` are the penalties, of which the least squared
+    error on valid chooses. `logprob` is the logarithm of the ROUGE-L F to expect of the answer: a straight line through
+    what the first of the two says of the best sentences of valid, since the best of many scores promises too much.
+    Where valid is empty all this comes from train, cross-fitted by document.
     Of a longer document the first `max_sentences` are read; metadata `truncated` counts such documents.
     """
 
     weights_: Floats
+    worth_: Floats
     strength_: float
     line_: tuple[float, float]
 
@@ -60,16 +73,14 @@ class ExtractiveExpert(TrainedExpert):
         """Learn weights from `train`, choose penalty and expectation on `valid`, or on train cross-fitted."""
         self._validate()
         learn = self._ranking(train)
-        held = self._ranking(valid) if valid.num_rows else learn
-        found = []
-        for strength in self.strengths:
-            apart = valid.num_rows > 0
-            scores = scores_of(held.x, learn.ridge(strength)) if apart else learn.crossed(strength, self.random_state)
-            found.append((float(np.square(scores - held.y).mean()), strength, scores))
-        _, self.strength_, scores = min(found, key=lambda row: row[:2])
-        best = best_of(scores, held.document)
-        self.line_ = line_through(scores[best], held.y[best])
-        self.weights_ = learn.ridge(self.strength_)
+        held = self._ranking(valid) if valid.num_rows else None
+        worth = self._choose(learn, held)
+        ranks = self._choose(learn.inside(), held and held.inside())
+        judged = held or learn
+        ranks = ranks if judged.best(ranks.scores) > judged.best(worth.scores) else worth
+        best = best_of(ranks.scores, judged.document)
+        self.line_ = line_through(worth.scores[best], judged.y[best])
+        self.weights_, self.worth_, self.strength_ = ranks.weights, worth.weights, ranks.strength
         return self
 
     def answer(self, examples: pa.Table) -> pa.Table:
@@ -80,10 +91,10 @@ class ExtractiveExpert(TrainedExpert):
         expected: list[Floats] = []
         for at in range(0, examples.num_rows, PART):
             found = Sentences(self._split(examples["text"].slice(at, PART)), vectors)
-            scores = scores_of(found.features(), weights)
-            best = best_of(scores, found.document)
+            x = found.features()
+            best = best_of(scores_of(x, weights), found.document)
             chosen += [found.texts[i] for i in best]
-            expected.append(self.line_[0] + self.line_[1] * scores[best])
+            expected.append(self.line_[0] + self.line_[1] * scores_of(x[best], self.worth_))
         logprob = np.log(np.clip(np.concatenate([*expected, []]), LEAST, 1.0))
         free = free_tokens(examples.num_rows, start)
         return self.predictions(examples, {"text": chosen, "logprob": logprob, **free})
@@ -100,6 +111,7 @@ class ExtractiveExpert(TrainedExpert):
         """Write the weight of each feature, as JSON; the word vectors stay where they are."""
         learnt = {
             "weights": dict(zip(NAMES, fitted(self, "weights_").tolist(), strict=True)),
+            "worth": dict(zip(NAMES, self.worth_.tolist(), strict=True)),
             "strength": self.strength_,
             "line": self.line_,
             "vectors": self._shape(),
@@ -112,14 +124,14 @@ class ExtractiveExpert(TrainedExpert):
         path = folder / FILE
         try:
             learnt = json.loads(path.read_text(encoding="utf-8"))
-            weights = np.array([float(learnt["weights"][name]) for name in NAMES])
+            weights, worth = (np.array([float(learnt[k][name]) for name in NAMES]) for k in ("weights", "worth"))
             strength, shape = float(learnt["strength"]), learnt["vectors"]
             level, slope = map(float, learnt["line"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise unreadable(path, error) from error
         if shape != self._shape():
             raise DataError(path, f"trained with word vectors {shape}", f"{self._shape()}", "Fit it again.")
-        self.weights_, self.strength_, self.line_ = weights, strength, (level, slope)
+        self.weights_, self.worth_, self.strength_, self.line_ = weights, worth, strength, (level, slope)
         return self
 
     @cached_property
@@ -132,6 +144,15 @@ class ExtractiveExpert(TrainedExpert):
         return Vectors.open(self.setting.vectors)
 
     _truncated = 0
+
+    def _choose(self, learn: Ranking, held: Ranking | None) -> Learnt:
+        """The weights of the penalty with the least error on `held` or, without it, cross-fitted."""
+        found = []
+        for strength in self.strengths:
+            weights = learn.ridge(strength)
+            scores = scores_of(held.x, weights) if held else learn.crossed(strength, self.random_state)
+            found.append(((held or learn).error(scores), strength, Learnt(strength, weights, scores)))
+        return min(found, key=lambda row: row[:2])[2]
 
     def _ranking(self, examples: pa.Table) -> Ranking:
         from deferral.rouge import rouge
