@@ -6,7 +6,7 @@ twentieth of it audited. `MMLU`, `MedMCQA`: recorded answers of real LLMs, where
 has shifted between them. `days`: 24 windows of 200 rows a day, all held against the one baseline of that day.
 
 Power. MedMCQA's train split is what a version is calibrated on, windows are drawn from its test split, which is another
-population. Run: python -m benchmarks.drift [--windows 500] [--days 200] [--power 100]
+population. Run: python -m benchmarks.drift [--windows 500] [--days 400] [--power 100]
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def experts_of(seed: int) -> tuple[str, str]:
 def main() -> None:
     """All tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, value in (("windows", 500), ("days", 200), ("power", 100)):
+    for name, value in (("windows", 500), ("days", 400), ("power", 100)):
         parser.add_argument(f"--{name}", type=int, default=value)
     given, start = parser.parse_args(), time.perf_counter()
     folder = os.environ.get("DEFERRAL_REALDATA")
