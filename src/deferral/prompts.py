@@ -29,8 +29,8 @@ PROMPTS: Mapping[str, Prompt] = MappingProxyType(
         "demo-olhs": Prompt("{text}\nOffensive:", {"0": " no", "1": " yes"}),
         "demo-xsum": Prompt("{text}\nSummary:"),
         "judge": Prompt(
-            "Mark the summary of this document from 1 to 5: 5 if it states the main point and nothing that the document "
-            "does not say, 3 if it leaves out a part of it or adds something, 1 if it is wrong or beside the point. A "
+            "Mark the summary of this document from 1 to 5: 5 if it states the main point and nothing that the document"
+            " does not say, 3 if it leaves out a part of it or adds something, 1 if it is wrong or beside the point. A "
             "reference, where there is one, is a good summary. Answer with one digit only.\n\n{text}\n\nMark:",
             {mark: mark for mark in "12345"},
             system="You are a strict editor who marks summaries with one digit from 1 to 5 and nothing else.",

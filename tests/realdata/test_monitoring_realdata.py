@@ -17,7 +17,9 @@ def test_the_shift_of_medmcqa_is_seen_in_its_test_split_at_an_hourly_level(board
     policy, before = calibrated(boards["medmcqa", "train"], experts)
     found = seen(before, window(policy, boards["medmcqa", "test"], np.random.default_rng(0)), HOURLY, 0)
     assert "the scores" in found.moved
-    assert found.words().startswith("Drift: 1,000 rows of version 1 differ from those it was calibrated on. The scores: ")
+    assert found.words().startswith(
+        "Drift: 1,000 rows of version 1 differ from those it was calibrated on. The scores: "
+    )
 
 
 def test_it_is_seen_in_windows_of_five_hundred_rows(boards):  # noqa: F811
