@@ -19,7 +19,7 @@ LONGEST = 2_000
 def side_by_side(
     chosen: Replay, small: Replay, dear: Replay, examples: pa.Table, answers: Mapping[str, pa.Table], cost: CostModel
 ) -> list[dict[str, Any]]:
-    """Of each outcome the document with the largest difference between the LLM and the small expert, and the median one.
+    """Of each outcome the document of the largest difference between the LLM and the small expert, and the median one.
 
     `chosen` is one operating point, of which the first seed is shown; `small` and `dear` are the replays of always
     asking the one and the other; `answers` are the experts' predictions in the order of `examples`. Each row tells
