@@ -16,8 +16,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from deferral import baseline, bundle, config, proposal, schema
+from deferral.decision_log import ROWS, DecisionLog
 from deferral.errors import ConfigError, DataError
-from deferral.monitoring import ERRORS, Look, distinct, look
+from deferral.monitoring import AUDITS, ERRORS, Look, distinct, look
 from deferral.recalibration import budget_at, recalibrate
 from tasks.answering import Facts, Place, Serving
 
@@ -52,7 +53,7 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
     if rows < settings.monitor.window:
         said = f"{rows:,} of {settings.monitor.window:,} rows by version {serving.version}: too few for a look."
         return _found("waiting", said, window)
-    today = [one for one in looks if _age(one) < DAY]
+    today = [one for one in looks if _age(one) < DAY and one["status"] != "first window"]
     if len(today) >= settings.monitor.looks:
         said = f"{len(today)} looks in the last 24 hours, all that share the day's level: these rows wait."
         return _found("put off", said, window)
@@ -136,9 +137,19 @@ def held_against(place: Place, serving: Serving) -> pa.Table | None:
 
 def _taken(settings: config.Params, place: Place, serving: Serving, parts: Sequence[str]) -> Window:
     log = place.log(settings.monitor)
-    known = [log.folder / name for name in parts]
-    rows, every = (_by(log.read(some), serving) for some in (known, None))
-    return Window(tuple(parts), rows, every.filter(every["audit"]))
+    rows = _by(log.read([log.folder / name for name in parts]), serving)
+    return Window(tuple(parts), rows, _last_audits(log, serving))
+
+
+def _last_audits(log: DecisionLog, serving: Serving) -> pa.Table:
+    """The audited rows of a version in the newest parts that have enough: the log may be larger than memory."""
+    found = [ROWS.empty_table()]
+    for part in reversed(log.parts()):
+        rows = _by(log.read([part]), serving)
+        found.append(rows.filter(rows["audit"]))
+        if sum(each.num_rows for each in found) >= AUDITS:
+            break
+    return pa.concat_tables(found[::-1])
 
 
 def _by(rows: pa.Table, serving: Serving) -> pa.Table:

@@ -57,7 +57,7 @@ def test_an_audit_puts_every_row_to_both_and_bills_that_apart():
     assert sorted(experts["llm"].asked) == ids(4)
     # What was decided before it stays: an audit changes no answer.
     assert rows["answer"].to_pylist() == ["1", "0", "0", "1"]
-    assert rows["small_answer"].to_pylist() == [None, None, "0", "1"]
+    assert rows["small_answer"].to_pylist() == ["0", "0", "0", "1"]
 
 
 def test_an_expert_that_fails_is_an_error_the_small_one_answers_and_nobody_agrees():

@@ -74,7 +74,6 @@ def answer(
         "score": pa.array(done.score, from_pandas=True),
         "cost": done.cost,
         "paid": pa.array(paid, mask=~asked.any(axis=1)),
-        "small_answer": said[small],
         "answer": _given(panel, done, said),
         "error": _errors(panel, dear),
     }
@@ -82,6 +81,7 @@ def answer(
     before = panel.spent
     alike = likeness(panel, small, audit.reference, drawn)
     columns |= {"audit": np.isin(np.arange(len(panel)), drawn), "audit_cost": panel.spent - before}
+    columns["small_answer"] = _answers(panel, small)
     columns["agree"] = _agreed(alike, drawn, len(panel), audit.alike if not panel.classes else 1.0)
     about = {"time": [time] * len(panel), "id": panel.ids, "task": [task] * len(panel), "text": panel.text}
     rows = pa.table({**about, "version": [version] * len(panel), **columns})

@@ -99,8 +99,7 @@ def test_the_graph_goes_from_prepare_to_evaluate(project):
     edges = {(names[a], names[b]) for a, b in re.findall(r"(node\d+)-->(node\d+)", drawn)}
     assert set(names.values()) == STAGES
     assert edges == {
-        *(("prepare@olhs", stage) for stage in STAGES - {"prepare@olhs", "embed@olhs"}),
-        *(("embed@olhs", stage) for stage in ("train@olhs", "evaluate@olhs")),
+        *((first, s) for first in ("prepare@olhs", "embed@olhs") for s in STAGES - {"prepare@olhs", "embed@olhs"}),
         *((f"generate@olhs-{llm}", stage) for llm in (LLM, OTHER) for stage in ("train@olhs", "evaluate@olhs")),
         ("train@olhs", "evaluate@olhs"),
     }

@@ -337,9 +337,9 @@ def test_a_champion_that_cannot_serve_is_named(shop):
         serving(settings, "olhs")
     assert "a model of task 'xsum' with classes ['0', '1']. Allowed: one of 'olhs'" in str(error.value)
     newer = kept(shop.folder, "newer")
+    shop.promote(newer)
     about = json.loads((newer / "bundle.json").read_text())
     (newer / "bundle.json").write_text(json.dumps(about | {"format": 99}))
-    shop.promote(newer)
     with pytest.raises(DataError, match="bundle format 99"):
         serving(settings, "olhs")
 

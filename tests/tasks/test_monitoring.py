@@ -115,6 +115,26 @@ def test_a_days_looks_share_its_level_and_then_rows_wait(shop):
     assert looked(shop)["status"] == "no drift"
 
 
+def test_audits_of_earlier_windows_count_and_no_more_parts_are_read_than_hold_enough(shop, monkeypatch):
+    for name, items in (("a.jsonl", CALM), ("b.jsonl", texts(120, name="b")), ("c.jsonl", texts(120, name="c"))):
+        shop.answer(shop.comes(name, items))
+        before = looked(shop)
+        taken(shop, before)
+    shop.answer(shop.comes("d.jsonl", texts(120, name="d")))
+    every = shop.log.read()
+    found = looked(shop)
+    count = sum(every["audit"].to_pylist())
+    assert "| the agreement of small expert and reference | 0.6 (200) | " in found["page"]
+    assert f"({count}) |" in found["page"] and count > sum(every["audit"].to_pylist()[-120:]) > 0
+    read, reading = [], type(shop.log).read
+    monkeypatch.setattr("tasks.monitoring.AUDITS", 5)
+    monkeypatch.setattr(
+        "deferral.decision_log.DecisionLog.read", lambda log, p=None: (read.append(p), reading(log, p))[1]
+    )
+    looked(shop)
+    assert len({part for parts in read for part in parts}) == 1
+
+
 def test_looks_are_remembered_as_long_as_their_rows_or_for_a_month(shop):
     path, now = shop.log.folder / "looks.json", datetime.now(UTC)
     shop.answer(shop.comes("a.jsonl", CALM))
@@ -137,6 +157,8 @@ def test_without_a_baseline_the_first_window_is_that(shop):
     said = "Version 2 came without a baseline: its first 120 rows are that from now on."
     assert (found["status"], found["said"]) == ("first window", said)
     taken(shop, found)
+    # It tested nothing, so that it takes no part of the day's level.
+    change(shop, looks=1)
     shop.answer(shop.comes("b.jsonl", DRIFT))
     assert looked(shop)["status"] == "drift"
 
