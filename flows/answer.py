@@ -10,7 +10,7 @@ from prefect.artifacts import create_table_artifact
 
 from deferral import baseline, config
 from deferral.errors import DeferralError
-from flows.stage import run_stage
+from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Place, answer_file, new_files, plain, serving
 
 
@@ -21,6 +21,7 @@ def answer(task: str, params: str = "params.yaml", data: str = "data") -> list[d
     A file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow
     fails at the end.
     """
+    without_tracebacks()
     settings, log = config.load(params), get_run_logger()
     served, (files, unknown) = serving(settings, task), new_files(Place(task, data))
     for path in unknown:

@@ -9,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from deferral import config
 from deferral.decision_log import locked
-from flows.stage import run_stage
+from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.tracking import register_proposal
@@ -25,6 +25,7 @@ def monitor(
 
     A version in service has one proposal, unless one more is wanted `again`. An alarm is no failure of this flow.
     """
+    without_tracebacks()
     served = plain(serving(config.load(params), task))
     with locked(Place(task, data).logged / ".monitor.lock", wait=False) as mine:
         found = _looked(task, params, data, reports, served, again) if mine else BUSY

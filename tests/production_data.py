@@ -99,7 +99,10 @@ def production(folder: Path, empty: Path, url: str = "", task: str = "olhs", **m
     project(folder, task)
     settings = yaml.safe_load((folder / "params.yaml").read_text())
     if url:
-        settings["experts"][LLM] = {"backend": "openai", "model": "m", "base_url": url, "concurrency": 2}
+        settings["experts"][LLM] = {
+            **{"backend": "openai", "model": "m", "base_url": url, "concurrency": 2},
+            "prompt": settings["experts"][LLM]["prompt"],
+        }
     settings["costs"]["prices"][LLM] = {"usd_per_1k_answers": 1000 * PRICE}
     settings["monitor"] = {"window": 40, "audit_share": 0.1, **monitor}
     write_params(folder, settings)
