@@ -32,8 +32,9 @@ repro: setup
 smoke: setup
 	$(BIN)/python -m flows.server dvc exp run --temp --name smoke-$$$$ $(SMALL)
 
+# Two at a time, a file to each: most tests wait for servers, processes and disks.
 test: setup lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from deferral import schema
+from deferral.answering import CheckedSummaries
 from deferral.bundle import Loaded
 from deferral.cost import CostModel
 from deferral.errors import ConfigError
-from deferral.panel import NO_LABEL, Answering, Floats, Panel
+from deferral.panel import NO_LABEL, Floats, Panel
 from deferral.policies.base import Budget, Chooser
 from deferral.policies.summaries.expected_gain import SummaryGain
-from deferral.summary_faults import faults
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> As
     ids, split = [str(i) for i in range(len(texts))], ["test"] * len(texts)
     examples = schema.table("examples", {"id": ids, "text": pa.array(texts, pa.string()), "split": split})
     dear = {name: _Unheard(name, classes) for name in policy.experts[1:]}
-    answering = {small.name: small if classes else _Checked(small), **dear}
+    answering = {small.name: small if classes else CheckedSummaries(small), **dear}
     panel = Panel(examples, answering, CostModel("seconds"), classes, blind=True)
     decided = policy.decide(panel, budget)
     expert = [policy.experts[j] for j in decided.expert]
@@ -67,21 +67,6 @@ class _Unheard:
         given = {"label": [self.classes[0]] * n} if self.classes else {"text": [self.name] * n}
         told = {"expert": [self.name] * n, "seconds": np.zeros(n, np.float32), **given}
         return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
-
-
-@dataclass(frozen=True)
-class _Checked:
-    """A summariser whose faulty summaries count as none, as they did where the policy was fitted."""
-
-    small: Answering
-
-    def answer(self, examples: pa.Table) -> pa.Table:
-        """Its summaries, what is wrong with one in `error`."""
-        table = self.small.answer(examples)
-        wrong = faults(table["text"].to_pylist(), examples["text"].to_pylist())
-        errors = [old or new for old, new in zip(table["error"].to_pylist(), wrong, strict=True)]
-        at = table.schema.get_field_index("error")
-        return table.set_column(at, table.schema.field(at), pa.array(errors, pa.string()))
 
 
 def _said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
