@@ -186,6 +186,11 @@ def test_a_column_of_the_wrong_type_says_both_types(tmp_path, name, values, got,
     assert str(error.value).endswith(f". Allowed: {allowed}. Convert the column.")
 
 
+def test_a_text_that_is_no_unicode_names_its_column():
+    with pytest.raises(DataError, match="column 'text' is .*surrogates not allowed. Allowed: string"):
+        schema.table("examples", {"id": ["a"], "text": ["\ud800"], "split": ["test"]})
+
+
 def test_a_value_of_the_wrong_type_names_its_column():
     with pytest.raises(DataError) as error:
         predictions(["0"], seconds=["fast"])

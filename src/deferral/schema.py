@@ -108,7 +108,7 @@ def table(kind: str, columns: Mapping[str, Any], meta: Mapping[str, Any] | None 
         values = columns.get(field.name)
         try:
             arrays.append(pa.nulls(length, field.type) if values is None else pa.array(values, field.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
             raise _wrong_type(kind, field, str(error)) from error
     return check(with_meta(pa.Table.from_arrays(arrays, schema=schema), kind, meta or {}), kind)
 
