@@ -36,9 +36,11 @@ def shop(tmp_path, empty_store, server):
 
 def artifact(key):
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+    from prefect.client.schemas.sorting import ArtifactSort
 
+    named = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
     with get_client(sync_client=True) as client:
-        found = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key])))
+        found = client.read_artifacts(artifact_filter=named, sort=ArtifactSort.CREATED_DESC)
     return found[0] if found else None
 
 
