@@ -20,6 +20,7 @@ from deferral.prompts import Prompt
 CLASSES = ("0", "1")
 PROMPT = Prompt("Say {text}", {"0": "no", "1": "yes"})
 TOKENS = Price(usd_per_1m_prompt_tokens=100.0, usd_per_1m_completion_tokens=1000.0)
+OPENED: list[Guarded] = []
 ANSWERS = Price(usd_per_1k_answers=1.0)
 
 
@@ -47,4 +48,14 @@ def hosted(
     given = {"concurrency": 4, "timeout": 5.0, "max_retries": 1, **options}
     expert = OpenAiExpert(setting, model="m", base_url=url, prompt=prompt, **given)
     ledger = ledger or Ledger(folder / "ledger.sqlite", limit)
-    return Guarded(expert, CostModel("usd", {"llm": price}), ledger, conduct or Conduct(), breaker or Breaker())
+    made = Guarded(expert, CostModel("usd", {"llm": price}), ledger, conduct or Conduct(), breaker or Breaker())
+    OPENED.append(made)
+    return made
+
+
+def close_all() -> None:
+    """Let go of all clients and ledgers."""
+    while OPENED:
+        made = OPENED.pop()
+        made.let_go()
+        made.ledger.close()

@@ -16,7 +16,7 @@ from deferral.live.asking import DOUBT, FAULT, LIMIT, PAUSED, Conduct, Guarded, 
 from deferral.live.breaker import Breaker
 from deferral.live.ledger import Ledger
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
-from tests.live.shop import ANSWERS, TOKENS, hosted, items
+from tests.live.shop import ANSWERS, TOKENS, close_all, hosted, items
 
 TEXTS = [f"item {n}" for n in range(20)]
 
@@ -26,6 +26,7 @@ def server():
     running = ChatServer()
     running.reply = lambda request, before: Answer(chat("yes", {"yes": 0.9, "no": 0.1}))
     yield running
+    close_all()
     running.close()
 
 

@@ -92,6 +92,12 @@ class OpenAiExpert(PaidExpert):
         self.api_key()
         import_openai()
 
+    def let_go(self) -> None:
+        """Close the client that lasts over many runs."""
+        if "_lasting" in vars(self):
+            self._lasting.close()
+            del self._lasting
+
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
         return answer_key("openai", self.revision, self._request(text))

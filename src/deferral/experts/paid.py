@@ -94,6 +94,9 @@ class PaidExpert(Expert):
     def check_access(self) -> None:
         """Raise `ExpertError` or `MissingExtra` where it is known before any call that none can go well."""
 
+    def let_go(self) -> None:
+        """Close what is held open between runs."""
+
     def store(self) -> AnswerStore:
         """The answers that are kept, in memory where the setting names no folder."""
         folder = self.setting.answers

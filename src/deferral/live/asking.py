@@ -86,6 +86,10 @@ class Guarded:
         """The expert's name."""
         return self.expert.name
 
+    def let_go(self) -> None:
+        """Close what the expert holds open; the ledger is its owner's."""
+        self.expert.let_go()
+
     def halt(self, why: str) -> None:
         """Make no call any more; those under way are waited for."""
         self._halted = why
