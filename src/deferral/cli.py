@@ -10,6 +10,7 @@ from deferral.commands.evaluate import evaluate
 from deferral.commands.explain import explain
 from deferral.commands.headline import headline
 from deferral.commands.importing import import_answers
+from deferral.commands.label import label
 from deferral.commands.models import models, promote, rollback
 from deferral.commands.options import say
 from deferral.commands.plan import plan
@@ -26,6 +27,7 @@ app.command()(evaluate)
 app.command()(plan)
 app.command()(explain)
 app.command()(decide)
+app.command()(label)
 app.command()(headline)
 app.command()(compare)
 app.command()(models)

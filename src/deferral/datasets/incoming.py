@@ -34,11 +34,12 @@ def read_items(path: Path, task: Task, name: str) -> pa.Table:
     if empty and task.empty_text == "error":
         got = f"an empty text in row {empty[0]} ({counted(len(empty), 'row')} in all)"
         raise DataError(path, got, "at least one visible character", "Correct it, or set empty_text to 'drop'.")
-    faults = [_fault(text, task.max_chars) for text in texts]
+    faults = [fault_of(text, task.max_chars) for text in texts]
     return pa.table([ids(name, texts), texts, own, faults], schema=ITEMS)
 
 
-def _fault(text: str, longest: int | None) -> str | None:
+def fault_of(text: str, longest: int | None) -> str | None:
+    """Why a cleaned text cannot be answered: it is empty, or of more than `longest` characters; None where it can."""
     if not text:
         return "empty text"
     return f"longer than {longest:,} characters" if longest is not None and len(text) > longest else None
