@@ -184,10 +184,14 @@ class OpenAiExpert(PaidExpert):
         """When requests may be made, over all runs."""
         return Pace(self.requests_per_minute)
 
-    def call(self, client: Any, key: str, text: str, **more: Any) -> Any:
-        """One request about `text`, paid for by the purse, if there is one."""
+    def call(self, client: Any, stop: threading.Event, key: str, text: str, **more: Any) -> Any:
+        """One request about `text`, paid for by the purse, if there is one.
+
+        Its key goes along, for servers that bill what they are asked again under one key once.
+        """
         if self.purse is not None:
-            self.purse.open(key, text)
+            self.purse.open(key, text, stop)
+            more["extra_headers"] = {"Idempotency-Key": key}
         return client.chat.completions.create(**self._request(text), **more)
 
     def told(self, key: str, found: Fault) -> Fault:
@@ -197,7 +201,7 @@ class OpenAiExpert(PaidExpert):
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
-            row = observed(self.call(client, key, text))
+            row = observed(self.call(client, stop, key, text))
             if self.purse is not None:
                 self.purse.heard()
             return {**row, "seconds": time.perf_counter() - start}

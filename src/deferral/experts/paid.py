@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -26,8 +27,8 @@ BAR_DELAY_S = 3
 class Purse(Protocol):
     """Pays for calls to a server: asked before each, and told what came of it."""
 
-    def open(self, key: str, text: str) -> None:
-        """Pay for a call about `text`; raises `Refused` where it must not be made."""
+    def open(self, key: str, text: str, stop: threading.Event) -> None:
+        """Pay for a call about `text`; raises `Refused` where it must not be made, and once `stop` is set."""
 
     def fault(self, key: str, found: Fault) -> Fault:
         """A call failed; returns what is made of that."""

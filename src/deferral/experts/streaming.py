@@ -36,16 +36,16 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
 
 
 def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, Row]:
-    start, secrets = time.perf_counter(), (expert.api_key(), text)
+    start, secrets, stop = time.perf_counter(), (expert.api_key(), text), threading.Event()
     with expert.client() as client:
 
         def call() -> Any:
-            return expert.call(client, key, text, stream=True, stream_options={"include_usage": True})
+            return expert.call(client, stop, key, text, stream=True, stream_options={"include_usage": True})
 
         def told(found: Fault) -> Fault:
             return expert.told(key, found)
 
-        opened = persist(call, expert.pace, threading.Event(), expert.max_retries + 1, secrets, told)
+        opened = persist(call, expert.pace, stop, expert.max_retries + 1, secrets, told)
         if isinstance(opened, Fault):
             return _failed(opened, start)
         try:

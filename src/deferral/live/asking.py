@@ -7,7 +7,6 @@ one of the words below; whoever asked gives the small expert's answer then.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -111,12 +110,12 @@ class Guarded:
 
     # The expert's purse: each call to a server comes here first, and with what came of it.
 
-    def open(self, key: str, text: str) -> None:
+    def open(self, key: str, text: str, stop: threading.Event) -> None:
         """Reserve a call at the most it can cost; raises `Refused` where it must not be made."""
         if not self.conduct.again and self.ledger.doubtful(key):
             raise Refused(f"{DOUBT}: {UNHEARD}")
-        self._pass_breaker()
-        if not self.ledger.reserve(self.name, [(key, self._most([text])[0])]):
+        self._pass_breaker(stop)
+        if not self.ledger.reserve(self.name, [(key, self._most([text])[0])], stop):
             self.breaker.unused()
             raise Refused(self._limit())
 
@@ -145,9 +144,9 @@ class Guarded:
         """Calls whose answers are kept, at what they cost."""
         self.ledger.settle(self._costs(rows))
 
-    def _pass_breaker(self) -> None:
+    def _pass_breaker(self, stop: threading.Event) -> None:
         while True:
-            if self._halted:
+            if self._halted or stop.is_set():
                 raise Refused(self._halted, "stop")
             outage = self.breaker.outage
             if self.conduct.waits and outage > self.conduct.patience:
@@ -159,7 +158,7 @@ class Guarded:
             if not self.conduct.waits:
                 raise Refused(f"{PAUSED}: {why}")
             self.on_wait(why)
-            time.sleep(min(left, STEP_S))
+            stop.wait(min(left, STEP_S))
 
     @contextmanager
     def _turn(self, key: str) -> Iterator[None]:

@@ -21,6 +21,7 @@ from deferral.errors import BudgetError, DataError
 T = TypeVar("T")
 NANO = 10**9
 LARGEST = 1e9
+STEP_S = 0.2
 OPEN, PAID, DOUBT = "open", "paid", "in doubt"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -91,16 +92,17 @@ class Ledger:
         """How many calls there were of each expert, by what came of them."""
         return {(expert, state): n for expert, state, n in self._all(_COUNTS)}
 
-    def reserve(self, expert: str, calls: Sequence[tuple[str, float]]) -> int:
+    def reserve(self, expert: str, calls: Sequence[tuple[str, float]], stop: threading.Event | None = None) -> int:
         """Reserve calls, (key, most dollars), in their order for as long as they fit; returns how many did.
 
-        Where not one fits, but calls that are under way may turn out cheaper, it waits for these.
+        Where not one fits, but calls that are under way may turn out cheaper, it waits for these, or until `stop`.
         """
         with self._changed:
             while not (fit := self._fitting([_nanos(most) for _, most in calls])):
-                if not calls or self.overrun or self._left_open >= set(self._open):
+                idle = self._left_open >= set(self._open)
+                if not calls or self.overrun or idle or (stop is not None and stop.is_set()):
                     return 0
-                self._changed.wait()
+                self._changed.wait(STEP_S)
             day = self._today()
             rows = [(key, expert, day, OPEN, _nanos(most)) for key, most in calls[:fit]]
             last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
