@@ -198,13 +198,17 @@ class OpenAiExpert(PaidExpert):
         """What the purse, if there is one, makes of a failed request."""
         return found if self.purse is None else self.purse.fault(key, found)
 
+    def heard(self, key: str, row: Row) -> Row:
+        """The same row, which the purse, if there is one, keeps and pays for."""
+        if self.purse is not None:
+            self.purse.heard(key, row)
+        return row
+
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
             row = observed(self.call(client, stop, key, text))
-            if self.purse is not None:
-                self.purse.heard()
-            return {**row, "seconds": time.perf_counter() - start}
+            return self.heard(key, {**row, "seconds": time.perf_counter() - start})
 
         def told(found: Fault) -> Fault:
             return self.told(key, found)

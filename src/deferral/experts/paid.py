@@ -33,11 +33,8 @@ class Purse(Protocol):
     def fault(self, key: str, found: Fault) -> Fault:
         """A call failed; returns what is made of that."""
 
-    def heard(self) -> None:
-        """A call was answered."""
-
-    def close(self, rows: Mapping[str, Row]) -> None:
-        """Answers are kept: these calls are to be paid for."""
+    def heard(self, key: str, row: Row) -> None:
+        """A call was answered: keep the row and pay for it."""
 
 
 class PaidExpert(Expert):
@@ -153,9 +150,6 @@ class PaidExpert(Expert):
         )
         with bar, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
-                good = {key: row for key, row in fresh.items() if "failed" not in row}
-                store.put_many(good)
-                if good and self.purse is not None:
-                    self.purse.close(good)
+                store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
                 rows |= fresh
                 bar.update(len(fresh))

@@ -28,10 +28,7 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
             return kept
         row = yield from _pieces(expert, key, text)
         if "failed" not in row:
-            store.put_many({key: row})
-            if expert.purse is not None:
-                expert.purse.heard()
-                expert.purse.close({key: row})
+            store.put_many({key: expert.heard(key, row)})
     return row
 
 

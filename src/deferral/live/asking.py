@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from deferral.cost import CostModel
 from deferral.errors import ConfigError, DataError, ExpertError
 from deferral.experts.paid import PaidExpert
 from deferral.experts.retrying import NO_CONNECTION, Fault, Refused
-from deferral.experts.store import Row
+from deferral.experts.store import AnswerStore, Row
 from deferral.live.breaker import Breaker
 from deferral.live.ledger import Ledger
 
@@ -85,9 +86,15 @@ class Guarded:
         """The expert's name."""
         return self.expert.name
 
+    @cached_property
+    def kept(self) -> AnswerStore:
+        """The expert's answers."""
+        return self.expert.store()
+
     def let_go(self) -> None:
-        """Close what the expert holds open; the ledger is its owner's."""
+        """Close what is held open; the ledger is its owner's."""
         self.expert.let_go()
+        self.kept.close()
 
     def halt(self, why: str) -> None:
         """Make no call any more; those under way are waited for."""
@@ -136,13 +143,11 @@ class Guarded:
             return Fault("stop", why)
         return Fault("give up" if found.then == "stop" else found.then, why, found.wait)
 
-    def heard(self) -> None:
-        """The server is well."""
+    def heard(self, key: str, row: Row) -> None:
+        """Keep an answer as it comes, and pay for it."""
         self.breaker.well()
-
-    def close(self, rows: Mapping[str, Row]) -> None:
-        """Calls whose answers are kept, at what they cost."""
-        self.ledger.settle(self._costs(rows))
+        self.kept.put_many({key: row})
+        self.ledger.settle(self._costs({key: row}))
 
     def _pass_breaker(self, stop: threading.Event) -> None:
         while True:
@@ -176,8 +181,7 @@ class Guarded:
 
     def _local(self, examples: pa.Table, texts: Sequence[str], keys: Sequence[str]) -> pa.Table:
         """Answers of a model run here: kept ones, and as many new ones as the limit allows, in the order of rows."""
-        with self.expert.store() as store:
-            kept = store.get_many(keys)
+        kept = self.kept.get_many(keys)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
         paid = self._pay(new)
         due = [at for at, key in enumerate(keys) if key in kept or key in paid]
@@ -201,8 +205,7 @@ class Guarded:
         left = self.ledger.open_calls(self.name)
         if not left:
             return
-        with self.expert.store() as store:
-            rows = store.get_many(left)
+        rows = self.kept.get_many(left)
         self.ledger.settle(self._costs(rows))
         rest = [key for key in left if key not in rows]
         (self.ledger.doubt if self.expert.hosted else self.ledger.release)(rest)
