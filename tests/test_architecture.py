@@ -83,6 +83,7 @@ LAYERS = (
         "proposal",
     },
     {"live"},
+    {"serving"},
     {"commands"},
     {"cli"},
 )
