@@ -133,11 +133,9 @@ def label(
         ledger = stack.enter_context(run.ledger(max_usd))
         bar = stack.enter_context(_bar(source.count(), ledger))
         kept = answers or run.folder / "answers"
-        dear = {
-            name: version.terms.guarded(name, ledger, kept, conduct, bar.waits)
-            for name in version.loaded.policy.experts[1:]
-        }
+        dear = {name: version.terms.guarded(name, ledger, kept, conduct) for name in version.loaded.policy.experts[1:]}
         for each in dear.values():
+            each.on_wait = bar.waits
             stack.callback(each.let_go)
         interrupt = stack.enter_context(_interruptible(dear))
         desk = Desk(version, dial, dear, _log(log))

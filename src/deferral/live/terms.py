@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from deferral import bundle, config, experts
 from deferral.cost import CostModel
 from deferral.errors import ConfigError, DataError
+from deferral.experts.checkpoint import DEMO
 from deferral.experts.paid import PaidExpert
 from deferral.live.asking import Conduct, Guarded
 from deferral.live.ledger import Ledger
@@ -43,6 +44,11 @@ class Terms:
         options = {name: settings.expert(name) for name in names}
         return cls(task, about.classes, about.prompt, options, settings.costs, about.max_chars)
 
+    def demo_models(self) -> tuple[str, ...]:
+        """Sizes of the demo's models among its experts."""
+        models = {str(options.get("model", "")) for options in self.experts.values()}
+        return tuple(sorted(name.removeprefix(DEMO) for name in models if name.startswith(DEMO)))
+
     def write(self, folder: Path) -> Path:
         """Put them into a bundle's folder."""
         return write_text(folder / FILE, json.dumps({"format": TERMS, **asdict(self)}, indent=1, sort_keys=True) + "\n")
@@ -66,10 +72,8 @@ class Terms:
             first = str(error).splitlines()[0]
             raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None
 
-    def guarded(
-        self, name: str, ledger: Ledger, answers: Path, conduct: Conduct, on_wait: Callable[[str], None] | None = None
-    ) -> Guarded:
-        """The expert `name` on these terms, its answers kept in the folder `answers`.
+    def expert(self, name: str, answers: Path) -> PaidExpert:
+        """The expert `name`, its answers kept in the folder `answers`.
 
         Raises `ConfigError` for an expert that is not asked for money, `ExpertError` where its key is missing.
         """
@@ -80,7 +84,11 @@ class Terms:
             able = ", ".join(each for each in experts.EXPERTS if issubclass(experts.resolve(each), PaidExpert))
             raise ConfigError(f"Expert '{name}' of backend {backend} cannot be asked about new items. Allowed: {able}.")
         expert.check_access()
-        return Guarded(expert, CostModel.of(self.costs), ledger, conduct, on_wait=on_wait or (lambda why: None))
+        return expert
+
+    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> Guarded:
+        """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
+        return Guarded(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
 
 
 def of_bundle(folder: Path, params: Path | None) -> Terms:
