@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -63,13 +64,13 @@ def forecast(
     `sizes` are counted as `usage.size` says; `asked` (n,) are the rows that the expert is asked about, None for all;
     without `population` the n rows are all there are. Raises `ConfigError` or `DataError` for what cannot be meant.
 
-    The interval of a total counts three sources of error, each by its own quantile: rows that were not looked at, the
-    lines of `usage` (Student's t with its `rows` - 2 degrees of freedom), and the spread of single answers around them.
-    A total is rows asked x mean of such a row. The first is hypergeometric, its interval the exact one; the second has
-    the t interval of a draw without replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The
-    deviations of sums are added as squares (Zou and Donner 2008), those of the product as well (Goodman 1960). Nothing
-    else is counted: not a change of texts, prices or machines, nor time-outs and retries. A hard bound is the upper
-    end of what it bounds, and 0 the lower.
+    A total is rows asked x mean of such a row, and its interval counts three sources of error. Rows that were not looked
+    at: their number is hypergeometric with its exact interval, their mean has the t interval of a draw without
+    replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The error of the lines of `usage`, and
+    the spread of single answers around them: Student's t, with 2 degrees of freedom less than answers or batches that
+    were learnt from. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product as Goodman
+    (1960) has them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries. A
+    hard bound is the upper end of what it bounds, and 0 the lower.
     """
     sizes = np.asarray(sizes, np.float64)
     chosen = np.ones(len(sizes), bool) if asked is None else np.asarray(asked, bool)
@@ -83,6 +84,13 @@ def forecast(
     totals = {name: _total(usage, w, 0.0, looked, share, calls, confidence) for name, w in weights.items()}
     usd = _total(usage, rates, flat, looked, share, calls, confidence)
     return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
+
+
+def together(ranges: Sequence[Range]) -> Range:
+    """The sum of totals whose errors do not depend on each other."""
+    value = sum(each.value for each in ranges)
+    down = math.hypot(*(each.value - each.low for each in ranges))
+    return Range(value, value - down, value + math.hypot(*(each.high - each.value for each in ranges)))
 
 
 def counted(hits: int, looked: int, population: int, confidence: float) -> Range:
@@ -144,8 +152,6 @@ def _total(
     lines = usage.lines[:, used] @ weights[used] + np.array([flat, 0.0])
     if np.isnan(lines).any() or not len(sizes):
         return Range(math.nan, math.nan, math.nan)
-    if np.isinf(lines).any():
-        return Range(math.inf, 0.0, math.inf)
     each = mean(lines[0] + lines[1] * sizes, share, confidence)
     noise = _noise(usage, weights, float(sizes.mean()), calls, confidence)
     value = calls.value * each.value
@@ -161,14 +167,14 @@ def _total(
 
 def _noise(usage: Usage, weights: Floats, size: float, calls: Range, confidence: float) -> float:
     """Half the width that the lines' own error and the spread of single answers have in the total."""
-    if usage.rows < 3:
+    rows = [rows for rows, weight in zip(usage.rows, weights, strict=True) if rows and weight]
+    if not rows:
         return 0.0
     from scipy.stats import t
 
-    weights = np.where(usage.spread.diagonal() > 0, weights, 0.0)
     at = np.kron(np.array([1.0, size]), weights)
     variance = calls.high**2 * float(at @ usage.error @ at) + calls.high * float(weights @ usage.spread @ weights)
-    return float(t.ppf((1 + confidence) / 2, usage.rows - 2)) * math.sqrt(max(0.0, variance))
+    return float(t.ppf((1 + confidence) / 2, min(rows) - 2)) * math.sqrt(max(0.0, variance))
 
 
 def _product(a: float, da: float, b: float, db: float) -> float:
