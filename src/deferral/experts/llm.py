@@ -38,6 +38,8 @@ class LlmExpert(PaidExpert):
     answer whose label words together have less than `min_mass` of the probability.
     """
 
+    counts = True
+
     def __init__(
         self,
         setting: Setting,
@@ -135,6 +137,10 @@ class LlmExpert(PaidExpert):
         """The prompt's own tokens, and the longest label word or `max_new_tokens`."""
         written = max(map(len, self._labels)) if self._mode == "label" else self.max_new_tokens
         return [(len(ids), written) for ids, _ in encode(self.checkpoint, self.template(), texts, self._limit)]
+
+    def fewest_tokens(self) -> int:
+        """Those of the shortest label word, 0 of a text."""
+        return min(map(len, self._labels)) if self._mode == "label" else 0
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
