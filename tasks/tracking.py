@@ -8,22 +8,25 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import bundle, config, experts
+from deferral import bundle, config, experts, schema
 from deferral.assign import assign
 from deferral.card import CURVE, card
 from deferral.embeddings import Vectors
+from deferral.experts.paid import PaidExpert
+from deferral.live.foreseen import on_record
 from deferral.live.terms import Terms
 from deferral.registry import BUNDLE, FOLDER, find, resolve, store
 from deferral.registry import versions as versions_of
 from deferral.report import headline, markdown_summary
 from deferral.threshold_words import threshold_words
+from deferral.unasked import expert_of
 from tasks.baseline import add_baseline
 from tasks.versioning import versions
 
@@ -170,7 +173,7 @@ def register(
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     about, model = bundle.describe(folder), settings.evaluate[summary["task"]].model
-    terms = Terms.of(settings, summary["task"], tuple(about["experts"][1:]))
+    terms = terms_of(settings, summary["task"], tuple(about["experts"][1:]))
     columns = [("string", "label" if terms.classes else "summary"), ("string", "expert"), ("double", "score")]
     columns += [("double", "cost"), ("string", "reason"), ("string", "small_answer"), ("double", "small_confidence")]
     signature = ModelSignature(
@@ -221,6 +224,19 @@ def register(
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
     client.set_registered_model_alias(model, "challenger", version)
     return version
+
+
+def terms_of(settings: config.Params, name: str, dear: tuple[str, ...]) -> Terms:
+    """The terms on which a task's dear experts are asked, with what answers of theirs on record took."""
+    terms, data = Terms.of(settings, name, dear), settings.base.data
+    examples = schema.read(data / "prepared" / name / "examples.parquet", "examples")
+    usage = {}
+    for expert in dear:
+        path = data / "predictions" / name / "generated" / f"{expert}.parquet"
+        asked = expert_of(settings, name, expert, data / "answers" / name)
+        if path.exists() and isinstance(asked, PaidExpert):
+            usage[expert] = on_record(asked, examples, schema.read(path, "predictions")).state()
+    return replace(terms, usage=usage)
 
 
 def described(settings: config.Params, summary: dict[str, Any], folder: Path) -> str:

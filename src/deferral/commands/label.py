@@ -17,6 +17,8 @@ from deferral.commands.options import NONE, AsJson, note, pairs, print_json, say
 if TYPE_CHECKING:
     from deferral.live.label import Progress, Run, Version
     from deferral.live.ledger import Ledger
+    from deferral.live.rows import Source
+    from deferral.policies.base import Budget
 
 INTERRUPTED = 130
 
@@ -78,6 +80,8 @@ InDoubt = Annotated[bool, typer.Option("--ask-in-doubt", help="Ask again what ma
 Log = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Also write decisions to this log, for `flows.monitor`.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")]
+Sample = Annotated[int, typer.Option(min=2, help="Rows, drawn by chance, that --dry-run decides.")]
 NoText = Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the output.")]
 ChunkRows = Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are decided and kept together.")]
 
@@ -100,6 +104,8 @@ def label(
     log: Log = None,
     no_text: NoText = False,
     chunk_rows: ChunkRows = 1000,
+    dry_run: DryRun = False,
+    sample: Sample = 5000,
     as_json: AsJson = False,
 ) -> None:
     """Answer items of any number: the small expert, or a dear one where the model defers, within a spend limit.
@@ -111,7 +117,7 @@ def label(
     """
     from deferral.errors import BudgetError, ConfigError, ExpertError
     from deferral.live.asking import Conduct
-    from deferral.live.label import Desk, Run
+    from deferral.live.label import Desk, Run, folder_of
     from deferral.live.outputs import kind_of
     from deferral.live.rows import Source
 
@@ -127,6 +133,9 @@ def label(
     version, facts = _version(model, out, params)
     dial = _budget(version, share, per_1000)
     facts |= {"budget": _named(dial), "chunk_rows": chunk_rows}
+    if dry_run:
+        _foresee(source, version, dial, answers or folder_of(out) / "answers", sample, max_usd, as_json)
+        return
     conduct = Conduct(on_fault is OnFault.WAIT, patience, ask_in_doubt)
     with ExitStack() as stack:
         run = stack.enter_context(Run.opened(out, facts))
@@ -181,6 +190,37 @@ def _budget(version: Version, share: float | None, per_1000: float | None) -> An
     found = registry.at(version.address)
     set_to = describe(registry.resolve(version.address))["facts"].get("budget", found and found.budget)
     return budget_at(set_to, version.loaded.policy)
+
+
+def _foresee(
+    source: Source,
+    version: Version,
+    dial: Budget | None,
+    answers: Path,
+    sample: int,
+    limit: float | None,
+    as_json: bool,
+) -> None:
+    """Say what each dear expert will take, and whether a limit is enough."""
+    from deferral import forecast_words
+    from deferral.forecast import together
+    from deferral.live.foreseen import draw, foresee
+
+    drawn = draw(source, sample, version.terms.longest, 0)
+    found = foresee(version, drawn, dial, answers, 0.95)
+    total = together([each.usd for each in found])
+    if as_json:
+        print_json({"rows": drawn.rows, "experts": [each.as_dict() for each in found], "usd": vars(total)})
+        return
+    looked = "all" if len(drawn.texts) == drawn.rows else f"{len(drawn.texts):,} drawn by chance"
+    typer.echo(f"{drawn.rows:,} rows, {looked} decided by {version.address}; nobody was asked.\n")
+    for each in found:
+        typer.echo(f"{forecast_words.block(each, version.terms.task)}\n")
+    if limit is not None and total.high > limit:
+        enough = "not enough" if total.low > limit else "perhaps not enough"
+        tell(
+            f"A limit of ${limit:g} is {enough}: from there on the small expert answers. See --share for a lower dial."
+        )
 
 
 def _named(budget: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ TERMS = 1
 class Terms:
     """What a person says in params.yaml of the dear experts of one task's policy, and of their prices.
 
-    `longest`: texts of more characters are not answered.
+    `longest`: texts of more characters are not answered. `usage` is what an answer of each took on record, as
+    `Usage.state` has it.
     """
 
     task: str
@@ -36,6 +37,7 @@ class Terms:
     experts: Mapping[str, Mapping[str, Any]]
     costs: config.Costs
     longest: int | None = None
+    usage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: config.Params, task: str, names: tuple[str, ...]) -> Terms:
@@ -106,4 +108,4 @@ def of_bundle(folder: Path, params: Path | None) -> Terms:
             f"{params}: task '{task}' has classes {list(terms.classes)}, the model {about['classes']}. "
             "Allowed: the same. Give the parameters that it was made with, or another model."
         )
-    return terms
+    return replace(terms, usage=Terms.read(folder).usage) if (folder / FILE).exists() else terms
