@@ -64,13 +64,13 @@ def forecast(
     `sizes` are counted as `usage.size` says; `asked` (n,) are the rows that the expert is asked about, None for all;
     without `population` the n rows are all there are. Raises `ConfigError` or `DataError` for what cannot be meant.
 
-    A total is rows asked x mean of such a row, and its interval counts three sources of error. Rows that were not looked
-    at: their number is hypergeometric with its exact interval, their mean has the t interval of a draw without
-    replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The error of the lines of `usage`, and
-    the spread of single answers around them: Student's t, with 2 degrees of freedom less than answers or batches that
-    were learnt from. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product as Goodman
-    (1960) has them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries. A
-    hard bound is the upper end of what it bounds, and 0 the lower.
+    A total is rows asked x mean of such a row, and its interval counts three sources of error. Rows that were not
+    looked at: their number is hypergeometric with its exact interval, their mean has the t interval of a draw without
+    replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The error of the lines of `usage`,
+    and the spread of single answers around them: Student's t, with 2 degrees of freedom less than the answers or
+    batches that were learnt from. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product
+    as Goodman (1960) has them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and
+    retries. A hard bound is the upper end of what it bounds, and 0 the lower.
     """
     sizes = np.asarray(sizes, np.float64)
     chosen = np.ones(len(sizes), bool) if asked is None else np.asarray(asked, bool)
