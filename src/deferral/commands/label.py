@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -243,22 +244,24 @@ class _Bar:
         from tqdm import tqdm
 
         self._ledger = ledger
-        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5)
+        pause = 0.2 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
     def __call__(self, progress: Progress) -> None:
-        self._bar.update(progress.rows - self._bar.n)
         deferred = progress.reasons["deferred"] / max(progress.rows, 1)
         self._money(f"{100 * deferred:.1f} % deferred")
+        self._bar.update(progress.rows - self._bar.n)
 
     def waits(self, why: str) -> None:
         self._money(f"waiting: {why}")
+        self._bar.update(0)
 
     def end(self) -> None:
         self._bar.close()
 
     def _money(self, said: str) -> None:
         limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=True)
+        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=False)
 
 
 @contextmanager
