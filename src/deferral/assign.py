@@ -14,7 +14,7 @@ from deferral.bundle import Loaded
 from deferral.cost import CostModel
 from deferral.errors import ConfigError
 from deferral.panel import NO_LABEL, Floats, Panel
-from deferral.policies.base import Budget, Chooser
+from deferral.policies.base import Budget, Chooser, Decisions
 from deferral.policies.summaries.expected_gain import SummaryGain
 
 
@@ -38,20 +38,31 @@ def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> As
 
     Raises `ConfigError` for a policy that must hear a dear expert before it can decide.
     """
+    ids = [str(i) for i in range(len(texts))]
+    panel, decided = decide(loaded, ids, texts, budget, CostModel("seconds"))
+    expert = [loaded.policy.experts[j] for j in decided.expert]
+    return Assigned(expert, *said(panel, loaded.policy.experts[0]), _finite(decided.score))
+
+
+def decide(
+    loaded: Loaded, ids: list[str], texts: list[str], budget: Budget | None, costs: CostModel
+) -> tuple[Panel, Decisions]:
+    """The decisions about texts of these `ids`, and the panel on which they were made; dear answers cost nothing on it.
+
+    Ties are settled by the ids. Raises `ConfigError` as `assign`.
+    """
     policy, small, classes = loaded.policy, loaded.small, loaded.classes
     if small is None or not (policy.pair or isinstance(policy, Chooser | SummaryGain)):
         raise ConfigError(
             f"{type(policy).__name__} over {', '.join(policy.experts)} has no small expert with it, or decides by "
             "what dear ones answer. Allowed: a team, summary_gain, or a policy between the small expert and one other."
         )
-    ids, split = [str(i) for i in range(len(texts))], ["test"] * len(texts)
+    split = ["test"] * len(texts)
     examples = schema.table("examples", {"id": ids, "text": pa.array(texts, pa.string()), "split": split})
     dear = {name: _Unheard(name, classes) for name in policy.experts[1:]}
     answering = {small.name: small if classes else CheckedSummaries(small), **dear}
-    panel = Panel(examples, answering, CostModel("seconds"), classes, blind=True)
-    decided = policy.decide(panel, budget)
-    expert = [policy.experts[j] for j in decided.expert]
-    return Assigned(expert, *_said(panel, small.name), _finite(decided.score))
+    panel = Panel(examples, answering, costs, classes, blind=True)
+    return panel, policy.decide(panel, budget)
 
 
 @dataclass(frozen=True)
@@ -65,11 +76,13 @@ class _Unheard:
         """An answer to each example, at no cost."""
         n = examples.num_rows
         given = {"label": [self.classes[0]] * n} if self.classes else {"text": [self.name] * n}
-        told = {"expert": [self.name] * n, "seconds": np.zeros(n, np.float32), **given}
+        none = {"seconds": np.zeros(n, np.float32), "cost_usd": np.zeros(n)}
+        none |= {name: np.zeros(n, np.int32) for name in ("prompt_tokens", "completion_tokens")}
+        told = {"expert": [self.name] * n, **none, **given}
         return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
 
 
-def _said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
+def said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
     """What the small expert said to each row that it was asked about, and how sure it is."""
     answer: Any = np.full(len(panel), None, object)
     confidence = np.full(len(panel), np.nan)
@@ -84,4 +97,8 @@ def _said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None
 
 def _finite(values: Floats) -> list[float | None]:
     """Numbers to six digits, None for one that is none."""
-    return [value if np.isfinite(value) else None for value in np.asarray(values, float).round(6).tolist()]
+    rounded = np.asarray(values, float).round(6)
+    found: list[float | None] = rounded.tolist()
+    for at in np.flatnonzero(~np.isfinite(rounded)).tolist():
+        found[at] = None
+    return found

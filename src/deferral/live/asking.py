@@ -79,7 +79,7 @@ class Guarded:
         if self.expert.hosted:
             self.expert.purse = self
         self._check_price()
-        self._take_up()
+        self._take_up(self.ledger.left_open(self.name))
 
     @property
     def name(self) -> str:
@@ -100,20 +100,23 @@ class Guarded:
         """Make no call any more; those under way are waited for."""
         self._halted = why
 
-    def answer(self, examples: pa.Table) -> pa.Table:
-        """One prediction row for each example; raises `ExpertError` only where asking was to stop."""
+    def answer(self, examples: pa.Table, part: int | None = None) -> pa.Table:
+        """One prediction row for each example; raises `ExpertError` only where asking was to stop.
+
+        What was paid is told once, to the first `part` (that which is set, by default) that asks.
+        """
         texts = examples["text"].to_pylist()
         keys = [self.expert.key(text) for text in texts]
         if self.expert.hosted:
             # What two ask at once is paid for once; who asks about many asks alone.
             with self._turn(keys[0] if len(keys) == 1 else ""):
-                return self._billed(self.expert.answer(examples), keys)
+                return self._billed(self.expert.answer(examples), keys, part)
         with self._busy:
-            return self._billed(self._local(examples, texts, keys), keys)
+            return self._billed(self._local(examples, texts, keys), keys, part)
 
-    def stream(self, text: str) -> Streamed:
+    def stream(self, text: str, part: int | None = None) -> Streamed:
         """The reply to one text, in pieces as they come where a server writes it, else whole; rows as of `answer`."""
-        return Streamed(self, text)
+        return Streamed(self, text, part)
 
     # The expert's purse: each call to a server comes here first, and with what came of it.
 
@@ -190,7 +193,7 @@ class Guarded:
             try:
                 said = self.expert.answer(examples.take(pa.array(due)))
             finally:
-                self._take_up()
+                self._take_up(self.ledger.open_calls(self.name))
             table = _put(table, said, due)
         return table
 
@@ -200,9 +203,8 @@ class Guarded:
         calls = list(zip(new, self._most(list(new.values())), strict=True))
         return {key for key, _ in calls[: self.ledger.reserve(self.name, calls)]}
 
-    def _take_up(self) -> None:
-        """Close what is open by what is kept: an answer is paid for, a call to a server without one is in doubt."""
-        left = self.ledger.open_calls(self.name)
+    def _take_up(self, left: list[str]) -> None:
+        """Close calls by what is kept: an answer is paid for, a call to a server without one is in doubt."""
         if not left:
             return
         rows = self.kept.get_many(left)
@@ -223,11 +225,12 @@ class Guarded:
                 return dict.fromkeys(rows)
             return {key: cost for one in rows.items() for key, cost in self._costs(dict([one])).items()}
 
-    def _billed(self, table: pa.Table, keys: Sequence[str]) -> pa.Table:
+    def _billed(self, table: pa.Table, keys: Sequence[str], part: int | None) -> pa.Table:
         if self.costs.unit != "usd":
             return table
+        told = self.ledger.paid(keys, self.part if part is None else part)
         at = table.schema.get_field_index("cost_usd")
-        return table.set_column(at, table.schema.field(at), pa.array(self.ledger.paid(keys, self.part), pa.float64()))
+        return table.set_column(at, table.schema.field(at), pa.array(told, pa.float64()))
 
     @property
     def _price(self) -> Price:
@@ -276,9 +279,10 @@ class Streamed:
     A reply that breaks off has an error there, and is in doubt.
     """
 
-    def __init__(self, guarded: Guarded, text: str) -> None:
+    def __init__(self, guarded: Guarded, text: str, part: int | None) -> None:
         self._guarded = guarded
         self._text = text
+        self._part = part
         self.table: pa.Table | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -292,9 +296,9 @@ class Streamed:
             key = expert.key(self._text)
             with guarded._turn(key):
                 row = yield from stream(expert, self._text)
-                self.table = guarded._billed(expert.predictions(one, expert.columns([row])), [key])
+                self.table = guarded._billed(expert.predictions(one, expert.columns([row])), [key], self._part)
             return
-        self.table = guarded.answer(one)
+        self.table = guarded.answer(one, self._part)
         yield from filter(None, self.table["text"].to_pylist())
 
 

@@ -129,8 +129,13 @@ class Ledger:
         """Whether a call of this key is in doubt."""
         return bool(self._all("SELECT 1 FROM calls WHERE key = ? AND state = ? LIMIT 1", key, DOUBT))
 
+    def left_open(self, expert: str) -> list[str]:
+        """Keys of the calls that an earlier process left open."""
+        with self._changed:
+            return [key for key in self.open_calls(expert) if key in self._left_open]
+
     def open_calls(self, expert: str) -> list[str]:
-        """Keys of the calls that are open: of an earlier process, where this one made none yet."""
+        """Keys of the calls that are open."""
         with self._changed:
             return [key for key, call in self._open.items() if call.expert == expert]
 

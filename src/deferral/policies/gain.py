@@ -12,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from deferral.calibration import platt, platt_apply
 from deferral.embeddings import Vectors
 from deferral.errors import ConfigError
-from deferral.networks import Stack, class_weights, cross_entropy, least_loss, predict, require, train
+from deferral.networks import Stack, class_weights, cross_entropy, least_loss, one_thread, predict, require, train
 from deferral.panel import Floats, Ints, Panel
 from deferral.policies.team import Team, Training
 from deferral.small import SmallModel
@@ -113,6 +113,6 @@ class GainTeam(Team):
         x = self._features(panel)
         if self.look_at == "small":
             x = self._with_small(x, torch.from_numpy(panel.ask(self.experts[0]).proba))
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             logits = self.allocator_(x).mean(0).double().numpy()
         return np.stack([platt_apply(logits[:, j], self.calibrators_[j]) for j in range(logits.shape[1])], axis=1)
