@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from deferral.errors import ExpertError
 from deferral.experts import continuous, scoring
 from deferral.experts.base import Setting, number, whole
 from deferral.experts.batches import Backoff, answered
 from deferral.experts.checkpoint import DTYPES, Checkpoint
 from deferral.experts.decoding import Decoding, Reply
 from deferral.experts.encoding import encode, label_tokens
+from deferral.experts.modes import check_mode, mode_of
 from deferral.experts.paid import PaidExpert, Wording
 from deferral.experts.replies import scored, written
 from deferral.experts.store import Row, answer_key
 from deferral.experts.workload import Plan, Workload
 
-MODES = ("auto", "label", "text")
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 Item = tuple[str, list[int], bool]
 
@@ -83,7 +82,7 @@ class LlmExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
-        self.require("mode", self.mode in MODES, ", ".join(MODES))
+        check_mode(self)
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
         self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
@@ -101,11 +100,6 @@ class LlmExpert(PaidExpert):
             value = getattr(self, option)
             self.require(option, value is None or whole(value), "null or a whole number >= 1")
         self.checkpoint.check()
-        if self.mode == "label" and not self.setting.classes:
-            raise ExpertError(
-                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: auto or text. "
-                "Change the mode, or leave it out."
-            )
         self.words()
 
     @cached_property
@@ -172,8 +166,7 @@ class LlmExpert(PaidExpert):
 
     @property
     def _mode(self) -> str:
-        automatic = "label" if self.setting.classes else "text"
-        return automatic if self.mode == "auto" else self.mode
+        return mode_of(self)
 
     @cached_property
     def _labels(self) -> list[list[int]]:
