@@ -82,6 +82,7 @@ LAYERS = (
         "recalibration",
         "proposal",
     },
+    {"live"},
     {"commands"},
     {"cli"},
 )

@@ -135,6 +135,11 @@ class LlmExpert(PaidExpert):
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
         yield from answered(load.batches, keyed, known, backoff, self._run)
 
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The prompt's own tokens, and the longest label word or `max_new_tokens`."""
+        written = max(map(len, self._labels)) if self._mode == "label" else self.max_new_tokens
+        return [(len(ids), written) for ids, _ in encode(self.checkpoint, self.template(), texts, self._limit)]
+
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
         counted = {name: [row[name] for row in rows] for name in COUNTED}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
-from deferral.errors import ExpertError, MissingExtra
+from deferral.errors import ConfigError, ExpertError, MissingExtra
 from deferral.experts.base import Setting, number, whole
 from deferral.experts.paid import PaidExpert, Wording
 from deferral.experts.replies import listed, observed, replied
@@ -20,6 +22,8 @@ FAILED_IN_A_ROW = 24
 NO_KEY = "none"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
+# No token is shorter than a byte; a server's chat template adds some of its own.
+TEMPLATE_TOKENS = 256
 
 
 class OpenAiExpert(PaidExpert):
@@ -27,8 +31,11 @@ class OpenAiExpert(PaidExpert):
 
     The key is read from the environment variable `api_key_env` when it is needed and kept nowhere. An item
     that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
-    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept.
+    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept. With a
+    `purse` none of these does: it says what is to be made of them.
     """
+
+    hosted = True
 
     def __init__(
         self,
@@ -80,17 +87,28 @@ class OpenAiExpert(PaidExpert):
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
         self.words()
 
+    def check_access(self) -> None:
+        """Raise `ExpertError` where the key is missing, `MissingExtra` without the client."""
+        self.api_key()
+        import_openai()
+
+    def let_go(self) -> None:
+        """Close the client that lasts over many runs."""
+        if "_lasting" in vars(self):
+            self._lasting.close()
+            del self._lasting
+
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
         return answer_key("openai", self.revision, self._request(text))
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
-        stop, pace = threading.Event(), Pace(self.requests_per_minute)
+        stop = threading.Event()
         end, failures = "", 0
-        with self._client() as client, ThreadPoolExecutor(self.concurrency) as pool:
+        with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
             missing = [(key, text) for key, text in work.items() if key not in known]
-            futures = {pool.submit(self._one, client, pace, stop, text): key for key, text in missing}
+            futures = {pool.submit(self._one, client, stop, key, text): key for key, text in missing}
             try:
                 for future in as_completed(futures):
                     row = {"stop": ""} if future.cancelled() else future.result()
@@ -99,7 +117,7 @@ class OpenAiExpert(PaidExpert):
                     else:
                         failures = failures + 1 if "failed" in row else 0
                         yield {futures[future]: row}
-                    if failures == FAILED_IN_A_ROW:
+                    if failures == FAILED_IN_A_ROW and self.purse is None:
                         end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
                     if end:
                         _cancel(stop, futures)
@@ -107,6 +125,17 @@ class OpenAiExpert(PaidExpert):
                 _cancel(stop, futures)
         if end:
             raise self._stopped(end)
+
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """A token for each byte of the request, what a chat template may add, and `max_tokens`."""
+        written = self._tokens
+        if not isinstance(written, int):
+            raise ConfigError(
+                f"Expert '{self.name}': max_tokens is null, so that a reply has no longest. Allowed under a spend "
+                "limit: auto, or a whole number. Set max_tokens."
+            )
+        around = len("".join([self.template().template, self.template().system or ""]).encode()) + TEMPLATE_TOKENS
+        return [(len(text.encode()) + around, written) for text in texts]
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
@@ -150,14 +179,34 @@ class OpenAiExpert(PaidExpert):
             MAX_TOKENS["label" if self.setting.classes else "summary"] if self.max_tokens == "auto" else self.max_tokens
         )
 
-    def _one(self, client: Any, pace: Pace, stop: threading.Event, text: str) -> Row:
+    @cached_property
+    def pace(self) -> Pace:
+        """When requests may be made, over all runs."""
+        return Pace(self.requests_per_minute)
+
+    def call(self, client: Any, key: str, text: str, **more: Any) -> Any:
+        """One request about `text`, paid for by the purse, if there is one."""
+        if self.purse is not None:
+            self.purse.open(key, text)
+        return client.chat.completions.create(**self._request(text), **more)
+
+    def told(self, key: str, found: Fault) -> Fault:
+        """What the purse, if there is one, makes of a failed request."""
+        return found if self.purse is None else self.purse.fault(key, found)
+
+    def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
-            row = observed(client.chat.completions.create(**self._request(text)))
+            row = observed(self.call(client, key, text))
+            if self.purse is not None:
+                self.purse.heard()
             return {**row, "seconds": time.perf_counter() - start}
 
+        def told(found: Fault) -> Fault:
+            return self.told(key, found)
+
         start = time.perf_counter()
-        row = persist(call, pace, stop, self.max_retries + 1, (self._key(), text))
+        row = persist(call, self.pace, stop, self.max_retries + 1, (self.api_key(), text), told)
         if not isinstance(row, Fault):
             return row
         if row.then == "stop":
@@ -166,14 +215,25 @@ class OpenAiExpert(PaidExpert):
         unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
         return {"failed": row.why, **unpaid}
 
-    def _client(self) -> Any:
-        try:
-            import openai
-        except ImportError as error:
-            raise MissingExtra("openai", "openai") from error
-        return openai.OpenAI(api_key=self._key(), base_url=self.base_url, timeout=self.timeout, max_retries=0)
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client for the length of a run; with a purse, runs of an item or two, one for all of them."""
+        if self.purse is not None:
+            yield self._lasting
+            return
+        with self._new_client() as client:
+            yield client
 
-    def _key(self) -> str:
+    @cached_property
+    def _lasting(self) -> Any:
+        return self._new_client()
+
+    def _new_client(self) -> Any:
+        openai = import_openai()
+        return openai.OpenAI(api_key=self.api_key(), base_url=self.base_url, timeout=self.timeout, max_retries=0)
+
+    def api_key(self) -> str:
+        """The key of the API; raises `ExpertError` where one is needed and the environment has none."""
         key = os.environ.get(self.api_key_env, "")
         if not key and self.base_url is None:
             raise ExpertError(
@@ -189,6 +249,15 @@ class OpenAiExpert(PaidExpert):
             f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
             "right and run again: what was answered is kept and not asked again."
         )
+
+
+def import_openai() -> Any:
+    """The openai package; raises `MissingExtra` where it is not installed."""
+    try:
+        import openai
+    except ImportError as error:
+        raise MissingExtra("openai", "openai") from error
+    return openai
 
 
 def _cancel(stop: threading.Event, futures: Iterable[Future[Row]]) -> None:

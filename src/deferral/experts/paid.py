@@ -8,12 +8,13 @@ import logging
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from deferral.errors import ConfigError, ExpertError
 from deferral.experts.base import Expert, Setting
+from deferral.experts.retrying import Fault
 from deferral.experts.store import AnswerStore, Row
 from deferral.prompts import PROMPTS, Prompt
 
@@ -22,12 +23,33 @@ logger = logging.getLogger(__name__)
 BAR_DELAY_S = 3
 
 
+class Purse(Protocol):
+    """Pays for calls to a server: asked before each, and told what came of it."""
+
+    def open(self, key: str, text: str) -> None:
+        """Pay for a call about `text`; raises `Refused` where it must not be made."""
+
+    def fault(self, key: str, found: Fault) -> Fault:
+        """A call failed; returns what is made of that."""
+
+    def heard(self) -> None:
+        """A call was answered."""
+
+    def close(self, rows: Mapping[str, Row]) -> None:
+        """Answers are kept: these calls are to be paid for."""
+
+
 class PaidExpert(Expert):
     """Answers through a store, so that a killed run goes on where it was and ends in the same table.
 
-    A subclass says what determines an answer (`key`), how to get the missing ones (`ask`) and how kept rows
-    read as prediction columns (`columns`). Rows hold what was observed; what it means is worked out late.
+    A subclass says what determines an answer (`key`), how to get the missing ones (`ask`), what one takes at most
+    (`most_tokens`) and how kept rows read as prediction columns (`columns`). Rows hold what was observed; what it means
+    is worked out late. `hosted`, others run the model and bill each call: a `purse` then pays for it, or refuses.
     """
+
+    hosted = False
+    purse: Purse | None = None
+    quiet = False
 
     def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
         super().__init__(setting)
@@ -50,6 +72,10 @@ class PaidExpert(Expert):
         """
 
     @abstractmethod
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The most tokens that prompt and reply of each text can have; raises `ConfigError` where there is no most."""
+
+    @abstractmethod
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
 
@@ -59,12 +85,22 @@ class PaidExpert(Expert):
         texts = examples["text"].to_pylist()
         keys = [self.key(text) for text in texts]
         work = dict(zip(keys, texts, strict=True))
-        folder = self.setting.answers
-        with AnswerStore(None if folder is None else folder / f"{self.name}.sqlite") as store:
+        with self.store() as store:
             rows = store.get_many(work)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
         return self.predictions(examples, self.columns([rows[key] for key in keys]))
+
+    def check_access(self) -> None:
+        """Raise `ExpertError` or `MissingExtra` where it is known before any call that none can go well."""
+
+    def let_go(self) -> None:
+        """Close what is held open between runs."""
+
+    def store(self) -> AnswerStore:
+        """The answers that are kept, in memory where the setting names no folder."""
+        folder = self.setting.answers
+        return AnswerStore(None if folder is None else folder / f"{self.name}.sqlite")
 
     def template(self) -> Prompt:
         """The prompt: the expert's own, what it says instead of the task's, else the task's.
@@ -111,9 +147,14 @@ class PaidExpert(Expert):
 
         logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
         total = len(work) - len(rows)
-        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True)
+        bar = tqdm(
+            total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=self.quiet
+        )
         with bar, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
-                store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
+                good = {key: row for key, row in fresh.items() if "failed" not in row}
+                store.put_many(good)
+                if good and self.purse is not None:
+                    self.purse.close(good)
                 rows |= fresh
                 bar.update(len(fresh))

@@ -17,16 +17,24 @@ LONGEST_RETRY_AFTER_S = 600.0
 NO_CONNECTION = "no connection"
 T = TypeVar("T")
 _PASSING = (408, 409, 425, 429)
+# A gateway's: behind it the request may still be answered.
+_LATE = (408, 504, 524)
 _CUT = 200
+# What the client's transport raises before a request has left.
+_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a failed request means; `wait` is what the server asked for, in seconds."""
+    """What a failed request means; `wait` is what the server asked for, in seconds.
+
+    `sent`, the server may have answered, and billed, what never came.
+    """
 
     then: Literal["retry", "give up", "stop"]
     why: str
     wait: float | None = None
+    sent: bool = False
 
     def delay(self, attempt: int) -> float:
         """Seconds until the next try: the server's wish, else doubling from `FIRST_WAIT_S`, with jitter."""
@@ -36,6 +44,19 @@ class Fault:
 
 
 STOPPED = Fault("stop", "")
+
+
+class Refused(Exception):
+    """A call was not made: `then` says whether the item is given up or nothing more is asked."""
+
+    def __init__(self, why: str, then: Literal["give up", "stop"] = "give up") -> None:
+        super().__init__(why)
+        self.then: Literal["give up", "stop"] = then
+
+
+def as_it_is(found: Fault) -> Fault:
+    """The same fault."""
+    return found
 
 
 class Pace:
@@ -61,12 +82,18 @@ class Pace:
 
 
 def persist(
-    call: Callable[[], T], pace: Pace, stop: threading.Event, tries: int, secrets: tuple[str, ...] = ()
+    call: Callable[[], T],
+    pace: Pace,
+    stop: threading.Event,
+    tries: int,
+    secrets: tuple[str, ...] = (),
+    told: Callable[[Fault], Fault] = as_it_is,
 ) -> T | Fault:
     """The result of `call`, tried up to `tries` times, or the fault that no try got over.
 
     A server that cannot be reached at all is a reason to stop, not to give up item after item. Once `stop` is
-    set by another thread nothing more is tried, and the fault is `STOPPED`.
+    set by another thread nothing more is tried, and the fault is `STOPPED`. `told` hears of each fault and says what
+    is made of it.
     """
     found = STOPPED
     for attempt in range(tries):
@@ -75,8 +102,10 @@ def persist(
             return STOPPED
         try:
             return call()
+        except Refused as refused:
+            return Fault(refused.then, str(refused))
         except Exception as error:
-            found = fault(error, secrets)
+            found = told(fault(error, secrets))
         if found.then != "retry":
             return found
         if found.wait is not None:
@@ -93,12 +122,11 @@ def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
     """
     import openai
 
-    if isinstance(error, openai.APITimeoutError):
-        return Fault("retry", "timed out")
     if isinstance(error, openai.APIConnectionError):
-        return Fault("retry", NO_CONNECTION)
+        why = "timed out" if isinstance(error, openai.APITimeoutError) else NO_CONNECTION
+        return Fault("retry", why, sent=type(error.__cause__).__name__ not in _UNSENT)
     if not isinstance(error, openai.APIStatusError):
-        return Fault("retry", f"unreadable reply ({type(error).__name__})")
+        return Fault("retry", f"unreadable reply ({type(error).__name__})", sent=True)
     status, code = error.status_code, str(error.code or error.type or "")
     if status in (401, 403):
         return Fault("stop", f"HTTP {status}: the key was refused")
@@ -107,7 +135,7 @@ def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
     if status == 429 and code == "insufficient_quota":
         return Fault("stop", "HTTP 429: the account's quota is used up")
     if status in _PASSING or status >= 500:
-        return Fault("retry", f"HTTP {status}", retry_after(error.response.headers))
+        return Fault("retry", f"HTTP {status}", retry_after(error.response.headers), sent=status in _LATE)
     return Fault("give up", f"HTTP {status}: {_said(error, secrets)}")
 
 

@@ -135,6 +135,10 @@ class Seq2SeqExpert(PaidExpert):
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
         yield from answered(batches, keyed, known, backoff, self._run)
 
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The document's own tokens, and those of the longest summary with its end."""
+        return [(len(ids), self.max_new_tokens + 1) for ids, _ in self._encoded(texts)]
+
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
         self._truncated = sum(row["cut"] for row in rows)
