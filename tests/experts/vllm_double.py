@@ -86,10 +86,10 @@ class LLM:
         enforce_eager: bool = False,
         **more: Any,
     ) -> None:
+        self.started.append({name: value for name, value in locals().items() if name not in ("self", "more")} | more)
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self.started.append({name: value for name, value in locals().items() if name not in ("self", "more")} | more)
         for name in more:
             if name not in ("enable_prefix_caching", "max_model_len", "max_logprobs", "code_revision"):
                 raise TypeError(f"EngineArgs.__init__() got an unexpected keyword argument '{name}'")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from deferral.errors import ExpertError, MissingExtra
+from deferral.errors import ExpertError
 from deferral.experts.base import Setting, number, whole
 from deferral.experts.checkpoint import DTYPES, Checkpoint
-from deferral.experts.devices import no_room, out_of_memory
 from deferral.experts.encoding import encode, label_tokens
 from deferral.experts.modes import check_mode, mode_of
+from deferral.experts.openai import TEMPLATE_TOKENS
 from deferral.experts.paid import PaidExpert, Wording
 from deferral.experts.replies import spread, written
 from deferral.experts.store import Row, answer_key
+from deferral.experts.vllm_start import started
 
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 Item = tuple[str, list[int], bool]
@@ -110,6 +110,14 @@ class VllmExpert(PaidExpert):
             group = items[start : start + self.batch_size]
             yield dict(zip([key for key, _, _ in group], self._run(llm, group, labels), strict=True))
 
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """A token for each byte of the prompt, what a chat template may add, and the longest reply."""
+        prompt = self.template()
+        return [
+            (len((prompt.system or "").encode()) + len(prompt.fill(text).encode()) + TEMPLATE_TOKENS, self._new_tokens)
+            for text in texts
+        ]
+
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
         self._truncated = sum(row["cut"] for row in rows)
@@ -158,46 +166,21 @@ class VllmExpert(PaidExpert):
         return firsts
 
     def _started(self) -> Any:
-        try:
-            import vllm
-        except ImportError as error:
-            raise MissingExtra("vllm", "vllm") from error
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ExpertError(
-                f"Expert '{self.name}': backend vllm needs CUDA, and this machine has none. Allowed here: backend: llm "
-                "on the CPU. Run it where there is a GPU, or serve the model there and use backend: openai."
-            )
         pinned = {"revision": self.revision, "tokenizer_revision": self.revision, "code_revision": self.revision}
-        with self._starting():
-            return vllm.LLM(
-                model=str(self._part.folder or self.model),
-                **({} if self._part.folder is not None or self.revision is None else pinned),
-                dtype=self.dtype,
-                tensor_parallel_size=self.tensor_parallel_size,
-                gpu_memory_utilization=self.gpu_memory_utilization,
-                max_model_len=self.max_model_len,
-                max_logprobs=max(20, self.top_logprobs),
-                trust_remote_code=self.trust_remote_code,
-                enable_prefix_caching=True,
-                seed=self.seed,
-                **(self.extra or {}),
-            )
-
-    @contextmanager
-    def _starting(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            if out_of_memory(error):
-                raise no_room(self.model, "cuda", "memory ran out while vLLM started") from error
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            raise ExpertError(
-                f"Expert '{self.name}': vLLM did not start model '{self.model}' ({reason}). Allowed: a model that vLLM "
-                "knows and that fits. What it printed above says more; try max_model_len, gpu_memory_utilization, "
-                "tensor_parallel_size or another dtype."
-            ) from error
+        return started(
+            self.name,
+            model=str(self._part.folder or self.model),
+            **({} if self._part.folder is not None or self.revision is None else pinned),
+            dtype=self.dtype,
+            tensor_parallel_size=self.tensor_parallel_size,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            max_model_len=self.max_model_len,
+            max_logprobs=max(20, self.top_logprobs),
+            trust_remote_code=self.trust_remote_code,
+            enable_prefix_caching=True,
+            seed=self.seed,
+            **(self.extra or {}),
+        )
 
     def _run(self, llm: Any, items: Sequence[Item], labels: Sequence[int]) -> list[Row]:
         from vllm import SamplingParams
