@@ -57,6 +57,13 @@ def test_a_word_that_is_not_listed_gets_what_the_list_leaves_and_none_is_null(ti
     assert all(max(row["proba"]) <= max(all_["proba"]) + 1e-6 for row, all_ in partly), "no surer than it is"
 
 
+def test_the_last_of_the_list_wins_over_a_word_that_is_not_on_it(tiny: Path) -> None:
+    row = {"seen": [None, 0.1], "listed": [0.4, 0.1], "cut": False, "prompt_tokens": 3, "completion_tokens": 1}
+    columns = expert(tiny).columns([{**row, "seconds": 0.1}])
+    assert (columns["label"], columns["proba"]) == (["1"], [[0.5, 0.5]])
+    assert columns["logprob"] == pytest.approx([np.log(0.1)])
+
+
 def test_what_the_engine_is_told(tiny: Path) -> None:
     options = {"dtype": "bfloat16", "tensor_parallel_size": 2, "max_model_len": 64, "gpu_memory_utilization": 0.8}
     expert(tiny, seed=3, extra={"enforce_eager": True}, **options).answer(examples(["a"]))

@@ -206,7 +206,7 @@ class VllmExpert(PaidExpert):
 
     def _labelled(self, rows: Sequence[Row]) -> dict[str, Any]:
         found = [spread(row["seen"], row["listed"]) for row in rows]
-        best = [None if proba is None else max(range(len(proba)), key=proba.__getitem__) for proba, _ in found]
+        best = [None if proba is None else _likeliest(row["seen"]) for (proba, _), row in zip(found, rows, strict=True)]
         named = "none of the label words is among the {} likeliest first tokens"
         return {
             "label": [None if at is None else self.setting.classes[at] for at in best],
@@ -217,6 +217,11 @@ class VllmExpert(PaidExpert):
                 named.format(len(row["listed"])) if at is None else None for at, row in zip(best, rows, strict=True)
             ],
         }
+
+
+def _likeliest(seen: Sequence[float | None]) -> int:
+    """The label of the largest probability; one that is not listed has none."""
+    return max(range(len(seen)), key=lambda at: seen[at] or 0.0)
 
 
 def _first(said: Any, labels: Sequence[int]) -> Row:
