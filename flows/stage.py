@@ -38,12 +38,17 @@ def without_tracebacks() -> None:
         logging.getLogger(logger).addFilter(_briefly)
 
 
-def run_stage(flow: Callable[..., Any], names: list[str]) -> None:
-    """Parse the positional `names` and `--params`, run the flow, exit 1 with the message of a `DeferralError`."""
+def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
+    """Parse the positional `names`, `--params` and `flags`, run the flow, exit 1 with the message of a `DeferralError`.
+
+    A flag is given as its name and what it does.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m flows.{Path(sys.argv[0]).stem}", description=flow.__doc__)
     for name in names:
         parser.add_argument(name)
     parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
+    for name, what in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=what)
     arguments = vars(parser.parse_args())
     for logger in LOGGERS:
         logging.getLogger(logger).addFilter(_said_once)

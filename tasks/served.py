@@ -1,36 +1,80 @@
-"""The registered model: a bundle that says who should answer each text (MLflow models from code)."""
+"""The registered model: a bundle that answers texts, or says who should (MLflow models from code)."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+import threading
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
+ANSWERS = "DEFERRAL_ANSWERS"
+COLUMNS = ("expert", "score", "cost", "reason", "small_answer", "small_confidence")
+NUMBERS = {"score": float, "cost": float, "small_confidence": float}
+
 
 class ServedPolicy(PythonModel):
-    """Predicts `expert`, `small_answer`, `small_confidence`, `score` for a frame with a `text` column.
+    """Predicts `label` (or `summary`), `expert`, `score`, `cost`, `reason`, ... for a frame with a `text` column.
 
-    What the small expert was not asked, or does not state, is missing (None, NaN).
+    A request says how much it may cost: `max_usd` dollars, below 0 without a limit. By default that is nothing: then
+    nobody dear is asked, `expert` is who should answer, and a row that goes beyond the small one has no answer. What
+    the small expert was not asked, or does not state, is missing (None, NaN). Paid answers are kept in the folder that
+    the environment variable DEFERRAL_ANSWERS names, else as long as the process lives.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the bundle."""
         from deferral import bundle
 
-        self.policy = bundle.load(context.artifacts["bundle"])
+        self.folder = Path(context.artifacts["bundle"])
+        self.policy = bundle.load(self.folder)
+        self.experts: dict[str, Any] = {}
+        self.lock = threading.Lock()
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Who should answer, within `share` of rows or `per_1000` items' cost (negative: the policy's own rule)."""
+        """Answers within `share` of rows or `per_1000` items' cost (negative: the policy's own rule), and `max_usd`."""
         from deferral.assign import assign
         from deferral.policies.base import Budget
 
-        given = {k: v for k, v in (params or {}).items() if v >= 0}
-        assigned = assign(self.policy, model_input["text"].tolist(), Budget(**given) if given else None)
-        return pd.DataFrame(vars(assigned)).astype({"small_confidence": float, "score": float})
+        given = dict(params or {})
+        most = given.pop("max_usd", 0.0)
+        given = {k: v for k, v in given.items() if v >= 0}
+        budget, texts = Budget(**given) if given else None, model_input["text"].tolist()
+        told = pd.DataFrame(vars(assign(self.policy, texts, budget)))
+        stays = told["expert"] == self.policy.policy.experts[0]
+        answer = told["small_answer"].where(stays, None)
+        told = told.assign(cost=0.0, reason=stays.map({True: "kept", False: "deferred"}), answer=answer)
+        if most:
+            with self.lock:
+                told = told.assign(**self._answered(texts, budget, None if most < 0 else most))
+        name = "label" if self.policy.classes else "summary"
+        return told.rename(columns={"answer": name})[[name, *COLUMNS]].astype(NUMBERS)
+
+    def _answered(self, texts: list[str], budget: Any, most: float | None) -> dict[str, Any]:
+        """What was answered, by whom, at which cost and why, the dear experts asked within `most` dollars."""
+        from deferral.cost import CostModel
+        from deferral.live.asking import Guarded
+        from deferral.live.label import Desk, Version
+        from deferral.live.ledger import Ledger
+        from deferral.live.rows import Chunk
+        from deferral.live.terms import Terms
+
+        terms = Terms.read(self.folder)
+        version = Version(str(self.folder), "0", self.policy, terms)
+        names = version.loaded.policy.experts[1:]
+        if not self.experts:
+            kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="deferral-"))
+            self.experts = {name: terms.expert(name, kept) for name in names}
+        with Ledger(limit=most) as ledger:
+            dear = {name: Guarded(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
+            rows = Desk(version, budget, dear).rows(Chunk(0, 1, [None] * len(texts), list(texts)))
+        return {name: rows[name].to_pylist() for name in ("answer", "expert", "score", "cost", "reason")}
 
 
 mlflow.models.set_model(ServedPolicy())

@@ -8,26 +8,32 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import bundle, config, experts
+from deferral import bundle, config, experts, schema
 from deferral.assign import assign
 from deferral.card import CURVE, card
 from deferral.embeddings import Vectors
+from deferral.experts.paid import PaidExpert
+from deferral.live.foreseen import on_record
+from deferral.live.terms import Terms
 from deferral.registry import BUNDLE, FOLDER, find, resolve, store
 from deferral.registry import versions as versions_of
 from deferral.report import headline, markdown_summary
 from deferral.threshold_words import threshold_words
+from deferral.unasked import expert_of
 from tasks.baseline import add_baseline
 from tasks.versioning import versions
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
 MONITOR = "monitor"
+# Parameters of a request to the served model, and what they are where it has none.
+REQUEST = {"share": -1.0, "per_1000": -1.0, "max_usd": 0.0}
 NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
 
 
@@ -158,8 +164,8 @@ def register(
     """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
 
     The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so do
-    the rows that decisions in production are held against, and the model card, which is the version's description too.
-    `tags` are put in the place of those of the evaluation.
+    the rows that decisions in production are held against, the terms on which its dear experts are asked, and the model
+    card, which is the version's description too. `tags` are put in the place of those of the evaluation.
     """
     import mlflow
     import pandas as pd
@@ -167,13 +173,13 @@ def register(
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     about, model = bundle.describe(folder), settings.evaluate[summary["task"]].model
+    terms = terms_of(settings, summary["task"], tuple(about["experts"][1:]))
+    columns = [("string", "label" if terms.classes else "summary"), ("string", "expert"), ("double", "score")]
+    columns += [("double", "cost"), ("string", "reason"), ("string", "small_answer"), ("double", "small_confidence")]
     signature = ModelSignature(
         inputs=Schema([ColSpec("string", "text")]),
-        outputs=Schema(
-            [ColSpec("string", "expert"), ColSpec("string", "small_answer", required=False)]
-            + [ColSpec("double", c, required=False) for c in ("small_confidence", "score")]
-        ),
-        params=ParamSchema([ParamSpec("share", "double", -1.0), ParamSpec("per_1000", "double", -1.0)]),
+        outputs=Schema([ColSpec(kind, name, required=name in ("expert", "reason")) for kind, name in columns]),
+        params=ParamSchema([ParamSpec(name, "double", default) for name, default in REQUEST.items()]),
     )
     with tempfile.TemporaryDirectory() as scratch:
         packed = shutil.copytree(folder, Path(scratch, BUNDLE.name))
@@ -183,6 +189,7 @@ def register(
             shutil.copyfile(first / "bundle.json", packed / "policies" / f"{policy.name}.json")
         share = operating_point(summary, folder)["budget"]
         add_baseline(settings, summary["task"], packed, None if share == "" else share)
+        terms.write(packed)
         text = described(settings, summary, folder)
         (packed / "card.md").write_text(text, encoding="utf-8")
         shutil.copyfile(beside.parent / "curve.png", packed / "curve.png")
@@ -190,10 +197,10 @@ def register(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"bundle": str(packed)},
-            code_paths=[str(package_code(Path(scratch)))],
+            code_paths=[str(package_code(Path(scratch), terms.demo_models()))],
             signature=signature,
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),
-            pip_requirements=[_pinned(p) for p in (*PACKAGES, *NEEDED_BY.get(about["small"]["backend"], ()))],
+            pip_requirements=[_pinned(p) for p in _needed(about["small"]["backend"], terms)],
             registered_model_name=model,
         )
     version = str(info.registered_model_version)
@@ -217,6 +224,19 @@ def register(
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
     client.set_registered_model_alias(model, "challenger", version)
     return version
+
+
+def terms_of(settings: config.Params, name: str, dear: tuple[str, ...]) -> Terms:
+    """The terms on which a task's dear experts are asked, with what answers of theirs on record took."""
+    terms, data = Terms.of(settings, name, dear), settings.base.data
+    examples = schema.read(data / "prepared" / name / "examples.parquet", "examples")
+    usage = {}
+    for expert in dear:
+        path = data / "predictions" / name / "generated" / f"{expert}.parquet"
+        asked = expert_of(settings, name, expert, data / "answers" / name)
+        if path.exists() and isinstance(asked, PaidExpert):
+            usage[expert] = on_record(asked, examples, schema.read(path, "predictions")).state()
+    return replace(terms, usage=usage)
 
 
 def described(settings: config.Params, summary: dict[str, Any], folder: Path) -> str:
@@ -269,13 +289,21 @@ def log_comparison(run_id: str, folder: str) -> None:
     mlflow.MlflowClient(tracking_uri=store()).log_artifacts(run_id, folder, "comparison")
 
 
-def package_code(scratch: Path) -> Path:
-    """A copy of the `deferral` package without the demo's models, for a model to carry."""
+def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
+    """A copy of the `deferral` package, of the demo's models those named alone, for a model to carry."""
     import deferral
 
     source, copy = Path(deferral.__file__).parent, scratch / "deferral"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "models", "templates"))
+    for size in demos:
+        shutil.copytree(source / "demo/models" / size, copy / "demo/models" / size)
     return copy
+
+
+def _needed(small: str, terms: Terms) -> list[str]:
+    """Packages that a model needs to decide, and to ask its dear experts where that needs little more."""
+    hosted = any(options.get("backend") == "openai" for options in terms.experts.values())
+    return [*PACKAGES, *NEEDED_BY.get(small, ()), *(["openai"] if hosted else [])]
 
 
 def _pinned(package: str) -> str:

@@ -33,7 +33,7 @@ LAYERS = (
         "networks",
         "vocabulary",
     },
-    {"cost", "glove", "embeddings", "sources", "demo", "datasets"},
+    {"cost", "usage", "forecast", "glove", "embeddings", "sources", "demo", "datasets"},
     {"panel", "small"},
     {"experts", "policies"},
     {
@@ -55,6 +55,7 @@ LAYERS = (
         "monitoring",
         "answering",
         "baseline",
+        "unasked",
     },
     {
         "figures",
@@ -81,6 +82,7 @@ LAYERS = (
         "promotion",
         "recalibration",
         "proposal",
+        "forecast_words",
     },
     {"live"},
     {"serving"},

@@ -8,6 +8,7 @@ from deferral.commands.compare import compare
 from deferral.commands.decide import decide
 from deferral.commands.evaluate import evaluate
 from deferral.commands.explain import explain
+from deferral.commands.forecast import forecast
 from deferral.commands.headline import headline
 from deferral.commands.importing import import_answers
 from deferral.commands.label import label
@@ -29,6 +30,7 @@ app.command()(plan)
 app.command()(explain)
 app.command()(decide)
 app.command()(label)
+app.command()(forecast)
 app.command()(headline)
 app.command()(serve)
 app.command()(compare)

@@ -218,6 +218,13 @@ class Monitor:
 
 
 @strict
+class Generate:
+    """How answers are generated: a run that may cost more than `ask_above_usd` dollars is asked about first."""
+
+    ask_above_usd: Amount = 5.0
+
+
+@strict
 class Params:
     """The whole of `params.yaml`; `train`, `policies` and `evaluate` have a part for each task."""
 
@@ -228,6 +235,7 @@ class Params:
     policies: Mapping[str, Mapping[str, Options]]
     costs: Costs
     evaluate: Mapping[str, Evaluate]
+    generate: Generate = field(default_factory=Generate)
     promote: Promote = field(default_factory=Promote)
     monitor: Monitor = field(default_factory=Monitor)
 

@@ -40,7 +40,7 @@ class Request:
 
 
 def chat(content: str | None, top: dict[str, float] | None = None, **usage: Any) -> dict[str, Any]:
-    """A chat completion; `top` maps the alternatives of the first token to probabilities."""
+    """A chat completion of whatever model was asked; `top` maps alternatives of the first token to probabilities."""
     choice: dict[str, Any] = {
         "index": 0,
         "finish_reason": "stop" if content is not None else "content_filter",
@@ -51,7 +51,7 @@ def chat(content: str | None, top: dict[str, float] | None = None, **usage: Any)
         alternatives = [{"token": t, "logprob": math.log(p), "bytes": None} for t, p in top.items()]
         choice["logprobs"] = {"content": [{**alternatives[0], "top_logprobs": alternatives}]}
     counted = {"prompt_tokens": 11, "completion_tokens": 1, "total_tokens": 12, **usage}
-    return {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": counted}
+    return {"id": "x", "object": "chat.completion", "created": 0, "choices": [choice], "usage": counted}
 
 
 def problem(message: str, code: str | None = None) -> dict[str, Any]:
@@ -113,6 +113,8 @@ class ChatServer:
             request.number = len(self.requests)
         answer = self.reply(request, before)
         time.sleep(answer.delay)
+        if isinstance(answer.body, dict) and "choices" in answer.body:
+            answer.body = {"model": request.body.get("model"), **answer.body}
         payload = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         with suppress(OSError):
             handler.send_response(answer.status)

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from deferral.experts.llm import LlmExpert
 from deferral.experts.openai import OpenAiExpert
+from deferral.experts.vllm import VllmExpert
 from deferral.prompts import Prompt
+from tests.experts import vllm_double
 from tests.experts.tiny_models import PROMPT, examples, make_model, setting, texts
 
 BATCH, ITEMS, REQUESTS = 8, 480, 120
@@ -29,18 +32,24 @@ MODES: dict[str, dict[str, Any]] = {
 }
 
 
-def llm(folder: str, answers: str, log: str, out: str, mode: str, items: int = ITEMS) -> None:
+def local(folder: str, answers: str, log: str, out: str, mode: str, items: int = ITEMS, backend: str = "llm") -> None:
     """Generate, noting in `log` the keys of each batch that is really run; then write the table to `out`."""
     asked = setting(Path(answers), ("0", "1") if mode == "label" else ())
-    expert = LlmExpert(asked, model=folder, batch_size=BATCH, **MODES[mode])
+    expert: Any
+    if backend == "vllm":
+        vllm_double.install(pytest.MonkeyPatch())
+        expert = VllmExpert(asked, model=folder, batch_size=BATCH, **MODES[mode])
+    else:
+        expert = LlmExpert(asked, model=folder, batch_size=BATCH, **MODES[mode])
     run, journal = expert._run, os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
-    def noted(batch: Any) -> Any:
+    def noted(*given: Any) -> Any:
+        batch = given[backend == "vllm"]
         os.write(journal, (json.dumps([key for key, _, _ in batch]) + "\n").encode())
         time.sleep(PACE_S)
-        return run(batch)
+        return run(*given)
 
-    expert._run = noted  # type: ignore[method-assign]
+    expert._run = noted
     pq.write_table(expert.answer(examples(texts(items, seed=7, longest=12))), out + ".part")
     os.replace(out + ".part", out)
 
@@ -62,14 +71,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = make_model(Path(name) / "model")
         for mode in MODES:
-            llm(str(folder), f"{name}/{mode}", f"{name}/log", f"{name}/out", mode, items=2)
+            local(str(folder), f"{name}/{mode}", f"{name}/log", f"{name}/out", mode, items=2)
     for line in sys.stdin:
         job = json.loads(line)
         pid = os.fork()
         if not pid:
             code = 1
             try:
-                {"llm": llm, "openai": openai}[job.pop("run")](**job)
+                {"local": local, "openai": openai}[job.pop("run")](**job)
                 code = 0
             except BaseException:
                 traceback.print_exc()

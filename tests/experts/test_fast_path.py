@@ -260,6 +260,31 @@ def test_an_expert_that_writes_does_so_too(monkeypatch: pytest.MonkeyPatch, comp
     np.testing.assert_allclose(table["logprob"].to_pylist(), plain["logprob"].to_pylist(), atol=TOLERANCE)
 
 
+def test_attention_is_pytorchs_own_and_bfloat16_answers_in_halves_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = examples([post["text"] for post in posts(20, 1)])
+    options: dict[str, Any] = {"model": "demo:xs", "prompt": "olhs", "dtype": "bfloat16", "device": "cpu"}
+    whole = LlmExpert(setting(), **options).answer(items)
+    expert = LlmExpert(setting(), batch_size=16, **options)
+    network, sizes = expert.checkpoint.network, []
+    forward = network.forward
+    assert network.config._attn_implementation == "sdpa"
+    assert network.dtype == torch.bfloat16
+
+    def limited(**given: Any) -> Any:
+        if len(given["input_ids"]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        sizes.append(len(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(network, "forward", limited)
+    table = expert.answer(items)
+    assert sizes[2:] == [4] * 5, "after the warm-up and the prefix"
+    assert [row["label"] is not None for row in table.to_pylist()] == [True] * 20
+    np.testing.assert_allclose(table["mass"].to_pylist(), whole["mass"].to_pylist(), atol=0.05)
+
+
 def test_a_single_item_has_nothing_to_share(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
     seen = widths(expert, monkeypatch)

@@ -105,6 +105,26 @@ def test_a_plain_prompt_begins_with_the_system_message(tiny: Path) -> None:
     assert expert.checkpoint.render(CHAT_PROMPT, "a") == "Say no or yes.\n\nPost: a"
 
 
+@pytest.mark.parametrize("end", ["</s>", None])
+def test_a_tokenizer_without_a_padding_token_pads_with_what_there_is(tiny: Path, end: str | None) -> None:
+    items, expert = texts(7), LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
+    tokenizer = expert.checkpoint.tokenizer
+    tokenizer.eos_token = end
+    assert (tokenizer.pad_token_id, tokenizer.chat_template) == (None, None)
+    assert expert.checkpoint.pad == (1 if end else 0)
+    expect(
+        expert.answer(examples(items)), reference(tiny, [PROMPT.fill(i) for i in items], [" no", " yes"]), ["0", "1"]
+    )
+
+
+def test_words_that_share_their_first_token_are_scored_to_their_end(tiny: Path) -> None:
+    prompt = Prompt("{text}\nOffensive:", {"0": " no never", "1": " no always"})
+    items, expert = texts(7), LlmExpert(setting(), model=str(tiny), prompt=prompt)
+    table = expert.answer(examples(items))
+    expect(table, reference(tiny, [prompt.fill(i) for i in items], [" no never", " no always"]), ["0", "1"])
+    assert expert._labels[0][0] == expert._labels[1][0]
+
+
 def test_answers_do_not_depend_on_the_batch(tiny: Path) -> None:
     items = texts(30)
     tables = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -288,6 +289,95 @@ def test_the_rate_limit_spreads_requests(server: ChatServer) -> None:
     assert max(np.diff(times)) < 0.5
 
 
+class Clock(threading.Event):
+    """Time that passes only while somebody waits."""
+
+    now = 100.0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.now += max(0.0, timeout or 0.0)
+        return False
+
+
+def test_tokens_are_set_aside_before_a_request_and_settled_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(retrying.time, "monotonic", lambda: clock.now)
+    pace = retrying.Pace(600.0, 6000.0)
+    starts = []
+    for used in (None, 10, 50, 20):
+        pace.wait(clock, 30)
+        starts.append(clock.now - 100)
+        pace.settle(30, 30 if used is None else used)
+    assert starts == pytest.approx([0, 0.3, 0.4, 0.9]), "30 tokens, then the 10 and 50 that it really took"
+    for _ in range(2):
+        pace.wait(clock)
+        starts.append(clock.now - 100)
+    assert starts[4:] == pytest.approx([1.1, 1.2]), "no tokens, but still ten requests a second"
+
+
+def test_tokens_of_a_try_that_failed_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(retrying.time, "monotonic", lambda: clock.now)
+    pace = retrying.Pace(None, 60.0)
+    retrying.persist(lambda: {}["no"], pace, clock, 1, tokens=600)
+    pace.wait(clock, 1)
+    assert clock.now == 100
+
+
+def test_a_request_reserves_its_characters_and_its_longest_reply(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.reply = lambda request, before: Answer(chat("0", prompt_tokens=90, completion_tokens=2))
+    noted: list[tuple[int, ...]] = []
+    asked = expert(server, tokens_per_minute=1e9)
+    monkeypatch.setattr(asked.pace, "wait", lambda stop, tokens: noted.append((tokens,)))
+    monkeypatch.setattr(asked.pace, "settle", lambda *tokens: noted.append(tokens))
+    asked.answer(examples(["x" * 389]))
+    assert noted == [(400 // 4 + 16,), (400 // 4 + 16, 92)]
+    assert expert(server, max_tokens=None).about("x" * 389) == 100, "a reply without a longest"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}, 1.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, 360.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "120ms"}, 0.12),
+        ({"x-ratelimit-remaining-tokens": "5", "x-ratelimit-reset-tokens": "6m0s"}, None),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "soon"}, None),
+        ({"retry-after": "2", "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"}, 2.0),
+    ],
+)
+def test_a_limit_that_is_used_up_says_when_it_is_reset(headers: dict[str, str], seconds: float | None) -> None:
+    assert retrying.retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize("served", ["m", "m-2024-07-18", None, ""])
+def test_a_dated_name_and_no_name_are_the_model_that_was_asked_for(server: ChatServer, served: str | None) -> None:
+    server.reply = lambda request, before: Answer({**chat("1"), "model": served})
+    assert one(server)["label"] == "1"
+
+
+def test_an_answer_of_another_model_is_refused_counted_and_asked_again(server: ChatServer, tmp_path: Path) -> None:
+    server.reply = lambda request, before: Answer(
+        {**chat("1", cost=0.25), "model": "n" if request.text == "b" and not before else "m"}
+    )
+    rows = expert(server, tmp_path).answer(examples(["a", "b", "c"])).to_pylist()
+    assert [row["error"] for row in rows] == [None, "answered by another model, 'n', not 'm'", None]
+    assert (rows[1]["label"], rows[1]["proba"], rows[1]["cost_usd"]) == (None, None, 0.25), "it was billed"
+    assert expert(server, tmp_path).answer(examples(["a", "b", "c"]))["label"].to_pylist() == ["1"] * 3
+    assert len(server.requests) == 4
+
+
+def test_a_server_of_another_model_stops_the_run_at_once(server: ChatServer) -> None:
+    server.reply = lambda request, before: Answer({**chat("1"), "model": "n"})
+    message = "3 answers in a row failed, the last with answered by another model, 'n', not 'm'"
+    with pytest.raises(ExpertError, match=message):
+        expert(server, concurrency=2).answer(examples(texts(50)))
+    assert len(server.requests) <= 3 + 2
+    assert one(server, served_as="n")["label"] == "1"
+
+
 def test_requests_run_in_parallel(server: ChatServer) -> None:
     server.reply = lambda request, before: Answer(chat("0"), delay=0.3)
     start = time.monotonic()
@@ -342,6 +432,7 @@ def test_a_missing_client_names_the_extra(server: ChatServer, monkeypatch: pytes
         ({"max_tokens": 1.5}, "max_tokens is 1.5. Allowed: auto, null or a whole number >= 1."),
         ({"concurrency": 0}, "concurrency is 0. Allowed: a whole number >= 1."),
         ({"top_logprobs": 21}, "top_logprobs is 21. Allowed: 0 (none) to 20."),
+        ({"tokens_per_minute": -1}, "tokens_per_minute is -1. Allowed: null or a number > 0."),
         ({"requests_per_minute": 0}, "requests_per_minute is 0. Allowed: null or a number > 0."),
     ],
 )

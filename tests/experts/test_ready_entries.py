@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,19 @@ from deferral.experts.llm import LlmExpert
 from deferral.experts.openai import OpenAiExpert
 from deferral.experts.paid import PaidExpert
 from deferral.experts.seq2seq import Seq2SeqExpert
+from deferral.experts.vllm import VllmExpert
 from deferral.prompts import PROMPTS
+from tests.experts import vllm_double
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.tiny_models import examples, setting
 
 ROOT = Path(__file__).parents[2]
 LOCAL = {"qwen1.5-7b-chat": "Qwen/Qwen1.5-7B-Chat", "qwen2.5-0.5b-instruct": "Qwen/Qwen2.5-0.5B-Instruct"}
+OFFLINE = {
+    "qwen1.5-7b-chat-vllm": "Qwen/Qwen1.5-7B-Chat",
+    "chatglm3-6b-vllm": "zai-org/chatglm3-6b",
+    "internlm2-chat-7b-vllm": "internlm/internlm2-chat-7b",
+}
 SUMMARISERS = {"t5-small": "Falconsai/text_summarization"}
 HERE = ("extractive", "lead")
 SERVED = {"chatglm3-6b": "zai-org/chatglm3-6b", "internlm2-chat-7b": "internlm/internlm2-chat-7b"}
@@ -38,7 +46,7 @@ def asked(name: str, task: str) -> Setting:
 
 
 @pytest.mark.parametrize("task", ["olhs", "xsum"])
-@pytest.mark.parametrize("name", ["demo-xs", "demo-s", "demo-l", *LOCAL, *SERVED])
+@pytest.mark.parametrize("name", ["demo-xs", "demo-s", "demo-l", *LOCAL, *OFFLINE, *SERVED])
 def test_one_entry_serves_both_tasks_each_with_its_own_prompt(name: str, task: str) -> None:
     expert = build(asked(name, task), options(name))
     assert isinstance(expert, PaidExpert)
@@ -77,12 +85,32 @@ def test_an_entry_that_is_served_asks_for_its_model(name: str, model: str, serve
     assert "Answer with one digit only" in server.requests[0].text
 
 
+@pytest.mark.parametrize(("name", "repository"), OFFLINE.items())
+def test_an_entry_of_vllm_starts_its_pinned_model(
+    name: str, repository: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vllm_double.install(monkeypatch)
+    told: dict[str, Any] = {}
+
+    def start(**asked: Any) -> vllm_double.LLM:
+        told.update(asked)
+        return vllm_double.LLM(str(tiny))
+
+    monkeypatch.setattr(sys.modules["vllm"], "LLM", start)
+    expert = build(asked(name, "xsum"), options(name) | {"max_new_tokens": 2})
+    assert isinstance(expert, VllmExpert)
+    assert expert.answer(examples(["a post"])).num_rows == 1
+    assert (told["model"], told["max_model_len"], told["enable_prefix_caching"]) == (repository, 4096, True)
+    assert told["revision"] == told["code_revision"] == options(name)["revision"]
+    assert re.fullmatch("[0-9a-f]{40}", told["revision"])
+
+
 def test_the_page_on_experts_shows_the_same_entries() -> None:
     page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
     shown: dict[str, Any] = {}
     for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.S):
         shown |= yaml.safe_load(block)
-    assert set(shown) == {*LOCAL, *SERVED, *SUMMARISERS, *HERE}
+    assert set(shown) == {*LOCAL, *OFFLINE, *SERVED, *SUMMARISERS, *HERE}
     assert {name: options(name) for name in shown} == shown
 
 

@@ -81,23 +81,31 @@ def stable(table: pa.Table) -> pa.Table:
     return table.drop_columns(["seconds"])
 
 
-@pytest.mark.parametrize(("mode", "kills"), [("label", 20), ("text", 10)])
-def test_generation_killed_at_random_moments(tiny: Path, tmp_path: Path, worker: Worker, mode: str, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("backend", "mode", "kills"), [("llm", "label", 20), ("llm", "text", 10), ("vllm", "label", 6)]
+)
+def test_generation_killed_at_random_moments(
+    tiny: Path, tmp_path: Path, worker: Worker, backend: str, mode: str, kills: int
+) -> None:
+    # The double reads every prompt alone.
+    items = ITEMS if backend == "llm" else ITEMS // 4
+
     def run(name: str, kills: int) -> tuple[int, pa.Table, list[list[str]]]:
         paths = {"answers": tmp_path / name, "log": tmp_path / f"{name}.log", "out": tmp_path / f"{name}.parquet"}
-        job = {"run": "llm", "mode": mode, "folder": str(tiny), **{key: str(path) for key, path in paths.items()}}
+        job = {"run": "local", "backend": backend, "mode": mode, "folder": str(tiny), "items": items}
+        job |= {key: str(path) for key, path in paths.items()}
         killed = until_done(worker, job, lambda: len(journal(paths["log"])), kills, most=2)
         return killed, pq.read_table(paths["out"]), journal(paths["log"])
 
     _, expected, batches = run("whole", 0)
-    assert len(batches) == ITEMS / BATCH
+    assert len(batches) == items / BATCH
     killed, got, batches = run("killed", kills)
     times = Counter(key for batch in batches for key in batch)
     assert killed >= kills / 2
-    assert len(times) == ITEMS
-    assert sum(times.values()) - ITEMS <= BATCH * killed, "only the batch in flight may be run again"
+    assert len(times) == items
+    assert sum(times.values()) - items <= BATCH * killed, "only the batch in flight may be run again"
     with AnswerStore(tmp_path / "killed" / "tiny.sqlite") as kept:
-        assert len(kept) == ITEMS
+        assert len(kept) == items
     assert stable(got).equals(stable(expected), check_metadata=True)
     _, again, unchanged = run("killed", 0)
     assert unchanged == batches, "everything was kept"

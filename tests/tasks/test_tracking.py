@@ -180,8 +180,10 @@ def test_nor_one_of_which_nothing_is_kept(summarised):
 
 def test_the_code_a_model_carries_has_no_demo_models(tmp_path):
     files = [p for p in package_code(tmp_path).rglob("*") if p.is_file()]
-    assert sum(p.stat().st_size for p in files) < 1_000_000
+    assert sum(p.stat().st_size for p in files) < 2_000_000
     assert {p.suffix for p in files} == {".py", ".typed"}
+    asked = package_code(tmp_path / "asked", ("xs",)) / "demo/models"
+    assert [path.name for path in asked.iterdir()] == ["xs"]
 
 
 ELSEWHERE = """
@@ -210,6 +212,7 @@ print(json.dumps({
     "renamed": told(texts.rename(columns={"text": "tweet"})),
     "too much": told(share=1.5), "impossible": told(per_1000=0.0),
     "modules": sorted({name.split(".")[0] for name in sys.modules}),
+    "little": told(max_usd=1e-5), "asked": told(max_usd=-1.0),
 }))
 """
 
@@ -268,11 +271,25 @@ def test_budgets_are_kept(served):
     assert said["rich"]["expert"] == said["all"]["expert"]
 
 
+def test_nobody_dear_is_asked_unless_a_request_says_what_may_be_spent(served):
+    texts, said = served
+    own, asked, little = said["own"], said["asked"], said["little"]
+    deferred = [row for row, who in enumerate(own["expert"]) if who == "demo-xs"]
+    assert [row for row, label in enumerate(own["label"]) if label not in ("0", "1")] == deferred != []
+    assert {own["reason"][row] for row in deferred} == {"deferred"} and sum(own["cost"]) == 0
+    assert asked["expert"] == own["expert"] and asked["reason"] == own["reason"]
+    assert set(asked["label"]) == {"0", "1"} and sum(asked["cost"]) > 1e-6 * len(deferred)
+    assert {r for r in little["reason"] if r != "kept"} == {"deferred", "limit"} and set(little["label"]) == {"0", "1"}
+    paid = [cost for cost, reason in zip(little["cost"], little["reason"], strict=True) if reason == "deferred"]
+    assert 0 < sum(paid) < 2e-5, "a hundred-thousandth of a dollar, and the small expert's seconds"
+    assert sum(asked["cost"]) > 0 and len(paid) < len(deferred), "the rest is paid for when it is asked"
+
+
 def test_the_signature_holds(served):
     _, said = served
     assert said["inputs"] == [{"type": "string", "name": "text", "required": True}]
     assert [c["name"] for c in said["outputs"]] == list(said["own"])
-    assert said["params"] == ["share", "per_1000"]
+    assert said["params"] == ["share", "per_1000", "max_usd"]
     assert "text" in said["renamed"]
     assert "Budget share is 1.5" in said["too much"]
     assert "budget of 0 is under the least cost" in said["impossible"]

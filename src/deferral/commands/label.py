@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
@@ -17,6 +18,8 @@ from deferral.commands.options import NONE, AsJson, note, pairs, print_json, say
 if TYPE_CHECKING:
     from deferral.live.label import Progress, Run, Version
     from deferral.live.ledger import Ledger
+    from deferral.live.rows import Source
+    from deferral.policies.base import Budget
 
 INTERRUPTED = 130
 
@@ -78,6 +81,8 @@ InDoubt = Annotated[bool, typer.Option("--ask-in-doubt", help="Ask again what ma
 Log = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Also write decisions to this log, for `flows.monitor`.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")]
+Sample = Annotated[int, typer.Option(min=2, help="Rows, drawn by chance, that --dry-run decides.")]
 NoText = Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the output.")]
 ChunkRows = Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are decided and kept together.")]
 
@@ -100,6 +105,8 @@ def label(
     log: Log = None,
     no_text: NoText = False,
     chunk_rows: ChunkRows = 1000,
+    dry_run: DryRun = False,
+    sample: Sample = 5000,
     as_json: AsJson = False,
 ) -> None:
     """Answer items of any number: the small expert, or a dear one where the model defers, within a spend limit.
@@ -111,7 +118,7 @@ def label(
     """
     from deferral.errors import BudgetError, ConfigError, ExpertError
     from deferral.live.asking import Conduct
-    from deferral.live.label import Desk, Run
+    from deferral.live.label import Desk, Run, folder_of
     from deferral.live.outputs import kind_of
     from deferral.live.rows import Source
 
@@ -127,17 +134,18 @@ def label(
     version, facts = _version(model, out, params)
     dial = _budget(version, share, per_1000)
     facts |= {"budget": _named(dial), "chunk_rows": chunk_rows}
+    if dry_run:
+        _foresee(source, version, dial, answers or folder_of(out) / "answers", sample, max_usd, as_json)
+        return
     conduct = Conduct(on_fault is OnFault.WAIT, patience, ask_in_doubt)
     with ExitStack() as stack:
         run = stack.enter_context(Run.opened(out, facts))
         ledger = stack.enter_context(run.ledger(max_usd))
         bar = stack.enter_context(_bar(source.count(), ledger))
         kept = answers or run.folder / "answers"
-        dear = {
-            name: version.terms.guarded(name, ledger, kept, conduct, bar.waits)
-            for name in version.loaded.policy.experts[1:]
-        }
+        dear = {name: version.terms.guarded(name, ledger, kept, conduct) for name in version.loaded.policy.experts[1:]}
         for each in dear.values():
+            each.on_wait = bar.waits
             stack.callback(each.let_go)
         interrupt = stack.enter_context(_interruptible(dear))
         desk = Desk(version, dial, dear, _log(log))
@@ -185,6 +193,37 @@ def _budget(version: Version, share: float | None, per_1000: float | None) -> An
     return budget_at(set_to, version.loaded.policy)
 
 
+def _foresee(
+    source: Source,
+    version: Version,
+    dial: Budget | None,
+    answers: Path,
+    sample: int,
+    limit: float | None,
+    as_json: bool,
+) -> None:
+    """Say what each dear expert will take, and whether a limit is enough."""
+    from deferral import forecast_words
+    from deferral.forecast import together
+    from deferral.live.foreseen import draw, foresee
+
+    drawn = draw(source, sample, version.terms.longest, 0)
+    found = foresee(version, drawn, dial, answers, 0.95)
+    total = together([each.usd for each in found])
+    if as_json:
+        print_json({"rows": drawn.rows, "experts": [each.as_dict() for each in found], "usd": vars(total)})
+        return
+    looked = "all" if len(drawn.texts) == drawn.rows else f"{len(drawn.texts):,} drawn by chance"
+    typer.echo(f"{drawn.rows:,} rows, {looked} decided by {version.address}; nobody was asked.\n")
+    for each in found:
+        typer.echo(f"{forecast_words.block(each, version.terms.task)}\n")
+    if limit is not None and total.high > limit:
+        enough = "not enough" if total.low > limit else "perhaps not enough"
+        tell(
+            f"A limit of ${limit:g} is {enough}: from there on the small expert answers. See --share for a lower dial."
+        )
+
+
 def _named(budget: Any) -> str:
     """A budget in a word or two."""
     if budget is None:
@@ -205,22 +244,24 @@ class _Bar:
         from tqdm import tqdm
 
         self._ledger = ledger
-        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5)
+        pause = 0.2 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
     def __call__(self, progress: Progress) -> None:
-        self._bar.update(progress.rows - self._bar.n)
         deferred = progress.reasons["deferred"] / max(progress.rows, 1)
         self._money(f"{100 * deferred:.1f} % deferred")
+        self._bar.update(progress.rows - self._bar.n)
 
     def waits(self, why: str) -> None:
         self._money(f"waiting: {why}")
+        self._bar.update(0)
 
     def end(self) -> None:
         self._bar.close()
 
     def _money(self, said: str) -> None:
         limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=True)
+        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=False)
 
 
 @contextmanager

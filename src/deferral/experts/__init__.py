@@ -13,6 +13,7 @@ from deferral.experts.base import Expert, Setting, TrainedExpert
 __all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "build", "options_of", "resolve"]
 EXPERTS = {
     "llm": "deferral.experts.llm:LlmExpert",
+    "vllm": "deferral.experts.vllm:VllmExpert",
     "openai": "deferral.experts.openai:OpenAiExpert",
     "seq2seq": "deferral.experts.seq2seq:Seq2SeqExpert",
     "extractive": "deferral.experts.extractive:ExtractiveExpert",

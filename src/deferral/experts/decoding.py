@@ -74,7 +74,7 @@ def written(
     `more` goes to transformers' `generate` as it is.
     """
     ids, logprobs = _written(network, given, start, decoding, seed, more)
-    ends = set(_ends(network))
+    ends = set(ends_of(network))
     return [_reply(tokens, row, ends) for tokens, row in zip(ids[:, start:].tolist(), logprobs, strict=True)]
 
 
@@ -84,7 +84,7 @@ def _step_by_step(
     import torch
 
     generator = torch.Generator(network.device).manual_seed(seed)
-    ends, rows = _ends(network), list(range(len(prompts)))
+    ends, rows = ends_of(network), list(range(len(prompts)))
     tokens: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     with torch.inference_mode():
@@ -131,7 +131,7 @@ def _written(
 
     chosen = _Chosen(start)
     processors: list[Any] = [chosen]
-    if decoding.min_new_tokens and (ends := _ends(network)):
+    if decoding.min_new_tokens and (ends := ends_of(network)):
         shortest: Any = MinNewTokensLengthLogitsProcessor
         processors.append(shortest(start, decoding.min_new_tokens, ends, device=network.device))
     sampled = decoding.temperature > 0
@@ -151,7 +151,8 @@ def _written(
     return ids, to_numpy(torch.stack(chosen.logprobs, dim=1))
 
 
-def _ends(network: Any) -> list[int]:
+def ends_of(network: Any) -> list[int]:
+    """Tokens that end a reply."""
     ends = network.generation_config.eos_token_id
     return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
 

@@ -9,19 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from deferral.errors import ExpertError
-from deferral.experts import scoring
+from deferral.experts import continuous, scoring
 from deferral.experts.base import Setting, number, whole
 from deferral.experts.batches import Backoff, answered
 from deferral.experts.checkpoint import DTYPES, Checkpoint
-from deferral.experts.decoding import Decoding
+from deferral.experts.decoding import Decoding, Reply
 from deferral.experts.encoding import encode, label_tokens
+from deferral.experts.modes import check_mode, mode_of
 from deferral.experts.paid import PaidExpert, Wording
 from deferral.experts.replies import scored, written
 from deferral.experts.store import Row, answer_key
 from deferral.experts.workload import Plan, Workload
 
-MODES = ("auto", "label", "text")
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 Item = tuple[str, list[int], bool]
 
@@ -38,6 +37,8 @@ class LlmExpert(PaidExpert):
     answer whose label words together have less than `min_mass` of the probability.
     """
 
+    counts = True
+
     def __init__(
         self,
         setting: Setting,
@@ -50,6 +51,7 @@ class LlmExpert(PaidExpert):
         batch_tokens: int | None = None,
         share_prefix: bool = True,
         compile: bool = False,
+        continuous: bool = False,
         dtype: str = "auto",
         device: str = "auto",
         max_new_tokens: int = 64,
@@ -68,6 +70,7 @@ class LlmExpert(PaidExpert):
         self.batch_tokens = batch_tokens
         self.share_prefix = share_prefix
         self.compile = compile
+        self.continuous = continuous
         self.dtype = dtype
         self.device = device
         self.max_new_tokens = max_new_tokens
@@ -81,7 +84,7 @@ class LlmExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
-        self.require("mode", self.mode in MODES, ", ".join(MODES))
+        check_mode(self)
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
         self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
@@ -90,17 +93,15 @@ class LlmExpert(PaidExpert):
         self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
         compiled = self.mode != "label" or self.compile is False
         self.require("compile", compiled and isinstance(self.compile, bool), "false, or true with mode: text")
+        plain = self._mode == "text" and not self.temperature and not self.compile
+        able = self.continuous is False or (self.continuous is True and plain)
+        self.require("continuous", able, "false, or true for greedy text without compile")
         self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
         self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
         for option in ("batch_tokens", "max_input_tokens"):
             value = getattr(self, option)
             self.require(option, value is None or whole(value), "null or a whole number >= 1")
         self.checkpoint.check()
-        if self.mode == "label" and not self.setting.classes:
-            raise ExpertError(
-                f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: auto or text. "
-                "Change the mode, or leave it out."
-            )
         self.words()
 
     @cached_property
@@ -126,6 +127,11 @@ class LlmExpert(PaidExpert):
         items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
         network, pad = self.checkpoint.network, self.checkpoint.pad
         scoring.warm_up(network, pad)
+        if self.continuous:
+            yield from self._as_they_end(
+                [(key, *item) for key, item in zip(keys, items, strict=True) if key not in known]
+            )
+            return
         load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
         backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
@@ -135,6 +141,10 @@ class LlmExpert(PaidExpert):
         """The prompt's own tokens, and the longest label word or `max_new_tokens`."""
         written = max(map(len, self._labels)) if self._mode == "label" else self.max_new_tokens
         return [(len(ids), written) for ids, _ in encode(self.checkpoint, self.template(), texts, self._limit)]
+
+    def fewest_tokens(self) -> int:
+        """Those of the shortest label word, 0 of a text."""
+        return min(map(len, self._labels)) if self._mode == "label" else 0
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
@@ -167,8 +177,7 @@ class LlmExpert(PaidExpert):
 
     @property
     def _mode(self) -> str:
-        automatic = "label" if self.setting.classes else "text"
-        return automatic if self.mode == "auto" else self.mode
+        return mode_of(self)
 
     @cached_property
     def _labels(self) -> list[list[int]]:
@@ -197,6 +206,15 @@ class LlmExpert(PaidExpert):
         compiled = self.compile and self._mode == "text"
         return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
 
+    def _as_they_end(self, items: Sequence[Item]) -> Generator[dict[str, Row]]:
+        """Rows one by one, as transformers' continuous batching ends them; `seconds` are those since the last."""
+        part, prompts, start = self.checkpoint, [ids for _, ids, _ in items], time.perf_counter()
+        longest = [self.max_new_tokens, part.pad, self.batch_size, self._batch_tokens]
+        for at, reply in continuous.replies(part.network, prompts, *longest):
+            (row,), (key, ids, cut), now = self._read([reply]), items[at], time.perf_counter()
+            yield {key: {**row, "seconds": now - start, "prompt_tokens": len(ids), "cut": cut}}
+            start = now
+
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()
         rows = self._scored(items) if self._mode == "label" else self._written(items)
@@ -214,7 +232,9 @@ class LlmExpert(PaidExpert):
     def _written(self, items: Sequence[Item]) -> list[Row]:
         how = Decoding(self.max_new_tokens, self.temperature, self.top_p)
         seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
-        replies = self._load.write([ids for _, ids, _ in items], how, seed)
+        return self._read(self._load.write([ids for _, ids, _ in items], how, seed))
+
+    def _read(self, replies: Sequence[Reply]) -> list[Row]:
         texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
         return [
             {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens), "ended": reply.ended}

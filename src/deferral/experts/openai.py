@@ -19,6 +19,9 @@ from deferral.experts.retrying import Fault, Pace, persist
 from deferral.experts.store import Row, answer_key
 
 FAILED_IN_A_ROW = 24
+# Answers of another model are paid for: fewer of them in a row are enough.
+FEW = 3
+ANOTHER = "answered by another model"
 NO_KEY = "none"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
@@ -53,6 +56,8 @@ class OpenAiExpert(PaidExpert):
         top_logprobs: int = 5,
         concurrency: int = 8,
         requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        served_as: str | None = None,
         timeout: float = 60.0,
         max_retries: int = 5,
         extra: Mapping[str, Any] | None = None,
@@ -68,13 +73,15 @@ class OpenAiExpert(PaidExpert):
         self.top_logprobs = top_logprobs
         self.concurrency = concurrency
         self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.served_as = served_as
         self.timeout = timeout
         self.max_retries = max_retries
         self.extra = extra
 
     def validate(self) -> None:
         """Raise `ConfigError` for an option that cannot be meant."""
-        url, rate = self.base_url, self.requests_per_minute
+        url = self.base_url
         self.require("base_url", url is None or url.startswith(("http://", "https://")), "null or an http(s) URL")
         self.require("temperature", self.temperature is None or number(self.temperature), "null or a number >= 0")
         self.require("top_p", self.top_p is None or number(self.top_p, 1e-6, 1), "null or a share > 0, up to 1")
@@ -82,7 +89,9 @@ class OpenAiExpert(PaidExpert):
         self.require("max_tokens", limited, "auto, null or a whole number >= 1")
         self.require("top_logprobs", whole(self.top_logprobs, 0) and self.top_logprobs <= 20, "0 (none) to 20")
         self.require("concurrency", whole(self.concurrency), "a whole number >= 1")
-        self.require("requests_per_minute", rate is None or number(rate, 1e-6), "null or a number > 0")
+        for option in ("requests_per_minute", "tokens_per_minute"):
+            rate = getattr(self, option)
+            self.require(option, rate is None or number(rate, 1e-6), "null or a number > 0")
         self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
         self.words()
@@ -117,7 +126,8 @@ class OpenAiExpert(PaidExpert):
                     else:
                         failures = failures + 1 if "failed" in row else 0
                         yield {futures[future]: row}
-                    if failures == FAILED_IN_A_ROW and self.purse is None:
+                    most = FEW if row.get("failed", "").startswith(ANOTHER) else FAILED_IN_A_ROW
+                    if failures >= most and self.purse is None:
                         end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
                     if end:
                         _cancel(stop, futures)
@@ -182,7 +192,7 @@ class OpenAiExpert(PaidExpert):
     @cached_property
     def pace(self) -> Pace:
         """When requests may be made, over all runs."""
-        return Pace(self.requests_per_minute)
+        return Pace(self.requests_per_minute, self.tokens_per_minute)
 
     def call(self, client: Any, stop: threading.Event, key: str, text: str, **more: Any) -> Any:
         """One request about `text`, paid for by the purse, if there is one.
@@ -193,6 +203,19 @@ class OpenAiExpert(PaidExpert):
             self.purse.open(key, text, stop)
             more["extra_headers"] = {"Idempotency-Key": key}
         return client.chat.completions.create(**self._request(text), **more)
+
+    def about(self, text: str) -> int:
+        """Tokens to set aside for a request: a quarter of its characters, and the longest reply."""
+        written = self._tokens if isinstance(self._tokens, int) else 0
+        return len(f"{self.template().system or ''}{self.template().fill(text)}") // 4 + written
+
+    def another(self, reply: Any) -> str:
+        """What is wrong with the model that a reply names, empty where nothing is.
+
+        `gpt-4o-mini` is served as `gpt-4o-mini-2024-07-18` and the like.
+        """
+        name, asked = getattr(reply, "model", None) or "", self.served_as or self.model
+        return "" if not name or name.startswith(asked) else f"{ANOTHER}, '{name}', not '{asked}'"
 
     def told(self, key: str, found: Fault) -> Fault:
         """What the purse, if there is one, makes of a failed request."""
@@ -207,14 +230,20 @@ class OpenAiExpert(PaidExpert):
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
-            row = observed(self.call(client, stop, key, text))
-            return self.heard(key, {**row, "seconds": time.perf_counter() - start})
+            reply = self.call(client, stop, key, text)
+            row = {**observed(reply), "seconds": time.perf_counter() - start}
+            if (used := row["prompt_tokens"]) is not None:
+                self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
+            if wrong := self.another(reply):
+                why = self.told(key, Fault("give up", wrong, sent=True)).why
+                return {"failed": why, **{name: row[name] for name in OBSERVED if name != "logprob"}}
+            return self.heard(key, row)
 
         def told(found: Fault) -> Fault:
             return self.told(key, found)
 
-        start = time.perf_counter()
-        row = persist(call, self.pace, stop, self.max_retries + 1, (self.api_key(), text), told)
+        start, tokens = time.perf_counter(), self.about(text)
+        row = persist(call, self.pace, stop, self.max_retries + 1, (self.api_key(), text), told, tokens)
         if not isinstance(row, Fault):
             return row
         if row.then == "stop":

@@ -43,9 +43,11 @@ class PaidExpert(Expert):
     A subclass says what determines an answer (`key`), how to get the missing ones (`ask`), what one takes at most
     (`most_tokens`) and how kept rows read as prediction columns (`columns`). Rows hold what was observed; what it means
     is worked out late. `hosted`, others run the model and bill each call: a `purse` then pays for it, or refuses.
+    `counts`: the tokens of a prompt that `most_tokens` gives are exact.
     """
 
     hosted = False
+    counts = False
     purse: Purse | None = None
     quiet = False
 
@@ -72,6 +74,10 @@ class PaidExpert(Expert):
     @abstractmethod
     def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """The most tokens that prompt and reply of each text can have; raises `ConfigError` where there is no most."""
+
+    def fewest_tokens(self) -> int:
+        """The fewest tokens that any reply has."""
+        return 0
 
     @abstractmethod
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:

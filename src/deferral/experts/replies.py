@@ -122,9 +122,8 @@ def normalised(logprobs: Floats) -> tuple[Floats, Floats]:
 def listed(top: Sequence[Sequence[Any]] | None, words: Sequence[str | None]) -> tuple[list[float] | None, float | None]:
     """`proba` over the classes and `mass` from a server's likeliest first tokens, (token, log-probability).
 
-    A token counts for the one class whose word begins with it, whatever its case and blanks. A class that
-    is not listed gets the most that the list leaves room for, the least listed probability or the rest, so
-    that a short list makes no answer look surer than it is. Both are None where nothing is listed.
+    A token counts for the one class whose word begins with it, whatever its case and blanks. Both are None where
+    nothing is listed.
 
     >>> listed([[" Yes", -0.105], ["maybe", -3.0]], ["no", "yes"])[1]
     0.9003245225862656
@@ -137,10 +136,18 @@ def listed(top: Sequence[Sequence[Any]] | None, words: Sequence[str | None]) -> 
         meant = [i for i, word in enumerate(words) if said and word and word.strip().casefold().startswith(said)]
         if len(meant) == 1:
             seen[meant[0]] = (seen[meant[0]] or 0.0) + math.exp(logprob)
+    return spread(seen, [math.exp(logprob) for _, logprob in top])
+
+
+def spread(seen: Sequence[float | None], every: Sequence[float]) -> tuple[list[float] | None, float | None]:
+    """`proba` over the classes and `mass` from the probabilities that a short list gives to them, and to anything.
+
+    A class that is not listed gets the most that the list leaves room for, the least listed probability or the rest,
+    so that a short list makes no answer look surer than it is.
+    """
     mass = sum(share or 0.0 for share in seen)
     if mass == 0:
         return None, 0.0
-    every = [math.exp(logprob) for _, logprob in top]
     bound = min(min(every), max(0.0, 1 - sum(every)))
     weights = [bound if share is None else share for share in seen]
     return [weight / sum(weights) for weight in weights], min(mass, 1.0)

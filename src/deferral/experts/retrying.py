@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ _PASSING = (408, 409, 425, 429)
 # A gateway's: behind it the request may still be answered.
 _LATE = (408, 504, 524)
 _CUT = 200
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What the client's transport raises before a request has left.
 _UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError")
 
@@ -60,20 +63,28 @@ def as_it_is(found: Fault) -> Fault:
 
 
 class Pace:
-    """Spreads the requests of many threads over each minute, and holds them all when a server says so."""
+    """Spreads the requests of many threads, and their tokens, over each minute, and holds all when a server says so."""
 
-    def __init__(self, per_minute: float | None) -> None:
+    def __init__(self, per_minute: float | None, tokens_per_minute: float | None = None) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._token_gap = 60.0 / tokens_per_minute if tokens_per_minute else 0.0
         self._next = 0.0
+        self._next_token = 0.0
         self._lock = threading.Lock()
 
-    def wait(self, stop: threading.Event) -> None:
-        """Wait for this request's turn, or until `stop` is set."""
+    def wait(self, stop: threading.Event, tokens: int = 0) -> None:
+        """Wait for the turn of a request of about so many tokens, or until `stop` is set."""
         with self._lock:
             now = time.monotonic()
-            turn = max(now, self._next)
+            turn = max(now, self._next, self._next_token)
             self._next = turn + self._gap
+            self._next_token = turn + tokens * self._token_gap
         stop.wait(turn - now)
+
+    def settle(self, reserved: int, used: int) -> None:
+        """A request took `used` tokens where `reserved` were set aside: the next ones start the sooner or later."""
+        with self._lock:
+            self._next_token += (used - reserved) * self._token_gap
 
     def hold(self, seconds: float) -> None:
         """Let no request start in the next `seconds`."""
@@ -88,23 +99,26 @@ def persist(
     tries: int,
     secrets: tuple[str, ...] = (),
     told: Callable[[Fault], Fault] = as_it_is,
+    tokens: int = 0,
 ) -> T | Fault:
     """The result of `call`, tried up to `tries` times, or the fault that no try got over.
 
     A server that cannot be reached at all is a reason to stop, not to give up item after item. Once `stop` is
     set by another thread nothing more is tried, and the fault is `STOPPED`. `told` hears of each fault and says what
-    is made of it.
+    is made of it. About so many `tokens` are set aside at each try, and let go where it fails.
     """
     found = STOPPED
     for attempt in range(tries):
-        pace.wait(stop)
+        pace.wait(stop, tokens)
         if stop.is_set():
             return STOPPED
         try:
             return call()
         except Refused as refused:
+            pace.settle(tokens, 0)
             return Fault(refused.then, str(refused))
         except Exception as error:
+            pace.settle(tokens, 0)
             found = told(fault(error, secrets))
         if found.then != "retry":
             return found
@@ -140,14 +154,16 @@ def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds that a `Retry-After` (seconds or a date) asks to wait, None where there is none to be read.
+    """Seconds that a server asks to wait: by `Retry-After` (seconds or a date), else until a used-up limit is reset.
 
     >>> retry_after({"retry-after": "1.5"})
     1.5
+    >>> retry_after({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m2.5s"})
+    62.5
     """
     value = headers.get("retry-after")
     if not value:
-        return None
+        return max(filter(None, (_reset(headers, what) for what in ("requests", "tokens"))), default=None)
     try:
         return max(0.0, float(value))
     except ValueError:
@@ -157,6 +173,14 @@ def retry_after(headers: Any) -> float | None:
     except ValueError:
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _reset(headers: Any, what: str) -> float | None:
+    """Seconds until a limit that is used up is reset, None where it is not or does not say."""
+    parts = _SPAN.findall(headers.get(f"x-ratelimit-reset-{what}", ""))
+    if headers.get(f"x-ratelimit-remaining-{what}") != "0" or not parts:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def _said(error: Any, secrets: tuple[str, ...]) -> str:

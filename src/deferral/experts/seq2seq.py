@@ -55,6 +55,8 @@ class Seq2SeqExpert(PaidExpert):
     max_length 388 and min_length 30, which count the start: max_new_tokens 387 and min_new_tokens 29 here.
     """
 
+    counts = True
+
     def __init__(
         self,
         setting: Setting,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from deferral import bundle, config, experts
 from deferral.cost import CostModel
 from deferral.errors import ConfigError, DataError
+from deferral.experts.checkpoint import DEMO
 from deferral.experts.paid import PaidExpert
 from deferral.live.asking import Conduct, Guarded
 from deferral.live.ledger import Ledger
@@ -26,7 +27,8 @@ TERMS = 1
 class Terms:
     """What a person says in params.yaml of the dear experts of one task's policy, and of their prices.
 
-    `longest`: texts of more characters are not answered.
+    `longest`: texts of more characters are not answered. `usage` is what an answer of each took on record, as
+    `Usage.state` has it.
     """
 
     task: str
@@ -35,6 +37,7 @@ class Terms:
     experts: Mapping[str, Mapping[str, Any]]
     costs: config.Costs
     longest: int | None = None
+    usage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, settings: config.Params, task: str, names: tuple[str, ...]) -> Terms:
@@ -42,6 +45,11 @@ class Terms:
         about = settings.task(task)
         options = {name: settings.expert(name) for name in names}
         return cls(task, about.classes, about.prompt, options, settings.costs, about.max_chars)
+
+    def demo_models(self) -> tuple[str, ...]:
+        """Sizes of the demo's models among its experts."""
+        models = {str(options.get("model", "")) for options in self.experts.values()}
+        return tuple(sorted(name.removeprefix(DEMO) for name in models if name.startswith(DEMO)))
 
     def write(self, folder: Path) -> Path:
         """Put them into a bundle's folder."""
@@ -66,10 +74,8 @@ class Terms:
             first = str(error).splitlines()[0]
             raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None
 
-    def guarded(
-        self, name: str, ledger: Ledger, answers: Path, conduct: Conduct, on_wait: Callable[[str], None] | None = None
-    ) -> Guarded:
-        """The expert `name` on these terms, its answers kept in the folder `answers`.
+    def expert(self, name: str, answers: Path) -> PaidExpert:
+        """The expert `name`, its answers kept in the folder `answers`.
 
         Raises `ConfigError` for an expert that is not asked for money, `ExpertError` where its key is missing.
         """
@@ -80,7 +86,11 @@ class Terms:
             able = ", ".join(each for each in experts.EXPERTS if issubclass(experts.resolve(each), PaidExpert))
             raise ConfigError(f"Expert '{name}' of backend {backend} cannot be asked about new items. Allowed: {able}.")
         expert.check_access()
-        return Guarded(expert, CostModel.of(self.costs), ledger, conduct, on_wait=on_wait or (lambda why: None))
+        return expert
+
+    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> Guarded:
+        """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
+        return Guarded(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
 
 
 def of_bundle(folder: Path, params: Path | None) -> Terms:
@@ -98,4 +108,4 @@ def of_bundle(folder: Path, params: Path | None) -> Terms:
             f"{params}: task '{task}' has classes {list(terms.classes)}, the model {about['classes']}. "
             "Allowed: the same. Give the parameters that it was made with, or another model."
         )
-    return terms
+    return replace(terms, usage=Terms.read(folder).usage) if (folder / FILE).exists() else terms

@@ -76,7 +76,12 @@ class Allocator(Chooser):
         return self
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:
-        """The expert of the largest quality less lambda times price; without a budget lambda is 0."""
+        """The expert of the largest quality less lambda times price; without a budget lambda is 0.
+
+        A share of nothing is nobody, whatever a new row looks like.
+        """
+        if budget is not None and budget.share == 0:
+            return np.zeros(len(seen), np.int64)
         price = 0.0 if budget is None else self.thresholds_.at(budget)
         return np.asarray(np.argmax(seen - price * self._effective_prices(), axis=1), np.int64)
 
