@@ -130,7 +130,9 @@ def ask(client: openai.OpenAI, text: str, model: str = MODEL["olhs"], **more: An
 
 
 @contextmanager
-def house(folder: Path, empty: Path, url: str, task: str = "olhs", keys: tuple[str, ...] = (), **options: Any) -> Iterator[House]:
+def house(
+    folder: Path, empty: Path, url: str, task: str = "olhs", keys: tuple[str, ...] = (), **options: Any
+) -> Iterator[House]:
     """A project in `folder` whose champion serves; the LLM is at `url`."""
     with ExitStack() as stack:
         stack.enter_context(production(folder, empty, url, task))

@@ -65,7 +65,10 @@ def _read(chunks: Any) -> Generator[str, None, Row]:
         whole.handle_chunk(chunk)
         if chunk.choices and (piece := chunk.choices[0].delta.content):
             yield piece
-    return observed(whole.get_final_completion())
+    row = observed(whole.get_final_completion())
+    if row["finish"] is None:
+        raise EOFError("the reply does not say that it has ended")
+    return row
 
 
 def _failed(found: Fault, start: float) -> Row:
