@@ -77,6 +77,7 @@ LAYERS = (
         "planner",
         "explain",
         "ground",
+        "shadow",
         "comparison",
         "comparison_page",
         "promotion",

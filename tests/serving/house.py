@@ -24,9 +24,10 @@ from deferral.serving.access import Keys
 from deferral.serving.log_writer import LogWriter
 from deferral.serving.measures import Measures
 from deferral.serving.server import Server, address, bound
-from deferral.serving.service import Limits, Service, beside
+from deferral.serving.service import Limits, Service
 from deferral.serving.shadow import Shadow
 from deferral.serving.standing import Crew, Watch, load
+from deferral.shadow import beside
 from tests.production_data import production
 from tests.registry_data import MODEL
 

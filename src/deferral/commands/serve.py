@@ -164,9 +164,10 @@ def _service(
     from deferral.live.ledger import Ledger as Calls
     from deferral.serving.log_writer import LogWriter
     from deferral.serving.measures import Measures
-    from deferral.serving.service import Service, beside
+    from deferral.serving.service import Service
     from deferral.serving.shadow import Shadow
     from deferral.serving.standing import Crew, Watch, load
+    from deferral.shadow import beside
 
     folder, answers, ledger = places
     monitor = config.load(params).monitor if params else config.Monitor()

@@ -9,7 +9,6 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from deferral.datasets.incoming import fault_of
@@ -337,8 +336,3 @@ def _usage(heard: Heard) -> dict[str, int]:
         "completion_tokens": heard.completion_tokens,
         "total_tokens": total,
     }
-
-
-def beside(folder: Path) -> Path:
-    """Where the shadow's decisions are logged, beside the log in `folder`."""
-    return folder.with_name(f"{folder.name}-shadow")
