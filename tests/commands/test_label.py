@@ -175,6 +175,17 @@ def test_a_server_that_fails_is_borne_where_the_small_expert_may_stand_in(here):
     assert {row["reason"] for row in again} == {"kept", "deferred"}
 
 
+def test_what_is_in_doubt_is_asked_again_only_where_that_is_said(here):
+    garbled = [text for text in ITEMS if text.endswith("7")]
+    here[2].reply = lambda request, before: (
+        Answer(b"rubbish") if not before and any(text in request.text for text in garbled) else said(request, before)
+    )
+    assert {row["reason"] for row in labelled(here)} == {"kept", "deferred", "in doubt"}
+    assert {row["reason"] for row in labelled(here, "--again")} == {"kept", "deferred", "in doubt"}
+    assert max(here[2].asked().count(text) for text in here[2].asked()) == 1
+    assert {row["reason"] for row in labelled(here, "--again", "--ask-in-doubt")} == {"kept", "deferred"}
+
+
 def test_a_server_that_fails_ends_the_run_where_it_is_waited_for_and_nothing_is_lost(here):
     here[2].reply = lambda request, before: (
         Answer(problem("who are you"), status=401) if len(here[2].requests) > 8 else said(request, before)
