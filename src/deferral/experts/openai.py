@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from typing import Any
+from urllib.parse import urlsplit
 
 from deferral.errors import ExpertError, MissingExtra
 from deferral.experts.base import Setting, number, whole
@@ -18,6 +19,7 @@ from deferral.experts.store import Row, answer_key
 
 FAILED_IN_A_ROW = 24
 NO_KEY = "none"
+OPENAI = "https://api.openai.com/v1"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 
@@ -79,6 +81,11 @@ class OpenAiExpert(PaidExpert):
         self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
         self.words()
+
+    @property
+    def server(self) -> str:
+        """Host and port of `base_url`."""
+        return urlsplit(self.base_url or OPENAI).netloc
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""

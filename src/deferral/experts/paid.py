@@ -7,14 +7,15 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from deferral.errors import ConfigError, ExpertError
 from deferral.experts.base import Expert, Setting
-from deferral.experts.store import AnswerStore, Row
+from deferral.experts.store import Answers, AnswerStore, Row
 from deferral.prompts import PROMPTS, Prompt
 
 Wording = str | Prompt | Mapping[str, str] | None
@@ -59,8 +60,7 @@ class PaidExpert(Expert):
         texts = examples["text"].to_pylist()
         keys = [self.key(text) for text in texts]
         work = dict(zip(keys, texts, strict=True))
-        folder = self.setting.answers
-        with AnswerStore(None if folder is None else folder / f"{self.name}.sqlite") as store:
+        with self._kept() as store:
             rows = store.get_many(work)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
@@ -106,12 +106,20 @@ class PaidExpert(Expert):
         parts = [prompt.template, dict(prompt.words), prompt.system]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: AnswerStore) -> None:
+    def _kept(self) -> AbstractContextManager[Answers]:
+        answers = self.setting.answers
+        if answers is None or isinstance(answers, Path):
+            return AnswerStore(None if answers is None else answers / f"{self.name}.sqlite")
+        return nullcontext(answers)
+
+    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: Answers) -> None:
         from tqdm import tqdm
 
         logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
         total = len(work) - len(rows)
-        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True)
+        # What stands before a file of answers counts them, and tells of all shards at once.
+        told = not isinstance(store, AnswerStore)
+        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=told)
         with bar, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
                 store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
