@@ -97,7 +97,6 @@ def run_stages(folder: Path, task: str, params: str) -> None:
     """Every stage of a task in `folder`, each by its tasks' `fn`."""
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
-    from tasks.generate import answer_examples
     from tasks.tracking import log_evaluation, log_training
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
@@ -115,7 +114,7 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         validate_examples.fn(task, params, f"{candidates}/examples.parquet", examples, checks)
         publish.fn(f"{candidates}/examples.parquet", examples)
         build_vectors.fn(task, params, f"data/raw/vectors/{task}", vectors)
-        answer_examples.fn(task, LLM, params, examples, f"data/answers/{task}", f"{candidates}/llm.parquet", vectors)
+        answer_examples(task, LLM, params, examples, f"data/answers/{task}", f"{candidates}/llm.parquet", vectors)
         validate_predictions.fn(task, LLM, params, f"{candidates}/llm.parquet", checks)
         publish.fn(f"{candidates}/llm.parquet", f"{predictions}/generated/{LLM}.parquet")
         for expert in (experts.small, *experts.baselines):
@@ -127,6 +126,23 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         decisions = f"data/decisions/{task}.parquet"
         evaluate_policies.fn(task, params, examples, predictions, models, vectors, reports, decisions)
         log_evaluation.fn(task, params, reports, models, vectors)
+
+
+def answer_examples(
+    task: str, llm: str, params: str, examples: str, answers: str, candidate: str, vectors: str = ""
+) -> list[int]:
+    """Stage `generate` up to its candidate, without a flow: returns the rows of each shard."""
+    from tasks.generate import answer_shard, asked, cut_examples, merge_parts
+    from tasks.shards import Shards
+
+    settings, folder = config.load(params), f"{candidate}.shards"
+    rows = cut_examples.fn(task, llm, params, examples, folder)
+    shards = Shards(folder, f"{answers}/{llm}.sqlite", llm, settings.costs.prices)
+    with contextlib.closing(shards):
+        for number in range(len(rows)):
+            answer_shard.fn(number, asked(settings, task, llm).setting, settings.expert(llm), shards)
+    merge_parts.fn(task, llm, params, folder, len(rows), answers, candidate, vectors)
+    return rows
 
 
 @pytest.fixture(scope="session")

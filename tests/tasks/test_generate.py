@@ -8,9 +8,8 @@ from deferral import schema
 from deferral.errors import ConfigError, DataError, ExpertError
 from deferral.rouge import rouge
 from tasks.data import build_vectors, obtain_raw, prepare_examples
-from tasks.generate import answer_examples
 from tests.document_params import TASK, document_params
-from tests.pipeline import LLM, small_params, write_params
+from tests.pipeline import LLM, answer_examples, small_params, write_params
 
 EXAMPLES = "data/prepared/olhs/examples.parquet"
 ANSWERS = f"data/predictions/olhs/generated/{LLM}.parquet"
@@ -35,7 +34,7 @@ def test_what_was_answered_is_not_asked_again_even_at_another_price(tmp_path, bu
     settings = small_params()
     settings["costs"]["prices"][LLM] = {"usd_per_1m_prompt_tokens": 1000.0}
     params, out = write_params(tmp_path, settings), tmp_path / "out.parquet"
-    answer_examples.fn("olhs", LLM, params, str(built / EXAMPLES), str(tmp_path / "answers"), str(out))
+    answer_examples("olhs", LLM, params, str(built / EXAMPLES), str(tmp_path / "answers"), str(out))
     # Measured seconds are in the file: asked again, they would differ.
     assert out.read_bytes() == (built / ANSWERS).read_bytes()
     assert kept.read_bytes() == before
@@ -44,7 +43,7 @@ def test_what_was_answered_is_not_asked_again_even_at_another_price(tmp_path, bu
 def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
     params = write_params(tmp_path, small_params())
     with pytest.raises(ConfigError, match=r"'demo-xxs'.*demo-xs"):
-        answer_examples.fn("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
+        answer_examples("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
 
 
@@ -55,7 +54,7 @@ def news(tmp_path_factory):
     params, examples, answers = write_params(folder, settings), folder / "examples.parquet", folder / "answers.parquet"
     raw = obtain_raw.fn(TASK, params, str(folder / "raw"))
     prepare_examples.fn(TASK, params, raw, str(examples))
-    answer_examples.fn(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
+    answer_examples(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
     return folder, schema.read(examples, "examples"), schema.read(answers, "predictions")
 
 
@@ -64,7 +63,7 @@ def again(news, **task):
     folder = news[0]
     params = write_params(folder, document_params(**task), "other.yaml")
     where = [str(folder / name) for name in ("examples.parquet", "paid", "again.parquet", "vectors")]
-    answer_examples.fn(TASK, LLM, params, *where)
+    answer_examples(TASK, LLM, params, *where)
     return schema.read(where[2], "predictions")
 
 
@@ -105,4 +104,4 @@ def test_labels_cannot_be_scored_where_there_are_no_classes(news, tmp_path):
     params = write_params(tmp_path, settings)
     schema.write(news[1], tmp_path / "examples.parquet", "examples")
     with pytest.raises(ExpertError, match="mode label got a task without classes"):
-        answer_examples.fn(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))
+        answer_examples(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))
