@@ -64,7 +64,11 @@ def _room(network: Any, prompts: Sequence[Tokens], new_tokens: int, rows: int, t
     if network.device.type != "cpu":
         return {}
     pages = -(-(max(map(len, prompts)) + new_tokens) // PAGE)
-    return {"page_size": PAGE, "num_blocks": min(rows, len(prompts)) * pages + 1, "max_batch_tokens": min(tokens, CPU_TOKENS)}
+    return {
+        "page_size": PAGE,
+        "num_blocks": min(rows, len(prompts)) * pages + 1,
+        "max_batch_tokens": min(tokens, CPU_TOKENS),
+    }
 
 
 def _unable(network: Any, got: str) -> ExpertError:
