@@ -77,6 +77,7 @@ LAYERS = (
         "planner",
         "explain",
         "ground",
+        "shadow",
         "comparison",
         "comparison_page",
         "promotion",
@@ -85,6 +86,7 @@ LAYERS = (
         "forecast_words",
     },
     {"live"},
+    {"serving"},
     {"commands"},
     {"cli"},
 )

@@ -15,6 +15,7 @@ from deferral.commands.label import label
 from deferral.commands.models import models, promote, rollback
 from deferral.commands.options import say
 from deferral.commands.plan import plan
+from deferral.commands.serve import serve
 
 app = typer.Typer(
     help="Who should answer this item: a small, cheap model or an LLM?",
@@ -31,6 +32,7 @@ app.command()(decide)
 app.command()(label)
 app.command()(forecast)
 app.command()(headline)
+app.command()(serve)
 app.command()(compare)
 app.command()(models)
 app.command()(promote)

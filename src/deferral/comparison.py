@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deferral import shadow
 from deferral.cost import CostModel
 from deferral.ground import Ground, Side, decide_both
 from deferral.metrics import Quality, weighted_sums
@@ -28,7 +30,8 @@ class Comparison:
     `saving` (of the cost of asking `reference` alone, which has a `name` and a `cost_per_1k`) and `deferral_rate`.
     Differences are challenger less champion; `cost_change` is that in cost as a share of the champion's, None where it
     is free. `alike` is the share of items with answers as good at the same cost. `classes` and `groups` have a row for
-    each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`.
+    each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`. `live` is
+    `shadow.Live` as a dict, what both did on live requests, None where that was not looked at.
     """
 
     task: str
@@ -47,6 +50,7 @@ class Comparison:
     alike: float
     classes: list[Figure]
     groups: list[Figure]
+    live: Figure | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `Comparison(**them)` is the comparison again."""
@@ -72,6 +76,18 @@ def compare(champion: Side, challenger: Side, ground: Ground) -> Comparison:
         for role, side in sides.items()
     }
     return found.comparison(told)
+
+
+def on_live(found: Comparison, ground: Ground, folder: Path, versions: tuple[str, str]) -> Comparison:
+    """The comparison with what the log of decisions in `folder`, and the shadow's beside it, have of both versions.
+
+    Dear answers are priced at what those on record cost today, in the mean. Raises `DataError` as `shadow.live`.
+    """
+    costs = CostModel.of(ground.settings.costs)
+    dear = sorted({name for side in found.sides.values() for name in side["experts"][1:]})
+    prices = {name: float(costs.price(ground.answers(name).answer(ground.items), name).mean()) for name in dear}
+    told = shadow.live(folder, versions, prices, confidence=found.confidence, draws=found.bootstrap)
+    return replace(found, live=told.as_dict())
 
 
 class _Found:

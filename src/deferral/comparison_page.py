@@ -64,6 +64,7 @@ def text(found: Comparison) -> str:
     ]
     parts = [aligned(_figures(found))]
     parts += [aligned(_rows(found, what, rows)) for what, rows in _tables(found)]
+    parts += [aligned(_live(found)), live_words(found)] if found.live else []
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
@@ -71,6 +72,7 @@ def markdown(found: Comparison, reason: str = "") -> str:
     """The comparison as markdown tables, what was decided on top."""
     parts = [f"**{reason}**" if reason else "", sentence(found), _table(_figures(found))]
     parts += [_table(_rows(found, what, rows)) for what, rows in _tables(found)]
+    parts += ["### On live requests", _table(_live(found)), live_words(found)] if found.live else []
     parts.append(f"*{found.items:,} test items; paired intervals of {100 * found.confidence:g} %.*")
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -91,6 +93,25 @@ def page(found: Comparison, outcome: str = "", reason: str = "") -> str:
         unit=words.unit_words(like),
         tables=_tables(found),
         hidden=max(0, len(found.groups) - MOST_GROUPS),
+        live=_live(found) if found.live else [],
+        live_words=live_words(found),
+    )
+
+
+def live_words(found: Comparison) -> str:
+    """What the figures on live requests are of."""
+    if found.live is None:
+        return ""
+    told = found.live
+    answers = (
+        f"; of the {told['known']:,} whose answers are known for both {words.percent(told['same_answer'])} % are equal"
+        if told["known"]
+        else ""
+    )
+    return (
+        f"{told['items']:,} items of {told['since']} to {told['until']} UTC, decided by version {told['champion']} in "
+        f"service and by version {told['challenger']} in its shadow{answers}. Dear answers are priced as on record. "
+        "The rule does not look at this."
     )
 
 
@@ -143,6 +164,26 @@ def _figures(found: Comparison) -> list[Cells]:
         ("may defer %", *shares, ""),
         ("decides by", *(side["kind"] for side in sides), ""),
         ("alike %", "", "", words.percent(found.alike)),
+    ]
+
+
+def _live(found: Comparison) -> list[Cells]:
+    """The table of live requests, its head first."""
+    told, signed = found.live or {}, partial(words.percent, signed=True)
+    unit = words.unit_words(found.as_dict()).replace("1,000 items", "1,000")
+    return [
+        ("on live requests", *ROLES, "difference"),
+        (
+            "deferred %",
+            *(_range(told["deferral_rate"][role], words.percent) for role in ROLES),
+            _range(told["deferral_difference"], signed),
+        ),
+        (
+            f"dear answers, {unit}",
+            *(_range(told["cost_per_1k"][role], words.amount) for role in ROLES),
+            _range(told["cost_difference"], change),
+        ),
+        ("alike %", "", "", words.percent(told["alike"])),
     ]
 
 

@@ -19,12 +19,13 @@ from typing import Any
 
 from deferral import registry
 from deferral import report_words as words
-from deferral.comparison import Comparison, compare
+from deferral.comparison import Comparison, compare, on_live
 from deferral.comparison_page import cost_words, quality_words
 from deferral.config import Params, Promote
 from deferral.errors import ConfigError, DataError
 from deferral.ground import Ground, Side
 from deferral.model_version import PROMOTED, REFUSED, Version
+from deferral.shadow import beside
 
 UNCHANGED = "unchanged"
 
@@ -90,8 +91,10 @@ def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | 
     elif now is None:
         verdict = Verdict(PROMOTED, f"No champion yet: version {version.number} is the first.")
     else:
-        found = compare(side_of(now), side, Ground.of(task, settings, data))
+        ground = Ground.of(task, settings, data)
+        found = compare(side_of(now), side, ground)
         verdict = judge(found, settings.promote)
+        found = _with_live(found, ground, (now.number, version.number))
     return Weighed(model, now.number if now else None, version.number, version.run_id, verdict, found)
 
 
@@ -132,6 +135,17 @@ def by_hand(model: str, which: str | int, settings: Params, reason: str) -> Vers
     now = registry.serving(model)
     expected = None if now is None else now.number
     return registry.promote(model, version.number, expected=expected, reason=f"By hand: {reason.strip()}")
+
+
+def _with_live(found: Comparison, ground: Ground, numbers: tuple[int, int]) -> Comparison:
+    """The comparison with what live requests say, where both were seen there: it informs, and changes no verdict."""
+    folder = ground.data / "log" / ground.task
+    if not beside(folder).is_dir():
+        return found
+    try:
+        return on_live(found, ground, folder, (str(numbers[0]), str(numbers[1])))
+    except DataError:
+        return found
 
 
 def _nothing_to_decide(version: Version, now: Version | None, asked: bool) -> str:

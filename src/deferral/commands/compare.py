@@ -20,6 +20,10 @@ def compare(
     challenger: Bundle,
     params: ParamsFile = Path("params.yaml"),
     data: DataFolder = None,
+    live: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also on live requests: the log of a server with --shadow."),
+    ] = None,
     out: OutFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,8 +41,11 @@ def compare(
     settings, first, second = config.load(params), _side(champion), _side(challenger)
     task = str(first.about["facts"].get("task", ""))
     settings.task(task)
-    found = comparison.compare(first, second, Ground.of(task, settings, data))
+    ground = Ground.of(task, settings, data)
+    found = comparison.compare(first, second, ground)
     verdict = judge(found, settings.promote)
+    if live is not None:
+        found = comparison.on_live(found, ground, live, (_number(champion), _number(challenger)))
     if out is not None:
         comparison_page.write(out, found)
     if as_json:
@@ -57,3 +64,11 @@ def _side(address: str) -> Side:
 
     version = registry.at(address)
     return Side(address, Path(address)) if version is None else promotion.side_of(version)
+
+
+def _number(address: str) -> str:
+    """A version's number as logs have it, 0 for a folder."""
+    from deferral import registry
+
+    version = registry.at(address)
+    return "0" if version is None else str(version.number)

@@ -71,7 +71,10 @@ def _read(chunks: Any) -> Generator[str, None, Any]:
         whole.handle_chunk(chunk)
         if chunk.choices and (piece := chunk.choices[0].delta.content):
             yield piece
-    return whole.get_final_completion()
+    reply = whole.get_final_completion()
+    if reply.choices[0].finish_reason is None:
+        raise EOFError("the reply does not say that it has ended")
+    return reply
 
 
 def _failed(found: Fault, start: float) -> Row:

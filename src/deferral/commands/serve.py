@@ -1,0 +1,192 @@
+"""`deferral serve`: a version behind OpenAI's chat API."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deferral.commands.options import say
+
+if TYPE_CHECKING:
+    from deferral.serving.service import Service
+
+
+class Fault(StrEnum):
+    """What becomes of a request whose dear expert fails."""
+
+    SMALL = "small"
+    FAIL = "fail"
+
+
+Model = Annotated[str, typer.Argument(metavar="ADDRESS", help="models:/name@alias, /name/version, or a folder.")]
+Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a key.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")]
+Params = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Parameters that say how dear experts are asked and what they charge.",
+        show_default="params.yaml where there is one, else what came with the model",
+    ),
+]
+Log = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="The log of decisions.", show_default="data/log/<task>")
+]
+LogText = Annotated[bool, typer.Option("--log-text", help="Write texts and summaries into the log as well.")]
+LogSeconds = Annotated[float, typer.Option(min=0.1, max=3600, help="How often the log is written.")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where dear answers are kept.", show_default="data/answers/<task>"),
+]
+Ledger = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Where calls are written down.", show_default="serve.sqlite in the log's folder"),
+]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--max-usd-per-day",
+        metavar="DOLLARS",
+        help="What dear experts may be paid in a day, UTC.",
+        show_default="no limit",
+    ),
+]
+OnFault = Annotated[
+    Fault, typer.Option("--on-fault", help="Where a dear expert fails: the small one's answer, or HTTP 503.")
+]
+Patience = Annotated[float, typer.Option(min=0.01, metavar="SECONDS", help="How long a dear expert is waited for.")]
+Concurrency = Annotated[int, typer.Option(min=1, max=256, help="Calls to dear experts at once.")]
+MaxWaiting = Annotated[int, typer.Option(min=1, max=100_000, help="Requests at once; others get 429.")]
+MaxKilobytes = Annotated[int, typer.Option(min=1, max=16_384, help="Of the body of a request.")]
+ReloadSeconds = Annotated[float, typer.Option(min=0, help="How often the alias is looked up; 0 never.")]
+Grace = Annotated[float, typer.Option(min=0, help="Seconds to finish what is under way when it is stopped.")]
+ShadowOf = Annotated[
+    str | None, typer.Option("--shadow", metavar="ADDRESS", help="A version that decides too, and answers nobody.")
+]
+ShadowShare = Annotated[float, typer.Option(min=0, max=1, help="Of the requests, drawn by a hash of the text.")]
+
+
+def serve(
+    model: Model,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    params: Params = None,
+    log: Log = None,
+    log_text: LogText = False,
+    log_seconds: LogSeconds = 30.0,
+    answers: Answers = None,
+    ledger: Ledger = None,
+    max_usd: MaxUsd = None,
+    on_fault: OnFault = Fault.SMALL,
+    patience: Patience = 30.0,
+    concurrency: Concurrency = 16,
+    max_waiting: MaxWaiting = 64,
+    max_kilobytes: MaxKilobytes = 256,
+    reload_seconds: ReloadSeconds = 10.0,
+    grace: Grace = 30.0,
+    shadow: ShadowOf = None,
+    shadow_share: ShadowShare = 0.1,
+) -> None:
+    """Serve a version to any OpenAI client: the model decides who answers, and the answer says who it was.
+
+    Keys that clients must show are read from DEFERRAL_SERVE_KEY. Stop it by Ctrl-C or SIGTERM: what is under way is
+    finished and the log is written.
+
+    Example: deferral serve models:/deferral-olhs@champion --max-usd-per-day 5
+    """
+    _prepared()
+    from deferral import registry
+    from deferral.live.terms import of_bundle
+    from deferral.serving.access import Keys
+    from deferral.serving.server import address, bound
+    from deferral.serving.server import serve as run
+    from deferral.serving.service import Limits
+
+    keys = Keys.of_environment(host)
+    default = Path("params.yaml")
+    params = params or (default if default.exists() else None)
+    task = of_bundle(registry.resolve(model), params).task
+    folder = log or Path("data/log", task)
+    limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is Fault.FAIL, grace)
+    places = (folder, answers or Path("data/answers", task), ledger or folder / "serve.sqlite")
+    how = {"texts": log_text, "seconds": log_seconds, "reload": reload_seconds, "share": shadow_share}
+    with bound(host, port) as listening, _service(model, params, places, max_usd, limits, shadow, how) as service:
+        now = service.watch.current.version.number
+        who = f"{len(keys.known)} known" if keys.known else "none asked for"
+        say(f"Serving {service.watch.model} (version {now}) at {address(listening)}. Keys: {who}.")
+        ended = run(service, keys, listening)
+        say("Stopped. The log is written." if ended else "Stopped. Calls that did not end in time are in doubt.")
+    if not ended:
+        # Threads that wait for a server would hold the process.
+        sys.stdout.flush()
+        os._exit(0)
+
+
+def _prepared() -> None:
+    from deferral.errors import MissingExtra
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    for package in ("uvicorn", "prometheus_client"):
+        try:
+            __import__(package)
+        except ImportError as error:
+            raise MissingExtra(package, "serve") from error
+    import torch
+
+    # Decisions are small: handing them to other threads costs more than making them.
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def _service(
+    model: str,
+    params: Path | None,
+    places: tuple[Path, Path, Path],
+    max_usd: float | None,
+    limits: Any,
+    shadow: str | None,
+    how: dict[str, Any],
+) -> Iterator[Service]:
+    """Everything that serves, made and not started."""
+    from deferral import config
+    from deferral.decision_log import DecisionLog, locked
+    from deferral.errors import DataError
+    from deferral.live.asking import Conduct
+    from deferral.live.ledger import Ledger as Calls
+    from deferral.serving.log_writer import LogWriter
+    from deferral.serving.measures import Measures
+    from deferral.serving.service import Service
+    from deferral.serving.shadow import Shadow
+    from deferral.serving.standing import Crew, Watch, load
+    from deferral.shadow import beside
+
+    folder, answers, ledger = places
+    monitor = config.load(params).monitor if params else config.Monitor()
+    texts, measures = how["texts"] or monitor.log_text, Measures()
+
+    def log_in(place: Path, classes: tuple[str, ...]) -> LogWriter:
+        return LogWriter(DecisionLog(place, monitor.log_megabytes), classes, texts, how["seconds"], measures)
+
+    with locked(ledger.with_name(f".{ledger.name}.lock"), wait=False) as mine:
+        if not mine:
+            remedy = "Give this one another --ledger."
+            raise DataError(ledger, "another server writes down its calls there", "one server at a time", remedy)
+        with Calls(ledger, max_usd, daily=True) as calls:
+            crew = Crew(calls, answers, Conduct())
+            measures.watches(lambda: calls.left)
+            watch = Watch(model, lambda name: load(name, params, crew), how["reload"], "champion", measures)
+            classes = watch.current.version.terms.classes
+            beside_it = None
+            if shadow is not None:
+                looks = Watch(shadow, lambda name: load(name, params, None), how["reload"], "shadow", measures)
+                beside_it = Shadow(looks, log_in(beside(folder), classes), how["share"], measures)
+            yield Service(watch, log_in(folder, classes), limits, measures, beside_it)
