@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 
 from deferral import config
 from deferral.config import BY_TASK
+from tests.once import once
 
 ROOT = Path(__file__).parents[1]
 LLM, TEAM, MODEL = "demo-xs", "team", "deferral-olhs"
@@ -36,12 +40,18 @@ SUMMARISERS = {
 }
 
 
+@cache
+def committed_params() -> dict[str, Any]:
+    """What params.yaml says; nobody changes it."""
+    return dict(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+
+
 def small_params(task: str = "olhs", **sections: Mapping[str, Any]) -> dict[str, Any]:
     """The committed params.yaml cut down to one task, the smallest LLM, two seeds and two teams.
 
     `sections` change what is said of the task, there or in a section of its own; `source` replaces the source.
     """
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = copy.deepcopy(committed_params())
     params["base"].update(tasks=[task], llms=[LLM])
     for section in ("tasks", *BY_TASK):
         params[section] = {task: params[section][task]}
@@ -91,6 +101,28 @@ def working_in(folder: Path) -> Iterator[None]:
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         if before is not None:
             os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow with its tables and nothing in them."""
+
+    def make(folder: Path) -> None:
+        import mlflow
+
+        address = f"sqlite:///{folder / 'mlflow.db'}"
+        mlflow.MlflowClient(tracking_uri=address, registry_uri=address).search_registered_models()
+
+    return once(tmp_path_factory, "store", make) / "mlflow.db"
+
+
+def with_store(folder: Path, empty: Path) -> Path:
+    """The database of MLflow in `folder`, a copy of an empty one unless it is there."""
+    path = folder / "mlruns/mlflow.db"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        shutil.copy(empty, path)
+    return path
 
 
 def run_stages(folder: Path, task: str, params: str) -> None:
@@ -146,21 +178,28 @@ def answer_examples(
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder in which every stage of `olhs` ran once, with git and a dvc.lock; tests only read it."""
-    folder = tmp_path_factory.mktemp("built")
-    params = write_params(folder, small_params())
-    lock = {"schema": "2.0", "stages": {"prepare@olhs": {"outs": [{"path": "data/prepared/olhs", "md5": "abc.dir"}]}}}
-    (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
-    (folder / ".gitignore").write_text("/data/\n/models/\n/reports/\n/mlruns/\n", encoding="utf-8")
-    commit_all(folder)
-    run_stages(folder, "olhs", params)
-    return folder
+    out = {"path": "data/prepared/olhs", "md5": "abc.dir"}
+    lock = {"schema": "2.0", "stages": {"prepare@olhs": {"outs": [out]}}}
+
+    def make(folder: Path) -> None:
+        params = write_params(folder, small_params())
+        (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+        (folder / ".gitignore").write_text("/data/\n/models/\n/reports/\n/mlruns/\n", encoding="utf-8")
+        commit_all(folder)
+        with_store(folder, empty_store)
+        run_stages(folder, "olhs", params)
+
+    return once(tmp_path_factory, "built", make)
 
 
 @pytest.fixture(scope="session")
-def summarised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def summarised(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder in which every stage of `xsum` ran once; tests only read it."""
-    folder = tmp_path_factory.mktemp("summarised")
-    run_stages(folder, "xsum", write_params(folder, small_params("xsum")))
-    return folder
+
+    def make(folder: Path) -> None:
+        with_store(folder, empty_store)
+        run_stages(folder, "xsum", write_params(folder, small_params("xsum")))
+
+    return once(tmp_path_factory, "summarised", make)
