@@ -22,7 +22,6 @@ from tests.live.label_data import prices, read_rows, shop, write_items
 from tests.pipeline import working_in
 from tests.production_data import SHARE, said, texts
 from tests.registry_data import LLM, PRICE, bundle_path, register, registry_in
-from tests.registry_data import empty_store as empty_store
 
 ITEMS = texts(60)
 
