@@ -10,6 +10,7 @@ from hypothesis import settings
 
 import flows  # noqa: F401  sets the quiet environment
 from tests.pipeline import built as built
+from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
