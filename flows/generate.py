@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from prefect import flow, get_run_logger
 
 from deferral import config
-from flows import server
 from flows.shards import Shift
 from flows.stage import run_stage
 from tasks.data import publish
@@ -63,7 +60,4 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
 
 
 if __name__ == "__main__":
-    if "PREFECT_API_URL" not in os.environ and "-h" not in sys.argv and "--help" not in sys.argv:
-        # Workers on Ray are processes of their own: one server for all of them.
-        raise SystemExit(server.main([sys.executable, "-m", "flows.generate", *sys.argv[1:]]))
     run_stage(generate, ["task", "llm"], yes="spend more than generate.ask_above_usd without asking")

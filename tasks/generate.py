@@ -71,18 +71,7 @@ def answer_shard(number: int, setting: experts.Setting, options: Options, shards
 
     Each paid answer is kept as it comes. A Prefect concurrency limit on a tag of this task makes shards take turns.
     """
-    rows = shards.examples(number)
-    with _LOADING:
-        expert, turn = _of_this_process(shards.run, setting, json.dumps(options, sort_keys=True))
-    with turn:
-        digest = _digest(expert, options, rows)
-        if digest is not None and shards.made(number, digest):
-            return int(rows.num_rows)
-        expert.setting = replace(setting, answers=ShardAnswers(shards, number))
-        predictions = expert.answer(rows)
-    schema.check_answers(rows, predictions, f"predictions of {expert.name}")
-    shards.make(number, predictions, digest or "")
-    return int(rows.num_rows)
+    return _answered(number, setting, options, shards)
 
 
 @task(cache_policy=NO_CACHE)
@@ -106,6 +95,22 @@ def merge_parts(
     schema.write_pieces(parts(), candidate, "predictions", _meta(expert, folder, shards))
     shutil.rmtree(folder)
     return candidate
+
+
+def _answered(number: int, setting: experts.Setting, options: Options, shards: Shards) -> int:
+    # A function of its own: Ray ships a task by value, and this by name, with what its module holds in each process.
+    rows = shards.examples(number)
+    with _LOADING:
+        expert, turn = _of_this_process(shards.run, setting, json.dumps(options, sort_keys=True))
+    with turn:
+        digest = _digest(expert, options, rows)
+        if digest is not None and shards.made(number, digest):
+            return int(rows.num_rows)
+        expert.setting = replace(setting, answers=ShardAnswers(shards, number))
+        predictions = expert.answer(rows)
+    schema.check_answers(rows, predictions, f"predictions of {expert.name}")
+    shards.make(number, predictions, digest or "")
+    return int(rows.num_rows)
 
 
 @lru_cache(maxsize=1)

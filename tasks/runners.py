@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from deferral.config import Generate
@@ -62,6 +63,11 @@ def _ray_workers(settings: Generate, *about: Any) -> Iterator[Workers]:
         from prefect_ray.context import remote_options
     except ImportError as error:
         raise MissingExtra("prefect-ray", "ray") from error
+    if PREFECT_API_URL.value() is None:
+        raise ConfigError(
+            "generate.runner is 'ray', whose workers are processes of their own, and no Prefect server is there for them. "
+            "Allowed: one that they reach. Set PREFECT_API_URL, or put before the command: python -m flows.server"
+        )
     with _cluster(ray, settings):
         at_once = _room(ray.cluster_resources(), settings)
         shards = ShardsOnRay(_actor(ray).remote(*about))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -85,6 +86,7 @@ def tracked_generation(task: str, llm: str, settings: dict[str, Any], seconds: f
     """
     import mlflow
 
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
     mlflow.set_system_metrics_sampling_interval(seconds)
     mlflow.set_system_metrics_samples_before_logging(1)
     with tracked(task, f"generate {llm}", {"stage": "generate", "llm": llm}, log_system_metrics=True):
