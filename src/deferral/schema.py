@@ -24,6 +24,7 @@ PROBA_TOLERANCE = 1e-3
 # Rows that are written at once: what a file looks like does not depend on the pieces it was made of.
 ROW_GROUP = 131_072
 _READ_ROWS, _READ_BYTES = 8192, 1 << 20
+FEW = 512
 
 EXAMPLES = pa.schema(
     [
@@ -360,11 +361,13 @@ def _check_columns(tbl: pa.Table, schema: pa.Schema, where: object) -> None:
         column = tbl[field.name]
         if column.type != field.type:
             raise _wrong_type(where, field, str(column.type))
-        if not field.nullable:
+        if not field.nullable and column.null_count:
             _refuse(tbl, pc.is_null(column), where, "null", field.name, "a value in every row", "Fill it.")
 
 
 def _check_unique(tbl: pa.Table, keys: list[str], where: object) -> None:
+    if tbl.num_rows <= FEW and len(set(zip(*(tbl[key].to_pylist() for key in keys), strict=True))) == tbl.num_rows:
+        return
     counts = tbl.group_by(keys, use_threads=False).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:
@@ -398,6 +401,8 @@ def _check_predictions(tbl: pa.Table, where: object) -> None:
     )
     for name in ("seconds", "cost_usd", "prompt_tokens", "completion_tokens"):
         column = tbl[name]
+        if column.null_count == len(column):
+            continue
         bad = pc.fill_null(pc.less(column, 0), False)
         if pa.types.is_floating(column.type):
             bad = pc.or_(bad, pc.fill_null(pc.invert(pc.is_finite(column)), False))
@@ -406,9 +411,9 @@ def _check_predictions(tbl: pa.Table, where: object) -> None:
 
 
 def _check_proba(tbl: pa.Table, where: object) -> None:
-    present = pc.is_valid(tbl["proba"]).to_numpy()
-    if not present.any():
+    if tbl["proba"].null_count == tbl.num_rows:
         return
+    present = pc.is_valid(tbl["proba"]).to_numpy()
     lists = pc.drop_null(tbl["proba"]).combine_chunks()
     # NaN where a value is null, so that its row's sum is NaN too.
     values = lists.flatten().cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -15,6 +15,8 @@ from deferral.serving.access import Keys
 from deferral.serving.app import build
 from deferral.serving.service import Service
 
+KEEP_ALIVE_S = 65
+
 
 class Server(uvicorn.Server):
     """Uvicorn, that ends by returning, whatever signal it was; a second one does not wait."""
@@ -22,6 +24,8 @@ class Server(uvicorn.Server):
     def __init__(self, service: Service, keys: Keys) -> None:
         grace = max(1, round(service.limits.grace))
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
+        # Longer than clients keep a connection, or it is closed just as one is used again.
+        quiet["timeout_keep_alive"] = KEEP_ALIVE_S
         # Nothing is done at the application's start or end: the service has its own.
         super().__init__(uvicorn.Config(build(service, keys), lifespan="off", timeout_graceful_shutdown=grace, **quiet))
         self.service = service
