@@ -65,8 +65,9 @@ def _ray_workers(settings: Generate, *about: Any) -> Iterator[Workers]:
         raise MissingExtra("prefect-ray", "ray") from error
     if PREFECT_API_URL.value() is None:
         raise ConfigError(
-            "generate.runner is 'ray', whose workers are processes of their own, and no Prefect server is there for them. "
-            "Allowed: one that they reach. Set PREFECT_API_URL, or put before the command: python -m flows.server"
+            "generate.runner is 'ray', whose workers are processes of their own, and there is no Prefect server for "
+            "them. Allowed: one that they reach. Set PREFECT_API_URL, or put before the command: "
+            "python -m flows.server"
         )
     with _cluster(ray, settings):
         at_once = _room(ray.cluster_resources(), settings)
