@@ -51,11 +51,11 @@ class Progress:
         """Items, tokens a second, dollars so far, time left.
 
         >>> print(Progress(12000, Counts(3200, 3000, 360_000, 0.0361), 240.0))
-        3,200 of 12,000 items (27 %), 12.5 items/s, 1,500 tokens/s, $0.04 so far, about 12 min left
+        3,200 of 12,000 items (27 %), 12.5 items/s, 1,500 tokens/s, $0.0361 so far, about 12 min left
         """
         counts, speed = self.counts, self.metrics
         asked = f"{speed['items_per_second']:,.1f} items/s, {speed['tokens_per_second']:,.0f} tokens/s, "
-        usd = "no price known" if counts.usd is None else f"${counts.usd:,.2f} so far"
+        usd = "no price known" if counts.usd is None else f"${counts.usd:,.{2 if counts.usd >= 1 else 4}f} so far"
         left = "" if self.left is None else f", about {_duration(self.left)} left"
         done = f"{counts.done:,} of {self.total:,} items ({100 * self.share:.0f} %)"
         return f"{done}, {asked if counts.asked else ''}{usd}{left if counts.done < self.total else ''}"
