@@ -107,7 +107,7 @@ def load(address: str, params: Path | None, crew: Crew | None) -> Standing:
     """
     found = registry.at(address)
     folder = registry.resolve(address if found is None else found.address)
-    terms, loaded = of_bundle(folder, params), bundle.load(folder)
+    loaded, terms = bundle.load(folder), of_bundle(folder, params)
     name, number = (address, "0") if found is None else (found.address, str(found.number))
     version = Version(name, number, loaded, terms)
     set_to = bundle.describe(folder)["facts"].get("budget", found and found.budget)

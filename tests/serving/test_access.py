@@ -1,0 +1,68 @@
+"""Keys, hosts and what an error may say."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deferral.errors import ConfigError
+from deferral.serving.access import VARIABLE, Keys, is_local
+from deferral.serving.messages import ChatRequest, Refusal, read
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "::1", "[::1]"])
+def test_this_machine_alone_needs_no_key(host, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert is_local(host) and Keys.of_environment(host).known == ()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "localhost.evil.example", "example.org", ""])
+def test_other_machines_need_one(host, monkeypatch):
+    monkeypatch.setenv(VARIABLE, " , ")
+    with pytest.raises(ConfigError) as error:
+        Keys.of_environment(host)
+    assert str(error.value) == (
+        f"--host {host} lets other machines ask, and DEFERRAL_SERVE_KEY is not set. Allowed without a key: 127.0.0.1. "
+        "Export a key in DEFERRAL_SERVE_KEY, or serve on this machine alone."
+    )
+    monkeypatch.setenv(VARIABLE, "one, two")
+    assert Keys.of_environment(host).known == (b"one", b"two")
+
+
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "tab\tbed"])
+def test_a_key_that_no_client_can_send_is_refused(key, monkeypatch):
+    monkeypatch.setenv(VARIABLE, key)
+    with pytest.raises(ConfigError) as error:
+        Keys.of_environment("127.0.0.1")
+    assert str(error.value).endswith("has blanks or letters beyond ASCII. Allowed: printable ASCII.")
+    assert key not in str(error.value)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_request_or_a_refusal(body):
+    try:
+        assert isinstance(read(body), ChatRequest)
+    except Refusal as refusal:
+        assert refusal.status == 400
+
+
+SECRET = "geheimnis"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.just(SECRET),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.just(SECRET) | st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+FIELDS = ("model", "messages", "stream", "n", "tools", "deferral", "stream_options", "response_format", "modalities")
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6))
+def test_a_refusal_quotes_nothing(body):
+    import json
+
+    try:
+        chat = read(json.dumps(body).encode())
+        chat.text()
+        chat.budget()
+    except Refusal as refusal:
+        assert refusal.status == 400 and SECRET not in str(refusal.body)
