@@ -32,9 +32,9 @@ repro: setup
 smoke: setup
 	$(BIN)/python -m flows.server dvc exp run --temp --name smoke-$$$$ $(SMALL)
 
-# Two at a time, a file to each: most tests wait for servers, processes and disks.
+# Two at a time, a file to each, the long ones first: most tests wait for servers, processes and disks.
 test: setup lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -84,7 +84,9 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description="The fast path of local LLMs, and its limits.")
     parser.add_argument("--gpu", choices=sorted(SIZES), help="measure a random-weight model of this size instead")
-    parser.add_argument("--rows", type=int, default=240, help="posts to label in batches")
+    parser.add_argument(
+        "--rows", type=int, help="posts to label in batches: 240, and 20,000 for a large model on a GPU"
+    )
     parser.add_argument("--single-rows", type=int, default=16, help="posts for the one-at-a-time side")
     parser.add_argument("--new-tokens", type=int, nargs="+", default=[3, 32], help="of the one-at-a-time side")
     parser.add_argument("--batch-size", type=int, default=16, help="of both batched sides")
@@ -93,7 +95,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--reply-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args(given)
+    options = parser.parse_args(given)
+    if options.rows is None:
+        options.rows = 20_000 if options.gpu not in (None, "tiny") else 240
+    return options
 
 
 def main() -> None:

@@ -1,15 +1,21 @@
-"""Stage `generate`: one LLM's answers to every example, resumable."""
+"""Stage `generate`: one LLM's answers to every example, shard by shard, resumable."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
+from deferral import config
+from flows.shards import Shift
 from flows.stage import run_stage
 from tasks.data import publish
-from tasks.generate import answer_examples
+from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
+from tasks.progress import Reporter
+from tasks.runners import workers
 from tasks.spending import forecast_spending
+from tasks.tracking import tracked_generation
 from tasks.validation import validate_predictions
 
 
@@ -24,11 +30,33 @@ def generate(
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
-    vectors = str(Path(data, "vectors", task))
-    forecast_spending(task, llm, params, examples, str(Path(data, "answers", task)), yes)
-    answer_examples(task, llm, params, examples, str(Path(data, "answers", task)), candidate, vectors)
+    folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
+    forecast_spending(task, llm, params, examples, answers, yes)
+    rows = cut_examples(task, llm, params, examples, folder)
+    answer_shards(task, llm, config.load(params), folder, answers, rows)
+    merge_parts(task, llm, params, folder, len(rows), answers, candidate, str(Path(data, "vectors", task)))
     validate_predictions(task, llm, params, candidate, str(Path(reports, task, "checks")))
     return publish(candidate, good)
+
+
+def answer_shards(task: str, llm: str, settings: config.Params, folder: str, answers: str, rows: list[int]) -> None:
+    """Let the workers that params.yaml asks for answer every shard, and tell how far they are.
+
+    A server is asked by threads of this process alone, whatever the runner: so its limits hold over all shards.
+    """
+    how, expert = settings.generate, asked(settings, task, llm)
+    about = folder, str(Path(answers, f"{llm}.sqlite")), llm, settings.costs.prices
+    one = answer_shard.with_options(tags={expert.server or "gpu"})
+    with (
+        workers(how, expert.server is not None, *about) as at_hand,
+        tracked_generation(task, llm, asdict(how), how.report_seconds) as metrics,
+    ):
+        parameters = {"setting": expert.setting, "options": settings.expert(llm), "shards": at_hand.shards}
+        reporter = Reporter(f"{task} {llm}", sum(rows), how.report_seconds, get_run_logger().info, metrics)
+        try:
+            Shift(at_hand, one, parameters, len(rows)).work(reporter)
+        finally:
+            forget_expert()
 
 
 if __name__ == "__main__":

@@ -1,39 +1,168 @@
-"""An expert's answers to every example."""
+"""An expert's answers to every example: cut into shards, answered shard by shard, merged in input order."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+import deferral
 from deferral import config, experts, schema
+from deferral.errors import DataError
+from deferral.experts.paid import PaidExpert
+from deferral.experts.store import answer_key
 from deferral.summary_quality import measured, of_task
 from tasks import worth_a_retry
+from tasks.shards import ShardAnswers, Shards, examples_of, part_of
+
+Options = dict[str, Any]
+# Counted in each shard; whatever else the metadata say must be the same in all of them.
+COUNTED = ("truncated",)
+_LOADING = threading.Lock()
 
 
-@task(tags={"gpu"}, cache_policy=NO_CACHE, retries=1, retry_delay_seconds=10, retry_condition_fn=worth_a_retry)
-def answer_examples(
-    name: str, expert: str, params: str, examples: str, answers: str, candidate: str, vectors: str = ""
-) -> str:
-    """Ask `expert` about every example, keeping each paid answer in `answers` as it comes; summaries get their quality.
+def asked(settings: config.Params, name: str, expert: str) -> experts.Expert:
+    """The expert as the task asks it, with nothing loaded and nowhere to keep its answers yet."""
+    about = settings.task(name)
+    setting = experts.Setting(name=expert, task=name, classes=about.classes, prompt=about.prompt)
+    return experts.build(setting, settings.expert(expert))
 
-    `vectors`, the folder of the task's word vectors, is opened where that quality is `embedding`, and nowhere else.
-    A Prefect concurrency limit on the tag `gpu` makes generations take turns.
+
+@task(cache_policy=NO_CACHE)
+def cut_examples(name: str, expert: str, params: str, examples: str, folder: str) -> list[int]:
+    """Cut the examples into shards of `generate.shard_rows` rows, in `folder`; returns the rows of each.
+
+    Parts of an earlier run stay. An expert that is not paid answers in an instant, and its examples stay in one shard.
     """
     settings = config.load(params)
-    task_settings = settings.task(name)
-    rows = schema.read(examples, "examples", classes=task_settings.classes)
-    setting = experts.Setting(
-        name=expert,
-        task=name,
-        classes=task_settings.classes,
-        prompt=task_settings.prompt,
-        answers=Path(answers),
-    )
-    predictions = experts.build(setting, settings.expert(expert)).answer(rows)
-    schema.check_answers(rows, predictions, f"predictions of {expert}")
-    if task_settings.kind == "summarisation":
-        predictions = measured(rows, predictions, of_task(name, settings, vectors, answers))
-    schema.write(predictions, candidate, "predictions")
+    classes, rows = settings.task(name).classes, settings.generate.shard_rows
+    whole = schema.check_keys(examples, "examples")
+    if not isinstance(asked(settings, name, expert), PaidExpert):
+        rows = max(whole, 1)
+    shutil.rmtree(Path(folder) / "examples", ignore_errors=True)
+    shards: list[int] = []
+    for shard in schema.slices(examples, "examples", rows, classes=classes):
+        schema.write(shard, examples_of(folder, len(shards)), "examples")
+        shards.append(shard.num_rows)
+    return shards
+
+
+@task(
+    task_run_name="{setting.name} shard {number}",
+    tags={"gpu"},
+    cache_policy=NO_CACHE,
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=worth_a_retry,
+)
+def answer_shard(number: int, setting: experts.Setting, options: Options, shards: Shards) -> int:
+    """Ask an expert about the examples of a shard and write its part, unless that is there; returns its rows.
+
+    Each paid answer is kept as it comes. A Prefect concurrency limit on a tag of this task makes shards take turns.
+    """
+    return _answered(number, setting, options, shards)
+
+
+@task(cache_policy=NO_CACHE)
+def merge_parts(
+    name: str, expert: str, params: str, folder: str, shards: int, answers: str, candidate: str, vectors: str = ""
+) -> str:
+    """Put the parts together in input order; summaries get their quality. The folder of shards is removed.
+
+    `vectors`, the folder of the task's word vectors, is opened where that quality is `embedding`, and nowhere else.
+    """
+    settings = config.load(params)
+    quality = of_task(name, settings, vectors, answers) if settings.task(name).kind == "summarisation" else None
+
+    def parts() -> Iterator[pa.Table]:
+        for number in range(shards):
+            part = schema.read(part_of(folder, number), "predictions")
+            if quality is not None:
+                part = measured(schema.read(examples_of(folder, number), "examples"), part, quality)
+            yield part
+
+    schema.write_pieces(parts(), candidate, "predictions", _meta(expert, folder, shards))
+    shutil.rmtree(folder)
     return candidate
+
+
+def _answered(number: int, setting: experts.Setting, options: Options, shards: Shards) -> int:
+    # A function of its own: Ray ships a task by value, and this by name, with what its module holds in each process.
+    rows = shards.examples(number)
+    with _LOADING:
+        expert, turn = _of_this_process(shards.run, setting, json.dumps(options, sort_keys=True))
+    with turn:
+        digest = _digest(expert, options, rows)
+        if digest is not None and shards.made(number, digest):
+            return int(rows.num_rows)
+        expert.setting = replace(setting, answers=ShardAnswers(shards, number))
+        predictions = expert.answer(rows)
+    schema.check_answers(rows, predictions, f"predictions of {expert.name}")
+    shards.make(number, predictions, digest or "")
+    return int(rows.num_rows)
+
+
+@lru_cache(maxsize=1)
+def _of_this_process(run: str, setting: experts.Setting, options: str) -> tuple[experts.Expert, threading.Lock]:
+    """The expert of a run, one for each process, and the lock that lets its shards take turns.
+
+    Its model is loaded once; what a server is asked in parallel, and how often a minute, holds for all shards.
+    """
+    return experts.build(setting, json.loads(options)), threading.Lock()
+
+
+def forget_expert() -> None:
+    """Let go of the expert that this process has loaded, and of its memory."""
+    _of_this_process.cache_clear()
+
+
+def _digest(expert: experts.Expert, options: Options, rows: pa.Table) -> str | None:
+    """What the part of these examples is made of: they, the expert's model, prompt and options, and this code.
+
+    None for an expert that is not paid: it is asked again.
+    """
+    if not isinstance(expert, PaidExpert):
+        return None
+    expert.validate()
+    asked_about = [rows["id"].to_pylist(), rows["text"].to_pylist()]
+    setting = [expert.name, expert.setting.task, expert.setting.classes]
+    # The key of the answer to an empty text says what determines an answer, but for the text.
+    return answer_key(asked_about, setting, options, expert.key(""), _code())
+
+
+@cache
+def _code() -> str:
+    root, digest = Path(deferral.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _meta(expert: str, folder: str, shards: int) -> dict[str, Any]:
+    """The metadata of all parts as one; raises `DataError` where they were not made by one model."""
+    merged: dict[str, Any] = {}
+    for number in range(shards):
+        meta = schema.meta_of(pq.read_schema(part_of(folder, number)).empty_table())
+        del meta["digest"]
+        for key, value in meta.items():
+            if key in COUNTED and key in merged:
+                merged[key] += value
+            elif merged.setdefault(key, value) != value:
+                raise DataError(
+                    f"predictions of {expert}",
+                    f"shards answered by different models: {key} is {merged[key]!r} and {value!r}",
+                    "one model, dtype and device for all shards",
+                    f"Set {key} in experts.{expert} of params.yaml and run again: kept answers are not asked again.",
+                )
+    return merged

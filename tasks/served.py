@@ -38,23 +38,35 @@ class ServedPolicy(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers within `share` of rows or `per_1000` items' cost (negative: the policy's own rule), and `max_usd`."""
+        """Answers within `share` of rows or `per_1000` items' cost (negative: the policy's own rule), and `max_usd`.
+
+        What is wrong with a request is MLflow's own error, so that a server says it with HTTP 400 in one sentence.
+        """
+        from deferral.errors import DeferralError
+
+        try:
+            return self._told(model_input["text"].tolist(), dict(params or {}))
+        except DeferralError as error:
+            raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
+
+    def _told(self, texts: list[str], given: dict[str, Any]) -> pd.DataFrame:
         from deferral.assign import assign
         from deferral.policies.base import Budget
 
-        given = dict(params or {})
         most = given.pop("max_usd", 0.0)
         given = {k: v for k, v in given.items() if v >= 0}
-        budget, texts = Budget(**given) if given else None, model_input["text"].tolist()
-        told = pd.DataFrame(vars(assign(self.policy, texts, budget)))
-        stays = told["expert"] == self.policy.policy.experts[0]
-        answer = told["small_answer"].where(stays, None)
-        told = told.assign(cost=0.0, reason=stays.map({True: "kept", False: "deferred"}), answer=answer)
+        budget = Budget(**given) if given else None
+        told = {name: list(values) for name, values in vars(assign(self.policy, texts, budget)).items()}
+        stays = [name == self.policy.policy.experts[0] for name in told["expert"]]
+        told["answer"] = [said if kept else None for said, kept in zip(told["small_answer"], stays, strict=True)]
+        told |= {"cost": [0.0] * len(texts), "reason": ["kept" if kept else "deferred" for kept in stays]}
         if most:
             with self.lock:
-                told = told.assign(**self._answered(texts, budget, None if most < 0 else most))
+                told |= self._answered(texts, budget, None if most < 0 else most)
         name = "label" if self.policy.classes else "summary"
-        return told.rename(columns={"answer": name})[[name, *COLUMNS]].astype(NUMBERS)
+        told[name] = told.pop("answer")
+        frame = {c: pd.Series(told[c], dtype=NUMBERS.get(c, object)) for c in (name, *COLUMNS)}
+        return pd.DataFrame(frame)
 
     def _answered(self, texts: list[str], budget: Any, most: float | None) -> dict[str, Any]:
         """What was answered, by whom, at which cost and why, the dear experts asked within `most` dollars."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,13 +41,17 @@ NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
 
 
 @contextmanager
-def tracked(experiment: str, run_name: str, tags: dict[str, str]) -> Iterator[Any]:
-    """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions."""
+def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any) -> Iterator[Any]:
+    """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions.
+
+    `options` are those of `mlflow.start_run`.
+    """
     import mlflow
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
     address = store()
+    _make_whole(address)
     mlflow.set_tracking_uri(address)
     found = mlflow.get_experiment_by_name(experiment)
     if found is None:
@@ -52,8 +59,40 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str]) -> Iterator[An
         where = (FOLDER / "artifacts" / experiment).absolute().as_uri() if local else None
         mlflow.create_experiment(experiment, artifact_location=where)
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}) as run:
+    with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}, **options) as run:
         yield run
+
+
+def _make_whole(address: str) -> None:
+    """Make MLflow's database of this machine beside its place and link it there: half of one would be of no use."""
+    import mlflow
+
+    path = Path(address.removeprefix("sqlite:///"))
+    if not address.startswith("sqlite:///") or path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        mlflow.MlflowClient(f"sqlite:///{scratch}/{path.name}").search_experiments(max_results=1)
+        # Another run may have made it meanwhile.
+        with contextlib.suppress(FileExistsError):
+            os.link(Path(scratch, path.name), path)
+
+
+@contextmanager
+def tracked_generation(task: str, llm: str, settings: dict[str, Any], seconds: float) -> Iterator[Callable[..., None]]:
+    """A run `generate <llm>`; yields what logs its progress, beside which MLflow watches this machine itself.
+
+    MLflow's system metrics (CPU, memory, disk, and GPU where nvidia-ml-py is installed) are taken every `seconds`.
+    """
+    import mlflow
+
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+    mlflow.set_system_metrics_sampling_interval(seconds)
+    mlflow.set_system_metrics_samples_before_logging(1)
+    with tracked(task, f"generate {llm}", {"stage": "generate", "llm": llm}, log_system_metrics=True):
+        mlflow.log_params(settings)
+        step = itertools.count()
+        yield lambda metrics: mlflow.log_metrics(metrics, step=next(step))
 
 
 @task(cache_policy=NO_CACHE)

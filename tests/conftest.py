@@ -1,14 +1,27 @@
-"""Telemetry off before anything is imported, and reproducible property tests."""
+"""Telemetry off and one thread each before anything is imported, and reproducible property tests."""
 
 import os
 
+# Two test processes share two cores: threads of one would wait for those of the other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
 from hypothesis import settings
 
 import flows  # noqa: F401  sets the quiet environment
 from tests.pipeline import built as built
+from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
 settings.register_profile("deferral", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deferral"))
+
+# What takes longest, the longest first.
+LONG = ("tests/flows/", "tests/test_registry.py", "tests/realdata/", "tests/tasks/", "tests/test_study.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: one that begins last would be waited for by an idle core."""
+    items.sort(key=lambda item: next((i for i, path in enumerate(LONG) if item.nodeid.startswith(path)), len(LONG)))

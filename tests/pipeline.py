@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 
 from deferral import config
 from deferral.config import BY_TASK
+from tests.once import once
 
 ROOT = Path(__file__).parents[1]
 LLM, TEAM, MODEL = "demo-xs", "team", "deferral-olhs"
@@ -36,12 +40,18 @@ SUMMARISERS = {
 }
 
 
+@cache
+def committed_params() -> dict[str, Any]:
+    """What params.yaml says; nobody changes it."""
+    return dict(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+
+
 def small_params(task: str = "olhs", **sections: Mapping[str, Any]) -> dict[str, Any]:
     """The committed params.yaml cut down to one task, the smallest LLM, two seeds and two teams.
 
     `sections` change what is said of the task, there or in a section of its own; `source` replaces the source.
     """
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = copy.deepcopy(committed_params())
     params["base"].update(tasks=[task], llms=[LLM])
     for section in ("tasks", *BY_TASK):
         params[section] = {task: params[section][task]}
@@ -93,11 +103,32 @@ def working_in(folder: Path) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of MLflow with its tables and nothing in them."""
+
+    def make(folder: Path) -> None:
+        import mlflow
+
+        address = f"sqlite:///{folder / 'mlflow.db'}"
+        mlflow.MlflowClient(tracking_uri=address, registry_uri=address).search_registered_models()
+
+    return once(tmp_path_factory, "store", make) / "mlflow.db"
+
+
+def with_store(folder: Path, empty: Path) -> Path:
+    """The database of MLflow in `folder`, a copy of an empty one unless it is there."""
+    path = folder / "mlruns/mlflow.db"
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists():
+        shutil.copy(empty, path)
+    return path
+
+
 def run_stages(folder: Path, task: str, params: str) -> None:
     """Every stage of a task in `folder`, each by its tasks' `fn`."""
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
-    from tasks.generate import answer_examples
     from tasks.tracking import log_evaluation, log_training
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
@@ -115,7 +146,7 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         validate_examples.fn(task, params, f"{candidates}/examples.parquet", examples, checks)
         publish.fn(f"{candidates}/examples.parquet", examples)
         build_vectors.fn(task, params, f"data/raw/vectors/{task}", vectors)
-        answer_examples.fn(task, LLM, params, examples, f"data/answers/{task}", f"{candidates}/llm.parquet", vectors)
+        answer_examples(task, LLM, params, examples, f"data/answers/{task}", f"{candidates}/llm.parquet", vectors)
         validate_predictions.fn(task, LLM, params, f"{candidates}/llm.parquet", checks)
         publish.fn(f"{candidates}/llm.parquet", f"{predictions}/generated/{LLM}.parquet")
         for expert in (experts.small, *experts.baselines):
@@ -129,22 +160,46 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         log_evaluation.fn(task, params, reports, models, vectors)
 
 
+def answer_examples(
+    task: str, llm: str, params: str, examples: str, answers: str, candidate: str, vectors: str = ""
+) -> list[int]:
+    """Stage `generate` up to its candidate, without a flow: returns the rows of each shard."""
+    from tasks.generate import answer_shard, asked, cut_examples, merge_parts
+    from tasks.shards import Shards
+
+    settings, folder = config.load(params), f"{candidate}.shards"
+    rows = cut_examples.fn(task, llm, params, examples, folder)
+    shards = Shards(folder, f"{answers}/{llm}.sqlite", llm, settings.costs.prices)
+    with contextlib.closing(shards):
+        for number in range(len(rows)):
+            answer_shard.fn(number, asked(settings, task, llm).setting, settings.expert(llm), shards)
+    merge_parts.fn(task, llm, params, folder, len(rows), answers, candidate, vectors)
+    return rows
+
+
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder in which every stage of `olhs` ran once, with git and a dvc.lock; tests only read it."""
-    folder = tmp_path_factory.mktemp("built")
-    params = write_params(folder, small_params())
-    lock = {"schema": "2.0", "stages": {"prepare@olhs": {"outs": [{"path": "data/prepared/olhs", "md5": "abc.dir"}]}}}
-    (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
-    (folder / ".gitignore").write_text("/data/\n/models/\n/reports/\n/mlruns/\n", encoding="utf-8")
-    commit_all(folder)
-    run_stages(folder, "olhs", params)
-    return folder
+    out = {"path": "data/prepared/olhs", "md5": "abc.dir"}
+    lock = {"schema": "2.0", "stages": {"prepare@olhs": {"outs": [out]}}}
+
+    def make(folder: Path) -> None:
+        params = write_params(folder, small_params())
+        (folder / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+        (folder / ".gitignore").write_text("/data/\n/models/\n/reports/\n/mlruns/\n", encoding="utf-8")
+        commit_all(folder)
+        with_store(folder, empty_store)
+        run_stages(folder, "olhs", params)
+
+    return once(tmp_path_factory, "built", make)
 
 
 @pytest.fixture(scope="session")
-def summarised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def summarised(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A folder in which every stage of `xsum` ran once; tests only read it."""
-    folder = tmp_path_factory.mktemp("summarised")
-    run_stages(folder, "xsum", write_params(folder, small_params("xsum")))
-    return folder
+
+    def make(folder: Path) -> None:
+        with_store(folder, empty_store)
+        run_stages(folder, "xsum", write_params(folder, small_params("xsum")))
+
+    return once(tmp_path_factory, "summarised", make)

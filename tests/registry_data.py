@@ -6,7 +6,6 @@ costs a tenth of a cent. So whoever defers the longest 40 % is always right at 4
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 import yaml
 
 from deferral import bundle, config, schema
@@ -25,7 +23,7 @@ from deferral.experts.lead import LeadExpert
 from deferral.panel import Panel
 from deferral.policies.base import Policy
 from deferral.policies.baselines import Length, Random
-from tests.pipeline import small_params, working_in
+from tests.pipeline import small_params, with_store, working_in
 
 CLASSES = ("0", "1")
 ROWS, LONG, PRICE, LLM = 200, 80, 0.001, "demo-xs"
@@ -113,25 +111,12 @@ class _Graded:
         return said.set_column(at, said.schema.field(at), pa.array(half))
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of MLflow with its tables and nothing in them."""
-    import mlflow
-
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}", registry_uri=f"sqlite:///{path}").search_registered_models()
-    return path
-
-
 @contextmanager
 def registry_in(folder: Path, empty: Path) -> Iterator[Any]:
     """The working directory in `folder`, with a registry of its own; yields a client of it."""
     import mlflow
 
-    (folder / "mlruns").mkdir(exist_ok=True)
-    path = folder / "mlruns/mlflow.db"
-    if not path.exists():
-        shutil.copy(empty, path)
+    path = with_store(folder, empty)
     with working_in(folder):
         yield mlflow.MlflowClient(tracking_uri=f"sqlite:///{path}", registry_uri=f"sqlite:///{path}")
 

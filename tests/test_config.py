@@ -355,7 +355,7 @@ def test_what_is_no_section(tmp_path, content, got):
         config.load(tmp_path / "params.yaml")
     assert str(error.value) == (
         f"{tmp_path}/params.yaml: the file: must be a section of keys "
-        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor). Got {got}."
+        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor, generate). Got {got}."
     )
 
 
@@ -363,3 +363,35 @@ def test_the_projects_own_parameters_load():
     params = config.load(Path(__file__).parents[1] / "params.yaml")
     assert params.base.tasks
     assert set(params.base.llms) <= set(params.experts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runner": "rey"}, "generate: Unknown runner 'rey'. Known: ray, threads. Did you mean 'ray'?"),
+        ({"runner": "dask"}, "generate: Unknown runner 'dask'. Known: ray, threads."),
+        ({"shard_rows": 0}, "generate.shard_rows: Input should be greater than or equal to 1. Got 0."),
+        ({"shard_rows": "many"}, "generate.shard_rows: Input should be a valid integer, unable to parse string as an "),
+        ({"workers": 0}, "generate.workers: Input should be greater than or equal to 1. Got 0."),
+        ({"report_seconds": 0}, "generate.report_seconds: Input should be greater than 0. Got 0."),
+        (
+            {"address": "head:6379"},
+            "generate: runner 'threads' with address 'head:6379' and gpus_per_task 0: both are of runner 'ray'. "
+            "Set runner: ray, or remove them.",
+        ),
+        (
+            {"runner": "ray", "gpus_per_task": 1.5},
+            "generate: gpus_per_task 1.5 must be a share of one GPU or a whole number.",
+        ),
+        (
+            {"shard_row": 5},
+            "Unknown key 'shard_row'. Known: address, gpus_per_task, report_seconds, runner, shard_rows,",
+        ),
+    ],
+)
+def test_how_generation_is_run(tmp_path, changes, message):
+    tree = {**copy.deepcopy(MINIMAL), "generate": changes}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value).removeprefix(f"{tmp_path}/params.yaml: ").startswith(message)

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from deferral import errors
@@ -38,3 +40,20 @@ def test_a_data_error_says_where_what_was_got_what_is_allowed_and_what_to_do(tmp
 
 def test_a_missing_extra_gives_its_pip_command():
     assert str(MissingExtra("openai", "openai")) == ("'openai' is not installed. Run: pip install 'deferral[openai]'")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("file", "nothing", "something", "Make it."),
+        MissingExtra("ray", "ray"),
+        ConfigError.unknown("runner", "rey", ["ray", "threads"]),
+        ExpertError("refused"),
+        BudgetError.too_little(1, 2),
+    ],
+)
+def test_an_error_comes_back_whole_from_another_process(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert str(back) == str(error)
+    assert vars(back) == vars(error)

@@ -16,7 +16,6 @@ from deferral.metrics import bootstrap_weights, interval, weighted_sums
 from deferral.promotion import Verdict, Weighed, by_hand, judge, settle, weigh
 from tests.pipeline import small_params, write_params
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import empty_store as empty_store
 from tests.registry_data import kept, project, register, registry_in, settings_of
 
 MODEL = MODELS["olhs"]

@@ -11,16 +11,23 @@ from deferral.assign import assign
 from deferral.errors import ConfigError, DataError
 from deferral.registry import Unreachable
 from tests.pipeline import MODEL, working_in
-from tests.registry_data import empty_store as empty_store
 from tests.registry_data import register, registry_in
 
 
-@pytest.fixture
-def client(tmp_path, empty_store):
-    """A registry with three versions and no champion."""
-    with registry_in(tmp_path, empty_store) as client:
+@pytest.fixture(scope="module")
+def three_versions(tmp_path_factory, empty_store):
+    """The database of a registry with three versions and no champion; tests begin with a copy of it."""
+    folder = tmp_path_factory.mktemp("three")
+    with registry_in(folder, empty_store) as client:
         for _ in range(3):
             register(client)
+    return folder / "mlruns/mlflow.db"
+
+
+@pytest.fixture
+def client(tmp_path, three_versions):
+    """A registry with three versions and no champion."""
+    with registry_in(tmp_path, three_versions) as client:
         yield client
 
 

@@ -24,35 +24,49 @@ VERSIONS = {"git_commit": "3f2a9c1", "dvc_lock_sha256": "77ab19"}
 LINKS = ("src", "href", "action", "data", "poster", "srcset", "formaction", "background", "xlink:href")
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Any:
-    def make(which: str, **more: Any) -> tuple[dict[str, Any], Page, str]:
-        summary, curve = evaluation(which)
-        summary = {**summary, **more}
-        path = write_report(tmp_path, summary, curve, versions=VERSIONS, examples=examples(which))
-        html = path.read_text(encoding="utf-8")
-        return summary, Page(html), html
+Made = tuple[dict[str, Any], Page, str]
+
+
+def written(folder: Path, which: str, **more: Any) -> Made:
+    """The summary of one of the worlds with `more` in it, and its report, written into `folder`."""
+    summary, curve = evaluation(which)
+    summary = {**summary, **more}
+    path = write_report(folder, summary, curve, versions=VERSIONS, examples=examples(which))
+    html = path.read_text(encoding="utf-8")
+    return summary, Page(html), html
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What is `written`; the report of a world as it is, which tests only read, is written once."""
+    known: dict[str, Made] = {}
+
+    def make(which: str, **more: Any) -> Made:
+        if more or which not in known:
+            found = written(tmp_path_factory.mktemp(which), which, **more)
+            return found if more else known.setdefault(which, found)
+        return known[which]
 
     return make
 
 
-def test_three_whole_files_are_written(made: Any, tmp_path: Path) -> None:
-    made("reached")
+def test_three_whole_files_are_written(tmp_path: Path) -> None:
+    written(tmp_path, "reached")
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(FILES)
     for name in FILES[:2]:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG\r\n")
     assert (tmp_path / "report.html").stat().st_size < 600_000
 
 
-def test_the_same_evaluation_gives_the_same_bytes(made: Any, tmp_path: Path) -> None:
-    made("reached")
+def test_the_same_evaluation_gives_the_same_bytes(tmp_path: Path) -> None:
+    written(tmp_path, "reached")
     first = [(tmp_path / name).read_bytes() for name in FILES]
-    made("reached")
+    written(tmp_path, "reached")
     assert first == [(tmp_path / name).read_bytes() for name in FILES]
 
 
-def test_a_failure_leaves_the_last_report_alone(made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made("reached")
+def test_a_failure_leaves_the_last_report_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, "reached")
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
 
     def fail(_: Any) -> bytes:
@@ -60,7 +74,7 @@ def test_a_failure_leaves_the_last_report_alone(made: Any, tmp_path: Path, monke
 
     monkeypatch.setattr(figures, "reliability", fail)
     with pytest.raises(RuntimeError, match="no picture"):
-        made("missed")
+        written(tmp_path, "missed")
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

@@ -366,14 +366,14 @@ def left_in(folder: Path) -> list[str]:
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
 def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, monkeypatch):
     path = schema.write(predictions(["0"]), tmp_path / "p.parquet", "predictions")
-    before, really_write = path.read_bytes(), pq.write_table
+    before, writer = path.read_bytes(), pq.ParquetWriter
 
-    def write_to_a_full_disk(table, where, **options):
+    def on_a_full_disk(where, *columns, **options):
         where.unlink()
         where.symlink_to("/dev/full")
-        really_write(table, where, **options)
+        return writer(where, *columns, **options)
 
-    monkeypatch.setattr(pq, "write_table", write_to_a_full_disk)
+    monkeypatch.setattr(pq, "ParquetWriter", on_a_full_disk)
     with pytest.raises(DataError) as error:
         schema.write(predictions(["1"]), path, "predictions")
     assert error.value.__cause__.errno == errno.ENOSPC
@@ -468,3 +468,55 @@ def test_labels_and_log_probabilities_come_from_probabilities():
     assert table["proba"].to_pylist() == [[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]]
     np.testing.assert_allclose(table["logprob"].to_pylist(), np.log([0.75, 1.0, 0.5]), rtol=1e-6)
     assert len(schema.labelled(("no", "yes"), np.zeros((0, 2)))["label"]) == 0
+
+
+def many(rows):
+    return predictions(["01"[i % 2] for i in range(rows)])
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10, 64, 100])
+def test_pieces_make_the_file_that_the_whole_makes(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(schema, "ROW_GROUP", 32)
+    whole = schema.with_meta(many(100), "predictions", {"task": "demo"})
+    schema.write(whole, tmp_path / "whole.parquet", "predictions")
+    pieces = (many(100).slice(at, piece) for at in range(0, 100, piece))
+    schema.write_pieces(pieces, tmp_path / "pieces.parquet", "predictions", {"task": "demo"})
+    assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    groups = pq.ParquetFile(tmp_path / "whole.parquet").metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [32, 32, 32, 4]
+
+
+def test_no_pieces_make_the_file_of_no_rows(tmp_path):
+    schema.write(schema.with_meta(many(0), "predictions", {}), tmp_path / "whole.parquet", "predictions")
+    schema.write_pieces([], tmp_path / "pieces.parquet", "predictions", {})
+    assert (tmp_path / "pieces.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("groups", [3, 100])
+@pytest.mark.parametrize("rows", [1, 9, 20, 50])
+def test_slices_are_the_table_rows_at_a_time(tmp_path, groups, rows):
+    table = schema.with_meta(many(20), "predictions", {"task": "demo"})
+    pq.write_table(table, tmp_path / "p.parquet", row_group_size=groups)
+    found = list(schema.slices(tmp_path / "p.parquet", "predictions", rows))
+    assert [part.num_rows for part in found] == [min(rows, 20 - at) for at in range(0, 20, rows)]
+    assert pa.concat_tables(found).equals(table, check_metadata=True)
+    assert all(column.num_chunks == 1 for column in found[0].columns)
+
+
+def test_a_key_that_two_slices_have_is_seen_in_the_whole_file(tmp_path):
+    table = pa.concat_tables([many(3), many(2)])
+    pq.write_table(table, tmp_path / "p.parquet")
+    assert len(list(schema.slices(tmp_path / "p.parquet", "predictions", 3))) == 2
+    with pytest.raises(DataError, match="2 duplicate keys, the first '.*' \\+ 'small' 2 times"):
+        schema.check_keys(tmp_path / "p.parquet", "predictions")
+    schema.write(many(3), tmp_path / "q.parquet", "predictions")
+    assert schema.check_keys(tmp_path / "q.parquet", "predictions") == 3
+
+
+def test_slices_of_no_file_and_of_half_a_file_are_one_clear_error(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        next(schema.slices(tmp_path / "none", "predictions", 3))
+    path = schema.write(many(50), tmp_path / "p.parquet", "predictions")
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        next(schema.slices(path, "predictions", 3))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from deferral.config import Price
-from deferral.usage import LEAST, LEAST_TIMED, Usage, byte_sizes
+from deferral.usage import ARRAYS, LEAST, LEAST_TIMED, Usage, byte_sizes
 
 NONE = np.nan
 
@@ -21,16 +21,16 @@ def test_bytes_are_those_of_utf_8():
 
 
 def test_a_line_without_noise_is_found_exactly():
-    size = np.arange(10.0)
+    size = np.arange(40.0)
     usage = Usage.bound(9, 64).learnt(size, used(20 + 3 * size, 5 + size))
     np.testing.assert_allclose(usage.lines[:, :2], [[20, 5], [3, 1]], atol=1e-9)
     assert usage.known == ("learnt", "learnt", "unknown", "unknown")
     assert abs(usage.error).max() < 1e-18
-    assert usage.rows == (10, 10, 0, 0)
+    assert usage.rows == (40, 40, 0, 0)
 
 
 def test_what_is_counted_stays_and_the_rest_is_learnt():
-    usage = Usage.counted((0, 64)).learnt(np.arange(10.0), used(np.arange(10.0) + 99, 7))
+    usage = Usage.counted((0, 64)).learnt(np.arange(40.0), used(np.arange(40.0) + 99, 7))
     assert usage.known[:2] == ("exact", "learnt")
     np.testing.assert_allclose(usage.lines[:, :2], [[0, 7], [1, 0]], atol=1e-9)
 
@@ -68,8 +68,8 @@ def test_the_error_of_the_lines_is_that_of_hc3():
 
 
 def test_texts_of_one_size_teach_a_mean():
-    usage = Usage.bound(0, 64).learnt(np.full(9, 7.0), used(np.arange(9.0), 3))
-    assert usage.lines[0, 0] + 7 * usage.lines[1, 0] == pytest.approx(4)
+    usage = Usage.bound(0, 64).learnt(np.full(31, 7.0), used(np.arange(31.0), 3))
+    assert usage.lines[0, 0] + 7 * usage.lines[1, 0] == pytest.approx(15)
 
 
 def test_what_was_billed_wins_over_a_price():
@@ -77,7 +77,7 @@ def test_what_was_billed_wins_over_a_price():
     rates, flat = Usage.counted((1, 1)).rates(price)
     np.testing.assert_allclose(rates, [2e-6, 0, 0.01, 0])
     assert flat == 0.005
-    billed = Usage.bound(0, 9).learnt(np.arange(9.0), used(np.ones(9), 1, NONE, 0.5))
+    billed = Usage.bound(0, 9).learnt(np.arange(31.0), used(np.ones(31), 1, NONE, 0.5))
     assert billed.rates(price)[0].tolist() == [0, 0, 0, 1]
     assert np.isnan(Usage.counted((1, 1)).rates(None)[1])
 
@@ -85,21 +85,22 @@ def test_what_was_billed_wins_over_a_price():
 @pytest.mark.parametrize("usage", [Usage.unknown(), Usage.bound(20, 16), Usage.counted((1, 3))])
 def test_it_is_kept_as_plain_values(usage):
     rng = np.random.default_rng(1)
-    learnt = usage.learnt(rng.random(20), rng.random((20, 4)))
+    learnt = usage.learnt(rng.random(40), rng.random((40, 4)))
     for each in (usage, learnt):
         again = Usage.restore(json.loads(json.dumps(each.state())))
         assert (again.size, again.known, again.rows) == (each.size, each.known, each.rows)
-        for name in ("lines", "error", "spread"):
+        assert again.most == each.most or np.isnan(again.most) and np.isnan(each.most)
+        for name in ARRAYS:
             np.testing.assert_array_equal(getattr(again, name), getattr(each, name))
 
 
 def test_words_say_what_figures_rest_on():
     assert Usage.bound(1, 2).words() == (
-        "Prompt tokens at most (fewer than 8 answers on record), completion tokens at most (fewer than 8 answers on "
+        "Prompt tokens at most (fewer than 30 answers on record), completion tokens at most (fewer than 30 answers on "
         "record), seconds not known (fewer than 5 batches on record)."
     )
-    learnt = Usage.counted((0, 9)).learnt(np.arange(20.0), used(1, np.arange(20.0), np.arange(20.0), 0.1))
+    learnt = Usage.counted((0, 9)).learnt(np.arange(50.0), used(1, np.arange(50.0), np.arange(50.0), 0.1))
     assert learnt.words() == (
-        "Prompt tokens counted, completion tokens learnt from 20 answers, seconds learnt from 20 batches, billed "
-        "dollars learnt from 20 answers."
+        "Prompt tokens counted, completion tokens learnt from 50 answers, seconds learnt from 50 batches, billed "
+        "dollars learnt from 50 answers."
     )

@@ -21,6 +21,7 @@ Margin = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Options = dict[str, Any]
 Use = tuple[str, str, Iterable[str], Iterable[str]]
 BY_TASK = ("train", "policies", "evaluate")
+RUNNERS = ("threads", "ray")
 QUALITIES = {
     "classification": ("accuracy", "macro_f1", "f1_positive"),
     "summarisation": (
@@ -142,6 +143,34 @@ class Task:
 
 
 @strict
+class Generate:
+    """How the stage `generate` is run (docs/scale.md); nothing here determines an answer or the key it is kept under.
+
+    The input is cut into shards of `shard_rows` examples, at most `workers` of them at once (None: one by threads; on
+    Ray as many as its CPUs, or GPUs, allow). `address` is that of a Ray cluster (None: one on this machine, for the
+    length of the stage), `gpus_per_task` what a shard takes of its GPUs. Progress is told every `report_seconds`. A run
+    that may cost more than `ask_above_usd` dollars is asked about first.
+    """
+
+    shard_rows: Count = 20_000
+    runner: str = "threads"
+    workers: Count | None = None
+    address: str | None = None
+    gpus_per_task: Amount = 0.0
+    report_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
+    ask_above_usd: Amount = 5.0
+
+    def __post_init__(self) -> None:
+        if self.runner not in RUNNERS:
+            raise ValueError(str(ConfigError.unknown("runner", self.runner, RUNNERS)))
+        if self.runner == "threads" and (self.address is not None or self.gpus_per_task):
+            got = f"address {self.address!r} and gpus_per_task {self.gpus_per_task:g}"
+            raise ValueError(f"runner 'threads' with {got}: both are of runner 'ray'. Set runner: ray, or remove them")
+        if self.gpus_per_task > 1 and self.gpus_per_task % 1:
+            raise ValueError(f"gpus_per_task {self.gpus_per_task:g} must be a share of one GPU or a whole number")
+
+
+@strict
 class Train:
     """The small expert of a task, the baselines beside it, and the teams that learn to defer to LLMs.
 
@@ -218,13 +247,6 @@ class Monitor:
 
 
 @strict
-class Generate:
-    """How answers are generated: a run that may cost more than `ask_above_usd` dollars is asked about first."""
-
-    ask_above_usd: Amount = 5.0
-
-
-@strict
 class Params:
     """The whole of `params.yaml`; `train`, `policies` and `evaluate` have a part for each task."""
 
@@ -235,9 +257,9 @@ class Params:
     policies: Mapping[str, Mapping[str, Options]]
     costs: Costs
     evaluate: Mapping[str, Evaluate]
-    generate: Generate = field(default_factory=Generate)
     promote: Promote = field(default_factory=Promote)
     monitor: Monitor = field(default_factory=Monitor)
+    generate: Generate = field(default_factory=Generate)
 
     def task(self, name: str) -> Task:
         """The task called `name`, or a `ConfigError` that lists the known ones."""
@@ -321,7 +343,7 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "dataclass_type":
         return f"{where}: must be a section of keys ({', '.join(_keys_at(loc))}). Got {error['input']!r}."
     if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}."
+        return f"{where}: {error['ctx']['error']}.".replace("?.", "?")
     got = "" if error["type"].startswith("missing") else f" Got {error['input']!r}."
     return f"{where}: {error['msg']}.{got}"
 

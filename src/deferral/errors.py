@@ -41,6 +41,10 @@ class DataError(DeferralError):
         self.where, self.got, self.allowed, self.remedy = str(where), got, allowed, remedy
         super().__init__(f"{where}: {got}. Allowed: {allowed}. {remedy}")
 
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, str, str, str]]:
+        # Errors come back from other processes, and an exception's own way there knows one argument, the message.
+        return type(self), (self.where, self.got, self.allowed, self.remedy)
+
 
 class BudgetError(DeferralError):
     """A budget that cannot be meant or cannot be met."""
@@ -59,4 +63,8 @@ class MissingExtra(DeferralError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
         super().__init__(f"'{package}' is not installed. Run: pip install 'deferral[{extra}]'")
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        return type(self), (self.package, self.extra)

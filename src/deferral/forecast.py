@@ -67,10 +67,11 @@ def forecast(
     A total is rows asked x mean of such a row, and its interval counts three sources of error. Rows that were not
     looked at: their number is hypergeometric with its exact interval, their mean has the t interval of a draw without
     replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The error of the lines of `usage`,
-    and the spread of single answers around them: Student's t, with 2 degrees of freedom less than the answers or
-    batches that were learnt from. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product
-    as Goodman (1960) has them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and
-    retries. A hard bound is the upper end of what it bounds, and 0 the lower.
+    rid of skewness alike, and the spread of single answers around them: Student's t, with 2 degrees of freedom less
+    than the answers or batches that were learnt from. Above, one more reply is taken to have been as long as is
+    allowed. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product as Goodman (1960) has
+    them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries. A hard bound
+    is the upper end of what it bounds, and 0 the lower.
     """
     sizes = np.asarray(sizes, np.float64)
     chosen = np.ones(len(sizes), bool) if asked is None else np.asarray(asked, bool)
@@ -153,7 +154,7 @@ def _total(
     if np.isnan(lines).any() or not len(sizes):
         return Range(math.nan, math.nan, math.nan)
     each = mean(lines[0] + lines[1] * sizes, share, confidence)
-    noise = _noise(usage, weights, float(sizes.mean()), calls, confidence)
+    below, above = _noise(usage, weights, float(sizes.mean()), calls, confidence)
     value = calls.value * each.value
     bounds = used & (np.array(usage.known) == BOUND)
     floor = value - calls.value * float(
@@ -161,29 +162,57 @@ def _total(
     )
     down = _product(calls.value, calls.value - calls.low, each.value, each.value - each.low)
     up = _product(calls.value, calls.high - calls.value, each.value, each.high - each.value)
-    low, high = floor - math.hypot(down, noise), value + math.hypot(up, noise)
+    low, high = floor - math.hypot(down, below), value + math.hypot(up, above)
     return Range(value, max(0.0, low), high)
 
 
-def _noise(usage: Usage, weights: Floats, size: float, calls: Range, confidence: float) -> float:
-    """Half the width that the lines' own error and the spread of single answers have in the total."""
+def _noise(usage: Usage, weights: Floats, size: float, calls: Range, confidence: float) -> tuple[float, float]:
+    """How far under and above the estimate the error of the lines and the spread of single answers may take a total.
+
+    The error of the lines is about that of a mean, and rid of skewness as one. Above, a reply of `most` tokens is added
+    to those learnt from: what happens once in a hundred answers is often in none of them.
+    """
     rows = [rows for rows, weight in zip(usage.rows, weights, strict=True) if rows and weight]
     if not rows:
-        return 0.0
+        return 0.0, 0.0
     from scipy.stats import t
 
-    at = np.kron(np.array([1.0, size]), weights)
-    variance = calls.high**2 * float(at @ usage.error @ at) + calls.high * float(weights @ usage.spread @ weights)
-    return float(t.ppf((1 + confidence) / 2, min(rows) - 2)) * math.sqrt(max(0.0, variance))
+    m, at = min(rows), np.kron(np.array([1.0, size]), weights)
+    quantile = float(t.ppf((1 + confidence) / 2, m - 2))
+    second, third = float(weights @ usage.spread @ weights), float(np.einsum("ijk,i,j,k", usage.third, *[weights] * 3))
+    error, each = math.sqrt(max(0.0, float(at @ usage.error @ at))), quantile * math.sqrt(calls.high * max(0.0, second))
+    if second <= 0:
+        return each, each
+    longest = weights[1] * (usage.most - usage.lines[0, 1] - usage.lines[1, 1] * size) if usage.rows[1] else 0.0
+    below = error * _unskewed(quantile, third / second**1.5 / math.sqrt(m))
+    shift, wider, skew = _with_one_more(m, second, third, longest if longest > 0 else 0.0)
+    above = shift - error * wider * _unskewed(-quantile, skew / math.sqrt(m))
+    return math.hypot(calls.value * below, each), math.hypot(calls.high * above, each)
+
+
+def _with_one_more(m: int, second: float, third: float, value: float) -> tuple[float, float, float]:
+    """What one more value does to m values of mean 0: their mean then, how much wider they scatter, their skewness."""
+    if not value:
+        return 0.0, 1.0, third / second**1.5
+    n = m + 1
+    middle, square, cube = value / n, (m * second + value**2) / n, (m * third + value**3) / n
+    variance = square - middle**2
+    skew = (cube - 3 * middle * square + 2 * middle**3) / variance**1.5
+    return middle, math.sqrt(variance / second), skew
 
 
 def _product(a: float, da: float, b: float, db: float) -> float:
     return math.sqrt((b * da) ** 2 + (a * db) ** 2 + (da * db) ** 2)
 
 
-def _check(sizes: Floats, asked: Bools, population: int, confidence: float) -> None:
+def check_confidence(confidence: float) -> None:
+    """Raise `ConfigError` for a confidence that none can have."""
     if not 0.5 < confidence < 1:
         raise ConfigError(f"A forecast with confidence {confidence:g}. Allowed: above 0.5 and below 1.")
+
+
+def _check(sizes: Floats, asked: Bools, population: int, confidence: float) -> None:
+    check_confidence(confidence)
     if sizes.ndim != 1 or asked.shape != sizes.shape or population < len(sizes):
         raise DataError(
             "forecast",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +118,7 @@ def worst_groups(summary: Summary, most: int = 20) -> list[Row]:
     return sorted(groups, key=lambda row: (-row["wasted_per_1k"] * row["items"], row["group"]))[:most]
 
 
+@cache
 def environment(unit: str) -> Environment:
     """Where pages are made from `templates`: their filters, costs in `unit`; what is not known is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined

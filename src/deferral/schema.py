@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from deferral.errors import DataError
 
 SPLITS = ("train", "valid", "test")
 PROBA_TOLERANCE = 1e-3
+# Rows that are written at once: what a file looks like does not depend on the pieces it was made of.
+ROW_GROUP = 131_072
+_READ_ROWS, _READ_BYTES = 8192, 1 << 20
 FEW = 512
 
 EXAMPLES = pa.schema(
@@ -182,20 +185,75 @@ def check_answers(examples: pa.Table, predictions: pa.Table, where: object | Non
 
 def write(tbl: pa.Table, path: Path | str, kind: str) -> Path:
     """Check and write a table beside `path`, then rename: a reader never sees half a file."""
-    tbl = check(tbl, kind, path)
-    with replacing(path) as part:
+    return _write([check(tbl, kind, path)], path, tbl.schema)
+
+
+def write_pieces(pieces: Iterable[pa.Table], path: Path | str, kind: str, meta: Mapping[str, Any]) -> Path:
+    """Write tables, each checked, one after the other into one file: the same bytes as `write` of all of them.
+
+    No more than a piece and a row group are held at once, so that keys which two pieces have in common are not seen.
+    """
+    empty = with_meta(SCHEMAS[kind].empty_table(), kind, meta)
+    checked = (check(piece.select(SCHEMAS[kind].names), kind, path) for piece in pieces)
+    return _write((piece.replace_schema_metadata(empty.schema.metadata) for piece in checked), path, empty.schema)
+
+
+def _write(pieces: Iterable[pa.Table], path: Path | str, columns: pa.Schema) -> Path:
+    held, written = columns.empty_table(), False
+    with replacing(path) as part, pq.ParquetWriter(part, columns, compression="zstd", store_schema=True) as writer:
         # Pages follow chunks, and the same content must give the same bytes.
-        pq.write_table(tbl.combine_chunks(), part, compression="zstd", store_schema=True)
+        for piece in pieces:
+            held = pa.concat_tables([held, piece])
+            while held.num_rows > ROW_GROUP:
+                writer.write_table(held.slice(0, ROW_GROUP).combine_chunks(), ROW_GROUP)
+                held = held.slice(ROW_GROUP)
+                written = True
+        if held.num_rows or not written:
+            writer.write_table(held.combine_chunks(), ROW_GROUP)
     return Path(path)
 
 
 def read(path: Path | str, kind: str, *, classes: Sequence[str] | None = None) -> pa.Table:
     """Read and check a table of `kind`; a missing or truncated file is one clear `DataError`."""
+    with _readable(path, kind):
+        tbl = pq.read_table(path)
+    return check(tbl, kind, path, classes=classes)
+
+
+def slices(path: Path | str, kind: str, rows: int, *, classes: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The table of `kind` in `path`, `rows` rows at a time, each slice checked: no more than that is read at once.
+
+    That keys are unique is seen in each slice only; `check_keys` looks at the keys of the whole file.
+    """
+    with _readable(path, kind):
+        file = pq.ParquetFile(path, buffer_size=_READ_BYTES)
+        with file:
+            held = file.schema_arrow.empty_table()
+            for batch in file.iter_batches(batch_size=min(rows, _READ_ROWS)):
+                held = pa.concat_tables([held, pa.Table.from_batches([batch], held.schema)])
+                while held.num_rows >= rows:
+                    yield check(held.slice(0, rows).combine_chunks(), kind, path, classes=classes)
+                    held = held.slice(rows)
+            if held.num_rows:
+                yield check(held.combine_chunks(), kind, path, classes=classes)
+
+
+def check_keys(path: Path | str, kind: str) -> int:
+    """Raise `DataError` unless the keys of the table in `path` are unique; returns how many rows it has."""
+    with _readable(path, kind):
+        keys = pq.read_table(path, columns=KEYS[kind])
+    _check_unique(keys, KEYS[kind], path)
+    return int(keys.num_rows)
+
+
+@contextmanager
+def _readable(path: Path | str, kind: str) -> Iterator[None]:
+    """Turn what goes wrong in reading a file into a `DataError`."""
     path = Path(path)
     if not path.is_file():
         raise DataError(path, "no such file", f"a Parquet file of {kind}", "Run the stage that makes it.")
     try:
-        tbl = pq.read_table(path)
+        yield
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             path,
@@ -203,7 +261,6 @@ def read(path: Path | str, kind: str, *, classes: Sequence[str] | None = None) -
             f"a whole Parquet file of {kind}",
             "Make it again.",
         ) from error
-    return check(tbl, kind, path, classes=classes)
 
 
 def write_text(path: Path | str, text: str) -> Path:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,7 @@ from deferral.config import Params, Price
 from deferral.errors import ConfigError, DataError
 from deferral.experts import Expert
 from deferral.experts.paid import PaidExpert
-from deferral.experts.store import AnswerStore, Row
+from deferral.experts.store import Row
 from deferral.forecast import Forecast, forecast
 from deferral.usage import QUANTITIES, Floats, Usage, byte_sizes
 
@@ -48,7 +47,7 @@ class Unasked:
         rows: list[int] = []
         sizes, kept_sizes, used = [np.zeros(0)], [np.zeros(0)], [np.zeros((0, len(QUANTITIES)))]
         start = 0
-        with _kept(expert) as store:
+        with expert.store(make=False) as store:
             for texts in batches:
                 fresh = _different(expert, texts, seen)
                 found = store.get_many(fresh)
@@ -172,10 +171,3 @@ def _different(expert: PaidExpert, texts: Sequence[str], seen: set[bytes]) -> di
             seen.add(short)
             fresh[key] = at
     return fresh
-
-
-def _kept(expert: PaidExpert) -> Any:
-    folder = expert.setting.answers
-    if folder is None or not (folder / f"{expert.name}.sqlite").is_file():
-        return AnswerStore()
-    return expert.store()

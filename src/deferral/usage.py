@@ -15,8 +15,9 @@ Floats = NDArray[np.float64]
 QUANTITIES = ("prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 NAMED = ("Prompt tokens", "completion tokens", "seconds", "billed dollars")
 SIZES = {"tokens": "tokens of the whole prompt, as the expert's own tokenizer counts them", "bytes": "UTF-8 bytes"}
+ARRAYS = ("lines", "error", "spread", "third")
 # Fewer answers say next to nothing of a line and of what scatters around it.
-LEAST, LEAST_TIMED = 8, 5
+LEAST, LEAST_TIMED = 30, 5
 TIMED = QUANTITIES.index("seconds")
 TOLD = [j for j in range(len(QUANTITIES)) if j != TIMED]
 EXACT, LEARNT, BOUND, UNKNOWN = "exact", "learnt", "bound", "unknown"
@@ -28,8 +29,8 @@ class Usage:
 
     `lines` (2, 4) are intercepts and slopes, of which each in `known` is exact, learnt, a hard bound, or unknown (then
     NaN). `error` (8, 8) is the covariance of the lines' 8 numbers, intercepts first, `spread` (4, 4) that of single
-    answers around the lines; both 0 where nothing was learnt. `rows` is from how many answers each was learnt, of
-    seconds from how many batches.
+    answers around the lines, `third` (4, 4, 4) their third moments; all 0 where nothing was learnt. `rows` is from how
+    many answers each was learnt, of seconds from how many batches. No reply has more than `most` tokens.
     """
 
     size: str
@@ -37,6 +38,8 @@ class Usage:
     lines: Floats
     error: Floats
     spread: Floats
+    third: Floats
+    most: float
     rows: tuple[int, ...] = (0, 0, 0, 0)
 
     @classmethod
@@ -62,7 +65,15 @@ class Usage:
     def _told(cls, size: str, overhead: float, most: float, prompt: str, completion: str) -> Usage:
         slope = np.nan if prompt == UNKNOWN else 1.0
         lines = np.array([[overhead, most, np.nan, np.nan], [slope, 0.0 * most, np.nan, np.nan]])
-        return cls(size, (prompt, completion, UNKNOWN, UNKNOWN), lines, np.zeros((8, 8)), np.zeros((4, 4)))
+        return cls(
+            size,
+            (prompt, completion, UNKNOWN, UNKNOWN),
+            lines,
+            np.zeros((8, 8)),
+            np.zeros((4, 4)),
+            np.zeros((4, 4, 4)),
+            most,
+        )
 
     def learnt(self, sizes: Sequence[float] | Floats, used: Floats) -> Usage:
         """This, with lines learnt from answers on record in the place of what is not exact.
@@ -101,14 +112,16 @@ class Usage:
         back = np.array([[1.0, -middle], [0.0, 1.0]])
         pull = (design @ inverse @ back.T)[:, :, None] * (rest / np.maximum(1 - leverage, 0.05)[:, None])[:, None]
         pull = pull.reshape(m, -1)
-        lines, error, spread = self.lines.copy(), self.error.copy(), self.spread.copy()
+        lines, error, spread, third = (getattr(self, name).copy() for name in ARRAYS)
         lines[:, new] = back @ fitted
         at = [side * len(QUANTITIES) + j for side in (0, 1) for j in new]
         error[np.ix_(at, at)] = pull.T @ pull
         spread[np.ix_(new, new)] = held * (rest.T @ rest) / (m - 2)
+        third[np.ix_(new, new, new)] = np.einsum("mi,mj,mk->ijk", rest, rest, rest, optimize=True) / m
         known = tuple(LEARNT if j in new else was for j, was in enumerate(self.known))
         rows = tuple(m if j in new else was for j, was in enumerate(self.rows))
-        return replace(self, known=known, lines=lines, error=error, spread=spread, rows=rows)
+        learnt = dict(zip(ARRAYS, (lines, error, spread, third), strict=True))
+        return replace(self, known=known, rows=rows, **learnt)
 
     def rates(self, price: Price | None) -> tuple[Floats, float]:
         """Dollars for one of each of `QUANTITIES` (4,), and for each answer; NaN where there is nothing to count by.
@@ -139,14 +152,16 @@ class Usage:
 
     def state(self) -> dict[str, Any]:
         """All of it as plain values."""
-        arrays = {name: _plain(getattr(self, name)) for name in ("lines", "error", "spread")}
-        return {"size": self.size, "known": list(self.known), "rows": list(self.rows), **arrays}
+        arrays = {name: _plain(getattr(self, name).tolist()) for name in ARRAYS}
+        told = {"size": self.size, "known": list(self.known), "rows": list(self.rows), "most": _plain(self.most)}
+        return {**told, **arrays}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Usage:
         """What `state` gave."""
-        arrays = {name: np.array(state[name], np.float64) for name in ("lines", "error", "spread")}
-        return cls(state["size"], tuple(state["known"]), rows=tuple(state["rows"]), **arrays)
+        arrays = {name: np.array(state[name], np.float64) for name in ARRAYS}
+        most = np.nan if state["most"] is None else float(state["most"])
+        return cls(state["size"], tuple(state["known"]), most=most, rows=tuple(state["rows"]), **arrays)
 
 
 def byte_sizes(texts: Sequence[str]) -> Floats:
@@ -154,5 +169,8 @@ def byte_sizes(texts: Sequence[str]) -> Floats:
     return np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts], np.float64)
 
 
-def _plain(array: Floats) -> list[list[float | None]]:
-    return [[None if np.isnan(value) else float(value) for value in row] for row in array]
+def _plain(values: Any) -> Any:
+    """Nested lists of numbers, None in the place of NaN."""
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    return None if np.isnan(values) else float(values)

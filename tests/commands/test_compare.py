@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from deferral import registry
 from deferral.cli import app
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import empty_store as empty_store
 from tests.registry_data import kept, project, register, registry_in
 
 MODEL = MODELS["olhs"]

@@ -22,7 +22,6 @@ from tests.live.label_data import prices, read_rows, shop, write_items
 from tests.pipeline import working_in
 from tests.production_data import SHARE, said, texts
 from tests.registry_data import LLM, PRICE, bundle_path, register, registry_in
-from tests.registry_data import empty_store as empty_store
 
 ITEMS = texts(60)
 
@@ -173,6 +172,17 @@ def test_a_server_that_fails_is_borne_where_the_small_expert_may_stand_in(here):
     here[2].reply = said
     again = labelled(here, "--on-fault", "small", "--again")
     assert {row["reason"] for row in again} == {"kept", "deferred"}
+
+
+def test_what_is_in_doubt_is_asked_again_only_where_that_is_said(here):
+    garbled = [text for text in ITEMS if text.endswith("7")]
+    here[2].reply = lambda request, before: (
+        Answer(b"rubbish") if not before and any(text in request.text for text in garbled) else said(request, before)
+    )
+    assert {row["reason"] for row in labelled(here)} == {"kept", "deferred", "in doubt"}
+    assert {row["reason"] for row in labelled(here, "--again")} == {"kept", "deferred", "in doubt"}
+    assert max(here[2].asked().count(text) for text in here[2].asked()) == 1
+    assert {row["reason"] for row in labelled(here, "--again", "--ask-in-doubt")} == {"kept", "deferred"}
 
 
 def test_a_server_that_fails_ends_the_run_where_it_is_waited_for_and_nothing_is_lost(here):

@@ -60,6 +60,20 @@ def test_an_expert_writes_the_same_and_a_resumed_run_asks_the_rest(
     assert all(seconds > 0 for seconds in table["seconds"].to_pylist())
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "mistral, narrow window", "gemma2, narrow window", "gpt2"])
+def test_every_kind_of_model_writes_the_same(kind: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(3)
+    network = AutoModelForCausalLM.from_config(architectures()[kind]).eval()
+    network.generation_config.update(eos_token_id=0, pad_token_id=1)
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(2, 90, 4 + i).tolist() for i in range(6)]
+    expected = decoding.generate(network, prompts, Decoding(8, 0.0, 1.0), 1, 0)
+    got = dict(continuous.replies(network, prompts, 8, 1, 4, 64))
+    same([got[at] for at in range(6)], expected)
+
+
 @pytest.mark.parametrize("kind", ["bloom", "mamba"])
 def test_a_model_whose_attention_cannot_be_paged_is_refused(kind: str) -> None:
     from transformers import AutoModelForCausalLM

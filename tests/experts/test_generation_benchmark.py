@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.generation import arguments, limits, ratios
-from benchmarks.limits import stand_in
+from benchmarks.limits import different, stand_in
 from deferral.errors import ExpertError
 
 
@@ -28,10 +28,18 @@ def test_the_limits_are_printed_at_a_small_size(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("benchmarks.limits.ceilings", lambda _: (1e12, 1e11))
     options = arguments(["--gpu", "tiny", "--rows", "12", "--batches", "2", "--reply-tokens", "2"])
     lines = list(limits(options))
-    assert lines[0] == "cpu, float32, 0.00033 billion random weights: only the speeds mean something"
+    assert lines[0] == (
+        "cpu, float32, 0.00033 billion random weights, the demo's tokenizer stands in: only the speeds mean something"
+    )
     assert lines[1] == "measured ceilings: 1 Tflop/s, 100 GB/s\n"
     names = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
     assert names == ["| label scoring", "| plain", "| shared prefix", "| writing", "| dynamic", "| static, compiled"]
+
+
+def test_posts_of_the_limits_are_all_different() -> None:
+    texts = different(3000)["text"].to_pylist()
+    assert len(set(texts)) == len(texts) == 3000
+    assert [arguments(given).rows for given in ([], ["--gpu", "tiny"], ["--gpu", "7b"])] == [240, 240, 20_000]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")

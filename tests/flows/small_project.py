@@ -115,10 +115,13 @@ class SmallProject:
 class Production:
     """A small project, a Prefect server of its own that can be killed and started anew, and workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, empty: Path) -> None:
         self.port = free_port()
         environment = {"PREFECT_API_URL": api(self.port), "PREFECT_WORKER_QUERY_SECONDS": "1"}
         self.project = SmallProject(folder, bare_environment() | environment)
+        home = Path(self.project.environment["PREFECT_HOME"])
+        home.mkdir()
+        shutil.copy(empty, home / "prefect.db")
         self.client: SyncPrefectClient
         self._stack = ExitStack()
 

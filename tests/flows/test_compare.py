@@ -10,7 +10,6 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from deferral import registry
 from flows.compare import compare_models
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import empty_store as empty_store
 from tests.registry_data import kept, project, register, registry_in
 
 MODEL = MODELS["olhs"]

@@ -22,9 +22,9 @@ GONE = "http://127.0.0.1:9/api"
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory):
+def production(tmp_path_factory, empty_server):
     """A small project and a server on which nothing is deployed yet."""
-    made = Production(tmp_path_factory.mktemp("production"))
+    made = Production(tmp_path_factory.mktemp("production"), empty_server)
     made.start()
     yield made
     made.stop()

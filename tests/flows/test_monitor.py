@@ -18,7 +18,6 @@ from tests.experts.chat_server import Answer
 from tests.pipeline import write_params
 from tests.production_data import chat_server, in_service, odd, production, said, texts
 from tests.registry_data import MODEL, project, registry_in
-from tests.registry_data import empty_store as empty_store
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,9 @@ POSTS, IN_FLIGHT, REFUSED_AT, KILLED_AT = 150, 4, 60, (40, 90)
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory):
+def production(tmp_path_factory, empty_server):
     """A server with `retrain` deployed, its schedule paused, and a worker."""
-    made = Production(tmp_path_factory.mktemp("production"))
+    made = Production(tmp_path_factory.mktemp("production"), empty_server)
     made.start()
     made.deploy(cron="0 2 * * *", timezone=ZONE, active=False)
     try:
@@ -194,8 +194,8 @@ def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pa
 
 
 @pytest.mark.slow
-def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_path):
-    made = Production(tmp_path)
+def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_path, empty_server):
+    made = Production(tmp_path, empty_server)
     project = made.project
     project.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"
     project.say("slow", "train", "6")

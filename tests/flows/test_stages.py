@@ -42,16 +42,17 @@ def test_the_team_is_registered(ran):
     assert version.tags["kind"] == "team_gain"
 
 
-def test_generating_again_asks_nothing_and_changes_nothing(ran):
+def test_generating_again_asks_nothing_and_changes_nothing(ran, tmp_path):
     from flows.generate import generate
 
-    kept = sorted((ran / "data/answers").rglob("*.sqlite"))
-    before, predictions = [p.read_bytes() for p in kept], (ran / ANSWERS).read_bytes()
+    again = shutil.copytree(ran, tmp_path / "again")
+    kept = sorted((again / "data/answers").rglob("*.sqlite"))
+    before, predictions = [p.read_bytes() for p in kept], (again / ANSWERS).read_bytes()
     assert len(kept) == 1
-    with working_in(ran):
+    with working_in(again):
         generate("olhs", LLM)
     assert [p.read_bytes() for p in kept] == before
-    assert (ran / ANSWERS).read_bytes() == predictions
+    assert (again / ANSWERS).read_bytes() == predictions
 
 
 def test_too_many_unparsed_answers_stop_generate_and_leave_the_last_good(ran, tmp_path):

@@ -94,25 +94,26 @@ def answered(request, before):
 def test_nothing_is_lost_or_paid_for_twice(worker, bundle, server, tmp_path, kills, seed):
     server.reply = answered
     with_params(tmp_path, bundle, server.url)
-    items = texts(ITEMS)
+    items = texts(max(ITEMS, 24 * kills))
     random.Random(seed).shuffle(items)
     write_items(tmp_path / "in.jsonl", items)
     words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", str(CHUNK), "--json"]
     killed = until_done(worker, tmp_path, words, lambda: len(server.requests), kills, random.Random(seed))
     rows, asked = read_rows(tmp_path / "out.jsonl"), Counter(server.asked())
     assert killed >= kills // 2
-    assert [row["id"] for row in rows] == [f"own-{n}" for n in range(ITEMS)] and [r["text"] for r in rows] == items
+    assert [row["id"] for row in rows] == [f"own-{n}" for n in range(len(items))] and [r["text"] for r in rows] == items
     assert max(asked.values()) == 1, "paid twice"
     deferred = [row for row in rows if row["reason"] != "kept"]
-    assert len(deferred) == len(asked) and {row["reason"] for row in deferred} <= {"deferred", "in doubt"}
+    assert {row["reason"] for row in deferred} <= {"deferred", "in doubt"}
     doubtful = sum(row["reason"] == "in doubt" for row in rows)
+    assert len(asked) <= len(deferred) <= len(asked) + doubtful, "what is in doubt may never have left"
     assert doubtful <= CONCURRENCY * killed, "only what was under way when it was killed"
     wrong = [r for r in rows if r["reason"] == "deferred" and r["answer"] != str(int("A long text" in r["text"]))]
     assert not wrong and all(row["expert"] == LLM for row in rows if row["reason"] == "deferred")
     said = json.loads((tmp_path / "label.log").read_text().splitlines()[-1])
     assert (
         said["paid_usd"]
-        == pytest.approx(PRICE * (len(asked) - doubtful))
+        == pytest.approx(PRICE * (len(deferred) - doubtful))
         == pytest.approx(sum(r["cost"] for r in rows))
     )
     assert said["in_doubt_usd"] == pytest.approx(PRICE * doubtful)

@@ -3,7 +3,6 @@
 import pytest
 
 from tests.production_data import chat_server
-from tests.registry_data import empty_store as empty_store
 from tests.serving.house import house
 
 

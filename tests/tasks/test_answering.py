@@ -25,7 +25,6 @@ from tests.experts.chat_server import Answer, chat
 from tests.pipeline import ROOT
 from tests.production_data import LLM, SHARE, chat_server, production, said, texts
 from tests.registry_data import MODEL, kept, project, register, registry_in
-from tests.registry_data import empty_store as empty_store
 
 
 @pytest.fixture

@@ -1,16 +1,22 @@
 """An LLM's answers to every example, asked once."""
 
 import shutil
+from contextlib import closing
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from deferral import schema
+from deferral import config, schema
 from deferral.errors import ConfigError, DataError, ExpertError
+from deferral.experts.checkpoint import Checkpoint
 from deferral.rouge import rouge
 from tasks.data import build_vectors, obtain_raw, prepare_examples
-from tasks.generate import answer_examples
+from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
+from tasks.shards import Shards, part_of
 from tests.document_params import TASK, document_params
-from tests.pipeline import LLM, small_params, write_params
+from tests.experts.tiny_models import examples, texts
+from tests.pipeline import LLM, answer_examples, small_params, write_params
 
 EXAMPLES = "data/prepared/olhs/examples.parquet"
 ANSWERS = f"data/predictions/olhs/generated/{LLM}.parquet"
@@ -35,7 +41,7 @@ def test_what_was_answered_is_not_asked_again_even_at_another_price(tmp_path, bu
     settings = small_params()
     settings["costs"]["prices"][LLM] = {"usd_per_1m_prompt_tokens": 1000.0}
     params, out = write_params(tmp_path, settings), tmp_path / "out.parquet"
-    answer_examples.fn("olhs", LLM, params, str(built / EXAMPLES), str(tmp_path / "answers"), str(out))
+    answer_examples("olhs", LLM, params, str(built / EXAMPLES), str(tmp_path / "answers"), str(out))
     # Measured seconds are in the file: asked again, they would differ.
     assert out.read_bytes() == (built / ANSWERS).read_bytes()
     assert kept.read_bytes() == before
@@ -44,7 +50,7 @@ def test_what_was_answered_is_not_asked_again_even_at_another_price(tmp_path, bu
 def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
     params = write_params(tmp_path, small_params())
     with pytest.raises(ConfigError, match=r"'demo-xxs'.*demo-xs"):
-        answer_examples.fn("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
+        answer_examples("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
 
 
@@ -55,7 +61,7 @@ def news(tmp_path_factory):
     params, examples, answers = write_params(folder, settings), folder / "examples.parquet", folder / "answers.parquet"
     raw = obtain_raw.fn(TASK, params, str(folder / "raw"))
     prepare_examples.fn(TASK, params, raw, str(examples))
-    answer_examples.fn(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
+    answer_examples(TASK, LLM, params, str(examples), str(folder / "paid"), str(answers))
     return folder, schema.read(examples, "examples"), schema.read(answers, "predictions")
 
 
@@ -64,7 +70,7 @@ def again(news, **task):
     folder = news[0]
     params = write_params(folder, document_params(**task), "other.yaml")
     where = [str(folder / name) for name in ("examples.parquet", "paid", "again.parquet", "vectors")]
-    answer_examples.fn(TASK, LLM, params, *where)
+    answer_examples(TASK, LLM, params, *where)
     return schema.read(where[2], "predictions")
 
 
@@ -105,4 +111,127 @@ def test_labels_cannot_be_scored_where_there_are_no_classes(news, tmp_path):
     params = write_params(tmp_path, settings)
     schema.write(news[1], tmp_path / "examples.parquet", "examples")
     with pytest.raises(ExpertError, match="mode label got a task without classes"):
-        answer_examples.fn(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))
+        answer_examples(TASK, LLM, params, str(tmp_path / "examples.parquet"), str(tmp_path), str(tmp_path / "o"))
+
+
+def shard_params(folder, expert=None, **how):
+    settings = small_params()
+    settings["experts"][LLM] |= {"batch_size": 1, "share_prefix": False, **(expert or {})}
+    settings["generate"] = how
+    return write_params(folder, settings)
+
+
+@pytest.fixture(scope="module")
+def some(tmp_path_factory):
+    """A file of examples."""
+    path = tmp_path_factory.mktemp("some") / "examples.parquet"
+    schema.write(examples(texts(20, seed=3, longest=8)), path, "examples")
+    return str(path)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 20, 100])
+def test_shards_of_any_size_make_the_same_file(tmp_path, some, rows):
+    whole, cut = tmp_path / "whole.parquet", tmp_path / "cut.parquet"
+    answer_examples("olhs", LLM, shard_params(tmp_path), some, str(tmp_path / "paid"), str(whole))
+    params = shard_params(tmp_path, shard_rows=rows)
+    sizes = answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(cut))
+    assert sizes == [min(rows, 20 - at) for at in range(0, 20, rows)]
+    assert cut.read_bytes() == whole.read_bytes()
+    said = schema.read(cut, "predictions", classes=("0", "1"))
+    assert said["id"].to_pylist() == [f"id{i}" for i in range(20)]
+    assert "digest" not in schema.meta_of(said)
+
+
+def test_inputs_that_lost_their_end_are_counted_over_all_shards(tmp_path, some):
+    params = shard_params(tmp_path, {"max_input_tokens": 12}, shard_rows=6)
+    answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(tmp_path / "cut.parquet"))
+    truncated = schema.meta_of(schema.read(tmp_path / "cut.parquet", "predictions"))["truncated"]
+    params = shard_params(tmp_path, {"max_input_tokens": 12})
+    answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(tmp_path / "whole.parquet"))
+    assert truncated == schema.meta_of(schema.read(tmp_path / "whole.parquet", "predictions"))["truncated"] > 6
+    assert (tmp_path / "cut.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
+class Counting(Shards):
+    """Shards that note which parts were really made."""
+
+    def make(self, number, part, digest):
+        self.__dict__.setdefault("makes", []).append(number)
+        super().make(number, part, digest)
+
+
+def make_parts(folder, some, params):
+    """Cut and answer in `folder`, which is left as a killed run leaves it; returns which parts were made."""
+    settings, work = config.load(params), str(folder / "work")
+    rows = cut_examples.fn("olhs", LLM, params, some, work)
+    with closing(Counting(work, str(folder / "paid.sqlite"), LLM, {})) as shards:
+        for number in range(len(rows)):
+            answer_shard.fn(number, asked(settings, "olhs", LLM).setting, settings.expert(LLM), shards)
+        assert shards.counts().done == 20
+        return shards.__dict__.get("makes", [])
+
+
+def test_parts_that_are_there_are_not_made_again_unless_they_are_of_another_input_or_model(tmp_path, some):
+    params = shard_params(tmp_path, shard_rows=6)
+    assert make_parts(tmp_path, some, params) == [0, 1, 2, 3]
+    assert make_parts(tmp_path, some, params) == []
+    part_of(tmp_path / "work", 2).unlink()
+    assert make_parts(tmp_path, some, params) == [2]
+    changed = texts(20, seed=3, longest=8)
+    changed[8] = "quite another text"
+    other = tmp_path / "other.parquet"
+    schema.write(examples(changed), other, "examples")
+    assert make_parts(tmp_path, str(other), params) == [1]
+    assert make_parts(tmp_path, some, shard_params(tmp_path, shard_rows=7)) == [0, 1, 2]
+    assert make_parts(tmp_path, some, shard_params(tmp_path, {"prompt": "olhs"}, shard_rows=7)) == [0, 1, 2]
+    options = {"prompt": "olhs", "model": "demo:s"}
+    assert make_parts(tmp_path, some, shard_params(tmp_path, options, shard_rows=7)) == [0, 1, 2]
+
+
+def test_the_model_of_a_run_is_loaded_once_for_all_its_shards(tmp_path, some, monkeypatch):
+    loaded = []
+    network = Checkpoint.__dict__["network"].func
+    monkeypatch.setattr(Checkpoint.__dict__["network"], "func", lambda self: loaded.append(1) or network(self))
+    params = shard_params(tmp_path, shard_rows=5)
+    assert make_parts(tmp_path, some, params) == [0, 1, 2, 3]
+    assert len(loaded) == 1
+    forget_expert()
+
+
+def test_parts_of_two_models_are_not_put_together(tmp_path, some):
+    params = shard_params(tmp_path, shard_rows=10)
+    make_parts(tmp_path, some, params)
+    path = part_of(tmp_path / "work", 1)
+    part = schema.read(path, "predictions")
+    schema.write(
+        schema.with_meta(part, "predictions", {**schema.meta_of(part), "dtype": "bfloat16"}), path, "predictions"
+    )
+    with pytest.raises(DataError) as error:
+        merge_parts.fn("olhs", LLM, params, str(tmp_path / "work"), 2, "", str(tmp_path / "out.parquet"))
+    assert str(error.value) == (
+        f"predictions of {LLM}: shards answered by different models: dtype is 'float32' and 'bfloat16'. Allowed: one "
+        f"model, dtype and device for all shards. Set dtype in experts.{LLM} of params.yaml and run again: kept answers "
+        "are not asked again."
+    )
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_an_expert_that_is_not_paid_answers_in_one_shard(tmp_path, some):
+    params = shard_params(tmp_path, shard_rows=5)
+    answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(tmp_path / "said.parquet"))
+    settings = small_params()
+    settings["experts"][LLM] = {"backend": "recorded", "path": str(tmp_path / "said.parquet")}
+    settings["generate"] = {"shard_rows": 5}
+    params = write_params(tmp_path, settings)
+    assert answer_examples("olhs", LLM, params, some, str(tmp_path / "no"), str(tmp_path / "again.parquet")) == [20]
+    assert schema.read(tmp_path / "again.parquet", "predictions")["label"].null_count == 0
+    assert not (tmp_path / "no").exists()
+
+
+def test_an_id_that_two_shards_have_is_an_error_before_anything_is_asked(tmp_path):
+    table = examples(texts(4))
+    pq.write_table(pa.concat_tables([table, table]), tmp_path / "twice.parquet")
+    params = shard_params(tmp_path, shard_rows=4)
+    with pytest.raises(DataError, match="4 duplicate keys, the first 'id0' 2 times"):
+        cut_examples.fn("olhs", LLM, params, str(tmp_path / "twice.parquet"), str(tmp_path / "work"))
+    assert not (tmp_path / "work").exists()

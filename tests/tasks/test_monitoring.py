@@ -16,7 +16,6 @@ from tasks.tracking import register_proposal
 from tests.pipeline import small_params, write_params
 from tests.production_data import chat_server, in_service, odd, production, texts
 from tests.registry_data import LLM, MODEL, kept
-from tests.registry_data import empty_store as empty_store
 
 CALM, DRIFT = texts(120), texts(120, 101, 200)
 

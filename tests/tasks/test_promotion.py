@@ -16,7 +16,6 @@ from flows.server import answers, free_port
 from flows.ui import mlflow_command
 from tasks.promotion import key_of, may_answer_later, read_weighed, settle_challenger, weigh_challenger
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import empty_store as empty_store
 from tests.registry_data import kept, project, register, registry_in
 
 MODEL = MODELS["olhs"]

@@ -46,9 +46,10 @@ def forecast(
     Example: deferral forecast --task olhs --experts demo-s,demo-l
     """
     from deferral import config, forecast_words
-    from deferral.forecast import together
+    from deferral.forecast import check_confidence, together
     from deferral.unasked import asker
 
+    check_confidence(confidence)
     settings = config.load(params)
     folder = settings.base.data if data is None else data
     examples, answers = folder / "prepared" / task / "examples.parquet", folder / "answers" / task

@@ -117,8 +117,8 @@ def label(
     Example: deferral label posts.jsonl --model models:/deferral-olhs@champion -o labelled.jsonl --max-usd 5
     """
     from deferral.errors import BudgetError, ConfigError, ExpertError
-    from deferral.live.asking import Conduct
-    from deferral.live.label import Desk, Run, folder_of
+    from deferral.live.asking import DOUBT, Conduct
+    from deferral.live.label import PASSING, Desk, Run, folder_of
     from deferral.live.outputs import kind_of
     from deferral.live.rows import Source
 
@@ -150,7 +150,8 @@ def label(
         interrupt = stack.enter_context(_interruptible(dear))
         desk = Desk(version, dial, dear, _log(log))
         try:
-            done = run.label(source, chunk_rows, lambda: desk, bar, again, interrupt)
+            anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
+            done = run.label(source, chunk_rows, lambda: desk, bar, anew, interrupt)
         except ExpertError:
             if not interrupt():
                 raise

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from deferral import schema
 from deferral.errors import ConfigError
+from deferral.experts.store import Answers
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Setting:
     """What a task tells each of its experts.
 
     `prompt` names an entry of `deferral.prompts`; `vectors` is the folder of the task's word vectors;
-    `answers` is the folder where paid answers are kept as they come (None: they are not kept).
+    `answers` is the folder where paid answers are kept as they come, or what keeps them (None: they are not kept).
     """
 
     name: str
@@ -27,7 +28,7 @@ class Setting:
     classes: tuple[str, ...]
     prompt: str = ""
     vectors: Path | None = None
-    answers: Path | None = None
+    answers: Path | Answers | None = None
 
 
 class Expert(ABC):
@@ -44,6 +45,11 @@ class Expert(ABC):
     @abstractmethod
     def answer(self, examples: pa.Table) -> pa.Table:
         """One prediction row (`schema.PREDICTIONS`) for each row of `examples`, in the same order."""
+
+    @property
+    def server(self) -> str | None:
+        """The host of the server that is asked, None where the expert computes its answers itself."""
+        return None
 
     def meta(self) -> dict[str, Any]:
         """What the predictions' metadata say of the model, beyond task and classes."""

@@ -10,6 +10,7 @@ import numpy as np
 from deferral.errors import ExpertError
 from deferral.experts.decoding import Reply, ends_of
 from deferral.experts.forward import Tokens
+from deferral.experts.memory import CPU_TOKENS
 
 # Tokens of a page of the cache on a CPU, where transformers' own choice would take all the memory there is.
 PAGE = 32
@@ -63,7 +64,11 @@ def _room(network: Any, prompts: Sequence[Tokens], new_tokens: int, rows: int, t
     if network.device.type != "cpu":
         return {}
     pages = -(-(max(map(len, prompts)) + new_tokens) // PAGE)
-    return {"page_size": PAGE, "num_blocks": min(rows, len(prompts)) * pages + 1, "max_batch_tokens": tokens}
+    return {
+        "page_size": PAGE,
+        "num_blocks": min(rows, len(prompts)) * pages + 1,
+        "max_batch_tokens": min(tokens, CPU_TOKENS),
+    }
 
 
 def _unable(network: Any, got: str) -> ExpertError:

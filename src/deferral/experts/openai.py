@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlsplit
 
 from deferral.errors import ConfigError, ExpertError, MissingExtra
 from deferral.experts.base import Setting, number, whole
@@ -23,6 +24,7 @@ FAILED_IN_A_ROW = 24
 FEW = 3
 ANOTHER = "answered by another model"
 NO_KEY = "none"
+OPENAI = "https://api.openai.com/v1"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 # No token is shorter than a byte; a server's chat template adds some of its own.
@@ -106,6 +108,11 @@ class OpenAiExpert(PaidExpert):
         if "_lasting" in vars(self):
             self._lasting.close()
             del self._lasting
+
+    @property
+    def server(self) -> str:
+        """Host and port of `base_url`."""
+        return urlsplit(self.base_url or OPENAI).netloc
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""

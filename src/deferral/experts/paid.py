@@ -8,7 +8,8 @@ import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow as pa
 from deferral.errors import ConfigError, ExpertError
 from deferral.experts.base import Expert, Setting
 from deferral.experts.retrying import Fault
-from deferral.experts.store import AnswerStore, Row
+from deferral.experts.store import Answers, AnswerStore, Row
 from deferral.prompts import PROMPTS, Prompt
 
 Wording = str | Prompt | Mapping[str, str] | None
@@ -89,7 +90,7 @@ class PaidExpert(Expert):
         texts = examples["text"].to_pylist()
         keys = [self.key(text) for text in texts]
         work = dict(zip(keys, texts, strict=True))
-        with self.store() as store:
+        with self._kept() as store:
             rows = store.get_many(work)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
@@ -101,10 +102,14 @@ class PaidExpert(Expert):
     def let_go(self) -> None:
         """Close what is held open between runs."""
 
-    def store(self) -> AnswerStore:
-        """The answers that are kept, in memory where the setting names no folder."""
+    def store(self, *, make: bool = True) -> AnswerStore:
+        """The file of kept answers in the setting's folder; in memory where it names none.
+
+        Unless it is to be made, so is one that is not there.
+        """
         folder = self.setting.answers
-        return AnswerStore(None if folder is None else folder / f"{self.name}.sqlite")
+        path = folder / f"{self.name}.sqlite" if isinstance(folder, Path) else None
+        return AnswerStore(path if path is not None and (make or path.is_file()) else None)
 
     def template(self) -> Prompt:
         """The prompt: the expert's own, what it says instead of the task's, else the task's.
@@ -146,14 +151,18 @@ class PaidExpert(Expert):
         parts = [prompt.template, dict(prompt.words), prompt.system]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: AnswerStore) -> None:
+    def _kept(self) -> AbstractContextManager[Answers]:
+        answers = self.setting.answers
+        return self.store() if answers is None or isinstance(answers, Path) else nullcontext(answers)
+
+    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: Answers) -> None:
         from tqdm import tqdm
 
         logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
         total = len(work) - len(rows)
-        bar = tqdm(
-            total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=self.quiet
-        )
+        # What stands before a file of answers counts them, and tells of all shards at once.
+        told = self.quiet or not isinstance(store, AnswerStore)
+        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=told)
         with bar, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
                 store.put_many({key: row for key, row in fresh.items() if "failed" not in row})

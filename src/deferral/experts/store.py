@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from deferral.errors import DataError
 
@@ -16,6 +16,16 @@ Row = dict[str, Any]
 T = TypeVar("T")
 _CHUNK = 500
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
+
+
+class Answers(Protocol):
+    """Where paid answers are kept: a file of this machine (`AnswerStore`), or whatever stands before one."""
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The rows of those `keys` that are kept."""
+
+    def put_many(self, rows: Mapping[str, Row]) -> None:
+        """Keep `rows`, all of them or none; once this returns they survive a kill."""
 
 
 def answer_key(*determinants: Any) -> str:

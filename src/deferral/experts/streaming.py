@@ -34,6 +34,7 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
 
 def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, Row]:
     start, secrets, stop = time.perf_counter(), (expert.api_key(), text), threading.Event()
+    tokens, tries = expert.about(text), expert.max_retries + 1
     with expert.client() as client:
 
         def call() -> Any:
@@ -42,22 +43,27 @@ def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, R
         def told(found: Fault) -> Fault:
             return expert.told(key, found)
 
-        opened = persist(call, expert.pace, stop, expert.max_retries + 1, secrets, told)
+        opened = persist(call, expert.pace, stop, tries, secrets, told, tokens)
         if isinstance(opened, Fault):
             return _failed(opened, start)
         try:
             with opened:
-                row = yield from _read(opened)
+                whole = yield from _read(opened)
+            row = observed(whole)
         except GeneratorExit:
             told(Fault("give up", "whoever read the reply went away", sent=True))
             raise
         except Exception as error:
             found = fault(error, secrets)
             return _failed(told(replace(found, then="give up", why=f"it broke off ({found.why})", sent=True)), start)
+        if (used := row["prompt_tokens"]) is not None:
+            expert.pace.settle(tokens, used + (row["completion_tokens"] or 0))
+        if wrong := expert.another(whole):
+            return _failed(told(Fault("give up", wrong, sent=True)), start)
     return {**row, "seconds": time.perf_counter() - start}
 
 
-def _read(chunks: Any) -> Generator[str, None, Row]:
+def _read(chunks: Any) -> Generator[str, None, Any]:
     from openai.lib.streaming.chat import ChatCompletionStreamState
 
     whole = ChatCompletionStreamState()
@@ -65,10 +71,10 @@ def _read(chunks: Any) -> Generator[str, None, Row]:
         whole.handle_chunk(chunk)
         if chunk.choices and (piece := chunk.choices[0].delta.content):
             yield piece
-    row = observed(whole.get_final_completion())
-    if row["finish"] is None:
+    reply = whole.get_final_completion()
+    if reply.choices[0].finish_reason is None:
         raise EOFError("the reply does not say that it has ended")
-    return row
+    return reply
 
 
 def _failed(found: Fault, start: float) -> Row:

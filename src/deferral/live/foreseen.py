@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,8 @@ def _one(version: Version, drawn: Drawn, expert: PaidExpert, asked: Any, confide
     rows = np.flatnonzero(asked)
     texts = [str(drawn.texts[at]) for at in rows]
     keys = [expert.key(text) for text in texts]
-    kept = _kept(expert, keys)
+    with expert.store(make=False) as store:
+        kept = store.get_many(keys)
     found = np.array([key in kept for key in keys], bool)
     sizes, due = np.zeros(len(drawn.texts)), np.zeros(len(drawn.texts), bool)
     sizes[rows], due[rows[~found]] = sizes_of(expert, texts), True
@@ -93,12 +93,3 @@ def _one(version: Version, drawn: Drawn, expert: PaidExpert, asked: Any, confide
         kept=int(found.sum()),
         confidence=confidence,
     )
-
-
-def _kept(expert: PaidExpert, keys: Iterable[str]) -> dict[str, Any]:
-    folder = expert.setting.answers
-    if folder is None or not (folder / f"{expert.name}.sqlite").is_file():
-        return {}
-    with expert.store() as store:
-        rows = store.get_many(keys)
-    return {key: rows[key] for key in keys if key in rows}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -179,18 +179,18 @@ class Run:
         rows: int,
         desk: Callable[[], Desk],
         told: Callable[[Progress], None] = lambda progress: None,
-        again: bool = False,
+        again: Collection[str] = (),
         stopped: Callable[[], bool] = lambda: False,
     ) -> Progress:
         """Answer every chunk of `source` that has no part yet, in order; returns what came of all of them.
 
-        With `again` chunks are answered anew in which the small expert stood in for a passing reason. `stopped` is
-        asked after each chunk. Raises `DataError` for an input that ends before the parts do, or is another.
+        Chunks in which a row has one of the reasons `again` are answered anew. `stopped` is asked after each chunk.
+        Raises `DataError` for an input that ends before the parts do, or is another.
         """
         progress, made, last = Progress(), None, -1
         for chunk in source.chunks(rows):
             reasons = self.parts.reasons(chunk, source.where)
-            if reasons is None or (again and any(reasons[why] for why in PASSING)):
+            if reasons is None or any(reasons[why] for why in again):
                 made = made or desk()
                 reasons = self.parts.write(chunk, made.rows(chunk))
             else:

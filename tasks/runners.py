@@ -1,0 +1,188 @@
+"""Where shards are answered: by threads of this process, or by the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from deferral.config import Generate
+from deferral.errors import ConfigError, MissingExtra
+from tasks.shards import Shards
+
+OBJECT_STORE_BYTES = 256 << 20
+CONNECT_SECONDS = 5
+# Of the environment, what nodes elsewhere are told too.
+TOLD = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "OMP_WAIT_POLICY", "PREFECT_API_URL", "TOKENIZERS_PARALLELISM")
+Submit = Callable[[Any, dict[str, Any]], PrefectFuture[Any]]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Whoever answers shards: `submit` gives them a task, `at_once` of which run together; `shards` is what they read.
+
+    `lost` are the errors by which a worker that died is known.
+    """
+
+    submit: Submit
+    at_once: int
+    shards: Shards | ShardsOnRay
+    lost: tuple[type[Exception], ...] = ()
+
+
+@contextmanager
+def workers(settings: Generate, by_threads: bool, *about: Any) -> Iterator[Workers]:
+    """The workers that `settings` ask for, and `Shards(*about)` where they reach it; stopped when the block ends.
+
+    `by_threads` keeps to threads whatever the runner. Raises `ConfigError` for a cluster that cannot be reached or
+    has not what a shard takes, `MissingExtra` where Ray is not installed.
+    """
+    if settings.runner == "ray" and not by_threads:
+        with _ray_workers(settings, *about) as found:
+            yield found
+        return
+    shards, at_once = Shards(*about), settings.workers or 1
+    with _closing(shards), ThreadPoolTaskRunner(max_workers=at_once) as runner, _stopping(shards):
+        yield Workers(runner.submit, at_once, shards)
+
+
+@contextmanager
+def _ray_workers(settings: Generate, *about: Any) -> Iterator[Workers]:
+    try:
+        import ray
+        from prefect_ray import RayTaskRunner
+        from prefect_ray.context import remote_options
+    except ImportError as error:
+        raise MissingExtra("prefect-ray", "ray") from error
+    if PREFECT_API_URL.value() is None:
+        raise ConfigError(
+            "generate.runner is 'ray', whose workers are processes of their own, and there is no Prefect server for "
+            "them. Allowed: one that they reach. Set PREFECT_API_URL, or put before the command: "
+            "python -m flows.server"
+        )
+    with _cluster(ray, settings):
+        at_once = _room(ray.cluster_resources(), settings)
+        shards = ShardsOnRay(_actor(ray).remote(*about))
+        # A worker that held a GPU would else end after one shard, and its model be loaded again for the next.
+        takes = {"num_cpus": 1, "num_gpus": settings.gpus_per_task, "max_calls": 0, "max_retries": 0}
+        with _closing(shards), RayTaskRunner() as runner, remote_options(**takes), _stopping(shards):
+            yield Workers(runner.submit, at_once, shards, (ray.exceptions.RayError,))
+
+
+@contextmanager
+def _stopping(shards: Shards) -> Iterator[None]:
+    """Whatever ends the block: no worker begins another batch."""
+    try:
+        yield
+    finally:
+        shards.stop()
+
+
+@contextmanager
+def _closing(shards: Shards) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        shards.close()
+
+
+@contextmanager
+def _cluster(ray: Any, settings: Generate) -> Iterator[None]:
+    """A connection to the cluster at `address`, or a cluster of this machine's own; one that is there is used."""
+    if ray.is_initialized():
+        yield
+        return
+    about: dict[str, Any] = {"namespace": "deferral", "log_to_driver": False, "logging_level": logging.ERROR}
+    if settings.address is None:
+        about |= {"address": "local", "num_cpus": settings.workers, "include_dashboard": False}
+        about |= {"object_store_memory": OBJECT_STORE_BYTES}
+    else:
+        _check_address(settings.address)
+        about |= {"address": settings.address, "runtime_env": _code()}
+    try:
+        ray.init(**about)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _unreachable(settings.address or "local", str(error).splitlines()[0]) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise `ConfigError` unless somebody listens at host:port; Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "://" in address:
+        raise _unreachable(address, "that is no host:port")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _unreachable(address, str(error)) from error
+
+
+def _unreachable(address: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"generate.address: no Ray cluster at '{address}' ({why}). Allowed: host:port as `ray start --head` prints it, "
+        "auto for the cluster that this machine is in, or null for one on this machine alone. Start it, join it with "
+        "`ray start --address=host:port`, or correct the address; kept answers are not asked again."
+    )
+
+
+def _code() -> dict[str, Any]:
+    """What nodes elsewhere are sent: this project's code, and its quiet environment."""
+    import deferral
+    import tasks
+
+    return {"py_modules": [deferral, tasks], "env_vars": {n: os.environ[n] for n in TOLD if n in os.environ}}
+
+
+def _room(has: Mapping[str, float], settings: Generate) -> int:
+    """How many shards the cluster answers at once; raises `ConfigError` where it is none."""
+    cpus, gpus, takes = has.get("CPU", 0), has.get("GPU", 0), settings.gpus_per_task
+    if takes > gpus:
+        raise ConfigError(
+            f"generate.gpus_per_task is {takes:g} and the Ray cluster at '{settings.address or 'local'}' has "
+            f"{gpus:g} GPUs. Allowed: up to {gpus:g}. Set gpus_per_task: 0 for models on CPUs, or add GPUs."
+        )
+    most = min(cpus, gpus // takes) if takes else cpus
+    if most < 1:
+        raise ConfigError(
+            f"generate.runner is 'ray' and the cluster at '{settings.address or 'local'}' has {cpus:g} CPUs. "
+            "Allowed: one for each shard at work. Add machines with CPUs."
+        )
+    return int(min(most, settings.workers or most))
+
+
+def _actor(ray: Any) -> Any:
+    """`Shards` as an actor on this machine, whose disk has the files; one that dies is started again."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)(Shards)
+
+
+class ShardsOnRay:
+    """`Shards` on the machine that runs the stage, for workers anywhere: the same calls, through Ray."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+        self.run = uuid.uuid4().hex
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_") or name == "actor":
+            raise AttributeError(name)
+        import ray
+
+        method = getattr(self.actor, name)
+        return lambda *arguments: ray.get(method.remote(*arguments))

@@ -1,0 +1,171 @@
+"""The shards of one generation on this machine's disk: their examples, the answers to them, their parts."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deferral import schema
+from deferral.config import Price
+from deferral.cost import CostModel
+from deferral.errors import ConfigError, DataError, DeferralError
+from deferral.experts.store import AnswerStore, Row
+
+BILLED = ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+
+
+class Stopped(DeferralError):
+    """Another shard failed for good, so that this one stops too; what was answered is kept."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a generation is: examples answered, answers asked for in this run, their tokens and dollars.
+
+    `usd` is None where an answer has no price.
+    """
+
+    done: int
+    asked: int
+    tokens: int
+    usd: float | None
+
+
+class Shards:
+    """All that shards read and write, so that whoever answers one needs no file of this machine.
+
+    A shard's examples are in `<folder>/examples`, its part, once it is answered, in `<folder>/parts`; answers are kept
+    as they come in the file `answers`. On Ray this is an actor on the machine that runs the stage.
+    """
+
+    def __init__(self, folder: str, answers: str, expert: str, prices: Mapping[str, Price]) -> None:
+        self.run = uuid.uuid4().hex
+        self._folder = Path(folder).absolute()
+        self._path = Path(answers).absolute()
+        self._expert, self._costs = expert, CostModel("usd", prices)
+        self._lock = threading.Lock()
+        self._done: Counter[int] = Counter()
+        self._asked = self._tokens = 0
+        self._usd: float | None = 0.0
+        self._stopped = False
+
+    def examples(self, number: int) -> pa.Table:
+        """The examples of a shard."""
+        return schema.read(examples_of(self._folder, number), "examples")
+
+    def made(self, number: int, digest: str) -> bool:
+        """Whether the part of a shard is there, made of what `digest` says."""
+        path = part_of(self._folder, number)
+        try:
+            found = path.exists() and digest_of(path) == digest
+        except pa.ArrowException:
+            return False
+        if found:
+            self._note(number, pq.read_metadata(path).num_rows)
+        return found
+
+    def make(self, number: int, part: pa.Table, digest: str) -> None:
+        """Write the part of a shard."""
+        marked = schema.with_meta(part, "predictions", {**schema.meta_of(part), "digest": digest})
+        schema.write(marked, part_of(self._folder, number), "predictions")
+        self._note(number, part.num_rows)
+
+    def kept(self, number: int, keys: list[str]) -> dict[str, Row]:
+        """The answers to `keys` that are kept."""
+        self._go_on()
+        found = self._store.get_many(keys)
+        self._note(number, len(found))
+        return found
+
+    def keep(self, number: int, rows: Mapping[str, Row]) -> None:
+        """Keep answers, then raise `Stopped` if the run is to end."""
+        self._store.put_many(rows)
+        with self._lock:
+            self._done[number] += len(rows)
+            self._asked += len(rows)
+            self._tokens += sum(row.get(name) or 0 for row in rows.values() for name in BILLED[1:3])
+        self._bill(rows)
+        self._go_on()
+
+    def counts(self) -> Counts:
+        """How far all shards are."""
+        with self._lock:
+            return Counts(self._done.total(), self._asked, self._tokens, self._usd)
+
+    def done(self, number: int) -> int:
+        """How many examples of a shard have an answer."""
+        return self._done[number]
+
+    def stop(self) -> None:
+        """Let every shard end after what it is at."""
+        self._stopped = True
+
+    def close(self) -> None:
+        """Fold the answers' log into their file."""
+        if "_store" in self.__dict__:
+            self._store.close()
+
+    @cached_property
+    def _store(self) -> AnswerStore:
+        return AnswerStore(self._path)
+
+    def _note(self, number: int, rows: int) -> None:
+        with self._lock:
+            self._done[number] = rows
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise Stopped("Stopped: another shard failed. What was answered is kept and not asked again.")
+
+    def _bill(self, rows: Mapping[str, Row]) -> None:
+        if not rows:
+            return
+        columns = {name: pa.array([row.get(name) for row in rows.values()], pa.float64()) for name in BILLED}
+        try:
+            usd = float(self._costs.price(pa.table(columns), self._expert).sum())
+        except (ConfigError, DataError):
+            self._usd = None
+            return
+        with self._lock:
+            self._usd = None if self._usd is None else self._usd + usd
+
+
+@dataclass(frozen=True)
+class ShardAnswers:
+    """The kept answers of one shard, as an expert asks for them (`deferral.experts.store.Answers`)."""
+
+    shards: Shards
+    number: int
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The rows of those `keys` that are kept."""
+        return self.shards.kept(self.number, list(keys))
+
+    def put_many(self, rows: Mapping[str, Row]) -> None:
+        """Keep `rows`, all of them or none."""
+        self.shards.keep(self.number, dict(rows))
+
+
+def examples_of(folder: str | Path, number: int) -> Path:
+    """The file of a shard's examples."""
+    return Path(folder) / "examples" / f"{number:05}.parquet"
+
+
+def part_of(folder: str | Path, number: int) -> Path:
+    """The file of the answers to a shard."""
+    return Path(folder) / "parts" / f"{number:05}.parquet"
+
+
+def digest_of(path: Path) -> str | None:
+    """What a part says that it was made of."""
+    said = (pq.read_schema(path).metadata or {}).get(b"digest")
+    return None if said is None else str(json.loads(said))

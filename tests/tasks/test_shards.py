@@ -1,0 +1,87 @@
+"""What shards read and write: kept answers, counts, parts that are what they say."""
+
+from contextlib import closing
+
+import pytest
+
+from deferral import schema
+from deferral.config import Price
+from deferral.experts.store import AnswerStore
+from tasks.shards import Counts, ShardAnswers, Shards, Stopped, digest_of, examples_of, part_of
+from tests.experts.tiny_models import examples, texts
+
+ROW = {"prompt_tokens": 100, "completion_tokens": 10, "seconds": 0.5}
+
+
+@pytest.fixture
+def shards(tmp_path):
+    prices = {"llm": Price(usd_per_1m_prompt_tokens=1.0, usd_per_1m_completion_tokens=10.0)}
+    with closing(Shards(str(tmp_path / "work"), str(tmp_path / "a.sqlite"), "llm", prices)) as made:
+        yield made
+
+
+def answers(rows):
+    table = examples(texts(rows))
+    return schema.table("predictions", {"id": table["id"], "expert": ["llm"] * rows, "label": ["0"] * rows})
+
+
+def test_answers_are_kept_counted_and_priced(shards, tmp_path):
+    one = ShardAnswers(shards, 1)
+    assert one.get_many(["a", "b"]) == {}
+    one.put_many({"a": ROW, "b": ROW})
+    assert shards.counts() == Counts(2, 2, 220, pytest.approx(0.0004))
+    assert ShardAnswers(shards, 2).get_many(iter(["a", "c"])) == {"a": ROW}
+    assert shards.counts() == Counts(3, 2, 220, pytest.approx(0.0004))
+    assert (shards.done(1), shards.done(2), shards.done(3)) == (2, 1, 0)
+    with AnswerStore(tmp_path / "a.sqlite") as kept:
+        assert len(kept) == 2
+
+
+def test_a_shard_that_begins_again_is_counted_once(shards):
+    one = ShardAnswers(shards, 0)
+    one.put_many({"a": ROW})
+    one.get_many(["a", "b", "c"])
+    one.put_many({"b": ROW})
+    assert shards.counts() == Counts(2, 2, 220, pytest.approx(0.0004))
+    shards.make(0, answers(3), "x")
+    assert shards.counts().done == 3
+
+
+@pytest.mark.parametrize(("expert", "row"), [("other", ROW), ("llm", {"prompt_tokens": None})])
+def test_what_has_no_price_makes_the_dollars_unknown(tmp_path, expert, row):
+    prices = {"llm": Price(usd_per_1m_prompt_tokens=1.0)}
+    with closing(Shards(str(tmp_path), str(tmp_path / "a.sqlite"), expert, prices)) as made:
+        made.keep(0, {"a": row})
+        made.keep(0, {"b": {**ROW, "cost_usd": 2.0}})
+        assert made.counts().usd is None
+
+
+def test_a_billed_price_wins(shards):
+    shards.keep(0, {"a": {**ROW, "cost_usd": 2.0}})
+    assert shards.counts().usd == 2.0
+
+
+def test_a_stopped_shard_keeps_what_it_paid_for_and_begins_nothing(shards):
+    shards.stop()
+    with pytest.raises(Stopped, match="What was answered is kept"):
+        shards.keep(0, {"a": ROW})
+    with pytest.raises(Stopped):
+        shards.kept(0, ["a"])
+    assert shards.counts().asked == 1
+
+
+def test_a_part_is_made_of_what_its_digest_says(shards, tmp_path):
+    assert not shards.made(7, "x")
+    shards.make(7, answers(3), "x")
+    path = part_of(tmp_path / "work", 7)
+    assert digest_of(path) == "x"
+    assert shards.made(7, "x")
+    assert not shards.made(7, "y")
+    path.write_bytes(path.read_bytes()[:-20])
+    assert not shards.made(7, "x"), "torn"
+
+
+def test_the_examples_of_a_shard(shards, tmp_path):
+    table = examples(texts(4))
+    schema.write(table, examples_of(tmp_path / "work", 0), "examples")
+    assert shards.examples(0).equals(table)

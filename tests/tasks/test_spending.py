@@ -1,0 +1,137 @@
+"""What is said, and asked, before an LLM's answers are paid for."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+
+import pytest
+
+from deferral import schema
+from deferral.demo.posts import posts
+from deferral.errors import BudgetError, ConfigError, DataError
+from deferral.forecast import Forecast, Range
+from flows import stage
+from tasks.spending import forecast_spending, reason
+from tests.experts.tiny_models import examples
+from tests.pipeline import LLM, small_params, write_params
+
+NOTHING = Range(math.nan, math.nan, math.nan)
+
+
+class Terminal(io.StringIO):
+    """Standard input at which a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("spending") / "examples.parquet"
+    schema.write(examples(list(dict.fromkeys(row["text"] for row in posts(80, 5)))), path, "examples")
+    return path
+
+
+@pytest.fixture
+def spend(texts, tmp_path, monkeypatch):
+    """The task, under a limit in dollars and other changes of the small parameters; standard input is no terminal."""
+    monkeypatch.delenv("DEFERRAL_YES", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+
+    def run(limit, llm=LLM, yes=False, **about):
+        settings = small_params()
+        settings["generate"]["ask_above_usd"] = limit
+        settings["experts"] |= about
+        params = write_params(tmp_path, settings)
+        forecast_spending.fn("olhs", llm, params, str(texts), str(tmp_path / "answers"), yes)
+
+    return run
+
+
+def test_the_forecast_is_printed_and_below_the_limit_nobody_is_asked(spend, tmp_path, capsys):
+    spend(5.0)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"{LLM} on olhs ")
+    assert "prompt tokens" in said.err and "Go on?" not in said.err
+    assert not (tmp_path / "answers").exists()
+
+
+def test_beyond_it_a_run_that_nobody_watches_stops(spend):
+    with pytest.raises(BudgetError) as error:
+        spend(0.0)
+    said = str(error.value)
+    assert said.startswith("The forecast is $")
+    assert f"answers of {LLM}, and the limit (generate.ask_above_usd) $0. Nothing was asked. Allow it by " in said
+    assert f"`python -m flows.generate olhs {LLM} --yes`, by DEFERRAL_YES=1 in the environment" in said
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", ""])
+def test_a_person_may_say_no(spend, monkeypatch, typed, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    with pytest.raises(BudgetError, match="Nothing was asked"):
+        spend(0.0)
+    assert capsys.readouterr().err.endswith("Go on? [y/N] ")
+
+
+@pytest.mark.parametrize("how", ["typed", "flag", "environment"])
+def test_a_person_may_allow_it(spend, monkeypatch, how, capsys):
+    if how == "typed":
+        monkeypatch.setattr(sys, "stdin", Terminal("Yes\n"))
+    if how == "environment":
+        monkeypatch.setenv("DEFERRAL_YES", "1")
+    spend(0.0, yes=how == "flag")
+    assert ("Go on?" in capsys.readouterr().err) == (how == "typed")
+
+
+def test_a_server_without_a_price_is_not_asked_unseen(spend):
+    far = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    with pytest.raises(BudgetError, match=r"answers of far will cost is not known: costs.prices.far is missing"):
+        spend(5.0, llm="far", far=far)
+
+
+def test_an_expert_that_is_not_paid_has_no_forecast(spend, capsys):
+    spend(0.0, llm="majority")
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_unknown_is_one_error(spend, texts, tmp_path):
+    with pytest.raises(ConfigError, match="Unknown expert 'demo-xxs'"):
+        spend(5.0, llm="demo-xxs")
+    with pytest.raises(ConfigError, match="generate.ask_above_usd: Input should be greater than or equal to 0"):
+        spend(-1.0)
+    params = write_params(tmp_path, small_params())
+    with pytest.raises(DataError, match="no such file"):
+        forecast_spending.fn("olhs", LLM, params, str(tmp_path / "none.parquet"), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("usd", "calls", "hosted", "asks"),
+    [
+        (Range(4.0, 3.0, 5.0), 9, True, False),
+        (Range(4.0, 3.0, 5.1), 9, True, True),
+        (Range(math.nan, math.nan, math.nan), 9, True, True),
+        (Range(math.nan, math.nan, math.nan), 9, False, False),
+        (Range(0.0, 0.0, 0.0), 0, True, False),
+    ],
+)
+def test_the_upper_end_decides(usd, calls, hosted, asks):
+    found = Forecast("e", Range(calls, calls, calls), NOTHING, NOTHING, NOTHING, usd, 0, 0.95, "")
+    assert bool(reason(found, hosted, 5.0)) == asks
+
+
+def test_a_flag_of_a_stage_is_handed_on(monkeypatch):
+    got = []
+
+    def flow(**arguments):
+        got.append(arguments)
+
+    for words in (["a"], ["a", "--yes"]):
+        monkeypatch.setattr(sys, "argv", ["generate", *words])
+        stage.run_stage(flow, ["task"], yes="do it")
+    assert got == [
+        {"task": "a", "params": "params.yaml", "yes": False},
+        {"task": "a", "params": "params.yaml", "yes": True},
+    ]
