@@ -102,7 +102,8 @@ def serve(
 
     Example: deferral serve models:/deferral-olhs@champion --max-usd-per-day 5
     """
-    _prepared()
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _require_packages()
     from deferral import registry
     from deferral.live.terms import of_bundle
     from deferral.serving.access import Keys
@@ -122,6 +123,7 @@ def serve(
         now = service.watch.current.version.number
         who = f"{len(keys.known)} known" if keys.known else "none asked for"
         say(f"Serving {service.watch.model} (version {now}) at {address(listening)}. Keys: {who}.")
+        _tune()
         ended = run(service, keys, listening)
         say("Stopped. The log is written." if ended else "Stopped. Calls that did not end in time are in doubt.")
     if not ended:
@@ -130,18 +132,21 @@ def serve(
         os._exit(0)
 
 
-def _prepared() -> None:
+def _require_packages() -> None:
     from deferral.errors import MissingExtra
 
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     for package in ("uvicorn", "prometheus_client"):
         try:
             __import__(package)
         except ImportError as error:
             raise MissingExtra(package, "serve") from error
+
+
+def _tune() -> None:
+    """Set what holds for the whole process."""
     import torch
 
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     # Decisions are small: handing them to other threads costs more than making them. So is what each thread does: the
     # usual 5 ms until it hands over would be most of what a decision takes.
     torch.set_num_threads(1)
