@@ -1,4 +1,4 @@
-"""The alias moves while requests are answered: none is lost, and a broken version or one out of reach never serves."""
+"""The alias moves while requests are answered: none is lost, and what is broken or out of reach never serves."""
 
 import shutil
 import threading
