@@ -147,8 +147,8 @@ def _tune() -> None:
     import torch
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    # Decisions are small: handing them to other threads costs more than making them. So is what each thread does: the
-    # usual 5 ms until it hands over would be most of what a decision takes.
+    # Decisions are small: handing them to other threads costs more than making them, and a thread that waits for the
+    # interpreter's lock should not wait the usual 5 ms (benchmarks/README.md).
     torch.set_num_threads(1)
     sys.setswitchinterval(0.0001)
 
