@@ -355,7 +355,7 @@ def test_what_is_no_section(tmp_path, content, got):
         config.load(tmp_path / "params.yaml")
     assert str(error.value) == (
         f"{tmp_path}/params.yaml: the file: must be a section of keys "
-        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor). Got {got}."
+        f"(base, tasks, experts, train, policies, costs, evaluate, generate, promote, monitor). Got {got}."
     )
 
 
