@@ -210,8 +210,8 @@ def test_parts_of_two_models_are_not_put_together(tmp_path, some):
         merge_parts.fn("olhs", LLM, params, str(tmp_path / "work"), 2, "", str(tmp_path / "out.parquet"))
     assert str(error.value) == (
         f"predictions of {LLM}: shards answered by different models: dtype is 'float32' and 'bfloat16'. Allowed: one "
-        f"model, dtype and device for all shards. Set dtype in experts.{LLM} of params.yaml and run again: kept answers "
-        "are not asked again."
+        f"model, dtype and device for all shards. Set dtype in experts.{LLM} of params.yaml and run again: kept "
+        "answers are not asked again."
     )
     assert not (tmp_path / "out.parquet").exists()
 
