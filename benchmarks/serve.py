@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import aiohttp
 import numpy as np
 from fastapi import Request
 
@@ -102,8 +102,9 @@ class Phase:
 async def load(url: str, model: str, texts: Sequence[str], rate: float) -> Phase:
     """Requests about `texts`, `rate` a second, at even times."""
     phase, start = Phase(), time.perf_counter()
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=60) as client:
+    # Not httpx: its pool looks through all connections for each request, and thousands may be open here.
+    connector, timeout = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(60)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as client:
 
         async def one(at: int, text: str) -> None:
             due = start + at / rate
@@ -112,16 +113,17 @@ async def load(url: str, model: str, texts: Sequence[str], rate: float) -> Phase
             phase.late_s = max(phase.late_s, begun - due)
             body = {"model": model, "messages": [{"role": "user", "content": text}]}
             try:
-                reply = await client.post("/chat/completions", json=body)
-            except httpx.HTTPError as error:
+                async with client.post(f"{url}/chat/completions", json=body) as reply:
+                    told = await reply.json()
+            except (aiohttp.ClientError, TimeoutError) as error:
                 phase.statuses[0] += 1
                 phase.reasons[type(error).__name__] += 1
                 return
-            phase.statuses[reply.status_code] += 1
-            if reply.status_code == 200:
+            phase.statuses[reply.status] += 1
+            if reply.status == 200:
                 phase.request_s.append(time.perf_counter() - begun)
                 phase.decision_ms.append(float(reply.headers["x-deferral-decision-ms"]))
-                phase.reasons[reply.json()["deferral"]["reason"]] += 1
+                phase.reasons[told["deferral"]["reason"]] += 1
 
         await asyncio.gather(*(one(at, text) for at, text in enumerate(texts)))
     return phase

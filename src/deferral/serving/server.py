@@ -47,7 +47,8 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        why = os.strerror(error.errno or 0) if isinstance(error, OSError) and (error.errno or 0) > 0 else error
+        number = getattr(error, "errno", None) or 0
+        why = os.strerror(number) if number > 0 else error
         remedy = "Allowed: an address of this machine and a free port. Give another --host or --port."
         raise ConfigError(f"{host}, port {port}: {why}. {remedy}") from error
 
