@@ -45,7 +45,7 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
     A server is asked by threads of this process alone, whatever the runner: so its limits hold over all shards.
     """
     how, expert = settings.generate, asked(settings, task, llm)
-    about = folder, str(Path(answers, f"{llm}.sqlite")), llm, settings.costs.prices
+    about = str(Path(folder).absolute()), str(Path(answers, f"{llm}.sqlite").absolute()), llm, settings.costs.prices
     one = answer_shard.with_options(tags={expert.server or "gpu"})
     with (
         workers(how, expert.server is not None, *about) as at_hand,

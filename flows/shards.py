@@ -57,6 +57,8 @@ class Shift:
         except self._workers.lost as error:
             self._died(number, future, error)
             return
+        except Exception as error:
+            found = error
         del self._at_work[number]
         if isinstance(found, BaseException):
             self._fail(found)

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prefect.futures import PrefectFuture
@@ -23,6 +24,8 @@ OBJECT_STORE_BYTES = 256 << 20
 CONNECT_SECONDS = 5
 # Of the environment, what nodes elsewhere are told too.
 TOLD = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "OMP_WAIT_POLICY", "PREFECT_API_URL", "TOKENIZERS_PARALLELISM")
+# What Ray says of a task whose process or machine is gone; what a task itself raised is nothing of the kind.
+LOST = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "LocalRayletDiedError")
 Submit = Callable[[Any, dict[str, Any]], PrefectFuture[Any]]
 
 
@@ -43,8 +46,9 @@ class Workers:
 def workers(settings: Generate, by_threads: bool, *about: Any) -> Iterator[Workers]:
     """The workers that `settings` ask for, and `Shards(*about)` where they reach it; stopped when the block ends.
 
-    `by_threads` keeps to threads whatever the runner. Raises `ConfigError` for a cluster that cannot be reached or
-    has not what a shard takes, `MissingExtra` where Ray is not installed.
+    Paths must be absolute: on Ray another process opens them. `by_threads` keeps to threads whatever the runner. Raises
+    `ConfigError` for a cluster that cannot be reached or has not what a shard takes, `MissingExtra` where Ray is not
+    installed.
     """
     if settings.runner == "ray" and not by_threads:
         with _ray_workers(settings, *about) as found:
@@ -75,7 +79,7 @@ def _ray_workers(settings: Generate, *about: Any) -> Iterator[Workers]:
         # A worker that held a GPU would else end after one shard, and its model be loaded again for the next.
         takes = {"num_cpus": 1, "num_gpus": settings.gpus_per_task, "max_calls": 0, "max_retries": 0}
         with _closing(shards), RayTaskRunner() as runner, remote_options(**takes), _stopping(shards):
-            yield Workers(runner.submit, at_once, shards, (ray.exceptions.RayError,))
+            yield Workers(runner.submit, at_once, shards, tuple(getattr(ray.exceptions, name) for name in LOST))
 
 
 @contextmanager
@@ -135,16 +139,18 @@ def _unreachable(address: str, why: str) -> ConfigError:
     return ConfigError(
         f"generate.address: no Ray cluster at '{address}' ({why}). Allowed: host:port as `ray start --head` prints it, "
         "auto for the cluster that this machine is in, or null for one on this machine alone. Start it, join it with "
-        "`ray start --address=host:port`, or correct the address; kept answers are not asked again."
+        "`ray start --address=host:port`, set RAY_AUTH_MODE=token if it wants its token, or correct the address; kept "
+        "answers are not asked again."
     )
 
 
 def _code() -> dict[str, Any]:
-    """What nodes elsewhere are sent: this project's code, and its quiet environment."""
+    """What nodes elsewhere are sent: this project's code, that of the flow they work for too, and its environment."""
     import deferral
-    import tasks
 
-    return {"py_modules": [deferral, tasks], "env_vars": {n: os.environ[n] for n in TOLD if n in os.environ}}
+    here = Path(__file__).parent
+    packages = [Path(deferral.__file__).parent, here, here.with_name("flows")]
+    return {"py_modules": list(map(str, packages)), "env_vars": {n: os.environ[n] for n in TOLD if n in os.environ}}
 
 
 def _room(has: Mapping[str, float], settings: Generate) -> int:
@@ -185,4 +191,12 @@ class ShardsOnRay:
         import ray
 
         method = getattr(self.actor, name)
-        return lambda *arguments: ray.get(method.remote(*arguments))
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return ray.get(method.remote(*arguments))
+            except ray.exceptions.RayTaskError as error:
+                # As it was raised there, without what Ray writes around it.
+                raise error.cause from None
+
+        return call

@@ -49,8 +49,7 @@ class Shards:
 
     def __init__(self, folder: str, answers: str, expert: str, prices: Mapping[str, Price]) -> None:
         self.run = uuid.uuid4().hex
-        self._folder = Path(folder).absolute()
-        self._path = Path(answers).absolute()
+        self._folder, self._path = Path(folder), Path(answers)
         self._expert, self._costs = expert, CostModel("usd", prices)
         self._lock = threading.Lock()
         self._done: Counter[int] = Counter()

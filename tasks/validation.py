@@ -15,6 +15,9 @@ from prefect.cache_policies import NO_CACHE
 from deferral import config, schema
 from deferral.errors import DataError
 
+# Of predictions; distributions over classes, held as Python objects, would take more than all of these.
+LOOKED_AT = ("id", "label", "text", "error", "quality", "mass", "seconds", "prompt_tokens", "completion_tokens")
+
 
 @task(cache_policy=NO_CACHE)
 def validate_examples(name: str, params: str, candidate: str, last_good: str, reports: str) -> str:
@@ -50,8 +53,9 @@ def validate_predictions(name: str, expert: str, params: str, candidate: str, re
     import great_expectations.expectations as gxe
 
     settings = config.load(params).task(name)
-    table = schema.read(candidate, "predictions", classes=settings.classes)
-    frame = table.to_pandas()
+    table = schema.read_columns(candidate, "predictions", LOOKED_AT, classes=settings.classes)
+    meta, frame = schema.meta_of(table), table.to_pandas(split_blocks=True)
+    del table
     suite = [
         gxe.ExpectColumnValuesToBeUnique(column="id"),
         *(_summaries(frame, settings) if settings.kind == "summarisation" else _classes(frame, settings)),
@@ -62,7 +66,7 @@ def validate_predictions(name: str, expert: str, params: str, candidate: str, re
             suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
     if frame["mass"].notna().any():
         suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
-    note = _faults(frame, schema.meta_of(table))
+    note = _faults(frame, meta)
     return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html", note)
 
 

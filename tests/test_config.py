@@ -385,7 +385,7 @@ def test_the_projects_own_parameters_load():
         ),
         (
             {"shard_row": 5},
-            "Unknown key 'shard_row'. Known: address, gpus_per_task, report_seconds, runner, shard_rows,",
+            "Unknown key 'shard_row'. Known: address, ask_above_usd, gpus_per_task, report_seconds, runner, shard_rows",
         ),
     ],
 )

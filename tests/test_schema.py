@@ -520,3 +520,15 @@ def test_slices_of_no_file_and_of_half_a_file_are_one_clear_error(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match="not a readable Parquet file"):
         next(schema.slices(path, "predictions", 3))
+
+
+def test_some_columns_of_a_table_that_is_checked_whole(tmp_path):
+    table = schema.with_meta(many(20), "predictions", {"task": "demo"})
+    path = schema.write(table, tmp_path / "p.parquet", "predictions")
+    some = schema.read_columns(path, "predictions", ["id", "label"])
+    assert some.equals(table.select(["id", "label"]), check_metadata=True)
+    with pytest.raises(DataError, match=r"label outside the classes: '1' in column 'label', row 1 \(10 rows in all\)"):
+        schema.read_columns(path, "predictions", ["id"], classes=["0", "2"])
+    pq.write_table(pa.concat_tables([many(3), many(2)]), path)
+    with pytest.raises(DataError, match="2 duplicate keys"):
+        schema.read_columns(path, "predictions", ["id"])

@@ -238,6 +238,16 @@ def slices(path: Path | str, kind: str, rows: int, *, classes: Sequence[str] | N
                 yield check(held.combine_chunks(), kind, path, classes=classes)
 
 
+def read_columns(
+    path: Path | str, kind: str, names: Sequence[str], *, classes: Sequence[str] | None = None
+) -> pa.Table:
+    """Some columns of the table of `kind` in `path`, all of which is checked, a row group's length at a time."""
+    check_keys(path, kind)
+    for _ in slices(path, kind, ROW_GROUP, classes=classes):
+        pass
+    return pq.read_table(path, columns=list(names))
+
+
 def check_keys(path: Path | str, kind: str) -> int:
     """Raise `DataError` unless the keys of the table in `path` are unique; returns how many rows it has."""
     with _readable(path, kind):

@@ -15,7 +15,6 @@ from deferral.decision_log import DecisionLog, locked
 from deferral.errors import DeferralError
 from tests.production_data import chat_server, production
 from tests.registry_data import LLM, MODEL
-from tests.registry_data import empty_store as empty_store
 from tests.serving.house import CHAMPION, LONG, SHORT, Process, ask, until
 
 

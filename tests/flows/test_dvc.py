@@ -118,9 +118,10 @@ def test_one_llms_parameter_concerns_its_own_answers_only(project):
     assert project.changed(params) == {f"generate@olhs-{LLM}"}
 
 
-def test_a_price_asks_no_llm_again(project):
+def test_a_price_or_a_limit_asks_no_llm_again(project):
     params = two_llms()
     params["costs"]["prices"][LLM]["usd_per_1m_prompt_tokens"] = 9.0
+    params["generate"]["ask_above_usd"] = 0.1
     assert project.changed(params) == {"train@olhs", "evaluate@olhs"}
 
 

@@ -46,7 +46,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def on_ray(prefect_api):
     """A Ray of two workers on this machine for all of these tests, as the stage starts it."""
     import ray

@@ -143,10 +143,10 @@ def test_shards_of_any_size_make_the_same_file(tmp_path, some, rows):
 
 
 def test_inputs_that_lost_their_end_are_counted_over_all_shards(tmp_path, some):
-    params = shard_params(tmp_path, {"max_input_tokens": 12}, shard_rows=6)
+    params = shard_params(tmp_path, {"max_input_tokens": 11}, shard_rows=6)
     answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(tmp_path / "cut.parquet"))
     truncated = schema.meta_of(schema.read(tmp_path / "cut.parquet", "predictions"))["truncated"]
-    params = shard_params(tmp_path, {"max_input_tokens": 12})
+    params = shard_params(tmp_path, {"max_input_tokens": 11})
     answer_examples("olhs", LLM, params, some, str(tmp_path / "paid"), str(tmp_path / "whole.parquet"))
     assert truncated == schema.meta_of(schema.read(tmp_path / "whole.parquet", "predictions"))["truncated"] > 6
     assert (tmp_path / "cut.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

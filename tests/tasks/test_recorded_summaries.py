@@ -11,10 +11,9 @@ from deferral.demo.documents import documents
 from deferral.errors import ConfigError, DataError
 from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
 from tasks.evaluate import evaluate_policies
-from tasks.generate import answer_examples
 from tasks.train import train_expert
 from tasks.validation import validate_examples, validate_predictions
-from tests.pipeline import ROOT, working_in, write_params
+from tests.pipeline import ROOT, answer_examples, working_in, write_params
 
 TASK, LLM, SMALL, SECONDS = "xsum", "brio", "convs2s", (1.44, 0.42)
 EXAMPLES, PREDICTIONS = f"data/prepared/{TASK}/examples.parquet", f"data/predictions/{TASK}"
@@ -53,7 +52,7 @@ def prepared(folder, said, **task):
         validate_examples.fn(TASK, params, "data/candidates/examples.parquet", EXAMPLES, "checks")
         publish.fn("data/candidates/examples.parquet", EXAMPLES)
         candidate = f"data/candidates/{LLM}.parquet"
-        answer_examples.fn(TASK, LLM, params, EXAMPLES, f"data/answers/{TASK}", candidate)
+        answer_examples(TASK, LLM, params, EXAMPLES, f"data/answers/{TASK}", candidate)
         validate_predictions.fn(TASK, LLM, params, candidate, "checks")
         publish.fn(candidate, f"{PREDICTIONS}/generated/{LLM}.parquet")
     return params
@@ -158,7 +157,7 @@ def test_answers_to_other_documents_stop_the_stage(tmp_path):
     params = prepared(tmp_path, records())
     (tmp_path / "given.jsonl").write_text(json.dumps({"input": "other", "generation": "x"}), encoding="utf-8")
     with working_in(tmp_path), pytest.raises(DataError, match="120 of 120 examples have no record"):
-        answer_examples.fn(TASK, LLM, params, EXAMPLES, "data/answers", "candidate.parquet")
+        answer_examples(TASK, LLM, params, EXAMPLES, "data/answers", "candidate.parquet")
     assert not (tmp_path / "candidate.parquet").exists()
 
 
@@ -170,7 +169,7 @@ def test_a_line_cut_in_half_names_itself_in_prepare_and_in_generate(tmp_path):
         raw = obtain_raw.fn(TASK, params, "raw")
         for stage in (
             lambda: prepare_examples.fn(TASK, params, raw, "candidate.parquet"),
-            lambda: answer_examples.fn(TASK, LLM, params, EXAMPLES, "data/answers", "candidate.parquet"),
+            lambda: answer_examples(TASK, LLM, params, EXAMPLES, "data/answers", "candidate.parquet"),
         ):
             with pytest.raises(DataError, match="given.jsonl: line 120: Unterminated string"):
                 stage()

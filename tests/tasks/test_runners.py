@@ -44,8 +44,8 @@ def test_an_address_where_nobody_listens(a_server_is_there):
         assert said(address=address) == (
             f"generate.address: no Ray cluster at '{address}' ([Errno 111] Connection refused). Allowed: host:port as "
             "`ray start --head` prints it, auto for the cluster that this machine is in, or null for one on this "
-            "machine alone. Start it, join it with `ray start --address=host:port`, or correct the address; kept "
-            "answers are not asked again."
+            "machine alone. Start it, join it with `ray start --address=host:port`, set RAY_AUTH_MODE=token if it "
+            "wants its token, or correct the address; kept answers are not asked again."
         )
 
 

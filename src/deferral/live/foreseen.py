@@ -73,13 +73,13 @@ def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> 
 
 def _one(version: Version, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
     rows = np.flatnonzero(asked)
-    texts = [str(drawn.texts[at]) for at in rows]
-    keys = [expert.key(text) for text in texts]
+    keys = [expert.key(str(drawn.texts[at])) for at in rows]
     with expert.store(make=False) as store:
         kept = store.get_many(keys)
     found = np.array([key in kept for key in keys], bool)
-    sizes, due = np.zeros(len(drawn.texts)), np.zeros(len(drawn.texts), bool)
-    sizes[rows], due[rows[~found]] = sizes_of(expert, texts), True
+    # All sizes: where not one of the rows drawn is asked about, some of the others may be.
+    sizes, due = sizes_of(expert, [text or "" for text in drawn.texts]), np.zeros(len(drawn.texts), bool)
+    due[rows[~found]] = True
     state = version.terms.usage.get(expert.name)
     usage = Usage.restore(state) if state else usage_of(expert).learnt(sizes[rows[found]], used_by(kept.values()))
     price = version.terms.costs.prices.get(expert.name)
