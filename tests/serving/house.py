@@ -83,6 +83,8 @@ class House:
         self.server = Server(made, Keys(tuple(key.encode() for key in keys)))
         self.key = keys[0] if keys else "none"
         self._thread = threading.Thread(target=self.server.run, args=([self.socket],))
+        self._clients: dict[str, openai.OpenAI] = {}
+        self._http = httpx.Client(timeout=WAIT_S)
 
     def __enter__(self) -> House:
         self.service.start()
@@ -92,6 +94,9 @@ class House:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self._http.close()
+        for client in self._clients.values():
+            client.close()
 
     def stop(self) -> bool:
         """End it; whether all calls under way ended."""
@@ -107,18 +112,20 @@ class House:
 
     def say(self, text: str, model: str = MODEL["olhs"], **more: Any) -> Any:
         """One completion by the openai client."""
-        with self.client() as client:
-            return ask(client, text, model, **more)
+        if self.key not in self._clients:
+            made = openai.OpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=WAIT_S)
+            self._clients[self.key] = made
+        return ask(self._clients[self.key], text, model, **more)
 
     def post(self, body: Any = None, **more: Any) -> httpx.Response:
         """A request as bytes or JSON."""
         given = {"content": body} if isinstance(body, bytes) else {"json": body}
         headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}", **more.pop("headers", {})}
-        return httpx.post(f"{self.url}/chat/completions", **given, headers=headers, timeout=WAIT_S, **more)
+        return self._http.post(f"{self.url}/chat/completions", **given, headers=headers, **more)
 
     def metric(self, name: str) -> float:
         """The sum over all labels of a metric."""
-        page = httpx.get(f"{self.root}/metrics", headers={"authorization": f"Bearer {self.key}"}).text
+        page = self._http.get(f"{self.root}/metrics", headers={"authorization": f"Bearer {self.key}"}).text
         return sum(float(v) for v in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.M))
 
     def rows(self) -> list[dict[str, Any]]:

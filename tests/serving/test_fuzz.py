@@ -43,7 +43,7 @@ def test_every_path_is_on_the_page(page):
 def test_the_page_holds(page, path, mode):
     method, where = path.split()
 
-    @settings(max_examples=60 if method == "POST" else 5, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40 if method == "POST" else 5, suppress_health_check=list(HealthCheck))
     @given(page[where][method].as_strategy(mode))
     def holds(case):
         case.headers = {**(case.headers or {}), "host": "localhost"}
@@ -60,7 +60,7 @@ def test_right_requests_of_the_page_are_answered(page):
     """The strategy does reach answers: with the one model's name every text that is one gets its answer."""
     answered = []
 
-    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(page["/v1/chat/completions"]["POST"].as_strategy())
     def asks(case):
         if not isinstance(case.body, dict):

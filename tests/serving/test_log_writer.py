@@ -119,6 +119,23 @@ made.close()
 """
 
 
+def test_several_writers_and_threads_write_one_log(tmp_path):
+    writers = [writer(tmp_path / "log", seconds=0.01) for _ in range(3)]
+    threads = [
+        threading.Thread(target=lambda n=n: [writers[n % 3].put(row(f"t{n}-{i}", "1", False)) for i in range(100)])
+        for n in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in writers:
+        each.close()
+    names = writers[0].log.read()["id"].to_pylist()
+    assert len(names) == len(set(names)) == 600
+
+
+@pytest.mark.slow
 def test_several_processes_and_threads_write_one_log(tmp_path):
     command = [sys.executable, "-c", WRITER, str(tmp_path / "log")]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}

@@ -14,7 +14,7 @@ from tests.registry_data import LLM, MODEL, PRICE, kept, register
 from tests.serving.house import House, service
 
 CHALLENGER = f"models:/{MODEL['olhs']}@challenger"
-TEXTS = [f"A {'long' if n > 120 else 'short'} text. {'x' * n}" for n in range(1, 200, 5)]
+TEXTS = [f"A {'long' if n > 120 else 'short'} text. {'x' * n}" for n in range(1, 200, 12)]
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ def test_a_challenger_that_is_slow_or_fails_costs_no_answer_and_is_counted(proje
 
         monkeypatch.setattr(made.shadow, "_decide", slow)
         with House(made) as home:
-            answers = [home.say(text).choices[0].message.content for text in TEXTS[:20]]
-            assert len(answers) == 20
+            answers = [home.say(text).choices[0].message.content for text in TEXTS[:16]]
+            assert len(answers) == 16
             dropped = home.metric("deferral_shadow_dropped_total")
-        assert dropped + sum(calls) == 20 and dropped > 0
+        assert dropped + sum(calls) == 16 and dropped > 0
 
 
 def test_what_it_fails_at_is_said_once(project, monkeypatch, caplog):

@@ -20,7 +20,7 @@ def made(tmp_path, empty_store, llm):
     """A project whose version 1 serves, and its server, which looks at the alias ten times a second."""
     with (
         production(tmp_path, empty_store, llm.url) as folder,
-        service(tmp_path, reload=0.1) as ready,
+        service(tmp_path, reload=0.3) as ready,
         House(ready) as home,
     ):
         yield folder, home
