@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from deferral import registry
 from deferral.cli import app
+from tests.registry_data import LLM, kept, project, register, registry_in
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import kept, project, register, registry_in
+from tests.test_shadow import logs, row
 
 MODEL = MODELS["olhs"]
 PROGRAM = str(Path(sys.executable).with_name("deferral"))
@@ -42,7 +43,7 @@ def client(made, tmp_path, empty_store):
         yield client
 
 
-@pytest.mark.parametrize("command", ["compare", "models", "promote", "rollback"])
+@pytest.mark.parametrize("command", ["compare", "models", "promote", "rollback", "serve"])
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_has_an_example_and_fits_its_terminal(command, width):
     done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)})
@@ -164,3 +165,14 @@ def test_as_a_program_an_error_is_one_line(tmp_path):
     assert done.stderr.startswith(f"Error: {tmp_path}/mlruns/mlflow.db: no such file.")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_live_requests_stand_beside_the_comparison(client, made, tmp_path):
+    first = [row(f"i{n}", "1", n < 10, dear=LLM) for n in range(50)]
+    second = [row(f"i{n}", "2", n < 20, dear=LLM) for n in range(50)]
+    addresses, folder = (f"models:/{MODEL}/1", f"models:/{MODEL}/2"), logs(tmp_path / "served", first, second)
+    done = run("compare", *addresses, "--live", folder)
+    assert "50 items of 2026-01-01 00:00 to 2026-01-01 00:00 UTC, decided by version 1 in service" in done.stdout
+    told = json.loads(run("compare", *addresses, "--live", folder, "--json").stdout)["live"]
+    assert told["deferral_difference"]["value"] == pytest.approx(0.2)
+    assert json.loads(run("compare", *addresses, "--json").stdout)["live"] is None

@@ -15,8 +15,9 @@ from deferral.registry import Unreachable
 from flows.server import answers, free_port
 from flows.ui import mlflow_command
 from tasks.promotion import key_of, may_answer_later, read_weighed, settle_challenger, weigh_challenger
+from tests.registry_data import LLM, kept, project, register, registry_in
 from tests.registry_data import MODEL as MODELS
-from tests.registry_data import kept, project, register, registry_in
+from tests.test_shadow import logs, row
 
 MODEL = MODELS["olhs"]
 
@@ -48,6 +49,17 @@ def test_what_is_weighed_is_written_and_settled_from_there(client, tmp_path):
     said = settle_challenger.fn(folder)
     assert said.startswith(f"Version 2 is champion of {MODEL}. As good and cheaper: ")
     assert settle_challenger.fn(folder) == said
+
+
+def test_live_requests_are_told_and_change_no_verdict(client, tmp_path):
+    before = read_weighed(weigh())
+    rows = [[row(f"i{n}", version, n < sent, dear=LLM) for n in range(40)] for version, sent in (("1", 4), ("2", 40))]
+    logs(tmp_path / "data/log/olhs", *rows)
+    folder = weigh()
+    after = read_weighed(folder)
+    assert before.comparison.live is None and after.verdict == before.verdict
+    assert after.comparison.live["deferral_difference"]["value"] == pytest.approx(0.9)
+    assert "### On live requests" in (tmp_path / folder / "comparison.md").read_text()
 
 
 def test_what_an_earlier_comparison_left_is_gone(client, tmp_path):
