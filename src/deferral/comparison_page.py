@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from deferral.comparison import ROLES, Comparison, Figure
 from deferral.report import environment
 
 MOST_GROUPS = 20
+WIDTH = 110
 Cells = tuple[str, ...]
 
 
@@ -64,7 +66,7 @@ def text(found: Comparison) -> str:
     ]
     parts = [aligned(_figures(found))]
     parts += [aligned(_rows(found, what, rows)) for what, rows in _tables(found)]
-    parts += [aligned(_live(found)), live_words(found)] if found.live else []
+    parts += [aligned(_live(found)), textwrap.fill(live_words(found), WIDTH)] if found.live else []
     return "\n\n".join([*parts, "\n".join(notes)])
 
 
