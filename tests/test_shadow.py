@@ -137,7 +137,9 @@ def test_live_requests_are_priced_by_the_answers_on_record(found):
 
 def test_they_stand_beside_the_comparison_in_every_form(found, tmp_path):
     shown = text(found)
-    assert "on live requests" in shown and "version 1 in service and by version 2 in its shadow" in " ".join(shown.split())
+    assert "on live requests" in shown and "version 1 in service and by version 2 in its shadow" in " ".join(
+        shown.split()
+    )
     assert re.search(r"^deferred % +20\.0 \[.*\] +60\.0 \[.*\] +\+40\.0 \[", shown, re.M)
     said = markdown(found)
     assert "### On live requests" in said and "| alike % |  |  | 60.0 |" in said
