@@ -125,7 +125,7 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
             if killed < kills and at_work and at_hand.shards.counts().done >= self.goal:
                 os.kill(rng.choice(at_work), signal.SIGKILL)
                 killed += 1
-                self.goal = at_hand.shards.counts().done + rng.randint(0, 2 * items // (kills + 1))
+                self.goal = at_hand.shards.counts().done + rng.randint(0, items // (kills + 1))
             return False
 
     @flow(name="killed")
@@ -152,7 +152,7 @@ def test_workers_of_ray_killed_at_random_moments(place, on_ray, kills, items):
     # A worker answers hundreds of these in the time between two looks at it.
     folder = project(place / f"ray {kills}", items, **on_ray)
     killed, computed = killed_on_ray(folder, items, kills)
-    assert killed >= kills / 2
+    assert killed == kills
     assert computed == items, "what was kept is not computed again"
     with AnswerStore(folder / f"answers/{LLM}.sqlite") as kept:
         assert len(kept) == items
@@ -178,9 +178,9 @@ def lines(folder: Path) -> list[dict[str, list[str]]]:
 def test_runs_by_threads_killed_at_random_moments(place, worker, whole, kills):
     folder = project(place / f"threads {kills}", workers=2)
     job = {"run": "threads", "folder": str(folder)}
-    killed = until_done(worker, job, lambda: len(lines(folder)), kills, most=2 * ITEMS // BATCH // (kills + 1))
+    killed = until_done(worker, job, lambda: len(lines(folder)), kills, most=ITEMS // BATCH // (kills + 1))
     times = Counter(key for batch in lines(folder) for key in batch["keys"])
-    assert killed >= kills / 2
+    assert killed >= 0.8 * kills
     assert len(times) == ITEMS, "nothing is lost"
     assert [batch["again"] for batch in lines(folder) if batch["again"]] == [], "what was kept is not computed again"
     assert sum(times.values()) - ITEMS <= BATCH * killed
