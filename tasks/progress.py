@@ -16,7 +16,7 @@ Log = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Progress:
-    """Figures of a generation, `seconds` after its start; None is what cannot be known yet."""
+    """Figures of a generation, `seconds` after it began to ask; None is what cannot be known yet."""
 
     total: int
     counts: Counts
@@ -79,6 +79,9 @@ class Reporter:
     def tell(self, counts: Counts) -> None:
         """Tell how far it is."""
         self._last = time.monotonic()
+        if not counts.asked:
+            # While a model is loaded there is no speed.
+            self._start = self._last
         progress = Progress(self._total, counts, max(1e-9, self._last - self._start))
         self._log(f"{self._about}: {progress}")
         update_progress_artifact(self._artifact, 100 * progress.share, f"{self._about}: {progress}")

@@ -104,7 +104,7 @@ def workers_at_work() -> list[int]:
     return found
 
 
-def killed_on_ray(folder: Path, kills: int) -> tuple[int, int]:
+def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
     """Run on Ray, killing a worker at `kills` random moments; returns the kills and the answers that were computed."""
     from prefect import flow
 
@@ -125,7 +125,7 @@ def killed_on_ray(folder: Path, kills: int) -> tuple[int, int]:
             if killed < kills and at_work and at_hand.shards.counts().done >= self.goal:
                 os.kill(rng.choice(at_work), signal.SIGKILL)
                 killed += 1
-                self.goal = at_hand.shards.counts().done + rng.randint(0, max(1, 2 * ITEMS // (kills + 1)))
+                self.goal = at_hand.shards.counts().done + rng.randint(0, items // (kills + 1))
             return False
 
     @flow(name="killed")
@@ -147,14 +147,16 @@ def killed_on_ray(folder: Path, kills: int) -> tuple[int, int]:
     return killed, computed
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
-def test_workers_of_ray_killed_at_random_moments(place, on_ray, whole, kills):
-    folder = project(place / f"ray {kills}", **on_ray)
-    killed, computed = killed_on_ray(folder, kills)
-    assert killed >= kills / 2
-    assert computed == ITEMS, "what was kept is not computed again"
+@pytest.mark.parametrize(("kills", "items"), [(1, ITEMS), pytest.param(25, 5000, marks=pytest.mark.slow)])
+def test_workers_of_ray_killed_at_random_moments(place, on_ray, kills, items):
+    # A worker answers hundreds of these in the time between two looks at it.
+    folder = project(place / f"ray {kills}", items, **on_ray)
+    killed, computed = killed_on_ray(folder, items, kills)
+    assert killed == kills
+    assert computed == items, "what was kept is not computed again"
     with AnswerStore(folder / f"answers/{LLM}.sqlite") as kept:
-        assert len(kept) == ITEMS
+        assert len(kept) == items
+    whole = stable(pq.read_table(made(project(place / f"whole {kills}", items))))
     assert stable(pq.read_table(folder / "out.parquet")).equals(whole, check_metadata=True)
 
 
@@ -176,9 +178,9 @@ def lines(folder: Path) -> list[dict[str, list[str]]]:
 def test_runs_by_threads_killed_at_random_moments(place, worker, whole, kills):
     folder = project(place / f"threads {kills}", workers=2)
     job = {"run": "threads", "folder": str(folder)}
-    killed = until_done(worker, job, lambda: len(lines(folder)), kills, most=2 * ITEMS // BATCH // (kills + 1))
+    killed = until_done(worker, job, lambda: len(lines(folder)), kills, most=ITEMS // BATCH // (kills + 1))
     times = Counter(key for batch in lines(folder) for key in batch["keys"])
-    assert killed >= kills / 2
+    assert killed >= 0.8 * kills
     assert len(times) == ITEMS, "nothing is lost"
     assert [batch["again"] for batch in lines(folder) if batch["again"]] == [], "what was kept is not computed again"
     assert sum(times.values()) - ITEMS <= BATCH * killed
