@@ -112,6 +112,7 @@ def with_an_llm(project, url):
     (folder / "posts.csv").write_text("\n".join(lines) + "\n")
     params = small_params(source={"kind": "csv", "path": "posts.csv", "rows": None, "seed": 0})
     params["base"]["llms"] = ["paid"]
+    params["costs"]["prices"]["paid"] = {"usd_per_1k_answers": 1.0}
     params["experts"]["paid"] = {
         "backend": "openai",
         "model": "m",

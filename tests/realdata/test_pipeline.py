@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.pipeline import working_in
+from tests.pipeline import answer_examples, working_in
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
@@ -19,7 +19,6 @@ def summary(tmp_path_factory):
     folder = real_folder()
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
-    from tasks.generate import answer_examples
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
 
@@ -40,7 +39,7 @@ def summary(tmp_path_factory):
         publish.fn("data/candidate.parquet", examples)
         build_vectors.fn("hate", "params.yaml", "data/raw/vectors", "data/vectors")
         answered = f"{predictions}/generated/{LLM}.parquet"
-        answer_examples.fn("hate", LLM, "params.yaml", examples, "data/answers", answered)
+        answer_examples("hate", LLM, "params.yaml", examples, "data/answers", answered)
         validate_predictions.fn("hate", LLM, "params.yaml", answered, checks)
         for expert in ("mlp", "linear", "majority"):
             out = f"{predictions}/trained/{expert}"
