@@ -266,15 +266,15 @@ def register(
 
 
 def terms_of(settings: config.Params, name: str, dear: tuple[str, ...]) -> Terms:
-    """The terms on which a task's dear experts are asked, with what answers of theirs on record took."""
-    terms, data = Terms.of(settings, name, dear), settings.base.data
-    examples = schema.read(data / "prepared" / name / "examples.parquet", "examples")
-    usage = {}
+    """The terms on which a task's dear experts are asked, with what answers took where some are on record."""
+    terms, data, usage = Terms.of(settings, name, dear), settings.base.data, {}
+    examples = data / "prepared" / name / "examples.parquet"
     for expert in dear:
         path = data / "predictions" / name / "generated" / f"{expert}.parquet"
         asked = expert_of(settings, name, expert, data / "answers" / name)
-        if path.exists() and isinstance(asked, PaidExpert):
-            usage[expert] = on_record(asked, examples, schema.read(path, "predictions")).state()
+        if path.exists() and examples.exists() and isinstance(asked, PaidExpert):
+            rows = schema.read(examples, "examples")
+            usage[expert] = on_record(asked, rows, schema.read(path, "predictions")).state()
     return replace(terms, usage=usage)
 
 

@@ -14,7 +14,7 @@ def test_what_knows_classes_only_cannot_summarise(backend):
         build(Setting("mine", "news", ()), {"backend": backend})
     assert str(error.value) == (
         f"Expert 'mine': backend {backend} cannot answer with summaries. "
-        "Allowed there: llm, openai, seq2seq, extractive, lead, recorded."
+        "Allowed there: llm, vllm, openai, seq2seq, extractive, lead, recorded."
     )
 
 
@@ -24,5 +24,5 @@ def test_what_summarises_cannot_give_classes(backend):
         build(Setting("mine", "posts", ("0", "1"), vectors=Path("vectors")), {"backend": backend})
     assert str(error.value) == (
         f"Expert 'mine': backend {backend} cannot answer with classes ['0', '1']. "
-        "Allowed there: llm, openai, mlp, linear, majority, recorded."
+        "Allowed there: llm, vllm, openai, mlp, linear, majority, recorded."
     )
