@@ -1,6 +1,8 @@
 """Telemetry off and one thread each before anything is imported, and reproducible property tests."""
 
+import gc
 import os
+from collections.abc import Iterator
 
 # Two test processes share two cores: threads of one would wait for those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +19,14 @@ from tests.pipeline import summarised as summarised
 settings.register_profile("deferral", deadline=None, derandomize=True, database=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deferral"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage() -> Iterator[None]:
+    """What earlier files imported is looked at by no collection any more, of which some tests make many."""
+    gc.freeze()
+    yield
+
 
 # What takes longest, the longest first.
 LONG = ("tests/flows/", "tests/test_registry.py", "tests/realdata/", "tests/tasks/", "tests/test_study.py")

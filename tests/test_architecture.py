@@ -32,6 +32,7 @@ LAYERS = (
         "uncertainty",
         "networks",
         "vocabulary",
+        "sqlite",
     },
     {"cost", "usage", "forecast", "glove", "embeddings", "sources", "demo", "datasets"},
     {"panel", "small"},

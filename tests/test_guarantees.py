@@ -135,6 +135,7 @@ def test_the_promise_of_quality_fails_in_at_most_delta_of_all_redraws(setting, b
     assert broken <= ALLOWED == 41
 
 
+@pytest.mark.slow
 def test_a_promise_of_a_refitted_policy_holds_as_well():
     """The whole way: a threshold at each share is set on four fifths and cross-fitted, certified, and set on all rows.
 

@@ -167,6 +167,7 @@ def test_false_alarms_are_no_more_than_stated(monkeypatch):
     assert alarms <= binom.ppf(0.999, WINDOWS, 0.05) == 41
 
 
+@pytest.mark.slow
 def test_a_day_of_looks_has_no_more_of_them_either():
     """30 days of 24 looks, a day's all at one baseline: at most 6 days with an alarm, 99.9 % of 1.5."""
     bad = 0

@@ -1,16 +1,11 @@
-"""A process with everything imported that forks for each job, so that a start costs milliseconds and not seconds.
-
-Each line of standard input is a job; for each the child's pid is printed, and its exit status once it is gone.
-"""
+"""Runs of experts, to be killed."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +16,7 @@ from deferral.experts.llm import LlmExpert
 from deferral.experts.openai import OpenAiExpert
 from deferral.experts.vllm import VllmExpert
 from deferral.prompts import Prompt
+from tests import forks
 from tests.experts import vllm_double
 from tests.experts.tiny_models import PROMPT, examples, make_model, setting, texts
 
@@ -72,20 +68,7 @@ def main() -> None:
         folder = make_model(Path(name) / "model")
         for mode in MODES:
             local(str(folder), f"{name}/{mode}", f"{name}/log", f"{name}/out", mode, items=2)
-    for line in sys.stdin:
-        job = json.loads(line)
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                {"local": local, "openai": openai}[job.pop("run")](**job)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        print(pid, flush=True)
-        print(os.waitpid(pid, 0)[1], flush=True)
+    forks.serve(lambda job: {"local": local, "openai": openai}[job.pop("run")](**job))
 
 
 if __name__ == "__main__":

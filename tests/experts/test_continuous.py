@@ -23,7 +23,7 @@ pytest.importorskip("transformers.generation.continuous_batching")
 SUMMARY = Prompt("Summarise what happened here.\n\n{text}\nSummary:")
 
 
-@pytest.mark.parametrize(("rows", "tokens"), [(3, 60), (64, 4096)])
+@pytest.mark.parametrize(("rows", "tokens"), [(3, 60), pytest.param(64, 4096, marks=pytest.mark.slow)])
 def test_replies_are_those_of_the_plain_path(rows: int, tokens: int) -> None:
     network, prompts = demo("xs").network, documents_prompts(9)
     expected = decoding.generate(network, prompts, Decoding(20, 0.0, 1.0), 1, 0)
@@ -60,7 +60,14 @@ def test_an_expert_writes_the_same_and_a_resumed_run_asks_the_rest(
     assert all(seconds > 0 for seconds in table["seconds"].to_pylist())
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "mistral, narrow window", "gemma2, narrow window", "gpt2"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "qwen2",
+        "mistral, narrow window",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gemma2, narrow window", "gpt2")),
+    ],
+)
 def test_every_kind_of_model_writes_the_same(kind: str) -> None:
     from transformers import AutoModelForCausalLM
 

@@ -21,7 +21,7 @@ def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Reply:
     return decoding.written(network, given, len(prompt), how, 0, {})[0]
 
 
-@pytest.mark.parametrize("size", ["xs", "s", "l"])
+@pytest.mark.parametrize("size", ["xs", "s", pytest.param("l", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shared", [False, True])
 def test_greedy_replies_are_those_of_one_at_a_time(size: str, shared: bool) -> None:
     network, prompts, how = demo(size).network, documents_prompts(24), Decoding(40, 0.0, 1.0)

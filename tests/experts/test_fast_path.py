@@ -27,7 +27,7 @@ from tests.experts.tiny_models import PROMPT, examples, setting, texts
 
 # Natural log-probabilities in float32: the order of additions differs, nothing else.
 TOLERANCE = 1e-4
-SIZES = ("xs", "s", "l")
+SIZES = ("xs", "s", pytest.param("l", marks=pytest.mark.slow))
 LABELS = [[17], [18]]
 
 

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import select
-import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,53 +16,14 @@ from deferral.experts.store import AnswerStore
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.resume_worker import BATCH, ITEMS, REQUESTS
 from tests.experts.tiny_models import texts
-
-Worker = subprocess.Popen[bytes]
+from tests.forks import Worker, started, until_done
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
     """The process that forks for each run."""
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "tests.experts.resume_worker"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, cwd=Path(__file__).parents[2]
-    ) as process:
+    with started("tests.experts.resume_worker", {**os.environ, "TOKENIZERS_PARALLELISM": "false"}) as process:
         yield process
-        assert process.stdin
-        process.stdin.close()
-
-
-def said(worker: Worker, seconds: float) -> bytes:
-    """The worker's next line, or nothing if it says none in time."""
-    assert worker.stdout
-    return worker.stdout.readline() if select.select([worker.stdout], [], [], seconds)[0] else b""
-
-
-def until_done(worker: Worker, job: dict[str, Any], progress: Callable[[], int], kills: int = 0, most: int = 0) -> int:
-    """Run the job again and again, killing it at random moments up to `kills` times, until it ends by itself.
-
-    A moment is a random number of steps on (0 to `most`) and some milliseconds more, in whatever it is doing.
-    Returns how often it was killed.
-    """
-    assert worker.stdin
-    rng, killed = random.Random(f"{job['run']} {kills}"), 0
-    while True:
-        goal = progress() + rng.randint(0, most) if killed < kills else None
-        worker.stdin.write((json.dumps(job) + "\n").encode())
-        pid, status = int(said(worker, 120)), b""
-        while goal is not None and progress() < goal and not status:
-            status = said(worker, 0.001)
-        if goal is not None:
-            status = status or said(worker, rng.uniform(0, 0.01))
-            with suppress(ProcessLookupError):
-                os.kill(pid, 0 if status else signal.SIGKILL)
-        code = int(status or said(worker, 120))
-        if not os.WIFSIGNALED(code):
-            assert code == 0
-            return killed
-        killed += 1
 
 
 def journal(log: Path) -> list[list[str]]:
@@ -82,7 +36,13 @@ def stable(table: pa.Table) -> pa.Table:
 
 
 @pytest.mark.parametrize(
-    ("backend", "mode", "kills"), [("llm", "label", 20), ("llm", "text", 10), ("vllm", "label", 6)]
+    ("backend", "mode", "kills"),
+    [
+        ("llm", "label", 6),
+        ("llm", "text", 4),
+        ("vllm", "label", 3),
+        *(pytest.param("llm", mode, 25, marks=pytest.mark.slow) for mode in ("label", "text")),
+    ],
 )
 def test_generation_killed_at_random_moments(
     tiny: Path, tmp_path: Path, worker: Worker, backend: str, mode: str, kills: int

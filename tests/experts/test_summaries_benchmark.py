@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.summaries import arguments, lines
 
 
@@ -15,6 +17,7 @@ def test_both_sides_write_the_same_summaries() -> None:
         assert all(float(cell) > 0 for cell in cells[1:5])
 
 
+@pytest.mark.slow
 def test_continuous_batching_writes_the_same() -> None:
     options = arguments(["--continuous", "--models", "demo:xs", "--rows", "3", "--rounds", "1"])
     head, rule, row = lines(options)

@@ -1,15 +1,10 @@
-"""A process with everything imported that forks for each run of a generation in shards, so that a start is cheap.
-
-Each line of standard input is a job; for each the child's pid is printed, and its exit status once it is gone.
-"""
+"""Generations in shards, to be killed."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,6 +12,7 @@ from typing import Any
 from deferral import config, schema
 from deferral.experts.llm import LlmExpert
 from deferral.experts.store import AnswerStore
+from tests import forks
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, small_params, write_params
 
@@ -92,19 +88,7 @@ def main() -> None:
     for name in LATE:
         import_module(name)
     torch.set_num_threads(1)
-    for line in sys.stdin:
-        pid = os.fork()
-        if not pid:
-            code = 1
-            try:
-                noted(Path(json.loads(line)["folder"]))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        print(pid, flush=True)
-        print(os.waitpid(pid, 0)[1], flush=True)
+    forks.serve(lambda job: noted(Path(job["folder"])))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -182,7 +181,7 @@ class Production:
             try:
                 yield
             finally:
-                process.send_signal(signal.SIGINT)
+                process.terminate()
                 process.wait(60)
 
 

@@ -79,6 +79,7 @@ def test_a_registry_that_does_not_answer_once_is_asked_again(put, monkeypatch):
     assert registry.champion(MODEL).number == 1
 
 
+@pytest.mark.slow
 def test_as_a_program_what_cannot_be_compared_is_one_paragraph_and_exit_code_1(put, tmp_path, environment):
     put(0.6)
     put.client.delete_registered_model_alias(MODEL, "challenger")

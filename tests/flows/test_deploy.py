@@ -171,6 +171,7 @@ def ui(tmp_path):
     made.process.communicate()
 
 
+@pytest.mark.slow
 def test_both_pages_are_served_where_it_says_until_interrupted_and_one_that_dies_is_told(ui, tmp_path):
     said = [ui.process.stdout.readline() for _ in range(3)]
     prefect, mlflow = (f"http://127.0.0.1:{port}" for port in ui.ports.values())

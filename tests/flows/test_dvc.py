@@ -170,6 +170,7 @@ def test_push_and_pull_bring_back_the_same_bytes(project):
     assert project.dvc("status").strip() == "Data and pipelines are up to date."
 
 
+@pytest.mark.slow
 def test_an_experiment_sets_a_parameter_and_is_kept(project):
     before = project.hashes()
     project.dvc("exp", "run", "-n", "reseeded", "-S", "tasks.olhs.source.seed=5", "prepare@olhs")

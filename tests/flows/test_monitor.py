@@ -128,7 +128,7 @@ def command(folder, environment, flow, *words):
     )
 
 
-@pytest.mark.parametrize("flow", ["answer", "monitor"])
+@pytest.mark.parametrize("flow", ["answer", pytest.param("monitor", marks=pytest.mark.slow)])
 def test_without_a_champion_it_is_one_paragraph_and_exit_code_1(flow, tmp_path, empty_store, environment):
     project(tmp_path)
     with registry_in(tmp_path, empty_store):
@@ -139,6 +139,7 @@ def test_without_a_champion_it_is_one_paragraph_and_exit_code_1(flow, tmp_path, 
     assert "Unknown registered model 'deferral-olhs'" in line
 
 
+@pytest.mark.slow
 def test_an_impossible_level_is_one_paragraph_and_exit_code_1(tmp_path, environment):
     settings = yaml.safe_load((project(tmp_path) / "params.yaml").read_text())
     write_params(tmp_path, {**settings, "monitor": {"level": 2}})

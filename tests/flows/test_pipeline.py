@@ -65,6 +65,7 @@ def test_a_cron_fires_and_the_run_completes_and_leaves_its_results_to_be_seen(pr
     assert shown["report-olhs"].data == f"[reports/olhs/report.html]({report.as_uri()})"
 
 
+@pytest.mark.slow
 def test_of_two_at_once_the_second_waits_and_then_has_nothing_to_do(production):
     project = production.project
     before, compared = len(project.lines()), len(project.lines("compared"))
@@ -147,6 +148,7 @@ def kept(project):
         return len(store)
 
 
+@pytest.mark.slow
 def test_a_run_that_failed_amid_an_llms_answers_is_gone_on_with_and_pays_for_the_rest_only(
     production, paying, chat_server
 ):

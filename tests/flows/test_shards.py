@@ -7,8 +7,6 @@ import logging
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -27,9 +25,10 @@ from tasks.progress import Reporter
 from tasks.runners import Workers, _cluster, workers
 from tasks.shards import Counts, Stopped
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
-from tests.experts.test_resume import stable, until_done
+from tests.experts.test_resume import stable
 from tests.flows.shard_worker import BATCH, ITEMS, generated, project
-from tests.pipeline import LLM, ROOT, working_in
+from tests.forks import started, until_done
+from tests.pipeline import LLM, working_in
 
 ALONE = {"batch_size": 1, "share_prefix": False}
 AT_WORK = "ray::answer_shard"
@@ -162,11 +161,8 @@ def test_workers_of_ray_killed_at_random_moments(place, on_ray, kills, items):
 
 @pytest.fixture(scope="module")
 def worker(environment):
-    """The process that forks for each run by threads."""
-    command, pipe = [sys.executable, "-m", "tests.flows.shard_worker"], subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, env=environment, cwd=ROOT) as process:
+    with started("tests.flows.shard_worker", environment) as process:
         yield process
-        process.stdin.close()
 
 
 def lines(folder: Path) -> list[dict[str, list[str]]]:
@@ -174,10 +170,10 @@ def lines(folder: Path) -> list[dict[str, list[str]]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
 def test_runs_by_threads_killed_at_random_moments(place, worker, whole, kills):
     folder = project(place / f"threads {kills}", workers=2)
-    job = {"run": "threads", "folder": str(folder)}
+    job = {"folder": str(folder)}
     killed = until_done(worker, job, lambda: len(lines(folder)), kills, most=ITEMS // BATCH // (kills + 1))
     times = Counter(key for batch in lines(folder) for key in batch["keys"])
     assert killed >= 0.8 * kills

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import select
-import signal
-import subprocess
-import sys
 from collections import Counter
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import yaml
 
+from tests import forks
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.live.label_data import read_rows, shop, write_items
 from tests.production_data import texts
@@ -26,11 +20,8 @@ ITEMS, CHUNK, CONCURRENCY = 160, 20, 2
 
 @pytest.fixture(scope="module")
 def worker():
-    command = [sys.executable, "-m", "tests.live.label_worker"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, bufsize=0, cwd=Path(__file__).parents[2]) as process:
+    with forks.started("tests.live.label_worker") as process:
         yield process
-        process.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,35 +36,8 @@ def server():
     running.close()
 
 
-def run(worker, folder, words, after, kill):
-    """The command, killed where it is wanted, when `after()` is true and some milliseconds more; its exit status."""
-
-    def line(seconds):
-        return worker.stdout.readline() if select.select([worker.stdout], [], [], seconds)[0] else b""
-
-    worker.stdin.write((json.dumps({"folder": str(folder), "words": words}) + "\n").encode())
-    pid, status = int(line(60)), b""
-    if kill is not None:
-        while not after() and not status:
-            status = line(0.002)
-        status = status or line(kill)
-        if not status:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    return int(status or line(120))
-
-
-def until_done(worker, folder, words, progress, kills, rng):
-    """Run the command again and again, killing it `kills` times; returns how often it was killed."""
-    killed = 0
-    while True:
-        goal = progress() + rng.randint(0, 12)
-        wanted = rng.uniform(0, 0.02) if killed < kills else None
-        code = run(worker, folder, words, lambda: progress() >= goal, wanted)  # noqa: B023
-        if not os.WIFSIGNALED(code):
-            assert code == 0, (folder / "label.log").read_text()[-2000:]
-            return killed
-        killed += 1
+def until_done(worker, folder, words, progress, kills=0):
+    return forks.until_done(worker, {"folder": str(folder), "words": words}, progress, kills, most=12)
 
 
 def with_params(folder, bundle, url, **options):
@@ -98,7 +62,7 @@ def test_nothing_is_lost_or_paid_for_twice(worker, bundle, server, tmp_path, kil
     random.Random(seed).shuffle(items)
     write_items(tmp_path / "in.jsonl", items)
     words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", str(CHUNK), "--json"]
-    killed = until_done(worker, tmp_path, words, lambda: len(server.requests), kills, random.Random(seed))
+    killed = until_done(worker, tmp_path, words, lambda: len(server.requests), kills)
     rows, asked = read_rows(tmp_path / "out.jsonl"), Counter(server.asked())
     assert killed >= kills // 2
     assert [row["id"] for row in rows] == [f"own-{n}" for n in range(len(items))] and [r["text"] for r in rows] == items
@@ -132,12 +96,13 @@ def test_a_server_that_knows_what_it_was_asked_answers_what_was_in_doubt_for_not
     items = texts(ITEMS)
     write_items(tmp_path / "in.jsonl", items)
     words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", "20", "--ask-in-doubt"]
-    until_done(worker, tmp_path, words, lambda: len(server.requests), 5, random.Random(7))
+    until_done(worker, tmp_path, words, lambda: len(server.requests), 5)
     rows = read_rows(tmp_path / "out.jsonl")
     assert {row["reason"] for row in rows} == {"kept", "deferred"}, "no answer is lost"
     assert len(billed) == sum(row["reason"] == "deferred" for row in rows), "and none is billed twice"
 
 
+@pytest.mark.slow
 def test_a_model_run_here_loses_no_more_than_what_it_was_at(worker, bundle, tiny, tmp_path):
     with_params(tmp_path, bundle, "")
     settings = yaml.safe_load((tmp_path / "params.yaml").read_text())
@@ -152,8 +117,8 @@ def test_a_model_run_here_loses_no_more_than_what_it_was_at(worker, bundle, tiny
     def progress():
         return 3 * len(list(parts.glob("0*.parquet"))) if parts.exists() else 0
 
-    until_done(worker, tmp_path, [*words, "out.jsonl"], progress, 3, random.Random(3))
-    assert run(worker, tmp_path, [*words, "whole.jsonl"], lambda: False, None) == 0
+    until_done(worker, tmp_path, [*words, "out.jsonl"], progress, 3)
+    until_done(worker, tmp_path, [*words, "whole.jsonl"], progress)
     one, other = (read_rows(tmp_path / f"{name}.jsonl") for name in ("out", "whole"))
     for rows in (one, other):
         for row in rows:

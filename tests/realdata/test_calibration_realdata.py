@@ -129,6 +129,7 @@ def recovered(sweep):
     return apgr(sweep.share, sweep.gain, 0.0, sweep.gain[-1])
 
 
+@pytest.mark.slow
 def test_learned_deciders_beat_the_length_of_the_prompt_which_beats_chance(board):
     none = Panel(examples([]), {name: Told(name, {}) for name in board.experts}, CostModel(), ("0", "1"))
     # Learnt on train alone, so that the sweep is of scores out of fold.

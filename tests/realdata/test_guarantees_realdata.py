@@ -100,6 +100,7 @@ def test_three_points_are_kept_in_every_setting_and_save(came, teams, saving):
     assert saved >= saving
 
 
+@pytest.mark.slow
 def test_five_points_save_more(came):
     """Measured: 18 of 18 kept, 38 % saved."""
     kept, saved = settings(came, PAIRS + CHAINS, 0.95)
@@ -116,6 +117,7 @@ def test_the_exact_bound_saves_more_and_breaks_where_the_alarm_was_raised(came):
     assert all(f.kept or f.shift.alarm for f in found)
 
 
+@pytest.mark.slow
 def test_three_hundred_labels_are_mostly_too_few_for_a_point(came):
     """Measured: 18 of 18 kept, 3 % saved."""
     kept, saved = settings(came, PAIRS + CHAINS, 0.99)

@@ -21,7 +21,11 @@ from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 PAIR, SECONDS = ("small", "large"), (0.42, 1.44)
-WAYS = ({"look_at": "input"}, {"look_at": "small"}, {"look_at": "small", "straight": False})
+WAYS = (
+    {"look_at": "input"},
+    pytest.param({"look_at": "small"}, marks=pytest.mark.slow),
+    {"look_at": "small", "straight": False},
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +114,7 @@ def test_the_published_rule_costs_more_than_the_large_one_and_is_no_better(folde
     assert had.mean() <= qualities(panel)[:, 1].mean() + 1e-9
 
 
+@pytest.mark.slow
 def test_the_document_alone_tells_a_little_of_who_gains(folder, vectors):
     panel = board(folder, "xsum_test1000", "nn_generation", "generation")
     weak, strong = qualities(panel).mean(axis=0)

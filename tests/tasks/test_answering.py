@@ -258,6 +258,7 @@ def test_killed_while_it_asks_it_goes_on_and_pays_nothing_twice(shop, server):
         assert len(store) == len(asked)
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_file_log_it_once(shop, server):
     server.reply = lambda request, before: Answer(said(request, before).body, delay=0.05)
     path = shop.comes("a.jsonl", texts(80))

@@ -114,6 +114,7 @@ def test_a_days_looks_share_its_level_and_then_rows_wait(shop):
     assert looked(shop)["status"] == "no drift"
 
 
+@pytest.mark.slow
 def test_audits_of_earlier_windows_count_and_no_more_parts_are_read_than_hold_enough(shop, monkeypatch):
     for name, items in (("a.jsonl", CALM), ("b.jsonl", texts(120, name="b")), ("c.jsonl", texts(120, name="c"))):
         shop.answer(shop.comes(name, items))
@@ -203,6 +204,7 @@ def test_where_texts_are_gone_it_is_said_why_there_is_no_proposal(shop):
     )
 
 
+@pytest.mark.slow
 def test_a_recalibrated_version_that_serves_finds_the_new_rows_normal(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     folder = Path(proposed(shop, looked(shop))["proposal"])

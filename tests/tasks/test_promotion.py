@@ -122,6 +122,7 @@ def kill(server):
         server.wait()
 
 
+@pytest.mark.slow
 def test_a_server_killed_between_two_writes_leaves_a_whole_champion_and_the_next_try_finishes(client, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     port, folder = free_port(), weigh()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deferral.commands.options import NONE, AsJson, note, pairs, print_json, say, tell
+from deferral.commands.options import NONE, AsJson, TermsFile, note, pairs, print_json, say, tell
 
 if TYPE_CHECKING:
     from deferral.live.label import Progress, Run, Version
@@ -54,14 +54,6 @@ Share = Annotated[
     typer.Option(help="Largest share of items that may be deferred.", show_default="what the version was set to"),
 ]
 Per1000 = Annotated[float | None, typer.Option(help="Budget for 1,000 items instead, in the policy's cost unit.")]
-Params = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Parameters that say how dear experts are asked and what they charge.",
-        show_default="params.yaml where there is one, else what came with the model",
-    ),
-]
 Answers = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Where answers are kept and looked for.", show_default="OUT.run/answers"),
@@ -94,7 +86,7 @@ def label(
     max_usd: MaxUsd = None,
     share: Share = None,
     per_1000: Per1000 = None,
-    params: Params = None,
+    params: TermsFile = None,
     answers: Answers = None,
     column: Columns = NONE,
     kind: Kind = None,

@@ -59,6 +59,14 @@ Prices = Annotated[
     typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
+TermsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Parameters that say how dear experts are asked and what they charge.",
+        show_default="params.yaml where there is one, else what came with the model",
+    ),
+]
 DataFolder = Annotated[
     Path | None,
     typer.Option("--data", metavar="FOLDER", help="Data of the pipeline.", show_default="base.data of the parameters"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deferral.commands.options import say
+from deferral.commands.options import TermsFile, say
 
 if TYPE_CHECKING:
     from deferral.serving.service import Service
@@ -29,14 +29,6 @@ class Fault(StrEnum):
 Model = Annotated[str, typer.Argument(metavar="ADDRESS", help="models:/name@alias, /name/version, or a folder.")]
 Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a key.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")]
-Params = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE",
-        help="Parameters that say how dear experts are asked and what they charge.",
-        show_default="params.yaml where there is one, else what came with the model",
-    ),
-]
 Log = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="The log of decisions.", show_default="data/log/<task>")
 ]
@@ -78,7 +70,7 @@ def serve(
     model: Model,
     host: Host = "127.0.0.1",
     port: Port = 8080,
-    params: Params = None,
+    params: TermsFile = None,
     log: Log = None,
     log_text: LogText = False,
     log_seconds: LogSeconds = 30.0,

@@ -107,7 +107,7 @@ def make_tokenizer(seed: int = 0) -> Any:
         vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=alphabet, show_progress=False
     )
     bpe.train_from_iterator(tokenizer_corpus(seed), trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         eos_token=END,
         pad_token=PAD,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from deferral.errors import DataError
+from deferral.sqlite import opened
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class AnswerStore:
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._lock = threading.Lock()
-        self._db = self._guarded(self._open)
+        self._db = self._guarded(lambda: opened(self.path, _TABLE))
 
     def __enter__(self) -> Self:
         return self
@@ -87,20 +88,6 @@ class AnswerStore:
         """Fold the log into the file and release it."""
         with self._lock:
             self._db.close()
-
-    def _open(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path or ":memory:", timeout=30, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            with db:
-                db.execute(_TABLE)
-        except sqlite3.Error:
-            db.close()
-            raise
-        return db
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from deferral.errors import BudgetError, DataError
+from deferral.sqlite import opened
 
 T = TypeVar("T")
 NANO = 10**9
@@ -61,7 +62,7 @@ class Ledger:
         self.daily = daily
         self.overrun = False
         self._changed = threading.Condition()
-        self._db = self._guarded(self._opened)
+        self._db = self._guarded(lambda: opened(self.path, _TABLES))
         self._open = {key: Call(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
@@ -197,19 +198,6 @@ class Ledger:
     def _sum(self, state: str) -> float:
         day = self._today() if self.daily else "%"
         return float(self._all(_SUM, state, day)[0][0]) / NANO
-
-    def _opened(self) -> sqlite3.Connection:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(self.path or ":memory:", timeout=30, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.executescript(_TABLES)
-        except sqlite3.Error:
-            db.close()
-            raise
-        return db
 
     def _all(self, query: str, *values: object) -> list[Any]:
         with self._changed:

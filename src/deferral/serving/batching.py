@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from deferral.cost import CostModel
 from deferral.errors import DeferralError
 from deferral.policies.base import Budget
 
+T = TypeVar("T")
 MOST = 256
 
 
@@ -65,17 +67,22 @@ class Batches:
         return await asyncio.wrap_future(work.found)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, ended = [first], False
-            while len(batch) < MOST and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
-                    break
-                batch.append(more)
+        for batch in batches(self._queue):
             settle([work for work in batch if work.found.set_running_or_notify_cancel()])
-            if ended:
-                return
+
+
+def batches(waiting: queue.Queue[T | None] | queue.SimpleQueue[T | None]) -> Iterator[list[T]]:
+    """All that waits in a queue, at most `MOST` at a time, until a None comes."""
+    ended = False
+    while not ended and (first := waiting.get()) is not None:
+        batch = [first]
+        while len(batch) < MOST and not waiting.empty() and not ended:
+            more = waiting.get()
+            if more is None:
+                ended = True
+            else:
+                batch.append(more)
+        yield batch
 
 
 def settle(batch: Sequence[Work]) -> None:

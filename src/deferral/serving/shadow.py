@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from deferral.panel import draws
-from deferral.serving.batching import MOST, Decision, Work, decided
+from deferral.serving.batching import Decision, Work, batches, decided
 from deferral.serving.log_writer import LogWriter
 from deferral.serving.measures import Measures
 from deferral.serving.standing import Standing, Watch
@@ -55,17 +55,8 @@ class Shadow:
             self._measures.shadow_dropped.inc()
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            batch, ended = [first], False
-            while len(batch) < MOST and not self._queue.empty():
-                more = self._queue.get()
-                if more is None:
-                    ended = True
-                    break
-                batch.append(more)
+        for batch in batches(self._queue):
             self._decide(batch)
-            if ended:
-                return
 
     def _decide(self, batch: list[Offered]) -> None:
         standing = self.watch.take()
