@@ -2,7 +2,6 @@
 
 import gc
 import os
-from collections.abc import Iterator
 
 # Two test processes share two cores: threads of one would wait for those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,10 +21,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deferral"))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def little_garbage() -> Iterator[None]:
+def little_garbage() -> None:
     """What earlier files imported is looked at by no collection any more, of which some tests make many."""
     gc.freeze()
-    yield
 
 
 # What takes longest, the longest first.
