@@ -37,9 +37,9 @@ smoke: setup
 smoke-%:
 	dvc exp run --temp --name $@-$$$$ $(SMALL) evaluate@$*
 
-# Three at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
+# Two at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
 test: setup lint
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff format --check .

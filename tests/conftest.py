@@ -15,7 +15,7 @@ from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
-settings.register_profile("deferral", deadline=None, derandomize=True, database=None)
+settings.register_profile("deferral", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deferral"))
 

@@ -15,7 +15,9 @@ def losses(lost, won, n):
     return np.repeat([1.0, -1.0, 0.0], [lost, won, n - lost - won])
 
 
-@pytest.mark.parametrize(("n", "eps"), [(40, 0.05), (60, 0.03), (60, 0.15)])
+@pytest.mark.parametrize(
+    ("n", "eps"), [(40, 0.05), *(pytest.param(60, eps, marks=pytest.mark.slow) for eps in (0.03, 0.15))]
+)
 def test_the_exact_test_rejects_at_most_delta_however_often_the_two_differ(n, eps):
     most = 30
     counts = np.array([(lost, won) for lost in range(most + 1) for won in range(most + 1) if lost + won <= n])

@@ -128,6 +128,7 @@ def test_too_few_audits_promise_nothing_and_say_how_many_would(loaded):
     assert (none.certificate, none.audited) == (None, 0)
 
 
+@pytest.mark.slow
 def test_a_promise_is_kept_as_often_as_it_says(loaded):
     """Of 30 windows at 90 % confidence at most 9 may lose more on all rows than the limit, 99.9 % of 3."""
     rng, limit, broken = np.random.default_rng(0), 0.15, 0

@@ -27,7 +27,9 @@ def test_the_permutation_agrees_with_the_asymptotic_test_where_there_are_no_ties
     assert two_sample(np.repeat(a, 2), np.repeat(b, 2)) <= two_sample(a, b)
 
 
-@pytest.mark.parametrize(("ties", "before", "now"), [(False, 60, 200), (True, 60, 60), (True, 40, 400)])
+@pytest.mark.parametrize(
+    ("ties", "before", "now"), [(False, 60, 200), (True, 60, 60), pytest.param(True, 40, 400, marks=pytest.mark.slow)]
+)
 def test_false_alarms_are_no_more_than_the_level(monkeypatch, ties, before, now):
     """Two experts and the share deferred, level .05: of 400 redraws at most 35 alarms, 20 and 3.4 standard errors.
 

@@ -161,12 +161,12 @@ def test_a_cheaper_expert_that_is_better_is_said(tmp_path):
     "odd",
     [
         {"cost": (0.0, 0.0, 0.0)},
-        {"cost": (0.01, 0.01, 0.01)},
         {"one_class": True},
-        {"skill": (0.0, 1.4, 1.4)},
-        {"experts": 2},
         {"n": 24},
-        {"text": False},
+        *(
+            pytest.param(odd, marks=pytest.mark.slow)
+            for odd in ({"cost": (0.01,) * 3}, {"skill": (0.0, 1.4, 1.4)}, {"experts": 2}, {"text": False})
+        ),
     ],
 )
 def test_odd_data_give_an_answer_without_a_nan(odd, tmp_path):

@@ -77,6 +77,7 @@ def test_noise_flips_the_label_and_nothing_else():
     )
 
 
+@pytest.mark.slow
 def test_slang_is_in_the_task_and_never_in_the_pretraining_text():
     task = {word for post in posts(4000, 0) for word in post["text"].split()}
     assert task >= SLANG

@@ -77,6 +77,7 @@ def test_an_unknown_size_names_the_known_ones(tmp_path):
     assert str(error.value) == "Unknown size 'large'. Known: l, s, xs."
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
     import torch
 
@@ -88,6 +89,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_trained_without_slang(tmp_path):
     text = "\n".join(tokenizer_corpus()).lower()
     assert not [word for word in SLANG if word in text]

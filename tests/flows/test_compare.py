@@ -62,6 +62,7 @@ def comparison(folder):
     return folder / "reports/olhs/comparison"
 
 
+@pytest.mark.slow
 def test_a_registry_that_does_not_answer_once_is_asked_again(put, monkeypatch):
     put(0.6)
     point, failed = registry._point, []

@@ -79,6 +79,7 @@ def test_without_an_address_the_server_of_make_ui_is_meant(monkeypatch):
         raise AssertionError("entered without a server")
 
 
+@pytest.mark.slow
 def test_a_work_pool_that_is_not_there_or_of_another_type_is_named(production, refused):
     there = "Allowed: one of type process. There are: {}. `make deploy` makes it."
     assert refused("worker") == f"worker: there is no work pool 'deferral'. {there.format('none')}"
@@ -91,6 +92,7 @@ def test_a_work_pool_that_is_not_there_or_of_another_type_is_named(production, r
     assert production.client.read_deployments() == []
 
 
+@pytest.mark.slow
 def test_a_flow_that_is_not_there_is_named(refused):
     said = refused("deploy", entrypoint="flows/pipeline.py:nothing")
     assert said.startswith("prefect.yaml could not be deployed: ")

@@ -128,7 +128,8 @@ def command(folder, environment, flow, *words):
     )
 
 
-@pytest.mark.parametrize("flow", ["answer", pytest.param("monitor", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("flow", ["answer", "monitor"])
 def test_without_a_champion_it_is_one_paragraph_and_exit_code_1(flow, tmp_path, empty_store, environment):
     project(tmp_path)
     with registry_in(tmp_path, empty_store):

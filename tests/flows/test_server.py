@@ -24,6 +24,7 @@ def no_server_given(monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
+@pytest.mark.slow
 def test_a_command_finds_a_server_and_nothing_is_left_of_it(tmp_path, monkeypatch, no_server_given):
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
     started = []

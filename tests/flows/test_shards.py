@@ -72,6 +72,7 @@ def whole(place):
     return stable(pq.read_table(made(project(place / "undisturbed"))))
 
 
+@pytest.mark.slow
 def test_ray_threads_and_one_shard_make_the_same_table(place, on_ray):
     ways = {
         "ray": {**on_ray, "shard_rows": 30},
@@ -170,7 +171,8 @@ def lines(folder: Path) -> list[dict[str, list[str]]]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [3, 25])
 def test_runs_by_threads_killed_at_random_moments(place, worker, whole, kills):
     folder = project(place / f"threads {kills}", workers=2)
     job = {"folder": str(folder)}

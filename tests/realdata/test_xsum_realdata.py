@@ -24,7 +24,7 @@ PAIR, SECONDS = ("small", "large"), (0.42, 1.44)
 WAYS = (
     {"look_at": "input"},
     pytest.param({"look_at": "small"}, marks=pytest.mark.slow),
-    {"look_at": "small", "straight": False},
+    pytest.param({"look_at": "small", "straight": False}, marks=pytest.mark.slow),
 )
 
 

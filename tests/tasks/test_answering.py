@@ -235,6 +235,7 @@ def process(shop, path):
     return subprocess.Popen(command, cwd=shop.folder, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_while_it_asks_it_goes_on_and_pays_nothing_twice(shop, server):
     path, items = shop.comes("a.jsonl", texts(120)), texts(120)
     server.reply = lambda request, before: Answer(said(request, before).body, delay=0.02)

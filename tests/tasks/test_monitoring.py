@@ -150,6 +150,7 @@ def test_looks_are_remembered_as_long_as_their_rows_or_for_a_month(shop):
     assert kept == [("old", [part]), ("late", []), ("no drift", [])]
 
 
+@pytest.mark.slow
 def test_without_a_baseline_the_first_window_is_that(shop):
     shop.promote(kept(shop.folder, "bare"), budget="0.4")
     shop.answer(shop.comes("a.jsonl", CALM))
