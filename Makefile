@@ -16,6 +16,8 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
          -S policies.xsum.gain_pair.experts=[extractive,demo-xs] -S train.xsum.seeds=[67,68] \
          -S tasks.xsum.source.rows=700 -S tasks.xsum.vectors.rows=2000
 
+TASKS := olhs xsum
+
 .PHONY: setup repro smoke test lint ui deploy worker demo-ops clean
 
 setup: .venv/installed
@@ -32,7 +34,7 @@ repro: setup
 
 # The two tasks side by side: most of the time goes into starting processes.
 smoke: setup
-	$(BIN)/python -m flows.server $(MAKE) --no-print-directory -j 2 smoke-olhs smoke-xsum
+	$(BIN)/python -m flows.server $(MAKE) --no-print-directory -j 2 $(TASKS:%=smoke-%)
 
 smoke-%:
 	dvc exp run --temp --name $@-$$$$ $(SMALL) evaluate@$*

@@ -55,6 +55,7 @@ def test_make_knows_the_target(line):
     assert done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_dvc_commands_share_data_through_a_folder(tmp_path):
     lines = [c for c in commands() if c.startswith("dvc ")]
     assert [line.split()[1] for line in lines] == ["remote", "push"]

@@ -253,6 +253,7 @@ def test_not_reached_is_said_first(made: Any) -> None:
     assert "By group" not in page.said()
 
 
+@pytest.mark.slow
 def test_as_good_but_no_cheaper_is_not_sold_as_a_success(made: Any) -> None:
     summary, page, _ = made("useless")
     assert summary["headline"]["reached"]

@@ -142,7 +142,7 @@ def test_no_sideways_scroll_on_a_phone(opened: Any, which: str) -> None:
             assert box.evaluate("e => e.scrollWidth > e.clientWidth && getComputedStyle(e).overflowX === 'auto'")
 
 
-@pytest.mark.parametrize("which", ["missed", "documents"])
+@pytest.mark.parametrize("which", ["missed", pytest.param("documents", marks=pytest.mark.slow)])
 def test_contrast_in_light_and_dark(opened: Any, which: str, tmp_path: Path) -> None:
     page = opened(which, PHONE)
     page.evaluate(OPEN)

@@ -121,6 +121,7 @@ def test_groups_are_the_summary(tmp_path: Path) -> None:
     assert "ROUGE-L F in each group of the data" in page.said()
 
 
+@pytest.mark.slow
 def test_a_dear_llm_that_is_worse_is_not_needed(tmp_path: Path) -> None:
     summary, page, _ = written(tmp_path, "worse")
     small, large = (summary["experts"][name] for name in ("mlp", "llm"))

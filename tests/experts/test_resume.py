@@ -39,7 +39,6 @@ def stable(table: pa.Table) -> pa.Table:
     ("backend", "mode", "kills"),
     [
         ("llm", "label", 6),
-        ("llm", "text", 4),
         ("vllm", "label", 3),
         *(pytest.param("llm", mode, 25, marks=pytest.mark.slow) for mode in ("label", "text")),
     ],

@@ -54,6 +54,7 @@ def refused(production):
     return refused
 
 
+@pytest.mark.slow
 def test_nothing_is_put_on_the_server_before_all_of_the_file_is_right(production, refused):
     where = "prefect.yaml: deployment 'retrain'"
     form = 'Allowed: cron: "0 2 * * *", timezone: Europe/Berlin, which is five fields and a name of the IANA list.'
@@ -99,6 +100,7 @@ def test_a_flow_that_is_not_there_is_named(refused):
     assert "nothing" in said
 
 
+@pytest.mark.slow
 def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(production):
     project, server = production.project, production.client
     (project.folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())

@@ -65,6 +65,7 @@ def test_files_are_answered_bad_ones_are_put_aside_and_a_table_says_so(shop):
     assert [one["status"] for one in answer("olhs")] == ["done before"] * 2
 
 
+@pytest.mark.slow
 def test_where_one_file_fails_the_flow_fails_after_the_others(shop, server):
     shop.comes("a.jsonl", texts(60))
     shop.comes("b.jsonl", ["A short text. x"] * 3)

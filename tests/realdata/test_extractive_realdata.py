@@ -46,6 +46,7 @@ def test_it_beats_the_first_sentence(folder, ranker, file, rows, least):
     assert np.corrcoef(expected, got)[0, 1] > 0.1
 
 
+@pytest.mark.slow
 def test_generated_documents_among_those_to_learn_from_do_no_harm(folder, ranker):
     made = [(document["text"], document["reference"]) for document in documents(300, 0)]
     both = ExtractiveExpert(ranker.setting).fit(examples(real(folder, "train300") + made), NONE)

@@ -32,7 +32,7 @@ def test_it_is_seen_in_windows_of_five_hundred_rows(boards):  # noqa: F811
         assert sum(seen(before, one, looks, i).alarm for i, one in enumerate(some)) >= 7
 
 
-@pytest.mark.parametrize("benchmark", ["mmlu", "medmcqa"])
+@pytest.mark.parametrize("benchmark", ["medmcqa", pytest.param("mmlu", marks=pytest.mark.slow)])
 def test_rows_of_one_population_raise_no_more_alarms_than_stated(boards, benchmark):  # noqa: F811
     """80 splits by chance at a level of .05: at most 11 alarms, 99.9 % of 4."""
     rng = np.random.default_rng(2)

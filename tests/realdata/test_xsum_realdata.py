@@ -145,6 +145,7 @@ def test_a_dear_expert_that_loses_is_not_asked_and_its_whole_bill_is_saved(folde
             assert done.cost.mean() == pytest.approx(SECONDS[0], abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", WAYS)
 def test_where_the_inputs_tell_nothing_nothing_is_lost(folder, vectors, options):
     panel = board(folder, "xsum_zeroshot500", "nn_generation", "t0")

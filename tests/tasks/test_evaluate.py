@@ -58,6 +58,7 @@ def test_decisions_agree_with_the_curve_and_keep_within_their_budget(built, summ
     assert random.to_numpy() == pytest.approx(random.index.get_level_values("budget"), abs=0.12)
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_figures(tmp_path, built):
     data = built / "data"
     evaluate_policies.fn(

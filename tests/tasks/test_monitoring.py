@@ -84,6 +84,7 @@ def test_a_killed_look_is_taken_again_and_finds_the_same(shop):
     assert first == second and first["status"] == "drift"
 
 
+@pytest.mark.slow
 def test_longer_texts_are_drift_in_score_and_share(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     found = looked(shop)
@@ -188,12 +189,14 @@ def test_drift_is_met_with_one_proposal_and_no_more(shop):
     assert registry.champion(MODEL["olhs"]).number == 1
 
 
+@pytest.mark.slow
 def test_what_no_dial_would_mend_is_not_met_with_one(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     found = proposed(shop, {**looked(shop), "moved": ["the share of errors"]})
     assert found == {"said": "No other dial would mend that: look at the dear experts.", "proposal": ""}
 
 
+@pytest.mark.slow
 def test_where_texts_are_gone_it_is_said_why_there_is_no_proposal(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     shutil.rmtree(shop.place.answered)
