@@ -18,7 +18,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test lint ui deploy worker demo-ops clean
+.PHONY: setup repro smoke test pytest lint ui deploy worker demo-ops clean
 
 setup: .venv/installed
 
@@ -39,8 +39,10 @@ smoke: setup
 smoke-%:
 	dvc exp run --temp --name $@-$$$$ $(SMALL) evaluate@$*
 
+test: lint pytest
+
 # Two at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
-test: setup lint
+pytest: setup
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
