@@ -355,7 +355,8 @@ for process in runs: process.join()
 """
 
 
-@pytest.mark.parametrize("most", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("most", [3, 10])
 def test_of_promotions_at_once_one_wins_and_the_others_are_told_who(tmp_path, empty_store, most):
     with registry_in(tmp_path, empty_store) as client:
         for _ in range(most + 1):

@@ -160,12 +160,17 @@ def test_a_cheaper_expert_that_is_better_is_said(tmp_path):
 @pytest.mark.parametrize(
     "odd",
     [
-        {"cost": (0.0, 0.0, 0.0)},
-        {"one_class": True},
         {"n": 24},
         *(
             pytest.param(odd, marks=pytest.mark.slow)
-            for odd in ({"cost": (0.01,) * 3}, {"skill": (0.0, 1.4, 1.4)}, {"experts": 2}, {"text": False})
+            for odd in (
+                {"cost": (0.0,) * 3},
+                {"one_class": True},
+                {"cost": (0.01,) * 3},
+                {"skill": (0.0, 1.4, 1.4)},
+                {"experts": 2},
+                {"text": False},
+            )
         ),
     ],
 )

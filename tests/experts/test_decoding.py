@@ -99,6 +99,7 @@ def test_numbers_that_overflow_stop_nothing_and_are_told(temperature: float, mon
     assert len(calls) == 4
 
 
+@pytest.mark.slow
 def test_draws_follow_the_models_probabilities_within_the_top_share(monkeypatch: pytest.MonkeyPatch) -> None:
     network, prompt = demo("xs").network, documents_prompts(1)[0]
     scores = torch.full((2000,), -torch.inf)

@@ -87,6 +87,7 @@ def serving(ran, tmp_path_factory):
         yield made
 
 
+@pytest.mark.slow
 def test_drift_is_proposed_and_registered_and_nothing_is_changed(serving, monkeypatch):
     assert monitor("olhs")["status"] == "waiting"
     serving.comes("odd.jsonl", odd(150))

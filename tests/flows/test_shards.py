@@ -147,7 +147,8 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
     return killed, computed
 
 
-@pytest.mark.parametrize(("kills", "items"), [(1, ITEMS), pytest.param(25, 5000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "items"), [(1, ITEMS), (25, 5000)])
 def test_workers_of_ray_killed_at_random_moments(place, on_ray, kills, items):
     # A worker answers hundreds of these in the time between two looks at it.
     folder = project(place / f"ray {kills}", items, **on_ray)

@@ -53,6 +53,7 @@ def summary(tmp_path_factory):
         }
 
 
+@pytest.mark.slow
 def test_which_expert_is_better_depends_on_the_measure_and_the_report_says_so(summary):
     small, llm = (summary["metrics"]["experts"][e] for e in ("mlp", LLM))
     assert small["accuracy"]["ci"][0] > llm["accuracy"]["ci"][1]

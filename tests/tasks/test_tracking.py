@@ -103,6 +103,7 @@ def test_a_version_carries_its_card_with_the_picture_and_is_described_by_it(buil
     assert f"{100 * float(version.tags['budget']):.1f} % of the items may go beyond the small expert" in text
 
 
+@pytest.mark.slow
 def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built):
     for name in ("models", "reports"):
         (tmp_path / name).symlink_to(built / name)
@@ -125,6 +126,7 @@ def test_a_version_carries_the_policies_that_plain_values_tell(built):
     assert kept == bundle.describe(built / "reports/olhs/policies/planned/seed-67")
 
 
+@pytest.mark.slow
 def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_network(tmp_path, built):
     for name in ("models", "data"):
         (tmp_path / name).symlink_to(built / name)

@@ -186,6 +186,7 @@ def wait_for(path):
     assert path.exists()
 
 
+@pytest.mark.slow
 def test_outputs_are_pushed_where_a_remote_is_set(project, tmp_path_factory):
     folder = project(copy=("echo hello > made", [], ["made"]), more=("cp made more", ["made"], ["more"]))
     assert outcome("copy") == "Ran"
