@@ -20,7 +20,7 @@ import pytest
 from deferral.config import Generate
 from deferral.errors import ExpertError
 from deferral.experts.store import AnswerStore
-from flows.shards import Shift
+from flows.shards import DEATHS, Shift
 from tasks.progress import Reporter
 from tasks.runners import Workers, _cluster, workers
 from tasks.shards import Counts, Stopped
@@ -115,14 +115,15 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
     settings, killed = config.load(params), 0
 
     class Killer(Reporter):
-        """Kills a worker instead of telling of progress."""
+        """Kills a worker instead of telling of progress; none where another death would give a shard up."""
 
         goal = rng.randint(1, 40)
 
         def due(self) -> bool:
             nonlocal killed
-            at_work = workers_at_work()
-            if killed < kills and at_work and at_hand.shards.counts().done >= self.goal:
+            at_work, done = workers_at_work(), at_hand.shards.done
+            last = any(times == DEATHS and done(n) == before for n, (before, times) in shift._deaths.items())
+            if killed < kills and at_work and not last and at_hand.shards.counts().done >= self.goal:
                 os.kill(rng.choice(at_work), signal.SIGKILL)
                 killed += 1
                 self.goal = at_hand.shards.counts().done + rng.randint(0, items // (kills + 1))
@@ -130,18 +131,20 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
 
     @flow(name="killed")
     def run() -> int:
-        nonlocal at_hand
+        nonlocal at_hand, shift
         rows = cut_examples("olhs", LLM, params, str(folder / "examples.parquet"), where)
         with workers(settings.generate, False, where, str(folder / f"answers/{LLM}.sqlite"), LLM, {}) as at_hand:
             setting = asked(settings, "olhs", LLM).setting
             parameters = {"setting": setting, "options": settings.expert(LLM), "shards": at_hand.shards}
             reporter = Killer("killed", len(rows), 0.1, len, len)
-            Shift(at_hand, answer_shard, parameters, len(rows)).work(reporter)
+            shift = Shift(at_hand, answer_shard, parameters, len(rows))
+            shift.work(reporter)
             computed = at_hand.shards.counts().asked
         merge_parts("olhs", LLM, params, where, len(rows), "", str(folder / "out.parquet"))
         return int(computed)
 
     at_hand: Any = None
+    shift: Any = None
     with working_in(folder.parent):
         computed = run()
     return killed, computed
