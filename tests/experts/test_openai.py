@@ -374,7 +374,7 @@ def test_a_server_of_another_model_stops_the_run_at_once(server: ChatServer) -> 
     message = "3 answers in a row failed, the last with answered by another model, 'n', not 'm'"
     with pytest.raises(ExpertError, match=message):
         expert(server, concurrency=2).answer(examples(texts(50)))
-    assert len(server.requests) < 20, "of 50"
+    assert len(server.requests) <= 3 + 2
     assert one(server, served_as="n")["label"] == "1"
 
 

@@ -120,22 +120,32 @@ class OpenAiExpert(PaidExpert):
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
-        stop = threading.Event()
+        stop, counting = threading.Event(), threading.Lock()
         end, failures = "", 0
+
+        def one(key: str, text: str) -> Row:
+            """Counted where it is answered, so that no thread begins another request before the count is looked at."""
+            nonlocal end, failures
+            row = self._one(client, stop, key, text)
+            with counting:
+                if "stop" in row:
+                    end = end or row["stop"]
+                else:
+                    failures = failures + 1 if "failed" in row else 0
+                most = FEW if row.get("failed", "").startswith(ANOTHER) else FAILED_IN_A_ROW
+                if failures >= most and self.purse is None:
+                    end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
+                if end:
+                    stop.set()
+            return row
+
         with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
             missing = [(key, text) for key, text in work.items() if key not in known]
-            futures = {pool.submit(self._one, client, stop, key, text): key for key, text in missing}
+            futures = {pool.submit(one, key, text): key for key, text in missing}
             try:
                 for future in as_completed(futures):
-                    row = {"stop": ""} if future.cancelled() else future.result()
-                    if "stop" in row:
-                        end = end or row["stop"]
-                    else:
-                        failures = failures + 1 if "failed" in row else 0
+                    if not future.cancelled() and "stop" not in (row := future.result()):
                         yield {futures[future]: row}
-                    most = FEW if row.get("failed", "").startswith(ANOTHER) else FAILED_IN_A_ROW
-                    if failures >= most and self.purse is None:
-                        end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
                     if end:
                         _cancel(stop, futures)
             finally:
