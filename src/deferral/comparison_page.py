@@ -95,7 +95,7 @@ def page(found: Comparison, outcome: str = "", reason: str = "") -> str:
         unit=words.unit_words(like),
         tables=_tables(found),
         hidden=max(0, len(found.groups) - MOST_GROUPS),
-        live=_live(found) if found.live else [],
+        live=found.live,
         live_words=live_words(found),
     )
 
