@@ -30,7 +30,7 @@ setup: .venv/installed
 
 repro: setup
 	$(BIN)/python -m flows.server dvc repro
-	@$(BIN)/deferral headline
+	@$(BIN)/askless headline
 
 # The two tasks side by side: most of the time goes into starting processes.
 smoke: setup
@@ -48,6 +48,7 @@ pytest: setup
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/mypy
 
 ui: setup

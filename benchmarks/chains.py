@@ -1,4 +1,4 @@
-"""All ordered chains of six experts on recorded answers: the chain-ensembles package and `deferral.simulation`.
+"""All ordered chains of six experts on recorded answers: the chain-ensembles package and `benchmarks.simulation`.
 
 Both sides get the same answers: labels as whole numbers, confidences, no ties. Each chain is run forward, with the rank
 ensemble and with one random split; ours does the min-max ensemble and the costs besides. Accuracies and macro-F1 of the
@@ -25,7 +25,7 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 
-from deferral.simulation import Run, simulate
+from benchmarks.simulation import Run, simulate
 
 CLASSES = 4
 

@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from deferral import schema
-from deferral.experts.base import Setting
-from deferral.experts.openai import OpenAiExpert
-from deferral.experts.replies import observed
-from deferral.prompts import Prompt
+from askless import schema
+from askless.experts.base import Setting
+from askless.experts.remote.openai import OpenAiExpert
+from askless.experts.replies import observed
+from askless.prompts import Prompt
 
 REPLY = {
     "id": "x",

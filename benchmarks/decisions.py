@@ -21,18 +21,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deferral import bundle, embeddings, schema
-from deferral.assign import assign
-from deferral.bundle import Loaded
-from deferral.config import Price
-from deferral.cost import CostModel
-from deferral.demo.posts import posts
-from deferral.demo.vectors import write_vectors
-from deferral.experts import Setting
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Panel
-from deferral.policies.base import Budget
-from deferral.policies.gain import GainTeam
+from askless import schema
+from askless.bundles import bundle
+from askless.bundles.bundle import Loaded
+from askless.bundles.decide import assign
+from askless.config import Price
+from askless.costs import CostModel
+from askless.data.demo.posts import posts
+from askless.data.demo.vectors import write_vectors
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
+from askless.panel import Panel
+from askless.policies.base import Budget
+from askless.policies.team.gain import GainTeam
+from askless.text import embeddings
 
 CLASSES = ("0", "1")
 LLM = "llm"

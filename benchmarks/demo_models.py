@@ -24,11 +24,11 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from deferral.demo.documents import documents
-from deferral.demo.posts import Post, Templates, posts
-from deferral.demo.pretrain import MODELS, SIZES
-from deferral.demo.vectors import write_vectors
-from deferral.prompts import PROMPTS
+from askless.data.demo.documents import documents
+from askless.data.demo.posts import Post, Templates, posts
+from askless.data.demo.pretrain import MODELS, SIZES
+from askless.data.demo.vectors import write_vectors
+from askless.prompts import PROMPTS
 
 SHARE = 0.4
 

@@ -1,7 +1,7 @@
 """How often the monitor raises a false alarm, and how often a true one.
 
 False alarms. `made`: scores, errors and agreements drawn anew for a baseline of 600 rows and a window of 500, a
-twentieth of it audited. `MMLU`, `MedMCQA`: recorded answers of real LLMs, where DEFERRAL_REALDATA names their folder;
+twentieth of it audited. `MMLU`, `MedMCQA`: recorded answers of real LLMs, where ASKLESS_REALDATA names their folder;
 300 rows of the test split drawn by chance are what a version is calibrated on, 500 others the window, so that nothing
 has shifted between them. `days`: 24 windows of 200 rows a day, all held against the one baseline of that day.
 
@@ -23,16 +23,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from askless.monitoring.baseline import baseline
+from askless.monitoring.decide_and_log import Audit, answer, loggable
+from askless.monitoring.decision_log import checked
+from askless.monitoring.drift import Look, look
+from askless.panel import Panel
+from askless.plans.study import Boards
+from askless.policies.base import Budget
+from askless.policies.two_tier import TwoTier
+from askless.stats.bounds import share_interval
 from benchmarks.policies import NAMES, PAIRS, recorded
-from deferral.answering import Audit, answer, loggable
-from deferral.baseline import baseline
-from deferral.bounds import share_interval
-from deferral.decision_log import checked
-from deferral.monitoring import Look, look
-from deferral.panel import Panel
-from deferral.policies.base import Budget
-from deferral.policies.cascade import TwoTier
-from deferral.study import Boards
 
 LEVEL, LOOKS = 0.05, 24
 BEFORE, NOW, DAILY, AUDITS = 600, 500, 200, 0.05
@@ -154,7 +154,7 @@ def main() -> None:
     for name, value in (("windows", 500), ("days", 400), ("power", 100)):
         parser.add_argument(f"--{name}", type=int, default=value)
     given, start = parser.parse_args(), time.perf_counter()
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     names = sorted({NAMES[name] for pair in PAIRS for name in pair})
     boards = {
         title: Boards.of(recorded(Path(folder, "recorded"), name, names))

@@ -7,7 +7,7 @@ run by turns in one process; the best time of each counts.
 
     python benchmarks/embeddings.py [--rows 24783] [--words 400000] [--turns 5]
 
-With DEFERRAL_REALDATA set, the posts are the real OLHS tweets and the first 2,717 lines are the real ones.
+With ASKLESS_REALDATA set, the posts are the real OLHS tweets and the first 2,717 lines are the real ones.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deferral import datasets
-from deferral.config import Source
-from deferral.datasets.prepare import clean
-from deferral.embeddings import Vectors, build
+from askless.config import Source
+from askless.data import raw as datasets
+from askless.data.prepare import clean
+from askless.text.embeddings import Vectors, build
 
 DIM = 100
 
 
 def posts(rows: int) -> list[str]:
     """Cleaned texts: real OLHS tweets where there are any, else the demo's posts."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     if folder:
         raw = datasets.read(Source(kind="olhs", rows=rows), Path(folder, "olhs", "labeled_data.csv"))
     else:
@@ -45,7 +45,7 @@ def posts(rows: int) -> list[str]:
 def write_glove(path: Path, texts: list[str], words: int) -> None:
     """A text file like GloVe's."""
     rng = np.random.default_rng(0)
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     real = Path(folder, "glove", "glove.6B.100d.top2717.txt").read_text("utf-8").splitlines() if folder else []
     known = {line.split(" ", 1)[0] for line in real}
     plain = dict.fromkeys(w for text in texts for w in text.split() if w.isalpha() and w.islower() and w not in known)

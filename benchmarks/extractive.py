@@ -1,6 +1,6 @@
 """The sentence ranker against the first sentence: trained on 300 real XSum articles, measured on others.
 
-    DEFERRAL_REALDATA=... python benchmarks/extractive.py [--seeds 5]
+    ASKLESS_REALDATA=... python benchmarks/extractive.py [--seeds 5]
 
 Word vectors are the first 2,717 lines of GloVe 6B. Penalty and expectation are cross-fitted on the 300, with folds
 drawn by each seed; features were chosen by cross-validation there. ROUGE-L F without and with Porter stems; 95 %
@@ -19,15 +19,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from deferral import embeddings, schema
-from deferral.datasets.prepare import clean
-from deferral.demo.documents import documents
-from deferral.experts import Setting
-from deferral.experts.extractive import ExtractiveExpert
-from deferral.experts.lead import LeadExpert
-from deferral.experts.sentences import sentences
-from deferral.metrics import bootstrap_weights, interval, weighted_sums
-from deferral.rouge import rouge
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.data.prepare import clean
+from askless.evaluation.metrics import bootstrap_weights, interval, weighted_sums
+from askless.experts import Setting
+from askless.experts.small.extractive import ExtractiveExpert
+from askless.experts.small.lead import LeadExpert
+from askless.experts.small.sentences import sentences
+from askless.text import embeddings
+from askless.text.rouge import rouge
 
 DRAWS = 2000
 NONE = schema.table("examples", {})
@@ -85,9 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
-    found = os.environ.get("DEFERRAL_REALDATA")
+    found = os.environ.get("ASKLESS_REALDATA")
     if not found:
-        print("Skipped: DEFERRAL_REALDATA is not set; it names the folder of the real articles.")
+        print("Skipped: ASKLESS_REALDATA is not set; it names the folder of the real articles.")
         return
     folder = Path(found)
     train = real(folder, "train300")

@@ -16,16 +16,17 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import beta
 
-from deferral import schema
-from deferral.config import Price
-from deferral.demo.documents import documents
-from deferral.demo.posts import posts
-from deferral.experts import Setting
-from deferral.experts.llm import LlmExpert
-from deferral.experts.store import AnswerStore, answer_key
-from deferral.forecast import Range, forecast
-from deferral.unasked import Unasked, sizes_of, usage_of, used_by
-from deferral.usage import Floats, Usage, byte_sizes
+from askless import schema
+from askless.arrays import Floats
+from askless.config import Price
+from askless.data.demo.documents import documents
+from askless.data.demo.posts import posts
+from askless.experts import Setting
+from askless.experts.answer_store import AnswerStore, answer_key
+from askless.experts.local.causal_lm import LlmExpert
+from askless.spending.forecast import Range, forecast
+from askless.spending.pending import Pending, sizes_of, usage_of, used_by
+from askless.spending.usage import Usage, byte_sizes
 
 PRICE = Price(usd_per_1m_prompt_tokens=0.15, usd_per_1m_completion_tokens=0.6)
 RATES = np.array([0.15, 0.6]) / 1e6
@@ -88,9 +89,9 @@ def rates(rows: int) -> Iterator[str]:
     """What a forecast takes for each text, and what the store of kept answers does for each row."""
     texts = [f"{row['text']} {at}" for at, row in enumerate(posts(rows, 7))]
     asked = expert("demo:xs", "olhs")
-    Unasked.of(asked, [texts[:9]])
+    Pending.of(asked, [texts[:9]])
     spent = time.perf_counter()
-    Unasked.of(asked, [texts[at : at + 4096] for at in range(0, rows, 4096)])
+    Pending.of(asked, [texts[at : at + 4096] for at in range(0, rows, 4096)])
     yield f"texts looked through a second (key, prompt, tokens): {rows / (time.perf_counter() - spent):,.0f}"
     keys = [answer_key(at) for at in range(rows)]
     random.Random(0).shuffle(keys)

@@ -20,10 +20,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 
 import pyarrow as pa
 
+from askless.experts.local.checkpoint import Checkpoint
+from askless.prompts import PROMPTS
 from benchmarks.label_scoring import posts
 from benchmarks.limits import PROMPT, SIZES, Timed, expert, limits
-from deferral.experts.checkpoint import Checkpoint
-from deferral.prompts import PROMPTS
 
 
 def one_at_a_time(part: Checkpoint, examples: pa.Table, tokens: int) -> None:

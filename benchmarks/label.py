@@ -1,4 +1,4 @@
-"""`deferral label` on a million generated posts: peak memory, rows a second, and that the limit held.
+"""`askless label` on a million generated posts: peak memory, rows a second, and that the limit held.
 
 Posts are written to a file, then labelled by a model of the pipeline as a process of its own, as a person would; its
 peak is what the kernel says of that process. The demo's LLM answers what is deferred, until its money is spent.
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from deferral.demo.posts import posts
+from askless.data.demo.posts import posts
 
 BLOCK = 50_000
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Write, label, and print what it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--model", default="models:/deferral-olhs@challenger")
+    parser.add_argument("--model", default="models:/askless-olhs@challenger")
     parser.add_argument("--max-usd", default="0.2")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -46,7 +46,7 @@ def main() -> None:
         words = [str(items), "--model", given.model, "-o", str(out), "--max-usd", given.max_usd, "--json"]
         start = time.perf_counter()
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("deferral")), "label", *words],
+            [str(Path(sys.executable).with_name("askless")), "label", *words],
             check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"},
         )  # fmt: skip
         seconds = time.perf_counter() - start

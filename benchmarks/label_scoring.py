@@ -19,11 +19,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 
 import pyarrow as pa
 
-from deferral import schema
-from deferral.experts.base import Setting
-from deferral.experts.llm import LlmExpert
-from deferral.experts.replies import parse
-from deferral.prompts import PROMPTS
+from askless import schema
+from askless.experts.base import Setting
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.replies import parse
+from askless.prompts import PROMPTS
 
 CLASSES = ("0", "1")
 PROMPT = "demo-olhs"
@@ -31,7 +31,7 @@ PROMPT = "demo-olhs"
 
 def posts(rows: int) -> pa.Table:
     """The demo's posts as examples."""
-    from deferral.demo.posts import posts as generate
+    from askless.data.demo.posts import posts as generate
 
     made = generate(rows, 0)
     columns = {"id": [str(i) for i in range(rows)], "text": [post["text"] for post in made], "split": ["test"] * rows}

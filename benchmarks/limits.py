@@ -10,15 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from askless import schema
+from askless.errors import ExpertError
+from askless.experts.base import Setting
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.local.decoding import Decoding
+from askless.experts.local.workload import Plan, Workload
+from askless.prompts import PROMPTS
 from benchmarks.label_scoring import CLASSES, posts
-from deferral import schema
-from deferral.errors import ExpertError
-from deferral.experts.base import Setting
-from deferral.experts.checkpoint import Checkpoint
-from deferral.experts.decoding import Decoding
-from deferral.experts.llm import LlmExpert
-from deferral.experts.workload import Plan, Workload
-from deferral.prompts import PROMPTS
 
 PROMPT, MODEL = "olhs", "demo:l"
 SIZES = {

@@ -1,6 +1,6 @@
 """The small experts alone on OLHS's tweets: accuracy, macro-F1 and F1 of the offensive class on test.
 
-    DEFERRAL_REALDATA=... python benchmarks/olhs_small.py
+    ASKLESS_REALDATA=... python benchmarks/olhs_small.py
 
 Word vectors are the first 2,717 lines of GloVe 6B. Train 70 %, valid 10 % (chooses epoch and strength), test 20 %.
 """
@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from deferral import datasets, embeddings, experts, schema
-from deferral.config import Source, Split, Task, Vectors
-from deferral.datasets.prepare import prepare
-from deferral.metrics import QUALITIES, Quality, bootstrap_weights, interval, seed_weights
-from deferral.panel import class_indices
+from askless import experts, schema
+from askless.config import Source, Split, Task, Vectors
+from askless.data import raw as datasets
+from askless.data.prepare import prepare
+from askless.evaluation.metrics import QUALITIES, Quality, bootstrap_weights, interval, seed_weights
+from askless.panel import class_indices
+from askless.text import embeddings
 
 SEEDS = (67, 68, 69)
 CLASSES = ("0", "1")
@@ -31,7 +33,7 @@ EXPERTS = {
 
 def main() -> None:
     """Train each expert with each seed and print the table."""
-    folder = Path(os.environ["DEFERRAL_REALDATA"])
+    folder = Path(os.environ["ASKLESS_REALDATA"])
     source = Source(kind="olhs", path=folder / "olhs" / "labeled_data.csv")
     task = Task("classification", source, Vectors(kind="glove"), Split(0.7, 0.1, 0.2), "olhs", CLASSES, "1")
     examples, summary = prepare(datasets.read(source, source.path), task, "olhs")

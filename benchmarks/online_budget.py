@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from deferral.policies.online_rule import OnlineRule, online_accuracy, online_decisions, published_order
+from askless.policies.online_rule import OnlineRule, online_accuracy, online_decisions, published_order
 
 COSTS = (1.0, 15.0)
 CLASSES = 4

@@ -1,6 +1,6 @@
 """Ours and the published rules on recorded answers of real LLMs: fitted on train, reported on test.
 
-Needs a folder with <benchmark>_items.parquet and <benchmark>_responses.parquet (named by DEFERRAL_REALDATA, in
+Needs a folder with <benchmark>_items.parquet and <benchmark>_responses.parquet (named by ASKLESS_REALDATA, in
 `recorded/`), the answers of several LLMs with their log-probabilities and billed costs. For pairs: the area under the
 cost-quality curve over the straight mix of the two, by the plain threshold and by the planner. For chains: the area
 over the best mix of the single experts (upper concave envelope), and against the published rules at their own dollars.
@@ -20,17 +20,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from deferral import curves, schema
-from deferral.cost import CostModel
-from deferral.datasets.answers import Study
-from deferral.metrics import bootstrap_weights, weighted_sums
-from deferral.panel import Floats
-from deferral.plan import Goal
-from deferral.plan_check import what_came
-from deferral.planner import make_plan
-from deferral.policies.base import Budget
-from deferral.replay import Replay, replay
-from deferral.study import Boards, build
+from askless import schema
+from askless.arrays import Floats
+from askless.costs import CostModel
+from askless.data.recorded import Study
+from askless.evaluation import curves
+from askless.evaluation.metrics import bootstrap_weights, weighted_sums
+from askless.evaluation.replay import Replay, replay
+from askless.plans.outcome import what_came
+from askless.plans.plan import Goal
+from askless.plans.planner import make_plan
+from askless.plans.study import Boards, build
+from askless.policies.base import Budget
 
 NAMES = {
     "3b": "llama3.2-3b",
@@ -159,7 +160,7 @@ class Trial:
         return Curve.of(run, self.gold, self.weights)
 
     def gain(self, curve: Curve) -> Floats:
-        """Points of accuracy over the mix of the single experts, averaged over [cheapest, dearest]."""
+        """Points of accuracy over the mix of the single experts, averaged over [cheapest, costliest]."""
         return 100 * (curve.area(self.low, self.high) - self.mix.area(self.low, self.high))
 
 
@@ -269,7 +270,7 @@ def show(title: str, rows: Sequence[Row]) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("DEFERRAL_REALDATA", ".")) / "recorded")
+    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")) / "recorded")
     parser.add_argument("--benchmarks", nargs="*", help="by default every <benchmark>_items.parquet of the folder")
     parser.add_argument(
         "--floor", type=float, default=0.97, help="of the promise: 0.97 is 3 points below the reference"
@@ -277,7 +278,7 @@ def main() -> None:
     given = parser.parse_args()
     known = sorted(p.name.removesuffix("_items.parquet") for p in given.folder.glob("*_items.parquet"))
     if not known:
-        parser.error(f"{given.folder} holds no *_items.parquet: name a folder, or set DEFERRAL_REALDATA")
+        parser.error(f"{given.folder} holds no *_items.parquet: name a folder, or set ASKLESS_REALDATA")
     start = time.perf_counter()
     pairs, chains, against, plans = [], [], [], []
     for benchmark in given.benchmarks or known:

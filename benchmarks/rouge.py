@@ -1,8 +1,8 @@
-"""ROUGE of many summaries: rouge-score itself beside `deferral.rouge`, the same texts, by turns in one process.
+"""ROUGE of many summaries: rouge-score itself beside `askless.text.rouge`, the same texts, by turns in one process.
 
     python benchmarks/rouge.py [--pairs 1000] [--turns 3]
 
-With DEFERRAL_REALDATA set, the articles and references are the real ones; else those of the demo.
+With ASKLESS_REALDATA set, the articles and references are the real ones; else those of the demo.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
 
-from deferral.demo.documents import documents
-from deferral.rouge import rouge
+from askless.data.demo.documents import documents
+from askless.text.rouge import rouge
 
 Pairs = tuple[list[str], list[str]]
 CASES = (("rougeL", False), ("rougeL", True), ("rouge1", False), ("rouge2", False))
@@ -27,7 +27,7 @@ CASES = (("rougeL", False), ("rougeL", True), ("rouge1", False), ("rouge2", Fals
 
 def articles(pairs: int) -> tuple[str, Pairs]:
     """Articles with their references, and whose they are."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     if folder:
         lines = Path(folder, "xsum", "xsum_test1000.jsonl").read_text("utf-8").splitlines()[:pairs]
         rows = [json.loads(line) for line in lines]

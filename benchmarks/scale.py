@@ -16,13 +16,13 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from deferral import policies, schema
-from deferral.cost import CostModel
-from deferral.datasets.answers import Study
-from deferral.panel import class_indices
-from deferral.policies.base import Budget
-from deferral.replay import replay
-from deferral.study import Boards, applicable, build
+from askless import policies, schema
+from askless.costs import CostModel
+from askless.data.recorded import Study
+from askless.evaluation.replay import replay
+from askless.panel import class_indices
+from askless.plans.study import Boards, applicable, build
+from askless.policies.base import Budget
 
 CLASSES = ("A", "B", "C", "D")
 EXPERTS = 9

@@ -1,4 +1,4 @@
-"""`deferral serve` under load: a steady rate, one that is too high, and the steady one again.
+"""`askless serve` under load: a steady rate, one that is too high, and the steady one again.
 
 The server is a process of its own, and so is the LLM behind it, which answers every request after `--delay` seconds.
 Requests arrive at their times whether or not earlier ones are answered (open loop), each with another text. Everything
@@ -28,11 +28,11 @@ import aiohttp
 import numpy as np
 from fastapi import Request
 
+from askless import config
+from askless.bundles.terms import Terms
+from askless.config import Price
+from askless.data.demo.posts import posts
 from benchmarks.decisions import CLASSES, LLM, SHARE, team
-from deferral import config
-from deferral.config import Price
-from deferral.demo.posts import posts
-from deferral.live.terms import Terms
 
 PRICES = {
     "mlp": Price(),
@@ -122,8 +122,8 @@ async def load(url: str, model: str, texts: Sequence[str], rate: float) -> Phase
             phase.statuses[reply.status] += 1
             if reply.status == 200:
                 phase.request_s.append(time.perf_counter() - begun)
-                phase.decision_ms.append(float(reply.headers["x-deferral-decision-ms"]))
-                phase.reasons[told["deferral"]["reason"]] += 1
+                phase.decision_ms.append(float(reply.headers["x-askless-decision-ms"]))
+                phase.reasons[told["askless"]["reason"]] += 1
 
         await asyncio.gather(*(one(at, text) for at, text in enumerate(texts)))
     return phase
@@ -159,18 +159,18 @@ def main() -> None:
             "--delay",
             str(options.delay),
         ]
-        server = [sys.executable, "-c", "from deferral.cli import main; main()", "serve", str(folder), "--port", "0"]
+        server = [sys.executable, "-c", "from askless.cli import main; main()", "serve", str(folder), "--port", "0"]
         behind = subprocess.Popen(own)
         try:
             with running(server, Path(name), r"at (http://\S+/v1)") as url:
-                asyncio.run(load(url, "deferral-olhs", [f"warm up {n}" for n in range(20)], 20))
+                asyncio.run(load(url, "askless-olhs", [f"warm up {n}" for n in range(20)], 20))
                 at = 0
                 for what, rate, count in (
                     (f"{options.rate:g} a second", options.rate, counts[0]),
                     (f"{options.over:g} a second", options.over, counts[1]),
                     (f"{options.rate:g} a second again", options.rate, counts[2]),
                 ):
-                    asyncio.run(load(url, "deferral-olhs", texts[at : at + count], rate)).tell(what)
+                    asyncio.run(load(url, "askless-olhs", texts[at : at + count], rate)).tell(what)
                     at += count
         finally:
             behind.terminate()

@@ -30,10 +30,10 @@ BATCH = 256
 
 def stand_in() -> None:
     """Register a paid expert that answers at once, in batches, by the length of a text."""
-    from deferral.experts import EXPERTS
-    from deferral.experts.paid import PaidExpert
-    from deferral.experts.replies import scored
-    from deferral.experts.store import Row, answer_key
+    from askless.experts import EXPERTS
+    from askless.experts.answer_store import Row, answer_key
+    from askless.experts.paid import PaidExpert
+    from askless.experts.replies import scored
 
     class Instant(PaidExpert):
         def validate(self) -> None:
@@ -64,8 +64,8 @@ def stand_in() -> None:
 
 def posts(rows: int) -> Iterator[Any]:
     """Generated posts, each with a number of its own, 50,000 at a time."""
-    from deferral import schema
-    from deferral.demo.posts import posts as generated
+    from askless import schema
+    from askless.data.demo.posts import posts as generated
 
     texts = [post["text"] for post in generated(50_000, 1)]
     for at in range(0, rows, len(texts)):
@@ -106,7 +106,7 @@ def step(name: str, folder: Path) -> None:
     elif name == "answer":
         from prefect import flow
 
-        from deferral import config
+        from askless import config
 
         rows = json.loads(Path("rows.json").read_text("utf-8"))
         flow(answer_shards, name="answer", validate_parameters=False)(

@@ -18,13 +18,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads tha
 
 import pyarrow as pa
 
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.experts.base import Setting
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.checkpoint import Checkpoint
+from askless.prompts import PROMPTS
 from benchmarks.generation import spent
-from deferral import schema
-from deferral.demo.documents import documents
-from deferral.experts.base import Setting
-from deferral.experts.checkpoint import Checkpoint
-from deferral.experts.llm import LlmExpert
-from deferral.prompts import PROMPTS
 
 MODELS, PROMPT, MOST, SEED = ("demo:xs", "demo:s", "demo:l"), "demo-xsum", 64, 11
 HEAD = "| model | alone: tokens/s | documents/s | batches: tokens/s | documents/s | ratio | in processor time | same |"

@@ -8,7 +8,7 @@ the other).
 
     python benchmarks/team.py [--rows 24783] [--words 400000]
 
-With DEFERRAL_REALDATA set, the posts are the real OLHS tweets and the first word vectors the real ones.
+With ASKLESS_REALDATA set, the posts are the real OLHS tweets and the first word vectors the real ones.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from deferral import embeddings, schema
-from deferral.config import Price
-from deferral.cost import CostModel
-from deferral.experts import Setting
-from deferral.experts.mlp import MlpExpert
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Panel
-from deferral.policies.published import AlternatingTeam, JointTeam
+from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
+from askless.experts.small.mlp import MlpExpert
+from askless.panel import Panel
+from askless.policies.team.published import AlternatingTeam, JointTeam
+from askless.text import embeddings
 
 SEEDS = (67, 68, 69)
 EPOCHS = 5
@@ -39,12 +40,12 @@ EPOCHS = 5
 
 def texts_and_labels(rows: int) -> tuple[list[str], np.ndarray]:
     """Real OLHS tweets where there are any, else the demo's posts repeated."""
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     if folder:
         with open(Path(folder, "olhs", "labeled_data.csv"), encoding="utf-8") as file:
             found = [(r["tweet"], int(r["class"]) < 2) for r in csv.DictReader(file)][:rows]
     else:
-        from deferral.demo.posts import posts
+        from askless.data.demo.posts import posts
 
         found = [(p["text"], p["label"] == "1") for p in posts(rows, 5)]
     return [t for t, _ in found], np.array([y for _, y in found], np.int64)
@@ -53,7 +54,7 @@ def texts_and_labels(rows: int) -> tuple[list[str], np.ndarray]:
 def write_glove(path: Path, texts: list[str], words: int) -> None:
     """A GloVe-sized text file: the real first lines where there are any, then the posts' words, then made-up ones."""
     rng = np.random.default_rng(0)
-    folder = os.environ.get("DEFERRAL_REALDATA")
+    folder = os.environ.get("ASKLESS_REALDATA")
     real = Path(folder, "glove", "glove.6B.100d.top2717.txt").read_text("utf-8").splitlines() if folder else []
     known = {line.split(" ", 1)[0] for line in real}
     own = [w for w in dict.fromkeys(w for t in texts for w in t.split()) if w not in known]
@@ -214,7 +215,7 @@ def main() -> None:
         per_row = time.perf_counter() - started
     print(f"{len(texts)} posts, {arguments.words} words, {os.cpu_count()} cores, torch {torch.__version__}")
     print(f"{'':12} {'seconds':>8}   accuracy on test (mean of {len(SEEDS)} seeds)")
-    for name, seconds, accuracies in (("per row", per_row, theirs), ("deferral", warm, result)):
+    for name, seconds, accuracies in (("per row", per_row, theirs), ("askless", warm, result)):
         print(f"{name:12} {seconds:8.1f}   " + ", ".join(f"{k} {np.mean(v):.4f}" for k, v in accuracies.items()))
     print(f"ratio {per_row / warm:.1f} (once more, to parse the word vectors: {parse:.1f} s)")
 

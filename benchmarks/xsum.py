@@ -1,6 +1,6 @@
 """Who writes the summary, on recorded XSum summaries: quality (ROUGE-L F, stemmed) against the seconds paid for it.
 
-Needs a folder with xsum/*.jsonl and glove/*.txt, named by DEFERRAL_REALDATA. Every seed deals the documents into five
+Needs a folder with xsum/*.jsonl and glove/*.txt, named by ASKLESS_REALDATA. Every seed deals the documents into five
 folds; a fold is decided by policies fitted on the other four, thresholds cross-fitted there, so that every document is
 a test document once a seed. Intervals resample documents. Seconds are the published means, and the decider's own work
 is billed at what it took. Settings of the features and regressions were fixed on other pairs (ptgen, topic_convs2s).
@@ -26,17 +26,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from deferral import curves, schema
-from deferral.cost import CostModel
-from deferral.embeddings import Vectors, build
-from deferral.metrics import bootstrap_weights, weighted_sums
-from deferral.panel import Floats, Panel
-from deferral.policies.base import Budget, Policy
-from deferral.policies.baselines import Length
-from deferral.policies.cascade import TwoTier
-from deferral.policies.summaries.expected_gain import SummaryGain
-from deferral.policies.summaries.published import PublishedSummary
-from deferral.rouge import rouge
+from askless import schema
+from askless.arrays import Floats
+from askless.costs import CostModel
+from askless.evaluation import curves
+from askless.evaluation.metrics import bootstrap_weights, weighted_sums
+from askless.panel import Panel
+from askless.policies.base import Budget, Policy
+from askless.policies.baselines import Length
+from askless.policies.summaries.expected_gain import SummaryGain
+from askless.policies.summaries.published import PublishedSummary
+from askless.policies.two_tier import TwoTier
+from askless.text.embeddings import Vectors, build
+from askless.text.rouge import rouge
 
 SECONDS = (0.42, 1.44)
 FOLDS, POINTS, DRAWS = 5, 21, 1000
@@ -216,13 +218,13 @@ def show(trial: Trial, name: str, make: Make, *, wins: bool) -> None:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("DEFERRAL_REALDATA", ".")))
+    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--small", default="nn_generation", help="the small one of xsum_test1000")
     given = parser.parse_args()
     found = sorted(given.folder.glob("glove/*.txt"))
     if not found:
-        parser.error(f"{given.folder} holds no glove/*.txt: name a folder, or set DEFERRAL_REALDATA")
+        parser.error(f"{given.folder} holds no glove/*.txt: name a folder, or set ASKLESS_REALDATA")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         vectors = Vectors.open(build(found[0], Path(scratch, "glove"), 100, lower=True))

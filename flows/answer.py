@@ -8,8 +8,9 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from deferral import baseline, config
-from deferral.errors import DeferralError
+from askless import config
+from askless.errors import AsklessError
+from askless.monitoring import baseline
 from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Place, answer_file, new_files, plain, serving
 
@@ -39,7 +40,7 @@ def answer(task: str, params: str = "params.yaml", data: str = "data") -> list[d
     failed = [state for state in states if not state.is_completed()]
     if failed:
         first = failed[0].result(raise_on_failure=False)
-        raise first if isinstance(first, DeferralError) else RuntimeError(f"{len(failed)} files failed: {first}")
+        raise first if isinstance(first, AsklessError) else RuntimeError(f"{len(failed)} files failed: {first}")
     return done
 
 

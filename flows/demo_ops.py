@@ -27,14 +27,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deferral.errors import DeferralError
-from deferral.model_version import PROMOTED, REFUSED
+from askless.errors import AsklessError
+from askless.registry.model_version import PROMOTED, REFUSED
 from flows.deploy import POOL
 from flows.server import api, free_port, prefect_command, running
 from flows.ui import mlflow_command
 
 T = TypeVar("T")
-TASK, MODEL, LLM = "olhs", "deferral-olhs", "demo-l"
+TASK, MODEL, LLM = "olhs", "askless-olhs", "demo-l"
 PATIENCE = 420
 WINDOW = 500
 TEAMS = {
@@ -53,11 +53,11 @@ class Stage:
     began: float = field(default_factory=time.monotonic)
 
     def run(self, *words: str) -> str:
-        """Standard output of a command that succeeds; raises `DeferralError` with the last of what it said."""
+        """Standard output of a command that succeeds; raises `AsklessError` with the last of what it said."""
         done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         if done.returncode:
             said = (done.stderr or done.stdout).strip().splitlines()[-5:]
-            raise DeferralError(f"`{' '.join(words)}` ended with {done.returncode}: {' '.join(said)}")
+            raise AsklessError(f"`{' '.join(words)}` ended with {done.returncode}: {' '.join(said)}")
         return done.stdout.strip()
 
     def module(self, *words: str) -> str:
@@ -79,18 +79,18 @@ class Stage:
 def main() -> None:
     """Play it all through; exit 1 with one paragraph where something does not work."""
     given = [Path(folder) for folder in sys.argv[1:2]]
-    folder = given[0].absolute() if given else Path(tempfile.mkdtemp(prefix="deferral-ops-"))
+    folder = given[0].absolute() if given else Path(tempfile.mkdtemp(prefix="askless-ops-"))
     try:
         if folder.exists() and any(folder.iterdir()):
-            raise DeferralError(f"{folder} is not empty. Allowed: a folder that is, or none. Choose another.")
+            raise AsklessError(f"{folder} is not empty. Allowed: a folder that is, or none. Choose another.")
         play(Stage(folder, own_environment(folder)))
-    except DeferralError as error:
+    except AsklessError as error:
         sys.stderr.write(f"{error}\nWhat was done until then is in {folder}.\n")
         raise SystemExit(1) from None
 
 
 def play(stage: Stage) -> None:
-    """The whole, act by act; raises `DeferralError` where one does not end as it is meant to."""
+    """The whole, act by act; raises `AsklessError` where one does not end as it is meant to."""
     copy_project(stage)
     stage.say(f"A project of its own in {stage.folder}, with {LLM} and generated posts.")
     with servers(stage) as client:
@@ -100,13 +100,13 @@ def play(stage: Stage) -> None:
         worse = retrained(stage, client, "hasty")
         stage.say("A worse challenger: " + told(worse, REFUSED))
         for _ in range(2):
-            stage.say(stage.run("deferral", "rollback", MODEL))
+            stage.say(stage.run("askless", "rollback", MODEL))
         calm = looked_at(stage, client, "calm", lambda kind: True)
         stage.say(f"{calm['rows']:,} posts as ever: {calm['said']}")
         drift = looked_at(stage, client, "slang", lambda kind: kind == "slang")
         stage.say(f"{drift['rows']:,} posts of new slang: {drift['said']}")
         stage.say(f"The proposal, for review:\n{proposed(stage)}")
-        stage.say(f"The registry:\n{stage.run('deferral', 'models', MODEL)}")
+        stage.say(f"The registry:\n{stage.run('askless', 'models', MODEL)}")
     gain, cost = (better["comparison"][key]["value"] for key in ("quality_difference", "cost_change"))
     new, old = better["challenger"], worse["challenger"]
     sys.stdout.write(
@@ -117,11 +117,11 @@ def play(stage: Stage) -> None:
 
 
 def told(weighed: dict[str, Any], expected: str) -> str:
-    """What a comparison came to, in words; raises `DeferralError` where it is not what was expected."""
+    """What a comparison came to, in words; raises `AsklessError` where it is not what was expected."""
     outcome, reason = weighed["verdict"]["outcome"], weighed["verdict"]["reason"]
     words = f"version {weighed['challenger']} {outcome}. {reason}"
     if outcome != expected:
-        raise DeferralError(f"A challenger was to be {expected}, but: {words}")
+        raise AsklessError(f"A challenger was to be {expected}, but: {words}")
     return words
 
 
@@ -138,7 +138,7 @@ def copy_project(stage: Stage) -> None:
     """This project's files in the folder with small params, a clock that fires each minute, and a git of its own."""
     listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False)
     if listed.returncode:
-        raise DeferralError("This is no clone of the project: git knows no files here. Run it from the project's root.")
+        raise AsklessError("This is no clone of the project: git knows no files here. Run it from the project's root.")
     for name in listed.stdout.splitlines():
         if Path(name).is_file() and not name.startswith(("tests/", "benchmarks/", "docs/", "dvc.lock")):
             (stage.folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -265,7 +265,7 @@ def verdict(stage: Stage) -> dict[str, Any]:
 
 def looked_at(stage: Stage, client: SyncPrefectClient, name: str, wanted: Callable[[str], bool]) -> dict[str, Any]:
     """New posts of the wanted kinds, answered by the champion, and then looked at by the monitor."""
-    from deferral.demo.posts import posts
+    from askless.data.demo.posts import posts
 
     found = [post for post in posts(40 * WINDOW, [9, len(name)]) if wanted(str(post["kind"]))][: 2 * WINDOW]
     folder = stage.folder / "data" / "incoming" / TASK
@@ -283,7 +283,7 @@ def deployed(client: SyncPrefectClient, name: str) -> str:
 
 
 def outcome(client: SyncPrefectClient, run: FlowRun) -> str:
-    """The last that a run's flow said, once it is Completed; raises `DeferralError` where it is not."""
+    """The last that a run's flow said, once it is Completed; raises `AsklessError` where it is not."""
 
     def ended() -> FlowRun | None:
         now = client.read_flow_run(run.id)
@@ -292,7 +292,7 @@ def outcome(client: SyncPrefectClient, run: FlowRun) -> str:
     done = awaited(ended, f"run '{run.name}'")
     assert done.state is not None
     if not done.state.is_completed():
-        raise DeferralError(f"Run '{done.name}' ended as {done.state.name}: {done.state.message}")
+        raise AsklessError(f"Run '{done.name}' ended as {done.state.name}: {done.state.message}")
     logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), sort=LogSort.TIMESTAMP_DESC)
     said = [log.message for log in logs if log.name == "prefect.flow_runs" and "state Completed" not in log.message]
     return said[0] if said else ""
@@ -302,18 +302,18 @@ def proposed(stage: Stage) -> str:
     """The diffs that the monitor has written for review."""
     found = sorted((stage.folder / "reports" / TASK / "proposals").rglob("*.diff"))
     if not found:
-        raise DeferralError("The monitor proposed nothing.")
+        raise AsklessError("The monitor proposed nothing.")
     return "\n".join(path.read_text(encoding="utf-8").rstrip() for path in found)
 
 
 def awaited(found: Callable[[], T | None], what: str) -> T:
-    """What `found` gives as soon as it gives anything; raises `DeferralError` after `PATIENCE` seconds."""
+    """What `found` gives as soon as it gives anything; raises `AsklessError` after `PATIENCE` seconds."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (result := found()) is not None:
             return result
         time.sleep(1)
-    raise DeferralError(f"Waited {PATIENCE} s for {what}, in vain.")
+    raise AsklessError(f"Waited {PATIENCE} s for {what}, in vain.")
 
 
 if __name__ == "__main__":

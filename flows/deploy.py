@@ -19,10 +19,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
-from deferral.errors import ConfigError, DeferralError
+from askless.errors import AsklessError, ConfigError
 from flows.server import PORT, answers, api
 
-POOL = "deferral"
+POOL = "askless"
 # One retraining at a time on a server, and one LLM at a time on a GPU: a limit on tasks tagged `gpu`.
 LIMITS = {"dvc": 1, "tag:gpu": 1}
 
@@ -31,7 +31,7 @@ def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
     """Create the work pool, the concurrency limits and every deployment of `path`; returns a line about each.
 
     What is there already is brought up to date; a limit that was changed since is left so. Nothing is put on the
-    server before all of `path` is found to be right. Raises `DeferralError`.
+    server before all of `path` is found to be right. Raises `AsklessError`.
     """
     deployments = read(path)
     with client() as server:
@@ -69,10 +69,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def client() -> Iterator[SyncPrefectClient]:
-    """A client of the server that PREFECT_API_URL names, else of `make ui`; raises `DeferralError` if none answers."""
+    """A client of the server that PREFECT_API_URL names, else of `make ui`; raises `AsklessError` if none answers."""
     url = os.environ.get("PREFECT_API_URL") or api(os.environ.get("PREFECT_SERVER_API_PORT", PORT))
     if not answers(f"{url}/health"):
-        raise DeferralError(
+        raise AsklessError(
             f"No Prefect server answers at {url}. Start one with `make ui` in another terminal, "
             "or set PREFECT_API_URL to the address of yours, with /api at its end."
         )
@@ -133,14 +133,14 @@ def _prefect_deploy(path: Path, url: str) -> None:
     if done.returncode:
         lines = (done.stdout + done.stderr).split("\n")
         said = [line.strip() for line in lines if line.strip() and line.strip()[0] not in "╭│╰"]
-        raise DeferralError(f"{path} could not be deployed: {said[-1] if said else 'no reason was given'}")
+        raise AsklessError(f"{path} could not be deployed: {said[-1] if said else 'no reason was given'}")
 
 
 def main() -> None:
     """Deploy, and say what runs when; exit 1 with one paragraph where it cannot be."""
     try:
         lines = deploy()
-    except DeferralError as error:
+    except AsklessError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
     sys.stdout.write("\n".join([*lines, f"Deployed to work pool {POOL}. A worker runs them: make worker", ""]))

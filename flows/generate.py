@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from deferral import config
+from askless import config
 from flows.shards import Shift
 from flows.stage import run_stage
 from tasks.data import publish

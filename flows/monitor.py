@@ -7,8 +7,8 @@ import logging
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
-from deferral import config
-from deferral.decision_log import locked
+from askless import config
+from askless.monitoring.decision_log import locked
 from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember

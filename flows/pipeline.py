@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.concurrency.sync import concurrency
 
-from deferral.report import headline, markdown_summary
+from askless.report.report import headline, markdown_summary
 from flows import server
 from flows.compare import compare_models
 from flows.stage import run_stage, without_tracebacks

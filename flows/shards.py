@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.futures import PrefectFuture
 from prefect.states import Crashed
 
-from deferral.errors import ExpertError
+from askless.errors import ExpertError
 from tasks.progress import Reporter
 from tasks.runners import Workers
 

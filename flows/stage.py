@@ -11,15 +11,15 @@ from typing import Any
 
 import httpx
 
-from deferral.errors import DeferralError
+from askless.errors import AsklessError
 
 FAILED = "Finished in state Failed"
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def _said_once(record: logging.LogRecord) -> bool:
-    """A `DeferralError` explains itself, once, at the end: its traceback and its echoes are left out of the log."""
-    if record.exc_info and isinstance(record.exc_info[1], DeferralError):
+    """A `AsklessError` explains itself, once, at the end: its traceback and its echoes are left out of the log."""
+    if record.exc_info and isinstance(record.exc_info[1], AsklessError):
         return False
     if FAILED in record.getMessage():
         record.msg, record.args = FAILED, ()
@@ -27,19 +27,19 @@ def _said_once(record: logging.LogRecord) -> bool:
 
 
 def _briefly(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], DeferralError):
+    if record.exc_info and isinstance(record.exc_info[1], AsklessError):
         record.exc_info = record.exc_text = None
     return True
 
 
 def without_tracebacks() -> None:
-    """For a flow that a worker runs: a `DeferralError` explains itself, its traceback is left out of the run's log."""
+    """For a flow that a worker runs: a `AsklessError` explains itself, its traceback is left out of the run's log."""
     for logger in LOGGERS:
         logging.getLogger(logger).addFilter(_briefly)
 
 
 def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
-    """Parse the positional `names`, `--params` and `flags`, run the flow, exit 1 with the message of a `DeferralError`.
+    """Parse the positional `names`, `--params` and `flags`, run the flow, exit 1 with the message of a `AsklessError`.
 
     A flag is given as its name and what it does.
     """
@@ -54,7 +54,7 @@ def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
         logging.getLogger(logger).addFilter(_said_once)
     try:
         flow(**arguments)
-    except DeferralError as error:
+    except AsklessError as error:
         sys.stderr.write(f"\n{flow.__name__} failed: {error}\n")
         raise SystemExit(1) from None
     except httpx.TransportError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from deferral import config
+from askless import config
 from flows.stage import run_stage
 from tasks.tracking import log_training
 from tasks.train import Kept, train_expert, train_team

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 
-from deferral.registry import store
+from askless.registry.versions import store
 from flows.server import PORT, chosen_port, prefect_command, running
 
 MLFLOW_PORT = 5000

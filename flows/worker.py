@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from deferral.errors import DeferralError
+from askless.errors import AsklessError
 from flows.deploy import POOL, check_pool, client
 
 
@@ -16,7 +16,7 @@ def main() -> None:
         with client() as server:
             check_pool(server, pool, "worker")
             url = str(server.api_url).rstrip("/")
-    except DeferralError as error:
+    except AsklessError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
     os.environ["PREFECT_API_URL"] = url

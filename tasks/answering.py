@@ -16,14 +16,19 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import baseline, bundle, config, experts, registry, schema
-from deferral.answering import HEARD, Audit, CheckedSummaries, answer, loggable
-from deferral.cost import CostModel
-from deferral.datasets.incoming import ENDINGS, read_items
-from deferral.decision_log import ROWS, DecisionLog, locked
-from deferral.errors import ConfigError, DataError
-from deferral.panel import Answering, Panel
-from deferral.recalibration import budget_at
+from askless import config, experts, schema
+from askless.bundles import bundle
+from askless.costs import CostModel
+from askless.data.incoming import ENDINGS, read_items
+from askless.errors import ConfigError, DataError
+from askless.experts.checked_summaries import CheckedSummaries
+from askless.files import replacing, write_text
+from askless.monitoring import baseline
+from askless.monitoring.decide_and_log import HEARD, Audit, answer, loggable
+from askless.monitoring.decision_log import ROWS, DecisionLog, locked
+from askless.monitoring.recalibration import budget_at
+from askless.panel import Answering, Panel
+from askless.registry import versions as registry
 from tasks import worth_a_retry
 
 ASIDE, PENDING = "aside", "pending"
@@ -145,7 +150,7 @@ def _finished(settings: config.Params, place: Place, served: Serving, items: pa.
     if not (pending.exists() and _meta(pending).get("sha256") == sha):
         rows = answered(settings, place, served, items)
         about = {"task": place.task, "sha256": sha, "version": served.version, "share": served.share}
-        with schema.replacing(pending) as part:
+        with replacing(pending) as part:
             pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
     rows = pq.read_table(pending)
     key = hashlib.sha256(f"{out.name}\0{sha}".encode()).hexdigest()[:16]
@@ -178,15 +183,15 @@ def answered(settings: config.Params, place: Place, served: Serving, items: pa.T
 
 def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
     loaded, alike = bundle.load(served.folder), baseline.alike(baseline.read(Path(served.folder)))
-    dear = loaded.policy.experts[1:]
-    if loaded.small is None or not dear:
+    expensive = loaded.policy.experts[1:]
+    if loaded.small is None or not expensive:
         got = f"experts {list(loaded.policy.experts)}{'' if loaded.small else ', the small one not with it'}"
-        raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and a dear one.")
+        raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and an expensive one.")
     reference = settings.evaluate[place.task].reference
-    audit = Audit(reference if reference in dear else dear[-1], settings.monitor.audit_share, alike)
+    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, alike)
     about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
     pool: dict[str, Any] = {loaded.policy.experts[0]: loaded.small}
-    pool |= {llm: _paid(settings, place, llm) for llm in dear}
+    pool |= {llm: _paid(settings, place, llm) for llm in expensive}
     answering: dict[str, Answering] = pool
     if not loaded.classes:
         answering = {expert: CheckedSummaries(each) for expert, each in pool.items()}
@@ -237,7 +242,7 @@ def _put_aside(place: Place, path: Path, reason: str) -> Facts:
     target = folder / path.name
     if target.exists():
         target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{path.name}"
-    schema.write_text(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n")
+    write_text(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n")
     os.replace(path, target)
     return _came(path, "put aside", reason)
 

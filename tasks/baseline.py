@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deferral import baseline, bundle, config, schema
-from deferral.answering import CheckedSummaries
-from deferral.cost import CostModel
-from deferral.ground import Ground
-from deferral.panel import Answering, Panel
-from deferral.recalibration import budget_at
+from askless import config, schema
+from askless.bundles import bundle
+from askless.costs import CostModel
+from askless.experts.checked_summaries import CheckedSummaries
+from askless.monitoring import baseline
+from askless.monitoring.recalibration import budget_at
+from askless.panel import Answering, Panel
+from askless.registry.held_out import HeldOut
 
 
 def add_baseline(settings: config.Params, name: str, folder: Path, share: float | None) -> Path | None:
@@ -29,17 +31,17 @@ def add_baseline(settings: config.Params, name: str, folder: Path, share: float 
     rows = schema.rows_in(schema.read(examples, "examples", classes=loaded.classes), "valid")
     if not rows.num_rows:
         return None
-    small, *dear = loaded.policy.experts
+    small, *expensive = loaded.policy.experts
     own: Answering = loaded.small if loaded.classes else CheckedSummaries(loaded.small)
-    ground = Ground(name, settings, rows, data)
-    pool: dict[str, Answering] = {small: own, **{expert: ground.answers(expert) for expert in dear}}
+    held_out = HeldOut(name, settings, rows, data)
+    pool: dict[str, Answering] = {small: own, **{expert: held_out.answers(expert) for expert in expensive}}
     panel = Panel(rows, pool, CostModel.of(settings.costs), loaded.classes)
     reference = settings.evaluate[name].reference
     found = baseline.baseline(
         loaded.policy,
         panel,
         budget_at(share, loaded.policy),
-        reference if reference in dear else dear[-1],
+        reference if reference in expensive else expensive[-1],
         task=name,
         time=datetime.now(UTC),
     )

@@ -9,8 +9,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pyarrow import csv
 
-from deferral import config, datasets, schema
-from deferral.datasets.prepare import prepare
+from askless import config, schema
+from askless.data import raw as datasets
+from askless.data.prepare import prepare
+from askless.files import replacing, write_text
 from tasks import worth_a_retry
 
 
@@ -20,10 +22,10 @@ def obtain_raw(name: str, params: str, folder: str) -> str:
     source = config.load(params).task(name).source
     if source.kind in datasets.WITHOUT_FILE:
         path = Path(folder) / f"{source.kind}.csv"
-        with schema.replacing(path) as part:
+        with replacing(path) as part:
             csv.write_csv(datasets.read(source), part)
         return str(path)
-    from deferral import sources
+    from askless.data import sources
 
     return str(sources.obtain(source, Path(folder)))
 
@@ -37,7 +39,7 @@ def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
     source = settings.source
     summary["made_from"] = {"kind": source.kind, "path": str(source.path), "url": source.url, "rows": source.rows}
     schema.write(examples, candidate, "examples")
-    schema.write_text(Path(candidate).with_suffix(".json"), json.dumps(summary, indent=1, sort_keys=True) + "\n")
+    write_text(Path(candidate).with_suffix(".json"), json.dumps(summary, indent=1, sort_keys=True) + "\n")
     return candidate
 
 
@@ -55,13 +57,13 @@ def publish(candidate: str, path: str) -> str:
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
 def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
     """Parse the task's word-vector text once into a memory-mapped matrix in `folder`."""
-    from deferral import embeddings
+    from askless.text import embeddings
 
     task_settings = config.load(params).task(name)
     settings = task_settings.vectors
     bare = settings.kind == "demo" and task_settings.kind == "summarisation"
     if settings.kind == "demo":
-        from deferral.demo import documents, posts, vectors
+        from askless.data.demo import documents, posts, vectors
 
         text = Path(raw_folder) / "vectors.txt"
         text.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
         rows = generate(settings.rows or 20_000, settings.seed)
         vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed, bare=bare)
     else:
-        from deferral import sources
+        from askless.data import sources
 
         text = sources.obtain(settings, Path(raw_folder))
     embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower or bare)

@@ -14,14 +14,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
-from deferral import config, datasets, evaluate, experts, policies, replay, schema
-from deferral.cost import CostModel
-from deferral.distillation import brought
-from deferral.embeddings import Vectors
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Answering, Panel, class_indices
-from deferral.policies.base import Budget, Policy
-from deferral.summary_examples import side_by_side
+from askless import config, experts, policies, schema
+from askless.costs import CostModel
+from askless.data import raw as datasets
+from askless.evaluation import evaluate, replay
+from askless.evaluation.distillation import brought
+from askless.evaluation.summary_examples import side_by_side
+from askless.experts.recorded import RecordedExpert
+from askless.files import replacing_folder, write_text
+from askless.panel import Answering, Panel, class_indices
+from askless.policies.base import Budget, Policy
+from askless.text.embeddings import Vectors
 from tasks.train import UNTAUGHT
 
 
@@ -99,7 +102,7 @@ Fitted = dict[str, dict[int, tuple[Policy, Mapping[str, Answering]]]]
 
 def fit_all(inputs: Inputs) -> Fitted:
     """Each policy and seed with the experts it may ask: teams from their bundles, the others fitted here."""
-    from deferral import bundle
+    from askless.bundles import bundle
 
     train, fitted = inputs.train, Fitted()
     pools = {seed: inputs.pool(seed) for seed in train.seeds}
@@ -133,10 +136,10 @@ def fit_one(
 
 def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:
     """Each seed's policy of params.yaml that plain values can tell, as a bundle in `out/<policy>/seed-<n>`."""
-    from deferral import bundle
-    from deferral.policies.base import Plain
+    from askless.bundles import bundle
+    from askless.policies.base import Plain
 
-    with schema.replacing_folder(out) as part:
+    with replacing_folder(out) as part:
         for name in inputs.settings.policies[inputs.name]:
             quality = valid.sweeps[name].right(valid.gold)
             for s, (seed, (policy, _)) in enumerate(fitted[name].items()):
@@ -168,8 +171,8 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
         sweeps[name] = replay.only(run, np.arange(len(budgets)))
         own[name] = replay.only(run, np.array([len(budgets)]))
     small = inputs.train.small
-    dear = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms if llm != small]
-    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], dear, gold, shares.tolist())
+    expensive = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms if llm != small]
+    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], expensive, gold, shares.tolist())
     return evaluate.Runs(gold, rows["group"].to_pylist(), sweeps, own)
 
 
@@ -183,7 +186,7 @@ def write_all(
     examples: Path,
 ) -> str:
     """The evaluation as files, each written beside and renamed."""
-    from deferral.report import write_report
+    from askless.report.report import write_report
     from tasks.versioning import versions
 
     settings, rows = inputs.settings, schema.rows_in(inputs.examples, "test")
@@ -206,9 +209,9 @@ def write_all(
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
-    schema.write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    schema.write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
-    schema.write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
+    write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
+    write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
     shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
     return str(write_report(out, summary, curve, versions=versions(), examples=shown if references else []))

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-import deferral
-from deferral import config, experts, schema
-from deferral.errors import DataError
-from deferral.experts.paid import PaidExpert
-from deferral.experts.store import answer_key
-from deferral.summary_quality import measured, of_task
+import askless
+from askless import config, experts, schema
+from askless.errors import DataError
+from askless.evaluation.summary_quality import measured, of_task
+from askless.experts.answer_store import answer_key
+from askless.experts.paid import PaidExpert
 from tasks import worth_a_retry
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
 
@@ -143,7 +143,7 @@ def _digest(expert: experts.Expert, options: Options, rows: pa.Table) -> str | N
 
 @cache
 def _code() -> str:
-    root, digest = Path(deferral.__file__).parent, hashlib.sha256()
+    root, digest = Path(askless.__file__).parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return digest.hexdigest()

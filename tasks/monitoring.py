@@ -15,18 +15,21 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import baseline, bundle, config, proposal, schema
-from deferral.decision_log import ROWS, DecisionLog
-from deferral.errors import ConfigError, DataError
-from deferral.monitoring import AUDITS, ERRORS, Look, distinct, look
-from deferral.recalibration import budget_at, recalibrate
+from askless import config
+from askless.bundles import bundle
+from askless.errors import ConfigError, DataError
+from askless.files import write_text
+from askless.monitoring import baseline, proposal
+from askless.monitoring.decision_log import ROWS, DecisionLog
+from askless.monitoring.drift import AUDITS, ERRORS, Look, distinct, look
+from askless.monitoring.recalibration import budget_at, recalibrate
 from tasks.answering import Facts, Place, Serving
 
 LOOKS = "looks.json"
 # What a look may come to that takes its rows; until then they wait for the next one.
 TAKEN = ("first window", "no drift", "drift")
 DAY = timedelta(days=1)
-# Whose drift says nothing of the dial: a dear expert that errs is no better at another threshold.
+# Whose drift says nothing of the dial: an expensive expert that errs is no better at another threshold.
 BESIDE = {ERRORS}
 HISTORY = timedelta(days=30)
 
@@ -65,8 +68,8 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
     found = _look(settings, before, window, serving)
     page = found.markdown(settings.costs.unit)
     folder = Path(reports, name, "monitor")
-    schema.write_text(folder / "look.json", json.dumps(found.as_dict(), indent=1) + "\n")
-    schema.write_text(folder / "look.md", page)
+    write_text(folder / "look.json", json.dumps(found.as_dict(), indent=1) + "\n")
+    write_text(folder / "look.md", page)
     status = "drift" if found.alarm else "no drift"
     return {**_found(status, found.words(), window), "page": page, "moved": list(found.moved)}
 
@@ -84,7 +87,7 @@ def propose(name: str, params: str, data: str, reports: str, served: Facts, foun
     if made and not again:
         return _proposed(made[-1], "There is a proposal already")
     if not set(found["moved"]) - BESIDE:
-        return _proposed(None, "No other dial would mend that: look at the dear experts")
+        return _proposed(None, "No other dial would mend that: look at the expensive experts")
     window = _taken(settings, place, serving, found["parts"])
     folder = folders / f"version-{serving.version}-{_key(serving, window)}"
     try:
@@ -107,7 +110,7 @@ def remember(name: str, params: str, data: str, served: Facts, found: Facts) -> 
     one |= {"said": found["said"], "parts": found["parts"], "proposal": found.get("proposal", "")}
     looks = [{**each, "parts": [part for part in each["parts"] if part in there]} for each in [*read_looks(place), one]]
     kept = [each for each in looks if each["parts"] or _age(each) < HISTORY]
-    schema.write_text(_looks(place), json.dumps(kept, indent=1) + "\n")
+    write_text(_looks(place), json.dumps(kept, indent=1) + "\n")
 
 
 def read_looks(place: Place) -> list[Facts]:
@@ -157,8 +160,8 @@ def _by(rows: pa.Table, serving: Serving) -> pa.Table:
 
 
 def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> Look:
-    dear = bundle.describe(serving.folder)["experts"][1:]
-    prices = [settings.costs.prices.get(name, config.Price()) for name in dear]
+    expensive = bundle.describe(serving.folder)["experts"][1:]
+    prices = [settings.costs.prices.get(name, config.Price()) for name in expensive]
     timed = settings.costs.unit == "seconds" or any(price.usd_per_hour for price in prices)
     level, looks = settings.monitor.level, settings.monitor.looks
     return look(before, window.rows, window.audits, level=level, looks=looks, timed=timed)

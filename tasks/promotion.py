@@ -10,8 +10,10 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from deferral import comparison_page, config, promotion, schema
-from deferral.registry import CHALLENGER, Unreachable
+from askless import config
+from askless.files import replacing_folder, write_text
+from askless.registry import comparison_page, promotion
+from askless.registry.versions import CHALLENGER, Unreachable
 from tasks import worth_a_retry
 from tasks.tracking import log_comparison
 
@@ -37,8 +39,8 @@ def weigh_challenger(name: str, params: str, data: str, out: str) -> str:
     model = settings.evaluate[name].model
     weighed = promotion.weigh(model, CHALLENGER, settings, data=data, asked=False)
     folder, verdict = Path(out), weighed.verdict
-    with schema.replacing_folder(folder) as part:
-        schema.write_text(part / WEIGHED, json.dumps(weighed.as_dict(), indent=1, allow_nan=False) + "\n")
+    with replacing_folder(folder) as part:
+        write_text(part / WEIGHED, json.dumps(weighed.as_dict(), indent=1, allow_nan=False) + "\n")
         if weighed.comparison is not None:
             comparison_page.write(part, weighed.comparison, verdict.outcome, verdict.reason)
     return out

@@ -16,8 +16,8 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from deferral.config import Generate
-from deferral.errors import ConfigError, MissingExtra
+from askless.config import Generate
+from askless.errors import ConfigError, MissingExtra
 from tasks.shards import Shards
 
 OBJECT_STORE_BYTES = 256 << 20
@@ -105,7 +105,7 @@ def _cluster(ray: Any, settings: Generate) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    about: dict[str, Any] = {"namespace": "deferral", "log_to_driver": False, "logging_level": logging.ERROR}
+    about: dict[str, Any] = {"namespace": "askless", "log_to_driver": False, "logging_level": logging.ERROR}
     if settings.address is None:
         about |= {"address": "local", "num_cpus": settings.workers, "include_dashboard": False}
         about |= {"object_store_memory": OBJECT_STORE_BYTES}
@@ -146,10 +146,10 @@ def _unreachable(address: str, why: str) -> ConfigError:
 
 def _code() -> dict[str, Any]:
     """What nodes elsewhere are sent: this project's code, that of the flow they work for too, and its environment."""
-    import deferral
+    import askless
 
     here = Path(__file__).parent
-    packages = [Path(deferral.__file__).parent, here, here.with_name("flows")]
+    packages = [Path(askless.__file__).parent, here, here.with_name("flows")]
     return {"py_modules": list(map(str, packages)), "env_vars": {n: os.environ[n] for n in TOLD if n in os.environ}}
 
 

@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-ANSWERS = "DEFERRAL_ANSWERS"
+ANSWERS = "ASKLESS_ANSWERS"
 COLUMNS = ("expert", "score", "cost", "reason", "small_answer", "small_confidence")
 NUMBERS = {"score": float, "cost": float, "small_confidence": float}
 
@@ -21,14 +21,14 @@ class ServedPolicy(PythonModel):
     """Predicts `label` (or `summary`), `expert`, `score`, `cost`, `reason`, ... for a frame with a `text` column.
 
     A request says how much it may cost: `max_usd` dollars, below 0 without a limit. By default that is nothing: then
-    nobody dear is asked, `expert` is who should answer, and a row that goes beyond the small one has no answer. What
-    the small expert was not asked, or does not state, is missing (None, NaN). Paid answers are kept in the folder that
-    the environment variable DEFERRAL_ANSWERS names, else as long as the process lives.
+    nobody expensive is asked, `expert` is who should answer, and a row that goes beyond the small one has no answer.
+    What the small expert was not asked, or does not state, is missing (None, NaN). Paid answers are kept in the folder
+    that the environment variable ASKLESS_ANSWERS names, else as long as the process lives.
     """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the bundle."""
-        from deferral import bundle
+        from askless.bundles import bundle
 
         self.folder = Path(context.artifacts["bundle"])
         self.policy = bundle.load(self.folder)
@@ -42,16 +42,16 @@ class ServedPolicy(PythonModel):
 
         What is wrong with a request is MLflow's own error, so that a server says it with HTTP 400 in one sentence.
         """
-        from deferral.errors import DeferralError
+        from askless.errors import AsklessError
 
         try:
             return self._told(model_input["text"].tolist(), dict(params or {}))
-        except DeferralError as error:
+        except AsklessError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
 
     def _told(self, texts: list[str], given: dict[str, Any]) -> pd.DataFrame:
-        from deferral.assign import assign
-        from deferral.policies.base import Budget
+        from askless.bundles.decide import assign
+        from askless.policies.base import Budget
 
         most = given.pop("max_usd", 0.0)
         given = {k: v for k, v in given.items() if v >= 0}
@@ -69,23 +69,23 @@ class ServedPolicy(PythonModel):
         return pd.DataFrame(frame)
 
     def _answered(self, texts: list[str], budget: Any, most: float | None) -> dict[str, Any]:
-        """What was answered, by whom, at which cost and why, the dear experts asked within `most` dollars."""
-        from deferral.cost import CostModel
-        from deferral.live.asking import Guarded
-        from deferral.live.label import Desk, Version
-        from deferral.live.ledger import Ledger
-        from deferral.live.rows import Chunk
-        from deferral.live.terms import Terms
+        """What was answered, by whom, at which cost and why, the expensive experts asked within `most` dollars."""
+        from askless.bundles.terms import Terms
+        from askless.costs import CostModel
+        from askless.data.stream import Chunk
+        from askless.labelling.label import Labeller, Version
+        from askless.spending.guard import Guarded
+        from askless.spending.ledger import Ledger
 
         terms = Terms.read(self.folder)
         version = Version(str(self.folder), "0", self.policy, terms)
         names = version.loaded.policy.experts[1:]
         if not self.experts:
-            kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="deferral-"))
+            kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))
             self.experts = {name: terms.expert(name, kept) for name in names}
         with Ledger(limit=most) as ledger:
-            dear = {name: Guarded(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
-            rows = Desk(version, budget, dear).rows(Chunk(0, 1, [None] * len(texts), list(texts)))
+            expensive = {name: Guarded(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
+            rows = Labeller(version, budget, expensive).rows(Chunk(0, 1, [None] * len(texts), list(texts)))
         return {name: rows[name].to_pylist() for name in ("answer", "expert", "score", "cost", "reason")}
 
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deferral import schema
-from deferral.config import Price
-from deferral.cost import CostModel
-from deferral.errors import ConfigError, DataError, DeferralError
-from deferral.experts.store import AnswerStore, Row
+from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
+from askless.errors import AsklessError, ConfigError, DataError
+from askless.experts.answer_store import AnswerStore, Row
 
 BILLED = ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")
 
 
-class Stopped(DeferralError):
+class Stopped(AsklessError):
     """Another shard failed for good, so that this one stops too; what was answered is kept."""
 
 
@@ -140,7 +140,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class ShardAnswers:
-    """The kept answers of one shard, as an expert asks for them (`deferral.experts.store.Answers`)."""
+    """The kept answers of one shard, as an expert asks for them (`askless.experts.answer_store.Answers`)."""
 
     shards: Shards
     number: int

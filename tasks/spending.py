@@ -9,13 +9,14 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import config, forecast_words
-from deferral.errors import BudgetError
-from deferral.experts.paid import PaidExpert
-from deferral.forecast import Forecast
-from deferral.unasked import Unasked, expert_of, texts_of
+from askless import config
+from askless.errors import BudgetError
+from askless.experts.paid import PaidExpert
+from askless.report import forecast_words
+from askless.spending.forecast import Forecast
+from askless.spending.pending import Pending, expert_of, texts_of
 
-YES = "DEFERRAL_YES"
+YES = "ASKLESS_YES"
 
 
 @task(cache_policy=NO_CACHE)
@@ -23,7 +24,7 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
     """Print what asking `expert` about every example will take; answers kept in `answers` are free.
 
     Where it may cost more than `generate.ask_above_usd`, or a server that has no price is to be asked, a person at a
-    terminal is asked, unless `yes` or the environment's DEFERRAL_YES=1. Raises `BudgetError` where the answer is no, or
+    terminal is asked, unless `yes` or the environment's ASKLESS_YES=1. Raises `BudgetError` where the answer is no, or
     nobody is there. An expert whose answers are not paid for has no forecast.
     """
     settings = config.load(params)
@@ -31,7 +32,7 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
     if not isinstance(asked, PaidExpert):
         return
     price = settings.costs.prices.get(expert)
-    found = Unasked.of(asked, texts_of(Path(examples))).forecast(expert, price)
+    found = Pending.of(asked, texts_of(Path(examples))).forecast(expert, price)
     sys.stderr.write(f"{forecast_words.block(found, name)}\n")
     why = reason(found, asked.hosted, settings.generate.ask_above_usd)
     if why and not (yes or os.environ.get(YES) == "1" or _agreed(why)):

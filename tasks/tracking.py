@@ -18,18 +18,19 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import bundle, config, experts, schema
-from deferral.assign import assign
-from deferral.card import CURVE, card
-from deferral.embeddings import Vectors
-from deferral.experts.paid import PaidExpert
-from deferral.live.foreseen import on_record
-from deferral.live.terms import Terms
-from deferral.registry import BUNDLE, FOLDER, find, resolve, store
-from deferral.registry import versions as versions_of
-from deferral.report import headline, markdown_summary
-from deferral.threshold_words import threshold_words
-from deferral.unasked import expert_of
+from askless import config, experts, schema
+from askless.bundles import bundle
+from askless.bundles.decide import assign
+from askless.bundles.terms import Terms
+from askless.experts.paid import PaidExpert
+from askless.labelling.foreseen import on_record
+from askless.registry.versions import BUNDLE, FOLDER, find, resolve, store
+from askless.registry.versions import versions as versions_of
+from askless.report.model_card import CURVE, card
+from askless.report.report import headline, markdown_summary
+from askless.report.threshold_words import threshold_words
+from askless.spending.pending import expert_of
+from askless.text.embeddings import Vectors
 from tasks.baseline import add_baseline
 from tasks.versioning import versions
 
@@ -203,8 +204,8 @@ def register(
     """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
 
     The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so do
-    the rows that decisions in production are held against, the terms on which its dear experts are asked, and the model
-    card, which is the version's description too. `tags` are put in the place of those of the evaluation.
+    the rows that decisions in production are held against, the terms on which its expensive experts are asked, and the
+    model card, which is the version's description too. `tags` are put in the place of those of the evaluation.
     """
     import mlflow
     import pandas as pd
@@ -265,11 +266,11 @@ def register(
     return version
 
 
-def terms_of(settings: config.Params, name: str, dear: tuple[str, ...]) -> Terms:
-    """The terms on which a task's dear experts are asked, with what answers took where some are on record."""
-    terms, data, usage = Terms.of(settings, name, dear), settings.base.data, {}
+def terms_of(settings: config.Params, name: str, expensive: tuple[str, ...]) -> Terms:
+    """The terms on which a task's expensive experts are asked, with what answers took where some are on record."""
+    terms, data, usage = Terms.of(settings, name, expensive), settings.base.data, {}
     examples = data / "prepared" / name / "examples.parquet"
-    for expert in dear:
+    for expert in expensive:
         path = data / "predictions" / name / "generated" / f"{expert}.parquet"
         asked = expert_of(settings, name, expert, data / "answers" / name)
         if path.exists() and examples.exists() and isinstance(asked, PaidExpert):
@@ -329,18 +330,18 @@ def log_comparison(run_id: str, folder: str) -> None:
 
 
 def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
-    """A copy of the `deferral` package, of the demo's models those named alone, for a model to carry."""
-    import deferral
+    """A copy of the `askless` package, of the demo's models those named alone, for a model to carry."""
+    import askless
 
-    source, copy = Path(deferral.__file__).parent, scratch / "deferral"
+    source, copy = Path(askless.__file__).parent, scratch / "askless"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__", "models", "templates"))
     for size in demos:
-        shutil.copytree(source / "demo/models" / size, copy / "demo/models" / size)
+        shutil.copytree(source / "data/demo/models" / size, copy / "data/demo/models" / size)
     return copy
 
 
 def _needed(small: str, terms: Terms) -> list[str]:
-    """Packages that a model needs to decide, and to ask its dear experts where that needs little more."""
+    """Packages that a model needs to decide, and to ask its expensive experts where that needs little more."""
     hosted = any(options.get("backend") == "openai" for options in terms.experts.values())
     return [*PACKAGES, *NEEDED_BY.get(small, ()), *(["openai"] if hosted else [])]
 

@@ -12,9 +12,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
-from deferral import config, experts, schema, summary_quality
-from deferral.distillation import lessons
-from deferral.experts.paid import PaidExpert
+from askless import config, experts, schema
+from askless.evaluation import summary_quality
+from askless.evaluation.distillation import lessons
+from askless.experts.paid import PaidExpert
+from askless.files import write_text
 
 UNTAUGHT = "untaught"
 
@@ -67,7 +69,7 @@ def train_expert(
             schema.write(predictions, Path(out) / way / f"seed-{seed}.parquet", "predictions")
     if more is not None:
         about = {"llm": train.distil, "rows": more.num_rows}
-        schema.write_text(Path(out) / UNTAUGHT / "lessons.json", json.dumps(about) + "\n")
+        write_text(Path(out) / UNTAUGHT / "lessons.json", json.dumps(about) + "\n")
     return out
 
 
@@ -92,11 +94,12 @@ def small_expert(settings: config.Params, name: str, expert: str, vectors: str, 
 @task(cache_policy=NO_CACHE)
 def train_team(name: str, team: str, params: str, examples: str, vectors: str, predictions: str, models: str) -> str:
     """Train one team with every seed into `models/teams/<team>/seed-<n>`; returns what each learnt, as JSON."""
-    from deferral import bundle, policies
-    from deferral.cost import CostModel
-    from deferral.embeddings import Vectors
-    from deferral.experts.recorded import RecordedExpert
-    from deferral.panel import Panel
+    from askless import policies
+    from askless.bundles import bundle
+    from askless.costs import CostModel
+    from askless.experts.recorded import RecordedExpert
+    from askless.panel import Panel
+    from askless.text.embeddings import Vectors
 
     settings = config.load(params)
     task_settings = settings.task(name)

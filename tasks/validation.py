@@ -12,8 +12,9 @@ import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from deferral import config, schema
-from deferral.errors import DataError
+from askless import config, schema
+from askless.errors import DataError
+from askless.files import write_text
 
 # Of predictions; distributions over classes, held as Python objects, would take more than all of these.
 LOOKED_AT = ("id", "label", "text", "error", "quality", "mass", "seconds", "prompt_tokens", "completion_tokens")
@@ -177,7 +178,7 @@ def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path, n
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
     result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(suite)))
     rows = [_row(r) for r in result.results]
-    schema.write_text(report, _page(title, len(frame), rows, note))
+    write_text(report, _page(title, len(frame), rows, note))
     failed = [row for row in rows if not row["ok"]]
     if failed:
         raise DataError(

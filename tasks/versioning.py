@@ -21,14 +21,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed, State
 
-from deferral.errors import DeferralError
+from askless.errors import AsklessError
 from tasks import worth_a_retry
 
 OUTCOMES = {"Running stage": "ran", "is cached - skipping run": "restored", "didn't change, skipping": "unchanged"}
 BUSY, BUSY_SECONDS, STOP_SECONDS = "is busy, it is being blocked by", 10.0, 20.0
 
 
-class Stopped(DeferralError):
+class Stopped(AsklessError):
     """A command that ended before it was done, for no reason that it named: worth another try."""
 
 
@@ -58,10 +58,10 @@ def versions(root: Path = Path()) -> dict[str, str]:
 
 
 def stages(last: str) -> list[str]:
-    """The stage `last` and all that it needs, in DVC's order. Raises `DeferralError` where DVC knows no such stage."""
+    """The stage `last` and all that it needs, in DVC's order. Raises `AsklessError` where DVC knows no such stage."""
     code, lines = _dvc("dag", "--dot", last)
     if code:
-        raise DeferralError(f"{last}: {_error(lines)}")
+        raise AsklessError(f"{last}: {_error(lines)}")
     drawn = "\n".join(lines)
     graph: dict[str, set[str]] = {name: set() for name in re.findall(r'^"([^"]+)";$', drawn, re.M)}
     for before, after in re.findall(r'^"([^"]+)" -> "([^"]+)";$', drawn, re.M):
@@ -73,7 +73,7 @@ def stages(last: str) -> list[str]:
 def reproduce(stage: str) -> State[str]:
     """Bring one stage up to date, its output line by line in the run's log; the state is Ran, Restored or Unchanged.
 
-    A stage that another process is at work on is waited for. Raises `DeferralError` with what a failed stage said of
+    A stage that another process is at work on is waited for. Raises `AsklessError` with what a failed stage said of
     it, `Stopped` where it ended without a word.
     """
     log = get_run_logger().info
@@ -98,13 +98,13 @@ def push(last: str) -> bool:
     return True
 
 
-def _failure(stage: str, lines: list[str]) -> DeferralError:
+def _failure(stage: str, lines: list[str]) -> AsklessError:
     """What a failed stage said of it; else what DVC said, and the last words before."""
     own = [line for line in lines if line.startswith(f"{stage.partition('@')[0]} failed: ")]
     if own:
-        return DeferralError(f"{stage}: {own[-1]}")
+        return AsklessError(f"{stage}: {own[-1]}")
     if not any(line.startswith("Running stage") for line in lines):
-        return DeferralError(f"{stage}: {_error(lines)}")
+        return AsklessError(f"{stage}: {_error(lines)}")
     words = [line for line in lines if not line.startswith("ERROR: ")]
     return Stopped(
         f"{_error(lines)}. Its last words: {words[-1].rstrip('.')}. Run again: what is done and paid for is kept."

@@ -15,9 +15,9 @@ from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
-settings.register_profile("deferral", deadline=None, derandomize=True, database=None, max_examples=40)
+settings.register_profile("askless", deadline=None, derandomize=True, database=None, max_examples=40)
 settings.register_profile("explore", deadline=None, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "deferral"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "askless"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +27,13 @@ def little_garbage() -> None:
 
 
 # What takes longest, the longest first.
-LONG = ("tests/flows/", "tests/test_registry.py", "tests/realdata/", "tests/tasks/", "tests/test_study.py")
+LONG = (
+    "tests/flows/",
+    "tests/registry/test_versions.py",
+    "tests/realdata/",
+    "tests/tasks/",
+    "tests/plans/test_study.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.panel import NO_LABEL, Floats, Ints, Panel
-from deferral.policies.base import Budget, Chooser
+from askless import schema
+from askless.arrays import Floats, Ints
+from askless.costs import CostModel
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget, Chooser
 
 CLASSES = ("0", "1")
 Labels = Sequence[str | None]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from deferral.decision_log import checked
-from deferral.panel import Floats
+from askless.arrays import Floats
+from askless.monitoring.decision_log import checked
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CUT, PRICE = -0.5, 0.001

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import yaml
 
-from deferral import config
-from deferral.config import BY_TASK
+from askless import config
+from askless.config import BY_TASK
 from tests.once import once
 
 ROOT = Path(__file__).parents[1]
-LLM, TEAM, MODEL = "demo-xs", "team", "deferral-olhs"
+LLM, TEAM, MODEL = "demo-xs", "team", "askless-olhs"
 POSTS, DOCUMENTS = 700, 400
 TRAIN = {
     "olhs": {

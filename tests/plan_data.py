@@ -1,9 +1,9 @@
-"""Labelled panels of experts that know how sure they are: the more able and the dearer, the later."""
+"""Labelled panels of experts that know how sure they are: the more able and the costlier, the later."""
 
 import numpy as np
 
-from deferral.cost import CostModel
-from deferral.panel import Panel
+from askless.costs import CostModel
+from askless.panel import Panel
 from tests.helpers import CLASSES, Told, examples
 
 ABLE = {"small": 1.0, "middle": 1.8, "large": 3.0}

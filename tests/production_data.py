@@ -11,9 +11,10 @@ from typing import Any
 
 import yaml
 
-from deferral import config, registry
-from deferral.bundle import describe
-from deferral.decision_log import DecisionLog
+from askless import config
+from askless.bundles.bundle import describe
+from askless.monitoring.decision_log import DecisionLog
+from askless.registry import versions as registry
 from tasks.answering import Facts, Place, answer_file, plain, serving
 from tasks.baseline import add_baseline
 from tasks.tracking import log_evaluation

@@ -15,19 +15,20 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from deferral import bundle, config, schema
-from deferral.cost import CostModel
-from deferral.experts import Setting
-from deferral.experts.baselines import MajorityExpert
-from deferral.experts.lead import LeadExpert
-from deferral.panel import Panel
-from deferral.policies.base import Policy
-from deferral.policies.baselines import Length, Random
+from askless import config, schema
+from askless.bundles import bundle
+from askless.costs import CostModel
+from askless.experts import Setting
+from askless.experts.small.lead import LeadExpert
+from askless.experts.small.majority import MajorityExpert
+from askless.panel import Panel
+from askless.policies.base import Policy
+from askless.policies.baselines import Length, Random
 from tests.pipeline import small_params, with_store, working_in
 
 CLASSES = ("0", "1")
 ROWS, LONG, PRICE, LLM = 200, 80, 0.001, "demo-xs"
-MODEL = {"olhs": "deferral-olhs", "xsum": "deferral-xsum"}
+MODEL = {"olhs": "askless-olhs", "xsum": "askless-xsum"}
 POLICIES = {"long": Length, "random": Random}
 SMALL = {"olhs": "majority", "xsum": "lead"}
 
@@ -73,26 +74,26 @@ def settings_of(folder: Path) -> config.Params:
 
 def kept(folder: Path, name: str, task: str = "olhs", policy: str = "long", **facts: Any) -> Path:
     """The bundle of a policy fitted on the train and valid items of `folder`."""
-    from deferral.ground import Ground
+    from askless.registry.held_out import HeldOut
 
-    ground = Ground.of(task, settings_of(folder), folder / "data")
+    held_out = HeldOut.of(task, settings_of(folder), folder / "data")
     examples = schema.read(folder / f"data/prepared/{task}/examples.parquet", "examples")
-    setting = Setting(SMALL[task], task, ground.classes)
+    setting = Setting(SMALL[task], task, held_out.classes)
     train = schema.rows_in(examples, "train")
     small = MajorityExpert(setting).fit(train, train) if task == "olhs" else LeadExpert(setting)
-    pool = {small.name: _Graded(small, ground), LLM: ground.answers(LLM)}
+    pool = {small.name: _Graded(small, held_out), LLM: held_out.answers(LLM)}
     boards = (
-        Panel(schema.rows_in(examples, s), pool, CostModel.of(ground.settings.costs), ground.classes)
+        Panel(schema.rows_in(examples, s), pool, CostModel.of(held_out.settings.costs), held_out.classes)
         for s in ("train", "valid")
     )
     fitted: Policy = POLICIES[policy]((small.name, LLM)).fit(*boards)
     path = folder / "models" / name / bundle_path()
-    return bundle.save(fitted, path, {"task": task, "team": policy, "seed": 67, **facts}, ground.classes, small)
+    return bundle.save(fitted, path, {"task": task, "team": policy, "seed": 67, **facts}, held_out.classes, small)
 
 
 def bundle_path() -> str:
     """Where a registered model has its bundle."""
-    from deferral.registry import BUNDLE
+    from askless.registry.versions import BUNDLE
 
     return str(BUNDLE)
 
@@ -100,12 +101,12 @@ def bundle_path() -> str:
 class _Graded:
     """A small expert whose answers to any items are free and, where they are summaries, as good as half right."""
 
-    def __init__(self, small: Any, ground: Any) -> None:
-        self.small, self.ground = small, ground
+    def __init__(self, small: Any, held_out: Any) -> None:
+        self.small, self.held_out = small, held_out
 
     def answer(self, examples: Any) -> Any:
         said = self.small.answer(examples)
-        if self.ground.classes:
+        if self.held_out.classes:
             return said
         at, half = said.schema.get_field_index("quality"), np.full(len(said), 0.5, np.float32)
         return said.set_column(at, said.schema.field(at), pa.array(half))

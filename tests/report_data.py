@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deferral import schema
-from deferral.config import Evaluate, Price, Source, Split, Task, Vectors
-from deferral.cost import CostModel
-from deferral.evaluate import Runs, evaluated
-from deferral.panel import Panel, class_indices
-from deferral.policies.allocator import Allocator
-from deferral.policies.base import Budget, Policy
-from deferral.policies.baselines import Always, Length, Random
-from deferral.replay import Replay, oracle, replay
-from deferral.summary_examples import side_by_side
+from askless import schema
+from askless.config import Evaluate, Price, Source, Split, Task, Vectors
+from askless.costs import CostModel
+from askless.evaluation.evaluate import Runs, evaluated
+from askless.evaluation.replay import Replay, oracle, replay
+from askless.evaluation.summary_examples import side_by_side
+from askless.panel import Panel, class_indices
+from askless.policies.allocator import Allocator
+from askless.policies.base import Budget, Policy
+from askless.policies.baselines import Always, Length, Random
 from tests import report_documents
 
 CLASSES = ("0", "1")
@@ -258,6 +258,6 @@ def _settings(world: World, classes: tuple[str, ...]) -> tuple[Task, Evaluate]:
         confidence=0.95,
         margin=world.margin,
         headline="team",
-        model="deferral-test",
+        model="askless-test",
     )
     return task, settings

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from deferral import schema
-from deferral.rouge import rouge
-from deferral.summary_faults import LOOP
+from askless import schema
+from askless.text.rouge import rouge
+from askless.text.summary_faults import LOOP
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 WORDS = np.array([a + b for a in "b d f g k l m n p r s t v z".split() for b in "am el ino or uta".split()])

@@ -7,7 +7,7 @@ from collections import defaultdict
 from html.parser import HTMLParser
 from typing import Any
 
-from deferral import report_words as words
+from askless.report import wording as words
 
 
 class Page(HTMLParser):

@@ -1,4 +1,4 @@
-"""Demo documents, a ranker that learnt from some, and a dear summariser that is better on every other one."""
+"""Demo documents, a ranker that learnt from some, and an expensive summariser that is better on every other one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from deferral import embeddings, schema
-from deferral.config import Price
-from deferral.cost import CostModel
-from deferral.demo.documents import documents
-from deferral.demo.vectors import write_vectors
-from deferral.experts import Expert, Setting
-from deferral.experts.extractive import ExtractiveExpert
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Panel
-from deferral.summary_quality import measured, summary_quality
+from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
+from askless.data.demo.documents import documents
+from askless.data.demo.vectors import write_vectors
+from askless.evaluation.summary_quality import measured, summary_quality
+from askless.experts import Expert, Setting
+from askless.experts.recorded import RecordedExpert
+from askless.experts.small.extractive import ExtractiveExpert
+from askless.panel import Panel
+from askless.text import embeddings
 
-SMALL, DEAR = "extractive", "dear"
+SMALL, DEAR = "extractive", "expensive"
 PAIR = (SMALL, DEAR)
 COST = CostModel("usd", {SMALL: Price(usd_per_1k_answers=1), DEAR: Price(usd_per_1k_answers=10)})
 EMPTY = schema.table("examples", {})
@@ -46,7 +47,7 @@ def ranker(vectors: Path) -> ExtractiveExpert:
 
 
 def panel(rows: pa.Table, small: Expert, names: tuple[str, ...] = (DEAR,), *, blind: bool = False) -> Panel:
-    """A panel on which all experts have said everything: dear ones the reference, or in odd rows next to nothing."""
+    """A panel on which all experts have said everything: expensive ones the reference, in odd rows next to nothing."""
     said = {small.name: small.answer(rows)}
     references = rows["reference"].to_pylist()
     for name in names:
@@ -59,7 +60,7 @@ def panel(rows: pa.Table, small: Expert, names: tuple[str, ...] = (DEAR,), *, bl
         said[name] = schema.table("predictions", columns)
     marked = {name: measured(rows, table, summary_quality("rougeL")) for name, table in said.items()}
     for name in names:
-        # A dear one's faults are not known before it is asked, so that here it has none.
+        # An expensive one's faults are not known before it is asked, so that here it has none.
         marked[name] = marked[name].drop_columns("error").append_column("error", pa.nulls(rows.num_rows, pa.string()))
     recorded = {name: RecordedExpert(Setting(name, "demo", ()), table=table) for name, table in marked.items()}
     prices = {name: COST.prices[SMALL if name == small.name else DEAR] for name in recorded}

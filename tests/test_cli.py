@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deferral.cli import app
+from askless.cli import app
 from tests.pipeline import LLM, MODEL, TEAM, working_in
 from tests.test_architecture import HEAVY
 
-PROGRAM = str(Path(sys.executable).with_name("deferral"))
+PROGRAM = str(Path(sys.executable).with_name("askless"))
 BUNDLE = f"models/olhs/teams/{TEAM}/seed-67"
 
 
@@ -23,7 +23,7 @@ def run(*words, **options):
 
 def test_help_lists_the_commands_and_imports_nothing_heavy():
     code = (
-        "import sys; from deferral.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from askless.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\n"
         f"heavy = [m for m in {HEAVY!r} + ('numpy', 'pandas', 'pyarrow') if m in sys.modules]\n"
         "sys.stderr.write(repr(heavy))"
     )
@@ -37,7 +37,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 def test_help_of_a_command_has_an_example_and_fits_its_terminal(command, width):
     done = run(command, "--help", env={"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)})
     assert done.exit_code == 0
-    assert f"Example: deferral {command} " in " ".join(done.output.split()) + " "
+    assert f"Example: askless {command} " in " ".join(done.output.split()) + " "
     assert max(map(len, done.output.splitlines())) <= width
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from deferral import config
-from deferral.errors import ConfigError
+from askless import config
+from askless.errors import ConfigError
 
 MINIMAL: dict[str, Any] = {
     "base": {"tasks": ["posts"], "llms": ["llm"]},

@@ -2,15 +2,15 @@ import pickle
 
 import pytest
 
-from deferral import errors
-from deferral.errors import BudgetError, ConfigError, DataError, DeferralError, ExpertError, MissingExtra
+from askless import errors
+from askless.errors import AsklessError, BudgetError, ConfigError, DataError, ExpertError, MissingExtra
 
 
-def test_every_error_is_a_deferral_error_and_nothing_else_is_one():
+def test_every_error_is_an_askless_error_and_nothing_else_is_one():
     kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
-    assert set(kinds) == {DeferralError, ConfigError, DataError, BudgetError, ExpertError, MissingExtra}
-    assert all(issubclass(kind, DeferralError) for kind in kinds)
-    assert not issubclass(DeferralError, (ValueError, OSError))
+    assert set(kinds) == {AsklessError, ConfigError, DataError, BudgetError, ExpertError, MissingExtra}
+    assert all(issubclass(kind, AsklessError) for kind in kinds)
+    assert not issubclass(AsklessError, (ValueError, OSError))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_data_error_says_where_what_was_got_what_is_allowed_and_what_to_do(tmp
 
 
 def test_a_missing_extra_gives_its_pip_command():
-    assert str(MissingExtra("openai", "openai")) == ("'openai' is not installed. Run: pip install 'deferral[openai]'")
+    assert str(MissingExtra("openai", "openai")) == ("'openai' is not installed. Run: pip install 'askless[openai]'")
 
 
 @pytest.mark.parametrize(

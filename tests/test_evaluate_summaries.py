@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deferral import schema
-from deferral.config import Evaluate, Source, Split, Task, Vectors
-from deferral.cost import CostModel
-from deferral.evaluate import Runs, evaluated
-from deferral.panel import BlindError
-from deferral.policies.base import Budget
-from deferral.policies.baselines import Always
-from deferral.policies.summaries.expected_gain import SummaryGain
-from deferral.readings import misrouted
-from deferral.replay import crossfit, oracle, replay
-from deferral.rouge import rouge
-from deferral.summary_examples import side_by_side
+from askless import schema
+from askless.config import Evaluate, Source, Split, Task, Vectors
+from askless.costs import CostModel
+from askless.evaluation.evaluate import Runs, evaluated
+from askless.evaluation.replay import crossfit, oracle, replay
+from askless.evaluation.results import misrouted
+from askless.evaluation.summary_examples import side_by_side
+from askless.panel import BlindError
+from askless.policies.base import Budget
+from askless.policies.baselines import Always
+from askless.policies.summaries.expected_gain import SummaryGain
+from askless.text.rouge import rouge
 from tests.helpers import ByScore
 from tests.policies.summaries.made import Writes, board, empty, vectors, world
 
@@ -119,12 +119,12 @@ marks = st.lists(st.floats(0, 1, width=16), min_size=2, max_size=10)
 @given(marks, st.data())
 def test_no_choice_of_rows_has_a_larger_mean_mark_than_the_oracles_at_its_share(small, data):
     n = len(small)
-    dear = data.draw(st.lists(st.floats(0, 1, width=16), min_size=n, max_size=n))
+    expensive = data.draw(st.lists(st.floats(0, 1, width=16), min_size=n, max_size=n))
     asked = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
-    experts = [Writes("small", ["s"] * n, small), Writes("large", ["l"] * n, dear)]
+    experts = [Writes("small", ["s"] * n, small), Writes("large", ["l"] * n, expensive)]
     weak, strong = ends(board([f"document {i}" for i in range(n)], experts))
     best = oracle("oracle", weak, [strong], np.zeros(n, int), [asked.mean()])
-    assert best.mark.mean() >= np.where(asked, dear, small).mean() - 1e-6
+    assert best.mark.mean() >= np.where(asked, expensive, small).mean() - 1e-6
     assert best.deferred.mean() <= asked.mean() + 1e-9
 
 
@@ -213,7 +213,7 @@ def test_points_are_chosen_and_reported_by_mean_mark(summary):
     assert [(g["group"], g["quality"]["mine"]) for g in summary["groups"]] == [("news", 0.75), ("sport", 0.5)]
 
 
-def test_a_dear_expert_that_is_worse_is_not_asked_at_the_chosen_point():
+def test_an_expensive_expert_that_is_worse_is_not_asked_at_the_chosen_point():
     train, test = world(200, off=0.4), world(100, 3, off=0.4)
     policy = SummaryGain(PAIR, vectors(), trees=10).fit(train, empty())
     run = replay("gain", {0: policy}, {0: test}, [Budget(share=s) for s in SHARES] + [None])

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral import schema
-from deferral.config import Price
-from deferral.cost import CostModel
-from deferral.errors import ConfigError, DataError
-from deferral.panel import NO_LABEL, BlindError, Panel, draws, gold_indices
+from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
+from askless.errors import ConfigError, DataError
+from askless.panel import NO_LABEL, BlindError, Panel, draws, gold_indices
 from tests.helpers import CLASSES, Told, examples, ids, indices, panel, predictions, told
 
 ROWS = 6

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deferral import config, experts
+from askless import config, experts
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from deferral.cli import app
+from askless.cli import app
 from tests.commands import answer_files
 from tests.pipeline import working_in
 
@@ -23,7 +23,7 @@ def blocks(kind):
 
 def commands():
     told = [line for _, body in blocks("") for line in body.splitlines()]
-    return [shlex.split(line)[1:] for line in told + re.findall(r"`(deferral [^`]+)`", PAGE)]
+    return [shlex.split(line)[1:] for line in told + re.findall(r"`(askless [^`]+)`", PAGE)]
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from deferral import report_words as words
-from deferral.report import write_report
-from deferral.report_rows import curve_series
+from askless.report import wording as words
+from askless.report.report import write_report
+from askless.report.rows import curve_series
 from tests.report_data import evaluation, examples
 from tests.report_documents import NASTY
 
 pytestmark = pytest.mark.browser
-CHROMIUM = os.environ.get("DEFERRAL_CHROMIUM") or next(
+CHROMIUM = os.environ.get("ASKLESS_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 ARGUMENTS = (
@@ -52,7 +52,7 @@ LEAST_CONTRAST = """() => {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if not CHROMIUM:
-        pytest.skip("no Chromium: install it, or set DEFERRAL_CHROMIUM to its path")
+        pytest.skip("no Chromium: install it, or set ASKLESS_CHROMIUM to its path")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:

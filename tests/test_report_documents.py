@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from deferral import report_words as words
-from deferral.errors import ConfigError
-from deferral.report import headline, markdown_summary, text_summary, write_report
-from deferral.report_rows import TEASER_CHARS, TEXT_CHARS, example_cards
+from askless.errors import ConfigError
+from askless.report import wording as words
+from askless.report.report import headline, markdown_summary, text_summary, write_report
+from askless.report.rows import TEASER_CHARS, TEXT_CHARS, example_cards
 from tests.report_data import evaluation, examples
 from tests.report_documents import NASTY
 from tests.report_page import Page, bare, flat
@@ -122,7 +122,7 @@ def test_groups_are_the_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dear_llm_that_is_worse_is_not_needed(tmp_path: Path) -> None:
+def test_an_expensive_llm_that_is_worse_is_not_needed(tmp_path: Path) -> None:
     summary, page, _ = written(tmp_path, "worse")
     small, large = (summary["experts"][name] for name in ("mlp", "llm"))
     better = f"{words.percent(small['quality'])} against {words.percent(large['quality'])}"

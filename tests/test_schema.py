@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral import schema
-from deferral.errors import DataError
+from askless import schema
+from askless.errors import DataError
+from askless.files import replacing, write_text
 from tests.helpers import CLASSES, examples, predictions
 
 EXAMPLE_COLUMNS = "id, text, label, reference, split, group"
@@ -92,12 +93,12 @@ def test_an_empty_table_of_every_kind_survives(tmp_path, kind):
     back = schema.read(schema.write(empty, tmp_path / "t.parquet", kind), kind)
     assert back.equals(empty, check_metadata=True)
     assert back.num_rows == 0
-    assert schema.meta_of(back) == {"schema": f"deferral/{kind}/1"}
+    assert schema.meta_of(back) == {"schema": f"askless/{kind}/1"}
 
 
 def test_metadata_is_plain_values_under_sorted_keys_and_the_schema_name_cannot_be_overwritten():
     table = schema.table("examples", {}, {"task": "olhs", "classes": ["0", "1"], "schema": "mine"})
-    assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "deferral/examples/1", "task": "olhs"}
+    assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "askless/examples/1", "task": "olhs"}
     assert list(table.schema.metadata) == [b"classes", b"schema", b"task"]
 
 
@@ -389,7 +390,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(tmp_path, monk
 def test_an_unwritable_folder_is_the_same_clear_error(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DataError) as error:
-        schema.write_text(tmp_path / "file" / "x.json", "{}")
+        write_text(tmp_path / "file" / "x.json", "{}")
     assert str(error.value) == (
         f"{tmp_path}/file/x.json: could not be written ({os.strerror(errno.EEXIST)}). "
         "Allowed: a writable folder with room for the file. "
@@ -398,8 +399,8 @@ def test_an_unwritable_folder_is_the_same_clear_error(tmp_path):
 
 
 def test_a_bug_while_writing_is_no_data_error_and_leaves_the_old_file(tmp_path):
-    path = schema.write_text(tmp_path / "x.json", "old")
-    with pytest.raises(ZeroDivisionError), schema.replacing(path) as part:
+    path = write_text(tmp_path / "x.json", "old")
+    with pytest.raises(ZeroDivisionError), replacing(path) as part:
         part.write_text("half")
         1 / 0  # noqa: B018
     assert path.read_text() == "old"
@@ -418,8 +419,8 @@ def test_a_table_that_breaks_the_contract_is_not_written(tmp_path):
 
 HALF_WRITTEN = """
 import sys
-from deferral import schema
-with schema.replacing(sys.argv[1]) as part:
+from askless import schema
+with replacing(sys.argv[1]) as part:
     part.write_text("half")
     print("half", flush=True)
     sys.stdin.read()
@@ -427,8 +428,8 @@ with schema.replacing(sys.argv[1]) as part:
 
 
 def test_a_kill_while_writing_leaves_the_old_file_and_the_next_write_clears_up(tmp_path):
-    path = schema.write_text(tmp_path / "x[1].json", "old")
-    other = schema.write_text(tmp_path / "x1.json", "other")
+    path = write_text(tmp_path / "x[1].json", "old")
+    other = write_text(tmp_path / "x1.json", "other")
     command = [sys.executable, "-c", HALF_WRITTEN, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout.readline() == "half\n"
@@ -436,21 +437,21 @@ def test_a_kill_while_writing_leaves_the_old_file_and_the_next_write_clears_up(t
         assert child.wait() == -signal.SIGKILL
     assert path.read_text() == "old"
     assert len(left_in(tmp_path)) == 3
-    schema.write_text(path, "new")
+    write_text(path, "new")
     assert (path.read_text(), other.read_text()) == ("new", "other")
     assert left_in(tmp_path) == ["x1.json", "x[1].json"]
 
 
 def test_a_reader_of_the_old_file_goes_on_reading_it(tmp_path):
-    path = schema.write_text(tmp_path / "x.json", "old")
+    path = write_text(tmp_path / "x.json", "old")
     with path.open() as reader:
-        schema.write_text(path, "new")
+        write_text(path, "new")
         assert reader.read() == "old"
     assert path.read_text() == "new"
 
 
 def test_text_is_written_as_utf8_into_new_folders(tmp_path):
-    path = schema.write_text(tmp_path / "a" / "b" / "x.json", json.dumps("é", ensure_ascii=False))
+    path = write_text(tmp_path / "a" / "b" / "x.json", json.dumps("é", ensure_ascii=False))
     assert path.read_bytes() == '"é"'.encode()
     assert path.stat().st_mode & 0o777 == 0o644
 

@@ -3,10 +3,10 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from deferral import metrics
-from deferral.errors import ConfigError, DataError
-from deferral.policies.chain_published import ForwardChain, RankChain
-from deferral.simulation import RULES, Run, simulate
+from askless.errors import ConfigError, DataError
+from askless.evaluation import metrics
+from askless.policies.chain.published import ForwardChain, RankChain
+from benchmarks.simulation import RULES, Run, simulate
 from tests.policies.chain_data import board, drawn, names
 
 POLICIES = {"forward": (ForwardChain, {}), "rank": (RankChain, {}), "min_max": (RankChain, {"rank": False})}

@@ -1,4 +1,4 @@
-"""`deferral compare`, `models`, `promote` and `rollback`."""
+"""`askless compare`, `models`, `promote` and `rollback`."""
 
 import json
 import subprocess
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deferral import registry
-from deferral.cli import app
+from askless.cli import app
+from askless.registry import versions as registry
+from tests.monitoring.test_shadow_log import logs, row
 from tests.registry_data import LLM, kept, project, register, registry_in
 from tests.registry_data import MODEL as MODELS
-from tests.test_shadow import logs, row
 
 MODEL = MODELS["olhs"]
-PROGRAM = str(Path(sys.executable).with_name("deferral"))
+PROGRAM = str(Path(sys.executable).with_name("askless"))
 
 
 def run(*words, code=0):
@@ -48,7 +48,7 @@ def client(made, tmp_path, empty_store):
 def test_help_has_an_example_and_fits_its_terminal(command, width):
     done = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)})
     assert done.exit_code == 0
-    assert f"Example: deferral {command} " in " ".join(done.output.split())
+    assert f"Example: askless {command} " in " ".join(done.output.split())
     assert max(map(len, done.output.splitlines())) <= width
 
 
@@ -139,8 +139,8 @@ def test_a_rollback_and_the_rollback_of_it(client):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["models", "deferral-old"], "Unknown registered model 'deferral-old'. Known: deferral-olhs."),
-        (["promote", "deferral-old"], "Unknown model in evaluate.<task>.model 'deferral-old'."),
+        (["models", "askless-old"], "Unknown registered model 'askless-old'. Known: askless-olhs."),
+        (["promote", "askless-old"], "Unknown model in evaluate.<task>.model 'askless-old'."),
         (["promote", MODEL, "9"], f"models:/{MODEL}/9: no such version."),
         (["promote", MODEL, "best"], f"models:/{MODEL}@best: no such alias."),
         (["promote", MODEL, "2", "--by-hand"], "--by-hand: no reason."),
@@ -168,8 +168,8 @@ def test_as_a_program_an_error_is_one_line(tmp_path):
 
 
 def test_live_requests_stand_beside_the_comparison(client, made, tmp_path):
-    first = [row(f"i{n}", "1", n < 10, dear=LLM) for n in range(50)]
-    second = [row(f"i{n}", "2", n < 20, dear=LLM) for n in range(50)]
+    first = [row(f"i{n}", "1", n < 10, expensive=LLM) for n in range(50)]
+    second = [row(f"i{n}", "2", n < 20, expensive=LLM) for n in range(50)]
     addresses, folder = (f"models:/{MODEL}/1", f"models:/{MODEL}/2"), logs(tmp_path / "served", first, second)
     done = run("compare", *addresses, "--live", folder)
     assert "50 items of 2026-01-01 00:00 to 2026-01-01 00:00 UTC, decided by version 1 in" in done.stdout

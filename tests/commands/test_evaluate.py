@@ -1,4 +1,4 @@
-"""`deferral evaluate`: one table for a person, one object for a machine."""
+"""`askless evaluate`: one table for a person, one object for a machine."""
 
 import json
 
@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from deferral.cli import app
+from askless.cli import app
 from tests.commands import answer_files
 
 FEW = ["--policy", "two_tier", "--policy", "random", "--bootstrap", "40"]

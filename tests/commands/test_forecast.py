@@ -1,4 +1,4 @@
-"""`deferral forecast`."""
+"""`askless forecast`."""
 
 import json
 import subprocess
@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deferral import schema
-from deferral.cli import app
-from deferral.demo.posts import posts
-from deferral.experts.store import AnswerStore
+from askless import schema
+from askless.cli import app
+from askless.data.demo.posts import posts
+from askless.experts.answer_store import AnswerStore
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.tiny_models import examples
 from tests.pipeline import small_params, write_params
 
-PROGRAM = str(Path(sys.executable).with_name("deferral"))
+PROGRAM = str(Path(sys.executable).with_name("askless"))
 
 
 @pytest.fixture
@@ -140,5 +140,5 @@ def test_as_a_program_an_error_is_one_line(tmp_path):
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_has_an_example_and_fits_its_terminal(width):
     done = CliRunner().invoke(app, ["forecast", "--help"], env={"COLUMNS": str(width), "TERMINAL_WIDTH": str(width)})
-    assert "Example: deferral forecast " in " ".join(done.output.split())
+    assert "Example: askless forecast " in " ".join(done.output.split())
     assert max(map(len, done.output.splitlines())) <= width

@@ -1,4 +1,4 @@
-"""`deferral import`: every format in, one file of the contract out."""
+"""`askless import`: every format in, one file of the contract out."""
 
 import json
 
@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from deferral import schema
-from deferral.cli import app
-from deferral.datasets.answers import load
-from deferral.errors import DataError
+from askless import schema
+from askless.cli import app
+from askless.data.recorded import load
+from askless.errors import DataError
 
 OFFLINE = [
     {"Id": 1, "Text": "what a day", "Label": 1, "Preds": 1, "Time": 0.5},
@@ -58,7 +58,7 @@ def test_the_papers_format_with_its_labelled_items(tmp_path, offline):
         "Note: 1 label of 'chatglm3' outside the classes: no answer, which counts as wrong.\n"
     )
     table = schema.read(out, "predictions", classes=["0", "1"])
-    assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "deferral/predictions/1", "task": "olhs"}
+    assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "askless/predictions/1", "task": "olhs"}
     assert table["label"].to_pylist() == ["1", "0", None]
     assert table["text"].to_pylist() == [None, "0.", "cannot say"]
     assert table["seconds"].to_pylist() == [0.5, 0.25, 0.25]

@@ -1,4 +1,4 @@
-"""`deferral label`: what a person types and reads, and every input that is none."""
+"""`askless label`: what a person types and reads, and every input that is none."""
 
 import csv
 import json
@@ -12,13 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from deferral import registry
-from deferral.cli import app
-from deferral.errors import DeferralError
-from deferral.live.outputs import OUTPUT
-from deferral.live.rows import Source
+from askless.cli import app
+from askless.data.stream import Source
+from askless.errors import AsklessError
+from askless.labelling.outputs import OUTPUT
+from askless.registry import versions as registry
 from tests.experts.chat_server import Answer, ChatServer, problem
-from tests.live.label_data import prices, read_rows, shop, write_items
+from tests.labelling.label_data import prices, read_rows, shop, write_items
 from tests.pipeline import working_in
 from tests.production_data import SHARE, said, texts
 from tests.registry_data import LLM, PRICE, bundle_path, register, registry_in
@@ -50,7 +50,7 @@ def here(place, tmp_path):
 
 def run(*words, code=0, **options):
     done = CliRunner().invoke(app, ["label", *(str(word) for word in words)], **options)
-    if isinstance(done.exception, DeferralError):
+    if isinstance(done.exception, AsklessError):
         done.error = " ".join(str(done.exception).split())
         assert code == 1
         return done
@@ -88,7 +88,7 @@ def test_the_summary_says_what_was_done_and_what_it_cost(here):
     table = [line.split()[:2] for line in lines[2:5]]
     assert [name for name, _ in table] == ["kept", "deferred", "limit"] and sum(int(n) for _, n in table) == 60
     assert int(table[1][1]) == 10 == len(here[2].requests)
-    assert "Paid to dear experts: $0.01 (the limit is $0.01), 10 calls of demo-xs." in done.stdout
+    assert "Paid to expensive experts: $0.01 (the limit is $0.01), 10 calls of demo-xs." in done.stdout
     assert "rows can be answered anew: run again with --again with a higher --max-usd." in done.stderr
     with open("out.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -156,7 +156,7 @@ def test_a_budget_on_the_command_line_is_kept(here):
 
 
 def test_decisions_go_to_the_log_where_one_is_named(here):
-    from deferral.decision_log import DecisionLog
+    from askless.monitoring.decision_log import DecisionLog
 
     labelled(here, "--log", "log", "--chunk-rows", 20)
     labelled(here, "--log", "log", "--chunk-rows", 20)
@@ -205,18 +205,18 @@ def test_a_run_keeps_the_version_that_it_began_with(here, empty_store):
         shutil.copytree(here[1], here[0] / name / bundle_path())
     with registry_in(here[0], empty_store) as client:
         register(client, here[0] / "first", budget=0.4)
-        registry.promote("deferral-olhs", 1, expected=None, reason="test")
-        address = "models:/deferral-olhs@champion"
+        registry.promote("askless-olhs", 1, expected=None, reason="test")
+        address = "models:/askless-olhs@champion"
         here[2].reply = lambda request, before: Answer(problem("no"), status=401)
         assert "the key was refused" in refused("in.jsonl", "--model", address, "-o", "out.jsonl")
         register(client, here[0] / "second", budget=0.1)
-        registry.promote("deferral-olhs", 2, expected=1, reason="test")
+        registry.promote("askless-olhs", 2, expected=1, reason="test")
         here[2].reply = said
         assert run("in.jsonl", "--model", address, "-o", "out.jsonl").stdout.startswith(
-            "60 rows by models:/deferral-olhs/1:"
+            "60 rows by models:/askless-olhs/1:"
         )
         assert run("in.jsonl", "--model", address, "-o", "new.jsonl").stdout.startswith(
-            "60 rows by models:/deferral-olhs/2:"
+            "60 rows by models:/askless-olhs/2:"
         )
 
 
@@ -311,15 +311,15 @@ def test_an_output_of_another_run_is_refused(here):
 
 
 def test_two_processes_do_not_share_a_run(here):
-    from deferral.live.label import Run
+    from askless.labelling.label import Run
 
     with Run.opened(here[0] / "out.jsonl", {}):
         assert "another process is at this run" in refused("in.jsonl", "--model", here[1], "-o", "out.jsonl")
 
 
-def test_a_bundle_without_a_dear_expert_or_terms_is_refused(here):
+def test_a_bundle_without_an_expensive_expert_or_terms_is_refused(here):
     (here[0] / "params.yaml").unlink()
-    assert "terms.json: no such file. Allowed: the terms on which dear experts" in refused(
+    assert "terms.json: no such file. Allowed: the terms on which expensive experts" in refused(
         "in.jsonl", "--model", here[1], "-o", "out.jsonl"
     )
 
@@ -343,5 +343,5 @@ def test_whatever_is_in_a_file_it_is_read_or_refused_in_a_sentence(tmp_path, end
     try:
         for chunk in Source.of(str(path), None, {}).chunks(2):
             assert len(chunk.ids) == len(chunk.texts) and chunk.digest
-    except DeferralError as error:
+    except AsklessError as error:
         assert str(path) in str(error) and "Allowed: " in str(error)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deferral.commands import options
-from deferral.errors import ConfigError
+from askless.commands import options
+from askless.errors import ConfigError
 
 
 def test_pairs():

@@ -1,4 +1,4 @@
-"""`deferral plan` and `deferral explain`."""
+"""`askless plan` and `askless explain`."""
 
 import json
 
@@ -8,8 +8,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from deferral import plan_file
-from deferral.cli import app
+from askless.cli import app
+from askless.plans import plan_file
 from tests.commands import answer_files
 
 
@@ -117,8 +117,8 @@ def test_explain_says_why_and_what_else_it_could_have_cost(given, planned):
 def test_explain_decides_as_the_plan_does_and_for_a_machine(given, planned):
     from dataclasses import replace
 
-    from deferral.datasets.answers import load
-    from deferral.study import Boards
+    from askless.data.recorded import load
+    from askless.plans.study import Boards
 
     folder, words = given
     study = load(folder / "items.parquet", [folder / f"{e}.parquet" for e in answer_files.COSTS])

@@ -1,4 +1,4 @@
-"""`deferral serve` as a process: it starts, says where it is, ends well, and refuses what cannot be meant."""
+"""`askless serve` as a process: it starts, says where it is, ends well, and refuses what cannot be meant."""
 
 import os
 import signal
@@ -10,9 +10,9 @@ import openai
 import pytest
 from typer.testing import CliRunner
 
-from deferral.cli import app
-from deferral.decision_log import DecisionLog, locked
-from deferral.errors import DeferralError
+from askless.cli import app
+from askless.errors import AsklessError
+from askless.monitoring.decision_log import DecisionLog, locked
 from tests.production_data import chat_server, production
 from tests.registry_data import LLM, MODEL
 from tests.serving.house import CHAMPION, LONG, SHORT, Process, ask, until
@@ -26,14 +26,14 @@ def project(empty_store, tmp_path_factory):
 
 
 def test_a_term_under_load_loses_no_request_that_was_taken_in(project):
-    server = Process(CHAMPION, "--log", "log-term", "--grace", "20", DEFERRAL_SERVE_KEY="k1,k2")
+    server = Process(CHAMPION, "--log", "log-term", "--grace", "20", ASKLESS_SERVE_KEY="k1,k2")
     answered, failed, ended = [], [], threading.Event()
 
     def asks(n):
         with openai.OpenAI(api_key="k2", base_url=server.url, max_retries=0, timeout=30) as client:
             for i in range(10_000):
                 try:
-                    answered.append(ask(client, f"{LONG} {n} {i}").model_extra["deferral"]["expert"])
+                    answered.append(ask(client, f"{LONG} {n} {i}").model_extra["askless"]["expert"])
                 except (openai.APIConnectionError, openai.InternalServerError) as error:
                     failed.append(error)
                     return
@@ -54,7 +54,7 @@ def test_a_term_under_load_loses_no_request_that_was_taken_in(project):
 
 @pytest.mark.slow
 def test_an_interrupt_ends_it_and_nothing_of_a_text_or_a_key_is_said(project):
-    server = Process(CHAMPION, "--log", "log-int", "--max-usd-per-day", "1", DEFERRAL_SERVE_KEY="top-secret-key")
+    server = Process(CHAMPION, "--log", "log-int", "--max-usd-per-day", "1", ASKLESS_SERVE_KEY="top-secret-key")
     with openai.OpenAI(api_key="top-secret-key", base_url=server.url) as client:
         assert ask(client, SHORT).choices[0].message.content == "0"
         for body in (b"{", b"\xff", b"[" * 400_000):
@@ -69,12 +69,12 @@ def test_an_interrupt_ends_it_and_nothing_of_a_text_or_a_key_is_said(project):
 def test_a_kill_loses_rows_of_the_log_and_nothing_that_was_paid(project):
     server = Process(CHAMPION, "--log", "log-kill", "--answers", "answers-kill")
     with openai.OpenAI(api_key="none", base_url=server.url) as client:
-        told = ask(client, f"{LONG} killed").model_extra["deferral"]
+        told = ask(client, f"{LONG} killed").model_extra["askless"]
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     assert DecisionLog("log-kill").parts() == []
     again = Process(CHAMPION, "--log", "log-kill", "--answers", "answers-kill")
     with openai.OpenAI(api_key="none", base_url=again.url) as client:
-        after = ask(client, f"{LONG} killed").model_extra["deferral"]
+        after = ask(client, f"{LONG} killed").model_extra["askless"]
     assert again.end() == 0
     assert (told["expert"], told["cost_usd"]) == (LLM, 0.001)
     assert (after["expert"], after["cost_usd"]) == (LLM, 0.0)
@@ -83,17 +83,17 @@ def test_a_kill_loses_rows_of_the_log_and_nothing_that_was_paid(project):
 def refused(*arguments):
     """What `serve` says instead of serving."""
     error = CliRunner().invoke(app, ["serve", *arguments]).exception
-    assert isinstance(error, DeferralError), error
+    assert isinstance(error, AsklessError), error
     return str(error)
 
 
 def test_what_cannot_be_served_is_one_paragraph(project, monkeypatch, tmp_path):
-    monkeypatch.delenv("DEFERRAL_SERVE_KEY", raising=False)
-    assert "--host 0.0.0.0 lets other machines ask, and DEFERRAL_SERVE_KEY is not set." in refused(
+    monkeypatch.delenv("ASKLESS_SERVE_KEY", raising=False)
+    assert "--host 0.0.0.0 lets other machines ask, and ASKLESS_SERVE_KEY is not set." in refused(
         CHAMPION, "--host", "0.0.0.0"
     )
-    assert "no such version" in refused("models:/deferral-olhs/99")
-    assert "Unknown registered model 'deferral-nothing'" in refused("models:/deferral-nothing@champion")
+    assert "no such version" in refused("models:/askless-olhs/99")
+    assert "Unknown registered model 'askless-nothing'" in refused("models:/askless-nothing@champion")
     assert "no bundle.json" in refused(str(tmp_path))
     assert "A spend limit of 0 dollars. Allowed: above 0" in refused(CHAMPION, "--max-usd-per-day", "0", "--port", "0")
     with socket.create_server(("127.0.0.1", 0)) as taken:

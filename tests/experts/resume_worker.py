@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from deferral.experts.llm import LlmExpert
-from deferral.experts.openai import OpenAiExpert
-from deferral.experts.vllm import VllmExpert
-from deferral.prompts import Prompt
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.vllm import VllmExpert
+from askless.experts.remote.openai import OpenAiExpert
+from askless.prompts import Prompt
 from tests import forks
 from tests.experts import vllm_double
 from tests.experts.tiny_models import PROMPT, examples, make_model, setting, texts

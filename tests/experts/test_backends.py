@@ -15,15 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deferral import schema
-from deferral.demo.documents import documents
-from deferral.demo.posts import posts
-from deferral.experts import Setting, build
-from deferral.experts.checkpoint import Checkpoint
-from deferral.experts.llm import LlmExpert
-from deferral.experts.paid import PaidExpert
-from deferral.experts.store import AnswerStore
-from deferral.prompts import PROMPTS, Prompt
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.data.demo.posts import posts
+from askless.experts import Setting, build
+from askless.experts.answer_store import AnswerStore
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.paid import PaidExpert
+from askless.prompts import PROMPTS, Prompt
 from tests.experts import vllm_double
 from tests.experts.chat_server import Answer, ChatServer, Request, chat
 from tests.experts.tiny_models import examples

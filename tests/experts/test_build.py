@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deferral.errors import ConfigError
-from deferral.experts import LABELLERS, SUMMARISERS, Setting, build
+from askless.errors import ConfigError
+from askless.experts import LABELLERS, SUMMARISERS, Setting, build
 
 
 @pytest.mark.parametrize("backend", LABELLERS)

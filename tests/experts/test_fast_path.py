@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from deferral.demo.documents import documents
-from deferral.demo.posts import posts
-from deferral.experts import decoding
-from deferral.experts.checkpoint import Checkpoint
-from deferral.experts.decoding import Decoding, Reply
-from deferral.experts.forward import logits, padded
-from deferral.experts.llm import LlmExpert
-from deferral.experts.prefix import LEAST, Prefix, can_share, new_cache, shared_tokens
-from deferral.experts.scoring import score
-from deferral.experts.static import StaticShapes, cache_length
-from deferral.experts.workload import Plan, Workload
-from deferral.prompts import PROMPTS, Prompt
+from askless.data.demo.documents import documents
+from askless.data.demo.posts import posts
+from askless.experts.local import decoding
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.forward import logits, padded
+from askless.experts.local.prefix import LEAST, Prefix, can_share, new_cache, shared_tokens
+from askless.experts.local.scoring import score
+from askless.experts.local.static import StaticShapes, cache_length
+from askless.experts.local.workload import Plan, Workload
+from askless.prompts import PROMPTS, Prompt
 from tests.experts.tiny_models import PROMPT, examples, setting, texts
 
 # Natural log-probabilities in float32: the order of additions differs, nothing else.

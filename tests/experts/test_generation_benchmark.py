@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from askless.errors import ExpertError
 from benchmarks.generation import arguments, limits, ratios
 from benchmarks.limits import different, stand_in
-from deferral.errors import ExpertError
 
 
 def test_the_ratios_are_printed_and_both_paths_agree() -> None:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
-from deferral import config
-from deferral.errors import ConfigError, ExpertError
-from deferral.experts import EXPERTS, Setting, build
-from deferral.experts.llm import LlmExpert
-from deferral.experts.openai import OpenAiExpert
-from deferral.experts.paid import PaidExpert
-from deferral.experts.seq2seq import Seq2SeqExpert
-from deferral.experts.vllm import VllmExpert
-from deferral.prompts import PROMPTS
+from askless import config
+from askless.errors import ConfigError, ExpertError
+from askless.experts import EXPERTS, Setting, build
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.seq2seq import Seq2SeqExpert
+from askless.experts.local.vllm import VllmExpert
+from askless.experts.paid import PaidExpert
+from askless.experts.remote.openai import OpenAiExpert
+from askless.prompts import PROMPTS
 from tests.experts import vllm_double
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.tiny_models import examples, setting

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from deferral import schema
-from deferral.errors import ConfigError, DataError
-from deferral.experts.recorded import RecordedExpert
+from askless import schema
+from askless.errors import ConfigError, DataError
+from askless.experts.recorded import RecordedExpert
 from tests.experts.tiny_models import examples, setting
 
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deferral import schema
-from deferral.experts import replies, retrying
-from deferral.summary_faults import LOOP
+from askless import schema
+from askless.experts import replies
+from askless.experts.remote import retrying
+from askless.text.summary_faults import LOOP
 
 DIGITS = {"0": "0", "1": "1"}
 WORDS = {"clean": " no", "offensive": " yes"}

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deferral.experts.store import AnswerStore
+from askless.experts.answer_store import AnswerStore
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.resume_worker import BATCH, ITEMS, REQUESTS
 from tests.experts.tiny_models import texts

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from deferral import schema
-from deferral.experts.base import Setting
-from deferral.prompts import Prompt
+from askless import schema
+from askless.experts.base import Setting
+from askless.prompts import Prompt
 
 WORDS = "the a cat dog sat ran on mat it is was not good bad yes no never always and Offensive: Answer: 0 1".split()
 PROMPT = Prompt("{text}\nOffensive:", {"0": " no", "1": " yes"})

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from deferral import config, schema
-from deferral.experts.llm import LlmExpert
-from deferral.experts.store import AnswerStore
+from askless import config, schema
+from askless.experts.answer_store import AnswerStore
+from askless.experts.local.causal_lm import LlmExpert
 from tests import forks
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, small_params, write_params

@@ -7,7 +7,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from deferral import registry
+from askless.registry import versions as registry
 from flows.compare import compare_models
 from tests.registry_data import MODEL as MODELS
 from tests.registry_data import kept, project, register, registry_in

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
 
-from deferral.errors import ConfigError, DeferralError
+from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
 from flows.deploy import LIMITS, POOL, client, read
 from flows.server import free_port
@@ -76,19 +76,19 @@ def test_nothing_is_put_on_the_server_before_all_of_the_file_is_right(production
 def test_without_an_address_the_server_of_make_ui_is_meant(monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_SERVER_API_PORT", "9")
-    with pytest.raises(DeferralError, match=f"^No Prefect server answers at {GONE}"), client():
+    with pytest.raises(AsklessError, match=f"^No Prefect server answers at {GONE}"), client():
         raise AssertionError("entered without a server")
 
 
 @pytest.mark.slow
 def test_a_work_pool_that_is_not_there_or_of_another_type_is_named(production, refused):
     there = "Allowed: one of type process. There are: {}. `make deploy` makes it."
-    assert refused("worker") == f"worker: there is no work pool 'deferral'. {there.format('none')}"
+    assert refused("worker") == f"worker: there is no work pool 'askless'. {there.format('none')}"
     said = refused("deploy", work_pool={"name": "elsewhere"})
-    pools = there.format("deferral (process)")
+    pools = there.format("askless (process)")
     assert said == f"prefect.yaml: deployment 'retrain': there is no work pool 'elsewhere'. {pools}"
     production.client.create_work_pool(WorkPoolCreate(name="ship", type="docker"))
-    pools = there.format("deferral (process), ship (docker)")
+    pools = there.format("askless (process), ship (docker)")
     assert refused("worker", "ship") == f"worker: work pool 'ship' is of type docker. {pools}"
     assert production.client.read_deployments() == []
 
@@ -106,7 +106,7 @@ def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(producti
     (project.folder / "prefect.yaml").write_text((ROOT / "prefect.yaml").read_text())
     for again in (False, True):
         said = project.run(sys.executable, "-m", "flows.deploy").stdout.splitlines()
-        assert said[-1] == "Deployed to work pool deferral. A worker runs them: make worker"
+        assert said[-1] == "Deployed to work pool askless. A worker runs them: make worker"
         found = {
             f"{d.name:<10} {d.schedules[0].schedule.cron} {d.schedules[0].schedule.timezone}": d
             for d in server.read_deployments()

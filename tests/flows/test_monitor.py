@@ -8,10 +8,10 @@ import pytest
 import yaml
 from prefect.client.orchestration import get_client
 
-from deferral import registry
-from deferral.decision_log import locked
-from deferral.errors import ExpertError
-from deferral.registry import Unreachable
+from askless.errors import ExpertError
+from askless.monitoring.decision_log import locked
+from askless.registry import versions as registry
+from askless.registry.versions import Unreachable
 from flows.answer import answer
 from flows.monitor import monitor
 from tests.experts.chat_server import Answer
@@ -139,7 +139,7 @@ def test_without_a_champion_it_is_one_paragraph_and_exit_code_1(flow, tmp_path, 
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith(f"{flow} failed: ")]
-    assert "Unknown registered model 'deferral-olhs'" in line
+    assert "Unknown registered model 'askless-olhs'" in line
 
 
 @pytest.mark.slow

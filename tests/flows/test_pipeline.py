@@ -16,7 +16,7 @@ import yaml
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.schedules import CronSchedule
 
-from deferral.experts.store import AnswerStore
+from askless.experts.answer_store import AnswerStore
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.flows.small_project import OUTS, Production, SmallProject, until
 from tests.flows.test_dvc import copied

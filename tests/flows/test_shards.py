@@ -17,9 +17,9 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from deferral.config import Generate
-from deferral.errors import ExpertError
-from deferral.experts.store import AnswerStore
+from askless.config import Generate
+from askless.errors import ExpertError
+from askless.experts.answer_store import AnswerStore
 from flows.shards import DEATHS, Shift
 from tasks.progress import Reporter
 from tasks.runners import Workers, _cluster, workers
@@ -108,7 +108,7 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
     """Run on Ray, killing a worker at `kills` random moments; returns the kills and the answers that were computed."""
     from prefect import flow
 
-    from deferral import config
+    from askless import config
     from tasks.generate import answer_shard, asked, cut_examples, merge_parts
 
     params, where, rng = str(folder / "params.yaml"), str(folder / "shards"), random.Random(kills)

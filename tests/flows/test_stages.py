@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from deferral import schema
-from deferral.errors import DataError
+from askless import schema
+from askless.errors import DataError
 from tests.pipeline import LLM, MODEL, small_params, working_in, write_params
 
 EXAMPLES, ANSWERS = "data/prepared/olhs/examples.parquet", f"data/predictions/olhs/generated/{LLM}.parquet"

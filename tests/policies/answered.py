@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deferral.cost import CostModel
-from deferral.panel import NO_LABEL, Panel
-from deferral.policies.planning.walk import Told
+from askless.costs import CostModel
+from askless.panel import NO_LABEL, Panel
+from askless.policies.planned.walk import Told
 from tests.helpers import CLASSES, examples, ids
 from tests.helpers import Told as Expert
 

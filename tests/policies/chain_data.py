@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.panel import NO_LABEL, Panel
+from askless import schema
+from askless.costs import CostModel
+from askless.panel import NO_LABEL, Panel
 from tests.helpers import examples
 
 CLASSES = ("A", "B", "C")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.panel import Panel
+from askless import schema
+from askless.costs import CostModel
+from askless.panel import Panel
 from tests.helpers import examples, ids
 
 CLASSES = ("A", "B", "C")

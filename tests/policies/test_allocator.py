@@ -3,9 +3,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from deferral.errors import BudgetError, ConfigError
-from deferral.policies.allocator import GRID, Allocator, Thresholds, Timer
-from deferral.policies.base import Budget
+from askless.errors import BudgetError, ConfigError
+from askless.policies.allocator import GRID, Allocator, Thresholds, Timer
+from askless.policies.base import Budget
 from tests.helpers import panel
 
 PAIR = ("small", "large")
@@ -181,7 +181,7 @@ def test_more_money_never_buys_a_lower_expected_quality(estimates):
 
 def test_the_timer_counts_seconds(monkeypatch):
     ticks = iter([10.0, 12.5])
-    monkeypatch.setattr("deferral.policies.allocator.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("askless.policies.allocator.time.perf_counter", lambda: next(ticks))
     with Timer() as timer:
         pass
     assert timer.seconds == 2.5

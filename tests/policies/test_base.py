@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral import policies
-from deferral.errors import BudgetError, ConfigError
-from deferral.panel import NO_LABEL
-from deferral.policies.allocator import Allocator
-from deferral.policies.base import Budget, Chooser, Decisions, arguments, settle
+from askless import policies
+from askless.errors import BudgetError, ConfigError
+from askless.panel import NO_LABEL
+from askless.policies.allocator import Allocator
+from askless.policies.base import Budget, Chooser, Decisions, arguments, settle
 from tests.helpers import ByScore, indices, panel
 
 PAIR = ("small", "large")

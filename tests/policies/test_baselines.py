@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from deferral.cost import CostModel
-from deferral.errors import ConfigError
-from deferral.panel import NO_LABEL, Panel
-from deferral.policies.base import Budget
-from deferral.policies.baselines import Always, Length, Random
+from askless.costs import CostModel
+from askless.errors import ConfigError
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget
+from askless.policies.baselines import Always, Length, Random
 from tests.helpers import CLASSES, examples, panel, told
 from tests.policies.summaries import made as summaries
 
@@ -69,7 +69,7 @@ def test_random_draws_depend_on_the_seed_and_nothing_global():
     assert board.total == 0.0
 
 
-def test_random_spreads_over_several_dear_experts_within_a_budget_in_dollars():
+def test_random_spreads_over_several_expensive_experts_within_a_budget_in_dollars():
     trio = (*PAIR, "huge")
     policy = Random(trio).fit(world(2000, experts=trio), world(2000, seed=1, experts=trio))
     decided = policy.decide(world(2001, blind=True, seed=2, experts=trio), Budget(per_1000=1000.0))

@@ -1,9 +1,9 @@
 import pytest
 
-from deferral.errors import ConfigError
-from deferral.policies import POLICIES, build
-from deferral.policies.base import Budget
-from deferral.policies.classes import GRADED
+from askless.errors import ConfigError
+from askless.policies import POLICIES, build
+from askless.policies.base import Budget
+from askless.policies.classes import GRADED
 from tests.policies.summaries.made import empty, vectors, world
 
 PAIR = ("small", "large")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deferral.errors import BudgetError
-from deferral.policies.cuts import ALL, NONE, Cut, cut_at
+from askless.errors import BudgetError
+from askless.policies.cuts import ALL, NONE, Cut, cut_at
 
 scores = st.lists(st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0, np.nan]), min_size=1, max_size=40).map(np.array)
 shares = st.floats(0, 1)

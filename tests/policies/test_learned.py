@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral.cost import CostModel
-from deferral.errors import BudgetError, ConfigError, DataError
-from deferral.panel import NO_LABEL, Panel
-from deferral.policies.base import Budget
-from deferral.policies.learned import AnswerScorer, MetaModel, QueryAllocator
+from askless.costs import CostModel
+from askless.errors import BudgetError, ConfigError, DataError
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget
+from askless.policies.learned import AnswerScorer, MetaModel, QueryAllocator
 from tests.helpers import CLASSES, examples, indices, told
 from tests.policies.summaries import made as summaries
 
@@ -124,7 +124,7 @@ def test_the_meta_model_weighs_the_gain_against_the_price():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_dearer_quality_defers_fewer_and_an_absurd_price_nobody(kind):
+def test_a_costlier_quality_defers_fewer_and_an_absurd_price_nobody(kind):
     policy = kind(PAIR).fit(world(400), world(400, 1))
     test = world(200, 2, blind=True)
     seen = policy.look(test)

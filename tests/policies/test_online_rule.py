@@ -3,8 +3,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from deferral.errors import BudgetError, ConfigError, DataError
-from deferral.policies.online_rule import (
+from askless.errors import BudgetError, ConfigError, DataError
+from askless.policies.online_rule import (
     BOTH,
     LARGE,
     NOBODY,

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral.errors import BudgetError
-from deferral.policies.base import Budget
-from deferral.policies.cuts import ALL, NONE, Cut, cut_at
-from deferral.policies.sweep import Sweep
+from askless.errors import BudgetError
+from askless.policies.base import Budget
+from askless.policies.cuts import ALL, NONE, Cut, cut_at
+from askless.policies.sweep import Sweep
 
 SCORE = np.array([0.1, 0.2, 0.2, 0.9])
 STAY, GO = np.full(4, 1.0), np.array([3.0, 2.0, 4.0, 1.0])

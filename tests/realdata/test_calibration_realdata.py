@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deferral.calibration import (
+from askless.costs import CostModel
+from askless.evaluation.curves import apgr
+from askless.panel import Panel
+from askless.policies.learned import MetaModel, QueryAllocator
+from askless.policies.sweep import Sweep
+from askless.stats.calibration import (
     PlattCalibrator,
     best_calibrator,
     cross_fitted,
@@ -12,13 +17,8 @@ from deferral.calibration import (
     platt_apply,
     stratified_folds,
 )
-from deferral.cost import CostModel
-from deferral.curves import apgr
-from deferral.panel import Panel
-from deferral.policies.learned import MetaModel, QueryAllocator
-from deferral.policies.sweep import Sweep
-from deferral.reliability import before_after, reliability
-from deferral.uncertainty import agreement
+from askless.stats.reliability import before_after, reliability
+from askless.stats.uncertainty import agreement
 from tests.helpers import Told, examples
 from tests.realdata import real_folder
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deferral.errors import DataError
-from deferral.policies.base import Budget
-from deferral.policies.chain import Chain
-from deferral.policies.chain_published import ForwardChain, RankChain
+from askless.errors import DataError
+from askless.policies.base import Budget
+from askless.policies.chain.chain import Chain
+from askless.policies.chain.published import ForwardChain, RankChain
 from tests.realdata import real_folder
 from tests.realdata.test_xsum_realdata import PAIR, SECONDS, board, decided, folds, qualities
 
@@ -27,7 +27,7 @@ def test_the_published_rules_say_that_nothing_is_stated(folder, kind):
         kind(PAIR).fit(panel, panel.take(np.arange(0)))
 
 
-def test_a_dear_summariser_that_loses_is_never_kept_and_at_a_price_never_asked(folder):
+def test_an_expensive_summariser_that_loses_is_never_kept_and_at_a_price_never_asked(folder):
     panel = board(folder, "xsum_zeroshot500", "nn_generation", "generation")
     for train, test, _ in folds(panel, 0):
         policy = Chain(PAIR).fit(train, train.take(np.arange(0)))

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.experts import Setting
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Panel
-from deferral.policies.chain_published import ForwardChain, RankChain
-from deferral.simulation import simulate
+from askless import schema
+from askless.costs import CostModel
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
+from askless.panel import Panel
+from askless.policies.chain.published import ForwardChain, RankChain
+from benchmarks.simulation import simulate
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

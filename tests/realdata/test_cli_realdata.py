@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from deferral.cli import app
-from deferral.datasets.answers import load
+from askless.cli import app
+from askless.data.recorded import load
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
@@ -97,7 +97,7 @@ def test_labels_are_read_as_the_published_rule_reads_them(recorded, task):
 
 
 def test_the_papers_formats(recorded, tmp_path):
-    folder = Path(os.environ["DEFERRAL_REALDATA"])
+    folder = Path(os.environ["ASKLESS_REALDATA"])
     for path, expert, right in (
         (folder / "hate/stormfront_gpt-3.5-turbo.json", "gpt-3.5", 0.833),
         (folder / "offensive/tweeteval_offensive_gpt-4.jsonl", "gpt-4", 0.830),

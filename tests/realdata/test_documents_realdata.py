@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from deferral import datasets, schema
-from deferral.config import Source, Split, Task, Vectors
-from deferral.datasets.prepare import prepare
-from deferral.experts import Setting
-from deferral.experts.recorded import RecordedExpert
-from deferral.summary_quality import measured, summary_quality
+from askless import schema
+from askless.config import Source, Split, Task, Vectors
+from askless.data import raw as datasets
+from askless.data.prepare import prepare
+from askless.evaluation.summary_quality import measured, summary_quality
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

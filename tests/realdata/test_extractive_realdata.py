@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.evaluation.metrics import bootstrap_weights, weighted_sums
+from askless.experts import Setting
+from askless.experts.small.extractive import ExtractiveExpert
+from askless.experts.small.lead import LeadExpert
+from askless.text import embeddings
 from benchmarks.extractive import NONE, examples, marks, nearest, real
-from deferral import embeddings, schema
-from deferral.demo.documents import documents
-from deferral.experts import Setting
-from deferral.experts.extractive import ExtractiveExpert
-from deferral.experts.lead import LeadExpert
-from deferral.metrics import bootstrap_weights, weighted_sums
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

@@ -7,14 +7,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.experts import Setting
-from deferral.experts.recorded import RecordedExpert
-from deferral.panel import Panel
-from deferral.plan import Goal
-from deferral.plan_check import what_came
-from deferral.planner import make_plan
+from askless import schema
+from askless.costs import CostModel
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
+from askless.panel import Panel
+from askless.plans.outcome import what_came
+from askless.plans.plan import Goal
+from askless.plans.planner import make_plan
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

@@ -24,7 +24,7 @@ def test_the_shift_of_medmcqa_is_seen_in_its_test_split_at_an_hourly_level(board
 
 @pytest.mark.slow
 def test_it_is_seen_in_windows_of_five_hundred_rows(boards):  # noqa: F811
-    """Measured with 100 windows: 99 at a level of .05, 100 for the dearer pair even at an hourly level."""
+    """Measured with 100 windows: 99 at a level of .05, 100 for the costlier pair even at an hourly level."""
     for experts, looks in (((EIGHT, SEVENTY), 1), ((SEVENTY, LARGEST), HOURLY)):
         rng, test = np.random.default_rng(1), boards["medmcqa", "test"]
         policy, before = calibrated(boards["medmcqa", "train"], experts)

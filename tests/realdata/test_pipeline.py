@@ -32,7 +32,7 @@ def summary(tmp_path_factory):
     examples, predictions, checks = "data/examples.parquet", "data/predictions", "checks"
     common = ("hate", "params.yaml", examples)
     with pytest.MonkeyPatch.context() as patch, working_in(where):
-        patch.setenv("DEFERRAL_MIRROR", str(folder))
+        patch.setenv("ASKLESS_MIRROR", str(folder))
         raw = obtain_raw.fn("hate", "params.yaml", "data/raw/hate")
         prepare_examples.fn("hate", "params.yaml", raw, "data/candidate.parquet")
         validate_examples.fn("hate", "params.yaml", "data/candidate.parquet", examples, checks)

@@ -1,4 +1,4 @@
-"""The real files, where DEFERRAL_REALDATA names their folder.
+"""The real files, where ASKLESS_REALDATA names their folder.
 
 Each assertion is about a number, a hash or a name made beforehand: pytest shows the values in a failed expression, and
 the texts must not be shown.
@@ -13,13 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deferral import datasets, schema, sources
-from deferral.config import Source, Split, Task, Vectors
-from deferral.datasets.prepare import prepare
-from deferral.datasets.recorded import dump, load, recorded_predictions
-from deferral.datasets.records import read_records
-from deferral.embeddings import Vectors as WordVectors
-from deferral.embeddings import build
+from askless import schema
+from askless.config import Source, Split, Task, Vectors
+from askless.data import raw as datasets
+from askless.data import sources
+from askless.data.prepare import prepare
+from askless.data.recorded.paper_files import dump, load, recorded_predictions
+from askless.data.recorded.paper_records import read_records
+from askless.text.embeddings import Vectors as WordVectors
+from askless.text.embeddings import build
 from tests.realdata import real_folder
 
 CLASSES = ("0", "1")
@@ -57,14 +59,14 @@ def totals(summary):
 
 @pytest.fixture(scope="module")
 def tweets(real, tmp_path_factory):
-    os.environ.pop("DEFERRAL_MIRROR", None)
+    os.environ.pop("ASKLESS_MIRROR", None)
     source = Source(kind="olhs", path=real / "olhs" / "labeled_data.csv", sha256=sources.PUBLIC["olhs"].sha256)
     path = sources.obtain(source, tmp_path_factory.mktemp("raw"))
     return datasets.read(source, path)
 
 
 def test_the_mirror_serves_the_original_tweets(real, tmp_path, monkeypatch):
-    monkeypatch.setenv("DEFERRAL_MIRROR", str(real / "olhs"))
+    monkeypatch.setenv("ASKLESS_MIRROR", str(real / "olhs"))
     assert sources.obtain(Source(kind="olhs"), tmp_path).stat().st_size == 2_546_446
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from deferral.rouge import KINDS, rouge
-from deferral.summary_faults import LONGER, LOOP, faults
+from askless.text.rouge import KINDS, rouge
+from askless.text.summary_faults import LONGER, LOOP, faults
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.panel import Panel
-from deferral.policies.base import Budget
-from deferral.policies.cascade import TwoTier
-from deferral.policies.online import OnlineTwoTier
-from deferral.policies.online_rule import online_area, random_area
+from askless import schema
+from askless.costs import CostModel
+from askless.panel import Panel
+from askless.policies.base import Budget
+from askless.policies.online_rule import online_area, random_area
+from askless.policies.two_tier import TwoTier
+from askless.policies.two_tier_online import OnlineTwoTier
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

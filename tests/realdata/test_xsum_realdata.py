@@ -8,15 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deferral import curves, schema
-from deferral.cost import CostModel
-from deferral.embeddings import Vectors, build
-from deferral.panel import Panel
-from deferral.policies.base import Budget
-from deferral.policies.summaries.expected_gain import SummaryGain
-from deferral.policies.summaries.published import PublishedSummary
-from deferral.policies.summaries.regression import Stacked
-from deferral.rouge import rouge
+from askless import schema
+from askless.costs import CostModel
+from askless.evaluation import curves
+from askless.panel import Panel
+from askless.policies.base import Budget
+from askless.policies.summaries.expected_gain import SummaryGain
+from askless.policies.summaries.published import PublishedSummary
+from askless.policies.summaries.regression import Stacked
+from askless.text.embeddings import Vectors, build
+from askless.text.rouge import rouge
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
@@ -130,7 +131,7 @@ def test_the_document_alone_tells_a_little_of_who_gains(folder, vectors):
 
 
 @pytest.mark.parametrize("options", WAYS)
-def test_a_dear_expert_that_loses_is_not_asked_and_its_whole_bill_is_saved(folder, vectors, options):
+def test_an_expensive_expert_that_loses_is_not_asked_and_its_whole_bill_is_saved(folder, vectors, options):
     panel = board(folder, "xsum_zeroshot500", "nn_generation", "generation")
     assert len(panel) == 499
     assert qualities(panel).mean(axis=0) == pytest.approx([0.395, 0.205], abs=0.001)

@@ -17,17 +17,17 @@ from typing import Any
 import httpx
 import openai
 
-from deferral.decision_log import DecisionLog
-from deferral.live.asking import Conduct
-from deferral.live.ledger import Ledger
-from deferral.serving.access import Keys
-from deferral.serving.log_writer import LogWriter
-from deferral.serving.measures import Measures
-from deferral.serving.server import Server, address, bound
-from deferral.serving.service import Limits, Service
-from deferral.serving.shadow import Shadow
-from deferral.serving.standing import Crew, Watch, load
-from deferral.shadow import beside
+from askless.monitoring.decision_log import DecisionLog
+from askless.monitoring.shadow_log import beside
+from askless.serving.access import Keys
+from askless.serving.log_writer import LogWriter
+from askless.serving.measures import Measures
+from askless.serving.server import Server, address, bound
+from askless.serving.service import Limits, Service
+from askless.serving.shadow import Shadow
+from askless.serving.versions import ExpertPool, Watch, load
+from askless.spending.guard import Conduct
+from askless.spending.ledger import Ledger
 from tests.production_data import production
 from tests.registry_data import MODEL
 
@@ -57,9 +57,9 @@ def service(
     """Everything but HTTP, in the project whose folder is the working directory; not started."""
     measures = Measures()
     with Ledger(folder / "ledger.sqlite", max_usd, daily=True) as ledger:
-        crew = Crew(ledger, folder / "answers", Conduct())
+        pool = ExpertPool(ledger, folder / "answers", Conduct())
         measures.watches(lambda: ledger.left)
-        watch = Watch(champion(task), lambda at: load(at, Path("params.yaml"), crew), reload, "champion", measures)
+        watch = Watch(champion(task), lambda at: load(at, Path("params.yaml"), pool), reload, "champion", measures)
         classes = watch.current.version.terms.classes
 
         def log(place: Path) -> LogWriter:
@@ -157,10 +157,10 @@ def until(true: Any, seconds: float = WAIT_S) -> None:
 
 
 class Process:
-    """`deferral serve` in a process of its own."""
+    """`askless serve` in a process of its own."""
 
     def __init__(self, *arguments: str, **environment: str) -> None:
-        command = [sys.executable, "-c", "from deferral.cli import main; main()", "serve", *arguments, "--port", "0"]
+        command = [sys.executable, "-c", "from askless.cli import main; main()", "serve", *arguments, "--port", "0"]
         given = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **environment}
         self.process = subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True)
         self.url = ""

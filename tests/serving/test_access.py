@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deferral.errors import ConfigError
-from deferral.serving.access import VARIABLE, Keys, is_local
-from deferral.serving.messages import ChatRequest, Refusal, read
+from askless.errors import ConfigError
+from askless.serving.access import VARIABLE, Keys, is_local
+from askless.serving.messages import ChatRequest, Refusal, read
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "::1", "[::1]"])
@@ -21,8 +21,8 @@ def test_other_machines_need_one(host, monkeypatch):
     with pytest.raises(ConfigError) as error:
         Keys.of_environment(host)
     assert str(error.value) == (
-        f"--host {host} lets other machines ask, and DEFERRAL_SERVE_KEY is not set. Allowed without a key: 127.0.0.1. "
-        "Export a key in DEFERRAL_SERVE_KEY, or serve on this machine alone."
+        f"--host {host} lets other machines ask, and ASKLESS_SERVE_KEY is not set. Allowed without a key: 127.0.0.1. "
+        "Export a key in ASKLESS_SERVE_KEY, or serve on this machine alone."
     )
     monkeypatch.setenv(VARIABLE, "one, two")
     assert Keys.of_environment(host).known == (b"one", b"two")
@@ -53,7 +53,7 @@ JSON = st.recursive(
     ),
     max_leaves=8,
 )
-FIELDS = ("model", "messages", "stream", "n", "tools", "deferral", "stream_options", "response_format", "modalities")
+FIELDS = ("model", "messages", "stream", "n", "tools", "askless", "stream_options", "response_format", "modalities")
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=6))

@@ -8,12 +8,12 @@ from tests.production_data import said
 from tests.registry_data import LLM, PRICE
 from tests.serving.house import LONG, SHORT, ask, house
 
-MODEL = "deferral-olhs"
-EVERYBODY, NOBODY = {"deferral": {"share": 1.0}}, {"deferral": {"share": 0.0}}
+MODEL = "askless-olhs"
+EVERYBODY, NOBODY = {"askless": {"share": 1.0}}, {"askless": {"share": 0.0}}
 
 
 def about(completion):
-    return completion.model_extra["deferral"]
+    return completion.model_extra["askless"]
 
 
 def test_the_small_experts_answer_costs_no_tokens(home):
@@ -46,7 +46,7 @@ def test_a_deferred_text_goes_to_the_llm_once_and_is_paid_once(home, kept_llm):
 def test_a_request_has_a_budget_of_its_own(home):
     assert about(home.say(SHORT, extra_body=EVERYBODY))["expert"] == LLM
     assert about(home.say(f"{LONG} own", extra_body=NOBODY))["expert"] == "majority"
-    assert about(home.say(f"{LONG} own", extra_body={"deferral": {"per_1000": 0.0}}))["expert"] == "majority"
+    assert about(home.say(f"{LONG} own", extra_body={"askless": {"per_1000": 0.0}}))["expert"] == "majority"
     assert about(home.say(f"{LONG} own"))["expert"] == LLM
 
 
@@ -86,17 +86,17 @@ def test_a_label_streams_in_one_piece_and_the_last_chunk_tells_who_gave_it(home,
 def test_the_model_is_listed(home):
     with home.client() as client:
         assert [model.id for model in client.models.list()] == [MODEL]
-        assert client.models.retrieve(MODEL).owned_by == "deferral"
-        with pytest.raises(openai.NotFoundError, match="No such model. Served: deferral-olhs."):
+        assert client.models.retrieve(MODEL).owned_by == "askless"
+        with pytest.raises(openai.NotFoundError, match="No such model. Served: askless-olhs."):
             client.models.retrieve("gpt-4o")
 
 
 def test_the_decision_is_timed(home):
     reply = home.post({"model": MODEL, "messages": [{"role": "user", "content": SHORT}]})
-    assert 0 < float(reply.headers["x-deferral-decision-ms"]) < 20_000
-    before = home.metric("deferral_decision_seconds_count")
+    assert 0 < float(reply.headers["x-askless-decision-ms"]) < 20_000
+    before = home.metric("askless_decision_seconds_count")
     home.say(SHORT)
-    assert home.metric("deferral_decision_seconds_count") == before + 1
+    assert home.metric("askless_decision_seconds_count") == before + 1
 
 
 def error(reply, status):
@@ -174,31 +174,31 @@ WRONG = {
     ),
     "stream as text": ({"model": MODEL, "messages": USER, "stream": "yes"}, "bool_type", "stream", None),
     "an unknown budget": (
-        {"model": MODEL, "messages": USER, "deferral": {"shere": 0.1}},
+        {"model": MODEL, "messages": USER, "askless": {"shere": 0.1}},
         "unknown_field",
-        "deferral",
-        "Unknown field. Allowed in 'deferral': share, per_1000.",
+        "askless",
+        "Unknown field. Allowed in 'askless': share, per_1000.",
     ),
     "two budgets": (
-        {"model": MODEL, "messages": USER, "deferral": {"share": 0.1, "per_1000": 1}},
+        {"model": MODEL, "messages": USER, "askless": {"share": 0.1, "per_1000": 1}},
         "invalid_budget",
-        "deferral",
+        "askless",
         None,
     ),
     "a share of 2": (
-        {"model": MODEL, "messages": USER, "deferral": {"share": 2}},
+        {"model": MODEL, "messages": USER, "askless": {"share": 2}},
         "less_than_equal",
-        "deferral.share",
+        "askless.share",
         None,
     ),
-    "a true share": ({"model": MODEL, "messages": USER, "deferral": {"share": True}}, "float_type", None, None),
+    "a true share": ({"model": MODEL, "messages": USER, "askless": {"share": True}}, "float_type", None, None),
     "a list": ([1, 2], "model_type", None, None),
     "bytes": (b'{"model": "\xff"}', "invalid_utf8", None, "The body is not UTF-8 (byte 11)."),
-    "half a body": (b'{"model": "deferral-olhs", "mess', "invalid_json", None, "The body is not JSON."),
+    "half a body": (b'{"model": "askless-olhs", "mess', "invalid_json", None, "The body is not JSON."),
     "half a character": (b'{"model": "\\ud800", "messages": []}', "invalid_json", None, "The body is not JSON."),
     "nothing": (b"", "invalid_json", None, "The body is not JSON."),
     "a deep one": (b"[" * 20_000, "invalid_json", None, "The body is not JSON."),
-    "no number": (b'{"model": "m", "messages": [{"role": "user"}], "deferral": {"per_1000": NaN}}', None, None, None),
+    "no number": (b'{"model": "m", "messages": [{"role": "user"}], "askless": {"per_1000": NaN}}', None, None, None),
 }
 
 
@@ -213,10 +213,10 @@ def test_a_request_that_is_none_is_told_what_is_wrong_with_it(home, case):
 
 
 def test_a_budget_under_the_least_cost_is_refused_and_the_server_goes_on(home):
-    before = home.metric("deferral_in_flight")
+    before = home.metric("askless_in_flight")
     for _ in range(3):
         home.post(WRONG["two budgets"][0])
-    assert home.metric("deferral_in_flight") == before == 0
+    assert home.metric("askless_in_flight") == before == 0
     assert home.say(SHORT).choices[0].message.content == "0"
 
 
@@ -249,7 +249,7 @@ def test_no_text_of_a_request_is_said_or_logged(home, caplog, capfd):
         {"model": MODEL, "messages": [{"role": secret, "content": secret}]},
         {"model": MODEL, "messages": [{"role": "user", "content": [{"type": secret}]}]},
         {"model": MODEL, "messages": USER, "stream": secret},
-        {"model": MODEL, "messages": USER, "deferral": {secret: secret}},
+        {"model": MODEL, "messages": USER, "askless": {secret: secret}},
         f'{{"{secret}'.encode(),
     ):
         assert secret not in home.post(body).text
@@ -282,6 +282,6 @@ def test_what_is_logged_is_what_flows_answer_logs(tmp_path, empty_store, llm):
     assert {(r["task"], r["version"], r["audit"], r["agree"], r["audit_cost"], r["text"]) for r in rows} == {
         ("olhs", "1", False, None, 0.0, None)
     }
-    from deferral.datasets.prepare import ids
+    from askless.data.prepare import ids
 
     assert [row["id"] for row in rows] == ids("olhs", [SHORT, LONG])

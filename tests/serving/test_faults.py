@@ -1,4 +1,4 @@
-"""Whatever the server of a dear expert does, a request is answered and marked, and nothing is billed twice."""
+"""Whatever the server of an expensive expert does, a request is answered and marked, and nothing is billed twice."""
 
 import threading
 import time
@@ -6,19 +6,19 @@ import time
 import openai
 import pytest
 
-from deferral.serving.service import Limits
+from askless.serving.service import Limits
 from tests.experts.chat_server import Answer, chat, problem
 from tests.production_data import said
 from tests.registry_data import LLM, MODEL, PRICE
 from tests.serving.house import LONG, House, ask, house, service, until
 from tests.serving.writing_llm import WORDS, writing_llm
 
-DEFER = {"deferral": {"share": 1.0}}
+DEFER = {"askless": {"share": 1.0}}
 XSUM = MODEL["xsum"]
 
 
 def told(completion):
-    return completion.model_extra["deferral"]
+    return completion.model_extra["askless"]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def home(kept_llm, empty_store, tmp_path_factory):
 def closed_breaker(home, kept_llm):
     """Each test finds the server well and the circuit closed."""
     kept_llm.reply = said
-    for guarded in home.service.watch.current.dear.values():
+    for guarded in home.service.watch.current.expensive.values():
         guarded.expert.max_retries = 0
         guarded.breaker.well()
     return None
@@ -68,20 +68,20 @@ def test_a_dead_server_is_left_alone_after_repeated_faults(home, kept_llm):
     reasons = [told(home.say(f"{LONG} dead {n}", extra_body=DEFER))["reason"] for n in range(8)]
     assert reasons == ["fault"] * 5 + ["paused"] * 3
     assert sum("dead" in text for text in kept_llm.asked()) == 5
-    assert home.metric("deferral_errors_total") >= 8
+    assert home.metric("askless_errors_total") >= 8
 
 
 def test_a_slow_server_is_not_waited_for_and_its_answer_is_kept_for_the_next_time(home, kept_llm):
     text = f"{LONG} slow"
     kept_llm.reply = lambda request, before: Answer(chat("yes"), delay=2.0)
-    paid = home.metric("deferral_dollars_total")
+    paid = home.metric("askless_dollars_total")
     facts = told(home.say(text, extra_body=DEFER))
     assert (facts["expert"], facts["reason"], facts["error"]) == (
         "majority",
         "slow",
         f"{LLM}: slow: no answer within 0.8 s",
     )
-    until(lambda: home.metric("deferral_dollars_total") == pytest.approx(paid + PRICE))
+    until(lambda: home.metric("askless_dollars_total") == pytest.approx(paid + PRICE))
     facts = told(home.say(text, extra_body=DEFER))
     assert (facts["expert"], facts["cost_usd"]) == (LLM, 0.0), "paid once, and there now"
     assert sum(text in asked for asked in kept_llm.asked()) == 1
@@ -110,8 +110,8 @@ def test_over_the_limit_of_the_day_nobody_is_asked(tmp_path, empty_store, llm):
         facts = [told(made.say(f"{LONG} {n}", extra_body=DEFER)) for n in range(4)]
         assert [each["reason"] for each in facts] == ["deferred", "deferred", "limit", "limit"]
         assert facts[-1]["error"] == f"{LLM}: limit: the spend limit of $0.0025 is reached"
-        assert made.metric("deferral_spend_left_dollars") == pytest.approx(0.5 * PRICE)
-        assert made.metric("deferral_dollars_total") == pytest.approx(2 * PRICE)
+        assert made.metric("askless_spend_left_dollars") == pytest.approx(0.5 * PRICE)
+        assert made.metric("askless_dollars_total") == pytest.approx(2 * PRICE)
         assert len(llm.requests) == 2
     rows = made.rows()
     assert [row["error"] for row in rows] == [None, None, *[facts[-1]["error"]] * 2]
@@ -128,8 +128,8 @@ def test_on_fault_fail_says_503_and_tells_the_small_experts_answer(tmp_path, emp
             body = failed.value.body
             assert (failed.value.status_code, body["code"], body["type"]) == (503, "fault", "server_error")
             assert body["message"] == "The expert that should answer did not: HTTP 400: no."
-            assert (body["deferral"]["expert"], body["deferral"]["answer"]) == ("majority", "0")
-        assert made.metric("deferral_in_flight") == 0
+            assert (body["askless"]["expert"], body["askless"]["answer"]) == ("majority", "0")
+        assert made.metric("askless_in_flight") == 0
     assert len(made.rows()) == 2
 
 
@@ -177,7 +177,7 @@ def test_a_summary_is_passed_through_as_it_is_written(writer):
 def test_the_small_experts_summary_streams_whole(writer):
     made, _ = writer
     with made.client() as client:
-        chunks = list(ask(client, "A first one. A second.", XSUM, stream=True, extra_body={"deferral": {"share": 0.0}}))
+        chunks = list(ask(client, "A first one. A second.", XSUM, stream=True, extra_body={"askless": {"share": 0.0}}))
     assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "A first one.", None]
     assert told(chunks[-1])["expert"] == "lead"
 
@@ -189,11 +189,11 @@ def test_a_summary_that_breaks_off_is_an_error_that_has_the_small_experts(writer
         list(ask(client, "A first one. A second. Broken.", XSUM, stream=True, extra_body=DEFER))
     body = broken.value.body
     assert body["message"].startswith("The reply broke off: in doubt: ") and body["code"] == "in doubt"
-    assert (body["deferral"]["expert"], body["deferral"]["answer"]) == ("lead", "A first one.")
+    assert (body["askless"]["expert"], body["askless"]["answer"]) == ("lead", "A first one.")
     llm.breaks = -1
     facts = told(summary(made, "A first one. A second. Broken."))
     assert (facts["expert"], facts["reason"]) == ("lead", "in doubt"), "it may have been billed, and is not asked again"
-    assert llm.requests == 1 and made.metric("deferral_in_flight") == 0
+    assert llm.requests == 1 and made.metric("askless_in_flight") == 0
 
 
 def test_who_goes_away_while_it_is_written_leaves_an_answer_that_is_kept_and_logged(writer):
@@ -204,7 +204,7 @@ def test_who_goes_away_while_it_is_written_leaves_an_answer_that_is_kept_and_log
         next(stream)
         stream.close()
     llm.go.set()
-    until(lambda: made.metric("deferral_in_flight") == 0)
+    until(lambda: made.metric("askless_in_flight") == 0)
     assert told(summary(made, f"{LONG} left"))["cost_usd"] == 0.0
     made.service.log._write()
     rows = made.rows()[-2:]

@@ -7,8 +7,8 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from deferral.serving.access import Keys
-from deferral.serving.app import build
+from askless.serving.access import Keys
+from askless.serving.app import build
 from tests.production_data import production
 from tests.serving.house import service
 
@@ -65,7 +65,7 @@ def test_right_requests_of_the_page_are_answered(page):
     def asks(case):
         if not isinstance(case.body, dict):
             return
-        case.body["model"] = "deferral-olhs"
+        case.body["model"] = "askless-olhs"
         case.body["messages"] = [*case.body.get("messages", []), {"role": "user", "content": "A text."}]
         case.headers = {"host": "localhost"}
         reply = case.call()

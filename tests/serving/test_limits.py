@@ -8,12 +8,12 @@ import httpx
 import openai
 import pytest
 
-from deferral.serving.service import Limits
+from askless.serving.service import Limits
 from tests.experts.chat_server import Answer, chat
 from tests.registry_data import LLM, PRICE
 from tests.serving.house import LONG, SHORT, house, until
 
-DEFER = {"deferral": {"share": 1.0}}
+DEFER = {"askless": {"share": 1.0}}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_more_than_it_takes_get_429_at_once_and_it_recovers(busy):
     home, go = busy
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(home.say, f"{LONG} {n}", extra_body=DEFER) for n in range(3)]
-        until(lambda: home.metric("deferral_in_flight") == 3)
+        until(lambda: home.metric("askless_in_flight") == 3)
         start = time.monotonic()
         with pytest.raises(openai.RateLimitError) as shed:
             home.say(SHORT)
@@ -51,20 +51,20 @@ def test_more_than_it_takes_get_429_at_once_and_it_recovers(busy):
         }
         assert httpx.get(f"{home.root}/healthz").status_code == 200
         go.set()
-        assert {done.result().model_extra["deferral"]["expert"] for done in waiting} == {LLM}
-    until(lambda: home.metric("deferral_in_flight") == 0)
+        assert {done.result().model_extra["askless"]["expert"] for done in waiting} == {LLM}
+    until(lambda: home.metric("askless_in_flight") == 0)
     assert home.say(SHORT).choices[0].message.content == "0"
-    assert home.metric("deferral_shed_total") == 1
+    assert home.metric("askless_shed_total") == 1
 
 
 def test_the_openai_client_tries_again_by_itself(busy):
     home, go = busy
     with ThreadPoolExecutor(4) as pool, home.client(retries=6) as client:
         waiting = [pool.submit(home.say, f"{LONG} {n}", extra_body=DEFER) for n in range(3)]
-        until(lambda: home.metric("deferral_in_flight") == 3)
+        until(lambda: home.metric("askless_in_flight") == 3)
         messages = [{"role": "user", "content": SHORT}]
-        later = pool.submit(client.chat.completions.create, model="deferral-olhs", messages=messages)
-        until(lambda: home.metric("deferral_shed_total") >= 1)
+        later = pool.submit(client.chat.completions.create, model="askless-olhs", messages=messages)
+        until(lambda: home.metric("askless_shed_total") >= 1)
         go.set()
         assert later.result().choices[0].message.content == "0"
         assert all(done.result() for done in waiting)
@@ -74,14 +74,14 @@ def test_an_end_finishes_what_is_under_way_and_writes_the_log(busy):
     home, go = busy
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(home.say, f"{LONG} {n}", extra_body=DEFER) for n in range(3)]
-        until(lambda: home.metric("deferral_in_flight") == 3)
+        until(lambda: home.metric("askless_in_flight") == 3)
         ending = threading.Thread(target=home.stop)
         ending.start()
         until(lambda: home.service.draining)
         time.sleep(0.3)
         go.set()
         ending.join()
-        assert {done.result().model_extra["deferral"]["cost_usd"] for done in waiting} == {PRICE}
+        assert {done.result().model_extra["askless"]["cost_usd"] for done in waiting} == {PRICE}
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{home.root}/healthz")
     assert len(home.rows()) == 3
@@ -95,7 +95,7 @@ def test_while_it_ends_nothing_more_is_taken_in(busy):
         home.service.draining = True
         assert client.get(f"{home.root}/healthz").json()["status"] == "ending"
         reply = client.post(
-            f"{home.url}/chat/completions", json={"model": "deferral-olhs", "messages": [{"role": "user"}]}
+            f"{home.url}/chat/completions", json={"model": "askless-olhs", "messages": [{"role": "user"}]}
         )
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
         assert reply.headers["retry-after"] == "1"

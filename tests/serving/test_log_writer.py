@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from deferral.decision_log import DecisionLog
-from deferral.serving import log_writer as module
-from deferral.serving.log_writer import LogWriter
-from deferral.serving.measures import Measures
+from askless.monitoring.decision_log import DecisionLog
+from askless.serving import log_writer as module
+from askless.serving.log_writer import LogWriter
+from askless.serving.measures import Measures
+from tests.monitoring.test_shadow_log import row
 from tests.serving.house import until
-from tests.test_shadow import row
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ def test_rows_are_not_there_twice_where_only_what_came_after_failed(tmp_path, mo
 
     def fails(log):
         if failing.pop() if failing else False:
-            raise module.DeferralError("no room")
+            raise module.AsklessError("no room")
         drop(log)
 
     monkeypatch.setattr(DecisionLog, "_drop", fails)
@@ -107,10 +107,10 @@ def test_rows_are_not_there_twice_where_only_what_came_after_failed(tmp_path, mo
 
 WRITER = """
 import sys
-from deferral.decision_log import DecisionLog
-from deferral.serving.log_writer import LogWriter
-from deferral.serving.measures import Measures
-from tests.test_shadow import row
+from askless.monitoring.decision_log import DecisionLog
+from askless.serving.log_writer import LogWriter
+from askless.serving.measures import Measures
+from tests.monitoring.test_shadow_log import row
 made = LogWriter(DecisionLog(sys.argv[1]), ("0", "1"), False, 0.01, Measures())
 made.start()
 for n in range(200):

@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from deferral.decision_log import DecisionLog
-from deferral.panel import draws
-from deferral.serving import shadow as module
-from deferral.serving.shadow import SEED, Shadow
-from deferral.shadow import beside, live
+from askless.monitoring.decision_log import DecisionLog
+from askless.monitoring.shadow_log import beside, live
+from askless.panel import draws
+from askless.serving import shadow as module
+from askless.serving.shadow import SEED, Shadow
 from tests.production_data import production
 from tests.registry_data import LLM, MODEL, PRICE, kept, register
 from tests.serving.house import House, service
@@ -30,7 +30,7 @@ def shadow_rows(folder):
 
 def test_what_it_would_do_is_logged_and_nobody_is_asked_for_it(project, llm):
     with service(project.folder, shadow=CHALLENGER) as made, House(made) as home:
-        told = [home.say(text).model_extra["deferral"] for text in TEXTS]
+        told = [home.say(text).model_extra["askless"] for text in TEXTS]
         assert {each["version"] for each in told} == {"1"}
     rows = shadow_rows(project.folder)
     assert len(rows) == len(TEXTS) and {row["version"] for row in rows} == {"2"}
@@ -68,7 +68,7 @@ def test_a_challenger_that_is_slow_or_fails_costs_no_answer_and_is_counted(proje
         with House(made) as home:
             answers = [home.say(text).choices[0].message.content for text in TEXTS[:16]]
             assert len(answers) == 16
-            dropped = home.metric("deferral_shadow_dropped_total")
+            dropped = home.metric("askless_shadow_dropped_total")
         assert dropped + sum(calls) == 16 and dropped > 0
 
 

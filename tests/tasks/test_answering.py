@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from deferral import config, schema
-from deferral.datasets.prepare import ids
-from deferral.decision_log import locked
-from deferral.distillation import lessons
-from deferral.errors import ConfigError, DataError, ExpertError
-from deferral.experts.store import AnswerStore
+from askless import config, schema
+from askless.data.prepare import ids
+from askless.errors import ConfigError, DataError, ExpertError
+from askless.evaluation.distillation import lessons
+from askless.experts.answer_store import AnswerStore
+from askless.monitoring.decision_log import locked
 from tasks import answering
 from tasks.answering import ANSWERED, new_files, serving
 from tests.experts.chat_server import Answer, chat
@@ -221,7 +221,7 @@ RUN = """
 import sys
 import flows
 from tasks.answering import answer_file, plain, serving
-from deferral import config
+from askless import config
 path = sys.argv[1]
 served = plain(serving(config.load("params.yaml"), "olhs"))
 print(answer_file.fn("olhs", "params.yaml", "data", path, served)["status"])
@@ -315,13 +315,13 @@ def test_without_a_champion_it_is_said_what_to_do(tmp_path, empty_store):
     project(tmp_path)
     with registry_in(tmp_path, empty_store) as client:
         settings = config.load("params.yaml")
-        with pytest.raises(ConfigError, match="Unknown registered model 'deferral-olhs'"):
+        with pytest.raises(ConfigError, match="Unknown registered model 'askless-olhs'"):
             serving(settings, "olhs")
         register(client, kept(tmp_path, "long"))
         with pytest.raises(DataError) as error:
             serving(settings, "olhs")
         assert str(error.value) == (
-            "models:/deferral-olhs@champion: no champion yet. Allowed: a version that serves. "
+            "models:/askless-olhs@champion: no champion yet. Allowed: a version that serves. "
             "Compare and promote one: python -m flows.compare olhs."
         )
         with pytest.raises(ConfigError, match="Unknown task 'olsh'"):
@@ -356,7 +356,7 @@ def test_the_share_of_the_bundle_goes_before_that_of_the_registry(shop):
 def test_a_deleted_champion_is_named(shop):
     number = shop.promote(kept(shop.folder, "more", budget=SHARE))
     shop.client.delete_model_version(MODEL["olhs"], str(number))
-    with pytest.raises(DataError, match="models:/deferral-olhs@champion"):
+    with pytest.raises(DataError, match="models:/askless-olhs@champion"):
         serving(shop.settings, "olhs")
 
 

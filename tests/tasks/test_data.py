@@ -7,10 +7,11 @@ import pyarrow.csv as arrow_csv
 import pytest
 from prefect.states import Failed
 
-from deferral import datasets, schema
-from deferral.config import Source
-from deferral.embeddings import Vectors
-from deferral.errors import DataError
+from askless import schema
+from askless.config import Source
+from askless.data import raw as datasets
+from askless.errors import DataError
+from askless.text.embeddings import Vectors
 from tasks import worth_a_retry
 from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
 from tests.document_params import DOCUMENTS, TASK, document_params

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 
-from deferral import schema
+from askless import schema
 from tasks.evaluate import evaluate_policies, headline_figures
 from tests.pipeline import LLM, TEAM, small_params
 

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deferral import config, schema
-from deferral.errors import ConfigError, DataError, ExpertError
-from deferral.experts.checkpoint import Checkpoint
-from deferral.rouge import rouge
+from askless import config, schema
+from askless.errors import ConfigError, DataError, ExpertError
+from askless.experts.local.checkpoint import Checkpoint
+from askless.text.rouge import rouge
 from tasks.data import build_vectors, obtain_raw, prepare_examples
 from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
 from tasks.shards import Shards, part_of

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deferral import baseline, bundle, config, registry
-from deferral.errors import ConfigError, DataError
+from askless import config
+from askless.bundles import bundle
+from askless.errors import ConfigError, DataError
+from askless.monitoring import baseline
+from askless.registry import versions as registry
 from tasks.answering import plain, serving
 from tasks.monitoring import look_at_log, propose, read_looks, remember
 from tasks.tracking import register_proposal
@@ -130,7 +133,7 @@ def test_audits_of_earlier_windows_count_and_no_more_parts_are_read_than_hold_en
     read, reading = [], type(shop.log).read
     monkeypatch.setattr("tasks.monitoring.AUDITS", 5)
     monkeypatch.setattr(
-        "deferral.decision_log.DecisionLog.read", lambda log, p=None: (read.append(p), reading(log, p))[1]
+        "askless.monitoring.decision_log.DecisionLog.read", lambda log, p=None: (read.append(p), reading(log, p))[1]
     )
     looked(shop)
     assert len({part for parts in read for part in parts}) == 1
@@ -193,7 +196,7 @@ def test_drift_is_met_with_one_proposal_and_no_more(shop):
 def test_what_no_dial_would_mend_is_not_met_with_one(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     found = proposed(shop, {**looked(shop), "moved": ["the share of errors"]})
-    assert found == {"said": "No other dial would mend that: look at the dear experts.", "proposal": ""}
+    assert found == {"said": "No other dial would mend that: look at the expensive experts.", "proposal": ""}
 
 
 @pytest.mark.slow

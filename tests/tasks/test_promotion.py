@@ -9,15 +9,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from deferral import registry
-from deferral.errors import DataError
-from deferral.registry import Unreachable
+from askless.errors import DataError
+from askless.registry import versions as registry
+from askless.registry.versions import Unreachable
 from flows.server import answers, free_port
 from flows.ui import mlflow_command
 from tasks.promotion import key_of, may_answer_later, read_weighed, settle_challenger, weigh_challenger
+from tests.monitoring.test_shadow_log import logs, row
 from tests.registry_data import LLM, kept, project, register, registry_in
 from tests.registry_data import MODEL as MODELS
-from tests.test_shadow import logs, row
 
 MODEL = MODELS["olhs"]
 
@@ -53,7 +53,9 @@ def test_what_is_weighed_is_written_and_settled_from_there(client, tmp_path):
 
 def test_live_requests_are_told_and_change_no_verdict(client, tmp_path):
     before = read_weighed(weigh())
-    rows = [[row(f"i{n}", version, n < sent, dear=LLM) for n in range(40)] for version, sent in (("1", 4), ("2", 40))]
+    rows = [
+        [row(f"i{n}", version, n < sent, expensive=LLM) for n in range(40)] for version, sent in (("1", 4), ("2", 40))
+    ]
     logs(tmp_path / "data/log/olhs", *rows)
     folder = weigh()
     after = read_weighed(folder)

@@ -5,10 +5,10 @@ import json
 import pytest
 import yaml
 
-from deferral import schema
-from deferral.datasets.recorded import dump, load
-from deferral.demo.documents import documents
-from deferral.errors import ConfigError, DataError
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.data.recorded.paper_files import dump, load
+from askless.errors import ConfigError, DataError
 from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
 from tasks.evaluate import evaluate_policies
 from tasks.train import train_expert

@@ -6,8 +6,8 @@ import sys
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deferral.config import Generate
-from deferral.errors import ConfigError, MissingExtra
+from askless.config import Generate
+from askless.errors import ConfigError, MissingExtra
 from tasks.runners import _room, workers
 
 ABOUT = ("shards", "answers/demo-xs.sqlite", "demo-xs", {})
@@ -56,7 +56,7 @@ def test_what_is_no_address(a_server_is_there, address):
 
 def test_without_ray_the_command_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert said() == "'prefect-ray' is not installed. Run: pip install 'deferral[ray]'"
+    assert said() == "'prefect-ray' is not installed. Run: pip install 'askless[ray]'"
 
 
 def test_without_a_server_of_prefect():

@@ -4,9 +4,9 @@ from contextlib import closing
 
 import pytest
 
-from deferral import schema
-from deferral.config import Price
-from deferral.experts.store import AnswerStore
+from askless import schema
+from askless.config import Price
+from askless.experts.answer_store import AnswerStore
 from tasks.shards import Counts, ShardAnswers, Shards, Stopped, digest_of, examples_of, part_of
 from tests.experts.tiny_models import examples, texts
 

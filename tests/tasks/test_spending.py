@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from deferral import schema
-from deferral.demo.posts import posts
-from deferral.errors import BudgetError, ConfigError, DataError
-from deferral.forecast import Forecast, Range
+from askless import schema
+from askless.data.demo.posts import posts
+from askless.errors import BudgetError, ConfigError, DataError
+from askless.spending.forecast import Forecast, Range
 from flows import stage
 from tasks.spending import forecast_spending, reason
 from tests.experts.tiny_models import examples
@@ -37,7 +37,7 @@ def texts(tmp_path_factory):
 @pytest.fixture
 def spend(texts, tmp_path, monkeypatch):
     """The task, under a limit in dollars and other changes of the small parameters; standard input is no terminal."""
-    monkeypatch.delenv("DEFERRAL_YES", raising=False)
+    monkeypatch.delenv("ASKLESS_YES", raising=False)
     monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
 
     def run(limit, llm=LLM, yes=False, **about):
@@ -65,7 +65,7 @@ def test_beyond_it_a_run_that_nobody_watches_stops(spend):
     said = str(error.value)
     assert said.startswith("The forecast is $")
     assert f"answers of {LLM}, and the limit (generate.ask_above_usd) $0. Nothing was asked. Allow it by " in said
-    assert f"`python -m flows.generate olhs {LLM} --yes`, by DEFERRAL_YES=1 in the environment" in said
+    assert f"`python -m flows.generate olhs {LLM} --yes`, by ASKLESS_YES=1 in the environment" in said
 
 
 @pytest.mark.parametrize("typed", ["n\n", "\n", ""])
@@ -81,7 +81,7 @@ def test_a_person_may_allow_it(spend, monkeypatch, how, capsys):
     if how == "typed":
         monkeypatch.setattr(sys, "stdin", Terminal("Yes\n"))
     if how == "environment":
-        monkeypatch.setenv("DEFERRAL_YES", "1")
+        monkeypatch.setenv("ASKLESS_YES", "1")
     spend(0.0, yes=how == "flag")
     assert ("Go on?" in capsys.readouterr().err) == (how == "typed")
 

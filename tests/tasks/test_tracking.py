@@ -12,16 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from deferral import bundle, config, schema
-from deferral.assign import assign
-from deferral.card import CURVE
-from deferral.errors import ConfigError
-from deferral.policies.base import Budget
-from deferral.registry import resolve
+from askless import config, schema
+from askless.bundles import bundle
+from askless.bundles.decide import assign
+from askless.errors import ConfigError
+from askless.policies.base import Budget
+from askless.registry.versions import resolve
+from askless.report.model_card import CURVE
 from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code, with_small
 from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
 
-SUMMARIES = "deferral-xsum"
+SUMMARIES = "askless-xsum"
 EVALUATION = ["curve.csv", "curve.png", "metrics.json", "reliability.png", "report.html"]
 
 
@@ -194,7 +195,7 @@ warnings.simplefilter("ignore")
 project = sys.argv[1]
 sys.path[:] = [p for p in sys.path if p and ("site-packages" in p or not p.startswith(project))]
 sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "").lower()]
-assert importlib.util.find_spec("deferral") is None, "deferral can be imported without the model"
+assert importlib.util.find_spec("askless") is None, "askless can be imported without the model"
 import mlflow, pandas as pd
 model = mlflow.pyfunc.load_model(f"models:/{sys.argv[2]}@challenger")
 texts = pd.DataFrame({"text": json.loads(sys.stdin.read())})
@@ -203,9 +204,9 @@ def told(frame=texts, **params):
         return model.predict(frame, params=params or None).to_dict("list")
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-import deferral
+import askless
 print(json.dumps({
-    "code": deferral.__file__,
+    "code": askless.__file__,
     "inputs": model.metadata.signature.inputs.to_dict(),
     "outputs": model.metadata.signature.outputs.to_dict(),
     "params": [p["name"] for p in model.metadata.signature.params.to_dict()],
@@ -251,7 +252,7 @@ def served_summaries(summarised, tmp_path_factory):
 def test_the_model_brings_its_own_code(served):
     path = Path(served[1]["code"])
     assert ROOT not in path.parents
-    assert path.parts[-3:] == ("code", "deferral", "__init__.py")
+    assert path.parts[-3:] == ("code", "askless", "__init__.py")
 
 
 def test_the_model_decides_as_the_bundle_does(built, served):
@@ -273,7 +274,7 @@ def test_budgets_are_kept(served):
     assert said["rich"]["expert"] == said["all"]["expert"]
 
 
-def test_nobody_dear_is_asked_unless_a_request_says_what_may_be_spent(served):
+def test_nobody_expensive_is_asked_unless_a_request_says_what_may_be_spent(served):
     texts, said = served
     own, asked, little = said["own"], said["asked"], said["little"]
     deferred = [row for row, who in enumerate(own["expert"]) if who == "demo-xs"]
@@ -340,5 +341,5 @@ def test_the_model_of_summaries_keeps_budgets_and_needs_no_network(served_summar
     assert share == pytest.approx(0.3, abs=0.15)
     assert all(np.isnan(value) for name in ("none", "some") for value in said[name]["small_confidence"])
     assert "budget of 0 is under the least cost" in said["impossible"]
-    assert "deferral" in said["modules"]
+    assert "askless" in said["modules"]
     assert not {"torch", "transformers"} & set(said["modules"])

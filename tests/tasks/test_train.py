@@ -6,14 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from deferral import bundle, config, schema
-from deferral.assign import assign
-from deferral.embeddings import Vectors
-from deferral.errors import ConfigError
-from deferral.rouge import rouge
+from askless import config, schema
+from askless.bundles import bundle
+from askless.bundles.decide import assign
+from askless.errors import ConfigError
+from askless.text.embeddings import Vectors
+from askless.text.rouge import rouge
 from tasks.train import Kept, small_expert, train_expert, train_team
+from tests.evaluation.test_distillation import answered
 from tests.pipeline import LLM, TEAM, small_params, write_params
-from tests.test_distillation import answered
 
 EXAMPLES, VECTORS = "data/prepared/olhs/examples.parquet", "data/vectors/olhs"
 

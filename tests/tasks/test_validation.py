@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from deferral import schema
-from deferral.errors import DataError
+from askless import schema
+from askless.errors import DataError
 from tasks.validation import validate_examples, validate_predictions
 from tests.document_params import TASK, document_params
 from tests.helpers import examples as table_of

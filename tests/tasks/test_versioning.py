@@ -14,7 +14,7 @@ import yaml
 from prefect.logging import disable_run_logger
 from prefect.states import Failed
 
-from deferral.errors import DataError, DeferralError
+from askless.errors import AsklessError, DataError
 from tasks import versioning
 from tasks.versioning import Stopped, push, reproduce, stages, versions
 from tests.pipeline import commit_all
@@ -86,7 +86,7 @@ def test_stages_come_in_the_order_of_their_needs(project):
 def test_a_stage_that_dvc_does_not_know_is_an_error_that_names_it(project):
     project(start=("true", [], ["a"]))
     said = "'evaluate@nope' does not exist as an output or a stage name in 'dvc.yaml': Stage 'evaluate@nope' not found"
-    with pytest.raises(DeferralError, match=rf"^evaluate@nope: {said}"):
+    with pytest.raises(AsklessError, match=rf"^evaluate@nope: {said}"):
         stages("evaluate@nope")
 
 
@@ -106,7 +106,7 @@ SAYS = "echo 'train failed: not the last'; echo 'train failed: params.yaml: no. 
 @pytest.mark.parametrize(
     ("command", "needs", "kind", "said"),
     [
-        (SAYS, [], DeferralError, "train: train failed: params.yaml: no. Allowed: yes."),
+        (SAYS, [], AsklessError, "train: train failed: params.yaml: no. Allowed: yes."),
         (
             "echo hello; kill -9 $$",
             [],
@@ -117,7 +117,7 @@ SAYS = "echo 'train failed: not the last'; echo 'train failed: params.yaml: no. 
         (
             "true",
             ["nothing"],
-            DeferralError,
+            AsklessError,
             "train: failed to reproduce 'train': [Errno 2] No such file or directory: '{folder}/nothing'",
         ),
     ],

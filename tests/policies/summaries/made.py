@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from deferral import schema
-from deferral.cost import CostModel
-from deferral.embeddings import Vectors
-from deferral.panel import Panel
-from deferral.vocabulary import Vocabulary
+from askless import schema
+from askless.costs import CostModel
+from askless.panel import Panel
+from askless.text.embeddings import Vectors
+from askless.text.vocabulary import Vocabulary
 from tests.helpers import ids
 
 PRICES = {"small": 1.0, "large": 4.0, "huge": 16.0}
@@ -56,11 +56,12 @@ def board(documents, experts, *, blind=False):
 def world(
     n, seed=0, *, names=("small", "large"), blind=False, silent=0.0, lift=0.3, off=0.0, stated=False, prices=PRICES
 ):
-    """Documents calm or stormy, half and half; in storms a dearer expert is better by `lift`, else no better; `off` is
-    taken off the quality of all dearer ones.
+    """Documents calm or stormy, half and half; in storms a costlier expert is better by `lift`, else no better; `off`
+    is taken off the quality of all costlier ones.
 
-    Every third summary of the small one speaks of what is not in the document: it is worse by another `lift`. A dearer
-    expert than the large one is better still by a tenth. `silent` is the small one's share of rows without a summary.
+    Every third summary of the small one speaks of what is not in the document: it is worse by another `lift`. A
+    costlier expert than the large one is better still by a tenth. `silent` is the small one's share of rows without a
+    summary.
     """
     rng = np.random.default_rng([seed, n])
     storm, astray = rng.random(n) < 0.5, rng.random(n) < 1 / 3

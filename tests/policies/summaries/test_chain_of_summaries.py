@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral.errors import ConfigError, DataError
-from deferral.panel import NO_LABEL
-from deferral.policies.base import Budget
-from deferral.policies.chain import Chain
-from deferral.policies.chain_published import ForwardChain, RandomChain, RankChain
+from askless.errors import ConfigError, DataError
+from askless.panel import NO_LABEL
+from askless.policies.base import Budget
+from askless.policies.chain.chain import Chain
+from askless.policies.chain.published import ForwardChain, RandomChain, RankChain
 from tests.policies.summaries.made import PRICES, Writes, board
 
 TRIO = tuple(PRICES)
@@ -102,7 +102,7 @@ def test_where_nothing_is_stated_each_link_is_of_its_mean_quality_and_chance_dec
     assert reached == pytest.approx(means[0] + (paid - 1) / 4 * (means[1] - means[0]), abs=0.01)
 
 
-def test_where_dearer_ones_are_worse_all_is_kept_and_at_a_price_nobody_is_asked():
+def test_where_costlier_ones_are_worse_all_is_kept_and_at_a_price_nobody_is_asked():
     data, test = (drawn(400, seed, means=(0.6, 0.3, 0.2), own=0.02) for seed in (5, 6))
     policy = fitted(data)
     for budget in BUDGETS:

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral.errors import BudgetError, ConfigError, DataError
-from deferral.panel import BlindError
-from deferral.policies.base import Budget
-from deferral.policies.summaries.expected_gain import SummaryGain
+from askless.errors import BudgetError, ConfigError, DataError
+from askless.panel import BlindError
+from askless.policies.base import Budget
+from askless.policies.summaries.expected_gain import SummaryGain
 from tests.policies.summaries.made import PRICES, board, empty, vectors, world
 
 PAIR, THREE = ("small", "large"), ("small", "large", "huge")
@@ -128,7 +128,7 @@ def test_steps_tell_what_was_held_against_what_and_no_confidence_is_stated(fitte
     assert names == ([""] if fitted.look_at == "input" else ["", "small"] if fitted.straight else ["small"])
 
 
-def test_a_dear_expert_that_is_worse_is_never_asked_and_that_is_said():
+def test_an_expensive_expert_that_is_worse_is_never_asked_and_that_is_said():
     train = world(400, lift=0.1, off=0.3)
     for options in WAYS:
         one = policy(**options).fit(train, empty())
@@ -151,16 +151,16 @@ def test_of_three_the_best_worth_its_price_is_asked():
     for options in WAYS:
         one = policy(THREE, **options).fit(train, empty(THREE))
         seen = one.look(test)
-        free, fair, dear = (one.decide(test.copy(), Budget(price=p), seen).expert for p in (0.0, 0.03, 9.0))
+        free, fair, expensive = (one.decide(test.copy(), Budget(price=p), seen).expert for p in (0.0, 0.03, 9.0))
         assert (free == 2).mean() > 0.95
         assert (fair[test.storm] == 1).mean() > 0.9
         assert not (fair == 2).any()
-        assert not dear.any()
+        assert not expensive.any()
         cost = 1000 * one.decide(test.copy(), Budget(per_1000=8000), seen).cost.mean()
         assert cost == pytest.approx(8000, rel=0.15)
 
 
-def test_a_row_without_a_summary_is_worth_all_that_a_dearer_one_writes():
+def test_a_row_without_a_summary_is_worth_all_that_a_costlier_one_writes():
     one = policy(look_at="small", straight=False).fit(world(400), empty())
     test = world(300, 2, silent=0.1, blind=True)
     decided = one.decide(test, Budget(price=0.08))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deferral.policies.summaries.features import (
+from askless.policies.summaries.features import (
     DOCUMENT,
     SUMMARY,
     Words,
@@ -16,7 +16,7 @@ from deferral.policies.summaries.features import (
     summary_features,
     vector_sums,
 )
-from deferral.vocabulary import as_strings
+from askless.text.vocabulary import as_strings
 from tests.policies.summaries.made import WORDS, column, vectors
 
 TEXTS = st.lists(st.text(st.sampled_from("ab c1 .D\n"), max_size=30), min_size=1, max_size=6)

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from deferral.calibration import PlattCalibrator, platt
-from deferral.errors import DataError
-from deferral.panel import NO_LABEL
-from deferral.policies.base import Budget, answered, settle
-from deferral.policies.baselines import Length, Random
-from deferral.policies.cascade import TwoTier
-from deferral.uncertainty import confidence, probability
+from askless.errors import DataError
+from askless.panel import NO_LABEL
+from askless.policies.base import Budget, answered, settle
+from askless.policies.baselines import Length, Random
+from askless.policies.two_tier import TwoTier
+from askless.stats.calibration import PlattCalibrator, platt
+from askless.stats.uncertainty import confidence, probability
 from tests.helpers import panel
 from tests.policies.summaries.made import empty, world
 
@@ -22,7 +22,7 @@ def test_a_summary_is_an_answer_and_a_missing_one_is_none():
     assert answered(panel(["0", "1"], {"small": ["1", None]}).ask("small")).tolist() == [True, False]
 
 
-def test_a_missing_summary_of_the_dearer_falls_back_and_no_other_row_does():
+def test_a_missing_summary_of_the_costlier_falls_back_and_no_other_row_does():
     test = world(40, blind=True)
     test._experts["large"].texts[3] = None
     done = settle(test, PAIR, np.ones(40, np.int64), np.zeros(40))

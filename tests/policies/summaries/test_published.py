@@ -3,9 +3,9 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 
-from deferral.errors import ConfigError, DataError
-from deferral.policies.base import Budget
-from deferral.policies.summaries.published import PublishedSummary
+from askless.errors import ConfigError, DataError
+from askless.policies.base import Budget
+from askless.policies.summaries.published import PublishedSummary
 from tests.policies.summaries.made import WORDS, Writes, board, empty, vectors, world
 
 PAIR = ("small", "large")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
 
-from deferral.policies.summaries.regression import DEPTH, LEAF, ROWS_A_TREE, Ridge, Stacked, Trees
+from askless.policies.summaries.regression import DEPTH, LEAF, ROWS_A_TREE, Ridge, Stacked, Trees
 
 
 def data(n=300, seed=0, noise=0.1):

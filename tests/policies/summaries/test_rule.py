@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from deferral.policies.summaries.rule import GainRule
+from askless.policies.summaries.rule import GainRule
 
 PRICES = np.array([1.0, 4.0, 16.0])
 
@@ -13,20 +13,20 @@ def rule(prices=PRICES[:2], news=0.1, look_at="input", straight=True):
     return GainRule.of(prices, np.full(len(prices) - 1, news), look_at, straight)
 
 
-def drawn(n=400, dearer=1, seed=0, news=0.1):
+def drawn(n=400, costlier=1, seed=0, news=0.1):
     rng = np.random.default_rng(seed)
-    before = rng.normal(0.1, 0.1, (n, dearer))
+    before = rng.normal(0.1, 0.1, (n, costlier))
     after = before + rng.normal(0, news, before.shape)
     quality = 0.3 + np.hstack([np.zeros((n, 1)), after + rng.normal(0, 0.1, after.shape)])
-    return before, after, np.tile(PRICES[: dearer + 1], (n, 1)), quality
+    return before, after, np.tile(PRICES[: costlier + 1], (n, 1)), quality
 
 
-@pytest.mark.parametrize("dearer", [1, 2])
-def test_before_any_call_the_expert_of_the_largest_gain_less_price_is_asked(dearer):
-    before, after, _, _ = drawn(dearer=dearer)
+@pytest.mark.parametrize("costlier", [1, 2])
+def test_before_any_call_the_expert_of_the_largest_gain_less_price_is_asked(costlier):
+    before, after, _, _ = drawn(costlier=costlier)
     for price in (-0.1, 0.0, 0.02, 0.1):
-        first, last = rule(PRICES[: dearer + 1]).decide(before, after, np.full(len(before), price))
-        worth = np.hstack([np.zeros((len(before), 1)), before - price * (PRICES[1 : dearer + 1] - 1)])
+        first, last = rule(PRICES[: costlier + 1]).decide(before, after, np.full(len(before), price))
+        worth = np.hstack([np.zeros((len(before), 1)), before - price * (PRICES[1 : costlier + 1] - 1)])
         assert first.tolist() == last.tolist() == worth.argmax(axis=1).tolist()
 
 
@@ -77,10 +77,10 @@ def test_reading_when_it_is_worth_it_beats_never_and_always_reading():
 
 
 @pytest.mark.parametrize("look_at", ["input", "small"])
-@pytest.mark.parametrize("dearer", [1, 2])
-def test_points_run_from_nobody_to_everybody_and_cost_rises(look_at, dearer):
-    before, after, cost, quality = drawn(dearer=dearer)
-    by_cost, by_share = rule(PRICES[: dearer + 1], look_at=look_at).points(before, after, cost, quality)
+@pytest.mark.parametrize("costlier", [1, 2])
+def test_points_run_from_nobody_to_everybody_and_cost_rises(look_at, costlier):
+    before, after, cost, quality = drawn(costlier=costlier)
+    by_cost, by_share = rule(PRICES[: costlier + 1], look_at=look_at).points(before, after, cost, quality)
     assert by_cost.cost[0] == 1
     assert by_cost.share[0] == by_share.share[0] == 0
     assert by_share.share[-1] == 1
@@ -92,7 +92,7 @@ def test_points_run_from_nobody_to_everybody_and_cost_rises(look_at, dearer):
 @pytest.mark.parametrize("prices", [(0.0, 0.0), (2.0, 2.0), (0.0, 1.0), (1.0, 1.0, 3.0)])
 @pytest.mark.parametrize("look_at", ["input", "small"])
 def test_free_and_equal_prices_still_order_the_rows(prices, look_at):
-    before, after, _, quality = drawn(dearer=len(prices) - 1)
+    before, after, _, quality = drawn(costlier=len(prices) - 1)
     cost = np.tile(np.array(prices), (len(before), 1))
     _, by_share = rule(prices, look_at=look_at).points(before, after, cost, quality)
     assert (by_share.share[0], by_share.share[-1]) == (0, 1)

@@ -1,0 +1,1 @@
+"""A fitted policy as a folder that decides anywhere."""

@@ -1,0 +1,107 @@
+"""Who should answer new texts: a policy from a bundle decides, and no expensive expert is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from askless import schema
+from askless.arrays import Floats
+from askless.bundles.bundle import Loaded
+from askless.costs import CostModel
+from askless.errors import ConfigError
+from askless.experts.checked_summaries import CheckedSummaries
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget, Chooser, Decisions
+from askless.policies.summaries.expected_gain import SummaryGain
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Who should answer each text, and what the small expert says to those that it is asked about; of one length.
+
+    `small_answer` is a label or a summary, `small_confidence` the probability that the label is right; None where the
+    small one is not asked or says nothing. No confidence is stated of summaries, for quality is no probability.
+    `score` is what decided, None where nothing did.
+    """
+
+    expert: list[str]
+    small_answer: list[str | None]
+    small_confidence: list[float | None]
+    score: list[float | None]
+
+
+def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> Assigned:
+    """Decide for new texts without asking any expensive expert; the small one's answers come along.
+
+    Raises `ConfigError` for a policy that must hear an expensive expert before it can decide.
+    """
+    ids = [str(i) for i in range(len(texts))]
+    panel, decided = decide(loaded, ids, texts, budget, CostModel("seconds"))
+    expert = [loaded.policy.experts[j] for j in decided.expert]
+    return Assigned(expert, *said(panel, loaded.policy.experts[0]), _finite(decided.score))
+
+
+def decide(
+    loaded: Loaded, ids: list[str], texts: list[str], budget: Budget | None, costs: CostModel
+) -> tuple[Panel, Decisions]:
+    """The decisions about texts of these `ids`, and the panel on which they were made; expensive answers cost nothing
+    on it.
+
+    Ties are settled by the ids. Raises `ConfigError` as `assign`.
+    """
+    policy, small, classes = loaded.policy, loaded.small, loaded.classes
+    if small is None or not (policy.pair or isinstance(policy, Chooser | SummaryGain)):
+        raise ConfigError(
+            f"{type(policy).__name__} over {', '.join(policy.experts)} has no small expert with it, or decides by "
+            "what expensive ones answer. Allowed: a team, summary_gain, or a policy between the small expert and "
+            "one other."
+        )
+    split = ["test"] * len(texts)
+    examples = schema.table("examples", {"id": ids, "text": pa.array(texts, pa.string()), "split": split})
+    expensive = {name: _Unheard(name, classes) for name in policy.experts[1:]}
+    answering = {small.name: small if classes else CheckedSummaries(small), **expensive}
+    panel = Panel(examples, answering, costs, classes, blind=True)
+    return panel, policy.decide(panel, budget)
+
+
+@dataclass(frozen=True)
+class _Unheard:
+    """Stands where an expensive expert would be asked: its answer counts as given, and nobody gets to see it."""
+
+    name: str
+    classes: tuple[str, ...]
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """An answer to each example, at no cost."""
+        n = examples.num_rows
+        given = {"label": [self.classes[0]] * n} if self.classes else {"text": [self.name] * n}
+        none = {"seconds": np.zeros(n, np.float32), "cost_usd": np.zeros(n)}
+        none |= {name: np.zeros(n, np.int32) for name in ("prompt_tokens", "completion_tokens")}
+        told = {"expert": [self.name] * n, **none, **given}
+        return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
+
+
+def said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
+    """What the small expert said to each row that it was asked about, and how sure it is."""
+    answer: Any = np.full(len(panel), None, object)
+    confidence = np.full(len(panel), np.nan)
+    answers = panel.ask(small, np.flatnonzero(panel.asked(small)))
+    if panel.classes:
+        answer[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
+        confidence[answers.rows] = answers.proba.max(axis=1)
+    else:
+        answer[answers.rows] = answers.table["text"].to_pylist()
+    return answer.tolist(), _finite(confidence)
+
+
+def _finite(values: Floats) -> list[float | None]:
+    """Numbers to six digits, None for one that is none."""
+    rounded = np.asarray(values, float).round(6)
+    found: list[float | None] = rounded.tolist()
+    for at in np.flatnonzero(~np.isfinite(rounded)).tolist():
+        found[at] = None
+    return found

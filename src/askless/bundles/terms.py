@@ -1,0 +1,112 @@
+"""On what terms the expensive experts of a bundle are asked: their options, their prices, the task's prompt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from askless import config, experts
+from askless.bundles import bundle
+from askless.costs import CostModel
+from askless.errors import ConfigError, DataError
+from askless.experts.local.checkpoint import DEMO
+from askless.experts.paid import PaidExpert
+from askless.files import write_text
+from askless.spending.guard import Conduct, Guarded
+from askless.spending.ledger import Ledger
+
+FILE = "terms.json"
+TERMS = 1
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a person says in params.yaml of the expensive experts of one task's policy, and of their prices.
+
+    `longest`: texts of more characters are not answered. `usage` is what an answer of each took on record, as
+    `Usage.state` has it.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    prompt: str
+    experts: Mapping[str, Mapping[str, Any]]
+    costs: config.Costs
+    longest: int | None = None
+    usage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: config.Params, task: str, names: tuple[str, ...]) -> Terms:
+        """The terms that parameters state for the experts `names` of a task."""
+        about = settings.task(task)
+        options = {name: settings.expert(name) for name in names}
+        return cls(task, about.classes, about.prompt, options, settings.costs, about.max_chars)
+
+    def demo_models(self) -> tuple[str, ...]:
+        """Sizes of the demo's models among its experts."""
+        models = {str(options.get("model", "")) for options in self.experts.values()}
+        return tuple(sorted(name.removeprefix(DEMO) for name in models if name.startswith(DEMO)))
+
+    def write(self, folder: Path) -> Path:
+        """Put them into a bundle's folder."""
+        return write_text(folder / FILE, json.dumps({"format": TERMS, **asdict(self)}, indent=1, sort_keys=True) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Terms:
+        """Those that came with a bundle; raises `DataError` where none did, or a file that is none."""
+        path = folder / FILE
+        remedy = "Give --params with a params.yaml that has these experts and prices, or register the model again."
+        try:
+            kept = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(path, "no such file", "the terms on which expensive experts are asked", remedy) from None
+        except (OSError, ValueError) as error:
+            raise DataError(path, f"unreadable ({error})", "the file as it was written", remedy) from error
+        try:
+            if not isinstance(kept, dict) or kept.pop("format", None) != TERMS:
+                raise ValueError(f"no terms of format {TERMS}")
+            return TypeAdapter(cls).validate_python(kept)
+        except (ValidationError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None
+
+    def expert(self, name: str, answers: Path) -> PaidExpert:
+        """The expert `name`, its answers kept in the folder `answers`.
+
+        Raises `ConfigError` for an expert that is not asked for money, `ExpertError` where its key is missing.
+        """
+        setting = experts.Setting(name, self.task, self.classes, self.prompt, answers=answers)
+        expert = experts.build(setting, self.experts[name])
+        if not isinstance(expert, PaidExpert):
+            backend = self.experts[name].get("backend")
+            able = ", ".join(each for each in experts.EXPERTS if issubclass(experts.resolve(each), PaidExpert))
+            raise ConfigError(f"Expert '{name}' of backend {backend} cannot be asked about new items. Allowed: {able}.")
+        expert.check_access()
+        return expert
+
+    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> Guarded:
+        """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
+        return Guarded(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
+
+
+def of_bundle(folder: Path, params: Path | None) -> Terms:
+    """The terms that `params` states for the experts of the bundle in `folder`, else (None) those that came with it.
+
+    Raises `ConfigError` for parameters that know another task or other classes.
+    """
+    if params is None:
+        return Terms.read(folder)
+    about, settings = bundle.describe(folder), config.load(params)
+    task = str(about["facts"].get("task", ""))
+    terms = Terms.of(settings, task, tuple(about["experts"][1:]))
+    if list(terms.classes) != about["classes"]:
+        raise ConfigError(
+            f"{params}: task '{task}' has classes {list(terms.classes)}, the model {about['classes']}. "
+            "Allowed: the same. Give the parameters that it was made with, or another model."
+        )
+    return replace(terms, usage=Terms.read(folder).usage) if (folder / FILE).exists() else terms

@@ -1,0 +1,50 @@
+"""`askless ...`: what a person asks on the command line."""
+
+from __future__ import annotations
+
+import typer
+
+from askless.commands.compare import compare
+from askless.commands.decide import decide
+from askless.commands.evaluate import evaluate
+from askless.commands.explain import explain
+from askless.commands.forecast import forecast
+from askless.commands.headline import headline
+from askless.commands.importing import import_answers
+from askless.commands.label import label
+from askless.commands.models import models, promote, rollback
+from askless.commands.options import say
+from askless.commands.plan import plan
+from askless.commands.serve import serve
+
+app = typer.Typer(
+    help="Who should answer this item: a small, cheap model or an LLM?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+app.command("import")(import_answers)
+app.command()(evaluate)
+app.command()(plan)
+app.command()(explain)
+app.command()(decide)
+app.command()(label)
+app.command()(forecast)
+app.command()(headline)
+app.command()(serve)
+app.command()(compare)
+app.command()(models)
+app.command()(promote)
+app.command()(rollback)
+
+
+def main() -> None:
+    """Entry point: a `AsklessError` is one paragraph on stderr and exit code 1."""
+    from askless.errors import AsklessError
+
+    try:
+        app()
+    except AsklessError as error:
+        say(f"Error: {' '.join(str(error).split())}")
+        raise SystemExit(1) from None

@@ -1,0 +1,1 @@
+"""The commands of `askless`, one file each; what they need is imported when they run."""

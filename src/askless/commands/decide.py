@@ -1,0 +1,34 @@
+"""`askless decide`: who should answer these texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def decide(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a team or policy, or a models:/name@alias address.")],
+    share: Annotated[float | None, typer.Option(help="Largest share of items that may go to an LLM.")] = None,
+    per_1000: Annotated[float | None, typer.Option(help="Budget for 1,000 items, in the policy's cost unit.")] = None,
+) -> None:
+    """Read texts, one a line, and write as JSON lines who should answer each.
+
+    Example: askless decide models/olhs/teams/team/seed-67 --share 0.3 < texts.txt
+    """
+    from askless.bundles import bundle as bundles
+    from askless.bundles.decide import assign
+    from askless.errors import BudgetError
+    from askless.policies.base import Budget
+    from askless.registry.versions import resolve
+
+    if share is not None and per_1000 is not None:
+        raise BudgetError("Got both --share and --per-1000. Give one of them, or none for the policy's own rule.")
+    budget = None if share is None and per_1000 is None else Budget(share=share, per_1000=per_1000)
+    texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    assigned = assign(bundles.load(resolve(str(bundle))), texts, budget)
+    for row in zip(*vars(assigned).values(), strict=True):
+        typer.echo(json.dumps(dict(zip(vars(assigned), row, strict=True))))

@@ -1,0 +1,78 @@
+"""`askless evaluate`: every policy on recorded answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from askless.commands.options import (
+    NONE,
+    AnswerFiles,
+    AsJson,
+    ClassNames,
+    Columns,
+    Examples,
+    Intersect,
+    ItemColumns,
+    Prices,
+    Reference,
+    Seed,
+    note,
+    print_json,
+    say,
+    study,
+)
+
+
+def evaluate(
+    examples: Examples,
+    answers: AnswerFiles,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of the results.")] = Path("out"),
+    policy: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="A policy to compare; may be repeated.", show_default="all that apply"),
+    ] = NONE,
+    reference: Reference = None,
+    quality: Annotated[str, typer.Option(metavar="MEASURE", help="accuracy, macro_f1 or f1_positive.")] = "accuracy",
+    bootstrap: Annotated[int, typer.Option(min=20, help="Resamples of the intervals.")] = 1000,
+    intersect: Intersect = False,
+    seed: Seed = 0,
+    column: Columns = NONE,
+    item_column: ItemColumns = NONE,
+    classes: ClassNames = None,
+    prices: Prices = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay every policy that applies on recorded answers and compare what each budget buys.
+
+    Policies are fitted on the train (and valid) items and reported on test. Prints one table, best first, and writes
+    metrics.json, curve.csv, decisions.parquet and report.html.
+
+    Example: askless evaluate --examples items.parquet --answers small.parquet --answers large.parquet --out out/
+    """
+    from askless.errors import ConfigError
+    from askless.plans import study as studies
+    from askless.report import report
+
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file. Give a folder, or the name of one to make.")
+    given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
+    summary = studies.evaluate(
+        given,
+        policies=policy or None,
+        reference=reference,
+        seeds=(seed, seed + 1, seed + 2),
+        bootstrap=bootstrap,
+        quality=quality,
+        out=out,
+        say=say,
+    )
+    note(summary["notes"])
+    if as_json:
+        print_json(summary)
+        return
+    typer.echo(report.text_summary(summary))
+    typer.echo(f"\n{summary['headline']['policy']}: {report.headline(summary)}")
+    typer.echo(f"Report: {(out / 'report.html').resolve()}")

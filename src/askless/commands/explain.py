@@ -1,0 +1,96 @@
+"""`askless explain`: why a plan decides an item as it does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from askless.commands.options import (
+    NONE,
+    AnswerFiles,
+    AsJson,
+    Columns,
+    Examples,
+    Intersect,
+    ItemColumns,
+    Prices,
+    note,
+    print_json,
+    study,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from askless.data.recorded import Study
+
+
+def explain(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan written by `askless plan`.")],
+    examples: Examples,
+    answers: AnswerFiles,
+    item: Annotated[str, typer.Option("--id", metavar="ID", help="The item.", show_default=False)],
+    intersect: Intersect = False,
+    column: Columns = NONE,
+    item_column: ItemColumns = NONE,
+    prices: Prices = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a plan decides one item as it does, what that costs, and what each expert alone would.
+
+    Example: askless explain plan.yaml --examples items.parquet --answers a.parquet --answers b.parquet --id q17
+    """
+    from askless.errors import ConfigError
+    from askless.plans import explain as explaining
+    from askless.plans import plan_file
+    from askless.plans.study import Boards
+
+    made = plan_file.read(plan)
+    given = study(examples, answers, intersect, 0, column, item_column, ",".join(made.classes), prices, fit=False)
+    for name in made.policy.experts:
+        if name not in given.answers:
+            raise ConfigError.unknown("expert", name, given.answers)
+    alone = {name: float(given.cost.price(given.answers[name], name).mean()) for name in given.experts}
+    one = _only(given, item, examples)
+    decided = made.decide(Boards.of(one).train.copy(blind=True))
+    why = explaining.explain(decided, 0, alone, made.classes, made.unit)
+    record = _record(one)
+    note(given.notes)
+    if as_json:
+        print_json({"id": item} | {k: v for k, v in why.as_dict().items() if k != "row"} | {"recorded": record})
+        return
+    for line in why.words():
+        tell(line)
+    said = (f"{name} {_named(found['label'])} for {found['cost']:.3g}" for name, found in record["experts"].items())
+    tell(f"On record for this item, gold {_named(record['gold'])}: {', '.join(said)}.")
+
+
+def _only(given: Study, item: str, where: Path) -> Study:
+    """The study of one item, as one to decide."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from askless.errors import DataError
+
+    at = pc.index(given.examples["id"], item).as_py()
+    if at < 0:
+        first = given.examples["id"][0]
+        raise DataError(
+            where, f"no item '{item}'", f"one of its {len(given.examples):,} ids, such as '{first}'", "Correct the id."
+        )
+    row = given.examples.slice(at, 1)
+    place = row.column_names.index("split")
+    row = row.set_column(place, row.schema.field(place), pa.array(["train"]))
+    return replace(given, examples=row, answers={e: table.slice(at, 1) for e, table in given.answers.items()})
+
+
+def _record(one: Study) -> dict[str, Any]:
+    """What every expert said to the item and what that cost."""
+    said = {e: {"label": t["label"][0].as_py(), "cost": float(one.cost.price(t, e)[0])} for e, t in one.answers.items()}
+    return {"gold": one.examples["label"][0].as_py(), "experts": said}
+
+
+def _named(label: str | None) -> str:
+    return "no label" if label is None else f"'{label}'"

@@ -1,0 +1,84 @@
+"""`askless import`: anybody's answers as a file of the data contract."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from askless.commands.options import NONE, AsJson, ClassNames, Columns, ItemColumns, names, note, pairs, print_json
+
+
+def import_answers(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="JSON of the papers, or CSV, JSON lines or Parquet with id and label."),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The Parquet file to write.", show_default=False)
+    ],
+    expert: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="Whose answers they are, where the file does not say.", show_default=False),
+    ] = NONE,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the task; ids of texts without one depend on it.")
+    ] = None,
+    items: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the labelled items of the file here.", show_default=False),
+    ] = None,
+    classes: ClassNames = None,
+    column: Columns = NONE,
+    item_column: ItemColumns = NONE,
+    as_json: AsJson = False,
+) -> None:
+    """Read recorded answers of any origin and write them as one Parquet file.
+
+    The team paper's JSON is known by its keys (Preds, generation). Other files have id and label, and may have expert,
+    proba or proba_CLASS, logprob, cost_usd, prompt_tokens, completion_tokens, seconds. Several rows of one expert to
+    one id that differ in a column sample are sampled answers: the label is the majority's (on a tie the first class),
+    proba the shares of the vote, the cost their sum.
+
+    Example: askless import answers.json --task olhs --expert chatglm3 -o chatglm3.parquet --items items.parquet
+
+    Example: askless import log.csv --column label=reply --column expert=model -o answers.parquet
+    """
+    from askless import schema
+    from askless.data.recorded.imported import read, write_items
+    from askless.errors import DataError
+
+    named = pairs("--item-column", item_column)
+    found = read(
+        file, expert, task, classes=names(classes), columns=pairs("--column", column), item_columns=named or None
+    )
+    if items is not None and found.items is None:
+        remedy = "Say which column holds the gold label: --item-column label=ITS_NAME."
+        raise DataError(file, "answers only", "labelled items, to be written by --items", remedy)
+    schema.write(found.predictions, output, "predictions")
+    if items is not None:
+        write_items(found.items, items)
+    note(found.notes)
+    _report(found.predictions, found.items if items else None, output, items, as_json)
+
+
+def _report(answers: Any, rows: Any, output: Path, items: Path | None, as_json: bool) -> None:
+    """What was written: answers of each expert, how many without a label, and the items."""
+    from askless import schema
+
+    given = Counter(answers["expert"].to_pylist())
+    silent = Counter(answers.filter(answers["label"].is_null())["expert"].to_pylist())
+    if as_json:
+        experts = {e: {"answers": n, "without_label": silent[e]} for e, n in given.items()}
+        found = {"path": str(output), "experts": experts, "classes": schema.meta_of(answers).get("classes")}
+        print_json(found | ({"items": {"path": str(items), "rows": len(rows)}} if items else {}))
+        return
+    typer.echo(f"Wrote {output}:")
+    width = max(map(len, given))
+    for expert, count in given.items():
+        told = f", {silent[expert]:,} without a label" if silent[expert] else ""
+        typer.echo(f"  {expert:<{width}}  {count:>{len(f'{max(given.values()):,}')},} answers{told}")
+    if items:
+        typer.echo(f"Wrote {items}: {len(rows):,} items ({', '.join(rows.column_names)})")

@@ -1,0 +1,345 @@
+"""`askless label`: a stream of items answered within a spend limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from askless.commands.options import NONE, AsJson, TermsFile, note, pairs, print_json, say, tell
+
+if TYPE_CHECKING:
+    from askless.data.stream import Source
+    from askless.labelling.label import Progress, Run, Version
+    from askless.policies.base import Budget
+    from askless.spending.ledger import Ledger
+
+INTERRUPTED = 130
+
+
+class OnFault(StrEnum):
+    """What becomes of items while an expensive expert's server fails."""
+
+    WAIT = "wait"
+    SMALL = "small"
+
+
+class Format(StrEnum):
+    """What the input is."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    TEXT = "text"
+
+
+Items = Annotated[str, typer.Argument(metavar="ITEMS", help="JSON lines, CSV, Parquet, text lines, or - for a pipe.")]
+Model = Annotated[
+    str, typer.Option("--model", metavar="ADDRESS", help="models:/name@alias, /name/version, or a folder.")
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The answers: .jsonl, .csv or .parquet.")]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option(
+        "--max-usd", metavar="DOLLARS", help="What expensive experts may be paid in all.", show_default="no limit"
+    ),
+]
+Share = Annotated[
+    float | None,
+    typer.Option(help="Largest share of items that may be deferred.", show_default="what the version was set to"),
+]
+Per1000 = Annotated[float | None, typer.Option(help="Budget for 1,000 items instead, in the policy's cost unit.")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where answers are kept and looked for.", show_default="OUT.run/answers"),
+]
+Columns = Annotated[
+    list[str], typer.Option("--column", metavar="OURS=THEIRS", help="A column under another name: --column text=post.")
+]
+Kind = Annotated[Format | None, typer.Option("--format", help="The input's format.", show_default="by its ending")]
+Faults = Annotated[
+    OnFault, typer.Option("--on-fault", help="While a server fails: wait for it, or take the small expert's answer.")
+]
+Patience = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a server before giving up.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Answer anew what the small expert answered for want of money or a server.")
+]
+InDoubt = Annotated[bool, typer.Option("--ask-in-doubt", help="Ask again what may have been billed without an answer.")]
+Log = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Also write decisions to this log, for `flows.monitor`.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")]
+Sample = Annotated[int, typer.Option(min=2, help="Rows, drawn by chance, that --dry-run decides.")]
+NoText = Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the output.")]
+ChunkRows = Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are decided and kept together.")]
+
+
+def label(
+    items: Items,
+    model: Model,
+    out: Out,
+    max_usd: MaxUsd = None,
+    share: Share = None,
+    per_1000: Per1000 = None,
+    params: TermsFile = None,
+    answers: Answers = None,
+    column: Columns = NONE,
+    kind: Kind = None,
+    on_fault: Faults = OnFault.WAIT,
+    patience: Patience = 600.0,
+    again: Again = False,
+    ask_in_doubt: InDoubt = False,
+    log: Log = None,
+    no_text: NoText = False,
+    chunk_rows: ChunkRows = 1000,
+    dry_run: DryRun = False,
+    sample: Sample = 5000,
+    as_json: AsJson = False,
+) -> None:
+    """Answer items of any number: the small expert, or an expensive one where the model defers, within a spend limit.
+
+    The limit is hard: a call that could pass it is not made, and the small expert's answer is given and marked. Run the
+    same command again after a kill: it goes on, and pays for nothing twice.
+
+    Example: askless label posts.jsonl --model models:/askless-olhs@champion -o labelled.jsonl --max-usd 5
+    """
+    from askless.data.stream import Source
+    from askless.errors import BudgetError, ConfigError, ExpertError
+    from askless.labelling.label import PASSING, Labeller, Run, folder_of
+    from askless.labelling.outputs import kind_of
+    from askless.spending.guard import DOUBT, Conduct
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if share is not None and per_1000 is not None:
+        raise BudgetError("Got both --share and --per-1000. Give one of them, or none for what the version was set to.")
+    kind_of(out)
+    names = pairs("--column", column)
+    for name in names:
+        if name not in ("id", "text"):
+            raise ConfigError.unknown("column", name, ("id", "text"))
+    source = Source.of(items, None if kind is None else kind.value, names)
+    version, facts = _version(model, out, params)
+    dial = _budget(version, share, per_1000)
+    facts |= {"budget": _named(dial), "chunk_rows": chunk_rows}
+    if dry_run:
+        _foresee(source, version, dial, answers or folder_of(out) / "answers", sample, max_usd, as_json)
+        return
+    conduct = Conduct(on_fault is OnFault.WAIT, patience, ask_in_doubt)
+    with ExitStack() as stack:
+        run = stack.enter_context(Run.opened(out, facts))
+        ledger = stack.enter_context(run.ledger(max_usd))
+        bar = stack.enter_context(_bar(source.count(), ledger))
+        kept = answers or run.folder / "answers"
+        expensive = {
+            name: version.terms.guarded(name, ledger, kept, conduct) for name in version.loaded.policy.experts[1:]
+        }
+        for each in expensive.values():
+            each.on_wait = bar.waits
+            stack.callback(each.let_go)
+        interrupt = stack.enter_context(_interruptible(expensive))
+        labeller = Labeller(version, dial, expensive, _log(log))
+        try:
+            anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
+            done = run.label(source, chunk_rows, lambda: labeller, bar, anew, interrupt)
+        except ExpertError:
+            if not interrupt():
+                raise
+            done = None
+        bar.end()
+        if done is None or interrupt():
+            say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
+            raise typer.Exit(INTERRUPTED)
+        if not run.done or done.before < done.rows:
+            run.finish(not no_text, {"model": version.address, "max_usd": max_usd})
+        (_as_json if as_json else _tell)(run, version, done, ledger)
+
+
+def _version(model: str, out: Path, params: Path | None) -> tuple[Version, dict[str, Any]]:
+    """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
+    from askless.bundles import bundle
+    from askless.bundles.terms import of_bundle
+    from askless.labelling.label import Version, begun_with
+    from askless.registry import versions as registry
+
+    begun = begun_with(out) or {}
+    address = str(begun["model"]) if begun.get("asked") == model else model
+    found = registry.at(address)
+    address, number = (address, "0") if found is None else (found.address, str(found.number))
+    folder = registry.resolve(address)
+    default = Path("params.yaml")
+    terms = of_bundle(folder, params or (default if default.exists() else None))
+    return Version(address, number, bundle.load(folder), terms), {"asked": model, "model": address}
+
+
+def _budget(version: Version, share: float | None, per_1000: float | None) -> Any:
+    from askless.bundles.bundle import describe
+    from askless.monitoring.recalibration import budget_at
+    from askless.policies.base import Budget
+    from askless.registry import versions as registry
+
+    if share is not None or per_1000 is not None:
+        return Budget(share=share, per_1000=per_1000)
+    found = registry.at(version.address)
+    set_to = describe(registry.resolve(version.address))["facts"].get("budget", found and found.budget)
+    return budget_at(set_to, version.loaded.policy)
+
+
+def _foresee(
+    source: Source,
+    version: Version,
+    dial: Budget | None,
+    answers: Path,
+    sample: int,
+    limit: float | None,
+    as_json: bool,
+) -> None:
+    """Say what each expensive expert will take, and whether a limit is enough."""
+    from askless.labelling.foreseen import draw, foresee
+    from askless.report import forecast_words
+    from askless.spending.forecast import together
+
+    drawn = draw(source, sample, version.terms.longest, 0)
+    found = foresee(version, drawn, dial, answers, 0.95)
+    total = together([each.usd for each in found])
+    if as_json:
+        print_json({"rows": drawn.rows, "experts": [each.as_dict() for each in found], "usd": vars(total)})
+        return
+    looked = "all" if len(drawn.texts) == drawn.rows else f"{len(drawn.texts):,} drawn by chance"
+    typer.echo(f"{drawn.rows:,} rows, {looked} decided by {version.address}; nobody was asked.\n")
+    for each in found:
+        typer.echo(f"{forecast_words.block(each, version.terms.task)}\n")
+    if limit is not None and total.high > limit:
+        enough = "not enough" if total.low > limit else "perhaps not enough"
+        tell(
+            f"A limit of ${limit:g} is {enough}: from there on the small expert answers. See --share for a lower dial."
+        )
+
+
+def _named(budget: Any) -> str:
+    """A budget in a word or two."""
+    if budget is None:
+        return "the model's own rule"
+    return next(f"{name} {value:g}" for name, value in vars(budget).items() if value is not None)
+
+
+def _log(folder: Path | None) -> Any:
+    from askless.monitoring.decision_log import DecisionLog
+
+    return None if folder is None else DecisionLog(folder)
+
+
+class _Bar:
+    """Rows answered, and the money spent, on the terminal."""
+
+    def __init__(self, rows: int | None, ledger: Ledger) -> None:
+        from tqdm import tqdm
+
+        self._ledger = ledger
+        pause = 0.2 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5, mininterval=pause)
+
+    def __call__(self, progress: Progress) -> None:
+        deferred = progress.reasons["deferred"] / max(progress.rows, 1)
+        self._money(f"{100 * deferred:.1f} % deferred")
+        self._bar.update(progress.rows - self._bar.n)
+
+    def waits(self, why: str) -> None:
+        self._money(f"waiting: {why}")
+        self._bar.update(0)
+
+    def end(self) -> None:
+        self._bar.close()
+
+    def _money(self, said: str) -> None:
+        limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
+        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=False)
+
+
+@contextmanager
+def _bar(rows: int | None, ledger: Ledger) -> Iterator[_Bar]:
+    bar = _Bar(rows, ledger)
+    try:
+        yield bar
+    finally:
+        bar.end()
+
+
+@contextmanager
+def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
+    """Ctrl-C and SIGTERM finish what is under way; a second one does not wait."""
+    seen: list[int] = []
+
+    def heard(number: int, _: Any) -> None:
+        seen.append(number)
+        for expert in expensive.values():
+            expert.halt("interrupted")
+        signal.signal(number, before[number])
+
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, heard)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _facts(run: Run, version: Version, done: Progress, ledger: Ledger) -> dict[str, Any]:
+    from askless.labelling.label import REASONS
+
+    calls = ledger.counts()
+    return {
+        "output": str(run.out),
+        "model": version.address,
+        "rows": done.rows,
+        "reasons": {name: done.reasons[name] for name in REASONS},
+        "calls": {
+            name: sum(n for (who, _), n in calls.items() if who == name) for name in sorted({w for w, _ in calls})
+        },
+        "paid_usd": ledger.spent,
+        "in_doubt_usd": ledger.doubted,
+        "limit_usd": ledger.limit,
+    }
+
+
+def _as_json(run: Run, version: Version, done: Progress, ledger: Ledger) -> None:
+    print_json(_facts(run, version, done, ledger))
+
+
+def _tell(run: Run, version: Version, done: Progress, ledger: Ledger) -> None:
+    facts = _facts(run, version, done, ledger)
+    small = version.loaded.policy.experts[0]
+    typer.echo(f"{done.rows:,} rows by {version.address}: {run.out}\n")
+    for name, words in _words(small).items():
+        rows = done.reasons[name]
+        if rows:
+            typer.echo(f"  {name:<13}{rows:>12,}  {100 * rows / done.rows:5.1f} %  {words}")
+    limit = "no limit was set" if ledger.limit is None else f"the limit is ${ledger.limit:g}"
+    calls = ", ".join(f"{n:,} calls of {name}" for name, n in facts["calls"].items()) or "no calls"
+    doubt = f" In doubt are ${ledger.doubted:.6g} more." if ledger.doubted else ""
+    typer.echo("")
+    tell(f"Paid to expensive experts: ${ledger.spent:.6g} ({limit}), {calls}.{doubt}")
+    passing = {name: done.reasons[name] for name in ("limit", "paused", "fault") if done.reasons[name]}
+    if passing:
+        raised = " with a higher --max-usd" if "limit" in passing else ""
+        note([f"{sum(passing.values()):,} rows can be answered anew: run again with --again{raised}."])
+
+
+def _words(small: str) -> dict[str, str]:
+    return {
+        "kept": f"{small} answered, as the model decided",
+        "deferred": "an expensive expert answered",
+        "limit": f"deferred, but over the spend limit: {small} answered",
+        "paused": f"deferred, but its server was failing: {small} answered",
+        "fault": f"deferred, but the call failed: {small} answered",
+        "in doubt": f"deferred and perhaps billed, but no answer came: {small} answered",
+        "unanswerable": "no text, or one that is too long",
+    }

@@ -1,0 +1,161 @@
+"""Options that several commands take, and the study they describe."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from askless.data.recorded import Study
+
+NONE: list[str] = []
+Examples = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE",
+        help="Labelled items: id and label, and text, split, group if known. Parquet, CSV or JSON lines.",
+        show_default=False,
+    ),
+]
+AnswerFiles = Annotated[
+    list[Path],
+    typer.Option(
+        "--answers",
+        metavar="FILE",
+        help="Answers: id, expert, label, and proba or logprob, cost_usd or tokens or seconds. Once for each file.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The expert to be measured against.", show_default="the costliest expert"),
+]
+Intersect = Annotated[bool, typer.Option("--intersect", help="Keep only the items that every expert answered.")]
+Seed = Annotated[int, typer.Option(help="Seed of the split, where the items have none, and of what is random.")]
+Columns = Annotated[
+    list[str],
+    typer.Option(
+        "--column", metavar="OURS=THEIRS", help="A column of the answers under another name: --column label=reply."
+    ),
+]
+ItemColumns = Annotated[
+    list[str],
+    typer.Option("--item-column", metavar="OURS=THEIRS", help="The same of the items: --item-column label=gold."),
+]
+ClassNames = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="NAMES", help="All classes, with commas: A,B,C.", show_default="the gold labels"),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
+]
+ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
+TermsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Parameters that say how expensive experts are asked and what they charge.",
+        show_default="params.yaml where there is one, else what came with the model",
+    ),
+]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FOLDER", help="Data of the pipeline.", show_default="base.data of the parameters"),
+]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="FOLDER", help="Also write comparison.html, .md and .json here.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, and nothing else there.")]
+
+
+def study(
+    examples: Path,
+    answers: Sequence[Path],
+    intersect: bool,
+    seed: int,
+    columns: Sequence[str],
+    item_columns: Sequence[str],
+    classes: str | None,
+    prices: Path | None,
+    fit: bool = True,
+) -> Study:
+    """The study that the options describe; with `fit` it has train items."""
+    from askless.data.recorded import load
+    from askless.data.recorded.prices import read_prices
+
+    return load(
+        examples,
+        answers,
+        intersect=intersect,
+        split_seed=seed,
+        columns=pairs("--column", columns),
+        item_columns=pairs("--item-column", item_columns),
+        classes=names(classes),
+        prices=None if prices is None else read_prices(prices),
+        fit=fit,
+    )
+
+
+def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    """`ours=theirs` as a mapping; raises `ConfigError` for anything else."""
+    from askless.errors import ConfigError
+
+    found: dict[str, str] = {}
+    for text in given:
+        ours, equals, theirs = (part.strip() for part in text.partition("="))
+        if not (ours and equals and theirs):
+            raise ConfigError(f"{option} got '{text}'. Give OUR_NAME=ITS_NAME, such as {option} label=gold.")
+        found[ours] = theirs
+    return found
+
+
+def names(text: str | None) -> list[str] | None:
+    """Names with commas between them."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def say(text: str) -> None:
+    """A sentence for the person, on stderr: stdout is for the result."""
+    sys.stderr.write(f"{_wrapped(text, sys.stderr)}\n")
+    sys.stderr.flush()
+
+
+def note(notes: Sequence[str]) -> None:
+    """What was assumed or changed, each once."""
+    for text in dict.fromkeys(notes):
+        say(f"Note: {text}")
+
+
+def tell(text: str) -> None:
+    """A sentence of the result, on stdout."""
+    typer.echo(_wrapped(text, sys.stdout))
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout, on one line; null where a number is not finite."""
+    typer.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _wrapped(text: str, stream: TextIO) -> str:
+    """Broken between words on a terminal, one line anywhere else."""
+    if not stream.isatty():
+        return text
+    return textwrap.fill(text, shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,0 +1,94 @@
+"""Tokens and seconds into money, applied late: a price change never re-runs an LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from askless.arrays import Floats
+from askless.config import Costs, Price
+from askless.errors import ConfigError, DataError
+
+UNITS = {"usd": "US dollars", "seconds": "seconds", "tokens": "tokens"}
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What an answer costs, in `unit`.
+
+    In dollars the price a provider billed (`cost_usd`) wins; else measured tokens and seconds are priced.
+    """
+
+    unit: str = "usd"
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ConfigError.unknown("cost unit", self.unit, UNITS)
+
+    @classmethod
+    def of(cls, costs: Costs) -> CostModel:
+        """The cost model that the `costs` section describes."""
+        return cls(costs.unit, costs.prices)
+
+    def price(self, answers: pa.Table, expert: str) -> Floats:
+        """Cost of each answer of one expert, shape (rows,), in `unit`.
+
+        Raises `DataError` where the quantity that is priced was not measured, `ConfigError` where an
+        expert has neither a price nor a billed cost.
+        """
+        if self.unit == "seconds":
+            return self._measured(answers, "seconds", expert)
+        if self.unit == "tokens":
+            return self._measured(answers, "prompt_tokens", expert) + self._measured(
+                answers, "completion_tokens", expert
+            )
+        billed = _floats(answers, "cost_usd")
+        unbilled = np.isnan(billed)
+        if unbilled.any():
+            rest = answers.filter(pa.array(unbilled))
+            billed[unbilled] = self._from_price(rest, expert)
+        return billed
+
+    def compute(self, seconds: float) -> float:
+        """Cost of `seconds` of the decider's own work; in dollars at the hourly price of `decider`."""
+        if self.unit == "usd":
+            return seconds / 3600 * self.prices.get("decider", Price()).usd_per_hour
+        return seconds if self.unit == "seconds" else 0.0
+
+    def _from_price(self, answers: pa.Table, expert: str) -> Floats:
+        if expert not in self.prices:
+            raise ConfigError(
+                f"Expert '{expert}' has no price and its answers carry no cost_usd. "
+                f"Priced: {', '.join(sorted(self.prices)) or 'none'}. "
+                f"Add costs.prices.{expert} to params.yaml."
+            )
+        price = self.prices[expert]
+        cost = np.full(answers.num_rows, price.usd_per_1k_answers / 1e3)
+        for rate, column in (
+            (price.usd_per_1m_prompt_tokens / 1e6, "prompt_tokens"),
+            (price.usd_per_1m_completion_tokens / 1e6, "completion_tokens"),
+            (price.usd_per_hour / 3600, "seconds"),
+        ):
+            if rate:
+                cost += rate * self._measured(answers, column, expert)
+        return cost
+
+    def _measured(self, answers: pa.Table, column: str, expert: str) -> Floats:
+        values = _floats(answers, column)
+        if np.isnan(values).any():
+            raise DataError(
+                f"predictions of {expert}",
+                f"'{column}', which cost is counted by, is null in {np.isnan(values).sum()} of {len(values)} rows",
+                "a measured value in every row",
+                "Measure it, price the expert otherwise, or change costs.unit.",
+            )
+        return values
+
+
+def _floats(answers: pa.Table, column: str) -> Floats:
+    values = answers[column].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.array(values, dtype=np.float64)

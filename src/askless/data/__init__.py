@@ -1,0 +1,1 @@
+"""Items and recorded answers, brought in: readers, cleaning, the demo."""

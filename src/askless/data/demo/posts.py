@@ -1,0 +1,135 @@
+"""Mild posts, offensive ("1") or clean ("0"), on which a small model and an LLM fail in different places.
+
+Order posts (`who`, `said`, `negation`, `quote`) come in pairs of the same words, so that averaged word
+vectors cannot tell the offensive one from the clean one. Slang posts carry made-up words that an LLM trained
+on `pretraining_posts` has never read. The task's posts use other wordings than that training text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from askless.data.demo import templates as wordings
+from askless.data.demo import word_lists as words
+from askless.data.demo.composed import compose
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Templates = Literal["held-out", "seen", "varied"]
+Post = dict[str, str]
+
+ORDER_KINDS = tuple(wordings.ORDER_SEEN)
+_CHOICE = re.compile(r"\[([^\]]+)\]")
+
+
+def posts(
+    n: int,
+    seed: int | Sequence[int],
+    *,
+    templates: Templates = "held-out",
+    order: float = 0.36,
+    slang: float = 0.4,
+    novel: float = 0.0,
+    noise: float = 0.01,
+) -> list[Post]:
+    """Generate `n` posts with keys `text`, `label` ("0" or "1") and `kind`; a seed always gives the same.
+
+    `order` and `slang` are shares of all posts; `novel` is the share whose word is a pseudo-word used once
+    and never again; `noise` is the share of flipped labels.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    return [_post(rng, templates, order, slang, novel, noise) for _ in range(n)]
+
+
+def pretraining_posts(n: int, seed: int | Sequence[int], *, varied: bool = False) -> list[Post]:
+    """Generate posts as the demo's LLMs read them: other wordings, no slang, some unknown words."""
+    return posts(n, seed, templates="varied" if varied else "seen", order=0.5, slang=0.0, novel=0.12)
+
+
+def order_pair(rng: np.random.Generator, templates: Templates = "held-out") -> tuple[str, str, str]:
+    """Draw a kind, an offensive and a clean sentence; the two sentences hold exactly the same words."""
+    if templates == "varied" and rng.random() < 0.7:
+        kind, line = compose(rng)
+    else:
+        kind = _pick(rng, ORDER_KINDS)
+        table = wordings.ORDER_HELD_OUT if templates == "held-out" else wordings.ORDER_SEEN
+        line = _CHOICE.sub(lambda m: _pick(rng, m[1].split("|")), _pick(rng, table[kind]))
+    bad, good = _pick(rng, words.INSULTS), _pick(rng, words.PRAISES)
+    fields = _fields(rng) | {"b": bad, "g": good}
+    if " || " in line:
+        offensive, clean = line.split(" || ")
+        return kind, offensive.format(**fields), clean.format(**fields)
+    return kind, line.format(x=bad, y=good, **fields), line.format(x=good, y=bad, **fields)
+
+
+def _post(
+    rng: np.random.Generator, templates: Templates, order: float, slang: float, novel: float, noise: float
+) -> Post:
+    offensive = bool(rng.random() < 0.5)
+    share = rng.random()
+    if share < order:
+        kind, bad, good = order_pair(rng, templates)
+        core = bad if offensive else good
+    elif share < order + slang:
+        kind, core = "slang", _plain(rng, templates, offensive, _slang(rng, offensive))
+    elif share < order + slang + novel:
+        word = words.made_up(rng.integers(999, size=6).tolist())
+        kind, core = "novel", _plain(rng, templates, offensive, word)
+    elif rng.random() < 0.15:
+        kind, offensive = "neutral", False
+        table = wordings.NEUTRAL_HELD_OUT if templates == "held-out" else wordings.NEUTRAL_SEEN
+        core = _pick(rng, table).format(**_fields(rng))
+    else:
+        kind, core = "plain", _plain(rng, templates, offensive, _known(rng, offensive))
+    text = _surround(rng, core, offensive)
+    label = offensive != bool(rng.random() < noise)
+    return {"text": text, "label": str(int(label)), "kind": kind}
+
+
+def _plain(rng: np.random.Generator, templates: Templates, offensive: bool, word: str) -> str:
+    """A sentence that calls someone `word`; half of them add a well-known word of the same valence."""
+    held_out = templates == "held-out"
+    if rng.random() < 0.5:
+        line = _pick(rng, wordings.PLAIN_HELD_OUT if held_out else wordings.PLAIN_SEEN)
+        return line.format(w=word, **_fields(rng))
+    pair = [word, _known(rng, offensive)]
+    if rng.random() < 0.5:
+        pair.reverse()
+    line = _pick(rng, wordings.DOUBLE_HELD_OUT if held_out else wordings.DOUBLE_SEEN)
+    return line.format(w=pair[0], v=pair[1], **_fields(rng))
+
+
+def _surround(rng: np.random.Generator, core: str, offensive: bool) -> str:
+    """Add an opening, an aside and a mood word that fits the label four times in five."""
+    parts = [core]
+    if rng.random() < 0.4:
+        parts.insert(0, _pick(rng, wordings.OPENINGS).format(**_fields(rng)))
+    if rng.random() < 0.5:
+        parts.append(". " + _pick(rng, wordings.ASIDES).format(**_fields(rng)))
+    if rng.random() < 0.4:
+        cross = offensive if rng.random() < 0.8 else not offensive
+        parts.append(", " + _pick(rng, wordings.CROSS if cross else wordings.GLAD))
+    return " ".join(parts)
+
+
+def _known(rng: np.random.Generator, offensive: bool) -> str:
+    return _pick(rng, words.INSULTS if offensive else words.PRAISES)
+
+
+def _slang(rng: np.random.Generator, offensive: bool) -> str:
+    return _pick(rng, words.SLANG_INSULTS if offensive else words.SLANG_PRAISES)
+
+
+def _fields(rng: np.random.Generator) -> dict[str, str]:
+    n, m = rng.choice(len(words.NAMES), 2, replace=False)
+    t, s = rng.choice(len(words.THINGS), 2, replace=False)
+    return {"n": words.NAMES[n], "m": words.NAMES[m], "t": words.THINGS[t], "s": words.THINGS[s]}
+
+
+def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
+    return options[int(rng.integers(len(options)))]

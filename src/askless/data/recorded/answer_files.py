@@ -1,0 +1,130 @@
+"""What experts answered, from a file that anybody wrote, as predictions of the data contract.
+
+A file has columns `id`, `label` and, unless one expert's name is given for all of it, `expert`; it may have `proba`
+(a list) or `proba_<class>`, `logprob`, `cost_usd`, `prompt_tokens`, `completion_tokens`, `seconds`, `text`, `error`
+and `sample`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless import schema
+from askless.data.recorded import files, probabilities
+from askless.data.recorded.files import counted
+from askless.errors import DataError
+
+NUMBERS = ("logprob", "mass", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+TEXTS = ("id", "expert", "label", "text", "error", "sample")
+WIDE = "proba_"
+MOST_EXPERTS = 200
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Said:
+    """One expert's answers in their file's order: the columns that the file has, as text and float64.
+
+    `stated` are the classes that the file names, in the order of its probabilities.
+    """
+
+    expert: str
+    where: Path
+    table: pa.Table
+    stated: tuple[str, ...] | None
+    notes: tuple[str, ...] = field(default=())
+
+
+def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, Said]:
+    """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
+
+    Raises `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
+    """
+    raw = files.read(path, files.Wanted(("id", "label"), _others, columns or {}))
+    meta = schema.meta_of(raw)
+    table, stated = _typed(raw, path, meta.get("classes"))
+    table, notes = _checked(table, path)
+    if "expert" not in table.column_names:
+        name = expert or path.stem
+        said = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
+        return {name: Said(name, path, table, stated, (*notes, *said))}
+    return _by_expert(table, path, expert, stated, notes)
+
+
+def joined(one: Said, other: Said) -> Said:
+    """One expert's answers from two files."""
+    if one.stated != other.stated and "proba" in one.table.column_names and "proba" in other.table.column_names:
+        raise DataError(
+            other.where,
+            f"'{other.expert}' has probabilities of {other.stated}, in {one.where} of {one.stated}",
+            "the same classes in the same order",
+            "Import both with the same classes.",
+        )
+    table = pa.concat_tables([one.table, other.table], promote_options="default")
+    return replace(one, table=table, stated=one.stated or other.stated, notes=(*one.notes, *other.notes))
+
+
+def _others(name: str) -> bool:
+    return name in (*NUMBERS, *TEXTS, "proba") or name.startswith(WIDE)
+
+
+def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.Table, tuple[str, ...] | None]:
+    """The columns as text and float64, wide probabilities as lists."""
+    columns = {name: files.strings(raw[name], name, path) for name in TEXTS if name in raw.column_names}
+    columns |= {name: files.numbers(raw[name], name, path) for name in NUMBERS if name in raw.column_names}
+    wide = [name for name in raw.column_names if name.startswith(WIDE)]
+    if wide and "proba" not in raw.column_names:
+        stated = [name.removeprefix(WIDE) for name in wide]
+        columns["proba"] = probabilities.from_columns([files.numbers(raw[name], name, path) for name in wide])
+    elif "proba" in raw.column_names:
+        columns["proba"] = probabilities.from_lists(raw["proba"], path)
+    return pa.table(columns), tuple(stated) if stated else None
+
+
+def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
+    """The same table with NaN as null and log-probs of at most 0, and what was changed."""
+    notes = []
+    files.refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
+    if "expert" in table.column_names:
+        nameless = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table["expert"]), ""), True)
+        files.refuse(table["expert"], nameless, "expert", path, "a name in every row")
+    for name in (n for n in NUMBERS if n in table.column_names):
+        column = table[name]
+        nan = pc.fill_null(pc.is_nan(column), False)
+        if count := pc.sum(nan).as_py():
+            notes.append(f"{path}: {name} is NaN in {counted(count, 'row')}, taken as not given.")
+            column = pc.if_else(nan, pa.scalar(None, pa.float64()), column)
+        if name == "logprob":
+            files.refuse(column, pc.greater(column, ROUNDING), name, path, "a natural logarithm of at most 0")
+            column = pc.min_element_wise(column, 0.0, skip_nulls=False)
+        else:
+            bad = pc.or_(pc.less(column, 0), pc.invert(pc.is_finite(column)))
+            files.refuse(column, bad, name, path, "a finite number of at least 0")
+        if name.endswith("tokens"):
+            bad = pc.or_(pc.not_equal(column, pc.floor(column)), pc.greater(column, 2**31 - 1))
+            files.refuse(column, bad, name, path, "a whole number below 2^31")
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table, notes
+
+
+def _by_expert(
+    table: pa.Table, path: Path, expert: str | None, stated: tuple[str, ...] | None, notes: list[str]
+) -> dict[str, Said]:
+    names = sorted(pc.unique(table["expert"]).to_pylist())
+    if len(names) > MOST_EXPERTS:
+        got = f"{len(names):,} experts ({', '.join(map(files.shorten, names[:3]))}, ...)"
+        raise DataError(path, got, f"at most {MOST_EXPERTS}", "Name the column of experts: --column expert=ITS_NAME.")
+    if expert is not None and expert not in names:
+        got = f"no answers of '{expert}'"
+        raise DataError(path, got, f"one of {', '.join(names)}", "Correct the expert, or leave it out for all.")
+    said = {}
+    for name in names if expert is None else [expert]:
+        mine = table if len(names) == 1 else table.filter(pc.equal(table["expert"], name))
+        said[name] = Said(name, path, mine.drop_columns("expert"), stated, tuple(notes))
+        notes = []
+    return said

@@ -1,0 +1,148 @@
+"""What experts said, made into predictions of the data contract: labels among the classes, one answer to an id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless import schema
+from askless.data.recorded import probabilities
+from askless.data.recorded.answer_files import Said
+from askless.data.recorded.files import counted, shorten
+from askless.data.recorded.spelling import read_labels
+from askless.data.recorded.votes import majority
+from askless.errors import DataError
+
+MOST_UNNAMED = 50
+NO_ANSWER, OUTSIDE = "no answer is recorded", "label outside the classes"
+
+
+def settled(said: Said, classes: Sequence[str] | None) -> tuple[Said, tuple[str, ...]]:
+    """The same answers with labels among the classes, one answer to an id, and what was changed.
+
+    Without `classes` labels stay as they were said. Several answers to one id that differ in `sample` become their
+    majority, the vote's shares and the sum of their costs. Raises `DataError` where more than half of the labels are
+    no class.
+    """
+    if classes is None:
+        return replace(said, notes=()), said.notes
+    table, notes = _classed(said.table, said, classes)
+    voted = _voted(table, said, classes)
+    stated = said.stated
+    if voted is not table:
+        stated = tuple(classes)
+        told = f"{counted(len(table), 'sampled answer')} to {counted(len(voted), 'item')}"
+        notes.append(f"'{said.expert}': {told} put to the vote.")
+    return replace(said, table=voted, stated=stated, notes=()), (*said.notes, *notes)
+
+
+def predictions(
+    said: Said, classes: Sequence[str] | None, at: pa.Array | None = None, task: str | None = None
+) -> pa.Table:
+    """Settled answers in the data contract, those of the rows `at` in that order, or all."""
+    table = said.table if at is None else said.table.take(at)
+    order = classes or said.stated
+    if "proba" in table.column_names and order is not None:
+        column = probabilities.ordered(table["proba"], said.stated or order, order, said.where)
+        table = _with(table, "proba", column)
+    return _contract(table, said, order, task)
+
+
+def refuse_twice(said: Said) -> None:
+    """Raise `DataError` where settled answers have an id twice."""
+    ids = said.table["id"]
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return
+    counts = pc.value_counts(ids)
+    twice = counts.filter(pc.greater(counts.field("counts"), 1))
+    raise DataError(
+        said.where,
+        f"'{said.expert}' answers {counted(len(twice), 'item')} more than once (first id '{twice[0]['values']}')",
+        "one answer of an expert to an item",
+        "Remove the duplicates, or number sampled answers in a column 'sample'.",
+    )
+
+
+def distinct(said: Iterable[Said]) -> tuple[str, ...]:
+    """The labels themselves as classes, for sampled answers of which nobody says the classes."""
+    columns = {one.where: pc.utf8_trim_whitespace(one.table["label"]) for one in said}
+    names = sorted({name for column in columns.values() for name in pc.unique(column).drop_null().to_pylist()})
+    if len(names) > MOST_UNNAMED:
+        raise DataError(
+            ", ".join(map(str, columns)),
+            f"sampled answers with {len(names):,} different labels",
+            f"at most {MOST_UNNAMED} without named classes",
+            "Name the classes: --classes A,B,C.",
+        )
+    return tuple(names)
+
+
+def _classed(table: pa.Table, said: Said, classes: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """The table with labels of the classes only; what was said else is kept in `text`, with an error."""
+    found = read_labels(table["label"], classes)
+    spoken = len(table) - table["label"].null_count
+    unread = pc.sum(found.unread).as_py() or 0
+    if unread > spoken / 2:
+        got = f"{unread:,} of {spoken:,} labels of '{said.expert}' are none of the classes"
+        raise DataError(
+            said.where,
+            f"{got}, such as {_quoted(found.examples)}",
+            f"labels among {_quoted(classes)}",
+            "Name the column of labels (--column label=ITS_NAME) or all the classes (--classes A,B,C).",
+        )
+    notes = []
+    if found.respelt:
+        notes.append(
+            f"{counted(found.respelt, 'label')} of '{said.expert}' in another spelling: read as the class meant."
+        )
+    if unread:
+        notes.append(
+            f"{counted(unread, 'label')} of '{said.expert}' outside the classes: no answer, which counts as wrong."
+        )
+    if not spoken:
+        notes.append(f"'{said.expert}' gave no label at all.")
+    null = pa.scalar(None, pa.string())
+    kept = {name: table[name] if name in table.column_names else null for name in ("text", "error")}
+    text = pc.if_else(found.unread, pc.coalesce(kept["text"], table["label"]), kept["text"])
+    error = pc.if_else(found.unread, pa.scalar(OUTSIDE), kept["error"])
+    for name, column in (("label", found.label), ("text", text), ("error", error)):
+        table = _with(table, name, column)
+    return table, notes
+
+
+def _voted(table: pa.Table, said: Said, classes: Sequence[str]) -> pa.Table:
+    if "sample" not in table.column_names or pc.count_distinct(table["id"]).as_py() == len(table):
+        return table
+    keys = table.select(["id", "sample"]).group_by(["id", "sample"], use_threads=False).aggregate([])
+    if len(keys) < len(table):
+        got = f"{counted(len(table) - len(keys), 'answer')} of '{said.expert}' with an id and sample that came before"
+        raise DataError(said.where, got, "one answer for each id and sample", "Remove the repeated rows.")
+    return majority(table, classes)
+
+
+def _contract(table: pa.Table, said: Said, classes: Sequence[str] | None, task: str | None) -> pa.Table:
+    names = {name: table[name] for name in table.column_names if name in schema.PREDICTIONS.names}
+    error = names.get("error", pa.nulls(len(table), pa.string()))
+    silent = pc.and_(pc.is_null(table["label"]), pc.is_null(error))
+    names["error"] = pc.if_else(silent, pa.scalar(NO_ANSWER), error)
+    names["expert"] = pa.repeat(said.expert, len(table))
+    arrays = [
+        names[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type)
+        for f in schema.PREDICTIONS
+    ]
+    meta = {"classes": list(classes)} if classes is not None else {}
+    built = pa.Table.from_arrays(arrays, schema=schema.PREDICTIONS)
+    built = schema.with_meta(built, "predictions", meta | ({"task": task} if task else {}))
+    return schema.check(built, "predictions", said.where)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{shorten(name)}'" for name in names)
+
+
+def _with(table: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.append_column(name, column) if at < 0 else table.set_column(at, name, column)

@@ -1,0 +1,128 @@
+"""A file of answers, in a format of the papers or anybody's, as predictions to keep; and the labelled items in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless.data.recorded import answer_files, answer_tables, files
+from askless.data.recorded import paper_files as recorded
+from askless.data.recorded.answer_files import Said
+from askless.data.recorded.items import NAMES
+from askless.data.recorded.paper_records import NO_CLASS, read_records
+from askless.errors import DataError
+from askless.files import replacing
+
+OF_PAPERS = {"Preds", "generation"}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Answers as predictions, the labelled items of the same file if it shows some, and what was assumed."""
+
+    predictions: pa.Table
+    items: pa.Table | None
+    notes: tuple[str, ...]
+
+
+def read(
+    path: Path,
+    experts: Sequence[str] = (),
+    task: str | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    item_columns: Mapping[str, str] | None = None,
+) -> Imported:
+    """Read answers from the papers' JSON, or from Parquet, CSV or JSON lines with the columns of `answer_files`.
+
+    `experts` names whose answers they are, or picks one of those that the file names. Items are read from the papers'
+    files, and from others where `item_columns` says which column holds the gold label.
+    """
+    if _of_papers(path):
+        return _paper(path, experts, task, classes)
+    if len(experts) > 1:
+        raise DataError(path, f"{len(experts)} experts", "at most one", "Leave --expert out for all that it names.")
+    said = answer_files.read(path, experts[0] if experts else None, columns)
+    if classes is None and any("sample" in one.table.column_names for one in said.values()):
+        classes = answer_tables.distinct(said.values())
+    items = _items(path, item_columns) if item_columns else None
+    return _imported(said.values(), classes, task, items)
+
+
+def _imported(
+    said: Iterable[Said], classes: Sequence[str] | None, task: str | None, items: pa.Table | None
+) -> Imported:
+    tables: list[pa.Table] = []
+    notes: list[str] = []
+    for one in said:
+        settled, changed = answer_tables.settled(one, classes)
+        answer_tables.refuse_twice(settled)
+        tables.append(answer_tables.predictions(settled, classes, task=task))
+        notes += changed
+    return Imported(pa.concat_tables(tables), items, tuple(notes))
+
+
+def _of_papers(path: Path) -> bool:
+    """Whether the first record of a JSON file has the papers' key of an answer."""
+    if path.suffix.lower() not in (".json", ".jsonl") or not path.is_file():
+        return False
+    records, _ = read_records(path)
+    return bool(records) and not OF_PAPERS.isdisjoint(records[0])
+
+
+def _paper(path: Path, experts: Sequence[str], task: str | None, classes: Sequence[str] | None) -> Imported:
+    names, source = list(experts) or [path.stem], task or "answers"
+    gold = recorded.load(path, [], (), source).rows["label"]
+    known = tuple(classes or sorted(pc.unique(gold).drop_null().to_pylist()))
+    found = recorded.load(path, names, known, source)
+    said = [_said(found.predictions, name, path, known) for name in names]
+    notes = () if experts else (f"{path} names no expert: its answers are taken as those of '{names[0]}'.",)
+    done = _imported(said, known or None, task, _shown(found.rows))
+    return Imported(done.predictions, done.items, (*notes, *done.notes))
+
+
+def _said(predictions: pa.Table, expert: str, path: Path, classes: Sequence[str]) -> Said:
+    """One expert's rows, with a reply that was none of the classes as the label that was said."""
+    mine = predictions.filter(pc.equal(predictions["expert"], expert)).drop_columns("expert")
+    strange = pc.fill_null(pc.equal(mine["error"], NO_CLASS), False)
+    null = pa.scalar(None, pa.string())
+    for name, column in (
+        ("label", pc.if_else(strange, mine["text"], mine["label"])),
+        ("error", pc.if_else(strange, null, mine["error"])),
+    ):
+        mine = mine.set_column(mine.column_names.index(name), name, column)
+    return Said(expert, path, mine, tuple(classes) or None)
+
+
+def _items(path: Path, columns: Mapping[str, str]) -> pa.Table:
+    """The first row of each id; raises `DataError` where rows of one id differ in their gold label."""
+    if "label" not in columns:
+        got = "no column of the gold label is named"
+        raise DataError(path, got, "--item-column label=ITS_NAME", "Name it; 'label' is what the expert said.")
+    raw = files.read(path, files.Wanted(("id", "label"), NAMES.__contains__, columns, "--item-column"))
+    table = pa.table({name: files.strings(raw[name], name, path) for name in raw.column_names})
+    pairs = table.select(["id", "label"]).group_by(["id", "label"], use_threads=False).aggregate([])
+    ids = pc.unique(table["id"])
+    if len(pairs) > len(ids):
+        got = f"{files.counted(len(pairs) - len(ids), 'id')} with several gold labels"
+        raise DataError(path, got, "one gold label for each id", "Correct them.")
+    return _shown(table.take(pc.index_in(ids, table["id"].combine_chunks())))
+
+
+def _shown(rows: pa.Table) -> pa.Table:
+    """The columns of items that hold anything."""
+    return rows.select([n for n in NAMES if n in rows.column_names and rows[n].null_count < len(rows)])
+
+
+def write_items(items: pa.Table, path: Path) -> Path:
+    """Write items as Parquet; the same content gives the same bytes."""
+    import pyarrow.parquet as pq
+
+    with replacing(path) as part:
+        pq.write_table(items.combine_chunks(), part, compression="zstd", store_schema=True)
+    return path

@@ -1,0 +1,109 @@
+"""Labelled items from a file that anybody wrote, as examples of the data contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import TypeAdapter
+
+from askless import schema
+from askless.config import Split
+from askless.data.prepare import split as hash_split
+from askless.data.recorded import files
+from askless.data.recorded.files import counted
+from askless.errors import DataError
+
+NAMES = ("id", "text", "label", "reference", "split", "group")
+SHARES = {"train": 0.6, "valid": 0.0, "test": 0.4}
+OTHER_NAMES = {"validation": "valid", "val": "valid", "dev": "valid", "training": "train", "testing": "test"}
+
+
+@dataclass(frozen=True)
+class Items:
+    """Examples in the file's order, whether their text is known, and what was assumed."""
+
+    examples: pa.Table
+    has_text: bool
+    notes: tuple[str, ...]
+
+
+def read_items(path: Path, split_seed: int = 0, columns: Mapping[str, str] | None = None) -> Items:
+    """Read items with `id` and `label`, and `text`, `split`, `group` where the file has them.
+
+    Without a split each class is cut by a hash of its ids and `split_seed`; without a text the id stands for it. Items
+    without a label are left out. Raises `DataError` for a duplicate id, an unknown split, and where no label is left.
+    """
+    raw = files.read(path, files.Wanted(("id", "label"), NAMES.__contains__, columns or {}, "--item-column"))
+    table = pa.table({name: files.strings(raw[name], name, path) for name in raw.column_names})
+    meta = schema.meta_of(raw)
+    table, notes = _labelled(table, path)
+    _check_ids(table, path)
+    text, has_text = _texts(table, notes)
+    columns_of = {
+        "id": table["id"],
+        "text": text,
+        "label": table["label"],
+        "split": _splits(table, path, split_seed, notes),
+        **{name: table[name] for name in ("reference", "group") if name in table.column_names},
+    }
+    examples = schema.table("examples", {n: c.combine_chunks() for n, c in columns_of.items()}, _classes_of(meta))
+    return Items(examples, has_text, tuple(notes))
+
+
+def _classes_of(meta: Mapping[str, object]) -> dict[str, object]:
+    return {"classes": meta["classes"]} if meta.get("classes") else {}
+
+
+def _labelled(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
+    label = pc.utf8_trim_whitespace(table["label"])
+    table = table.set_column(table.column_names.index("label"), "label", label)
+    kept = table.filter(pc.fill_null(pc.not_equal(label, ""), False))
+    if not len(kept):
+        raise DataError(path, f"{counted(len(table), 'item')}, none with a label", "at least one", "Label some items.")
+    left = len(table) - len(kept)
+    return kept, [f"{left:,} of {counted(len(table), 'item')} of {path} without a label: left out."] if left else []
+
+
+def _check_ids(table: pa.Table, path: Path) -> None:
+    files.refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
+    if pc.count_distinct(table["id"]).as_py() < len(table):
+        counts = pc.value_counts(table["id"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))
+        got = f"{counted(len(twice), 'id')} more than once (first '{twice[0]['values']}')"
+        raise DataError(path, got, "one row for each id", "Remove the duplicates.")
+
+
+def _texts(table: pa.Table, notes: list[str]) -> tuple[pa.ChunkedArray, bool]:
+    """The texts, an empty one replaced by its id, and whether there are any."""
+    if "text" not in table.column_names:
+        return table["id"], False
+    empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table["text"]), ""), True)
+    count = pc.sum(empty).as_py()
+    if count:
+        notes.append(f"{counted(count, 'item')} with an empty text: the id stands for it.")
+    return pc.if_else(empty, table["id"], table["text"]), count < len(table)
+
+
+def _splits(table: pa.Table, path: Path, seed: int, notes: list[str]) -> pa.ChunkedArray:
+    if "split" not in table.column_names:
+        names, labels = table["id"].to_pylist(), table["label"].to_pylist()
+        shares = TypeAdapter(Split).validate_python(SHARES | {"salt": f"deferral-{seed}"})
+        split = pa.chunked_array([hash_split(names, labels, shares)], pa.string())
+        counts = {name: pc.sum(pc.equal(split, name)).as_py() for name in schema.SPLITS}
+        told = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+        notes.append(f"{path} has no split: each class was split by a hash of its ids (seed {seed}): {told}.")
+        return split
+    said = pc.utf8_lower(pc.utf8_trim_whitespace(table["split"]))
+    split = said
+    for theirs, ours in OTHER_NAMES.items():
+        called = pc.equal(said, theirs)
+        if pc.any(called).as_py():
+            notes.append(f"Split '{theirs}' is taken as {ours}.")
+            split = pc.if_else(called, ours, split)
+    bad = pc.invert(pc.is_in(split, pa.array(schema.SPLITS)))
+    files.refuse(table["split"], bad, "split", path, "train, valid or test in every row, or no such column")
+    return split

@@ -1,0 +1,159 @@
+"""Anybody's labelled items and recorded answers as one study, with every assumption said aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
+from askless.data.recorded import answer_files, answer_tables
+from askless.data.recorded.answer_files import Said
+from askless.data.recorded.files import counted, shorten
+from askless.data.recorded.items import read_items
+from askless.data.recorded.prices import cost_model
+from askless.data.recorded.spelling import read_labels
+from askless.errors import DataError
+
+
+@dataclass(frozen=True)
+class Study:
+    """Labelled items and what each expert answered: everything a comparison needs.
+
+    `examples` and `answers` (a table of predictions for each expert, its rows in the order of `examples`) keep the data
+    contract; `experts` rise in mean cost on train; `notes` say what was assumed or changed.
+    """
+
+    examples: pa.Table
+    answers: Mapping[str, pa.Table]
+    classes: tuple[str, ...]
+    experts: tuple[str, ...]
+    cost: CostModel
+    has_text: bool
+    notes: tuple[str, ...]
+
+
+def load(
+    items: Path | str,
+    answers: Sequence[Path | str],
+    *,
+    intersect: bool = False,
+    split_seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    item_columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] | None = None,
+    prices: Mapping[str, Price] | None = None,
+    unit: str | None = None,
+    fit: bool = True,
+) -> Study:
+    """Read items and answers from files in Parquet, CSV or JSON lines.
+
+    `columns` and `item_columns` map our names of columns to the files'. `intersect` keeps the items that every expert
+    answered. `classes` are those of the labels where the files do not show all of them; `unit` is that of cost, by
+    default dollars where they are known. Without `fit` there need not be any train items; costs are then compared on
+    all. Raises `DataError` for whatever cannot be read one way only.
+    """
+    read = read_items(Path(items), split_seed, item_columns)
+    notes = list(read.notes)
+    said = _gathered([Path(path) for path in answers], columns)
+    classes = _classes(read.examples, said, classes, Path(items))
+    for expert in said:
+        said[expert], changed = answer_tables.settled(said[expert], classes)
+        notes += changed
+    examples, places = _common(read.examples, said, intersect, Path(items), notes)
+    train = _train(examples, fit, Path(items))
+    tables = {e: answer_tables.predictions(said.pop(e), classes, places.pop(e)) for e in list(said)}
+    cost, priced = cost_model(tables, prices, unit)
+    examples = schema.with_meta(examples, "examples", {"classes": list(classes)})
+    mean = {e: float(cost.price(tables[e].filter(train), e).mean()) for e in tables}
+    experts = tuple(sorted(tables, key=lambda e: (mean[e], e)))
+    notes += priced
+    return Study(examples, {e: tables[e] for e in experts}, classes, experts, cost, read.has_text, tuple(notes))
+
+
+def _train(examples: pa.Table, fit: bool, items: Path) -> pa.ChunkedArray:
+    """Which rows are train; all, where none is and none is needed."""
+    train = pc.equal(examples["split"], "train")
+    if pc.any(train).as_py():
+        return train
+    if fit:
+        got = f"no item with split train among {counted(len(examples), 'item')}"
+        raise DataError(items, got, "train, on which policies are fitted", "Leave the split out, or name one train.")
+    return pc.is_valid(examples["id"])
+
+
+def _gathered(paths: Sequence[Path], columns: Mapping[str, str] | None) -> dict[str, Said]:
+    """Each expert's answers, over all files."""
+    if not paths:
+        raise DataError("answers", "no file", "at least one file of answers", "Add --answers FILE.")
+    found: dict[str, Said] = {}
+    for path in paths:
+        for name, said in answer_files.read(path, None, columns).items():
+            found[name] = answer_files.joined(found[name], said) if name in found else said
+    return found
+
+
+def _classes(examples: pa.Table, said: Mapping[str, Said], given: Sequence[str] | None, items: Path) -> tuple[str, ...]:
+    """The classes given, or stated by the items' file, or seen in gold labels; and those stated with answers."""
+    gold = _sorted(pc.unique(examples["label"]).to_pylist())
+    known = tuple(given or schema.meta_of(examples).get("classes", ())) or gold
+    if len(set(known)) < len(known):
+        raise DataError("classes", ", ".join(known), "each class once", "Remove the repeated one.")
+    strange = [label for label in gold if label not in known]
+    if strange and given:
+        got = f"{counted(len(strange), 'label')} outside the classes ({', '.join(map(shorten, strange[:3]))})"
+        raise DataError(items, got, f"one of {', '.join(known)}", "Correct --classes or the labels.")
+    known = gold if strange else known
+    if given:
+        return known
+    stated = {name for one in said.values() for name in one.stated or ()}
+    order = sorted(stated)
+    read = read_labels(pa.chunked_array([order], pa.string()), known).label.to_pylist()
+    more = [name for name, as_class in zip(order, read, strict=True) if as_class is None]
+    return _sorted([*known, *more]) if more else known
+
+
+def _sorted(names: Sequence[Any]) -> tuple[str, ...]:
+    """In order; by value where all are whole numbers."""
+    whole = all(name.removeprefix("-").isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if whole else 0, name)))
+
+
+def _common(
+    examples: pa.Table, said: Mapping[str, Said], intersect: bool, items: Path, notes: list[str]
+) -> tuple[pa.Table, dict[str, pa.Array]]:
+    """The items that are kept, all or with `intersect` those that all answered, and each expert's rows for them."""
+    places = {expert: _places(examples["id"], one, items, notes) for expert, one in said.items()}
+    lacks = {expert: place.null_count for expert, place in places.items() if place.null_count}
+    if not lacks:
+        return examples, places
+    every = np.logical_and.reduce([place.is_valid().to_numpy(zero_copy_only=False) for place in places.values()])
+    total, told = counted(len(examples), "item"), ", ".join(f"'{e}' lacks {n:,}" for e, n in lacks.items())
+    if not intersect or not every.any():
+        remedy = f"keep the {every.sum():,} that all answered with --intersect" if every.any() else "none has them all"
+        got = f"the experts answered different items: of {total}, {told}"
+        raise DataError("answers", got, "an answer of every expert to every item", f"Record the rest; or {remedy}.")
+    notes.append(f"Of {total} the {every.sum():,} that every expert answered are kept: {told}.")
+    kept = pa.array(every)
+    return examples.filter(kept), {expert: place.filter(kept) for expert, place in places.items()}
+
+
+def _places(ids: pa.ChunkedArray, one: Said, items: Path, notes: list[str]) -> pa.Array:
+    """The row of each item's answer, null where there is none."""
+    theirs = one.table["id"].combine_chunks()
+    place = pc.index_in(ids, theirs).combine_chunks()
+    met = len(place) - place.null_count
+    if not met:
+        got = f"no answer of '{one.expert}' is to an item of {items} (ids such as '{theirs[0]}', not '{ids[0]}')"
+        raise DataError(one.where, got, "ids of the items", "Name the column of ids: --column id=ITS_NAME.")
+    if met < len(theirs):
+        answer_tables.refuse_twice(one)
+        notes.append(f"{counted(len(theirs) - met, 'answer')} of '{one.expert}' to no item of {items}: left out.")
+    return place

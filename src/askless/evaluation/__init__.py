@@ -1,0 +1,1 @@
+"""Every policy replayed and measured, with intervals."""

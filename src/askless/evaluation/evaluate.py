@@ -1,0 +1,262 @@
+"""The whole evaluation: points chosen on valid, reported on test, as plain values for JSON and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from askless import schema
+from askless.arrays import Ints
+from askless.config import Evaluate
+from askless.errors import ConfigError, DataError
+from askless.evaluation import curves
+from askless.evaluation.expert_results import Stated, diagrams, labelled_expert, summarising_expert
+from askless.evaluation.headline import headline, operating_point
+from askless.evaluation.metrics import QUALITIES, Quality
+from askless.evaluation.replay import Replay, best_on_valid, chosen_on_valid, only
+from askless.evaluation.results import Bootstrap, Ends, by_group, curve_summary, misrouted, none_if_nan, point_summary
+from askless.panel import NO_LABEL
+
+CURVE_DRAWS = 200
+CURVE_COLUMNS = ("policy", "budget", "seed", "cost", "quality", "deferral_rate", "ci_low", "ci_high")
+
+
+class Judged(Protocol):
+    """What is asked of the experts of a task, and by which quality their answers are judged."""
+
+    @property
+    def kind(self) -> str:
+        """`classification` or `summarisation`."""
+
+    @property
+    def quality(self) -> str:
+        """The quality that is reported and by which points are chosen."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Every class, in a fixed order."""
+
+    @property
+    def positive(self) -> str:
+        """The class that F1 is about."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Everything replayed on one split: a policy's sweep over budgets, and its own rule without a budget.
+
+    `gold` (items,) is void where answers have marks.
+    """
+
+    gold: Ints
+    group: list[str | None]
+    sweeps: Mapping[str, Replay]
+    own_rule: Mapping[str, Replay]
+
+    def __post_init__(self) -> None:
+        marked = any(run.mark is not None for run in self.sweeps.values())
+        unlabelled = 0 if marked else int((self.gold == NO_LABEL).sum())
+        if unlabelled or not len(self.gold):
+            raise DataError(
+                "evaluation",
+                f"{unlabelled} of {len(self.gold)} rows have no label",
+                "one row or more, all labelled",
+                "Label the split or leave these rows out.",
+            )
+
+
+class Evaluation:
+    """One evaluation, fed one policy at a time: of each sweep only what is read off it and its chosen point are kept.
+
+    `alone` and `alone_valid` are the replays of always asking each expert, under `always_<expert>`; `valid_gold`
+    belongs to the rows on which operating points are chosen. All figures are of the test rows `gold`, in `group`s.
+    """
+
+    def __init__(
+        self,
+        task: Judged,
+        settings: Evaluate,
+        unit: str,
+        small: str,
+        test: Runs,
+        valid: Runs,
+    ) -> None:
+        self.task, self.settings, self.unit, self.small = task, settings, unit, small
+        self.gold, self.group, self.valid_gold = test.gold, test.group, valid.gold
+        if task.kind == "summarisation":
+            self.qualities = {task.quality: Quality(task.quality)}
+        else:
+            self.qualities = {q: Quality(q, len(task.classes), task.classes.index(task.positive)) for q in QUALITIES}
+        quality = self.qualities[task.quality]
+        self.boot = Bootstrap(self.gold, quality, settings.bootstrap, settings.confidence, 0)
+        self.alone = {name: run for name, run in test.sweeps.items() if name.startswith("always_")}
+        reference = f"always_{settings.reference}"
+        self.weak, self.strong = self.alone[f"always_{small}"], self.alone[reference]
+        self.floor = quality(valid.gold, valid.sweeps[reference].flat_answers())[0]
+        self.ends = Ends.of(self.boot, self.weak, self.strong)
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.chosen: dict[str, Replay] = {}
+        self.columns: dict[str, list[Any]] = {k: [] for k in CURVE_COLUMNS}
+        for name, run in self.alone.items():
+            self.add(run, valid.sweeps[name])
+
+    def add(self, run: Replay, valid: Replay | None = None, own: Replay | None = None) -> None:
+        """Take in a policy's sweep on test, the same sweep on valid, and what it decides without a budget.
+
+        Without `valid` no operating point is chosen.
+        """
+        found = _policy(self.boot, run, own, self.ends, self.qualities, self.settings.budgets, self.unit)
+        self._append(run)
+        if valid is not None:
+            quality, settings = self.boot.quality, self.settings
+            floors = self.floor if len(self.floor) == len(valid.seeds) else np.full(len(valid.seeds), self.floor.mean())
+            picks = chosen_on_valid(valid, self.valid_gold, quality, floors)
+            self.chosen[run.policy] = only(run, picks)
+            found["operating_point"] = {
+                **operating_point(self.boot, self.chosen[run.policy], self.strong, settings.margin),
+                "budgets": [none_if_nan(float(run.budgets[i])) for i in picks[0]],
+            }
+            peak = only(run, best_on_valid(valid, self.valid_gold, quality))
+            found["peak"] = operating_point(self.boot, peak, self.strong, settings.margin)
+            if not settings.budgets:
+                found |= self._at(found["operating_point"])
+        self.policies[run.policy] = found
+
+    def summary(
+        self,
+        name: str,
+        main: str,
+        answers: Mapping[str, pa.Table],
+        held: Mapping[str, pa.Table] = {},
+        references: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """The whole as plain values, for JSON and the report; `main` names the policy of the headline.
+
+        `answers` are the experts' predictions on test, `held` those on valid, by which stated confidence is calibrated,
+        `references` the summaries to be had on test. Raises `ConfigError` if `main` was not taken in.
+        """
+        if main not in self.chosen:
+            raise ConfigError.unknown("policy", main, self.chosen)
+        task, settings, best = self.task, self.settings, self.chosen[main]
+        shown = {self.small: self.weak, settings.reference: self.strong, main: best}
+        return {
+            "task": name,
+            "kind": task.kind,
+            "items": len(self.gold),
+            "classes": list(task.classes),
+            "positive": task.positive,
+            "class_shares": {c: float((self.gold == i).mean()) for i, c in enumerate(task.classes)},
+            "quality": task.quality,
+            "unit": self.unit,
+            "small": self.small,
+            "reference": settings.reference,
+            "confidence": settings.confidence,
+            "bootstrap": settings.bootstrap,
+            "seeds": sorted({s for p in self.policies.values() for s in p["seeds"]}),
+            **self._experts(main, answers, held, references),
+            "policies": self.policies,
+            "headline": headline(settings, task.quality, main, self.policies[main]),
+            "misrouted": misrouted(best, self.weak, self.strong, self.gold),
+            "groups": by_group(shown, self.gold, self.group) if len(shown) == 3 else [],
+        }
+
+    def _experts(
+        self, main: str, answers: Mapping[str, pa.Table], held: Mapping[str, pa.Table], references: Sequence[str]
+    ) -> dict[str, Any]:
+        """`experts`, and `reliability` where there are classes."""
+        alone = {expert: (self.boot, self.alone[f"always_{expert}"]) for expert in answers}
+        if self.task.kind == "summarisation":
+            told = {
+                expert: summarising_expert(*alone[expert], table, references, self.qualities, self.unit)
+                for expert, table in answers.items()
+            }
+            return {"experts": told, "reliability": {}}
+        classes = self.task.classes
+        stated = {expert: Stated.of(table, classes, self.gold) for expert, table in answers.items()}
+        known = {expert: Stated.of(table, classes, self.valid_gold) for expert, table in held.items()}
+        return {
+            "experts": {e: labelled_expert(*alone[e], said, self.qualities, self.unit) for e, said in stated.items()},
+            "reliability": diagrams(main, self.chosen[main], self.gold, stated, known),
+        }
+
+    def _at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        """A policy's own figures where no budgets were asked for: those of its operating point."""
+        cost, quality = point["cost_per_1k"]["value"], point["quality"]
+        usd = cost if self.unit == "usd" else None
+        return {
+            "quality": quality["value"],
+            "quality_ci": quality["ci"],
+            "cost_per_1k": cost,
+            "cost_usd_per_1k": usd,
+        }
+
+    def curve(self) -> pa.Table:
+        """The `curve` table: each policy, budget and seed, with the interval over items."""
+        return schema.table("curve", {k: np.asarray(v) for k, v in self.columns.items()})
+
+    def _append(self, run: Replay) -> None:
+        answers, quality, weights = run.flat_answers(), self.boot.quality, self.boot.weights[:CURVE_DRAWS]
+        tail = (1 - self.settings.confidence) / 2
+        value = quality(self.gold, answers)[0].reshape(run.points, -1)
+        drawn = quality(self.gold, answers, weights).reshape(len(weights), run.points, -1)
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        for s, seed in enumerate(run.seeds):
+            of_run: list[Any] = [[run.policy] * run.points, np.nan_to_num(run.budgets), [seed] * run.points]
+            measured = [
+                run.cost[:, s].mean(axis=1),
+                value[:, s],
+                run.deferred[:, s].mean(axis=1),
+                low[:, s],
+                high[:, s],
+            ]
+            for column, values in zip(CURVE_COLUMNS, of_run + measured, strict=True):
+                self.columns[column] += list(values)
+
+
+def evaluated(task: Judged, settings: Evaluate, unit: str, small: str, test: Runs, valid: Runs) -> Evaluation:
+    """An evaluation that has taken in everything replayed.
+
+    `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`;
+    operating points are chosen on `valid` and reported on `test`.
+    """
+    evaluation = Evaluation(task, settings, unit, small, test, valid)
+    for policy, run in test.sweeps.items():
+        if policy not in evaluation.policies:
+            evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
+    return evaluation
+
+
+def _policy(
+    boot: Bootstrap,
+    run: Replay,
+    own: Replay | None,
+    ends: Ends,
+    qualities: Mapping[str, Quality],
+    budgets: tuple[float, ...],
+    unit: str,
+) -> dict[str, Any]:
+    swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
+    points = [swept[round(b, 9)] for b in budgets if round(b, 9) in swept] or [0]
+    quality, quality_d = boot.quality_of(run)
+    cost, _ = boot.cost_of(run)
+    best = int(np.argmax(quality)) if run.policy == "oracle" else points[0]
+    out: dict[str, Any] = {
+        "quality": float(quality[best]),
+        "cost_per_1k": 1000 * float(cost[best]),
+        "cost_usd_per_1k": 1000 * float(cost[best]) if unit == "usd" else None,
+        "quality_ci": boot.interval(float(quality[best]), quality_d[:, best]).as_dict()["ci"],
+        "seeds": list(run.seeds),
+        "swept": run.points > 1,
+        "points": [point_summary(boot, run, p, qualities) for p in points],
+    }
+    for p, point in zip(points, out["points"], strict=True):
+        small, large = (ends.small_cost, ends.small_quality), (ends.large_cost, ends.large_quality)
+        point["ibc_lift"] = none_if_nan(curves.ibc_lift(cost[p], quality[p], small, large))
+    out |= curve_summary(boot, run, ends)
+    if own is not None:
+        out["own_rule"] = point_summary(boot, own, 0, qualities)
+    return out

@@ -1,0 +1,78 @@
+"""The result in one sentence: what quality was had, at what share of the reference's cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from askless.config import Evaluate
+from askless.evaluation.replay import Replay
+from askless.evaluation.results import Bootstrap, against_reference
+
+WORDS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    **{f"rouge{n}": f"ROUGE-{n} F" for n in "12L"},
+    **{f"rouge{n}_stemmed": f"ROUGE-{n} F (stemmed)" for n in "12L"},
+    "embedding": "embedding cosine",
+    "judge": "judge's mark",
+}
+
+
+def operating_point(boot: Bootstrap, chosen: Replay, reference: Replay, margin: float) -> dict[str, Any]:
+    """What came on test of the point chosen on valid, and whether the reference's quality is reached."""
+    out = against_reference(boot, chosen, reference)
+    low = out["quality_difference"]["ci"][0]
+    out["reached"] = low is not None and low >= -margin
+    return out
+
+
+def headline(settings: Evaluate, quality: str, name: str, policy: Mapping[str, Any]) -> dict[str, Any]:
+    """One sentence: the quality of the LLM alone, or a better one, at so much of its cost, or that it is not reached.
+
+    `policy`, called `name`, holds the two points that valid chose: `operating_point`, the cheapest as good, and
+    `peak`, the best.
+    """
+    point, peak = policy["operating_point"], policy["peak"]
+    share, gap = point["cost_share"], point["quality_difference"]
+    cost = "a share of its cost that is undefined, for it costs nothing"
+    if share["value"] is not None:
+        cost = f"{_percent(share['value']):.1f} % of its cost{_range(share['ci'], '.1f')}"
+    words = WORDS.get(quality, "F1 of the positive class")
+    difference = f"{words} {_percent(gap['value']):+.1f} points{_range(gap['ci'], '+.1f')}"
+    better = gap["ci"][0] is not None and gap["ci"][0] > 0
+    text = f"{'Better than' if better else 'Same quality as'} {settings.reference} alone at {cost}: {difference}."
+    if point["reached"] and (share["ci"][1] is None or share["ci"][1] >= 1):
+        text = f"As good as {settings.reference} alone, but not cheaper: {difference} at {cost}."
+    if not point["reached"]:
+        certain = "is not certain to be reached" if gap["value"] >= -settings.margin else "is not reached"
+        text = (
+            f"The quality of {settings.reference} alone {certain} "
+            f"(within {100 * settings.margin:.1f} points): {difference} at {cost}."
+        )
+    return {
+        "policy": name,
+        "text": text,
+        "best": _best(words, peak),
+        "margin": settings.margin,
+        **point,
+    }
+
+
+def _best(words: str, peak: Mapping[str, Any]) -> str:
+    """A second sentence where the best point is better than the reference for certain; else nothing."""
+    more, share = peak["quality_difference"], peak["cost_share"]["value"]
+    if share is None or more["ci"][0] is None or more["ci"][0] <= 0:
+        return ""
+    gain = f"{_percent(more['value']):+.1f} points{_range(more['ci'], '+.1f')}"
+    return f"At its best {words} {gain} at {_percent(share):.1f} % of the cost."
+
+
+def _range(ends: list[float | None], form: str) -> str:
+    low, high = ends
+    return "" if low is None or high is None else f" [{_percent(low):{form}}, {_percent(high):{form}}]"
+
+
+def _percent(share: float) -> float:
+    """In percent to one digit, without a negative zero."""
+    return round(100 * share, 1) + 0.0

@@ -1,0 +1,265 @@
+"""Policies replayed over budgets and seeds: what each decided, asked and paid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from askless import schema
+from askless.arrays import Bools, Floats, Ints
+from askless.errors import BudgetError, ConfigError
+from askless.evaluation.metrics import Quality
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget, Decisions, Policy
+
+LARGEST = float(np.finfo(np.float32).max)
+PACKED = {
+    "label": np.int16,
+    "expert": np.int8,
+    "deferred": np.bool_,
+    "cost": np.float64,
+    "score": np.float32,
+    "confidence": np.float32,
+    "paid": np.uint32,
+}
+KINDS = {**PACKED, "mark": np.float32}
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One policy's decisions over budgets and seeds, packed: a million items times many budgets fit in memory.
+
+    `label`, `expert`, `deferred`, `cost`, `score`, `confidence`, `paid` are (points, seeds, items); bit j of `paid`
+    says that expert j was asked. `mark`, of the same shape, is the quality in [0, 1] of the answer given, or None where
+    labels are held against gold ones.
+    """
+
+    policy: str
+    budgets: Floats
+    seeds: tuple[int, ...]
+    experts: tuple[str, ...]
+    label: NDArray[np.int16]
+    expert: NDArray[np.int8]
+    deferred: NDArray[np.bool_]
+    cost: NDArray[np.float64]
+    score: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    paid: NDArray[np.uint32]
+    mark: NDArray[np.float32] | None = None
+
+    @property
+    def points(self) -> int:
+        """How many budgets were replayed."""
+        return len(self.budgets)
+
+    def asked(self, point: int, seed: int) -> Bools:
+        """Who was asked about each row at one point with one seed's policy, (items, experts)."""
+        return np.asarray(self.paid[point, seed][:, None] >> np.arange(len(self.experts), dtype=np.uint32) & 1, bool)
+
+    def decisions(self, point: int, seed: int, ids: Sequence[str], classes: Sequence[str]) -> pa.Table:
+        """What was decided at one point with one seed's policy, as a `decisions` table; both are indices."""
+        asked, names = self.asked(point, seed), pa.array(self.experts)
+        offsets = np.concatenate([[0], np.cumsum(asked.sum(axis=1))])
+        flat = names.take(pa.array(np.nonzero(asked)[1]))
+        label = self.label[point, seed]
+        return schema.table(
+            "decisions",
+            {
+                "id": pa.array(ids, pa.string()),
+                "policy": pa.repeat(self.policy, len(label)),
+                "budget": np.full(len(label), np.nan_to_num(self.budgets[point])),
+                "seed": np.full(len(label), self.seeds[seed], np.int32),
+                "expert": names.take(pa.array(self.expert[point, seed])),
+                "label": pa.array(classes).take(pa.array(label, mask=label == NO_LABEL)),
+                "score": self.score[point, seed],
+                "cost": self.cost[point, seed],
+                "asked": pa.ListArray.from_arrays(
+                    pa.array(offsets, pa.int32()), flat, type=schema.DECISIONS.field("asked").type
+                ),
+            },
+        )
+
+    def right(self, gold: Ints) -> NDArray[Any]:
+        """How good each answer is (points, seeds, items): whether the label is `gold` (items,), or its mark."""
+        return np.asarray(self.label == gold) if self.mark is None else self.mark
+
+    def flat_answers(self) -> NDArray[Any]:
+        """Labels, or marks where there are some, as columns, (items, points * seeds)."""
+        answers: NDArray[Any] = self.label if self.mark is None else self.mark
+        return answers.reshape(-1, answers.shape[2]).T
+
+    def flat_cost(self) -> Floats:
+        """Costs as columns, (items, points * seeds)."""
+        return self.cost.reshape(-1, self.cost.shape[2]).T
+
+
+def replay(
+    name: str, policies: Mapping[int, Policy], panels: Mapping[int, Panel], budgets: Sequence[Budget | None]
+) -> Replay:
+    """Decide every budget with every seed's fitted policy, each of which sees a blind copy of its panel.
+
+    Each seed looks once, and each budget pays for that look and its own asks. A cost below the least that a policy can
+    do with buys what costs least.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    experts: tuple[str, ...] = ()
+    for s, seed in enumerate(policies):
+        base = panels[seed].copy(blind=True)
+        seen = policies[seed].look(base)
+        for p, budget in enumerate(budgets):
+            decided = _decided(policies[seed], base, budget, seen)
+            experts = decided.experts
+            columns = _packed(decided)
+            if panels[seed].graded:
+                columns["mark"] = _marks(panels[seed], decided)
+            for column, value in columns.items():
+                shape = (len(budgets), len(policies), len(value))
+                arrays.setdefault(column, np.empty(shape, KINDS[column]))[p, s] = value
+    values = np.array([np.nan if b is None else b.value for b in budgets])
+    return Replay(name, values, tuple(policies), experts, **arrays)
+
+
+def crossfit(
+    name: str,
+    make: Callable[[int], Policy],
+    board: Panel,
+    budgets: Sequence[Budget | None],
+    seeds: Sequence[int],
+    folds: int,
+) -> Replay:
+    """Every row of `board` decided by a policy fitted on the other folds, so that points can be chosen without a split.
+
+    `make` gives an unfitted policy for a seed. Raises `ConfigError` for fewer than two folds or rows.
+    """
+    if folds < 2 or len(board) < 2:
+        raise ConfigError(f"Cross-fitting got {folds} folds of {len(board)} rows. Allowed: two of each, or more.")
+    fold = np.random.default_rng(len(board)).permutation(len(board)) % folds
+    whole: Replay | None = None
+    for k in range(min(folds, len(board))):
+        rows = np.flatnonzero(fold == k)
+        fitted = {s: make(s).fit(board.take(fold != k), board.take(rows[:0])) for s in seeds}
+        part = replay(name, fitted, {s: board.take(rows) for s in seeds}, budgets)
+        if whole is None:
+            shape = (part.points, len(part.seeds), len(board))
+            empty: dict[str, Any] = {column: np.empty(shape, KINDS[column]) for column in _columns(part)}
+            whole = replace(part, **empty)
+        for column in _columns(part):
+            getattr(whole, column)[:, :, rows] = getattr(part, column)
+    assert whole is not None
+    return whole
+
+
+def _decided(policy: Policy, base: Panel, budget: Budget | None, seen: Any) -> Decisions:
+    try:
+        return policy.decide(base.copy(), budget, seen)
+    except BudgetError:
+        if budget is None or budget.per_1000 is None:
+            raise
+        return policy.decide(base.copy(), Budget(share=0.0), seen)
+
+
+def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
+    paid = np.zeros(len(decided.label), np.uint32)
+    for j in range(len(decided.experts)):
+        paid |= decided.asked[:, j].astype(np.uint32) << np.uint32(j)
+    return {
+        "label": decided.label,
+        "expert": decided.expert,
+        "deferred": paid > 1,
+        "cost": decided.cost,
+        "score": np.clip(decided.score, -LARGEST, LARGEST),
+        "confidence": decided.confidence,
+        "paid": paid,
+    }
+
+
+def _marks(panel: Panel, decided: Decisions) -> Floats:
+    """The quality of the answer that stands for each row, shape (rows,)."""
+    marks, open_panel = np.zeros(len(panel)), panel.copy()
+    for j, name in enumerate(decided.experts):
+        rows = np.flatnonzero(decided.expert == j)
+        marks[rows] = open_panel.quality(open_panel.ask(name, rows))
+    return marks
+
+
+def _columns(run: Replay) -> list[str]:
+    return [column for column in KINDS if getattr(run, column) is not None]
+
+
+def oracle(name: str, small: Replay, expensive: Sequence[Replay], gold: Ints, budgets: Sequence[float]) -> Replay:
+    """The bound that no policy between these experts passes in mean quality at any share: it knows who is right.
+
+    Within each share it defers rows for which a costlier expert's answer is better than the small one's, to the best
+    (the cheapest of equals), where most is gained first (of equals the cheapest), and no others. `small` and
+    `expensive` are replays of always asking one expert, `expensive` of the same seeds or of one for all. A row is paid
+    for the expert that answers.
+    """
+    weak, shape = small.right(gold)[0].astype(float), small.label[0].shape
+    label, price, strong = (
+        np.stack([np.broadcast_to(of, shape) for of in ofs])
+        for ofs in (
+            [d.label[0] for d in expensive],
+            [d.cost[0] for d in expensive],
+            [d.right(gold)[0].astype(float) for d in expensive],
+        )
+    )
+    best = np.where(strong == strong.max(axis=0), price, np.inf).argmin(axis=0)[None]
+    label, price, strong = (np.take_along_axis(of, best, 0)[0] for of in (label, price, strong))
+    gain = strong - weak
+    place = np.argsort(np.lexsort((price, -gain)), axis=1)
+    most = np.floor(np.asarray(budgets, float) * shape[1] + 1e-9)
+    deferred = (place < most[:, None, None]) & (gain > 0)
+    blank = np.full(deferred.shape, np.nan, np.float32)
+    answering = np.where(deferred, best + 1, 0).astype(np.int8)
+    return Replay(
+        policy=name,
+        budgets=np.asarray(budgets, float),
+        seeds=small.seeds,
+        experts=(small.experts[0], *(d.experts[int(d.expert.max())] for d in expensive)),
+        label=np.where(deferred, label, small.label[0]),
+        expert=answering,
+        deferred=deferred,
+        cost=np.where(deferred, price, small.cost[0]),
+        score=blank,
+        confidence=blank,
+        paid=np.uint32(1) << answering.astype(np.uint32),
+        mark=None if small.mark is None else np.where(deferred, strong, weak).astype(np.float32),
+    )
+
+
+def only(run: Replay, points: Ints) -> Replay:
+    """The replay with only these points: indices for all seeds (points,), or one for each seed (1, seeds)."""
+    points = np.asarray(points)
+    if points.ndim == 1:
+        picks = np.repeat(points[:, None], len(run.seeds), axis=1)
+    else:
+        picks = points
+    columns = np.arange(len(run.seeds))[None]
+    arrays = {name: getattr(run, name)[picks, columns] for name in _columns(run)}
+    return Replay(run.policy, run.budgets[picks[:, 0]], run.seeds, run.experts, **arrays)
+
+
+def chosen_on_valid(valid: Replay, gold: Ints, quality: Quality, floors: Floats) -> Ints:
+    """For each seed the cheapest point whose quality on valid reaches that seed's floor (1, seeds).
+
+    Where no point reaches it, the best one. Nothing of the test split is seen here.
+    """
+    shape = (valid.points, len(valid.seeds))
+    reached = quality(gold, valid.flat_answers()).reshape(shape)
+    cost = valid.cost.mean(axis=2)
+    picks = []
+    for s in range(shape[1]):
+        enough = np.flatnonzero(reached[:, s] >= floors[s] - 1e-12)
+        best = enough[np.argmin(cost[enough, s])] if len(enough) else np.argmax(reached[:, s])
+        picks.append(int(best))
+    return np.array([picks])
+
+
+def best_on_valid(valid: Replay, gold: Ints, quality: Quality) -> Ints:
+    """For each seed the point of the best quality on valid, the first on a tie (1, seeds)."""
+    return chosen_on_valid(valid, gold, quality, np.full(len(valid.seeds), np.inf))

@@ -1,0 +1,109 @@
+"""Paid answers, kept as they come: a key -> JSON row store that survives a kill at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
+
+from askless.errors import DataError
+from askless.files import opened
+
+Row = dict[str, Any]
+T = TypeVar("T")
+_CHUNK = 500
+_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
+
+
+class Answers(Protocol):
+    """Where paid answers are kept: a file of this machine (`AnswerStore`), or whatever stands before one."""
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The rows of those `keys` that are kept."""
+
+    def put_many(self, rows: Mapping[str, Row]) -> None:
+        """Keep `rows`, all of them or none; once this returns they survive a kill."""
+
+
+def answer_key(*determinants: Any) -> str:
+    """The key of an answer: SHA-256 over everything that determines it, and nothing else.
+
+    Backend, model, revision, rendered prompt, decoding and dtype do; price, batch size and device do not.
+    """
+    text = json.dumps(determinants, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class AnswerStore:
+    """Answers in one SQLite file (or in memory when `path` is None), safe to share among threads.
+
+    Rows put together are kept together or not at all. The first answer to a key stays. Write-ahead logging
+    with `synchronous=NORMAL` loses nothing when the process is killed; a power cut can lose the last few
+    batches, never the file, and spares one disk flush a batch.
+    """
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self._lock = threading.Lock()
+        self._db = self._guarded(lambda: opened(self.path, _TABLE))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return int(self._guarded(lambda: self._db.execute("SELECT count(*) FROM answers").fetchone()[0]))
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
+        """The rows of those `keys` that are kept."""
+
+        def read() -> dict[str, Row]:
+            found: dict[str, Row] = {}
+            wanted = list(keys)
+            for part in (wanted[at : at + _CHUNK] for at in range(0, len(wanted), _CHUNK)):
+                marks = ",".join("?" * len(part))
+                query = f"SELECT key, row FROM answers WHERE key IN ({marks})"
+                found |= {key: json.loads(row) for key, row in self._db.execute(query, part)}
+            return found
+
+        return self._guarded(read)
+
+    def put_many(self, rows: Mapping[str, Row]) -> None:
+        """Keep `rows`, all of them or none; a key that is already kept keeps its first row."""
+
+        def write() -> None:
+            values = [(key, json.dumps(row, sort_keys=True)) for key, row in rows.items()]
+            with self._db:
+                self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values)
+
+        self._guarded(write)
+
+    def close(self) -> None:
+        """Fold the log into the file and release it."""
+        with self._lock:
+            self._db.close()
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            with self._lock:
+                return action()
+        except sqlite3.OperationalError as error:
+            raise DataError(
+                self.path,
+                f"answers could not be kept or read ({error})",
+                "a writable folder with room for the file",
+                "Free some space or change the path and run again: answers kept so far are not asked again.",
+            ) from error
+        except (sqlite3.DatabaseError, OSError, ValueError) as error:
+            raise DataError(
+                self.path,
+                f"not a file of kept answers ({error})",
+                "a SQLite file that askless wrote, in a folder that can be written",
+                "Restore the file, or move it away: its answers will then be asked for again.",
+            ) from error

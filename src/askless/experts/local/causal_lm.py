@@ -1,0 +1,242 @@
+"""A causal language model run here, through transformers: label scores or free text, in resumable batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from askless.experts.answer_store import Row, answer_key
+from askless.experts.base import Setting, number, whole
+from askless.experts.local import continuous, scoring
+from askless.experts.local.batches import Backoff, answered
+from askless.experts.local.checkpoint import DTYPES, Checkpoint
+from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.encoding import encode, label_tokens
+from askless.experts.local.modes import check_mode, mode_of
+from askless.experts.local.workload import Plan, Workload
+from askless.experts.paid import PaidExpert, Wording
+from askless.experts.replies import scored, written
+
+COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
+Item = tuple[str, list[int], bool]
+
+
+class LlmExpert(PaidExpert):
+    """Answers with a transformers causal language model.
+
+    `mode="label"` scores the prompt's label words by their probability after the prompt and never parses;
+    `mode="text"` writes a reply and parses it, or keeps it as the answer where the task has no classes. `auto` is the
+    first where there are classes, else the second.
+    What all prompts begin with is read once (`share_prefix`); a batch is `batch_size` rows or `batch_tokens` tokens
+    after that, whichever is less. An input over `max_input_tokens`, or over what the model can read, loses the end
+    of its text, never of the template; metadata `truncated` counts such answers. `low_mass="null"` withholds an
+    answer whose label words together have less than `min_mass` of the probability.
+    """
+
+    counts = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        revision: str | None = None,
+        prompt: Wording = None,
+        mode: str = "auto",
+        batch_size: int = 256,
+        batch_tokens: int | None = None,
+        share_prefix: bool = True,
+        compile: bool = False,
+        continuous: bool = False,
+        dtype: str = "auto",
+        device: str = "auto",
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        low_mass: str = "ignore",
+        min_mass: float = 0.5,
+        trust_remote_code: bool = False,
+        max_input_tokens: int | None = None,
+    ) -> None:
+        super().__init__(setting, model=model, prompt=prompt)
+        self.revision = revision
+        self.mode = mode
+        self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
+        self.share_prefix = share_prefix
+        self.compile = compile
+        self.continuous = continuous
+        self.dtype = dtype
+        self.device = device
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.top_p = top_p
+        self.seed = seed
+        self.low_mass = low_mass
+        self.min_mass = min_mass
+        self.trust_remote_code = trust_remote_code
+        self.max_input_tokens = max_input_tokens
+
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+        check_mode(self)
+        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
+        self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
+        self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
+        self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
+        self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
+        compiled = self.mode != "label" or self.compile is False
+        self.require("compile", compiled and isinstance(self.compile, bool), "false, or true with mode: text")
+        plain = self._mode == "text" and not self.temperature and not self.compile
+        able = self.continuous is False or (self.continuous is True and plain)
+        self.require("continuous", able, "false, or true for greedy text without compile")
+        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
+        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
+        for option in ("batch_tokens", "max_input_tokens"):
+            value = getattr(self, option)
+            self.require(option, value is None or whole(value), "null or a whole number >= 1")
+        self.checkpoint.check()
+        self.words()
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The model's parts."""
+        return Checkpoint(self.model, self.revision, self.dtype, self.device, self.trust_remote_code)
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+        part, prompt = self.checkpoint, self.template()
+        where = self.model if part.folder is None else ""
+        if self._mode == "label":
+            how: list[Any] = [prompt.words[name] for name in self.setting.classes]
+        else:
+            how = [self.max_new_tokens, self.temperature]
+            how += [self.top_p, self.seed] if self.temperature else []
+        rendered = part.render(prompt, text)
+        return answer_key("llm", where, part.revision, rendered, self._mode, how, part.dtype, self.max_input_tokens)
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
+        keys = list(work)
+        items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
+        network, pad = self.checkpoint.network, self.checkpoint.pad
+        scoring.warm_up(network, pad)
+        if self.continuous:
+            yield from self._as_they_end(
+                [(key, *item) for key, item in zip(keys, items, strict=True) if key not in known]
+            )
+            return
+        load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
+        backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
+        keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
+        yield from answered(load.batches, keyed, known, backoff, self._run)
+
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The prompt's own tokens, and the longest label word or `max_new_tokens`."""
+        written = max(map(len, self._labels)) if self._mode == "label" else self.max_new_tokens
+        return [(len(ids), written) for ids, _ in encode(self.checkpoint, self.template(), texts, self._limit)]
+
+    def fewest_tokens(self) -> int:
+        """Those of the shortest label word, 0 of a text."""
+        return min(map(len, self._labels)) if self._mode == "label" else 0
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        counted = {name: [row[name] for row in rows] for name in COUNTED}
+        self._truncated = sum(row["cut"] for row in rows)
+        if self._mode == "label":
+            logprobs = np.array([row["logprobs"] for row in rows], np.float64)
+            floor = self.min_mass if self.low_mass == "null" else 0.0
+            logprobs = logprobs.reshape(-1, len(self.setting.classes))
+            return {**counted, **scored(self.setting.classes, logprobs, floor)}
+        return {**counted, **written(rows, self.words())}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision, prompt, dtype, batch size and device, and how many inputs were too long."""
+        part = self.checkpoint
+        return {
+            "model": self.model,
+            "revision": part.revision,
+            "prompt_sha": self.prompt_sha(),
+            "mode": self._mode,
+            "dtype": part.dtype,
+            "batch_size": self.batch_size,
+            "batch_tokens": self._batch_tokens,
+            "device": part.device,
+            "truncated": self._truncated,
+        }
+
+    _truncated = 0
+    _load: Workload
+
+    @property
+    def _mode(self) -> str:
+        return mode_of(self)
+
+    @cached_property
+    def _labels(self) -> list[list[int]]:
+        return label_tokens(self.checkpoint, self.template(), self.setting.classes)
+
+    @property
+    def _after(self) -> int:
+        """Most tokens that the model reads after a prompt."""
+        return max(map(len, self._labels)) - 1 if self._mode == "label" else self.max_new_tokens
+
+    @property
+    def _limit(self) -> int | None:
+        """Most tokens of a prompt, so that what follows it still fits the model."""
+        size = self.checkpoint.limit
+        limits = (self.max_input_tokens, None if size is None else size - self._after)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def _batch_tokens(self) -> int:
+        # More than a CPU's own caches hold makes reading slower; writing is held up by steps, not by arithmetic.
+        reading = 2048 if self.checkpoint.device == "cpu" else 8192
+        return self.batch_tokens or (reading if self._mode == "label" else 16_384)
+
+    @property
+    def _plan(self) -> Plan:
+        compiled = self.compile and self._mode == "text"
+        return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
+
+    def _as_they_end(self, items: Sequence[Item]) -> Generator[dict[str, Row]]:
+        """Rows one by one, as transformers' continuous batching ends them; `seconds` are those since the last."""
+        part, prompts, start = self.checkpoint, [ids for _, ids, _ in items], time.perf_counter()
+        longest = [self.max_new_tokens, part.pad, self.batch_size, self._batch_tokens]
+        for at, reply in continuous.replies(part.network, prompts, *longest):
+            (row,), (key, ids, cut), now = self._read([reply]), items[at], time.perf_counter()
+            yield {key: {**row, "seconds": now - start, "prompt_tokens": len(ids), "cut": cut}}
+            start = now
+
+    def _run(self, items: Sequence[Item]) -> list[Row]:
+        start = time.perf_counter()
+        rows = self._scored(items) if self._mode == "label" else self._written(items)
+        shared = {"seconds": (time.perf_counter() - start) / len(items)}
+        return [
+            {**row, **shared, "prompt_tokens": len(ids), "cut": cut}
+            for row, (_, ids, cut) in zip(rows, items, strict=True)
+        ]
+
+    def _scored(self, items: Sequence[Item]) -> list[Row]:
+        logprobs = self._load.score([ids for _, ids, _ in items], self._labels)
+        sizes = [len(label) for label in self._labels]
+        return [{"logprobs": row.tolist(), "completion_tokens": sizes[int(row.argmax())]} for row in logprobs]
+
+    def _written(self, items: Sequence[Item]) -> list[Row]:
+        how = Decoding(self.max_new_tokens, self.temperature, self.top_p)
+        seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
+        return self._read(self._load.write([ids for _, ids, _ in items], how, seed))
+
+    def _read(self, replies: Sequence[Reply]) -> list[Row]:
+        texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
+        return [
+            {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens), "ended": reply.ended}
+            for text, reply in zip(texts, replies, strict=True)
+        ]

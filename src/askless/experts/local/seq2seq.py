@@ -1,0 +1,226 @@
+"""A summariser of transformers' encoder-decoders run here (T5, BART, Pegasus, ...), in resumable batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from askless.errors import ExpertError
+from askless.experts import replies
+from askless.experts.answer_store import Row, answer_key
+from askless.experts.base import Setting, number, whole
+from askless.experts.local.batches import Backoff, answered, in_batches
+from askless.experts.local.checkpoint import DTYPES, Checkpoint
+from askless.experts.local.decoding import Decoding, Reply, written
+from askless.experts.local.forward import Tokens
+from askless.experts.paid import PaidExpert
+from askless.prompts import Prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
+LIMIT = 1024
+Item = tuple[str, list[int], bool]
+
+
+class Seq2SeqCheckpoint(Checkpoint):
+    """An encoder-decoder: its first tokens are the model's own, its beams and penalties are habits."""
+
+    auto = "AutoModelForSeq2SeqLM"
+    keeps = ("decoder_start_token_id", "forced_bos_token_id")
+
+    @cached_property
+    def longest(self) -> int:
+        """Most tokens that the encoder reads: what configuration or tokenizer say, `LIMIT` where neither does."""
+        said = (self.limit, self.tokenizer.model_max_length)
+        return min((size for size in said if size and size < 1 << 20), default=LIMIT)
+
+    @property
+    def start(self) -> int:
+        """How many tokens the model's answers begin with that it does not choose."""
+        return 1 if self.network.generation_config.forced_bos_token_id is None else 2
+
+
+class Seq2SeqExpert(PaidExpert):
+    """Answers with the text that an encoder-decoder writes after reading `prefix` and the document.
+
+    A document of more tokens than `max_input_tokens`, or than the model reads, loses its end; metadata `truncated`
+    counts those. A batch is `batch_size` rows or `batch_tokens` tokens, padding and what is to be written included,
+    longest first. The answer does not end before `min_new_tokens`. Greedy at `temperature` 0. `logprob` is the mean
+    over the summary's tokens, its end included, under the model. The Team paper's T5-small wrote greedily with
+    max_length 388 and min_length 30, which count the start: max_new_tokens 387 and min_new_tokens 29 here.
+    """
+
+    counts = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        revision: str | None = None,
+        prefix: str = "",
+        batch_size: int = 64,
+        batch_tokens: int = 16_384,
+        dtype: str = "auto",
+        device: str = "auto",
+        max_new_tokens: int = 64,
+        min_new_tokens: int = 0,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        max_input_tokens: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__(setting, model=model)
+        self.revision = revision
+        self.prefix = prefix
+        self.batch_size = batch_size
+        self.batch_tokens = batch_tokens
+        self.dtype = dtype
+        self.device = device
+        self.max_new_tokens = max_new_tokens
+        self.min_new_tokens = min_new_tokens
+        self.temperature = temperature
+        self.top_p = top_p
+        self.seed = seed
+        self.max_input_tokens = max_input_tokens
+        self.trust_remote_code = trust_remote_code
+
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+        self.require("prefix", isinstance(self.prefix, str), "a text, which may be empty")
+        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        for option in ("batch_size", "batch_tokens", "max_new_tokens"):
+            self.require(option, whole(getattr(self, option)), "a whole number >= 1")
+        fits = whole(self.min_new_tokens, 0) and self.min_new_tokens < self.max_new_tokens
+        self.require("min_new_tokens", fits, f"a whole number from 0 to max_new_tokens - 1 ({self.max_new_tokens - 1})")
+        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
+        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
+        value = self.max_input_tokens
+        self.require("max_input_tokens", value is None or whole(value), "null or a whole number >= 1")
+        self.checkpoint.check()
+        if not getattr(self.checkpoint.config, "is_encoder_decoder", False):
+            kind = self.checkpoint.config.model_type
+            raise ExpertError(
+                f"Model '{self.model}' is a {kind}. Allowed for backend seq2seq: an encoder-decoder such as T5, BART "
+                "or Pegasus. Use backend: llm with mode: text for a causal model."
+            )
+
+    def template(self) -> Prompt:
+        """The prefix and the document: the task's prompt is for models that follow instructions."""
+        return Prompt(f"{self.prefix}{{text}}")
+
+    @cached_property
+    def checkpoint(self) -> Seq2SeqCheckpoint:
+        """The model's parts."""
+        return Seq2SeqCheckpoint(self.model, self.revision, self.dtype, self.device, self.trust_remote_code)
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+        part, how = self.checkpoint, self._decoding
+        where = self.model if part.folder is None else ""
+        drawn = [how.top_p, self.seed] if how.temperature else []
+        size = [how.max_new_tokens, how.min_new_tokens, self._limit]
+        return answer_key("seq2seq", where, part.revision, self.prefix + text, size, how.temperature, drawn, part.dtype)
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
+        keys, items = list(work), self._encoded(list(work.values()))
+        self._warm_up()
+        backoff = Backoff[Item](lambda rows: len(rows) * max(self._size(ids) for _, ids, _ in rows))
+        batches = in_batches([self._size(ids) for ids, _ in items], self.batch_size, self.batch_tokens)
+        keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
+        yield from answered(batches, keyed, known, backoff, self._run)
+
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The document's own tokens, and those of the longest summary with its end."""
+        return [(len(ids), self.max_new_tokens + 1) for ids, _ in self._encoded(texts)]
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        self._truncated = sum(row["cut"] for row in rows)
+        return {**{name: [row[name] for row in rows] for name in COUNTED}, **replies.written(rows, {})}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision, prefix, decoding, dtype, batch size and device, and how many documents were too long."""
+        part = self.checkpoint
+        return {
+            "model": self.model,
+            "revision": part.revision,
+            "prompt_sha": self.prompt_sha(),
+            "dtype": part.dtype,
+            "batch_size": self.batch_size,
+            "batch_tokens": self.batch_tokens,
+            "device": part.device,
+            "max_input_tokens": self._limit,
+            "truncated": self._truncated,
+        }
+
+    _truncated = 0
+
+    @property
+    def _decoding(self) -> Decoding:
+        return Decoding(self.max_new_tokens, self.temperature, self.top_p, self.min_new_tokens)
+
+    @property
+    def _limit(self) -> int:
+        longest = self.checkpoint.longest
+        return longest if self.max_input_tokens is None else min(longest, self.max_input_tokens)
+
+    def _size(self, ids: Tokens) -> int:
+        return len(ids) + self.max_new_tokens
+
+    def _encoded(self, texts: Sequence[str]) -> list[tuple[list[int], bool]]:
+        """Token ids of prefix and document, and whether the document lost its end; what closes a text is kept."""
+        tokenizer, limit = self.checkpoint.tokenizer, self._limit
+        tokenizer.truncation_side = "right"
+        whole_texts = [self.prefix + text for text in texts]
+        found = tokenizer(whole_texts, verbose=False)["input_ids"] if texts else []
+        return [
+            (list(tokenizer(text, truncation=True, max_length=limit)["input_ids"]), True)
+            if len(ids) > limit
+            else (list(ids) or [self.checkpoint.pad], False)
+            for text, ids in zip(whole_texts, found, strict=True)
+        ]
+
+    def _warm_up(self) -> None:
+        """One short answer, so that what the first one costs extra is on no item's clock."""
+        self._written([[self.checkpoint.pad] * 8] * 2, Decoding(2, 0.0, 1.0), 0)
+
+    def _written(self, rows: Sequence[Tokens], how: Decoding, seed: int) -> list[Reply]:
+        start = self.checkpoint.start
+        how = replace(how, max_new_tokens=how.max_new_tokens + start - 1)
+        return written(self.checkpoint.network, self._read(rows), start, how, seed, {})
+
+    def _read(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
+        """Ids padded on the right, where positions count from the left, and their mask."""
+        import torch
+
+        width, device = max(map(len, rows)), self.checkpoint.network.device
+        ids = torch.tensor([[*row, *[self.checkpoint.pad] * (width - len(row))] for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def _run(self, items: Sequence[Item]) -> list[Row]:
+        start = time.perf_counter()
+        seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
+        said = self._written([ids for _, ids, _ in items], self._decoding, seed)
+        texts = self.checkpoint.tokenizer.batch_decode([reply.tokens for reply in said], skip_special_tokens=True)
+        seconds = (time.perf_counter() - start) / len(items)
+        return [
+            {
+                "text": text,
+                "logprob": reply.logprob,
+                "completion_tokens": len(reply.tokens),
+                "ended": reply.ended,
+                "prompt_tokens": len(ids),
+                "seconds": seconds,
+                "cut": cut,
+            }
+            for (_, ids, cut), reply, text in zip(items, said, texts, strict=True)
+        ]

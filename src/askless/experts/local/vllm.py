@@ -1,0 +1,236 @@
+"""A causal language model run here through vLLM's offline engine: the first token's probabilities, or free text."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from askless.errors import ExpertError
+from askless.experts.answer_store import Row, answer_key
+from askless.experts.base import Setting, number, whole
+from askless.experts.local.checkpoint import DTYPES, Checkpoint
+from askless.experts.local.encoding import encode, label_tokens
+from askless.experts.local.modes import check_mode, mode_of
+from askless.experts.local.vllm_start import started
+from askless.experts.paid import PaidExpert, Wording
+from askless.experts.remote.openai import TEMPLATE_TOKENS
+from askless.experts.replies import spread, written
+
+COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
+Item = tuple[str, list[int], bool]
+
+
+class VllmExpert(PaidExpert):
+    """Answers with vLLM on a machine with CUDA; what all prompts begin with is read once, by its prefix cache.
+
+    `mode="label"` reads the first tokens of the label words off the `top_logprobs` likeliest first tokens, so the
+    words must differ in their first token; a word that is not listed gets the most that the list leaves room for, and
+    where none is the answer is null. `mode="text"` writes a reply, and `auto` is the first where there are classes.
+    Prompts go to the engine `batch_size` at a time, and each such group is kept when it is answered. An input that is
+    too long loses the end of its text, never of the template; metadata `truncated` counts such answers.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        revision: str | None = None,
+        prompt: Wording = None,
+        mode: str = "auto",
+        dtype: str = "auto",
+        tensor_parallel_size: int = 1,
+        gpu_memory_utilization: float = 0.9,
+        max_model_len: int | None = None,
+        batch_size: int = 1024,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        top_logprobs: int = 20,
+        trust_remote_code: bool = False,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(setting, model=model, prompt=prompt)
+        self.revision = revision
+        self.mode = mode
+        self.dtype = dtype
+        self.tensor_parallel_size = tensor_parallel_size
+        self.gpu_memory_utilization = gpu_memory_utilization
+        self.max_model_len = max_model_len
+        self.batch_size = batch_size
+        self.max_new_tokens = max_new_tokens
+        self.temperature = temperature
+        self.top_p = top_p
+        self.seed = seed
+        self.top_logprobs = top_logprobs
+        self.trust_remote_code = trust_remote_code
+        self.extra = extra
+
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+        check_mode(self)
+        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        self.require("gpu_memory_utilization", number(self.gpu_memory_utilization, 0.01, 1), "a share, 0.01 to 1")
+        for option in ("tensor_parallel_size", "batch_size", "max_new_tokens", "top_logprobs"):
+            self.require(option, whole(getattr(self, option)), "a whole number >= 1")
+        length = self.max_model_len
+        self.require("max_model_len", length is None or whole(length), "null or a whole number >= 1")
+        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
+        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
+        self.require("extra", self.extra is None or isinstance(self.extra, Mapping), "null or options of vllm.LLM")
+        self._part.check()
+        self.words()
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text: its words, which the model's own tokenizer renders."""
+        prompt = self.template()
+        where = self.model if self._part.folder is None else ""
+        if self._mode == "label":
+            how: list[Any] = [[prompt.words[name] for name in self.setting.classes], self.top_logprobs]
+        else:
+            how = [self.max_new_tokens, self.temperature]
+            how += [self.top_p, self.seed] if self.temperature else []
+        run = [self.dtype, self.max_model_len, dict(self.extra or {})]
+        return answer_key("vllm", where, self._revision, prompt.system, prompt.fill(text), self._mode, how, run)
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield the missing rows, a group of `batch_size` prompts after the other."""
+        missing = {key: text for key, text in work.items() if key not in known}
+        llm = self._started()
+        vars(self._part)["tokenizer"] = llm.get_tokenizer()
+        labels = self._firsts() if self._mode == "label" else []
+        room = llm.llm_engine.model_config.max_model_len - self._new_tokens
+        encoded = encode(self._part, self.template(), list(missing.values()), room)
+        items = [(key, *item) for key, item in zip(missing, encoded, strict=True)]
+        for start in range(0, len(items), self.batch_size):
+            group = items[start : start + self.batch_size]
+            yield dict(zip([key for key, _, _ in group], self._run(llm, group, labels), strict=True))
+
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """A token for each byte of the prompt, what a chat template may add, and the longest reply."""
+        prompt = self.template()
+        return [
+            (len((prompt.system or "").encode()) + len(prompt.fill(text).encode()) + TEMPLATE_TOKENS, self._new_tokens)
+            for text in texts
+        ]
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        self._truncated = sum(row["cut"] for row in rows)
+        counted = {name: [row[name] for row in rows] for name in COUNTED}
+        return {**counted, **(self._labelled(rows) if self._mode == "label" else written(rows, self.words()))}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision, prompt, dtype and how many inputs were too long."""
+        return {
+            "model": self.model,
+            "revision": self._revision,
+            "prompt_sha": self.prompt_sha(),
+            "mode": self._mode,
+            "dtype": self.dtype,
+            "batch_size": self.batch_size,
+            "device": "cuda",
+            "truncated": self._truncated,
+        }
+
+    _truncated = 0
+
+    @property
+    def _mode(self) -> str:
+        return mode_of(self)
+
+    @property
+    def _new_tokens(self) -> int:
+        return 1 if self._mode == "label" else self.max_new_tokens
+
+    @cached_property
+    def _part(self) -> Checkpoint:
+        return Checkpoint(self.model, self.revision, self.dtype, "cuda", self.trust_remote_code)
+
+    @property
+    def _revision(self) -> str:
+        return self._part.revision if self._part.folder is not None else self.revision or "main"
+
+    def _firsts(self) -> list[int]:
+        firsts = [label[0] for label in label_tokens(self._part, self.template(), self.setting.classes)]
+        if len(set(firsts)) < len(firsts):
+            raise ExpertError(
+                f"Expert '{self.name}': label words {list(self.words().values())} share their first token, which is "
+                "all that mode label of backend vllm reads. Allowed: words that begin differently, or mode: text. "
+                "Choose other words, change the mode, or use backend: llm."
+            )
+        return firsts
+
+    def _started(self) -> Any:
+        pinned = {"revision": self.revision, "tokenizer_revision": self.revision, "code_revision": self.revision}
+        return started(
+            self.name,
+            model=str(self._part.folder or self.model),
+            **({} if self._part.folder is not None or self.revision is None else pinned),
+            dtype=self.dtype,
+            tensor_parallel_size=self.tensor_parallel_size,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            max_model_len=self.max_model_len,
+            max_logprobs=max(20, self.top_logprobs),
+            trust_remote_code=self.trust_remote_code,
+            enable_prefix_caching=True,
+            seed=self.seed,
+            **(self.extra or {}),
+        )
+
+    def _run(self, llm: Any, items: Sequence[Item], labels: Sequence[int]) -> list[Row]:
+        from vllm import SamplingParams
+
+        start = time.perf_counter()
+        # One seed for each item: what else is in the group must not change its draw.
+        how = [
+            SamplingParams(
+                temperature=self.temperature if not labels else 0.0,
+                top_p=self.top_p if not labels else 1.0,
+                max_tokens=self._new_tokens,
+                logprobs=self.top_logprobs if labels else 0,
+                seed=int(answer_key(self.seed, key)[:8], 16),
+            )
+            for key, _, _ in items
+        ]
+        answers = llm.generate([{"prompt_token_ids": ids} for _, ids, _ in items], how, use_tqdm=False)
+        shared = {"seconds": (time.perf_counter() - start) / len(items)}
+        return [
+            {**(_first(said, labels) if labels else _whole(said)), **shared, "prompt_tokens": len(ids), "cut": cut}
+            for said, (_, ids, cut) in zip((answer.outputs[0] for answer in answers), items, strict=True)
+        ]
+
+    def _labelled(self, rows: Sequence[Row]) -> dict[str, Any]:
+        found = [spread(row["seen"], row["listed"]) for row in rows]
+        best = [None if proba is None else _likeliest(row["seen"]) for (proba, _), row in zip(found, rows, strict=True)]
+        named = "none of the label words is among the {} likeliest first tokens"
+        return {
+            "label": [None if at is None else self.setting.classes[at] for at in best],
+            "proba": [proba for proba, _ in found],
+            "mass": [mass for _, mass in found],
+            "logprob": [None if at is None else math.log(row["seen"][at]) for at, row in zip(best, rows, strict=True)],
+            "error": [
+                named.format(len(row["listed"])) if at is None else None for at, row in zip(best, rows, strict=True)
+            ],
+        }
+
+
+def _likeliest(seen: Sequence[float | None]) -> int:
+    """The label of the largest probability; one that is not listed has none."""
+    return max(range(len(seen)), key=lambda at: seen[at] or 0.0)
+
+
+def _first(said: Any, labels: Sequence[int]) -> Row:
+    """Probabilities of the label words' first tokens, None for one not listed, and of all that are listed."""
+    top = {token: math.exp(found.logprob) for token, found in said.logprobs[0].items()}
+    return {"seen": [top.get(token) for token in labels], "listed": list(top.values()), "completion_tokens": 1}
+
+
+def _whole(said: Any) -> Row:
+    count = len(said.token_ids)
+    mean = said.cumulative_logprob / count if count and said.cumulative_logprob is not None else math.nan
+    return {"text": said.text, "logprob": mean, "completion_tokens": count, "ended": said.finish_reason != "length"}

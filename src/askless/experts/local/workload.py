@@ -1,0 +1,66 @@
+"""All prompts of one run: what they share, the batches they make, and a batch's way through the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from askless.arrays import Floats
+from askless.experts.local import decoding, scoring
+from askless.experts.local.batches import in_batches
+from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.forward import Tokens
+from askless.experts.local.prefix import Prefix, can_share, shared_tokens
+from askless.experts.local.static import StaticShapes, cache_length, can_fix
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How prompts become batches: most rows, most tokens (padding and the `new_tokens` after each prompt included).
+
+    `share_prefix` reads what all prompts begin with once; `compile` writes replies from caches of few shapes.
+    """
+
+    batch_size: int
+    batch_tokens: int
+    share_prefix: bool = True
+    new_tokens: int = 0
+    compile: bool = False
+
+
+class Workload:
+    """The prompts of a run, in tokens; batches and prefix follow from all of them, whatever is already known."""
+
+    def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: Plan) -> None:
+        self.network = network
+        self.pad = pad
+        self.plan = plan
+        longest = max(map(len, prompts), default=0) + plan.new_tokens
+        self.common = shared_tokens(prompts) if plan.share_prefix and can_share(network, longest) else []
+        self.batches = in_batches([self.length(ids) for ids in prompts], plan.batch_size, plan.batch_tokens)
+        self._static = StaticShapes(plan.batch_size, plan.batch_tokens) if plan.compile and can_fix(network) else None
+
+    def length(self, prompt: Tokens) -> int:
+        """Tokens that a prompt takes of its batch: its own, and those that may follow."""
+        if self.plan.compile:
+            return cache_length(len(prompt) + self.plan.new_tokens)
+        return len(prompt) - len(self.common) + self.plan.new_tokens
+
+    def size(self, prompts: Sequence[Tokens]) -> int:
+        """Tokens of a batch, padding included."""
+        return len(prompts) * max(map(self.length, prompts))
+
+    @cached_property
+    def prefix(self) -> Prefix | None:
+        """What all prompts begin with, read when first needed."""
+        return Prefix.read(self.network, self.common) if self.common else None
+
+    def score(self, prompts: Sequence[Tokens], labels: Sequence[Tokens]) -> Floats:
+        """Natural log-probability of each label after each prompt: (prompts, labels)."""
+        return scoring.score(self.network, prompts, labels, self.pad, self.prefix)
+
+    def write(self, prompts: Sequence[Tokens], how: Decoding, seed: int) -> list[Reply]:
+        """One reply to each prompt."""
+        return decoding.generate(self.network, prompts, how, self.pad, seed, self.prefix, self._static)

@@ -1,0 +1,170 @@
+"""What expensive experts share: each different prompt is asked once, and answers are kept as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import threading
+from abc import abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from askless.errors import ConfigError, ExpertError
+from askless.experts.answer_store import Answers, AnswerStore, Row
+from askless.experts.base import Expert, Setting
+from askless.experts.remote.retrying import Fault
+from askless.prompts import PROMPTS, Prompt
+
+Wording = str | Prompt | Mapping[str, str] | None
+logger = logging.getLogger(__name__)
+BAR_DELAY_S = 3
+
+
+class BillingHook(Protocol):
+    """Pays for calls to a server: asked before each, and told what came of it."""
+
+    def open(self, key: str, text: str, stop: threading.Event) -> None:
+        """Pay for a call about `text`; raises `Refused` where it must not be made, and once `stop` is set."""
+
+    def fault(self, key: str, found: Fault) -> Fault:
+        """A call failed; returns what is made of that."""
+
+    def heard(self, key: str, row: Row) -> None:
+        """A call was answered: keep the row and pay for it."""
+
+
+class PaidExpert(Expert):
+    """Answers through a store, so that a killed run goes on where it was and ends in the same table.
+
+    A subclass says what determines an answer (`key`), how to get the missing ones (`ask`), what one takes at most
+    (`most_tokens`) and how kept rows read as prediction columns (`columns`). Rows hold what was observed; what it means
+    is worked out late. `hosted`, others run the model and bill each call: a `billing` then pays for it, or refuses.
+    `counts`: the tokens of a prompt that `most_tokens` gives are exact.
+    """
+
+    hosted = False
+    counts = False
+    billing: BillingHook | None = None
+    quiet = False
+
+    def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
+        super().__init__(setting)
+        self.model = model
+        self.prompt = prompt
+
+    @abstractmethod
+    def validate(self) -> None:
+        """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+
+    @abstractmethod
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+
+    @abstractmethod
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows for the keys of `work` (key -> text) that are not `known`, batch by batch.
+
+        A row that says `failed` is used but not kept: it is asked for again by the next run.
+        """
+
+    @abstractmethod
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """The most tokens that prompt and reply of each text can have; raises `ConfigError` where there is no most."""
+
+    def fewest_tokens(self) -> int:
+        """The fewest tokens that any reply has."""
+        return 0
+
+    @abstractmethod
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """One prediction row for each example; texts that are equal are asked once."""
+        self.validate()
+        texts = examples["text"].to_pylist()
+        keys = [self.key(text) for text in texts]
+        work = dict(zip(keys, texts, strict=True))
+        with self._kept() as store:
+            rows = store.get_many(work)
+            if len(rows) < len(work):
+                self._ask_missing(work, rows, store)
+        return self.predictions(examples, self.columns([rows[key] for key in keys]))
+
+    def check_access(self) -> None:
+        """Raise `ExpertError` or `MissingExtra` where it is known before any call that none can go well."""
+
+    def let_go(self) -> None:
+        """Close what is held open between runs."""
+
+    def store(self, *, make: bool = True) -> AnswerStore:
+        """The file of kept answers in the setting's folder; in memory where it names none.
+
+        Unless it is to be made, so is one that is not there.
+        """
+        folder = self.setting.answers
+        path = folder / f"{self.name}.sqlite" if isinstance(folder, Path) else None
+        return AnswerStore(path if path is not None and (make or path.is_file()) else None)
+
+    def template(self) -> Prompt:
+        """The prompt: the expert's own, what it says instead of the task's, else the task's.
+
+        Raises `ConfigError` for an unknown name.
+        """
+        prompt, asked = self.prompt, self.setting.prompt
+        if isinstance(prompt, Prompt):
+            return prompt
+        instead = prompt if isinstance(prompt, Mapping) else {asked: prompt or asked}
+        used = instead.get(asked, asked)
+        for name in (*instead, *instead.values(), used):
+            if name not in PROMPTS:
+                raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(name), PROMPTS)
+        return PROMPTS[used]
+
+    def words(self) -> dict[str, str]:
+        """The word that stands for each class of the task, none where answers are summaries.
+
+        Raises `ExpertError` for a prompt that asks for something else.
+        """
+        words, classes = self.template().words, self.setting.classes
+        if missing := [name for name in classes if name not in words]:
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt has no word for class '{missing[0]}'. Allowed: a prompt with a word "
+                f"for each of {list(classes)}. Add it, or name another prompt."
+            )
+        if words and not classes:
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt asks for one of {list(words.values())}, and task "
+                f"'{self.setting.task}' has no classes. Allowed: a prompt without label words. Leave out the expert's "
+                "prompt and the task's is used."
+            )
+        return {name: words[name] for name in classes}
+
+    def prompt_sha(self) -> str:
+        """SHA-256 of the prompt's template, words and system message."""
+        prompt = self.template()
+        parts = [prompt.template, dict(prompt.words), prompt.system]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _kept(self) -> AbstractContextManager[Answers]:
+        answers = self.setting.answers
+        return self.store() if answers is None or isinstance(answers, Path) else nullcontext(answers)
+
+    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: Answers) -> None:
+        from tqdm import tqdm
+
+        logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
+        total = len(work) - len(rows)
+        # What stands before a file of answers counts them, and tells of all shards at once.
+        told = self.quiet or not isinstance(store, AnswerStore)
+        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=told)
+        with bar, closing(self.ask(work, dict(rows))) as batches:
+            for fresh in batches:
+                store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
+                rows |= fresh
+                bar.update(len(fresh))

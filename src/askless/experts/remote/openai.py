@@ -1,0 +1,320 @@
+"""Any server that speaks OpenAI's chat API, through the openai client, in parallel and resumable."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from askless.errors import ConfigError, ExpertError, MissingExtra
+from askless.experts.answer_store import Row, answer_key
+from askless.experts.base import Setting, number, whole
+from askless.experts.paid import PaidExpert, Wording
+from askless.experts.remote.retrying import Fault, Pace, persist
+from askless.experts.replies import listed, observed, replied
+
+FAILED_IN_A_ROW = 24
+# Answers of another model are paid for: fewer of them in a row are enough.
+FEW = 3
+ANOTHER = "answered by another model"
+NO_KEY = "none"
+OPENAI = "https://api.openai.com/v1"
+MAX_TOKENS = {"label": 16, "summary": 128}
+OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
+# No token is shorter than a byte; a server's chat template adds some of its own.
+TEMPLATE_TOKENS = 256
+
+
+class OpenAiExpert(PaidExpert):
+    """Answers through an OpenAI-compatible server: replies, parsed where there are classes, and log-probabilities.
+
+    The key is read from the environment variable `api_key_env` when it is needed and kept nowhere. An item
+    that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
+    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept. With a
+    `billing` none of these does: it says what is to be made of them.
+    """
+
+    hosted = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str,
+        base_url: str | None = None,
+        revision: str | None = None,
+        prompt: Wording = None,
+        api_key_env: str = "OPENAI_API_KEY",
+        temperature: float | None = 0.0,
+        top_p: float | None = 1.0,
+        max_tokens: int | str | None = "auto",
+        seed: int | None = None,
+        top_logprobs: int = 5,
+        concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        served_as: str | None = None,
+        timeout: float = 60.0,
+        max_retries: int = 5,
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(setting, model=model, prompt=prompt)
+        self.base_url = base_url
+        self.revision = revision
+        self.api_key_env = api_key_env
+        self.temperature = temperature
+        self.top_p = top_p
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.top_logprobs = top_logprobs
+        self.concurrency = concurrency
+        self.requests_per_minute = requests_per_minute
+        self.tokens_per_minute = tokens_per_minute
+        self.served_as = served_as
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self.extra = extra
+
+    def validate(self) -> None:
+        """Raise `ConfigError` for an option that cannot be meant."""
+        url = self.base_url
+        self.require("base_url", url is None or url.startswith(("http://", "https://")), "null or an http(s) URL")
+        self.require("temperature", self.temperature is None or number(self.temperature), "null or a number >= 0")
+        self.require("top_p", self.top_p is None or number(self.top_p, 1e-6, 1), "null or a share > 0, up to 1")
+        limited = self.max_tokens is None or self.max_tokens == "auto" or whole(self.max_tokens)
+        self.require("max_tokens", limited, "auto, null or a whole number >= 1")
+        self.require("top_logprobs", whole(self.top_logprobs, 0) and self.top_logprobs <= 20, "0 (none) to 20")
+        self.require("concurrency", whole(self.concurrency), "a whole number >= 1")
+        for option in ("requests_per_minute", "tokens_per_minute"):
+            rate = getattr(self, option)
+            self.require(option, rate is None or number(rate, 1e-6), "null or a number > 0")
+        self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
+        self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
+        self.words()
+
+    def check_access(self) -> None:
+        """Raise `ExpertError` where the key is missing, `MissingExtra` without the client."""
+        self.api_key()
+        import_openai()
+
+    def let_go(self) -> None:
+        """Close the client that lasts over many runs."""
+        if "_lasting" in vars(self):
+            self._lasting.close()
+            del self._lasting
+
+    @property
+    def server(self) -> str:
+        """Host and port of `base_url`."""
+        return urlsplit(self.base_url or OPENAI).netloc
+
+    def key(self, text: str) -> str:
+        """The store's key of the answer to one text."""
+        return answer_key("openai", self.revision, self._request(text))
+
+    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
+        stop, counting = threading.Event(), threading.Lock()
+        end, failures = "", 0
+
+        def one(key: str, text: str) -> Row:
+            """Counted where it is answered, so that no thread begins another request before the count is looked at."""
+            nonlocal end, failures
+            row = self._one(client, stop, key, text)
+            with counting:
+                if "stop" in row:
+                    end = end or row["stop"]
+                else:
+                    failures = failures + 1 if "failed" in row else 0
+                most = FEW if row.get("failed", "").startswith(ANOTHER) else FAILED_IN_A_ROW
+                if failures >= most and self.billing is None:
+                    end = end or f"{failures} answers in a row failed, the last with {row['failed']}"
+                if end:
+                    stop.set()
+            return row
+
+        with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
+            missing = [(key, text) for key, text in work.items() if key not in known]
+            futures = {pool.submit(one, key, text): key for key, text in missing}
+            try:
+                for future in as_completed(futures):
+                    if not future.cancelled() and "stop" not in (row := future.result()):
+                        yield {futures[future]: row}
+                    if end:
+                        _cancel(stop, futures)
+            finally:
+                _cancel(stop, futures)
+        if end:
+            raise self._stopped(end)
+
+    def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
+        """A token for each byte of the request, what a chat template may add, and `max_tokens`."""
+        written = self._tokens
+        if not isinstance(written, int):
+            raise ConfigError(
+                f"Expert '{self.name}': max_tokens is null, so that a reply has no longest. Allowed under a spend "
+                "limit: auto, or a whole number. Set max_tokens."
+            )
+        around = len("".join([self.template().template, self.template().system or ""]).encode()) + TEMPLATE_TOKENS
+        return [(len(text.encode()) + around, written) for text in texts]
+
+    def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of these rows."""
+        words = self.words()
+        columns = replied([row.get("text") for row in rows], words, [row.get("finish") != "length" for row in rows])
+        for i, row in enumerate(rows):
+            if row.get("text") is None:
+                columns["error"][i] = row.get("failed") or f"no reply ({row.get('finish')})"
+        if words:
+            spread = [listed(row.get("top"), list(words.values())) for row in rows]
+            answered = [label is not None for label in columns["label"]]
+            columns["proba"] = [proba if ok else None for (proba, _), ok in zip(spread, answered, strict=True)]
+            columns["mass"] = [mass for _, mass in spread]
+        return {**columns, **{name: [row.get(name) for row in rows] for name in OBSERVED}}
+
+    def meta(self) -> dict[str, Any]:
+        """Model, revision and prompt; where and under which key it was asked is nobody's business."""
+        return {"model": self.model, "revision": self.revision, "prompt_sha": self.prompt_sha()}
+
+    def _request(self, text: str) -> dict[str, Any]:
+        prompt = self.template()
+        turns = [{"role": "user", "content": prompt.fill(text)}]
+        if prompt.system:
+            turns.insert(0, {"role": "system", "content": prompt.system})
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": turns,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self._tokens,
+            "seed": self.seed,
+            "logprobs": True if self.top_logprobs else None,
+            "top_logprobs": self.top_logprobs if self.top_logprobs and prompt.words else None,
+            "extra_body": dict(self.extra) if self.extra else None,
+        }
+        return {name: value for name, value in request.items() if value is not None}
+
+    @property
+    def _tokens(self) -> int | str | None:
+        return (
+            MAX_TOKENS["label" if self.setting.classes else "summary"] if self.max_tokens == "auto" else self.max_tokens
+        )
+
+    @cached_property
+    def pace(self) -> Pace:
+        """When requests may be made, over all runs."""
+        return Pace(self.requests_per_minute, self.tokens_per_minute)
+
+    def call(self, client: Any, stop: threading.Event, key: str, text: str, **more: Any) -> Any:
+        """One request about `text`, paid for by the billing, if there is one.
+
+        Its key goes along, for servers that bill what they are asked again under one key once.
+        """
+        if self.billing is not None:
+            self.billing.open(key, text, stop)
+            more["extra_headers"] = {"Idempotency-Key": key}
+        return client.chat.completions.create(**self._request(text), **more)
+
+    def about(self, text: str) -> int:
+        """Tokens to set aside for a request: a quarter of its characters, and the longest reply."""
+        written = self._tokens if isinstance(self._tokens, int) else 0
+        return len(f"{self.template().system or ''}{self.template().fill(text)}") // 4 + written
+
+    def another(self, reply: Any) -> str:
+        """What is wrong with the model that a reply names, empty where nothing is.
+
+        `gpt-4o-mini` is served as `gpt-4o-mini-2024-07-18` and the like.
+        """
+        name, asked = getattr(reply, "model", None) or "", self.served_as or self.model
+        return "" if not name or name.startswith(asked) else f"{ANOTHER}, '{name}', not '{asked}'"
+
+    def told(self, key: str, found: Fault) -> Fault:
+        """What the billing, if there is one, makes of a failed request."""
+        return found if self.billing is None else self.billing.fault(key, found)
+
+    def heard(self, key: str, row: Row) -> Row:
+        """The same row, which the billing, if there is one, keeps and pays for."""
+        if self.billing is not None:
+            self.billing.heard(key, row)
+        return row
+
+    def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
+        def call() -> Row:
+            start = time.perf_counter()
+            reply = self.call(client, stop, key, text)
+            row = {**observed(reply), "seconds": time.perf_counter() - start}
+            if (used := row["prompt_tokens"]) is not None:
+                self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
+            if wrong := self.another(reply):
+                why = self.told(key, Fault("give up", wrong, sent=True)).why
+                return {"failed": why, **{name: row[name] for name in OBSERVED if name != "logprob"}}
+            return self.heard(key, row)
+
+        def told(found: Fault) -> Fault:
+            return self.told(key, found)
+
+        start, tokens = time.perf_counter(), self.about(text)
+        row = persist(call, self.pace, stop, self.max_retries + 1, (self.api_key(), text), told, tokens)
+        if not isinstance(row, Fault):
+            return row
+        if row.then == "stop":
+            stop.set()
+            return {"stop": row.why}
+        unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
+        return {"failed": row.why, **unpaid}
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A client for the length of a run; with a billing, runs of an item or two, one for all of them."""
+        if self.billing is not None:
+            yield self._lasting
+            return
+        with self._new_client() as client:
+            yield client
+
+    @cached_property
+    def _lasting(self) -> Any:
+        return self._new_client()
+
+    def _new_client(self) -> Any:
+        openai = import_openai()
+        return openai.OpenAI(api_key=self.api_key(), base_url=self.base_url, timeout=self.timeout, max_retries=0)
+
+    def api_key(self) -> str:
+        """The key of the API; raises `ExpertError` where one is needed and the environment has none."""
+        key = os.environ.get(self.api_key_env, "")
+        if not key and self.base_url is None:
+            raise ExpertError(
+                f"Expert '{self.name}': the environment variable {self.api_key_env} is not set. Allowed: a "
+                "key of the API. Export it, name another by api_key_env, or set base_url to your own server."
+            )
+        return key or NO_KEY
+
+    def _stopped(self, why: str) -> ExpertError:
+        where = self.base_url or "the OpenAI API"
+        return ExpertError(
+            f"Expert '{self.name}': stopped asking '{self.model}' at {where}: {why}. Needed: a server "
+            f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
+            "right and run again: what was answered is kept and not asked again."
+        )
+
+
+def import_openai() -> Any:
+    """The openai package; raises `MissingExtra` where it is not installed."""
+    try:
+        import openai
+    except ImportError as error:
+        raise MissingExtra("openai", "openai") from error
+    return openai
+
+
+def _cancel(stop: threading.Event, futures: Iterable[Future[Row]]) -> None:
+    stop.set()
+    for future in futures:
+        future.cancel()

@@ -1,0 +1,82 @@
+"""A reply of a server in pieces as they come, kept and paid for like any other."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from askless.experts.answer_store import Row
+from askless.experts.remote.openai import OpenAiExpert
+from askless.experts.remote.retrying import Fault, fault, persist
+from askless.experts.replies import observed
+
+
+def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
+    """Yield the reply to `text` in pieces and return its row; what was kept comes in one piece.
+
+    A row that says `failed` is not kept: no piece, or not all of them, came.
+    """
+    expert.validate()
+    key = expert.key(text)
+    with expert.store() as store:
+        kept = store.get_many([key]).get(key)
+        if kept is not None:
+            yield kept["text"] or ""
+            return kept
+        row = yield from _pieces(expert, key, text)
+        if "failed" not in row:
+            store.put_many({key: expert.heard(key, row)})
+    return row
+
+
+def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, Row]:
+    start, secrets, stop = time.perf_counter(), (expert.api_key(), text), threading.Event()
+    tokens, tries = expert.about(text), expert.max_retries + 1
+    with expert.client() as client:
+
+        def call() -> Any:
+            return expert.call(client, stop, key, text, stream=True, stream_options={"include_usage": True})
+
+        def told(found: Fault) -> Fault:
+            return expert.told(key, found)
+
+        opened = persist(call, expert.pace, stop, tries, secrets, told, tokens)
+        if isinstance(opened, Fault):
+            return _failed(opened, start)
+        try:
+            with opened:
+                whole = yield from _read(opened)
+            row = observed(whole)
+        except GeneratorExit:
+            told(Fault("give up", "whoever read the reply went away", sent=True))
+            raise
+        except Exception as error:
+            found = fault(error, secrets)
+            return _failed(told(replace(found, then="give up", why=f"it broke off ({found.why})", sent=True)), start)
+        if (used := row["prompt_tokens"]) is not None:
+            expert.pace.settle(tokens, used + (row["completion_tokens"] or 0))
+        if wrong := expert.another(whole):
+            return _failed(told(Fault("give up", wrong, sent=True)), start)
+    return {**row, "seconds": time.perf_counter() - start}
+
+
+def _read(chunks: Any) -> Generator[str, None, Any]:
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+
+    whole = ChatCompletionStreamState()
+    for chunk in chunks:
+        whole.handle_chunk(chunk)
+        if chunk.choices and (piece := chunk.choices[0].delta.content):
+            yield piece
+    reply = whole.get_final_completion()
+    if reply.choices[0].finish_reason is None:
+        raise EOFError("the reply does not say that it has ended")
+    return reply
+
+
+def _failed(found: Fault, start: float) -> Row:
+    unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
+    return {"failed": found.why, **unpaid}

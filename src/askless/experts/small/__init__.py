@@ -1,0 +1,1 @@
+"""Small experts, trained or simple, that cost next to nothing."""

@@ -1,0 +1,104 @@
+"""The paper's small expert: the mean word vector of a text into a small network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from askless.errors import ConfigError, ExpertError
+from askless.experts.base import Setting, TrainedExpert
+from askless.panel import class_indices
+
+if TYPE_CHECKING:
+    from askless.text.embeddings import Vectors
+    from askless.text.mean_vector_net import SmallModel
+
+
+class MlpExpert(TrainedExpert):
+    """Mean word vector, then Linear-ReLU-Linear-ReLU-Linear; the epoch of least log loss on valid is kept."""
+
+    model_: SmallModel
+    epoch_: int
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        epochs: int = 5,
+        learning_rate: float = 5e-3,
+        batch_size: int = 128,
+        hidden: int = 50,
+        balance: float = 0.0,
+        random_state: int = 67,
+    ) -> None:
+        super().__init__(setting)
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.hidden = hidden
+        self.balance = balance
+        self.random_state = random_state
+
+    def fit(self, train: pa.Table, valid: pa.Table) -> Self:
+        """Learn from `train`, choose the epoch on `valid`."""
+        import torch
+
+        from askless.text import networks
+        from askless.text.mean_vector_net import SmallModel
+
+        vectors = self._vectors()
+        (x, y), (x_valid, y_valid) = (
+            (
+                torch.from_numpy(vectors.mean(part["text"].to_pylist())),
+                torch.from_numpy(class_indices(part["label"], self.setting.classes)),
+            )
+            for part in (train, valid)
+        )
+        weight = networks.class_weights(y, len(self.setting.classes), self.balance)
+        held = networks.class_weights(y_valid, len(self.setting.classes), self.balance)
+        score = networks.least_loss(x_valid, y_valid, held)
+        stack = networks.Stack(1, x.shape[1], len(self.setting.classes), self.hidden, self.random_state)
+        recipe = networks.Recipe(self.epochs, self.learning_rate, self.batch_size, self.hidden)
+        loss = networks.cross_entropy(y, weight[None])
+        with networks.one_thread():
+            self.epoch_ = networks.train(stack, x, loss, recipe, self.random_state, score)
+        self.model_ = SmallModel(self.name, self.setting.classes, stack, vectors)
+        return self
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """Class probabilities of every example."""
+        if not hasattr(self, "model_"):
+            raise ExpertError(f"Expert '{self.name}' has not been trained. Call fit, or load a saved folder.")
+        return self.model_.answer(examples)
+
+    def save(self, folder: Path) -> Path:
+        """Write the network; the vectors stay where they are."""
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.model_.stack.state_dict(), folder / "small.safetensors")
+        return folder
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
+        from askless.text.mean_vector_net import SmallModel
+        from askless.text.networks import load_stack
+
+        stack = load_stack(load_file(folder / "small.safetensors"))
+        self.model_ = SmallModel(self.name, self.setting.classes, stack, self._vectors())
+        return self
+
+    def meta(self) -> dict[str, Any]:
+        """The model's name for the predictions' metadata."""
+        return {"model": "mean word vector + network", "epochs": self.epochs}
+
+    def _vectors(self) -> Vectors:
+        from askless.text.embeddings import Vectors
+
+        if self.setting.vectors is None:
+            raise ConfigError(f"Expert '{self.name}' needs word vectors: give the task a `vectors` section.")
+        return Vectors.open(self.setting.vectors)

@@ -1,0 +1,96 @@
+"""Files that a kill at any moment leaves whole: written beside their place and renamed, or SQLite written ahead."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from askless.errors import DataError
+
+
+def write_text(path: Path | str, text: str) -> Path:
+    """Write text beside `path`, then rename."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a scratch path beside `path` that takes its place only if the block succeeds.
+
+    What an earlier, killed write left behind is removed.
+    """
+    path, part = Path(path), None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            left.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        part = Path(name)
+        yield part
+        part.chmod(0o644)
+        os.replace(part, path)
+    except OSError as error:
+        raise DataError(
+            path,
+            f"could not be written ({error.strerror or error})",
+            "a writable folder with room for the file",
+            "Free some space or change the path; the previous file, if any, is untouched.",
+        ) from error
+    finally:
+        if part is not None:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a scratch folder beside `folder` that takes its place only if the block succeeds.
+
+    What an earlier, killed build left behind is removed.
+    """
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    old = part.with_suffix(".old")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
+            shutil.rmtree(left)
+        part.mkdir()
+        yield part
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            folder,
+            f"could not be written ({error.strerror or error})",
+            "a writable folder with room for it",
+            "Free some space or change the path; the previous folder, if any, is untouched.",
+        ) from error
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def opened(path: Path | None, tables: str) -> sqlite3.Connection:
+    """The file at `path` (None: one in memory) with its `tables`, written ahead; raises `sqlite3.Error`, `OSError`."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path or ":memory:", timeout=30, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        db.executescript(tables)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db

@@ -1,0 +1,131 @@
+"""The answers of a run: a part for each chunk, put together in order when the last is there."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from askless import schema
+from askless.data.stream import Chunk
+from askless.errors import DataError
+from askless.files import replacing
+
+OUTPUT = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("answer", pa.string()),
+        pa.field("expert", pa.string()),
+        pa.field("score", pa.float64()),
+        pa.field("cost", pa.float64(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("error", pa.string()),
+    ]
+)
+KINDS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+REMEDY = "Remove the part, and run again: what was paid for is kept."
+
+
+def kind_of(path: Path) -> str:
+    """The format of an output by its ending; raises `DataError` for another."""
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(path, f"a file that ends in '{path.suffix}'", ", ".join(KINDS), "Give it one of these endings.")
+    return kind
+
+
+class Parts:
+    """The parts of a run in `folder`; each knows the rows it answers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, number: int) -> Path:
+        """Where part `number` is."""
+        return self.folder / f"{number:08d}.parquet"
+
+    def numbers(self) -> list[int]:
+        """Those that are there, in order."""
+        return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.parquet"))
+
+    def reasons(self, chunk: Chunk, where: str) -> Counter[str] | None:
+        """How often a part has each reason; None where it is not there. Raises `DataError` for one of other rows."""
+        path = self.path(chunk.number)
+        if not path.exists():
+            return None
+        about = _meta(path)
+        if about.get("digest") != chunk.digest:
+            last = chunk.first + len(chunk) - 1
+            raise DataError(
+                path,
+                f"it answers other rows than {chunk.first:,} to {last:,} of {where}",
+                "the rows that this run began with",
+                "Give the same input again, or another output for a new one.",
+            )
+        return Counter(about["reasons"])
+
+    def write(self, chunk: Chunk, rows: pa.Table) -> Counter[str]:
+        """Keep the answers to a chunk, whole or not at all; returns how often they have each reason."""
+        reasons = Counter(rows["reason"].to_pylist())
+        meta = {"digest": chunk.digest, "reasons": dict(reasons)}
+        with replacing(self.path(chunk.number)) as part:
+            pq.write_table(schema.with_meta(rows, "labelled", meta), part, compression="zstd")
+        return reasons
+
+    def merge(self, out: Path, meta: Mapping[str, Any], texts: bool) -> None:
+        """All parts in order as one file, a part at a time."""
+        names = [name for name in OUTPUT.names if texts or name != "text"]
+        with replacing(out) as part:
+            {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[kind_of(out)](self._tables(names), part, names, meta)
+
+    def clear(self) -> None:
+        """Remove them."""
+        for number in self.numbers():
+            self.path(number).unlink()
+
+    def _tables(self, names: list[str]) -> Iterator[pa.Table]:
+        for number in self.numbers():
+            yield _readable(self.path(number)).select(names)
+
+
+def _readable(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(path, f"unreadable ({error})", "a part as it was written", REMEDY) from error
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    try:
+        return schema.meta_of(pq.read_schema(path).empty_table())
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(path, f"unreadable ({error})", "a part as it was written", REMEDY) from error
+
+
+def _jsonl(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for table in tables:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+
+
+def _csv(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for table in tables:
+            writer.writerows(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+
+def _parquet(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
+    wanted = pa.schema([OUTPUT.field(name) for name in names])
+    wanted = schema.with_meta(wanted.empty_table(), "labelled", meta).schema
+    with pq.ParquetWriter(path, wanted, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table.replace_schema_metadata(wanted.metadata))

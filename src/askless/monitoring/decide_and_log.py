@@ -1,0 +1,143 @@
+"""New items answered as a policy decides, and a few drawn by chance put to both experts, whoever was to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from askless.arrays import Floats, Ints
+from askless.errors import ConfigError
+from askless.monitoring.decision_log import ROWS, checked
+from askless.panel import NO_LABEL, Panel
+from askless.policies.base import Budget, Decisions, Policy, answered
+from askless.text.rouge import rouge
+
+AUDIT_SEED = 52_711_983
+HEARD = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A `share` of the rows, drawn by a hash of the id, is put to the small expert and to `reference` as well.
+
+    The two agree where their labels are equal; their summaries where ROUGE-L between them is `alike` or more (None:
+    that is not known, and nothing is said).
+    """
+
+    reference: str
+    share: float
+    alike: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ConfigError(f"An audit of a share of {self.share:g} of the rows. Allowed: from 0 to 1.")
+
+
+def answer(
+    policy: Policy, panel: Panel, budget: Budget | None, audit: Audit, *, task: str, version: str, time: datetime
+) -> pa.Table:
+    """Decide every row of a blind panel and audit some: rows of the log, texts and summaries among them.
+
+    A column `heard` more has what every expensive expert said that was asked, by decision or audit. Raises
+    `ConfigError` for a reference that is none of the policy's expensive experts.
+    """
+    small, *expensive = policy.experts
+    if audit.reference not in expensive:
+        raise ConfigError.unknown("reference of the audit", audit.reference, expensive)
+    done = policy.decide(panel, budget)
+    asked = done.asked[:, 1:]
+    paid = np.sum([panel.bill(name) for name in expensive], axis=0)
+    said = _said(panel, policy.experts)
+    columns: dict[str, Any] = {
+        "expert": [policy.experts[j] for j in done.expert],
+        "asked": [[expensive[j] for j in np.flatnonzero(row)] for row in asked],
+        "score": pa.array(done.score, from_pandas=True),
+        "cost": done.cost,
+        "paid": pa.array(paid, mask=~asked.any(axis=1)),
+        "answer": _given(panel, done, said),
+        "error": _errors(panel, expensive),
+    }
+    drawn = np.flatnonzero(panel.draws(AUDIT_SEED) < audit.share)
+    before = panel.spent
+    alike = likeness(panel, small, audit.reference, drawn)
+    columns |= {"audit": np.isin(np.arange(len(panel)), drawn), "audit_cost": panel.spent - before}
+    columns["small_answer"] = _answers(panel, small)
+    columns["agree"] = _agreed(alike, drawn, len(panel), audit.alike if not panel.classes else 1.0)
+    about = {"time": [time] * len(panel), "id": panel.ids, "task": [task] * len(panel), "text": panel.text}
+    rows = pa.table({**about, "version": [version] * len(panel), **columns})
+    return checked(rows, "answers").append_column("heard", _heard(panel, expensive))
+
+
+def loggable(rows: pa.Table, classes: tuple[str, ...], texts: bool) -> pa.Table:
+    """What `answer` gave as the log keeps it: without texts, and without summaries, unless asked for."""
+    hidden = () if texts else ("text",) if classes else ("text", "answer", "small_answer")
+    rows = rows.select([name for name in ROWS.names if name not in hidden])
+    return checked(rows, "answers")
+
+
+def likeness(panel: Panel, small: str, reference: str, rows: Ints) -> Floats:
+    """How alike the two experts' answers to `rows` are (n,): 1 or 0 for labels, ROUGE-L for summaries; both are billed.
+
+    NaN where either gave no answer.
+    """
+    one, other = panel.ask(small, rows), panel.ask(reference, rows)
+    both = answered(one) & answered(other)
+    if panel.classes:
+        return np.where(both, (one.label == other.label).astype(float), np.nan)
+    found, at = np.full(len(rows), np.nan), np.flatnonzero(both)
+    texts = [each.table["text"].take(pa.array(at)).to_pylist() for each in (one, other)]
+    found[at] = rouge(*texts)
+    return found
+
+
+def _agreed(alike: Floats, drawn: Ints, rows: int, least: float | None) -> list[bool | None]:
+    agree: list[bool | None] = [None] * rows
+    for row, found in zip(drawn.tolist(), alike.tolist(), strict=True):
+        agree[row] = None if found != found or least is None else found >= least
+    return agree
+
+
+def _said(panel: Panel, experts: tuple[str, ...]) -> dict[str, list[str | None]]:
+    """What each expert answered to the rows it was asked about, None elsewhere."""
+    return {name: _answers(panel, name) for name in experts}
+
+
+def _answers(panel: Panel, name: str) -> list[str | None]:
+    said: Any = np.full(len(panel), None, object)
+    answers = panel.ask(name, np.flatnonzero(panel.asked(name)))
+    if panel.classes:
+        said[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
+    else:
+        texts, given = answers.table["text"].to_pylist(), answered(answers)
+        said[answers.rows] = [text if ok else None for text, ok in zip(texts, given, strict=True)]
+    return list(said)
+
+
+def _given(panel: Panel, done: Decisions, said: Mapping[str, list[str | None]]) -> list[str | None]:
+    """The answer given: the label decided upon, or the summary of whoever was chosen."""
+    if panel.classes:
+        return [None if c == NO_LABEL else panel.classes[c] for c in done.label]
+    return [said[done.experts[j]][row] for row, j in enumerate(done.expert)]
+
+
+def _errors(panel: Panel, expensive: list[str]) -> list[str | None]:
+    """What went wrong with an expensive expert that was asked, None where all of them answered."""
+    errors: list[str | None] = [None] * len(panel)
+    for name in expensive:
+        answers = panel.ask(name, np.flatnonzero(panel.asked(name)))
+        reasons = answers.table["error"].to_pylist()
+        for at in np.flatnonzero(~answered(answers)).tolist():
+            errors[answers.rows[at]] = f"{name}: {reasons[at] or 'no answer'}"
+    return errors
+
+
+def _heard(panel: Panel, expensive: list[str]) -> pa.Array:
+    said = _said(panel, tuple(expensive))
+    asked = {name: panel.asked(name) for name in expensive}
+    rows = range(len(panel))
+    return pa.array([[{"expert": e, "answer": said[e][i]} for e in expensive if asked[e][i]] for i in rows], HEARD)

@@ -1,0 +1,154 @@
+"""The dial of a version set anew, so that on the rows of now it keeps what it kept on those it was calibrated on.
+
+A version decides at the share of rows that its bundle names as `budget`, met exactly where it was calibrated. On other
+rows the same thresholds defer another share. What is set anew is that one number, whatever the policy: its thresholds
+follow from it, and a person can read the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless.arrays import Bools
+from askless.bundles.bundle import Loaded
+from askless.bundles.decide import assign
+from askless.errors import DataError
+from askless.monitoring.drift import asked
+from askless.policies.base import Budget, Policy
+from askless.stats import shift
+from askless.stats.guarantees import Certificate, certify_quality
+
+STEPS, DIALS = 12, 21
+DIGITS = 4
+ENOUGH_TEXTS = 0.9
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """A new dial, and why.
+
+    `goal` is "agreement" where the audited rows certify how often the small expert answers other than the reference,
+    else "share". `before` is the dial as it is (None: the policy's own rule), `after` as proposed, `for_share` the one
+    that keeps the share. `kept` is the share deferred at calibration, `drifted` that of the `rows` of now by the dial
+    before, `held` by the one after. `lost` is the share of rows at calibration that stayed with the small expert and
+    on which the reference disagrees, `audited` how many rows of now tell of that, `certificate` what they say: None
+    where they are too few.
+    """
+
+    goal: str
+    before: float | None
+    after: float
+    for_share: float
+    kept: float
+    drifted: float
+    held: float
+    rows: int
+    lost: float
+    audited: int
+    certificate: Certificate | None
+
+
+def recalibrate(
+    loaded: Loaded,
+    budget: Budget | None,
+    baseline: pa.Table,
+    window: pa.Table,
+    texts: Mapping[str, str],
+    *,
+    margin: float,
+    confidence: float,
+) -> Recalibration:
+    """The dial that keeps the share deferred at calibration on the rows of `window`, or where audits allow agreement.
+
+    `texts` are those of the rows, by id. Agreement is kept where, with `confidence`, the share of rows that stay with
+    the small expert though the reference disagrees is at most `margin` above that at calibration. Nobody expensive is
+    asked. Raises `DataError` where texts are missing, `ConfigError` for a policy that must hear an expensive expert to
+    decide.
+    """
+    told = [texts[name] for name in window["id"].to_pylist() if name in texts]
+    if len(told) < max(shift.FEWEST, ENOUGH_TEXTS * window.num_rows):
+        got = f"the texts of {len(told)} of {window.num_rows} rows"
+        raise DataError("window", got, "those of nine in ten", "Keep the answered files until they are looked at.")
+    kept = float(asked(baseline).mean())
+    for_share = dial(loaded, told, kept)
+    lost, audits = _lost(baseline), _labelled(window, texts)
+    certificate, safe = certified(loaded, audits, texts, lost + margin, confidence)
+    after = for_share if safe is None else safe
+    drifted, held = (float(deferred(loaded, told, b).mean()) for b in (budget, Budget(share=after)))
+    return Recalibration(
+        goal="share" if safe is None else "agreement",
+        before=budget.share if budget else None,
+        after=after,
+        for_share=for_share,
+        kept=kept,
+        drifted=drifted,
+        held=held,
+        rows=len(told),
+        lost=lost,
+        audited=audits.num_rows,
+        certificate=certificate,
+    )
+
+
+def budget_at(share: float | None, policy: Policy) -> Budget | None:
+    """A share of rows as a policy's budget; None, its own rule, without one and for a policy that takes none."""
+    return None if share is None or not policy.takes_budget else Budget(share=float(share))
+
+
+def deferred(loaded: Loaded, texts: Sequence[str], budget: Budget | None) -> Bools:
+    """Which texts would go to an expensive expert, shape (texts,)."""
+    small = loaded.policy.experts[0]
+    return np.array([name != small for name in assign(loaded, list(texts), budget).expert], bool)
+
+
+def dial(loaded: Loaded, texts: Sequence[str], share: float) -> float:
+    """The dial at which as near as can be to `share` of these texts is deferred, found by bisection."""
+    tried: dict[float, float] = {}
+
+    def below(at: float) -> bool:
+        tried[at] = float(deferred(loaded, texts, Budget(share=at)).mean()) - share
+        return tried[at] < 0
+
+    low, high = 0.0, 1.0
+    if below(low) and not below(high):
+        for _ in range(STEPS):
+            middle = round((low + high) / 2, DIGITS)
+            low, high = (middle, high) if below(middle) else (low, middle)
+    return min(tried, key=lambda at: (abs(tried[at]), at))
+
+
+def certified(
+    loaded: Loaded, audits: pa.Table, texts: Mapping[str, str], limit: float, confidence: float
+) -> tuple[Certificate | None, float | None]:
+    """What audited rows certify of ever lower dials, from everybody deferred on; the lowest of which they do.
+
+    A row is lost that is kept although the two experts disagree on it; at most a share of `limit` may be. Of summaries
+    nothing is certified, for to disagree is no fault there.
+    """
+    if not loaded.classes or audits.num_rows < shift.FEWEST or not 0 < limit < 1:
+        return None, None
+    told = [texts[name] for name in audits["id"].to_pylist()]
+    dials = np.linspace(1, 0, DIALS).round(DIGITS)
+    sent = np.stack([deferred(loaded, told, Budget(share=float(at))) for at in dials])
+    found = certify_quality(sent | _agree(audits), np.ones(len(told)), sent.astype(float), limit, confidence)
+    return found, None if found.index is None else float(dials[found.index])
+
+
+def _lost(baseline: pa.Table) -> float:
+    rows = baseline.filter(pc.is_valid(baseline["agree"]))
+    return float((~_agree(rows) & ~asked(rows)).mean()) if rows.num_rows else 0.0
+
+
+def _labelled(rows: pa.Table, texts: Mapping[str, str]) -> pa.Table:
+    """The audited rows on which both experts answered and whose text is at hand."""
+    known = pc.is_in(rows["id"], pa.array(list(texts), pa.string()))
+    return rows.filter(pc.and_(pc.is_valid(rows["agree"]), known))
+
+
+def _agree(rows: pa.Table) -> Bools:
+    return np.asarray(rows["agree"].to_numpy(zero_copy_only=False), bool)

@@ -1,0 +1,1 @@
+"""Evaluate, plan and explain on recorded answers."""

@@ -1,0 +1,113 @@
+"""Why a row was decided as it was, what it cost, and what else it could have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from askless.errors import DataError
+from askless.panel import NO_LABEL
+from askless.policies.base import Decisions
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at a row: after `expert` answered, `score` was held against `threshold`; `kept` if it reached it."""
+
+    expert: str
+    score: float
+    threshold: float
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One row's decision: who was asked in which order, who answered, and what the ways not taken cost.
+
+    `alone` is the mean cost of each expert alone, `earlier` of stopping at an earlier look, by the experts asked until
+    then, `further` this row's cost with one expert more; `confidence` is NaN where none is stated.
+    """
+
+    row: int
+    label: str | None
+    answered_by: str
+    asked: tuple[str, ...]
+    looks: tuple[Look, ...]
+    cost: float
+    confidence: float
+    alone: Mapping[str, float]
+    earlier: Mapping[str, float]
+    further: Mapping[str, float]
+    unit: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, None for what is undefined or infinite."""
+        looks = [{**asdict(x), "score": _number(x.score), "threshold": _number(x.threshold)} for x in self.looks]
+        return {**asdict(self), "asked": list(self.asked), "looks": looks, "confidence": _number(self.confidence)}
+
+    def words(self) -> list[str]:
+        """The same, a sentence or two each."""
+        lines = [_look_words(look) for look in self.looks]
+        if not lines:
+            lines = [f"{' and '.join(self.asked)} answered straight away: nothing was looked at before."]
+        sure = "" if np.isnan(self.confidence) else f", {100 * self.confidence:.0f} % likely to be right"
+        answer = "no label" if self.label is None else f"'{self.label}'"
+        lines.append(f"The answer is {answer} by {self.answered_by}{sure}.")
+        ways = [f"{name} alone {price:.3g}" for name, price in self.alone.items()]
+        ways += [f"stopping after {names} {price:.3g}" for names, price in self.earlier.items()]
+        ways += [f"asking {name} as well {price:.3g}" for name, price in self.further.items()]
+        lines.append(
+            f"It cost {self.cost:.3g} {self.unit} for {', '.join(self.asked)}. In the mean: {', '.join(ways)}."
+        )
+        return lines
+
+
+def explain(
+    decisions: Decisions, row: int, prices: Mapping[str, float], classes: Sequence[str], unit: str = "usd"
+) -> Explanation:
+    """Why `row` was decided as it was; `prices` are the mean cost of an answer of each expert.
+
+    Raises `DataError` for a row that was not decided.
+    """
+    if not 0 <= row < len(decisions.expert):
+        raise DataError("row", f"{row}", f"0 to {len(decisions.expert) - 1}", "Name a decided row.")
+    looks = []
+    for step in decisions.steps:
+        at = np.flatnonzero(step.rows == row)
+        if len(at):
+            score, threshold = float(step.score[at[0]]), float(step.threshold[at[0]])
+            looks.append(Look(step.expert, score, threshold, (-np.inf if np.isnan(score) else score) >= threshold))
+    label, cost = int(decisions.label[row]), float(decisions.cost[row])
+    asked = tuple(name for name, said in zip(decisions.experts, decisions.asked[row], strict=True) if said)
+    prefixes = [asked[:i] for i in range(2, len(asked))]
+    return Explanation(
+        row=row,
+        label=None if label == NO_LABEL else classes[label],
+        answered_by=decisions.experts[int(decisions.expert[row])],
+        asked=asked,
+        looks=tuple(looks),
+        cost=cost,
+        confidence=float(decisions.confidence[row]),
+        alone={name: float(price) for name, price in prices.items()},
+        earlier={" and ".join(names): float(sum(prices[name] for name in names)) for names in prefixes},
+        further={name: cost + float(prices[name]) for name in decisions.experts if name not in asked},
+        unit=unit,
+    )
+
+
+def _look_words(look: Look) -> str:
+    score, threshold = f"{look.score:.4g}", f"{look.threshold:.4g}"
+    if np.isnan(look.score):
+        return f"{look.expert} stated no confidence: {'its answer was kept' if look.kept else 'the row went on'}."
+    if look.kept:
+        return f"{look.expert} was sure enough: {score} against a threshold of {threshold}."
+    if score == threshold:
+        return f"{look.expert} was just at the threshold, {threshold}, and the row's draw sent it on."
+    return f"{look.expert} was not sure enough: {score} against a threshold of {threshold}."
+
+
+def _number(value: float) -> float | None:
+    return value if np.isfinite(value) else None

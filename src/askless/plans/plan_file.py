@@ -1,0 +1,120 @@
+"""A plan as a YAML file that a person can review and a program can decide with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from askless import policies as registry
+from askless.errors import AsklessError, DataError
+from askless.files import write_text
+from askless.plans.plan import Bar, Goal, Plan, Promise, Seen
+from askless.policies.base import Budget
+from askless.stats.guarantees import Certificate
+
+FORMAT = "askless/plan/1"
+HEAD = "A plan made by askless. Experts are in order of their mean cost, the cheapest first."
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Blocks(_Dumper):  # type: ignore[misc]
+    """Mappings one key a line, lists of plain values on one."""
+
+
+_Blocks.add_representer(
+    list,
+    lambda dumper, values: dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", values, flow_style=not any(isinstance(v, (list, dict)) for v in values)
+    ),
+)
+
+
+def write(plan: Plan, path: Path | str) -> Path:
+    """Write `plan` to `path`, what it says in words as comments at the top."""
+    said = "".join(f"# {line}\n" for line in (HEAD, *plan.words()))
+    body = yaml.dump(as_dict(plan), Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=120)
+    return write_text(path, said + body)
+
+
+def read(path: Path | str) -> Plan:
+    """The plan in `path`, its policy ready to decide; raises `DataError` for a file that is none or is damaged."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(path, "no such file", "a plan written by `askless plan`", "Make one, or correct the path.")
+    try:
+        found = yaml.load(path.read_text("utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(path, f"not YAML ({first})", "a plan written by `askless plan`", "Plan again.") from error
+    if not isinstance(found, Mapping) or found.get("format") != FORMAT:
+        got = f"format {found.get('format')!r}" if isinstance(found, Mapping) else type(found).__name__
+        raise DataError(path, got, f"format {FORMAT!r}", "Plan again with this version.")
+    try:
+        return from_dict(found)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, AsklessError) as error:
+        told = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(path, f"a damaged plan ({told})", "the file as it was written", "Plan again.") from error
+
+
+def as_dict(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values in the order a reader wants them."""
+    told = {
+        "format": FORMAT,
+        "goal": {plan.goal.kind: plan.goal.value, "confidence": plan.goal.confidence},
+        "experts": list(plan.policy.experts),
+        "reference": plan.reference,
+        "classes": list(plan.classes),
+        "unit": plan.unit,
+        "budget": {k: v for k, v in vars(plan.budget).items() if v is not None} if plan.budget else None,
+        "promise": asdict(plan.promise),
+        "certificate": plan.certificate and asdict(plan.certificate),
+        "notes": list(plan.notes),
+        "looks": [asdict(look) for look in plan.seen.looks],
+        "policy": {
+            "kind": plan.kind,
+            "arguments": {k: v for k, v in plan.policy.get_params().items() if k != "experts"},
+            "learnt": getattr(plan.policy, "state", dict)(),
+        },
+        "seen": {k: v for k, v in asdict(plan.seen).items() if k != "looks"},
+    }
+    return {name: _plain(value) for name, value in told.items()}
+
+
+def from_dict(found: Mapping[str, Any]) -> Plan:
+    """The plan that `as_dict` gave."""
+    policy = registry.build(
+        "policy", {"kind": found["policy"]["kind"], **found["policy"]["arguments"]}, experts=tuple(found["experts"])
+    )
+    if hasattr(policy, "restore"):
+        policy.restore(found["policy"]["learnt"])
+    promise, certificate, seen = found["promise"], found["certificate"], found["seen"]
+    looks = tuple(Bar(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])
+    spans = {k: tuple(promise[k]) for k in ("quality", "cost", "loss")}
+    return Plan(
+        goal=Goal(**found["goal"]),
+        kind=found["policy"]["kind"],
+        policy=policy,
+        budget=Budget(**found["budget"]) if found["budget"] else None,
+        reference=found["reference"],
+        classes=tuple(found["classes"]),
+        unit=found["unit"],
+        promise=Promise(**{**promise, **spans}),
+        certificate=certificate and Certificate(**{**certificate, "p_values": tuple(certificate["p_values"])}),
+        seen=Seen(**{**seen, "looks": looks, "sample": {k: np.array(v, float) for k, v in seen["sample"].items()}}),
+        notes=tuple(found["notes"]),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Without numpy and tuples, which YAML does not know."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
+    return value.item() if isinstance(value, np.generic) else value

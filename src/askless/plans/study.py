@@ -1,0 +1,289 @@
+"""Every applicable policy replayed on anybody's recorded answers: what each budget buys, before it is spent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless import policies as registry
+from askless import schema
+from askless.arrays import Floats, Ints
+from askless.config import Evaluate
+from askless.data.prepare import class_counts
+from askless.data.recorded import Study
+from askless.errors import AsklessError, ConfigError, DataError
+from askless.evaluation import curves
+from askless.evaluation.evaluate import Evaluation, Runs
+from askless.evaluation.replay import Replay, crossfit, oracle, replay
+from askless.experts import Setting
+from askless.experts.recorded import RecordedExpert
+from askless.files import write_text
+from askless.panel import Panel
+from askless.policies.base import Budget, Policy, arguments
+
+STUDIED = (
+    "two_tier",
+    "two_tier_online",
+    "answer_scorer",
+    "query_allocator",
+    "meta_model",
+    "chain",
+    "chain_forward",
+    "chain_rank",
+    "chain_random",
+    "planned",
+    "random",
+    "length",
+)
+SWEEP, SWEEP_OF_MANY = 41, 21
+MANY = 100_000
+MARGIN = 0.01
+NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a study; the last one counts as the positive."""
+
+    classes: tuple[str, ...]
+    positive: str
+    quality: str
+    kind: str = "classification"
+
+
+@dataclass(frozen=True)
+class Boards:
+    """A study's panels, every answer at hand and nothing billed yet; `valid` may be empty."""
+
+    train: Panel
+    valid: Panel
+    test: Panel
+
+    @classmethod
+    def of(cls, study: Study) -> Boards:
+        """The splits of a study; raises `DataError` where there are no train rows."""
+        recorded = {
+            name: RecordedExpert(Setting(name, "study", study.classes), table=study.answers[name])
+            for name in study.experts
+        }
+        board = Panel(study.examples, recorded, study.cost, study.classes)
+        for name in study.experts:
+            board.ask(name)
+        split = np.asarray(study.examples["split"].to_numpy(zero_copy_only=False))
+        boards = cls(*(board.take(split == name) for name in schema.SPLITS))
+        if not len(boards.train):
+            raise DataError(
+                "items",
+                "no row in split 'train'",
+                "rows to learn from, and rows in 'test' to report on",
+                "Mark some rows 'train', or leave the column split out: then a seeded hash splits them.",
+            )
+        return boards
+
+    def prices(self, experts: Sequence[str]) -> Floats:
+        """Mean cost of an answer of each expert on train, shape (experts,)."""
+        twin = self.train.copy()
+        return np.array([twin.ask(name).cost.mean() for name in experts])
+
+    def budgets(self, experts: Sequence[str], sweep: int) -> list[Budget]:
+        """Budgets over the range of the experts' prices; shares of rows where all cost the same."""
+        prices = self.prices(experts)
+        low, high = prices[0], prices.max()
+        if high > low:
+            return [Budget(per_1000=float(1000 * c)) for c in np.linspace(low, high, sweep)]
+        return [Budget(share=float(s)) for s in np.linspace(0, 1, sweep)]
+
+    @property
+    def held(self) -> Panel:
+        """The rows on which operating points are chosen: valid, or train where there is none."""
+        return self.valid if len(self.valid) else self.train
+
+
+def applicable(study: Study) -> list[str]:
+    """The kinds of policy that this study can tell something about."""
+    if len(study.experts) < 2:
+        return []
+    return [kind for kind in STUDIED if study.has_text or not registry.resolve(kind, kind).reads_text]
+
+
+def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
+    """A policy over all `experts`, or over the cheapest and the reference where it is meant for two."""
+    other = reference if reference != experts[0] else experts[-1]
+    given = (experts[0], other) if registry.resolve(kind, kind).pair else tuple(experts)
+    return registry.build(kind, {}, experts=given, random_state=seed)
+
+
+def evaluate(
+    study: Study,
+    *,
+    policies: Sequence[str] | None = None,
+    reference: str | None = None,
+    folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    bootstrap: int = 1000,
+    confidence: float = 0.95,
+    quality: str = "accuracy",
+    out: Path,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Fit every applicable policy, replay it on test, and write metrics.json, curve.csv, decisions and report to `out`.
+
+    Operating points are chosen on valid or, where it is empty, on train by `folds`-fold cross-fitting; test is only
+    reported. `reference` is by default the costliest expert. Of more than 100,000 items one seed, fewer budgets and at
+    most 200 resamples are used, and only the headline's decisions are written, which `notes` say. Returns the
+    summary that is written to metrics.json.
+    """
+    boards, notes = Boards.of(study), list(study.notes)
+    if not len(boards.test):
+        raise DataError("items", "no row in split 'test'", "rows to report on", "Mark some rows 'test'.")
+    reference = _reference(study, reference)
+    seeds, sweep = tuple(seeds), SWEEP
+    if len(boards.test) > MANY:
+        seeds, sweep, bootstrap = seeds[:1], SWEEP_OF_MANY, min(bootstrap, 200)
+        notes.append(
+            f"Over {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples, the headline's decisions."
+        )
+    options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
+    settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[call-arg]
+    sweeps = _Sweeps(study, boards, reference, boards.budgets(study.experts, sweep), seeds, folds)
+    evaluation = Evaluation(
+        Classes(study.classes, study.classes[-1], quality),
+        settings,
+        study.cost.unit,
+        study.experts[0],
+        sweeps.alone(boards.test),
+        sweeps.alone(boards.held),
+    )
+    notes += _remarks(study, evaluation, reference, boards.held)
+    choosing: dict[str, Replay] = {}
+    for kind in _kinds(study, policies, notes):
+        say(f"{kind}: fitting and replaying")
+        try:
+            run, choosing[kind] = sweeps.of(kind)
+        except AsklessError as error:
+            notes.append(f"{kind} is left out: {error}")
+            continue
+        evaluation.add(run, choosing[kind])
+    expensive = [evaluation.alone[f"always_{e}"] for e in study.experts[1:]]
+    if expensive:
+        evaluation.add(oracle("oracle", evaluation.weak, expensive, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
+    main = _main(evaluation, boards.held.gold, choosing) or f"always_{reference}"
+    known = _answers(study, "valid" if len(boards.valid) else "train")
+    summary = evaluation.summary("study", main, _answers(study, "test"), known) | {
+        "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
+        "notes": notes,
+        "splits": class_counts(study.examples, study.classes),
+        "prices": {},
+        "demo": False,
+    }
+    _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Sweeps:
+    """How policies are fitted and replayed in one study."""
+
+    study: Study
+    boards: Boards
+    reference: str
+    budgets: Sequence[Budget]
+    seeds: Sequence[int]
+    folds: int
+
+    def of(self, kind: str) -> tuple[Replay, Replay]:
+        """A policy's sweep on test, and on the rows on which its operating point is chosen."""
+        policy, boards = registry.resolve(kind, kind), self.boards
+        seeds = self.seeds if "random_state" in arguments(policy) else self.seeds[:1]
+        swept: list[Budget | None] = list(self.budgets) if policy.takes_budget else [None]
+
+        def make(seed: int) -> Policy:
+            return build(kind, self.study.experts, self.reference, seed)
+
+        fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
+        test = replay(kind, fitted, {s: boards.test for s in seeds}, swept)
+        if len(boards.valid):
+            return test, replay(kind, fitted, {s: boards.valid for s in seeds}, swept)
+        return test, crossfit(kind, make, boards.train, swept, seeds, self.folds)
+
+    def alone(self, board: Panel) -> Runs:
+        """Each expert asked about every row."""
+        sweeps, first = {}, self.study.experts[0]
+        for expert in self.study.experts:
+            policy = registry.build("always", {"expert": expert}, experts=tuple(dict.fromkeys((first, expert))))
+            sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board}, [None])
+        return Runs(board.gold, board.groups, sweeps, {})
+
+
+def _reference(study: Study, reference: str | None) -> str:
+    if reference is not None and reference not in study.experts:
+        raise ConfigError.unknown("expert", reference, study.experts)
+    return reference or study.experts[-1]
+
+
+def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list[str]:
+    able = applicable(study)
+    if len(study.experts) < 2:
+        notes.append(f"{study.experts[0]} is the only expert: there is nothing to decide.")
+    if not study.has_text and len(study.experts) > 1:
+        notes.append("The items have no text: policies that read it are left out.")
+    for kind in wanted or ():
+        if kind not in able:
+            raise ConfigError.unknown("policy", kind, able)
+    return list(dict.fromkeys(wanted)) if wanted else able
+
+
+def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str | None:
+    """The policy of the headline: the largest area under the curve on the rows that choose; a point has no area."""
+    low, high = evaluation.ends.small_cost, max(float(run.cost.mean()) for run in evaluation.alone.values())
+    areas = {}
+    for name, run in runs.items():
+        if run.points > 1:
+            quality = evaluation.boot.quality(gold, run.flat_answers()).reshape(run.points, -1).mean(axis=1)
+            # Where all prices are equal the share of items deferred takes the place of cost.
+            spent, ends = (run.cost, (low, high)) if high > low else (run.deferred, (0.0, 1.0))
+            areas[name] = curves.area(spent.mean(axis=(1, 2)), quality, *ends)
+    return max(areas, key=lambda name: areas[name]) if areas else None
+
+
+def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) -> list[str]:
+    """What the user should know before reading any curve: a cheaper expert that is as good needs no cascade."""
+    answers = {e: held.copy().ask(e) for e in study.experts}
+    price = {e: float(a.cost.mean()) for e, a in answers.items()}
+    reached = {e: float(evaluation.boot.quality(held.gold, a.label[:, None])[0, 0]) for e, a in answers.items()}
+    out = [
+        f"{e} costs less than {reference} and is at least as good where policies are fitted "
+        f"({100 * reached[e]:.1f} against {100 * reached[reference]:.1f} %): between these two no cascade is needed."
+        for e in study.experts
+        if price[e] < price[reference] and reached[e] >= reached[reference]
+    ]
+    if len(price) > 1 and max(price.values()) <= min(price.values()):
+        out.append("All experts cost the same: budgets are shares of items, and nothing can be saved but calls.")
+    return out
+
+
+def _answers(study: Study, split: str) -> dict[str, pa.Table]:
+    inside = pc.equal(study.examples["split"], split)
+    return {expert: table.filter(inside) for expert, table in study.answers.items()}
+
+
+def _write(
+    out: Path, summary: Mapping[str, Any], evaluation: Evaluation, ids: pa.ChunkedArray, classes: Sequence[str]
+) -> None:
+    from askless.report.report import write_report
+
+    out.mkdir(parents=True, exist_ok=True)
+    curve, chosen, main = evaluation.curve(), evaluation.chosen, summary["headline"]["policy"]
+    told = list(chosen.values()) if len(ids) <= MANY else [chosen[main]]
+    parts = [run.decisions(0, s, ids.combine_chunks(), classes) for run in told for s in range(len(run.seeds))]
+    schema.write(pa.concat_tables(parts), out / "decisions.parquet", "decisions")
+    write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
+    write_report(out, summary, curve)

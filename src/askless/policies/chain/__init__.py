@@ -1,0 +1,1 @@
+"""Several experts in a row: each keeps what it is surest of."""

@@ -1,0 +1,226 @@
+"""A chain with saved thresholds: link after link asks on until the answer is probably right, or good enough.
+
+After LLM Chain Ensembles for Scalable and Accurate Data Annotation; what differs is said in `Chain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from askless.arrays import Bools, Floats, Ints
+from askless.errors import ConfigError
+from askless.panel import NO_LABEL, Answers, Panel
+from askless.policies.base import Budget, Decisions, Policy, Step
+from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
+from askless.policies.chain.points import GRID, Points
+from askless.policies.cuts import Cut, cut_at
+from askless.stats.uncertainty import MEASURES
+
+HELP = 2.0
+PENDING = -2.0
+SILENT = -1.0
+AGGREGATES = ("last", "rank", "posterior")
+
+
+class Chain(Policy):
+    """Each link's answer gets a probability of being right; where it is below a threshold the next link is asked.
+
+    Other than the published rule it saves thresholds, so that a row is decided alike alone, in a batch and on a stream;
+    it keeps exact shares where scores tie; it takes budgets; and it combines the answers only where that helps.
+
+    `shares` are the rows that each link keeps, of all, adding up to 1 (equal by default): the policy's own rule, used
+    without a budget. With one, a common threshold at every link meets it. `aggregate`: who answers of those asked:
+    "last", the one of the highest "rank" or "posterior", or "auto". `measure`: "margin", "entropy", or by any other
+    name the probability of the answer; an answer that states none is held against those already paid for.
+
+    Of summaries, read "quality in [0, 1] to be expected" for "probability of being right": it goes by the mean
+    log-probability of the tokens, or where none is stated it is the link's mean. No confidence is stated.
+
+    Attributes learnt: `lines_` (links, 2, 2), slope and intercept from a stated confidence and from agreement;
+    `cuts_`, the own rule's; `points_`; `aggregate_`; `ranks_` (links, 101), quantiles of the probabilities.
+    """
+
+    lines_: Floats
+    cuts_: tuple[Cut, ...]
+    points_: Points
+    aggregate_: str
+    ranks_: Floats
+
+    def __init__(
+        self,
+        experts: tuple[str, ...],
+        *,
+        shares: Sequence[float] | None = None,
+        aggregate: str = "auto",
+        measure: str = "auto",
+        random_state: int = 0,
+    ) -> None:
+        self.experts = tuple(experts)
+        self.shares = shares
+        self.aggregate = aggregate
+        self.measure = measure
+        self.random_state = random_state
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """Calibrate on `train`, set thresholds on `valid` (on cross-fitted probabilities where that is empty).
+
+        Of texts without `valid` they are set on train itself: cross-fitted lines of so little slope would lie further
+        apart than the rows, and a budget between two of them would be missed.
+        """
+        self._check()
+        super().fit(train, valid)
+        asked = [train.ask(name) for name in self.experts]
+        about = evidence(asked, self.measure)
+        quality = np.stack([train.quality(each) for each in asked], axis=1)
+        self.lines_ = lines_of(about, quality)
+        if len(valid):
+            asked = [valid.ask(name) for name in self.experts]
+            about = evidence(asked, self.measure)
+            quality = np.stack([valid.quality(each) for each in asked], axis=1)
+        sure = sure_of(about, self.lines_)
+        if train.classes and not len(valid):
+            sure = cross_fitted(about, quality, train.draws(self.random_state))
+        self._learn(sure, given_of(about), quality, np.stack([a.cost for a in asked], axis=1))
+        return self
+
+    def look(self, panel: Panel) -> Answers:
+        """The first expert's answers: every row begins with it."""
+        return panel.ask(self.experts[0])
+
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: Answers | None = None) -> Decisions:
+        """Ask link after link the rows that are not sure enough; raises `BudgetError` for less than the first costs."""
+        n, links = len(panel), len(self.experts)
+        bars = self._bars(panel, budget)
+        rows, steps = np.arange(n), []
+        sure, label, given = np.full((n, links), PENDING), np.full((n, links), NO_LABEL), np.zeros((n, links), bool)
+        for link, name in enumerate(self.experts):
+            answers = seen if link == 0 and seen is not None else panel.ask(name, rows)
+            label[rows, link] = answers.label
+            about = stated(answers, label[rows, : link + 1], self.measure)
+            sure[rows, link], given[rows, link] = sure_of(about, self.lines_[link]), given_of(about)
+            steps.append(Step(name, rows, sure[rows, link], bars[link][rows]))
+            rows = rows[sure[rows, link] < bars[link][rows]]
+        chosen = best_so_far(self._standing(sure, given, self.aggregate_), self.aggregate_)[:, -1]
+        every, last = np.arange(n), (sure >= 0).sum(axis=1) - 1
+        sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
+        asked = panel.asked_of(self.experts)
+        return Decisions(
+            self.experts, chosen, label[every, chosen], sure[every, last], panel.spent, asked, sureness, tuple(steps)
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that was learnt, as numbers, strings and lists."""
+        return {
+            "lines": self.lines_.tolist(),
+            "cuts": [[cut.threshold, cut.tie] for cut in self.cuts_],
+            "points": {name: values.tolist() for name, values in vars(self.points_).items()},
+            "aggregate": self.aggregate_,
+            "ranks": self.ranks_.tolist(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Take up what `state` gave; returns itself, fitted."""
+        self.lines_, self.ranks_ = np.array(state["lines"], float), np.array(state["ranks"], float)
+        self.cuts_ = tuple(Cut(*map(float, cut)) for cut in state["cuts"])
+        self.points_ = Points(**{name: np.array(values, float) for name, values in state["points"].items()})
+        self.aggregate_ = str(state["aggregate"])
+        return self
+
+    def _check(self) -> None:
+        links = len(self.experts)
+        if links < 2:
+            raise ConfigError(f"Chain got experts {list(self.experts)}. Allowed: at least two.")
+        if self.aggregate not in ("auto", *AGGREGATES):
+            raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
+        if self.measure not in MEASURES:
+            raise ConfigError.unknown("measure of uncertainty", self.measure, MEASURES)
+        shares = np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
+        if shares.shape != (links,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
+            raise ConfigError(
+                f"Chain got shares {self.shares}. Allowed: {links} numbers from 0 to 1 that add up to 1, "
+                "one for each expert: the part of all rows that it keeps."
+            )
+
+    def _learn(self, sure: Floats, given: Bools, quality: Floats, cost: Floats) -> None:
+        """Set the thresholds, and who answers, on the calibration rows: all arrays (rows, links)."""
+        rows = np.arange(len(sure))[:, None]
+        self.cuts_ = self._own_cuts(sure)
+        self.ranks_ = np.quantile(sure, np.linspace(0, 1, GRID), axis=0).T
+        reached = {
+            how: quality[rows, best_so_far(self._standing(sure, given, how), how)]
+            for how in (AGGREGATES if self.aggregate == "auto" else (self.aggregate,))
+        }
+        self.aggregate_ = self.aggregate
+        if self.aggregate == "auto":
+            self.aggregate_ = _helpful(sure, reached, Points.measured(sure, quality, cost))
+        self.points_ = Points.measured(sure, reached[self.aggregate_], cost)
+
+    def _own_cuts(self, sure: Floats) -> tuple[Cut, ...]:
+        """For each link but the last the cut that keeps its share of the rows expected to reach it."""
+        links = sure.shape[1]
+        shares = np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
+        left = np.cumsum(shares[::-1])[::-1]
+        reach, cuts = np.ones(len(sure)), []
+        for link in range(links - 1):
+            on = left[link + 1] / left[link] if left[link] > 0 else 0.0
+            cut = cut_at(sure[:, link], float(np.clip(on, 0, 1)), reach)
+            below, at = sure[:, link] < cut.threshold, sure[:, link] == cut.threshold
+            reach = reach * (below + at * cut.tie)
+            cuts.append(cut)
+        return tuple(cuts)
+
+    def _bars(self, panel: Panel, budget: Budget | None) -> list[Floats]:
+        """What each row must reach to be kept, for each link (rows,); the last keeps all."""
+        # A draw of its own for each link: a row that was let on by chance is no likelier to be let on again.
+        if budget is None:
+            draws = [panel.draws(self.random_state + 7919 * link) for link in range(len(self.cuts_))]
+            bars = [cut.bar(draw) for cut, draw in zip(self.cuts_, draws, strict=True)]
+        else:
+            below, above, part = self.points_.at(budget)
+            draw = panel.draws(self.random_state)
+            low, high = (Cut(*self.points_.cuts[k]).bar(draw) for k in (below, above))
+            common = np.where(panel.draws(self.random_state + 7919) < part, high, low)
+            bars = [common] * (len(self.experts) - 1)
+        return [*bars, np.full(len(panel), -np.inf)]
+
+    def _standing(self, sure: Floats, given: Bools, how: str) -> Floats:
+        """By what the answers are compared (rows, links): the highest answers."""
+        if how == "last":
+            standing = np.broadcast_to(np.arange(sure.shape[1], dtype=float), sure.shape)
+        elif how == "rank":
+            standing = np.stack(
+                [np.searchsorted(self.ranks_[j], sure[:, j], side="right") for j in range(sure.shape[1])], 1
+            )
+        else:
+            standing = sure
+        return np.where(sure == PENDING, PENDING, np.where(given, standing, SILENT))
+
+
+def best_so_far(standing: Floats, how: str) -> Ints:
+    """Of the links up to each the one of the highest standing, shape (rows, links).
+
+    On a tie it is the later one, but by "rank", as published, the earlier.
+    """
+    highest = np.maximum.accumulate(standing, axis=1)
+    before = np.concatenate([np.full((len(standing), 1), -np.inf), highest[:, :-1]], axis=1)
+    better = (standing > before) if how == "rank" else (standing >= before)
+    return np.maximum.accumulate(np.where(better, np.arange(standing.shape[1]), 0), axis=1)
+
+
+def _helpful(sure: Floats, reached: Mapping[str, Floats], points: Points) -> str:
+    """The aggregate that beats the last answer by most, if by over two standard errors, else "last".
+
+    Compared as the mean over all operating points of the quality, `reached` (rows, links), where each row stops.
+    """
+    levels = np.sort(points.cuts[:, 0])
+    passed = np.searchsorted(levels, np.maximum.accumulate(sure[:, :-1], axis=1), side="right") / len(levels)
+    stops = np.diff(np.pad(passed, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1))), axis=1)
+    found, gain = "last", 0.0
+    for how in ("rank", "posterior"):
+        by_row = (stops * (reached[how] - reached["last"])).sum(axis=1)
+        if by_row.mean() > max(gain, HELP * by_row.std() / np.sqrt(len(by_row))):
+            found, gain = how, float(by_row.mean())
+    return found

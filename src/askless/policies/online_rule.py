@@ -1,0 +1,240 @@
+"""The published online budget rule for two experts on a stream whose money is limited, to the digit and fast.
+
+Source: Ramirez, Birch and Titov 2024, Optimising Calls to Large Language Models with Uncertainty-Based Two-Tier
+Selection, section 3, and the code published with it (a fixed price for each call).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from askless.arrays import Bools, Floats, Ints
+from askless.errors import BudgetError, ConfigError, DataError
+
+Fates = NDArray[np.int8]
+# What becomes of a row: the money is gone, the small one answers, the large one after it, the large one alone.
+NOBODY, SMALL, BOTH, LARGE = -1, 0, 1, 2
+MODES = ("cascade", "routing")
+WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class OnlineRule:
+    """The rule at fixed `costs` a call and known `quality`, both (small, large).
+
+    In `cascade` mode the score is the small one's confidence, and both are paid where it is too low; in `routing` mode
+    it is known before anyone is asked, and one is paid. In a row's turn, what is left of budget x rows pays nobody:
+    nobody answers. It pays the small one for the rows left and no more: that answers. It pays the large one for all of
+    them, and that is the better one: it answers alone, and the score is never looked at. Else the large one answers
+    where the score is under the `share`-quantile of the scores so far (-1 for the first 20) and it can be paid.
+    """
+
+    costs: tuple[float, float]
+    quality: tuple[float, float]
+    mode: str = "cascade"
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise ConfigError.unknown("mode", self.mode, MODES)
+        if not (np.isfinite(self.costs).all() and min(self.costs) >= 0):
+            raise DataError("online rule", f"costs {self.costs}", "two finite numbers >= 0", "Measure them again.")
+
+    @property
+    def large_better(self) -> bool:
+        """Whether the large one is right more often."""
+        return self.quality[1] > self.quality[0]
+
+    def share(self, budget: float) -> float:
+        """Which quantile of the scores so far is the threshold, for a `budget` a row."""
+        small, large = self.costs
+        if not budget >= min(self.costs):
+            raise BudgetError(f"A budget of {budget:g} a row. Allowed: at least the lower price, {min(self.costs):g}.")
+        if not (self.large_better and small < large):
+            return min((1 - self.quality[0]) / 2, 0.6)
+        return min((budget - small) / (large if self.mode == "cascade" else large - small), 1)
+
+    def rank(self, score: Floats) -> Ints:
+        """How many of the scores so far, with this one, keep it from being under a threshold, shape (rows,)."""
+        return running_rank(score, ties=self.mode == "cascade")
+
+    def wanted(self, score: Floats, rank: Ints, top: Floats, count: Ints, budget: float) -> Bools:
+        """Whether each score is under its threshold, shape (rows,); `count` were seen with it, `top` the largest."""
+        under = np.less if self.mode == "cascade" else np.less_equal
+        place = (count * self.share(budget)).astype(np.int64)
+        low = np.where(place < count, rank <= place, under(score, top + 10))
+        return np.asarray(np.where(count > WARM_UP, low, under(score, -1.0)), bool)
+
+    def play(
+        self, budget: float, rows: int, wanted: Callable[[Fates, int], Bools], block: Callable[[float, int], int]
+    ) -> Fates:
+        """What becomes of each of `rows` rows in their order, from NOBODY to LARGE.
+
+        `wanted(done, end)` is asked whether the scores from the row after those `done` to `end` are under their
+        thresholds; the rows that are LARGE among `done` have no score. `block(money, left)` says how far ahead
+        it may be asked.
+        """
+        done = np.full(rows, NOBODY, np.int8)
+        money, at, end = budget * rows, 0, 0
+        want = np.zeros(0, bool)
+        while at < rows:
+            case = int(self._case(money, float(rows - at)))
+            if case == NOBODY:
+                break
+            if case != LARGE and at >= end:
+                end = at + block(money, rows - at)
+                want = wanted(done[:at], end)
+            if case == LARGE:
+                fate, money = self._alone(money, rows - at)
+                end = at
+            else:
+                fate, money = self._tiers(money, rows - at, want[at - end :])
+            done[at : at + len(fate)] = fate
+            at += len(fate)
+        return np.where(done == BOTH, LARGE, done).astype(np.int8) if self.mode == "routing" else done
+
+    def _case(self, money: Floats | float, left: Floats | float) -> Fates:
+        """NOBODY, SMALL or LARGE where the money settles it, else BOTH; `left` are the rows from this one on."""
+        small, large = self.costs
+        enough = (money - left * large >= 0) & self.large_better
+        settled = np.where(money - left * small <= 0, SMALL, np.where(enough, LARGE, BOTH))
+        return np.asarray(np.where(money < small, NOBODY, settled), np.int8)
+
+    def _can(self, money: Floats | float, case: Fates) -> Bools:
+        """Whether the large one can be paid for where its answer is wanted."""
+        small, large = self.costs
+        enough = money - small - large >= 0 if self.mode == "cascade" else money - large > 0
+        return np.asarray(enough & (case == BOTH))
+
+    def _alone(self, money: float, left: int) -> tuple[Fates, float]:
+        """The large one alone, for as long as the money says so."""
+        path = np.add.accumulate(np.append(money, np.full(left, -self.costs[1])))
+        stop = _first(self._case(path[:-1], np.arange(left, 0, -1.0)) != LARGE)
+        return np.full(stop, LARGE, np.int8), float(path[stop])
+
+    def _tiers(self, money: float, left: int, want: Bools) -> tuple[Fates, float]:
+        """The small one, and the large one either wherever wanted or nowhere, for as long as that holds."""
+        small, large = self.costs
+        paid = bool(self._can(money, self._case(money, float(left))))
+        go = want if paid or not want[0] else np.zeros(len(want), bool)
+        first = np.full(len(want), -small) if self.mode == "cascade" else np.where(go, -large, -small)
+        second = np.where(go, -large, 0.0) if self.mode == "cascade" else np.zeros(len(want))
+        # One payment after the other, so that the money is rounded as by a loop over the rows.
+        path = np.add.accumulate(np.append(money, np.stack([first, second], axis=1)))[::2]
+        case = self._case(path[:-1], left - np.arange(len(want), dtype=float))
+        otherwise = (want & self._can(path[:-1], case)) != go
+        stop = _first((case == NOBODY) | (case == LARGE) | otherwise)
+        return np.where(go[:stop], BOTH, SMALL).astype(np.int8), float(path[stop])
+
+
+def online_decisions(rule: OnlineRule, score: Floats, budgets: Sequence[float] | Floats, order: Ints) -> Fates:
+    """What becomes of each row when they come in `order` (rows,), shape (budgets, rows); a score of NaN is the least.
+
+    The same as the published loop over rows, decision by decision. How many scores so far are at most this row's does
+    not depend on the budget, so it is counted once, and each budget costs a comparison and a running sum.
+    """
+    score = np.where(np.isnan(score), -np.inf, score)[order]
+    rank, top, count = rule.rank(score), np.maximum.accumulate(score), np.arange(1, len(score) + 1)
+    out = np.empty((len(budgets), len(score)), np.int8)
+    for i, budget in enumerate(budgets):
+        base = rule.wanted(score, rank, top, count, budget)
+
+        def wanted(done: Fates, end: int, base: Bools = base, budget: float = budget) -> Bools:
+            scored = done != LARGE
+            if scored.all():
+                return base[len(done) : end]
+            seen = score[np.append(scored, np.ones(len(score) - len(done), bool))]
+            again = rule.wanted(seen, rule.rank(seen), np.maximum.accumulate(seen), count[: len(seen)], budget)
+            return again[len(done) - len(score) :]
+
+        out[i, order] = rule.play(float(budget), len(score), wanted, lambda _, left: left)
+    return out
+
+
+def online_accuracy(fates: Fates, small_right: Bools, large_right: Bools, n_classes: int) -> Floats:
+    """Accuracy of each budget's `fates` (budgets, rows); a row that nobody answers counts 1 / n_classes."""
+    credit = np.where(fates == SMALL, small_right, np.where(fates == NOBODY, 1 / n_classes, large_right))
+    return np.asarray(credit.mean(axis=1), np.float64)
+
+
+def online_area(
+    score: Floats,
+    small_right: Bools,
+    large_right: Bools,
+    costs: tuple[float, float],
+    n_classes: int,
+    *,
+    mode: str = "cascade",
+    seeds: Sequence[int] = (0, 1, 2),
+    points: int = 100,
+) -> float:
+    """The published area: mean accuracy over budgets from the small one's price to the large one's, mean of the orders.
+
+    The last budget is the large one alone. NaN where the large one is not costlier.
+    """
+    rule = OnlineRule(costs, (float(np.mean(small_right)), float(np.mean(large_right))), mode)
+    budgets = np.linspace(*costs, points)
+    runs = [online_decisions(rule, score, budgets[:-1], published_order(seed, len(score))) for seed in seeds]
+    curve = np.mean([online_accuracy(run, small_right, large_right, n_classes) for run in runs], axis=0)
+    return _mean_over(budgets, np.append(curve, rule.quality[1]))
+
+
+def random_area(
+    small_right: Bools,
+    large_right: Bools,
+    costs: tuple[float, float],
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    points: int = 100,
+) -> float:
+    """The same area for the published random line: the small one answers the first rows, the large one the rest."""
+    budgets = np.linspace(*costs, points)
+    if not costs[1] > costs[0]:
+        return float("nan")
+    split = (len(small_right) * ((budgets[:-1] - costs[1]) / (costs[0] - costs[1]))).astype(np.int64)
+    curves = []
+    for seed in seeds:
+        order = published_order(seed, len(small_right))
+        first = np.append(0, np.cumsum(small_right[order]))[split]
+        last = np.append(0, np.cumsum(large_right[order]))
+        curves.append((first + last[-1] - last[split]) / len(order))
+    return _mean_over(budgets, np.append(np.mean(curves, axis=0), np.mean(large_right)))
+
+
+def published_order(seed: int, rows: int) -> Ints:
+    """The order in which rows come, as the published code draws it."""
+    return np.asarray(np.random.RandomState(seed).permutation(rows), np.int64)  # noqa: NPY002
+
+
+def running_rank(score: Floats, *, ties: bool = True) -> Ints:
+    """For each score how many up to and with it are at most it (with `ties`), else less than it, shape (rows,).
+
+    Merges ever smaller halves of the stream, each level in a few passes over all rows: O(n log n), no loop over rows.
+    """
+    n = len(score)
+    at = np.argsort(score, kind="stable") if ties else n - 1 - np.argsort(score[::-1], kind="stable")
+    rank = np.full(n, int(ties), np.int64)
+    for level in range(max(n - 1, 0).bit_length() - 1, -1, -1):
+        start = at >> (level + 1) << (level + 1)
+        late = (at >> level) & 1
+        early = np.append(0, np.cumsum(1 - late))
+        before = early[:-1] - early[start]
+        rank[at] += late * before
+        half = np.minimum(1 << level, n - start)
+        place = np.where(late == 1, start + half + (np.arange(n) - start - before), start + before)
+        moved = np.empty_like(at)
+        moved[place] = at
+        at = moved
+    return rank
+
+
+def _first(where: Bools) -> int:
+    """Index of the first that is true, the length if none is."""
+    return int(np.argmax(where)) if where.any() else len(where)
+
+
+def _mean_over(x: Floats, y: Floats) -> float:
+    return float(np.trapezoid(y, x) / (x[-1] - x[0])) if x[-1] > x[0] else float("nan")

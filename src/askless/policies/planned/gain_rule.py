@@ -1,0 +1,128 @@
+"""The gain rule: after every answer, ask the costlier expert whose expected gain exceeds its price, or stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from askless.arrays import Floats, Ints
+from askless.policies.planned.posteriors import Posteriors, code_named, code_of, name_of
+from askless.policies.planned.walk import STOP, Heard, Look, Told
+
+POINTS = 141
+
+
+def price_grid(prices: Floats, points: int = POINTS) -> Floats:
+    """Lambdas (points,) from 0 up, log-spaced on [1e-3, 20] / the largest price: from quality only to cost only."""
+    top = prices.max() if prices.max() > 0 else 1.0
+    return np.concatenate([[0.0], np.geomspace(1e-3, 20, points - 1) / top])
+
+
+class GainRule:
+    """Asks the costlier expert j with the largest Q_j - P - lambda * c_j - tax while that is positive.
+
+    P is the posterior that the answer so far is right, Q_j the posterior to expect after asking j; both are linear in
+    the features of who was asked. `tax` is the gain an ask must promise beyond its price; at most `most` experts are
+    asked about a row.
+
+    Attributes learnt: `prices_` (experts,), `lambdas_` (points,), `first_` (points,), `posteriors_`.
+    """
+
+    next_: dict[int, tuple[Ints, Floats]]
+
+    def __init__(self, *, tax: float = 0.0, most: int = 4, votes: bool = False, points: int = POINTS) -> None:
+        self.tax = tax
+        self.most = most
+        self.votes = votes
+        self.points = points
+
+    def fit(self, told: Told) -> Self:
+        """Learn P and Q of every set of up to `most` experts, and whom to ask first at each lambda."""
+        self.prices_ = told.cost.mean(axis=0)
+        self.lambdas_ = price_grid(self.prices_, self.points)
+        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).fit(told)
+        self._learn_next(told)
+        return self
+
+    def first(self, point: Ints) -> Ints:
+        """The expert to ask first at each row's operating point, shape (n,)."""
+        return self.first_[point]
+
+    def look(self, point: Ints, heard: Heard) -> Look:
+        """Stop, or the costlier expert of the largest expected gain."""
+        answer, sure, x = self.posteriors_.look(heard)
+        code = code_of(heard.experts)
+        if code not in self.next_:
+            return Look(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
+        costlier, coef = self.next_[code]
+        worth = np.clip(x @ coef.T, 0.0, 1.0) - self.lambdas_[point, None] * self.prices_[costlier] - self.tax
+        best = worth.argmax(axis=1)
+        threshold = worth[np.arange(len(worth)), best]
+        return Look(answer, sure, sure, threshold, np.where(threshold > sure, costlier[best], STOP))
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as plain values."""
+        return {
+            "prices": self.prices_.tolist(),
+            "lambdas": self.lambdas_.tolist(),
+            "first": self.first_.tolist(),
+            "posteriors": self.posteriors_.state(),
+            "next": {
+                name_of(code): {int(j): row.tolist() for j, row in zip(costlier, coef, strict=True)}
+                for code, (costlier, coef) in self.next_.items()
+            },
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Take over what `state` gave: it then decides the same."""
+        self.prices_, self.lambdas_ = np.array(state["prices"], float), np.array(state["lambdas"], float)
+        self.first_ = np.array(state["first"], np.int64)
+        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).restore(state["posteriors"])
+        self.next_ = {
+            code_named(name): (np.array([int(j) for j in rows]), np.array(list(rows.values()), float))
+            for name, rows in state["next"].items()
+        }
+        return self
+
+    def _learn_next(self, told: Told) -> None:
+        post, k = self.posteriors_, told.label.shape[1]
+        z = post.surety_.features(told.label, told.p, np.arange(k))
+        self.next_ = {}
+        for sets in post.sets(k, len(told)):
+            if sets.shape[1] == min(self.most, k):
+                break
+            x = post.design(z, told.label, sets)
+            target = np.zeros((len(sets), len(told), k))
+            for i, members in enumerate(sets):
+                for j in range(members[-1] + 1, k):
+                    target[i, :, j] = post.fitted_[code_of(members) | 1 << j]
+            coef = ridge(x, target)
+            for i, members in enumerate(sets):
+                costlier = np.arange(members[-1] + 1, k)
+                if len(costlier):
+                    self.next_[code_of(members)] = (costlier, coef[i][:, costlier].T)
+        self.first_ = self._first(post.design(z, told.label, np.arange(k)[:, None]))
+
+    def _first(self, x: Floats) -> Ints:
+        """For each lambda the expert that promises most when asked first: its posterior, or that of asking on."""
+        worth = np.empty((self.points, len(x)))
+        for j in range(len(x)):
+            now = self.posteriors_.fitted_[1 << j]
+            then = np.full((self.points, len(now)), -np.inf)
+            costlier, coef = self.next_.get(1 << j, (np.array([], np.int64), np.zeros((0, x.shape[2]))))
+            for d, after in zip(costlier, np.clip(x[j] @ coef.T, 0.0, 1.0).T, strict=True):
+                np.maximum(then, after - self.lambdas_[:, None] * self.prices_[d] - self.tax, out=then)
+            worth[:, j] = np.maximum(now, then).mean(axis=1) - self.lambdas_ * self.prices_[j]
+        return np.asarray(worth.argmax(axis=1), np.int64)
+
+
+def ridge(x: Floats, target: Floats, l2: float = 30.0) -> Floats:
+    """Coefficients (sets, features, targets) of the least squares fit to target (sets, n, targets).
+
+    The last feature is the constant and is not shrunk.
+    """
+    turned = x.transpose(0, 2, 1)
+    shrink = np.diag(np.append(np.full(x.shape[2] - 1, l2), 1e-9))
+    return np.asarray(np.linalg.solve(np.matmul(turned, x) + shrink, np.matmul(turned, target)))

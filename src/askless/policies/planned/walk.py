@@ -1,0 +1,200 @@
+"""Rows led from expert to expert: what a rule sees on the way, what it costs, what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from askless.arrays import Bools, Floats, Ints
+from askless.panel import NO_LABEL
+
+STOP = -1
+AT_ONCE = 200_000
+
+
+@dataclass(frozen=True)
+class Told:
+    """What experts said to some rows, in arrays (rows, experts), experts by rising mean cost.
+
+    `label` is `NO_LABEL` where an expert gave none; `p` is the stated probability of the label and `score` the stated
+    confidence, NaN where nothing is stated; `cost` is what the answer cost; `right` whether it is the gold label.
+    """
+
+    label: Ints
+    p: Floats
+    score: Floats
+    cost: Floats
+    right: Bools
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows: Ints | Bools) -> Told:
+        return Told(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What some rows have heard so far, all from the same `experts` (m,), by rising cost; the rest is (n, m)."""
+
+    experts: Ints
+    label: Ints
+    p: Floats
+    score: Floats
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a rule makes of the answers so far, each (n,).
+
+    `answer` is the expert whose label stands, `STOP` where none gave one; `sure` the calibrated posterior that it is
+    right; `score` what was held against `threshold`; `then` the expert to ask next, `STOP` where the answer stands.
+    """
+
+    answer: Ints
+    sure: Floats
+    score: Floats
+    threshold: Floats
+    then: Ints
+
+    @classmethod
+    def blank(cls, n: int) -> Look:
+        """Nothing heard and nobody to ask, for `n` rows."""
+        return cls(np.full(n, STOP), np.zeros(n), np.zeros(n), np.full(n, -np.inf), np.full(n, STOP))
+
+    def put(self, rows: Ints | Bools, other: Look) -> None:
+        """Write what was made of `rows` into their places."""
+        for f in fields(self):
+            getattr(self, f.name)[rows] = getattr(other, f.name)
+
+
+class Rule(Protocol):
+    """A family of operating points, each a way to ask one expert after another, always a costlier one.
+
+    `lambdas_` (points,) is the price of quality that each is meant for, rising: the costliest comes first.
+    """
+
+    points: int
+    lambdas_: Floats
+
+    def fit(self, told: Told) -> Self:
+        """Learn every operating point."""
+
+    def first(self, point: Ints) -> Ints:
+        """The expert to ask first at each row's operating point, shape (n,)."""
+
+    def look(self, point: Ints, heard: Heard) -> Look:
+        """What to do next with rows (n,), each at its operating point."""
+
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as plain values."""
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """Take over what `state` gave: it then decides the same."""
+
+
+class Alone:
+    """A rule's operating points and, after them, those of each expert alone, cheapest first."""
+
+    def __init__(self, rule: Rule, experts: int) -> None:
+        self.rule = rule
+        self.points = rule.points + experts
+
+    def first(self, point: Ints) -> Ints:
+        """The rule's first, or the one expert."""
+        own = point < self.rule.points
+        return np.where(own, self.rule.first(np.where(own, point, 0)), point - self.rule.points)
+
+    def look(self, point: Ints, heard: Heard) -> Look:
+        """The rule's look, which ends there for an expert alone."""
+        own = point < self.rule.points
+        look = self.rule.look(np.where(own, point, 0), heard)
+        look.threshold[~own], look.then[~own] = -np.inf, STOP
+        return look
+
+
+Ask = Callable[[int, Ints], tuple[Ints, Floats, Floats]]
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Rows at their end: who was `asked` (rows, experts), the `last` look, and every look with its expert and rows."""
+
+    asked: Bools
+    last: Look
+    looks: list[tuple[int, Ints, Look]]
+
+
+class Leading(Protocol):
+    """What a walk needs of a rule."""
+
+    def first(self, point: Ints) -> Ints:
+        """The expert to ask first at each row's operating point, shape (n,)."""
+
+    def look(self, point: Ints, heard: Heard) -> Look:
+        """What to do next with rows (n,), each at its operating point."""
+
+
+def walk(rule: Leading, point: Ints, experts: int, ask: Ask) -> Walked:
+    """Lead each row through the operating point (rows,) it is given, asking every expert once for all rows it is due.
+
+    `ask(expert, rows)` returns labels, stated probabilities and confidences.
+    """
+    shape = (len(point), experts)
+    asked, label = np.zeros(shape, bool), np.full(shape, NO_LABEL)
+    p, score = np.full(shape, np.nan), np.full(shape, np.nan)
+    last, looks, then = Look.blank(len(point)), [], rule.first(point)
+    for j in range(experts):
+        rows = np.flatnonzero(then == j)
+        if not len(rows):
+            continue
+        label[rows, j], p[rows, j], score[rows, j] = ask(j, rows)
+        asked[rows, j] = True
+        look = Look.blank(len(rows))
+        for members, here in same_experts(asked[rows]):
+            at = np.ix_(rows[here], members)
+            look.put(here, rule.look(point[rows[here]], Heard(members, label[at], p[at], score[at])))
+        last.put(rows, look)
+        then[rows] = look.then
+        looks.append((j, rows, look))
+    return Walked(asked, last, looks)
+
+
+def same_experts(asked: Bools) -> list[tuple[Ints, Ints]]:
+    """The sets of experts that occur in `asked` (n, experts), each with its rows."""
+    code = asked @ (1 << np.arange(asked.shape[1]))
+    places = [np.flatnonzero(code == c) for c in np.unique(code)]
+    return [(np.flatnonzero(asked[rows[0]]), rows) for rows in places]
+
+
+def outcomes(rule: Rule, told: Told, first: int = 0) -> tuple[Bools, Floats, Bools]:
+    """What every operating point of a rule, and then each expert alone, makes of recorded answers.
+
+    Whether each row is answered rightly, what it costs, and whether anyone but the expert `first` was asked; all
+    (points, rows).
+    """
+    n, experts = told.label.shape
+    led, parts = Alone(rule, experts), []
+    step = max(1, AT_ONCE // max(n, 1))
+    for start in range(0, led.points, step):
+        points = np.arange(start, min(start + step, led.points))
+        parts.append(_outcomes(led, told, np.repeat(points, n), np.tile(np.arange(n), len(points)), first))
+    right, cost, beyond = (np.concatenate(part).reshape(-1, n) for part in zip(*parts, strict=True))
+    return right, cost, beyond
+
+
+def _outcomes(led: Leading, told: Told, point: Ints, place: Ints, first: int) -> tuple[Bools, Floats, Bools]:
+    def ask(j: int, rows: Ints) -> tuple[Ints, Floats, Floats]:
+        at = place[rows]
+        return told.label[at, j], told.p[at, j], told.score[at, j]
+
+    done = walk(led, point, told.label.shape[1], ask)
+    right = told.right[place, done.last.answer] & (done.last.answer != STOP)
+    beyond = np.asarray(np.delete(done.asked, first, axis=1).any(axis=1), np.bool_)
+    return right, (done.asked * told.cost[place]).sum(axis=1), beyond

@@ -1,0 +1,153 @@
+"""Team: a small network and an allocator trained together with the LLMs' answers, over mean word vectors.
+
+What all teams share; the published variants are in `published.py`, ours is in `gain.py`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from askless.arrays import Floats
+from askless.errors import ConfigError
+from askless.panel import Panel
+from askless.policies.allocator import Allocator, Timer
+from askless.text.embeddings import Vectors
+from askless.text.mean_vector_net import SmallModel
+from askless.text.networks import (
+    Recipe,
+    Stack,
+    one_thread,
+    predict,
+)
+
+
+class Team(Allocator):
+    """A small network `small_` and an allocator network `allocator_` over mean word vectors.
+
+    `experts[0]` names the team's own small network: the team brings it to every panel it decides on.
+    """
+
+    small_: SmallModel
+    allocator_: Stack
+    epoch_: int
+    classes_: tuple[str, ...]
+
+    def __init__(
+        self,
+        experts: tuple[str, ...],
+        vectors: Vectors,
+        *,
+        epochs: int = 5,
+        learning_rate: float = 5e-3,
+        batch_size: int = 128,
+        hidden: int = 50,
+        random_state: int = 67,
+    ) -> None:
+        super().__init__(experts)
+        self.vectors = vectors
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.hidden = hidden
+        self.random_state = random_state
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """Train both networks on `train`, choose the epoch and the operating points on `valid`.
+
+        Every LLM is asked about every row of both panels; the small network joins them under `experts[0]`.
+        """
+        if len(self.experts) < 2:
+            raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more.")
+        self._recipe()
+        data = Training.of(train, self.experts[1:], self.vectors)
+        held = Training.of(valid, self.experts[1:], self.vectors)
+        self.classes_ = train.classes
+        with one_thread():
+            self._train(data, held)
+        for panel in (train, valid):
+            panel.join(self.experts[0], self.small_)
+        return super().fit(train, valid)
+
+    @abstractmethod
+    def _train(self, data: Training, held: Training) -> None:
+        """Set `small_`, `allocator_` and `epoch_`."""
+
+    def look(self, panel: Panel) -> Floats:
+        """The allocator's estimate for each expert, shape (rows, experts), its compute billed to the panel."""
+        panel.join(self.experts[0], self.small_)
+        with Timer() as timer:
+            seen = self._estimate(panel)
+        panel.charge(panel.cost_model.compute(timer.seconds) / max(len(panel), 1))
+        return seen
+
+    def _estimate(self, panel: Panel) -> Floats:
+        return predict(self.allocator_, self._features(panel)).double().numpy()
+
+    def _features(self, panel: Panel) -> Tensor:
+        return torch.from_numpy(panel.features(self.vectors))
+
+    def _recipe(self, **changes: Any) -> Recipe:
+        given = {
+            "epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "batch_size": self.batch_size,
+            "hidden": self.hidden,
+        }
+        return Recipe(**{**given, **changes})
+
+    def _new(self, inputs: int, outputs: int, *, members: int = 1, offset: int = 0) -> Stack:
+        return Stack(members, inputs, outputs, self.hidden, self.random_state + offset)
+
+    def _pair(self, data: Training) -> tuple[Stack, Stack]:
+        inputs = data.x.shape[1]
+        return self._new(inputs, data.classes), self._new(inputs, len(self.experts), offset=1)
+
+    def _keep_best(self, small: Stack, allocator: Stack, held: Training, run: Iterator[None]) -> None:
+        """Run the epochs and keep the one whose system accuracy on `held` is best."""
+        best = -1.0
+        kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+        for epoch, _ in enumerate(run, start=1):
+            accuracy = self._system_accuracy(small, allocator, held)
+            if accuracy > best:
+                best, self.epoch_, kept = accuracy, epoch, (_copy(small), _copy(allocator))
+        small.load_state_dict(kept[0])
+        allocator.load_state_dict(kept[1])
+        self.small_ = SmallModel(self.experts[0], self.classes_, small, self.vectors)
+        self.allocator_ = allocator
+
+    @staticmethod
+    def _system_accuracy(small_stack: Stack, allocator: Stack, held: Training) -> float:
+        """Accuracy on `held` when the allocator's largest output decides."""
+        small = predict(small_stack, held.x).argmax(1)
+        labels = torch.cat([small[:, None], held.llm], dim=1)
+        choice = predict(allocator, held.x).argmax(1)
+        return float((labels.gather(1, choice[:, None])[:, 0] == held.gold).float().mean())
+
+
+class Training:
+    """A panel as tensors: features x (rows, dim), gold (rows,), the LLMs' labels llm (rows, LLMs)."""
+
+    def __init__(self, x: Tensor, gold: Tensor, llm: Tensor, classes: int) -> None:
+        self.x, self.gold, self.llm, self.classes = x, gold, llm, classes
+
+    @classmethod
+    def of(cls, panel: Panel, llms: tuple[str, ...], vectors: Vectors) -> Training:
+        """The rows of `panel`, every LLM asked about every row."""
+        labels = np.stack([panel.ask(name).label for name in llms], axis=1)
+        x = torch.from_numpy(panel.features(vectors))
+        return cls(x, torch.from_numpy(panel.gold), torch.from_numpy(labels), len(panel.classes))
+
+    @property
+    def llm_right(self) -> Tensor:
+        """Whether each LLM is right, shape (rows, LLMs)."""
+        return self.llm == self.gold[:, None]
+
+
+def _copy(stack: Stack) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in stack.state_dict().items()}

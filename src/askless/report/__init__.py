@@ -1,0 +1,1 @@
+"""The pages: the report, the model card, and their wording."""

@@ -1,0 +1,69 @@
+"""A forecast as a person reads it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from askless.report.wording import DASH, aligned, cost
+from askless.spending.forecast import Forecast, Range
+
+NOT_KNOWN = "not known"
+
+
+def block(found: Forecast, task: str) -> str:
+    """What one expert will take: a line for each quantity, and what the figures rest on."""
+    kept = f"{found.kept:,} answers are kept already and free" if found.kept else "no answers are kept yet"
+    if found.calls.high == 0:
+        return f"{found.expert} on {task}: nothing to ask, {kept}."
+    figures: list[tuple[str, Range, Callable[[float], str]]] = [
+        ("calls", found.calls, count),
+        ("prompt tokens", found.prompt_tokens, count),
+        ("completion tokens", found.completion_tokens, count),
+        ("time", found.seconds, duration),
+        ("dollars", found.usd, dollars),
+    ]
+    head = (f"{found.expert} on {task}", "estimate", f"{100 * found.confidence:g} % interval")
+    table = aligned([head, *((name, *_cells(range_, say)) for name, range_, say in figures)], right=("estimate",))
+    return f"{table}\n{found.basis} {kept[0].upper()}{kept[1:]}."
+
+
+def count(value: float) -> str:
+    """A whole number."""
+    return f"{value:,.0f}"
+
+
+def dollars(value: float) -> str:
+    """An amount of money in as many digits as matter."""
+    return cost(value, "usd")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as two units that matter.
+
+    >>> duration(7325), duration(75), duration(4.2)
+    ('2 h 2 min', '1 min 15 s', '4.2 s')
+    """
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            return f"{whole // size} {unit} {whole % size // part} {below}"
+    return f"{whole} s"
+
+
+def _cells(range_: Range, say: Callable[[float], str]) -> tuple[str, str]:
+    if not math.isfinite(range_.value):
+        return NOT_KNOWN, ""
+    if range_.low == range_.high:
+        return say(range_.value), "exact"
+    return say(range_.value), f"{say(range_.low)} {DASH} {say(range_.high)}"
+
+
+def money(usd: Range) -> str:
+    """Dollars with their interval in a sentence."""
+    if not math.isfinite(usd.value):
+        return "dollars not known"
+    estimate, interval = _cells(usd, dollars)
+    return estimate if interval == "exact" else f"{estimate} ({interval})"

@@ -1,0 +1,101 @@
+"""Who may ask, from where, and how much: keys, hosts, and a body that is read only so far."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+
+from askless.errors import ConfigError
+from askless.serving.messages import Refusal
+
+VARIABLE = "ASKLESS_SERVE_KEY"
+BODY_SECONDS = 30.0
+DRAINED = 16
+LOCAL = ("localhost", "testserver")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys that clients may show; without any, everybody on this machine may ask."""
+
+    known: tuple[bytes, ...]
+
+    @classmethod
+    def of_environment(cls, host: str) -> Keys:
+        """Those in `ASKLESS_SERVE_KEY`, with commas between them.
+
+        Raises `ConfigError` where there is none and `host` is more than this machine, and for a key with blanks.
+        """
+        given = [key.strip() for key in os.environ.get(VARIABLE, "").split(",") if key.strip()]
+        if not given and not is_local(host):
+            raise ConfigError(
+                f"--host {host} lets other machines ask, and {VARIABLE} is not set. Allowed without a key: 127.0.0.1. "
+                f"Export a key in {VARIABLE}, or serve on this machine alone."
+            )
+        if any(not key.isascii() or not key.isprintable() or " " in key for key in given):
+            raise ConfigError(f"A key in {VARIABLE} has blanks or letters beyond ASCII. Allowed: printable ASCII.")
+        return cls(tuple(key.encode() for key in given))
+
+    def check(self, request: Request) -> None:
+        """Raise `Refusal` (401) unless the request shows a key; every key is compared, each in constant time."""
+        if not self.known:
+            return
+        shown = next((value for name, value in request.headers.raw if name.lower() == b"authorization"), b"")
+        kind, _, key = shown.partition(b" ")
+        right = [hmac.compare_digest(key.strip(), known) for known in self.known]
+        if kind.lower() != b"bearer" or not any(right):
+            message = "Wrong or missing API key. Send it as 'Authorization: Bearer KEY'."
+            raise Refusal(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+    def check_host(self, request: Request) -> None:
+        """Without keys, refuse what a page of some other site made a browser send here under that site's name."""
+        name = request.url.hostname or ""
+        if not self.known and not is_local(name):
+            raise Refusal(403, "Without a key, requests must be for localhost.", "wrong_host")
+
+
+def is_local(host: str) -> bool:
+    """Whether a host name is this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() in LOCAL
+
+
+async def body_of(request: Request, most: int) -> bytes:
+    """The body, of at most `most` bytes; raises `Refusal`: 415 for another type than JSON, 413, 408.
+
+    A longer body is read on, and thrown away, up to sixteen times that, so that the client gets to read why.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(415, "The Content-Type must be application/json.", "unsupported_media_type")
+    too_long = Refusal(413, f"The body has more than {most // 1024} KB.", "too_large", headers={"Connection": "close"})
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > DRAINED * most:
+                    break
+                if size <= most:
+                    parts.append(part)
+    except TimeoutError:
+        raise too_long if size > most else Refusal(408, "The body did not come in time.", "timeout") from None
+    except ClientDisconnect:
+        raise Refusal(400, "The body was cut off.", "cut_off") from None
+    if size > most:
+        raise too_long
+    return b"".join(parts)
+
+
+def names(keys: Sequence[bytes]) -> str:
+    """How many keys there are, in words; never one of them."""
+    return "no key is asked for" if not keys else f"{len(keys)} key{'s' if len(keys) > 1 else ''}"

@@ -1,0 +1,175 @@
+"""The routes: OpenAI's chat completions and models, health, and what Prometheus reads."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from askless import __version__
+from askless.serving import messages
+from askless.serving.access import Keys, body_of
+from askless.serving.measures import FORMAT
+from askless.serving.messages import ChatRequest, ErrorBody, Refusal, Reply
+from askless.serving.service import Case, Given, Service
+
+DECISION_MS = "x-askless-decision-ms"
+STATUSES = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
+EVENTS = "text/event-stream"
+logger = logging.getLogger(__name__)
+
+
+def build(service: Service, keys: Keys) -> FastAPI:
+    """The ASGI application of a service that is started and closed by whoever made it."""
+    app = FastAPI(title="askless", version=__version__, docs_url=None, redoc_url=None)
+    created = int(time.time())
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(HTTPException, _no_such_path)
+    app.add_exception_handler(Exception, _fault)
+    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorBody} for status in STATUSES}
+
+    def check(request: Request) -> None:
+        keys.check_host(request)
+        keys.check(request)
+
+    @app.get("/healthz", responses={503: {"description": "It is ending."}})
+    async def healthz() -> JSONResponse:
+        """Whether it serves, and which version."""
+        about = {"model": service.watch.model, "version": service.watch.current.version.number}
+        status = "ending" if service.draining else "ok"
+        return JSONResponse({"status": status, **about}, 503 if service.draining else 200)
+
+    @app.get(
+        "/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}, **_some(errors, 401, 403)}
+    )
+    async def metrics(request: Request) -> Response:
+        """What is counted and timed, in Prometheus's text format."""
+        check(request)
+        return Response(service.measures.page(), headers={"content-type": FORMAT})
+
+    @app.get("/v1/models", responses=_some(errors, 401, 403))
+    async def models(request: Request) -> JSONResponse:
+        """The one model."""
+        check(request)
+        return JSONResponse(messages.models(service.watch.model, created))
+
+    @app.get("/v1/models/{model}", responses=_some(errors, 401, 403, 404))
+    async def model(request: Request, model: str) -> JSONResponse:
+        """The model of that name."""
+        check(request)
+        if model != service.watch.model:
+            raise Refusal(404, f"No such model. Served: {service.watch.model}.", "model_not_found", "model")
+        return JSONResponse(messages.models(model, created)["data"][0])
+
+    @app.post(
+        "/v1/chat/completions",
+        response_class=JSONResponse,
+        responses={200: {"content": {"application/json": {}, EVENTS: {}}}, **errors},
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _schema()}}}},
+    )
+    async def complete(request: Request) -> Response:
+        """The answer to the last user message: a label or a summary, by the expert that the model chooses."""
+        check(request)
+        start = time.perf_counter()
+        case, chat = await _begun(service, request)
+        assert case.task is not None
+        case.task.add_done_callback(lambda _: service.measures.request.observe(time.perf_counter() - start))
+        reply = Reply(service.watch.model)
+        if chat.stream:
+            await case.begun.wait()
+            if case.task.done() and case.task.exception() is not None:
+                await case.task
+            usage = bool(chat.stream_options and chat.stream_options.include_usage)
+            return StreamingResponse(_events(case, reply, usage), media_type=EVENTS, headers=_headers(case))
+        given = await _shielded(case)
+        return JSONResponse(reply.whole(given.answer, given.usage, given.facts()), headers=_headers(case))
+
+    return app
+
+
+async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest]:
+    """A request let in, read, and on its way; it holds its place until its answer is found."""
+    service.admit()
+    try:
+        chat = messages.read(await body_of(request, service.limits.kilobytes * 1024))
+        case = service.begin(chat.model, chat.text(), chat.budget(), bool(chat.stream))
+    except BaseException:
+        service.release()
+        raise
+    assert case.task is not None
+    case.task.add_done_callback(lambda _: service.release())
+    return case, chat
+
+
+async def _events(case: Case, reply: Reply, usage: bool) -> AsyncIterator[str]:
+    """The answer in chunks, as they come; who goes away in between leaves an answer that is logged all the same."""
+    assert case.task is not None
+    yield reply.opening()
+    sent = False
+    while (piece := await case.pieces.get()) is not None:
+        sent = True
+        yield reply.piece(piece)
+    try:
+        given = await _shielded(case)
+    except Refusal as refusal:
+        yield messages.broken(refusal)
+        return
+    if not sent or case.closed:
+        yield reply.piece(given.answer)
+    yield reply.closing(given.usage if usage else None, given.facts())
+
+
+async def _shielded(case: Case) -> Given:
+    """What comes of a case, which goes on although whoever waits is gone."""
+    assert case.task is not None
+    return await asyncio.shield(case.task)
+
+
+def _headers(case: Case) -> dict[str, str]:
+    return {DECISION_MS: f"{1000 * case.decided:.3f}"}
+
+
+def _schema() -> dict[str, Any]:
+    """The request's JSON schema, whole."""
+    found = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    return dict(_inlined(found, found.pop("$defs", {})))
+
+
+def _inlined(value: Any, parts: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [_inlined(each, parts) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if "$ref" in value:
+        return _inlined(parts[value["$ref"].rpartition("/")[2]], parts)
+    return {key: _inlined(each, parts) for key, each in value.items()}
+
+
+def _some(errors: dict[int | str, dict[str, Any]], *statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: errors[status] for status in statuses}
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    """404 and 405, in the form of all errors."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(Refusal(error.status_code, f"{error.detail}.").body, error.status_code, headers=error.headers)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    """A fault of ours: where it is goes to the log, never what it says, which may hold a text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error("%s at %s:%s", type(error).__name__, Path(last.filename).name, last.lineno)
+    return JSONResponse(Refusal(500, "The server failed at this request.", "internal").body, 500)

@@ -1,0 +1,94 @@
+"""Rows for a log of decisions, written together: a part each time enough of them or enough seconds have come."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from typing import Any
+
+import pyarrow as pa
+
+from askless.errors import AsklessError
+from askless.monitoring.decide_and_log import loggable
+from askless.monitoring.decision_log import ROWS, DecisionLog, checked
+from askless.serving.measures import Measures
+
+MANY, MOST = 1_000, 20_000
+logger = logging.getLogger(__name__)
+
+
+class LogWriter:
+    """Adds rows to `log` every `seconds`, or as soon as there are `MANY`, from a thread of its own.
+
+    A log that cannot be written is tried again; beyond `MOST` rows the newest are dropped and counted.
+    """
+
+    def __init__(
+        self, log: DecisionLog, classes: tuple[str, ...], texts: bool, seconds: float, measures: Measures
+    ) -> None:
+        self.log = log
+        self.classes = classes
+        self.texts = texts
+        self.seconds = seconds
+        self._name = log.folder.name
+        self._measures = measures
+        self._rows: list[dict[str, Any]] = []
+        self._batch: list[dict[str, Any]] = []
+        self._key = ""
+        self._failed = ""
+        self._lock = threading.Lock()
+        self._wake, self._ended = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def put(self, row: dict[str, Any]) -> None:
+        """Take in a row of `decision_log.ROWS`; any thread may."""
+        with self._lock:
+            if len(self._rows) >= MOST:
+                self._measures.log_dropped.labels(self._name).inc()
+                return
+            self._rows.append(row)
+            if len(self._rows) >= MANY:
+                self._wake.set()
+
+    def close(self) -> None:
+        """Write what there is and end; what cannot be written then is dropped and counted."""
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+        self._measures.log_dropped.labels(self._name).inc(len(self._batch) + len(self._rows))
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._wake.wait(self.seconds)
+            self._wake.clear()
+            self._write()
+        while (self._batch or self._rows) and not self._failed:
+            self._write()
+
+    def _write(self) -> None:
+        with self._lock:
+            if not self._batch:
+                self._batch, self._rows = self._rows[:MANY], self._rows[MANY:]
+                self._key = uuid.uuid4().hex[:16]
+        if not self._batch:
+            return
+        table = checked(pa.Table.from_pylist(self._batch, schema=ROWS), self.log.folder)
+        try:
+            # The key is that of the rows, so that they are not there twice where only what came after failed.
+            self.log.append(loggable(table, self.classes, self.texts), self._key)
+        except AsklessError as error:
+            self._say(str(error))
+            return
+        self._measures.log_rows.labels(self._name).inc(len(self._batch))
+        self._batch, self._failed = [], ""
+
+    def _say(self, failed: str) -> None:
+        self._measures.errors.labels("log").inc()
+        if failed != self._failed:
+            logger.error("The log of decisions is not written: %s", failed)
+        self._failed = failed

@@ -1,0 +1,224 @@
+"""What a client says and is told: requests, completions, chunks and errors in the form of OpenAI's chat API."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+
+from askless.errors import BudgetError
+from askless.policies.base import Budget
+
+INVALID, UNKNOWN = "invalid_request_error", "not_found_error"
+KINDS = {401: "authentication_error", 404: UNKNOWN, 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
+class Refusal(Exception):
+    """A request that gets an error: its HTTP status, and what the body says."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.headers = status, dict(headers or {})
+        self.body: dict[str, dict[str, Any]] = {
+            "error": {"message": message, "type": KINDS.get(status, INVALID), "code": code, "param": param},
+        }
+
+    def tell(self, **more: Any) -> None:
+        """Say more in the body."""
+        self.body["error"].update(more)
+
+
+class Told(BaseModel):
+    """An error."""
+
+    message: str
+    type: str
+    code: str | None
+    param: str | None
+
+
+class ErrorBody(BaseModel):
+    """The body of every answer of status 400 and above."""
+
+    error: Told
+
+
+class Spending(BaseModel):
+    """What this request may spend: one of the two."""
+
+    model_config = ConfigDict(extra="forbid")
+    share: (
+        Annotated[float, Field(strict=True, ge=0, le=1, description="Of items like this one, the share deferred.")]
+        | None
+    ) = None
+    per_1000: (
+        Annotated[Number, Field(description="What 1,000 items like this one may cost, in the policy's unit.")] | None
+    ) = None
+
+
+class Message(BaseModel):
+    """One message; the content of the last of role `user` is the text, of the others it is not looked at."""
+
+    role: StrictStr
+    content: Any = Field(None, description="A string, or a list of parts {type: text, text: ...}.")
+
+
+class StreamOptions(BaseModel):
+    """How a stream ends."""
+
+    include_usage: StrictBool | None = None
+
+
+class ChatRequest(BaseModel):
+    """A request as OpenAI's clients make it. Fields that are not named here are accepted and have no effect."""
+
+    model: StrictStr
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    n: Annotated[int, Field(strict=True)] | None = None
+    tools: list[Any] | None = None
+    functions: list[Any] | None = None
+    response_format: dict[str, Any] | None = None
+    logprobs: StrictBool | None = None
+    modalities: list[Any] | None = None
+    askless: Spending | None = None
+
+    def budget(self) -> Budget | None:
+        """What it may spend, None where it does not say; raises `Refusal` where it says two things."""
+        given = self.askless
+        if given is None or (given.share is None and given.per_1000 is None):
+            return None
+        try:
+            return Budget(share=given.share, per_1000=given.per_1000)
+        except BudgetError as error:
+            raise Refusal(400, str(error), "invalid_budget", "askless") from None
+
+    def text(self) -> str:
+        """What is to be decided about; raises `Refusal` where there is none, or something else than text in it."""
+        asked = [message for message in self.messages if message.role == "user"]
+        if not asked:
+            raise Refusal(400, "No message of role 'user'. Its content is the text to answer.", None, "messages")
+        content = asked[-1].content
+        if isinstance(content, str):
+            return content
+        if not isinstance(content, list) or not content:
+            raise Refusal(400, "The content of the last user message must be text.", None, "messages")
+        return "".join(map(_part, content))
+
+
+def read(body: bytes) -> ChatRequest:
+    """The request in a body; raises `Refusal` (400) that names the first field that is wrong, and quotes nothing."""
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(400, f"The body is not UTF-8 (byte {error.start}).", "invalid_utf8") from None
+    try:
+        chat = ChatRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        if first["type"] == "json_invalid":
+            raise Refusal(400, "The body is not JSON.", "invalid_json") from None
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(Spending.model_fields)
+            raise Refusal(400, f"Unknown field. Allowed in 'askless': {allowed}.", "unknown_field", "askless") from None
+        raise Refusal(400, f"{first['msg']}.", first["type"], _where(first["loc"])) from None
+    _check_meaning(chat)
+    return chat
+
+
+@dataclass
+class Reply:
+    """What every body about one request has in common."""
+
+    model: str
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def whole(self, content: str, usage: Mapping[str, int], askless: Mapping[str, Any]) -> dict[str, Any]:
+        """A completion."""
+        message = {"role": "assistant", "content": content, "refusal": None}
+        choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+        return {**self._head("chat.completion"), "choices": [choice], "usage": dict(usage), "askless": dict(askless)}
+
+    def opening(self) -> str:
+        """The first chunk of a stream: who speaks."""
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def piece(self, content: str) -> str:
+        """A chunk with a piece of the answer."""
+        return self._chunk({"content": content})
+
+    def closing(self, usage: Mapping[str, int] | None, askless: Mapping[str, Any]) -> str:
+        """The last chunks of a stream: `askless`, the usage where it was asked for, and the end."""
+        last = self._chunk({}, "stop", askless=dict(askless))
+        if usage is not None:
+            told = {"choices": [], "usage": dict(usage), "askless": dict(askless)}
+            last += _event({**self._head("chat.completion.chunk"), **told})
+        return f"{last}data: [DONE]\n\n"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+    def _chunk(self, delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": dict(delta), "finish_reason": finish, "logprobs": None}
+        return _event({**self._head("chat.completion.chunk"), "choices": [choice], **more})
+
+
+def broken(refusal: Refusal) -> str:
+    """The end of a stream that cannot be gone on with, as an error that clients raise."""
+    return f"{_event(refusal.body)}data: [DONE]\n\n"
+
+
+def models(name: str, created: int) -> dict[str, Any]:
+    """The list of the one model."""
+    return {"object": "list", "data": [{"id": name, "object": "model", "created": created, "owned_by": "askless"}]}
+
+
+def _event(told: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+
+
+def _part(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    message = "A part of the last user message is no text. Allowed: {type: text, text: ...}; no images, no sound."
+    raise Refusal(400, message, "unsupported_content", "messages")
+
+
+def _check_meaning(chat: ChatRequest) -> None:
+    """Refuse what would change what an answer is."""
+    form = (chat.response_format or {}).get("type", "text")
+    unmeant = {
+        "n": chat.n not in (None, 1),
+        "tools": bool(chat.tools),
+        "functions": bool(chat.functions),
+        "response_format": form != "text",
+        "logprobs": bool(chat.logprobs),
+        "modalities": chat.modalities not in (None, ["text"]),
+    }
+    for name, wanted in unmeant.items():
+        if wanted:
+            raise Refusal(
+                400, f"'{name}' is not supported: an answer is one label or one summary.", "unsupported", name
+            )
+
+
+def _where(place: Sequence[int | str]) -> str | None:
+    """The field that is wrong, without names that the client made up."""
+    known = {*ChatRequest.model_fields, *Message.model_fields, *Spending.model_fields, *StreamOptions.model_fields}
+    return ".".join(str(each) for each in place if isinstance(each, int) or each in known) or None

@@ -1,0 +1,206 @@
+"""The version in service, and another in its place when the alias moves; requests under way end with the one before."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from askless.bundles import bundle
+from askless.bundles.terms import Terms, of_bundle
+from askless.costs import CostModel
+from askless.errors import AsklessError
+from askless.labelling.label import Version
+from askless.monitoring.recalibration import budget_at
+from askless.policies.base import Budget
+from askless.registry import versions as registry
+from askless.serving.batching import Work, decided
+from askless.serving.measures import Measures
+from askless.spending.guard import Conduct, Guarded
+from askless.spending.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+TRIAL = "A text to begin with."
+
+
+@dataclass
+class ExpertPool:
+    """The expensive experts of all versions in service: one that is asked on the same terms by two is the same."""
+
+    ledger: Ledger
+    answers: Path
+    conduct: Conduct
+    _known: dict[str, Guarded] = field(default_factory=dict)
+    _uses: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, terms: Terms, names: tuple[str, ...]) -> dict[str, Guarded]:
+        """The experts `names` on these terms; each is to be given back."""
+        taken: dict[str, Guarded] = {}
+        with self._lock:
+            for name in names:
+                key = _key(terms, name)
+                if key not in self._known:
+                    self._known[key] = terms.guarded(name, self.ledger, self.answers, self.conduct)
+                self._uses[key] = self._uses.get(key, 0) + 1
+                taken[name] = self._known[key]
+        return taken
+
+    def give_back(self, expensive: Mapping[str, Guarded]) -> None:
+        """Let go of those that no version uses any more."""
+        with self._lock:
+            for key in [key for key, known in self._known.items() if any(known is each for each in expensive.values())]:
+                self._uses[key] -= 1
+                if not self._uses[key]:
+                    self._known.pop(key).let_go()
+
+    def halt(self) -> None:
+        """Let none of them make a call any more."""
+        with self._lock:
+            for each in self._known.values():
+                each.halt("the server is shutting down")
+
+
+@dataclass
+class Standing:
+    """A version that is loaded: what decides, at which budget, and its expensive experts (none for a shadow)."""
+
+    version: Version
+    budget: Budget | None
+    expensive: Mapping[str, Guarded]
+    pool: ExpertPool | None = None
+    _uses: int = 1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def small(self) -> str:
+        """The small expert's name."""
+        return self.version.loaded.policy.experts[0]
+
+    @property
+    def costs(self) -> CostModel:
+        """Its prices."""
+        return CostModel.of(self.version.terms.costs)
+
+    def enter(self) -> Standing:
+        """One more uses it."""
+        with self._lock:
+            self._uses += 1
+        return self
+
+    def leave(self) -> None:
+        """One less uses it; after the last its expensive experts are given back."""
+        with self._lock:
+            self._uses -= 1
+            last = not self._uses
+        if last and self.pool is not None:
+            self.pool.give_back(self.expensive)
+
+
+def load(address: str, params: Path | None, pool: ExpertPool | None) -> Standing:
+    """The version at `address`, tried on one text; without a `pool` it can decide but not ask.
+
+    Raises `AsklessError` for one that is not there, is broken, or cannot decide without hearing an expensive expert.
+    """
+    found = registry.at(address)
+    folder = registry.resolve(address if found is None else found.address)
+    loaded, terms = bundle.load(folder), of_bundle(folder, params)
+    name, number = (address, "0") if found is None else (found.address, str(found.number))
+    version = Version(name, number, loaded, terms)
+    set_to = bundle.describe(folder)["facts"].get("budget", found and found.budget)
+    budget = budget_at(set_to, loaded.policy)
+    costs = CostModel.of(terms.costs)
+    decided(loaded, costs, [Work(loaded, costs, "trial", TRIAL, budget)], budget)
+    expensive = {} if pool is None else pool.take(terms, loaded.policy.experts[1:])
+    return Standing(version, budget, expensive, pool)
+
+
+class Watch:
+    """Keeps the version that an address names in service, in a `role`: looked up every `seconds`, 0 never.
+
+    Where the registry does not answer, or a new version is broken, the old one stays: counted, and said once.
+    """
+
+    def __init__(
+        self, address: str, load: Callable[[str], Standing], seconds: float, role: str, measures: Measures
+    ) -> None:
+        self.address = address
+        self.current = load(address)
+        self._load = load
+        self._seconds = seconds if "@" in address and address.startswith("models:/") else 0.0
+        self._role = role
+        self._measures = measures
+        self._said = ""
+        self._lock = threading.Lock()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"watch {role}", daemon=True)
+        self._tell()
+
+    @property
+    def model(self) -> str:
+        """The registered model's name, or for a folder that of its task's."""
+        named = registry.ADDRESS.fullmatch(self.address)
+        return named["model"] if named else f"askless-{self.current.version.terms.task}"
+
+    def start(self) -> None:
+        """Begin to look."""
+        if self._seconds:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Look no more; what is loaded is let go when nobody uses it."""
+        self._end.set()
+        self.current.leave()
+
+    def take(self) -> Standing:
+        """The version in service, to be left when done."""
+        with self._lock:
+            return self.current.enter()
+
+    def look(self) -> None:
+        """Once: put in service what the address names by now."""
+        try:
+            found = registry.at(self.address)
+            if found is None or str(found.number) == self.current.version.number:
+                return
+            fresh = self._load(found.address)
+            if fresh.version.terms.classes != self.current.version.terms.classes:
+                fresh.leave()
+                raise AsklessError(f"Version {found.number} has other classes. Start the server anew to serve it.")
+        except registry.Unreachable as error:
+            self._say("unreachable", str(error))
+        except Exception as error:
+            why = str(error) if isinstance(error, AsklessError) else type(error).__name__
+            self._say("broken", why)
+        else:
+            with self._lock:
+                old, self.current = self.current, fresh
+            old.leave()
+            self._tell()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._seconds):
+            self.look()
+
+    def _tell(self) -> None:
+        self._said = ""
+        self._measures.loads.labels(self._role, "loaded").inc()
+        self._measures.serves(self._role, self.model, self.current.version.number)
+
+    def _say(self, outcome: str, why: str) -> None:
+        self._measures.loads.labels(self._role, outcome).inc()
+        if why != self._said:
+            kept = self.current.version.number
+            logger.error("Version %s stays %s of %s: %s", kept, self._role, self.address, why)
+        self._said = why
+
+
+def _key(terms: Terms, name: str) -> str:
+    """What tells apart how an expert is asked."""
+    price = terms.costs.prices.get(name)
+    about: list[Any] = [name, terms.task, terms.classes, terms.prompt, terms.costs.unit, repr(price)]
+    return json.dumps([*about, dict(terms.experts[name])], sort_keys=True, default=str)

@@ -1,0 +1,227 @@
+"""What calls to expensive experts may cost and did: a hard limit, written down before each call.
+
+A call is reserved at the most it can cost, in a file, before it is made; reserved and spent together never pass the
+limit. What came of it closes it: an answer at its cost, a fault that is surely not billed at nothing, and one that may
+have been billed (no answer came) *in doubt*, at the most. So the limit holds whenever the process is killed.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from askless.errors import BudgetError, DataError
+from askless.files import opened
+
+T = TypeVar("T")
+NANO = 10**9
+LARGEST = 1e9
+STEP_S = 0.2
+OPEN, PAID, DOUBT = "open", "paid", "in doubt"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS calls (
+  id INTEGER PRIMARY KEY, key TEXT NOT NULL, expert TEXT NOT NULL, day TEXT NOT NULL,
+  state TEXT NOT NULL, most INTEGER NOT NULL, cost INTEGER, part INTEGER
+);
+CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, state);
+"""
+_KEYED = "SELECT key, id, expert, day, most FROM calls"
+_USED = f"SELECT day, sum(CASE state WHEN '{OPEN}' THEN most ELSE cost END) FROM calls GROUP BY day"
+_COUNTS = "SELECT expert, state, count(*) FROM calls GROUP BY expert, state"
+_SUM = "SELECT coalesce(sum(cost), 0) FROM calls WHERE state = ? AND day LIKE ?"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that is open: its row, its day, the most it can cost in billionths of a dollar."""
+
+    row: int
+    expert: str
+    day: str
+    most: int
+
+
+class Ledger:
+    """A limit in US dollars (None: none) on calls, in one SQLite file (None: in memory), for one process at a time.
+
+    `daily`, the limit is that of a day in UTC. Amounts are whole billionths of a dollar, rounded up. Raises
+    `BudgetError` for a limit that is no number above 0, `DataError` for a file that cannot be used.
+    """
+
+    def __init__(self, path: Path | None = None, limit: float | None = None, *, daily: bool = False) -> None:
+        if limit is not None and not 0 < limit <= LARGEST:
+            raise BudgetError(f"A spend limit of {limit:g} dollars. Allowed: above 0, up to {LARGEST:g}.")
+        self.path = path
+        self.limit = limit
+        self.daily = daily
+        self.overrun = False
+        self._changed = threading.Condition()
+        self._db = self._guarded(lambda: opened(self.path, _TABLES))
+        self._open = {key: Call(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
+        self._left_open = set(self._open)
+        self._used = {day: int(used) for day, used in self._all(_USED)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def spent(self) -> float:
+        """Dollars that answers cost: those of the day, where the limit is daily."""
+        return self._sum(PAID)
+
+    @property
+    def doubted(self) -> float:
+        """Dollars that calls in doubt may have cost at most, in the same time."""
+        return self._sum(DOUBT)
+
+    @property
+    def left(self) -> float:
+        """Dollars that may still be reserved, infinite without a limit."""
+        with self._changed:
+            return self._left() / NANO
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many calls there were of each expert, by what came of them."""
+        return {(expert, state): n for expert, state, n in self._all(_COUNTS)}
+
+    def reserve(self, expert: str, calls: Sequence[tuple[str, float]], stop: threading.Event | None = None) -> int:
+        """Reserve calls, (key, most dollars), in their order for as long as they fit; returns how many did.
+
+        Where not one fits, but calls that are under way may turn out cheaper, it waits for these, or until `stop`.
+        """
+        with self._changed:
+            while not (fit := self._fitting([_nanos(most) for _, most in calls])):
+                idle = self._left_open >= set(self._open)
+                if not calls or self.overrun or idle or (stop is not None and stop.is_set()):
+                    return 0
+                self._changed.wait(STEP_S)
+            day = self._today()
+            rows = [(key, expert, day, OPEN, _nanos(most)) for key, most in calls[:fit]]
+            last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
+            self._write("INSERT INTO calls (key, expert, day, state, most) VALUES (?, ?, ?, ?, ?)", rows)
+            for number, (key, _, _, _, most) in enumerate(rows, last + 1):
+                self._open[key] = Call(number, expert, day, most)
+            self._used[day] = self._used.get(day, 0) + sum(row[-1] for row in rows)
+            return fit
+
+    def settle(self, costs: Mapping[str, float | None]) -> None:
+        """Calls that were answered, and the dollars they cost (None: that is not known, so the most)."""
+        billed = {key: None if cost is None else _nanos(cost) for key, cost in costs.items()}
+        self._close(PAID, billed)
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Calls that were surely not billed."""
+        self._close("", dict.fromkeys(keys, 0))
+
+    def doubt(self, keys: Iterable[str]) -> None:
+        """Calls that may have been billed though no answer came: they count at their most."""
+        self._close(DOUBT, dict.fromkeys(keys))
+
+    def doubtful(self, key: str) -> bool:
+        """Whether a call of this key is in doubt."""
+        return bool(self._all("SELECT 1 FROM calls WHERE key = ? AND state = ? LIMIT 1", key, DOUBT))
+
+    def left_open(self, expert: str) -> list[str]:
+        """Keys of the calls that an earlier process left open."""
+        with self._changed:
+            return [key for key in self.open_calls(expert) if key in self._left_open]
+
+    def open_calls(self, expert: str) -> list[str]:
+        """Keys of the calls that are open."""
+        with self._changed:
+            return [key for key, call in self._open.items() if call.expert == expert]
+
+    def paid(self, keys: Sequence[str], part: int = 0) -> list[float]:
+        """Dollars that were paid for the answer of each key, (keys,), told once: to the first `part` that asks.
+
+        So the parts of a run add up to what was spent, and any of them may ask again.
+        """
+        with self._changed:
+            self._write(
+                "UPDATE calls SET part = ? WHERE key = ? AND state = ? AND part IS NULL",
+                [(part, key, PAID) for key in dict.fromkeys(keys)],
+            )
+            query = "SELECT coalesce(sum(cost), 0) FROM calls WHERE key = ? AND state = ? AND part = ?"
+            told = {key: self._all(query, key, PAID, part)[0][0] / NANO for key in dict.fromkeys(keys)}
+            return [told.pop(key, 0.0) for key in keys]
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._changed:
+            self._db.close()
+
+    def _close(self, state: str, costs: Mapping[str, int | None]) -> None:
+        with self._changed:
+            calls = {key: self._open[key] for key in costs if key in self._open}
+            cost = {key: call.most if costs[key] is None else int(costs[key] or 0) for key, call in calls.items()}
+            if state:
+                rows = [(state, cost[key], call.row) for key, call in calls.items()]
+                self._write("UPDATE calls SET state = ?, cost = ? WHERE id = ?", rows)
+            else:
+                self._write("DELETE FROM calls WHERE id = ?", [(call.row,) for call in calls.values()])
+            for key, call in calls.items():
+                self._used[call.day] += cost[key] - call.most
+                self.overrun = self.overrun or cost[key] > call.most
+                del self._open[key]
+            self._left_open.difference_update(calls)
+            self._changed.notify_all()
+
+    def _fitting(self, most: Sequence[int]) -> int:
+        """How many of the first calls fit into what is left."""
+        if self.limit is not None and self.overrun:
+            return 0
+        left = self._left()
+        for count, amount in enumerate(most):
+            left -= amount
+            if left < 0:
+                return count
+        return len(most)
+
+    def _left(self) -> float:
+        if self.limit is None:
+            return math.inf
+        used = self._used.get(self._today(), 0) if self.daily else sum(self._used.values())
+        return math.floor(self.limit * NANO) - used
+
+    def _today(self) -> str:
+        return f"{datetime.now(UTC):%Y-%m-%d}"
+
+    def _sum(self, state: str) -> float:
+        day = self._today() if self.daily else "%"
+        return float(self._all(_SUM, state, day)[0][0]) / NANO
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        with self._changed:
+            return self._guarded(lambda: self._db.execute(query, values).fetchall())
+
+    def _write(self, query: str, rows: Sequence[tuple[object, ...]]) -> None:
+        def write() -> None:
+            with self._db:
+                self._db.executemany(query, rows)
+
+        self._guarded(write)
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except (sqlite3.Error, OSError) as error:
+            raise DataError(
+                self.path,
+                f"the ledger of calls could not be kept or read ({error})",
+                "a SQLite file that askless wrote, in a folder with room that can be written",
+                "Free some space or correct the path and run again: what was paid for is kept.",
+            ) from error
+
+
+def _nanos(dollars: float) -> int:
+    """Billionths of a dollar, rounded up; what a float's last digits add is no billionth."""
+    return math.ceil(round(dollars * NANO, 3))

@@ -1,0 +1,1 @@
+"""Calibration, bounds, guarantees and tests of shift."""

@@ -1,0 +1,1 @@
+"""Texts as numbers: word vectors, ROUGE, small networks over mean vectors."""

@@ -1,0 +1,596 @@
+"""Label scoring and free text against a plain, one-at-a-time reference."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from askless import schema
+from askless.data.demo.documents import documents
+from askless.errors import ConfigError, ExpertError
+from askless.experts import build
+from askless.experts.answer_store import AnswerStore
+from askless.experts.base import Setting
+from askless.experts.local import decoding, scoring
+from askless.experts.local.causal_lm import LlmExpert
+from askless.experts.local.encoding import encode
+from askless.experts.replies import CUT, EMPTY, OVERFLOW
+from askless.prompts import PROMPTS, Prompt
+from askless.text.summary_faults import LOOP
+from tests.experts.tiny_models import LONG_WORDS, PROMPT, examples, setting, texts
+
+CHAT_PROMPT = Prompt("Post: {text}", {"0": "no", "1": "yes"}, system="Say no or yes.")
+
+
+def columns(table: pa.Table, *names: str) -> list[Any]:
+    return [table[name].to_pylist() for name in names]
+
+
+def reference(folder: Path, prompts: Sequence[str], words: Sequence[str], special: bool = True) -> np.ndarray:
+    """log P(word | prompt), one unpadded sequence at a time, token by token."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    scores = np.zeros((len(prompts), len(words)))
+    for i, prompt in enumerate(prompts):
+        for j, word in enumerate(words):
+            ids = tokenizer(prompt, add_special_tokens=special)["input_ids"]
+            for token in tokenizer(word, add_special_tokens=False)["input_ids"]:
+                with torch.no_grad():
+                    logits = model(torch.tensor([ids])).logits[0, -1].double()
+                scores[i, j] += float(logits.log_softmax(-1)[token])
+                ids = [*ids, token]
+    return scores
+
+
+def expect(table: pa.Table, logprobs: np.ndarray, classes: Sequence[str]) -> None:
+    """The table says what these label log-probabilities mean."""
+    share = np.exp(logprobs)
+    best = logprobs.argmax(axis=1)
+    assert table["label"].to_pylist() == [classes[i] for i in best]
+    np.testing.assert_allclose(table["proba"].to_pylist(), share / share.sum(1, keepdims=True), atol=1e-5)
+    np.testing.assert_allclose(table["mass"].to_pylist(), share.sum(1), rtol=1e-4)
+    np.testing.assert_allclose(table["logprob"].to_pylist(), logprobs.max(1), atol=1e-4)
+    assert table["error"].null_count == table.num_rows
+
+
+@pytest.mark.parametrize("kind", ["tiny", "positional"])
+def test_label_scores_equal_the_one_at_a_time_reference(kind: str, request: pytest.FixtureRequest) -> None:
+    folder, items = request.getfixturevalue(kind), texts(21)
+    table = LlmExpert(setting(), model=str(folder), prompt=PROMPT, batch_size=8).answer(examples(items))
+    logprobs = reference(folder, [PROMPT.fill(item) for item in items], [" no", " yes"])
+    expect(table, logprobs, ["0", "1"])
+    assert set(table["completion_tokens"].to_pylist()) == {1}
+    assert all(seconds > 0 for seconds in table["seconds"].to_pylist())
+
+
+def test_words_of_several_tokens_are_summed_over_their_tokens(tiny: Path) -> None:
+    items, classes = texts(13), ("0", "1", "2")
+    expert = LlmExpert(setting(classes=classes), model=str(tiny), prompt=LONG_WORDS, batch_size=4)
+    table = expert.answer(examples(items))
+    words = [LONG_WORDS.words[name] for name in classes]
+    expect(table, reference(tiny, [LONG_WORDS.fill(item) for item in items], words), classes)
+    sizes = [len(label) for label in expert._labels]
+    assert sizes == [3, 6, 1]
+    expected = [sizes[classes.index(label)] for label in table["label"].to_pylist()]
+    assert table["completion_tokens"].to_pylist() == expected
+
+
+def test_a_chat_template_is_used_where_there_is_one(chatty: Path) -> None:
+    items = texts(7)
+    table = LlmExpert(setting(), model=str(chatty), prompt=CHAT_PROMPT).answer(examples(items))
+    rendered = [f"<|system|>Say no or yes.<|end|><|user|>Post: {item}<|end|><|assistant|>" for item in items]
+    expect(table, reference(chatty, rendered, ["no", "yes"], special=False), ["0", "1"])
+
+
+def test_a_template_without_system_gets_it_in_the_users_turn(systemless: Path) -> None:
+    items = texts(5)
+    table = LlmExpert(setting(), model=str(systemless), prompt=CHAT_PROMPT).answer(examples(items))
+    rendered = [f"<|user|>Say no or yes.\n\nPost: {item}<|end|><|assistant|>" for item in items]
+    expect(table, reference(systemless, rendered, ["no", "yes"], special=False), ["0", "1"])
+
+
+def test_a_plain_prompt_begins_with_the_system_message(tiny: Path) -> None:
+    expert = LlmExpert(setting(), model=str(tiny), prompt=CHAT_PROMPT)
+    assert expert.checkpoint.render(CHAT_PROMPT, "a") == "Say no or yes.\n\nPost: a"
+
+
+@pytest.mark.parametrize("end", ["</s>", None])
+def test_a_tokenizer_without_a_padding_token_pads_with_what_there_is(tiny: Path, end: str | None) -> None:
+    items, expert = texts(7), LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
+    tokenizer = expert.checkpoint.tokenizer
+    tokenizer.eos_token = end
+    assert (tokenizer.pad_token_id, tokenizer.chat_template) == (None, None)
+    assert expert.checkpoint.pad == (1 if end else 0)
+    expect(
+        expert.answer(examples(items)), reference(tiny, [PROMPT.fill(i) for i in items], [" no", " yes"]), ["0", "1"]
+    )
+
+
+def test_words_that_share_their_first_token_are_scored_to_their_end(tiny: Path) -> None:
+    prompt = Prompt("{text}\nOffensive:", {"0": " no never", "1": " no always"})
+    items, expert = texts(7), LlmExpert(setting(), model=str(tiny), prompt=prompt)
+    table = expert.answer(examples(items))
+    expect(table, reference(tiny, [prompt.fill(i) for i in items], [" no never", " no always"]), ["0", "1"])
+    assert expert._labels[0][0] == expert._labels[1][0]
+
+
+def test_answers_do_not_depend_on_the_batch(tiny: Path) -> None:
+    items = texts(30)
+    tables = [
+        LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=size).answer(examples(items))
+        for size in (1, 7, 64)
+    ]
+    for table in tables[1:]:
+        assert table["label"].to_pylist() == tables[0]["label"].to_pylist()
+        assert table["prompt_tokens"].to_pylist() == tables[0]["prompt_tokens"].to_pylist()
+        for name in ("proba", "mass", "logprob"):
+            np.testing.assert_allclose(table[name].to_pylist(), tables[0][name].to_pylist(), atol=2e-5)
+
+
+def test_prompt_tokens_are_those_of_the_prompt_and_not_of_the_padding(tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    items = ["a", "the cat sat on the mat", "no"]
+    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(items))
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    assert table["prompt_tokens"].to_pylist() == [len(tokenizer(PROMPT.fill(i))["input_ids"]) for i in items]
+
+
+def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=8)
+    network = expert.checkpoint.network
+    forward = network.forward
+
+    def spy(**given: Any) -> Any:
+        mask = given["attention_mask"]
+        assert bool((mask.diff(dim=1) >= 0).all())
+        assert given["logits_to_keep"] == 1
+        seen.append(tuple(mask.shape))
+        return forward(**given)
+
+    monkeypatch.setattr(network, "forward", spy)
+    expert.answer(examples(texts(30)))
+    rows, widths = zip(*seen[1:], strict=True)
+    assert rows == (8, 8, 8, 6)
+    assert list(widths) == sorted(widths, reverse=True)
+
+
+def test_equal_texts_are_asked_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    score = scoring.score
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
+    monkeypatch.setattr(scoring, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
+    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(["a cat", "a dog", "a cat"]))
+    assert asked == [2]
+    first, _, third = table.drop_columns(["id"]).to_pylist()
+    assert first == third
+
+
+def test_kept_answers_are_not_asked_again_and_need_no_weights(tiny: Path, tmp_path: Path) -> None:
+    items = texts(20)
+    first = LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items))
+    again = LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT)
+    assert again.answer(examples(items)).equals(first, check_metadata=True)
+    assert "network" not in vars(again.checkpoint)
+
+
+def test_only_the_missing_rows_of_a_batch_are_asked(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = texts(10)
+    LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items[:6]))
+    asked: list[int] = []
+    score = scoring.score
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
+    monkeypatch.setattr(scoring, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
+    LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items))
+    assert asked == [4]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": Prompt("{text}\nOffensive:", {"0": " no", "1": " good"})},
+        {"prompt": Prompt("{text}\nAnswer:", {"0": " no", "1": " yes"})},
+        {"dtype": "bfloat16"},
+        {"mode": "text"},
+        {"mode": "text", "max_new_tokens": 3},
+        {"mode": "text", "temperature": 1.0},
+        {"mode": "text", "temperature": 1.0, "seed": 1},
+        {"mode": "text", "temperature": 1.0, "top_p": 0.9},
+        {"max_input_tokens": 9},
+    ],
+)
+def test_what_determines_an_answer_changes_its_key(tiny: Path, change: dict[str, Any]) -> None:
+    options = {"model": str(tiny), "prompt": PROMPT}
+    plain = LlmExpert(setting(), **options)
+    assert LlmExpert(setting(), **{**options, **change}).key("a cat") != plain.key("a cat") != plain.key("a dog")
+
+
+def test_what_determines_no_answer_leaves_its_key(tiny: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny, tmp_path / "moved")
+    key = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).key("a cat")
+    assert LlmExpert(setting(), model=str(moved), prompt=PROMPT, batch_size=3, device="cpu").key("a cat") == key
+    assert LlmExpert(setting(), model=str(tiny), prompt=PROMPT, low_mass="null", seed=9).key("a cat") == key
+    greedy = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, mode="text")
+    assert LlmExpert(setting(), model=str(tiny), prompt=PROMPT, mode="text", seed=9).key("a") == greedy.key("a")
+
+
+def test_a_folder_with_other_weights_is_another_revision(tiny: Path, positional: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(tiny, tmp_path / "moved")
+    before = LlmExpert(setting(), model=str(moved), prompt=PROMPT).key("a cat")
+    shutil.copy(positional / "model.safetensors", moved / "model.safetensors")
+    assert LlmExpert(setting(), model=str(moved), prompt=PROMPT).key("a cat") != before
+
+
+def test_memory_that_runs_out_halves_the_batch_and_goes_on(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import torch
+
+    items = texts(20)
+    plain = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(items))
+    for failure in (
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ):
+        expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=16)
+        sizes = _limited(expert, monkeypatch, 5, failure)
+        with caplog.at_level(logging.WARNING, "askless"):
+            table = expert.answer(examples(items))
+        assert sizes == [4] * 5
+        assert table["label"].to_pylist() == plain["label"].to_pylist()
+        np.testing.assert_allclose(table["mass"].to_pylist(), plain["mass"].to_pylist(), atol=2e-5)
+    assert "Memory ran out on a batch of 16; it and all as large go on in halves of 8 or less" in caplog.text
+    assert not any(item in caplog.text for item in items)
+
+
+def test_one_item_that_does_not_fit_says_what_to_do(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
+    _limited(expert, monkeypatch, 0, MemoryError())
+    with pytest.raises(ExpertError, match=r"Memory ran out on a single item.*Set max_input_tokens"):
+        expert.answer(examples(texts(3)))
+
+
+def test_any_other_fault_of_the_model_is_not_hidden(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
+    _limited(expert, monkeypatch, 0, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        expert.answer(examples(texts(3)))
+
+
+def _limited(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch, rows: int, failure: Exception) -> list[int]:
+    """Let the model's forward fail on more than `rows` rows; returns the sizes that went through."""
+    network, sizes = expert.checkpoint.network, []
+    forward = network.forward
+
+    def limited(**given: Any) -> Any:
+        if len(given["input_ids"]) > rows:
+            raise failure
+        sizes.append(len(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
+    monkeypatch.setattr(network, "forward", limited)
+    return sizes
+
+
+def test_low_mass_is_ignored_or_nulled(tiny: Path) -> None:
+    items = examples(texts(20))
+    kept = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(items)
+    masses = np.array(kept["mass"].to_pylist())
+    floor = float(np.median(masses))
+    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, low_mass="null", min_mass=floor).answer(items)
+    withheld = masses < floor
+    assert 0 < withheld.sum() < 20
+    for name in ("label", "proba"):
+        assert [value is None for value in table[name].to_pylist()] == withheld.tolist()
+    assert [e is not None and "less than min_mass" in e for e in table["error"].to_pylist()] == withheld.tolist()
+    assert table["mass"].to_pylist() == kept["mass"].to_pylist()
+
+
+def test_a_text_that_is_too_long_loses_its_end_and_the_template_stays(tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    long = "the cat sat on the mat " * 200
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, max_input_tokens=40)
+    table = expert.answer(examples([long, "a cat"]))
+    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    ((ids, was_cut),) = encode(expert.checkpoint, PROMPT, [long], 40)
+    kept = len(tokenizer.decode(ids).removesuffix("\nOffensive:"))
+    assert was_cut
+    assert tokenizer.decode(ids) == PROMPT.fill(long[:kept])
+    assert len(ids) <= 40 < len(tokenizer(PROMPT.fill(long[: kept + 10]))["input_ids"])
+    assert schema.meta_of(table)["truncated"] == 1
+    assert table["prompt_tokens"].to_pylist()[0] == len(ids)
+    expect(table.slice(0, 1), reference(tiny, [PROMPT.fill(long[:kept])], [" no", " yes"]), ["0", "1"])
+    unlimited = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples([long]))
+    assert unlimited["prompt_tokens"].to_pylist() == [512]
+    assert schema.meta_of(unlimited)["truncated"] == 1
+
+
+def test_a_template_that_does_not_fit_is_an_error(tiny: Path) -> None:
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, max_input_tokens=3)
+    with pytest.raises(ExpertError, match=r"template alone is \d+ tokens. Allowed: 3. Shorten"):
+        expert.answer(examples(["the cat sat on the mat"]))
+
+
+def greedy(folder: Path, prompt: str, steps: int) -> tuple[list[int], list[float]]:
+    """Greedy tokens and their log-probabilities, one sequence, no cache."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids, chosen, logprobs = tokenizer(prompt)["input_ids"], [], []
+    while len(chosen) < steps and tokenizer.eos_token_id not in chosen:
+        with torch.no_grad():
+            row = model(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
+        chosen.append(int(row.argmax()))
+        logprobs.append(float(row.max()))
+        ids = [*ids, chosen[-1]]
+    return chosen, logprobs
+
+
+def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny: Path) -> None:
+    from transformers import AutoTokenizer
+
+    prompt, items = Prompt("{text}\nSummary:"), texts(9)
+    expert = LlmExpert(setting(classes=()), model=str(tiny), prompt=prompt, max_new_tokens=6, batch_size=4)
+    table, tokenizer = expert.answer(examples(items)), AutoTokenizer.from_pretrained(tiny)
+    for row, item in zip(table.to_pylist(), items, strict=True):
+        chosen, logprobs = greedy(tiny, prompt.fill(item), 6)
+        assert row["text"] == tokenizer.decode(chosen, skip_special_tokens=True)
+        assert row["logprob"] == pytest.approx(np.mean(logprobs), abs=1e-4)
+        assert row["completion_tokens"] == len(chosen)
+        assert row["label"] is None
+        assert row["proba"] is None
+        assert row["error"] == (None if chosen[-1] == tokenizer.eos_token_id else CUT)
+
+
+def test_one_entry_scores_labels_in_one_task_and_writes_summaries_in_another() -> None:
+    options = {"backend": "llm", "model": "demo:xs", "prompt": {"olhs": "demo-olhs", "xsum": "demo-xsum"}}
+    items = examples([document["text"] for document in documents(3, 1)])
+    tasks = [Setting("demo-xs", "posts", ("0", "1"), "olhs"), Setting("demo-xs", "news", (), "xsum")]
+    labels, summaries = (build(task, options).answer(items) for task in tasks)
+    assert [schema.meta_of(table)["mode"] for table in (labels, summaries)] == ["label", "text"]
+    assert set(labels["label"].to_pylist()) <= {"0", "1"}
+    assert labels["text"].null_count == 3
+    assert summaries["label"].null_count == summaries["error"].null_count == 3
+    assert all(len(text.split()) > 5 for text in summaries["text"].to_pylist())
+    assert all(logprob < 0 for logprob in summaries["logprob"].to_pylist())
+
+
+def test_a_prompt_for_another_task_leaves_the_tasks_own() -> None:
+    for asked, expected in (("olhs", "demo-olhs"), ("judge", "judge")):
+        expert = LlmExpert(Setting("a", "b", ("1",), asked), model="m", prompt={"olhs": "demo-olhs"})
+        assert expert.template() is PROMPTS[expected]
+    for prompt in ({"ohls": "demo-olhs"}, {"olhs": "demo-ohls"}, "ohls"):
+        with pytest.raises(ConfigError, match="Unknown prompt of expert 'tiny' '.*ohls'. .*Did you mean"):
+            LlmExpert(setting(), model="m", prompt=prompt).template()
+
+
+@pytest.mark.parametrize(("classes", "mode"), [(("0", "1"), "label"), ((), "text")])
+def test_the_mode_that_follows_from_the_task_has_the_keys_of_that_mode(
+    tiny: Path, classes: tuple[str, ...], mode: str
+) -> None:
+    options = {"model": str(tiny), "prompt": PROMPT if classes else Prompt("{text}\nSummary:")}
+    keys = {LlmExpert(setting(classes=classes), **options, **how).key("a cat") for how in ({}, {"mode": mode})}
+    assert len(keys) == 1
+
+
+def test_what_is_wrong_with_a_summary_is_said_and_its_text_stays(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"a": "a cat sat", "b": "", "c": " cat" * 8, "d": "a cat", "e": "a dog"}
+    expert = LlmExpert(setting(classes=()), model=str(tiny), prompt=Prompt("{text}"))
+    back = {expert.checkpoint.tokens(key)[0]: key for key in said}
+
+    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Reply]:
+        keys = [back[ids[0]] for ids in prompts]
+        return [
+            decoding.Reply(expert.checkpoint.tokens(said[key]), np.nan if key == "e" else -0.5, key != "d")
+            for key in keys
+        ]
+
+    monkeypatch.setattr(decoding, "generate", generate)
+    table = expert.answer(examples(list(said)))
+    texts, errors, logprobs = columns(table, "text", "error", "logprob")
+    assert texts == list(said.values())
+    assert errors == [None, EMPTY, LOOP, CUT, OVERFLOW]
+    assert logprobs == [-0.5] * 4 + [None]
+
+
+def test_a_document_of_100_000_words_loses_its_end_and_is_counted() -> None:
+    (document,) = documents(1, 1)
+    long = " ".join([document["text"]] * (100_000 // len(document["text"].split()) + 1))
+    items = examples([long, "A short one.", "\x00\ufffe"])
+    table = LlmExpert(setting(classes=()), model="demo:xs", prompt="demo-xsum").answer(items)
+    assert schema.meta_of(table)["truncated"] == 1
+    assert 512 - 64 - 3 < table["prompt_tokens"].to_pylist()[0] <= 512 - 64
+    assert table["text"].null_count == 0
+
+
+def test_a_reply_ends_with_the_end_token_and_counts_it() -> None:
+    reply = decoding._reply([5, 6, 1, 0, 0], np.array([-1.0, -2.0, -3.0, -9.0, -9.0]), {1})
+    assert reply.tokens == [5, 6, 1]
+    assert reply.logprob == pytest.approx(-2.0)
+
+
+def test_replies_are_parsed_and_what_is_unparsable_is_null_with_its_error(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"a": " Yes.", "b": "no", "c": "maybe so", "d": "", "e": "1"}
+    prompt = Prompt("{text}", {"0": " no", "1": " yes"})
+    expert = LlmExpert(setting(), model=str(tiny), prompt=prompt, mode="text")
+    tokens = {key: expert.checkpoint.tokens(key)[0] for key in said}
+    back = {token: expert.checkpoint.tokens(said[key]) for key, token in tokens.items()}
+
+    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Reply]:
+        return [decoding.Reply([*back[ids[0]], 1], -0.5) for ids in prompts]
+
+    monkeypatch.setattr(decoding, "generate", generate)
+    table = expert.answer(examples(list(said)))
+    labels, replies, errors = columns(table, "label", "text", "error")
+    assert labels == ["1", "0", None, None, None]
+    assert replies == list(said.values())
+    assert errors[:2] == [None, None]
+    assert errors[2] == "unparsable reply: the reply must be one of ['no', 'yes'] and nothing else"
+    assert errors[3] == "empty reply"
+
+
+def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_off(tiny: Path, tmp_path: Path) -> None:
+    import torch
+
+    habits = shutil.copytree(tiny, tmp_path / "habits")
+    generation = json.loads((habits / "generation_config.json").read_text())
+    generation |= {"repetition_penalty": 5.0, "temperature": 0.1, "top_k": 1, "do_sample": True}
+    (habits / "generation_config.json").write_text(json.dumps(generation))
+    options = {"prompt": Prompt("{text}"), "mode": "text", "temperature": 1.0, "max_new_tokens": 8}
+    items, state = examples(texts(8)), torch.get_rng_state()
+    runs = [
+        LlmExpert(setting(classes=()), model=str(folder), seed=seed, **options).answer(items)["text"].to_pylist()
+        for folder, seed in ((tiny, 0), (tiny, 0), (tiny, 1))
+    ]
+    assert runs[0] == runs[1] != runs[2]
+    assert torch.equal(torch.get_rng_state(), state)
+    greedy_options = options | {"temperature": 0.0}
+    plain, other = (
+        LlmExpert(setting(classes=()), model=str(folder), **greedy_options).answer(items) for folder in (tiny, habits)
+    )
+    assert columns(other, "text") == columns(plain, "text")
+
+
+def test_metadata_say_what_answered(tiny: Path) -> None:
+    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=3).answer(examples(texts(4)))
+    meta = schema.meta_of(table)
+    assert meta | {"revision": "", "prompt_sha": ""} == {
+        "schema": "askless/predictions/1",
+        "task": "demo",
+        "classes": ["0", "1"],
+        "model": str(tiny),
+        "revision": "",
+        "prompt_sha": "",
+        "mode": "label",
+        "dtype": "float32",
+        "batch_size": 3,
+        "batch_tokens": 2048,
+        "device": "cpu",
+        "truncated": 0,
+    }
+    assert meta["revision"].startswith("sha256:")
+    assert len(meta["prompt_sha"]) == 64
+
+
+def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_elsewhere(tiny: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    half = shutil.copytree(tiny, tmp_path / "half")
+    AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.bfloat16).save_pretrained(half)
+    part = LlmExpert(setting(), model=str(half), prompt=PROMPT).checkpoint
+    assert part.dtype == "float32"
+    assert part.network.dtype == torch.float32
+    assert LlmExpert(setting(), model=str(half), prompt=PROMPT, device="cuda").checkpoint.dtype == "bfloat16"
+
+
+def test_a_demo_checkpoint_answers_through_its_name() -> None:
+    sizes = [path.name for path in (files("askless.data.demo") / "models").iterdir() if path.is_dir()]
+    assert "xs" in sizes
+    table = LlmExpert(setting(), model="demo:xs").answer(examples(["you are a nice cat"]))
+    assert table["mass"].to_pylist()[0] > 0.9
+    assert schema.meta_of(table)["model"] == "demo:xs"
+
+
+def test_no_examples_are_no_work(tiny: Path) -> None:
+    assert LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples([])).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"mode": "guess"}, "Expert 'tiny': mode is 'guess'. Allowed: auto, label, text."),
+        ({"dtype": "int4"}, "Expert 'tiny': dtype is 'int4'. Allowed: auto, float32, bfloat16, float16."),
+        ({"batch_size": 0}, "Expert 'tiny': batch_size is 0. Allowed: a whole number >= 1."),
+        ({"batch_size": "16"}, "Expert 'tiny': batch_size is '16'. Allowed: a whole number >= 1."),
+        ({"batch_tokens": 0}, "Expert 'tiny': batch_tokens is 0. Allowed: null or a whole number >= 1."),
+        ({"share_prefix": "no"}, "Expert 'tiny': share_prefix is 'no'. Allowed: true or false."),
+        (
+            {"compile": True, "mode": "label"},
+            "Expert 'tiny': compile is True. Allowed: false, or true with mode: text.",
+        ),
+        ({"compile": 1, "mode": "text"}, "Expert 'tiny': compile is 1. Allowed: false, or true with mode: text."),
+        ({"temperature": -1}, "Expert 'tiny': temperature is -1. Allowed: 0 for greedy, or a number > 0."),
+        ({"low_mass": "drop"}, "Expert 'tiny': low_mass is 'drop'. Allowed: ignore or null."),
+        ({"prompt": "olsh"}, "Unknown prompt of expert 'tiny' 'olsh'."),
+        ({"model": "demo:xxl"}, "Unknown demo model 'demo:xxl'."),
+    ],
+)
+def test_an_option_that_cannot_be_meant(tiny: Path, option: dict[str, Any], message: str) -> None:
+    options = {"model": str(tiny), "prompt": PROMPT} | option
+    with pytest.raises(ConfigError) as caught:
+        LlmExpert(setting(), **options).answer(examples(["a"]))
+    assert str(caught.value).startswith(message)
+
+
+def test_code_from_the_hub_needs_a_pinned_commit(tiny: Path) -> None:
+    for revision in (None, "main"):
+        expert = LlmExpert(setting(), model="who/what", revision=revision, prompt=PROMPT, trust_remote_code=True)
+        with pytest.raises(ExpertError, match="Allowed: a commit hash of 40"):
+            expert.answer(examples(["a"]))
+    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, trust_remote_code=True).answer(examples(["a"]))
+    assert table.num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        (Prompt("{text}"), "has no word for class '0'. Allowed: a prompt with a word for each of ['0', '1']."),
+        (Prompt("{text}:", {"0": " no", "1": " no"}), "the label word ' no' begins like ' no' in its tokens"),
+        (Prompt("{text}:", {"0": " no", "1": ""}), "the label word '' is not in its vocabulary"),
+    ],
+)
+def test_label_words_that_cannot_be_scored(tiny: Path, prompt: Prompt, message: str) -> None:
+    with pytest.raises(ExpertError) as caught:
+        LlmExpert(setting(), model=str(tiny), prompt=prompt).answer(examples(["a"]))
+    assert message in str(caught.value)
+
+
+def test_a_prompt_that_asks_for_labels_is_none_for_summaries(tiny: Path) -> None:
+    with pytest.raises(ExpertError) as caught:
+        LlmExpert(setting(classes=()), model=str(tiny), prompt=PROMPT).answer(examples(["a"]))
+    assert str(caught.value) == (
+        "Expert 'tiny': its prompt asks for one of [' no', ' yes'], and task 'demo' has no classes. Allowed: a prompt "
+        "without label words. Leave out the expert's prompt and the task's is used."
+    )
+    with pytest.raises(ExpertError) as caught:
+        LlmExpert(setting(classes=()), model=str(tiny), prompt=Prompt("{text}"), mode="label").answer(examples(["a"]))
+    assert str(caught.value) == (
+        "Expert 'tiny': mode label got a task without classes. Allowed there: mode: auto or text. "
+        "Change the mode, or leave it out."
+    )
+
+
+def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ExpertError, match=r"The tokenizer of model .* could not be loaded .*Check the name"):
+        LlmExpert(setting(), model=str(tmp_path), prompt=PROMPT).answer(examples(["a"]))
+
+
+def test_the_store_lies_under_the_experts_name(tiny: Path, tmp_path: Path) -> None:
+    LlmExpert(setting(tmp_path, name="other"), model=str(tiny), prompt=PROMPT).answer(examples(texts(3)))
+    with AnswerStore(tmp_path / "other.sqlite") as store:
+        assert len(store) == 3

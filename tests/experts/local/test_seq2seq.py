@@ -1,0 +1,270 @@
+"""Encoder-decoders made here, asked through the code that loads a real one, against a plain one-at-a-time reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from askless import schema
+from askless.errors import ConfigError, ExpertError
+from askless.experts import build
+from askless.experts.answer_store import AnswerStore
+from askless.experts.local.decoding import Reply
+from askless.experts.local.seq2seq import LIMIT, Seq2SeqCheckpoint, Seq2SeqExpert
+from askless.experts.replies import CUT
+from askless.text.summary_faults import LOOP
+from tests.experts.tiny_models import WORDS, examples, setting, texts
+
+PUBLIC = "sshleifer/distilbart-xsum-12-6"
+COMMIT = "a" * 40
+ENDING = 6.0
+
+
+def make_model(folder: Path, kind: str) -> Path:
+    """A random T5 or BART with a byte-level BPE tokenizer that closes each text with </s>."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import (
+        BartConfig,
+        BartForConditionalGeneration,
+        PreTrainedTokenizerFast,
+        T5Config,
+        T5ForConditionalGeneration,
+    )
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["<pad>", "</s>", "<s>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    raw.train_from_iterator([" " + " ".join(WORDS)] * 20, trainer)
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", bos_token="<s>").save_pretrained(
+        folder
+    )
+    shape: dict[str, Any] = {"vocab_size": raw.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 1}
+    torch.manual_seed(3)
+    network: Any
+    if kind == "t5":
+        network = T5ForConditionalGeneration(
+            T5Config(d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, decoder_start_token_id=0, **shape)
+        )
+        torch.nn.init.normal_(network.lm_head.weight, std=0.6)
+        with torch.no_grad():
+            network.lm_head.weight[1] *= -4
+    else:
+        sizes = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+        network = BartForConditionalGeneration(
+            BartConfig(
+                d_model=32,
+                encoder_ffn_dim=64,
+                decoder_ffn_dim=64,
+                max_position_embeddings=128,
+                bos_token_id=2,
+                decoder_start_token_id=1,
+                init_std=0.5,
+                **sizes,
+                **shape,
+            )
+        )
+        network.final_logits_bias[0, 1] = ENDING
+        network.generation_config.forced_bos_token_id = 2
+        network.generation_config.num_beams = 4
+        network.generation_config.no_repeat_ngram_size = 2
+    network.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("t5"), "t5")
+
+
+@pytest.fixture(scope="session")
+def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("bart"), "bart")
+
+
+def reference(folder: Path, text: str, most: int, least: int = 0) -> tuple[list[int], list[float], int]:
+    """Greedy tokens, their log-probabilities and the tokens read: one unpadded text, a whole pass a token."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.tensor([AutoTokenizer.from_pretrained(folder)(text)["input_ids"]])
+    own = model.generation_config
+    forced = [] if own.forced_bos_token_id is None else [own.forced_bos_token_id]
+    tokens: list[int] = []
+    logprobs: list[float] = []
+    while len(tokens) < most and (not tokens or tokens[-1] != 1):
+        so_far = torch.tensor([[own.decoder_start_token_id, *forced, *tokens]])
+        with torch.no_grad():
+            step = model(input_ids=ids, decoder_input_ids=so_far).logits[0, -1].double().log_softmax(-1)
+        allowed = step.clone()
+        if len(tokens) < least:
+            allowed[1] = -float("inf")
+        tokens.append(int(allowed.argmax()))
+        logprobs.append(float(step[tokens[-1]]))
+    return tokens, logprobs, ids.shape[1]
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+@pytest.mark.parametrize("least", [0, 5])
+def test_summaries_equal_the_greedy_reference_whatever_the_batch(
+    kind: str, least: int, request: pytest.FixtureRequest
+) -> None:
+    from transformers import AutoTokenizer
+
+    folder, items = request.getfixturevalue(kind), texts(11)
+    tokenizer, lengths = AutoTokenizer.from_pretrained(folder), set()
+    options: dict[str, Any] = {"max_new_tokens": 7, "min_new_tokens": least, "prefix": "a cat: ", "batch_size": 4}
+    table = Seq2SeqExpert(setting(classes=()), model=str(folder), **options).answer(examples(items))
+    for row, item in zip(table.to_pylist(), items, strict=True):
+        tokens, logprobs, read = reference(folder, "a cat: " + item, 7, least)
+        assert row["text"] == tokenizer.decode(tokens, skip_special_tokens=True)
+        assert row["logprob"] == pytest.approx(np.mean(logprobs), abs=1e-4)
+        assert (row["prompt_tokens"], row["completion_tokens"]) == (read, len(tokens))
+        assert row["seconds"] > 0
+        assert row["label"] is None
+        assert (row["error"] == CUT) is (tokens[-1] != 1)
+        lengths.add(len(tokens))
+    assert min(lengths) > least, "the end itself comes after at least that many tokens"
+    if not least:
+        assert len(lengths) > 1, "a reference that always ends alike would show little"
+
+
+def test_a_long_document_loses_its_end_is_counted_and_is_still_closed(t5: Path) -> None:
+    items = ["cat dog " * 400, "the cat sat", "dog " * 100_000]
+    expert = Seq2SeqExpert(setting(classes=()), model=str(t5), max_input_tokens=20, max_new_tokens=3)
+    table = expert.answer(examples(items))
+    assert schema.meta_of(table)["truncated"] == 2
+    assert schema.meta_of(table)["max_input_tokens"] == 20
+    assert table["prompt_tokens"].to_pylist()[::2] == [20, 20]
+    (ids, cut), *_ = expert._encoded(items)
+    plain = expert.checkpoint.tokenizer(items[0])["input_ids"]
+    assert cut
+    assert ids == [*plain[:19], 1]
+
+
+def test_the_length_that_a_model_reads_is_what_it_says_or_a_stated_one(t5: Path, bart: Path) -> None:
+    longest = {path: Seq2SeqCheckpoint(str(path), None, "auto", "auto", False).longest for path in (t5, bart)}
+    assert longest == {t5: LIMIT, bart: 128}
+    assert Seq2SeqExpert(setting(), model=str(bart), max_input_tokens=500)._limit == 128
+
+
+def test_the_checkpoints_own_decoding_habits_are_not_used_but_its_first_tokens_are(bart: Path) -> None:
+    network = Seq2SeqCheckpoint(str(bart), None, "auto", "cpu", False).network
+    config = network.generation_config
+    assert (config.decoder_start_token_id, config.forced_bos_token_id, config.eos_token_id) == (1, 2, 1)
+    assert (config.num_beams, config.no_repeat_ngram_size) == (None, None)
+
+
+def test_sampling_depends_on_the_seed_and_on_nothing_else(t5: Path) -> None:
+    def said(seed: int) -> list[str]:
+        expert = Seq2SeqExpert(setting(classes=()), model=str(t5), temperature=1.5, seed=seed, max_new_tokens=6)
+        return list(expert.answer(examples(texts(6)))["text"].to_pylist())
+
+    assert said(1) == said(1)
+    assert said(1) != said(2)
+
+
+def test_what_is_kept_is_not_asked_again_and_equal_texts_are_asked_once(t5: Path, tmp_path: Path) -> None:
+    items = [*texts(6), texts(1)[0]]
+    first = Seq2SeqExpert(setting(tmp_path, ()), model=str(t5), max_new_tokens=4).answer(examples(items))
+    with AnswerStore(tmp_path / "tiny.sqlite") as store:
+        assert len(store) == 6
+    again = Seq2SeqExpert(setting(tmp_path, ()), model=str(t5), max_new_tokens=4)
+    again._run = pytest.fail  # type: ignore[method-assign, assignment]
+    assert again.answer(examples(items)).equals(first, check_metadata=True), "to the second"
+
+
+@pytest.mark.parametrize("change", [{"prefix": "x "}, {"max_new_tokens": 5}, {"min_new_tokens": 1}, {"seed": 9}])
+def test_what_changes_an_answer_changes_its_key(t5: Path, change: dict[str, Any]) -> None:
+    made: Callable[..., Seq2SeqExpert] = Seq2SeqExpert
+    common = {"model": str(t5), "max_new_tokens": 4, "temperature": 1.0}
+    one, other = made(setting(), **common), made(setting(), **{**common, **change})
+    assert one.key("a") != other.key("a")
+    assert one.key("a") == made(setting(), **common, batch_size=3).key("a")
+
+
+def test_a_loop_and_an_empty_summary_are_flagged_and_kept(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = Seq2SeqExpert(setting(classes=()), model=str(t5), max_new_tokens=8)
+    said = ["the cat sat", " cat" * 8, ""]
+
+    def written(rows: Any, how: Any, seed: int) -> list[Reply]:
+        encode = expert.checkpoint.tokenizer
+        return [Reply([*encode(said[row[0] - 5], add_special_tokens=False)["input_ids"], 1], -0.5) for row in rows]
+
+    monkeypatch.setattr(expert, "_warm_up", lambda: None)
+    monkeypatch.setattr(expert, "_encoded", lambda found: [([5 + i], False) for i in range(len(found))])
+    monkeypatch.setattr(expert, "_written", written)
+    table = expert.answer(examples(["a", "b", "c"]))
+    assert table["text"].to_pylist() == said
+    assert table["error"].to_pylist() == [None, LOOP, "empty reply"]
+
+
+def test_a_batch_that_is_too_large_goes_on_in_halves(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items, sizes = texts(8), []
+    expert = Seq2SeqExpert(setting(classes=()), model=str(t5), max_new_tokens=3)
+    whole, run = expert.answer(examples(items)), expert._run
+
+    def small(rows: Any) -> Any:
+        sizes.append(len(rows))
+        if len(rows) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return run(rows)
+
+    monkeypatch.setattr(expert, "_run", small)
+    assert expert.answer(examples(items))["text"].equals(whole["text"])
+    assert max(sizes) == 8
+    assert sizes.count(2) == 4
+
+
+def test_a_causal_model_is_refused_with_the_backend_to_use(tiny: Path) -> None:
+    expert = build(replace(setting(), classes=()), {"backend": "seq2seq", "model": str(tiny)})
+    with pytest.raises(ExpertError) as error:
+        expert.answer(examples(["a"]))
+    assert str(error.value) == (
+        f"Model '{tiny}' is a llama. Allowed for backend seq2seq: an encoder-decoder such as T5, BART or Pegasus. "
+        "Use backend: llm with mode: text for a causal model."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_new_tokens": 64}, "min_new_tokens is 64. Allowed: a whole number from 0 to max_new_tokens - 1 (63)."),
+        ({"batch_size": 0}, "batch_size is 0. Allowed: a whole number >= 1."),
+        ({"prefix": None}, "prefix is None. Allowed: a text, which may be empty."),
+        ({"dtype": "int8"}, "dtype is 'int8'. Allowed: auto, float32, bfloat16, float16."),
+        ({"max_input_tokens": 0}, "max_input_tokens is 0. Allowed: null or a whole number >= 1."),
+        ({"top_p": 0}, "top_p is 0. Allowed: a share > 0, up to 1."),
+        ({"temperature": -1}, "temperature is -1. Allowed: 0 for greedy, or a number > 0."),
+    ],
+)
+def test_an_option_that_cannot_be_meant_is_named(t5: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Seq2SeqExpert(setting(), model=str(t5), **options).answer(examples(["a"]))
+    assert str(error.value) == f"Expert 'tiny': {message}"
+
+
+def test_a_public_model_is_asked_for_at_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[tuple[str, str]] = set()
+
+    def download(repo_id: str, filename: str, *, revision: str, **_: Any) -> str:
+        asked.add((repo_id, str(revision)))
+        raise ConnectionError("no download in a test")
+
+    monkeypatch.setattr("transformers.utils.hub.hf_hub_download", download)
+    expert = Seq2SeqExpert(setting(classes=()), model=PUBLIC, revision=COMMIT)
+    with pytest.raises(ExpertError, match=f"The configuration of model '{PUBLIC}' at revision '{COMMIT}'"):
+        expert.answer(examples(["a"]))
+    assert asked == {(PUBLIC, COMMIT)}

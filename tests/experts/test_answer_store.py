@@ -1,0 +1,147 @@
+"""The answer store: nothing lost, nothing half kept, one clear error."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from askless.errors import DataError
+from askless.experts.answer_store import AnswerStore, answer_key
+
+
+def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
+    row = {"logprobs": [-0.1 + 1e-17, math.pi, -math.inf], "text": "ünï\n\ud83d", "n": 3, "none": None}
+    with AnswerStore(tmp_path / "deep" / "a.sqlite") as store:
+        store.put_many({"k": row})
+        assert store.get_many(["k", "absent"]) == {"k": row}
+    with AnswerStore(tmp_path / "deep" / "a.sqlite") as store:
+        assert store.get_many(["k"]) == {"k": row}
+        assert len(store) == 1
+
+
+def test_more_keys_than_sqlite_takes_at_once() -> None:
+    rows = {f"k{i}": {"i": i} for i in range(3000)}
+    with AnswerStore() as store:
+        store.put_many(rows)
+        assert store.get_many(iter(rows)) == rows
+
+
+def test_the_first_answer_to_a_key_stays() -> None:
+    with AnswerStore() as store:
+        store.put_many({"k": {"v": 1}})
+        store.put_many({"k": {"v": 2}, "other": {"v": 3}})
+        assert store.get_many(["k", "other"]) == {"k": {"v": 1}, "other": {"v": 3}}
+
+
+def test_a_batch_is_kept_whole_or_not_at_all() -> None:
+    with AnswerStore() as store:
+        with pytest.raises(TypeError):
+            store.put_many({"good": {"v": 1}, "bad": {"v": object()}})
+        assert len(store) == 0
+
+
+def test_keys_depend_on_what_determines_an_answer() -> None:
+    assert answer_key("llm", "m", [1, 0.5]) == answer_key("llm", "m", [1, 0.5])
+    assert len({answer_key("llm", "m"), answer_key("llm", "n"), answer_key("llm", ["m"]), answer_key("llmm")}) == 4
+    assert answer_key({"b": 1, "a": 2}) == answer_key({"a": 2, "b": 1})
+
+
+def test_threads_share_a_store(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as store:
+
+        def put(worker: int) -> None:
+            for i in range(30):
+                store.put_many({f"{worker}-{i}": {"v": i}})
+
+        threads = [threading.Thread(target=put, args=(worker,)) for worker in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(store) == 240
+
+
+def test_two_processes_may_hold_it_open(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "a.sqlite") as one, AnswerStore(tmp_path / "a.sqlite") as two:
+        one.put_many({"k": {"v": 1}})
+        two.put_many({"k": {"v": 2}, "l": {"v": 3}})
+        assert one.get_many(["k", "l"]) == {"k": {"v": 1}, "l": {"v": 3}}
+
+
+def test_a_corrupt_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    path.write_bytes(b"not a database at all, but long enough to be read as one" * 100)
+    with pytest.raises(DataError, match="not a file of kept answers .* Restore the file, or move it away"):
+        AnswerStore(path)
+
+
+def test_a_torn_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    rows = {f"k{i}": {"v": "x" * 500} for i in range(500)}
+    with AnswerStore(path) as store:
+        store.put_many(rows)
+    data = bytearray(path.read_bytes())
+    data[4096:] = os.urandom(len(data) - 4096)
+    path.write_bytes(data)
+    with AnswerStore(path) as store, pytest.raises(DataError, match=r"a\.sqlite: .*malformed"):
+        store.get_many(rows)
+
+
+def test_a_row_that_is_no_json_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    AnswerStore(path).close()
+    db = sqlite3.connect(path)
+    with db:
+        db.execute("INSERT INTO answers VALUES ('k', '{half')")
+    db.close()
+    with AnswerStore(path) as store, pytest.raises(DataError, match="not a file of kept answers"):
+        store.get_many(["k"])
+
+
+def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite"
+    with AnswerStore(path) as store:
+        store.put_many({"first": {"v": 1}})
+        store._db.execute("PRAGMA max_page_count=4")
+        with pytest.raises(DataError, match="database or disk is full.* Free some space .* not asked again"):
+            store.put_many({f"k{i}": {"v": "x" * 1000} for i in range(100)})
+    with AnswerStore(path) as store:
+        assert store.get_many(["first"]) == {"first": {"v": 1}}
+        assert len(store) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="not a file of kept answers|could not be kept"):
+        AnswerStore(tmp_path / "file" / "a.sqlite")
+
+
+def _put_until_killed(path: Path, ready: multiprocessing.synchronize.Event) -> None:
+    with AnswerStore(path) as store:
+        for i in range(10**6):
+            store.put_many({f"{i}-{j}": {"v": i} for j in range(7)})
+            if i == 5:
+                ready.set()
+
+
+def test_kill_leaves_whole_batches_only(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    for attempt in range(3):
+        path, ready = tmp_path / f"{attempt}.sqlite", context.Event()
+        process = context.Process(target=_put_until_killed, args=(path, ready))
+        process.start()
+        assert ready.wait(60)
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        process.close()
+        with AnswerStore(path) as store:
+            assert len(store) >= 6 * 7
+            assert len(store) % 7 == 0

@@ -1,0 +1,127 @@
+"""`askless label` killed at random moments and run again: all rows, in order, none lost and none paid for twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+
+import pytest
+import yaml
+
+from tests import forks
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.labelling.label_data import read_rows, shop, write_items
+from tests.production_data import texts
+from tests.registry_data import LLM, PRICE
+
+ITEMS, CHUNK, CONCURRENCY = 160, 20, 2
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with forks.started("tests.labelling.label_worker") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return shop(tmp_path_factory.mktemp("shop"), "http://127.0.0.1:1/v1")
+
+
+@pytest.fixture
+def server():
+    running = ChatServer()
+    yield running
+    running.close()
+
+
+def until_done(worker, folder, words, progress, kills=0):
+    return forks.until_done(worker, {"folder": str(folder), "words": words}, progress, kills, most=12)
+
+
+def with_params(folder, bundle, url, **options):
+    """The parameters of the module's shop in a folder of this test's own, the LLM at `url`."""
+    made = bundle.parents[3] / "params.yaml"
+    settings = yaml.safe_load(made.read_text())
+    settings["experts"][LLM] |= {"base_url": url, "concurrency": CONCURRENCY, **options}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings))
+
+
+def answered(request, before):
+    return Answer(chat("yes" if "A long text" in request.text else "no"), delay=0.003)
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(6, 1), *(pytest.param(25, seed, marks=pytest.mark.slow) for seed in (2, 3))]
+)
+def test_nothing_is_lost_or_paid_for_twice(worker, bundle, server, tmp_path, kills, seed):
+    server.reply = answered
+    with_params(tmp_path, bundle, server.url)
+    items = texts(max(ITEMS, 24 * kills))
+    random.Random(seed).shuffle(items)
+    write_items(tmp_path / "in.jsonl", items)
+    words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", str(CHUNK), "--json"]
+    killed = until_done(worker, tmp_path, words, lambda: len(server.requests), kills)
+    rows, asked = read_rows(tmp_path / "out.jsonl"), Counter(server.asked())
+    assert killed >= kills // 2
+    assert [row["id"] for row in rows] == [f"own-{n}" for n in range(len(items))] and [r["text"] for r in rows] == items
+    assert max(asked.values()) == 1, "paid twice"
+    deferred = [row for row in rows if row["reason"] != "kept"]
+    assert {row["reason"] for row in deferred} <= {"deferred", "in doubt"}
+    doubtful = sum(row["reason"] == "in doubt" for row in rows)
+    assert len(asked) <= len(deferred) <= len(asked) + doubtful, "what is in doubt may never have left"
+    assert doubtful <= CONCURRENCY * killed, "only what was under way when it was killed"
+    wrong = [r for r in rows if r["reason"] == "deferred" and r["answer"] != str(int("A long text" in r["text"]))]
+    assert not wrong and all(row["expert"] == LLM for row in rows if row["reason"] == "deferred")
+    said = json.loads((tmp_path / "label.log").read_text().splitlines()[-1])
+    assert (
+        said["paid_usd"]
+        == pytest.approx(PRICE * (len(deferred) - doubtful))
+        == pytest.approx(sum(r["cost"] for r in rows))
+    )
+    assert said["in_doubt_usd"] == pytest.approx(PRICE * doubtful)
+
+
+def test_a_server_that_knows_what_it_was_asked_answers_what_was_in_doubt_for_nothing(worker, bundle, server, tmp_path):
+    billed = set()
+
+    def reply(request, before):
+        assert (request.headers["idempotency-key"] in billed) == (before > 0), "the same key for the same question"
+        billed.add(request.headers["idempotency-key"])
+        return answered(request, before)
+
+    server.reply = reply
+    with_params(tmp_path, bundle, server.url)
+    items = texts(ITEMS)
+    write_items(tmp_path / "in.jsonl", items)
+    words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", "20", "--ask-in-doubt"]
+    until_done(worker, tmp_path, words, lambda: len(server.requests), 5)
+    rows = read_rows(tmp_path / "out.jsonl")
+    assert {row["reason"] for row in rows} == {"kept", "deferred"}, "no answer is lost"
+    assert len(billed) == sum(row["reason"] == "deferred" for row in rows), "and none is billed twice"
+
+
+@pytest.mark.slow
+def test_a_model_run_here_loses_no_more_than_what_it_was_at(worker, bundle, tiny, tmp_path):
+    with_params(tmp_path, bundle, "")
+    settings = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    settings["experts"][LLM] = {"backend": "llm", "model": str(tiny), "prompt": "demo-olhs", "batch_size": 4}
+    settings["experts"][LLM]["prompt"] = {"olhs": "demo-olhs"}
+    settings["costs"]["prices"][LLM] = {"usd_per_1m_prompt_tokens": 10.0}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    write_items(tmp_path / "in.jsonl", texts(ITEMS))
+    words = ["label", "in.jsonl", "--model", str(bundle), "--chunk-rows", "20", "--json", "-o"]
+    parts = tmp_path / "out.jsonl.run" / "parts"
+
+    def progress():
+        return 3 * len(list(parts.glob("0*.parquet"))) if parts.exists() else 0
+
+    until_done(worker, tmp_path, [*words, "out.jsonl"], progress, 3)
+    until_done(worker, tmp_path, [*words, "whole.jsonl"], progress)
+    one, other = (read_rows(tmp_path / f"{name}.jsonl") for name in ("out", "whole"))
+    for rows in (one, other):
+        for row in rows:
+            if row["reason"] == "kept":
+                row["cost"] = 0.0
+    assert one == other and {row["reason"] for row in one} == {"kept", "deferred"}

@@ -1,0 +1,137 @@
+"""Many runs with prices, sizes, faults and kills drawn at random: what the provider bills never passes the limit."""
+
+import random
+from types import SimpleNamespace
+
+import httpx2
+import openai
+import pytest
+
+from askless.config import Price
+from askless.costs import CostModel
+from askless.errors import AsklessError
+from askless.experts import Setting
+from askless.experts.remote import retrying
+from askless.experts.remote.openai import OpenAiExpert
+from askless.spending.breaker import Breaker
+from askless.spending.guard import Conduct, Guarded
+from askless.spending.ledger import Ledger
+from tests.labelling.shop import CLASSES, PROMPT, items
+
+REQUEST = httpx2.Request("POST", "http://127.0.0.1/")
+
+
+class Killed(BaseException):
+    """The process ends here: nothing after this is written down."""
+
+
+class Provider:
+    """What a provider does with calls, and what it puts on the bill, whether or not we hear of it."""
+
+    def __init__(self, rng: random.Random, price: Price) -> None:
+        self.rng, self.price, self.billed, self.asked = rng, price, 0.0, []
+        self.faults = rng.choice([0.0, 0.1, 0.5])
+        self.silent = rng.random() < 0.2
+
+    def complete(self, messages, max_tokens, extra_headers, **_):
+        self.asked.append(extra_headers["Idempotency-Key"])
+        size = sum(len(turn["content"].encode()) for turn in messages)
+        prompt, written = self.rng.randint(1, size + 50), self.rng.randint(0, max_tokens)
+        kind = self.rng.choice(["timeout", "dropped", "rubbish", "500", "429", "400", "refused", "504"])
+        if self.rng.random() < self.faults:
+            return self._fault(kind, prompt, written)
+        self._bill(prompt, written)
+        usage = SimpleNamespace(prompt_tokens=prompt, completion_tokens=written, model_extra={})
+        message = SimpleNamespace(content=self.rng.choice(["yes", "no", "perhaps"]))
+        choice = SimpleNamespace(message=message, finish_reason="stop", logprobs=None)
+        return SimpleNamespace(choices=[choice], usage=None if self.silent else usage, model="m")
+
+    def _bill(self, prompt, written):
+        price = self.price
+        tokens = prompt * price.usd_per_1m_prompt_tokens + written * price.usd_per_1m_completion_tokens
+        self.billed += tokens / 1e6 + price.usd_per_1k_answers / 1e3
+
+    def _fault(self, kind, prompt, written):
+        if kind.isdigit() and kind != "504":
+            response = httpx2.Response(int(kind), request=REQUEST)
+            raise openai.APIStatusError("no", response=response, body=None)
+        if kind == "refused":
+            raise openai.APIConnectionError(request=REQUEST) from httpx2.ConnectError("refused")
+        if self.rng.random() < 0.7:
+            self._bill(prompt, written)
+        if kind == "504":
+            raise openai.APIStatusError("late", response=httpx2.Response(504, request=REQUEST), body=None)
+        if kind == "rubbish":
+            return SimpleNamespace(choices=[])
+        error = (
+            openai.APITimeoutError(request=REQUEST) if kind == "timeout" else openai.APIConnectionError(request=REQUEST)
+        )
+        raise error from httpx2.ReadError("gone")
+
+
+class Client:
+    def __init__(self, provider, rng, kill):
+        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
+        self._provider, self._rng, self._kill = provider, rng, kill
+
+    def _create(self, **request):
+        before, after = (self._rng.random() < self._kill for _ in range(2))
+        if before:
+            raise Killed
+        reply = self._provider.complete(**request)
+        if after:
+            raise Killed
+        return reply
+
+    def close(self):
+        pass
+
+
+def one_run(seed, folder):
+    """A run that is killed and gone on with; returns its limit, its provider and the last tables."""
+    rng = random.Random(seed)
+    price = Price(
+        usd_per_1m_prompt_tokens=rng.choice([0.0, 0.15, rng.uniform(0, 1000)]),
+        usd_per_1m_completion_tokens=rng.choice([0.0, 0.6, rng.uniform(0, 5000)]),
+        usd_per_1k_answers=rng.choice([0.0, rng.uniform(0, 50)]),
+    )
+    texts = [f"{n} " + "ä" * rng.randint(0, 60) for n in range(rng.randint(1, 30))]
+    chunk, provider = rng.randint(1, 30), Provider(rng, price)
+    kill = rng.choice([0.0, 0.0, 0.05])
+    limit = rng.uniform(1e-6, 2.0) * max(1e-6, len(texts) * 300 * price.usd_per_1m_prompt_tokens / 1e6 + 0.01)
+    conduct = Conduct(waits=rng.random() < 0.2, patience=0.0)
+    for _ in range(6):
+        setting = Setting("llm", "olhs", CLASSES, answers=folder)
+        expert = OpenAiExpert(
+            setting,
+            model="m",
+            base_url="http://127.0.0.1/",
+            prompt=PROMPT,
+            concurrency=rng.randint(1, 3),
+            max_retries=rng.randint(0, 2),
+        )
+        expert._lasting = Client(provider, rng, kill)
+        with Ledger(folder / "ledger.sqlite", limit) as ledger:
+            llm = Guarded(expert, CostModel("usd", {"llm": price}), ledger, conduct, Breaker(3, 1e-3, 2e-3))
+            tables = []
+            try:
+                for part, at in enumerate(range(0, len(texts), chunk)):
+                    llm.part = part
+                    tables.append(llm.answer(items(*texts[at : at + chunk])))
+            except (Killed, AsklessError):
+                continue
+        break
+    return limit, provider, tables, ledger
+
+
+@pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
+def test_the_bill_never_passes_the_limit_in_a_thousand_random_runs(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 1e-4)
+    calls = refused = 0
+    for seed in range(100 * block, 100 * block + 100):
+        folder = tmp_path / str(seed)
+        limit, provider, tables, _ = one_run(seed, folder)
+        assert provider.billed <= limit, seed
+        calls += len(provider.asked)
+        refused += sum("the spend limit" in (e or "") for t in tables for e in t["error"].to_pylist())
+    assert calls > 100 and refused > 100, "the runs do spend, and do come to their limits"

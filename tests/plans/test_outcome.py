@@ -1,0 +1,56 @@
+"""What came of a plan: kept or not, shifted or not, in words."""
+
+import json
+
+import pytest
+
+from askless.plans.outcome import what_came
+from askless.plans.plan import Goal
+from askless.plans.planner import make_plan
+from tests.plan_data import board
+
+PAIR = ("small", "large")
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(board(400), PAIR, Goal(floor=0.95))
+
+
+def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
+    test = board(3000, seed=1)
+    came = what_came(plan, test)
+    done = plan.decide(test.copy(blind=True))
+    assert came.measured.quality[0] == (done.label == test.gold).mean()
+    assert came.measured.cost[0] == pytest.approx(done.cost.mean())
+    assert came.measured.quality[0] == pytest.approx(plan.promise.quality[0], abs=0.06)
+    assert came.kept is True and not came.shift.alarm
+    assert test.total == 0
+    assert came.words()[0].startswith("On 3,000 items of the test split: ")
+    assert came.words()[1].startswith("The floor held: loss against large +")
+    assert came.words()[2].startswith("No shift seen, the promise stands (")
+    told = came.as_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["kept"] is True and told["shift"]["alarm"] is False
+
+
+def test_the_promise_is_withdrawn_where_the_rows_are_harder(plan):
+    came = what_came(plan, board(1000, seed=2, hard=0.8))
+    assert came.shift.moved[0] == "small"
+    assert came.words()[-1].startswith("The promise is withdrawn: these rows differ from those it was made on in ")
+
+
+def test_the_shift_test_of_a_plan_is_quiet_on_rows_of_the_same_kind(plan):
+    alarms = [what_came(plan, board(300, seed=seed)).shift.alarm for seed in range(10, 40)]
+    assert sum(alarms) <= 5
+
+
+def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
+    came = what_came(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
+    assert came.kept is False
+    assert came.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
+    assert came.words()[1].endswith(" points, 5 allowed.")
+    limit = make_plan(board(400), PAIR, Goal(limit=10.0))
+    assert what_came(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
+    aim = make_plan(board(400), PAIR, Goal(per_1000=10.0))
+    assert what_came(aim, board(1000, seed=4)).kept is None

@@ -1,0 +1,227 @@
+"""Anybody's recorded answers, evaluated: what is written, what is said, what is refused."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from askless import policies, schema
+from askless.costs import CostModel
+from askless.data.recorded import Study
+from askless.errors import ConfigError, DataError
+from askless.plans import study
+from askless.plans.study import STUDIED, Boards, applicable, evaluate
+from askless.report.report import text_summary as table
+
+QUICK = ["two_tier", "chain", "chain_forward", "planned", "random"]
+CLASSES = ("A", "B", "C")
+
+
+def made(n=240, experts=3, *, splits=("train", "test"), cost=None, skill=None, text=True, seed=0, one_class=False):
+    """Experts of rising skill and price on items of graded difficulty; the surer the likelier right."""
+    rng = np.random.default_rng(seed)
+    gold, hard = rng.integers(0, 1 if one_class else 3, n), rng.random(n)
+    ids = [f"i{i}" for i in range(n)]
+    split = [splits[i % len(splits)] for i in range(n)]
+    answers = {}
+    for j in range(experts):
+        ability = skill[j] if skill else 0.5 + 0.15 * j
+        chance = np.clip(1.4 * ability - hard * 0.6, 0.02, 0.98)
+        right = rng.random(n) < chance
+        label = np.where(right, gold, (gold + 1) % 3)
+        answers[f"e{j}"] = schema.table(
+            "predictions",
+            {
+                "id": ids,
+                "expert": [f"e{j}"] * n,
+                "label": [CLASSES[c] for c in label],
+                "logprob": np.log(chance).astype(np.float32),
+                "cost_usd": np.full(n, cost[j] if cost else 0.001 * 3.0**j),
+            },
+        )
+    examples = schema.table(
+        "examples",
+        {
+            "id": ids,
+            "text": [f"item {h:.2f}" for h in hard] if text else ids,
+            "label": [CLASSES[c] for c in gold],
+            "split": split,
+            "group": ["easy" if h < 0.5 else "hard" for h in hard],
+        },
+    )
+    return Study(examples, answers, CLASSES, tuple(answers), CostModel("usd"), text, ("a note",))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    said = []
+    summary = evaluate(made(), policies=QUICK, bootstrap=100, seeds=(0, 1), out=out, say=said.append)
+    return out, summary, said
+
+
+def no_nan(value):
+    if isinstance(value, dict):
+        return all(no_nan(v) for v in value.values())
+    if isinstance(value, list | tuple):
+        return all(no_nan(v) for v in value)
+    return not (isinstance(value, float) and not math.isfinite(value))
+
+
+def test_every_applicable_policy_is_known_to_the_registry():
+    assert set(STUDIED) <= set(policies.POLICIES)
+    assert applicable(made(text=False)) == [k for k in STUDIED if not policies.resolve(k, k).reads_text]
+    assert applicable(made(experts=1)) == []
+
+
+def test_the_metrics_have_the_figures_a_reader_looks_for(done):
+    out, summary, _ = done
+    assert json.loads((out / "metrics.json").read_text()) == summary
+    for expert in summary["experts"].values():
+        assert {"quality", "cost_usd_per_1k"} <= set(expert)
+    for name in ("two_tier", "chain", "planned", "random"):
+        found = summary["policies"][name]
+        assert {"quality", "cost_usd_per_1k", "quality_ci", "auc", "auc_hull", "apgr"} <= set(found)
+        assert set(found["saving_at_equal_quality"]) == {"0.00", "0.005", "0.01"}
+        assert set(found["saving_at_equal_quality"]["0.00"]) == {"value", "ci"}
+        assert isinstance(found["auc"], float) and found["quality_ci"][0] <= found["quality"] <= found["quality_ci"][1]
+    assert no_nan(summary)
+
+
+def test_a_policys_own_figures_are_those_of_the_point_that_was_chosen_without_test(done):
+    _, summary, _ = done
+    for name in ("two_tier", "planned"):
+        found = summary["policies"][name]
+        assert found["quality"] == found["operating_point"]["quality"]["value"]
+        assert found["cost_usd_per_1k"] == found["operating_point"]["cost_per_1k"]["value"]
+    assert summary["chosen_on"] == "train, 5-fold cross-fitted"
+
+
+def test_the_curve_the_decisions_and_the_page_are_written(done):
+    out, summary, said = done
+    curve = (out / "curve.csv").read_text().splitlines()
+    assert curve[0].split(",")[:3] == ["policy", "budget", "seed"]
+    decisions = schema.read(out / "decisions.parquet", "decisions")
+    assert set(decisions["policy"].to_pylist()) == {*QUICK, "always_e0", "always_e1", "always_e2"}
+    per_policy = decisions.group_by(["policy", "seed"]).aggregate([([], "count_all")])
+    assert set(per_policy["count_all"].to_pylist()) == {summary["items"]}
+    page = (out / "report.html").read_text()
+    assert "a note" in page and "train, 5-fold cross-fitted" in page
+    assert said == [f"{kind}: fitting and replaying" for kind in QUICK]
+
+
+def test_the_table_is_best_first_and_says_the_same_as_the_metrics(done):
+    _, summary, _ = done
+    lines = table(summary).splitlines()
+    assert lines[0].split()[0] == "policy"
+    assert {line.split()[0] for line in lines[1:] if line} >= {"two_tier", "chain", "planned", "random", "oracle", "e0"}
+    assert "nan" not in "\n".join(lines).lower()
+    row = next(line for line in lines if line.startswith("two_tier"))
+    assert f"{100 * summary['policies']['two_tier']['quality']:.1f} [" in row
+
+
+def test_the_same_study_gives_the_same_figures(done, tmp_path):
+    _, summary, _ = done
+    assert evaluate(made(), policies=QUICK, bootstrap=100, seeds=(0, 1), out=tmp_path) == summary
+
+
+def test_with_a_valid_split_it_chooses(tmp_path):
+    whole = made(360, splits=("train", "valid", "test"))
+    summary = evaluate(whole, policies=["two_tier"], bootstrap=20, out=tmp_path)
+    assert summary["chosen_on"] == "the valid split"
+    assert summary["splits"]["valid"].keys() == set(CLASSES)
+
+
+def test_test_labels_choose_nothing(tmp_path):
+    """Every gold label of test turned wrong changes what is reported, but not what is decided."""
+    plain, other = made(), made()
+    label = [
+        CLASSES[(CLASSES.index(c) + 1) % 3] if s == "test" else c
+        for c, s in zip(plain.examples["label"].to_pylist(), plain.examples["split"].to_pylist(), strict=True)
+    ]
+    at = plain.examples.schema.get_field_index("label")
+    turned = plain.examples.set_column(at, plain.examples.schema.field(at), pa.array(label))
+    other = Study(turned, plain.answers, CLASSES, plain.experts, plain.cost, True, ())
+    decided = []
+    for name, one in (("plain", plain), ("turned", other)):
+        summary = evaluate(one, policies=QUICK, bootstrap=20, seeds=(0,), out=tmp_path / name)
+        rows = schema.read(tmp_path / name / "decisions.parquet", "decisions")
+        decided.append((summary["headline"]["policy"], rows.drop_columns("score").to_pydict()))
+    assert decided[0] == decided[1]
+
+
+def test_a_cheaper_expert_that_is_better_is_said(tmp_path):
+    summary = evaluate(made(skill=(0.8, 0.5, 0.4)), policies=["two_tier", "planned"], bootstrap=20, out=tmp_path)
+    assert any("e0 costs less than e2 and is at least as good" in note for note in summary["notes"])
+    assert any("no cascade is needed" in note for note in summary["notes"])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"n": 24},
+        *(
+            pytest.param(odd, marks=pytest.mark.slow)
+            for odd in (
+                {"cost": (0.0,) * 3},
+                {"one_class": True},
+                {"cost": (0.01,) * 3},
+                {"skill": (0.0, 1.4, 1.4)},
+                {"experts": 2},
+                {"text": False},
+            )
+        ),
+    ],
+)
+def test_odd_data_give_an_answer_without_a_nan(odd, tmp_path):
+    summary = evaluate(made(**odd), bootstrap=20, seeds=(0,), out=tmp_path)
+    assert no_nan(summary)
+    assert "nan" not in table(summary).lower()
+    assert (tmp_path / "report.html").exists()
+    assert len(summary["policies"]) > len(summary["experts"])
+
+
+def test_equal_prices_are_said(tmp_path):
+    summary = evaluate(made(cost=(0.01,) * 3), policies=["two_tier"], bootstrap=20, out=tmp_path)
+    assert any("cost the same" in note for note in summary["notes"])
+
+
+def test_one_expert_is_only_measured(tmp_path):
+    summary = evaluate(made(experts=1), bootstrap=20, out=tmp_path)
+    assert list(summary["policies"]) == ["always_e0"]
+    assert any("e0 is the only expert" in note for note in summary["notes"])
+    assert no_nan(summary) and table(summary)
+
+
+def test_a_policy_that_cannot_be_fitted_is_left_out_with_its_reason(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ConfigError("It cannot be done.")
+
+    monkeypatch.setattr(study._Sweeps, "of", refuse)
+    summary = evaluate(made(), policies=["chain"], bootstrap=20, out=tmp_path)
+    assert "chain is left out: It cannot be done." in summary["notes"]
+
+
+@pytest.mark.parametrize(
+    ("options", "splits", "error", "said"),
+    [
+        ({"reference": "e9"}, ("train", "test"), ConfigError, "Unknown expert 'e9'. Known: e0, e1, e2."),
+        ({"policies": ["two_teir"]}, ("train", "test"), ConfigError, "Did you mean 'two_tier'?"),
+        ({}, ("test",), DataError, "items: no row in split 'train'."),
+        ({}, ("train",), DataError, "items: no row in split 'test'."),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options, splits, error, said, tmp_path):
+    with pytest.raises(error) as raised:
+        evaluate(made(splits=splits), out=tmp_path, **options)
+    assert said in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_prices_are_those_of_train():
+    boards = Boards.of(made())
+    assert boards.prices(("e0", "e2")) == pytest.approx([0.001, 0.009])
+    assert (len(boards.train), len(boards.valid), len(boards.test)) == (120, 0, 120)
+    assert boards.train.total == 0.0

@@ -1,0 +1,244 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from askless.errors import BudgetError, ConfigError
+from askless.evaluation.replay import replay
+from askless.panel import NO_LABEL
+from askless.policies.base import Budget
+from askless.policies.chain.chain import Chain, best_so_far
+from tests.policies.chain_data import board, drawn, names, nobody, part
+
+TRIO = names(3)
+BUDGETS = (None, Budget(share=0.35), Budget(per_1000=30_000.0), Budget(price=0.002))
+EMPTY = nobody()
+
+
+def fitted(data, **options):
+    return Chain(names(data[1].shape[1]), **options).fit(board(*data), nobody(data[1].shape[1]))
+
+
+def decided(policy, data, budget=None):
+    panel = board(*data, blind=True)
+    return policy.decide(panel, budget), panel
+
+
+def same(one, other):
+    fields = ("expert", "label", "score", "cost", "confidence")
+    return all(np.array_equal(getattr(one, f), getattr(other, f), equal_nan=True) for f in fields)
+
+
+def reach(policy, sure):
+    """The chance of each row to reach each link by the policy's own rule, (rows, links)."""
+    out = [np.ones(len(sure))]
+    for link, cut in enumerate(policy.cuts_):
+        out.append(out[-1] * ((sure[:, link] < cut.threshold) + cut.tie * (sure[:, link] == cut.threshold)))
+    return np.stack(out, axis=1)
+
+
+SPLITS = st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(sum).map(lambda v: tuple(np.array(v) / sum(v)))
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1000), st.integers(1, 40), st.sampled_from([0, 1, 2, 4]), SPLITS)
+def test_each_link_keeps_its_exact_share_in_expectation_ties_or_not(seed, rows, ties, shares):
+    data = drawn(rows, 3, seed, ties=ties, silent=0.1)
+    train = drawn(50, 3, seed + 1, ties=ties)
+    policy = Chain(TRIO, shares=shares, random_state=seed).fit(board(*train), board(*data))
+    every = policy.decide(board(*data, blind=True), Budget(per_1000=1e9))
+    sure = np.stack([step.score for step in every.steps], axis=1)
+    assert reach(policy, sure).mean(axis=0) == pytest.approx(np.cumsum(shares[::-1])[::-1], abs=1e-9)
+
+
+def test_shares_are_equal_by_default_as_published():
+    data = drawn(3000, seed=1)
+    done, _ = decided(Chain(TRIO).fit(board(*drawn(300, seed=2)), board(*data)), data)
+    assert [len(step.rows) for step in done.steps] == pytest.approx([3000, 2000, 1000], abs=1)
+
+
+def test_of_tied_rows_the_draw_lets_the_share_on():
+    data = drawn(6000, seed=3)
+    data[2][:] = np.log(0.7)
+    done, _ = decided(Chain(TRIO, aggregate="last").fit(board(*data), board(*data)), data)
+    # Three standard errors of a share of a third of 6,000 draws are .018.
+    assert [len(step.rows) / 6000 for step in done.steps] == pytest.approx([1, 2 / 3, 1 / 3], abs=0.02)
+
+
+@pytest.mark.parametrize("ties", [0, 3])
+def test_a_budget_is_met_on_rows_like_those_it_was_set_on(ties):
+    valid = drawn(3000, seed=4, ties=ties)
+    policy = Chain(TRIO).fit(board(*drawn(500, seed=5, ties=ties)), board(*valid))
+    low, high = policy.points_.cost[[0, -1]]
+    for share in (0.0, 0.123, 0.5, 0.777, 1.0):
+        by_share = decided(policy, valid, Budget(share=share))[0]
+        assert by_share.asked[:, 1].mean() == pytest.approx(share, abs=0.025)
+        value = low + share * (high - low)
+        by_cost = decided(policy, valid, Budget(per_1000=1000 * value))[0]
+        assert by_cost.cost.mean() == pytest.approx(value, rel=0.05)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 1000), st.sampled_from([0, 2]), st.sampled_from(BUDGETS))
+def test_a_stream_of_single_rows_is_decided_as_the_batch(seed, ties, budget):
+    data = drawn(12, 3, seed, ties=ties, silent=0.1, unstated=0.2)
+    policy = fitted(drawn(80, 3, seed + 1, ties=ties, silent=0.1, unstated=0.2), random_state=seed)
+    whole = board(*data, blind=True)
+    batch = policy.decide(whole.copy(), budget)
+    for row in range(12):
+        alone = policy.decide(whole.take(np.array([row]), blind=True), budget)
+        for name in ("expert", "label", "score", "confidence", "cost"):
+            assert np.array_equal(getattr(alone, name)[0], getattr(batch, name)[row], equal_nan=True)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_only_rows_that_reach_a_link_are_asked_and_billed(budget):
+    data = drawn(400, seed=6)
+    policy = fitted(drawn(300, seed=7))
+    done, panel = decided(policy, data, budget)
+    assert [sorted(panel._experts[name].asked) for name in TRIO] == [step.rows.tolist() for step in done.steps]
+    asked = np.stack([np.isin(np.arange(400), step.rows) for step in done.steps], axis=1)
+    assert np.array_equal(done.asked, asked)
+    assert done.cost == pytest.approx((asked * data[3]).sum(axis=1))
+    for here, there in zip(done.steps, done.steps[1:], strict=False):
+        assert np.array_equal(here.rows[here.score < here.threshold], there.rows)
+
+
+def test_a_sweep_of_budgets_calls_nobody_twice():
+    data = drawn(200, seed=8)
+    panel, policy = board(*data, blind=True), fitted(drawn(200, seed=9))
+    run = replay("chain", {0: policy}, {0: panel}, [Budget(share=s) for s in np.linspace(0, 1, 100)])
+    assert all(len(panel._experts[name].asked) <= 200 for name in TRIO)
+    assert (np.diff(run.cost.mean(axis=(1, 2))) >= -1e-9).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"aggregate": "rank", "shares": (0.5, 0.2, 0.3), "random_state": 4}])
+def test_what_was_learnt_goes_through_json_and_decides_the_same(options):
+    policy = fitted(drawn(300, seed=10, ties=4, silent=0.05), **options)
+    twin = Chain(**policy.get_params()).restore(json.loads(json.dumps(policy.state())))
+    data = drawn(200, seed=11, ties=4, silent=0.05, unstated=0.1)
+    for budget in BUDGETS:
+        assert same(decided(policy, data, budget)[0], decided(twin, data, budget)[0])
+    assert twin.state() == policy.state()
+
+
+def test_confidence_is_the_calibrated_probability_of_the_answer_given():
+    policy = fitted(drawn(3000, seed=12))
+    data = drawn(3000, seed=13)
+    done, _ = decided(policy, data, Budget(share=0.4))
+    right = done.label == data[0]
+    assert done.confidence.mean() == pytest.approx(right.mean(), abs=0.05)
+    sure = done.confidence > np.median(done.confidence)
+    assert right[sure].mean() > right[~sure].mean() + 0.1
+
+
+def test_a_silent_expert_is_passed_on_first_and_one_already_paid_answers_for_it():
+    gold, label, logprob, cost = drawn(200, 2, seed=14)
+    policy = fitted((gold, label, logprob, cost), aggregate="last")
+    label = label.copy()
+    label[:20, 0], label[20:60, 1], label[:5, 1] = NO_LABEL, NO_LABEL, NO_LABEL
+    done, _ = decided(policy, (gold, label, logprob, cost), Budget(share=0.5))
+    assert done.asked[:20, 1].all()
+    assert done.label[:5].tolist() == [NO_LABEL] * 5 and np.isnan(done.confidence[:5]).all()
+    assert (done.label[5:20] == label[5:20, 1]).all() and (done.expert[5:20] == 1).all()
+    assert (done.label[20:60] == label[20:60, 0]).all() and (done.expert[20:60] == 0).all()
+
+
+def test_with_nothing_to_spend_a_silent_row_stays_without_a_label():
+    data = drawn(30, seed=15, silent=0.3)
+    done, panel = decided(fitted(drawn(50, seed=16)), data, Budget(share=0.0))
+    assert (done.label == data[1][:, 0]).all()
+    assert panel.total == pytest.approx(data[3][:, 0].sum())
+
+
+def test_an_expert_that_states_nothing_is_held_against_those_already_paid():
+    gold, label, logprob, cost = drawn(2000, seed=17)
+    logprob[:, 1] = np.nan
+    policy = fitted((gold, label, logprob, cost), aggregate="last")
+    done, _ = decided(policy, (gold, label, logprob, cost), Budget(per_1000=60_000.0))
+    second = done.steps[1]
+    agree = label[second.rows, 0] == label[second.rows, 1]
+    assert second.score[agree].min() > second.score[~agree].max()
+
+
+def test_best_so_far():
+    standing = np.array([[0.5, 0.5, 0.4], [0.2, 0.1, 0.9], [-1.0, -1.0, -2.0]])
+    assert best_so_far(standing, "posterior").tolist() == [[0, 1, 1], [0, 0, 2], [0, 1, 1]]
+    assert best_so_far(standing, "rank").tolist() == [[0, 0, 0], [0, 0, 2], [0, 0, 0]]
+
+
+def world_where_the_costlier_one_is_worse(rows, seed):
+    """The first is right as often as it says; the second knows less, and says so."""
+    rng = np.random.default_rng(seed)
+    p = np.column_stack([rng.uniform(0.3, 1, rows), rng.uniform(0.1, 0.9, rows)])
+    label = np.where(rng.random((rows, 2)) < p, 0, rng.integers(1, 3, (rows, 2)))
+    return np.zeros(rows, int), label, np.log(p), np.tile([1.0, 10.0], (rows, 1))
+
+
+def test_answers_are_combined_only_where_that_helps_on_the_rows_set_aside():
+    data = world_where_the_costlier_one_is_worse(800, 18)
+    policy = Chain(names(2)).fit(board(*data), board(*world_where_the_costlier_one_is_worse(800, 19)))
+    assert policy.aggregate_ == "posterior"
+    test = world_where_the_costlier_one_is_worse(800, 20)
+    combined = decided(policy, test, Budget(share=0.9))[0]
+    last = decided(fitted(data, aggregate="last"), test, Budget(share=0.9))[0]
+    assert (combined.label == 0).mean() > (last.label == 0).mean() + 0.03
+    assert (combined.expert[combined.asked[:, 1]] == 0).any()
+    # An expert that is always right needs no second opinion.
+    data[1][:, 1] = 0
+    assert fitted(data).aggregate_ == "last"
+
+
+@pytest.mark.parametrize("how", ["last", "rank", "posterior"])
+def test_an_aggregate_can_be_named(how):
+    assert fitted(drawn(60, seed=21), aggregate=how).aggregate_ == how
+
+
+def bad_worlds():
+    gold, label, logprob, cost = drawn(40, seed=22)
+    yield "one row", part((gold, label, logprob, cost), slice(0, 1))
+    yield "one class", (gold * 0, label * 0, logprob, cost)
+    yield "all right", (gold, np.repeat(gold[:, None], 3, axis=1), logprob, cost)
+    yield "all wrong", (gold, np.repeat((gold[:, None] + 1) % 3, 3, axis=1), logprob, cost)
+    yield "nobody answers", (gold, np.full_like(label, NO_LABEL), logprob, cost)
+    yield "nothing stated", (gold, label, np.full_like(logprob, np.nan), cost)
+    yield "minus infinity", (gold, label, np.full_like(logprob, -np.inf), cost)
+    yield "certainty", (gold, label, np.zeros_like(logprob), cost)
+    yield "no cost", (gold, label, logprob, cost * 0)
+    yield "equal cost", (gold, label, logprob, np.ones_like(cost))
+
+
+@pytest.mark.parametrize(("what", "data"), list(bad_worlds()), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("on_valid", [True, False])
+def test_worlds_that_teach_little_are_still_decided(what, data, on_valid):
+    policy = Chain(TRIO).fit(board(*data), board(*data) if on_valid else EMPTY)
+    for budget in (None, *(Budget(share=s) for s in (0, 0.3, 1)), Budget(price=0.1), Budget(per_1000=1e6)):
+        done, _ = decided(policy, data, budget)
+        assert np.isfinite(done.score).all() and np.isfinite(done.cost).all()
+        assert (np.isnan(done.confidence) == (done.label == NO_LABEL)).all()
+    assert all(np.isfinite(values).all() for values in (policy.points_.cost, policy.points_.quality))
+
+
+def test_no_rows_are_decided_and_none_are_not_enough_to_learn_from():
+    assert len(fitted(drawn(20, seed=23)).decide(EMPTY, Budget(share=0.5)).label) == 0
+    with pytest.raises(BudgetError, match=r"^No rows to set a threshold on. Give at least one.$"):
+        Chain(TRIO).fit(EMPTY, EMPTY)
+
+
+def test_arguments_are_checked_in_fit():
+    def refused(experts=TRIO, **options):
+        with pytest.raises(ConfigError) as error:
+            Chain(experts, **options).fit(EMPTY, EMPTY)
+        return str(error.value)
+
+    assert refused(("e0",)) == "Chain got experts ['e0']. Allowed: at least two."
+    assert refused(shares=(0.5, 0.5)) == (
+        "Chain got shares (0.5, 0.5). Allowed: 3 numbers from 0 to 1 that add up to 1, one for each expert: "
+        "the part of all rows that it keeps."
+    )
+    assert refused(shares=(0.5, 0.6, -0.1)).startswith("Chain got shares (0.5, 0.6, -0.1).")
+    assert refused(aggregate="vote") == "Unknown aggregate of a chain 'vote'. Known: auto, last, posterior, rank."
+    assert refused(measure="logits").startswith("Unknown measure of uncertainty 'logits'.")
+    assert refused(("e0", "e9")).startswith("Unknown expert 'e9'.")

@@ -1,0 +1,105 @@
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from askless.policies.planned.subchains import Subchains
+from askless.policies.planned.walk import outcomes, walk
+from tests.policies.answered import made
+
+
+def led(rule, told, point):
+    def ask(j, rows):
+        return told.label[rows, j], told.p[rows, j], told.score[rows, j]
+
+    return walk(rule, np.full(len(told), point), told.label.shape[1], ask)
+
+
+def by_hand(rule, told, levels):
+    """The largest utility at every lambda over all chains and thresholds, row by row."""
+    post, best = rule.posteriors_, np.full(rule.points, -np.inf)
+    for size in (1, 2, 3):
+        for chain in combinations(range(3), size):
+            prefixes = [sum(1 << j for j in chain[: i + 1]) for i in range(size)]
+            cuts = [[*np.quantile(post.fitted_[p], np.arange(1, levels) / levels), np.inf] for p in prefixes[:-1]]
+            for chosen in product(*cuts):
+                here, quality, cost = np.ones(len(told), bool), 0.0, 0.0
+                for link, code in enumerate(prefixes):
+                    cost += told.cost[here, chain[link]].sum()
+                    worth = 0.5 * post.right_[code] + 0.5 * post.fitted_[code]
+                    on = here & (post.fitted_[code] < chosen[link]) if link < size - 1 else np.zeros(len(told), bool)
+                    quality += worth[here & ~on].sum()
+                    here = on
+                best = np.maximum(best, (quality - rule.lambdas_ * cost) / len(told))
+    return best
+
+
+def test_the_search_finds_the_best_of_all_chains_and_thresholds():
+    told = made(60)
+    told.cost[:] *= np.random.default_rng(0).uniform(0.5, 1.5, told.cost.shape)
+    rule = Subchains(levels=4).fit(told)
+    np.testing.assert_allclose(rule.best_, by_hand(rule, told, 4), atol=1e-12)
+
+
+def test_its_decisions_come_to_what_it_searched_for():
+    told = made(300)
+    rule = Subchains(trust=1.0).fit(told)
+    right, cost, _ = outcomes(rule, told)
+    utility = right[:-3].mean(axis=1) - rule.lambdas_ * cost[:-3].mean(axis=1)
+    np.testing.assert_allclose(utility, rule.best_, atol=1e-12)
+    assert (utility >= (told.right.mean(axis=0) - rule.lambdas_[:, None] * told.cost.mean(axis=0)).max(axis=1)).all()
+
+
+def test_a_row_is_kept_at_the_threshold_or_above_it():
+    rule = Subchains().fit(made(300))
+    done = led(rule, made(300, seed=1), 60)
+    for _, _, look in done.looks:
+        np.testing.assert_array_equal(look.then < 0, look.score >= look.threshold)
+
+
+def test_chains_rise_in_cost_and_leave_experts_out():
+    rule = Subchains().fit(made(500, (0.6, 0.5, 0.95), (1.0, 10.0, 11.0)))
+    for chain in rule.state()["chains"]:
+        assert chain == sorted(chain) and len(chain) >= 1
+    assert {tuple(chain) for chain in rule.state()["chains"]} >= {(0, 2), (0,)}
+
+
+def test_equally_good_chains_are_decided_for_the_shorter():
+    rule = Subchains().fit(made(100, (1, 1, 1), (1, 1, 1)))
+    assert rule.state()["chains"][0] == [0]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"ability": (1, 1, 1)},
+        {"ability": (0, 0, 0)},
+        {"cost": (0, 0, 0)},
+        {"cost": (2, 2, 2)},
+        {"telling": False},
+        {"quiet": (0, 1, 2)},
+        {"mute": (0, slice(None))},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_odd_answers_end_in_finite_decisions(odd, n):
+    told = made(max(n, 5), **odd)[np.arange(n)]
+    rule = Subchains().fit(told)
+    for point in (0, 70, 140):
+        done = led(rule, told, point)
+        assert np.isfinite(done.last.sure).all()
+        assert done.asked.any(axis=1).all()
+
+
+def test_no_longer_chains_than_allowed():
+    told = made(100, (0.5, 0.6, 0.7, 0.8, 0.9), (1, 2, 3, 4, 5))
+    assert max(map(len, Subchains(most=2).fit(told).state()["chains"])) <= 2
+
+
+def test_state_round_trip():
+    told = made(150)
+    rule = Subchains().fit(told)
+    again = Subchains().restore(rule.state())
+    for mine, theirs in zip(outcomes(rule, told), outcomes(again, told), strict=True):
+        np.testing.assert_array_equal(mine, theirs)

@@ -1,0 +1,194 @@
+"""What may be promised: by hand, and by drawing the data again and again."""
+
+import numpy as np
+import pytest
+from scipy.stats import binom, norm
+
+from askless.errors import ConfigError, DataError
+from askless.stats.guarantees import Certificate, certify_quality, certify_spend, labels_needed
+
+REDRAWS, DELTA = 500, 0.05
+# A promise that is broken in exactly delta of all cases would exceed this in one run of a thousand.
+ALLOWED = int(binom.ppf(0.999, REDRAWS, DELTA))
+
+
+def outcomes(*lost_and_won, n=300):
+    """Candidates with these numbers of rows lost and won against a reference that is right on the first half."""
+    reference = np.arange(n) < n // 2
+    policy = np.tile(reference, (len(lost_and_won), 1))
+    for row, (lost, won) in zip(policy, lost_and_won, strict=True):
+        row[:lost] = False
+        row[n - won :] = won > 0
+    return policy, reference, np.arange(len(policy), 0, -1)[:, None] * np.ones((1, n))
+
+
+def test_the_cheapest_before_the_first_failure_is_chosen():
+    got = certify_quality(*outcomes((0, 0), (1, 2), (40, 0), (0, 0)), eps=0.03, bound="exact")
+    assert (got.index, got.certified, len(got.p_values), got.n) == (1, 2, 3, 300)
+    assert got.p_values[2] > 0.05 >= max(got.p_values[:2])
+    assert (
+        got.words() == "Promised with 95 % confidence, on 300 items: a quality of at most 3 points below the reference."
+    )
+
+
+def test_of_those_certified_the_cheapest_counts_wherever_it_stands():
+    policy, reference, _ = outcomes((0, 0), (0, 0), (0, 0))
+    cost = np.array([3.0, 1.0, 2.0])[:, None] * np.ones((1, 300))
+    assert certify_quality(policy, reference, cost, 0.03).index == 1
+
+
+@pytest.mark.parametrize(("bound", "index"), [("exact", 1), ("clopper_pearson", 0), ("betting", 0)])
+def test_the_exact_bound_counts_what_was_won(bound, index):
+    assert certify_quality(*outcomes((0, 0), (6, 6)), eps=0.03, bound=bound).index == index
+
+
+def test_too_few_rows_allow_no_promise_and_the_number_that_would_is_said():
+    got = certify_quality(*outcomes((1, 1), (2, 2), n=40), eps=0.01)
+    assert (got.index, got.certified, len(got.p_values), got.needed) == (None, 0, 1, 2706)
+    assert got.words() == (
+        "40 items do not allow to promise a quality of at most 1 point below the reference with 95 % confidence. "
+        "The only promise is to ask the reference always. It would take about 2,706 labelled items or more."
+    )
+
+
+def test_enough_rows_of_a_bad_policy_are_no_matter_of_labels():
+    got = certify_quality(*outcomes((60, 0), n=2000), eps=0.02)
+    assert (got.index, got.needed) == (None, None)
+    assert got.words().endswith("The only promise is to ask the reference always.")
+
+
+def test_labels_needed_are_those_of_the_formula():
+    assert labels_needed(0.06, 0.01) == pytest.approx(1624, abs=1)
+    assert labels_needed(0.0, 0.03) == 99  # .97^99 = .049
+    assert labels_needed(0.06, 0.01, 0.9) == int(np.ceil(norm.ppf(0.9) ** 2 * 600))
+
+
+def test_a_scaled_quality_is_bet_on():
+    rng = np.random.default_rng(0)
+    reference = rng.random(500)
+    policy = np.clip(reference + rng.normal(0, 0.02, (2, 500)), 0, 1)
+    policy[1] *= 0.5
+    got = certify_quality(policy, reference, np.ones((2, 500)), 0.05, bound="betting")
+    assert (got.index, got.certified) == (0, 1)
+
+
+def test_what_cannot_be_meant_is_refused():
+    policy, reference, cost = outcomes((0, 0))
+    for eps, confidence, told in (
+        (0.0, 0.95, "A limit of 0. Allowed: more than 0 and less than 1; 0.03 is three points."),
+        (0.03, 95, "A confidence of 95. Allowed: 0.5 or more and less than 1."),
+    ):
+        with pytest.raises(ConfigError) as error:
+            certify_quality(policy, reference, cost, eps, confidence)
+        assert str(error.value) == told
+    with pytest.raises(ConfigError, match="Unknown bound 'exakt'"):
+        certify_quality(policy, reference, cost, 0.03, bound="exakt")
+    with pytest.raises(DataError, match=r"^outcomes: quality \(1, 300\) and cost \(1, 299\)\."):
+        certify_quality(policy, reference, cost[:, 1:], 0.03)
+    with pytest.raises(DataError, match=r"^outcomes: a reference \(299,\)\. Allowed: \(300,\)\."):
+        certify_quality(policy, reference[1:], cost, 0.03)
+    with pytest.raises(DataError, match="^outcomes: a quality outside"):
+        certify_quality(policy * 2.0, reference, cost, 0.03)
+
+
+def test_spending_is_promised_from_the_cheapest_up():
+    rng = np.random.default_rng(2)
+    share = np.array([0.0, 0.2, 0.4, 0.6])
+    cost = 1.0 + 4.0 * (rng.random((4, 800)) < share[:, None])
+    quality = np.tile(share[:, None], (1, 800))
+    got = certify_spend(quality, cost, limit=2.3, most=5.0)
+    assert (got.index, got.certified, len(got.p_values)) == (1, 2, 3)
+    assert got.words() == ("Promised with 95 % confidence, on 800 items: a mean cost of at most 2300 per 1,000 items.")
+    none = certify_spend(quality, cost, limit=1.0, most=5.0)
+    assert none.index is None
+    assert none.words() == (
+        "800 items do not allow to promise a mean cost of at most 1000 per 1,000 items with 95 % confidence."
+    )
+    assert certify_spend(quality, cost, limit=5.0, most=5.0).index == 3
+    with pytest.raises(DataError, match="^cost: an item of 5. Allowed: at most 4."):
+        certify_spend(quality, cost, limit=2.0, most=4.0)
+
+
+# Shares of rows that a policy loses and wins against its reference as the dial goes down, for a promise of 3 points.
+HARD = {
+    "few apart, then exactly eps": ([0.0, 0.01, 0.03, 0.03, 0.03], [0.0, 0.0, 0.0, 0.0, 0.0]),
+    "many apart": ([0.05, 0.10, 0.15, 0.2, 0.3], [0.05, 0.09, 0.12, 0.16, 0.2]),
+    "exactly eps from the start, none won": ([0.03] * 5, [0.0] * 5),
+    "exactly eps from the start": ([0.05] * 5, [0.02] * 5),
+    "just over eps": ([0.01, 0.032, 0.05, 0.1, 0.2], [0.0, 0.0, 0.015, 0.06, 0.15]),
+}
+
+
+@pytest.mark.parametrize("bound", ["exact", "clopper_pearson", "betting"])
+@pytest.mark.parametrize("setting", HARD)
+def test_the_promise_of_quality_fails_in_at_most_delta_of_all_redraws(setting, bound):
+    """Of 500 redraws of 300 rows at delta = .05 at most 41 are broken: 25, and 3.3 standard errors."""
+    lost, won = (np.array(shares)[:, None] for shares in HARD[setting])
+    rng, broken = np.random.default_rng(7), 0
+    for _ in range(REDRAWS):
+        # A row lost or won at one point of the dial is so at all that lose or win more.
+        draw = rng.random(300)
+        reference = draw < 0.6
+        policy = (reference & (draw >= lost)) | (draw > 1 - won)
+        got = certify_quality(policy, reference, 5 - np.arange(5)[:, None] * np.ones((1, 300)), 0.03, 1 - DELTA, bound)
+        broken += got.index is not None and (lost - won)[got.index, 0] >= 0.03 - 1e-12
+    assert broken <= ALLOWED == 41
+
+
+@pytest.mark.slow
+def test_a_promise_of_a_refitted_policy_holds_as_well():
+    """The whole way: a threshold at each share is set on four fifths and cross-fitted, certified, and set on all rows.
+
+    The true loss of what would be deployed is known. Broken in at most delta of 500 redraws of 300 rows, for a small
+    expert whose score says much, little and nothing.
+    """
+    for slope, base in ((3.0, 2.0), (1.0, 2.2), (0.0, 1.5)):
+        rng, broken, saved = np.random.default_rng(11), 0, 0
+        for _ in range(REDRAWS):
+            score, small, large = _draw(rng, 300, slope, base)
+            shares = np.linspace(0.9, 0.0, 10)
+            fold = rng.permutation(300) % 5
+            policy = np.empty((10, 300), bool)
+            for k in range(5):
+                cut = np.quantile(score[fold != k], shares)[:, None]
+                held = fold == k
+                policy[:, held] = np.where(score[held] < cut, large[held], small[held])
+            cost = np.tile(1 + 10 * shares[:, None], (1, 300))
+            got = certify_quality(policy, large, cost, 0.05, 1 - DELTA, "exact")
+            if got.index is not None:
+                saved += 1
+                broken += _true_loss(np.quantile(score, shares[got.index]), slope, base) > 0.05
+        assert broken <= ALLOWED
+        assert saved > 250
+
+
+def _chances(score, slope, base):
+    return 1 / (1 + np.exp(-(base + slope * score))), np.full(np.shape(score), 0.9)
+
+
+def _draw(rng, n, slope, base):
+    score = rng.normal(size=n)
+    small, large = _chances(score, slope, base)
+    return score, rng.random(n) < small, rng.random(n) < large
+
+
+def _true_loss(cut, slope, base):
+    x = np.linspace(-6, 6, 4001)
+    small, large = _chances(x, slope, base)
+    weight = norm.pdf(x)
+    return float(((large - small) * (x >= cut) * weight).sum() / weight.sum())
+
+
+def test_the_promise_of_a_spend_limit_fails_in_at_most_delta_of_all_redraws():
+    for shares in ([0.1, 0.2, 0.25, 0.3], [0.251] * 4):
+        rng, broken = np.random.default_rng(3), 0
+        for _ in range(REDRAWS):
+            cost = 1.0 + 4.0 * (rng.random(300) < np.array(shares)[:, None])
+            got = certify_spend(np.tile(np.arange(4)[:, None] / 4, (1, 300)), cost, 2.0, 5.0, 1 - DELTA)
+            broken += got.index is not None and 1 + 4 * shares[got.index] > 2.0 + 1e-12
+        assert broken <= ALLOWED
+
+
+def test_a_certificate_can_be_written_and_read():
+    got = certify_quality(*outcomes((0, 0), (1, 2)), eps=0.03)
+    assert Certificate(**vars(got)) == got
