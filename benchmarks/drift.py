@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from askless.monitoring.baseline import baseline
 from askless.monitoring.decide_and_log import Audit, answer, loggable
 from askless.monitoring.decision_log import checked
-from askless.monitoring.drift import Look, look
+from askless.monitoring.drift import WindowCheck, look
 from askless.panel import Panel
 from askless.plans.study import Boards
 from askless.policies.base import Budget
@@ -63,7 +63,7 @@ def made(rng: np.random.Generator, n: int, audits: float = 1.0) -> pa.Table:
     return checked(pa.table(columns), "made")
 
 
-def seen(before: pa.Table, now: pa.Table, looks: int, seed: int) -> Look:
+def seen(before: pa.Table, now: pa.Table, looks: int, seed: int) -> WindowCheck:
     """One look, the window's own audits being all there are."""
     return look(before, now, now.filter(now["audit"]), level=LEVEL, looks=looks, random_state=seed)
 
@@ -85,7 +85,7 @@ def calibrated(rows: Panel, experts: tuple[str, str]) -> tuple[TwoTier, pa.Table
     return policy, baseline(policy, rows, SHARE, experts[1], task="t", time=TIME)
 
 
-def told(name: str, looks: Iterable[Look]) -> None:
+def told(name: str, looks: Iterable[WindowCheck]) -> None:
     """How many raised an alarm, and what moved."""
     found = list(looks)
     alarms, moved = sum(one.alarm for one in found), Counter(name for one in found for name in one.moved)
@@ -104,7 +104,7 @@ def false_alarms(windows: int, boards: dict[str, Boards]) -> None:
             told(name, (null(board.test, rng, looks, i) for i in range(windows)))
 
 
-def null(rows: Panel, rng: np.random.Generator, looks: int, seed: int) -> Look:
+def null(rows: Panel, rng: np.random.Generator, looks: int, seed: int) -> WindowCheck:
     """A look at rows of the population that the version was calibrated on."""
     order = rng.permutation(len(rows))
     policy, before = calibrated(rows.take(order[:CALIBRATED]), experts_of(seed))

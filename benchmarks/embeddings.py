@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.data.prepare import clean
 from askless.text.embeddings import Vectors, build
 
@@ -36,9 +36,9 @@ def posts(rows: int) -> list[str]:
     """Cleaned texts: real OLHS tweets where there are any, else the demo's posts."""
     folder = os.environ.get("ASKLESS_REALDATA")
     if folder:
-        raw = datasets.read(Source(kind="olhs", rows=rows), Path(folder, "olhs", "labeled_data.csv"))
+        raw = readers.read(Source(kind="olhs", rows=rows), Path(folder, "olhs", "labeled_data.csv"))
     else:
-        raw = datasets.read(Source(kind="demo", rows=rows, seed=5))
+        raw = readers.read(Source(kind="demo", rows=rows, seed=5))
     return [clean(text) for text in raw["text"].to_pylist()]
 
 

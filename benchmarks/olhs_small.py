@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from askless import experts, schema
-from askless.config import Source, Split, Task, Vectors
-from askless.data import raw as datasets
+from askless.config import Source, Split, Task, VectorSource
+from askless.data import readers
 from askless.data.prepare import prepare
 from askless.evaluation.metrics import QUALITIES, Quality, bootstrap_weights, interval, seed_weights
 from askless.panel import class_indices
@@ -35,8 +35,8 @@ def main() -> None:
     """Train each expert with each seed and print the table."""
     folder = Path(os.environ["ASKLESS_REALDATA"])
     source = Source(kind="olhs", path=folder / "olhs" / "labeled_data.csv")
-    task = Task("classification", source, Vectors(kind="glove"), Split(0.7, 0.1, 0.2), "olhs", CLASSES, "1")
-    examples, summary = prepare(datasets.read(source, source.path), task, "olhs")
+    task = Task("classification", source, VectorSource(kind="glove"), Split(0.7, 0.1, 0.2), "olhs", CLASSES, "1")
+    examples, summary = prepare(readers.read(source, source.path), task, "olhs")
     train, valid, test = (schema.rows_in(examples, s) for s in schema.SPLITS)
     gold = class_indices(test["label"], CLASSES)
     weights = bootstrap_weights(len(gold), 1000, 0)

@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.stage import run_stage
 from tasks.evaluate import evaluate_policies
-from tasks.tracking import log_evaluation
+from tasks.registration import log_evaluation
 
 
 @flow(flow_run_name="evaluate {task}")

@@ -8,14 +8,14 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from askless import config
-from flows.shards import Shift
+from flows.shards import ShardRun
 from flows.stage import run_stage
 from tasks.data import publish
 from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
 from tasks.progress import Reporter
 from tasks.runners import workers
+from tasks.runs import tracked_generation
 from tasks.spending import forecast_spending
-from tasks.tracking import tracked_generation
 from tasks.validation import validate_predictions
 
 
@@ -54,7 +54,7 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
         parameters = {"setting": expert.setting, "options": settings.expert(llm), "shards": at_hand.shards}
         reporter = Reporter(f"{task} {llm}", sum(rows), how.report_seconds, get_run_logger().info, metrics)
         try:
-            Shift(at_hand, one, parameters, len(rows)).work(reporter)
+            ShardRun(at_hand, one, parameters, len(rows)).work(reporter)
         finally:
             forget_expert()
 

@@ -12,7 +12,7 @@ from askless.monitoring.decision_log import locked
 from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
-from tasks.tracking import register_proposal
+from tasks.registration import register_proposal
 
 BUSY = dict.fromkeys(("said", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
 

@@ -21,7 +21,7 @@ LOOK_SECONDS = 0.1
 DEATHS = 3
 
 
-class Shift:
+class ShardRun:
     """The shards of a generation, at work and waiting; `parameters` are those of `task` beside a shard's number."""
 
     def __init__(self, workers: Workers, task: Task[..., Any], parameters: dict[str, Any], shards: int) -> None:

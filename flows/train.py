@@ -8,7 +8,7 @@ from prefect import flow
 
 from askless import config
 from flows.stage import run_stage
-from tasks.tracking import log_training
+from tasks.runs import log_training
 from tasks.train import Kept, train_expert, train_team
 
 

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from pyarrow import csv
 
 from askless import config, schema
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.data.prepare import prepare
 from askless.files import replacing, write_text
 from tasks import worth_a_retry
@@ -20,10 +20,10 @@ from tasks import worth_a_retry
 def obtain_raw(name: str, params: str, folder: str) -> str:
     """Bring the task's raw file into `folder`; a generated source is written there as CSV, to be looked at."""
     source = config.load(params).task(name).source
-    if source.kind in datasets.WITHOUT_FILE:
+    if source.kind in readers.WITHOUT_FILE:
         path = Path(folder) / f"{source.kind}.csv"
         with replacing(path) as part:
-            csv.write_csv(datasets.read(source), part)
+            csv.write_csv(readers.read(source), part)
         return str(path)
     from askless.data import sources
 
@@ -34,7 +34,7 @@ def obtain_raw(name: str, params: str, folder: str) -> str:
 def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
     """Clean, identify, de-duplicate and split the raw rows; write them to `candidate` and a summary beside it."""
     settings = config.load(params).task(name)
-    rows = datasets.read(settings.source, Path(raw))
+    rows = readers.read(settings.source, Path(raw))
     examples, summary = prepare(rows, settings, name)
     source = settings.source
     summary["made_from"] = {"kind": source.kind, "path": str(source.path), "url": source.url, "rows": source.rows}

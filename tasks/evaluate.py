@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from askless import config, experts, policies, schema
 from askless.costs import CostModel
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.evaluation import evaluate, replay
 from askless.evaluation.distillation import brought
 from askless.evaluation.summary_examples import side_by_side
@@ -198,7 +198,7 @@ def write_all(
     references = rows["reference"].to_pylist() if inputs.task.kind == "summarisation" else []
     main = inputs.evaluate.headline
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
-    summary["demo"] = inputs.task.source.kind in datasets.WITHOUT_FILE
+    summary["demo"] = inputs.task.source.kind in readers.WITHOUT_FILE
     summary["notes"] = findings(fitted)
     if taught := distilled(inputs, found):
         summary["distillation"] = taught

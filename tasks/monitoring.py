@@ -21,7 +21,7 @@ from askless.errors import ConfigError, DataError
 from askless.files import write_text
 from askless.monitoring import baseline, proposal
 from askless.monitoring.decision_log import ROWS, DecisionLog
-from askless.monitoring.drift import AUDITS, ERRORS, Look, distinct, look
+from askless.monitoring.drift import AUDITS, ERRORS, WindowCheck, distinct, look
 from askless.monitoring.recalibration import budget_at, recalibrate
 from tasks.answering import Facts, Place, Serving
 
@@ -159,7 +159,7 @@ def _by(rows: pa.Table, serving: Serving) -> pa.Table:
     return rows.filter(pc.equal(rows["version"], serving.version))
 
 
-def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> Look:
+def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> WindowCheck:
     expensive = bundle.describe(serving.folder)["experts"][1:]
     prices = [settings.costs.prices.get(name, config.Price()) for name in expensive]
     timed = settings.costs.unit == "seconds" or any(price.usd_per_hour for price in prices)

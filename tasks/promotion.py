@@ -15,7 +15,7 @@ from askless.files import replacing_folder, write_text
 from askless.registry import comparison_page, promotion
 from askless.registry.versions import CHALLENGER, Unreachable
 from tasks import worth_a_retry
-from tasks.tracking import log_comparison
+from tasks.runs import log_comparison
 
 WEIGHED = "weighed.json"
 

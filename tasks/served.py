@@ -73,18 +73,18 @@ class ServedPolicy(PythonModel):
         from askless.bundles.terms import Terms
         from askless.costs import CostModel
         from askless.data.stream import Chunk
-        from askless.labelling.label import Labeller, Version
-        from askless.spending.guard import Guarded
+        from askless.labelling.label import DeployedBundle, Labeller
+        from askless.spending.guard import GuardedExpert
         from askless.spending.ledger import Ledger
 
         terms = Terms.read(self.folder)
-        version = Version(str(self.folder), "0", self.policy, terms)
+        version = DeployedBundle(str(self.folder), "0", self.policy, terms)
         names = version.loaded.policy.experts[1:]
         if not self.experts:
             kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))
             self.experts = {name: terms.expert(name, kept) for name in names}
         with Ledger(limit=most) as ledger:
-            expensive = {name: Guarded(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
+            expensive = {name: GuardedExpert(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
             rows = Labeller(version, budget, expensive).rows(Chunk(0, 1, [None] * len(texts), list(texts)))
         return {name: rows[name].to_pylist() for name in ("answer", "expert", "score", "cost", "reason")}
 

@@ -23,7 +23,7 @@ from askless.experts.answer_store import AnswerStore, Row
 BILLED = ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")
 
 
-class Stopped(AsklessError):
+class ShardStopped(AsklessError):
     """Another shard failed for good, so that this one stops too; what was answered is kept."""
 
 
@@ -86,7 +86,7 @@ class Shards:
         return found
 
     def keep(self, number: int, rows: Mapping[str, Row]) -> None:
-        """Keep answers, then raise `Stopped` if the run is to end."""
+        """Keep answers, then raise `ShardStopped` if the run is to end."""
         self._store.put_many(rows)
         with self._lock:
             self._done[number] += len(rows)
@@ -123,7 +123,7 @@ class Shards:
 
     def _go_on(self) -> None:
         if self._stopped:
-            raise Stopped("Stopped: another shard failed. What was answered is kept and not asked again.")
+            raise ShardStopped("Stopped: another shard failed. What was answered is kept and not asked again.")
 
     def _bill(self, rows: Mapping[str, Row]) -> None:
         if not rows:

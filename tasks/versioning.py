@@ -28,12 +28,12 @@ OUTCOMES = {"Running stage": "ran", "is cached - skipping run": "restored", "did
 BUSY, BUSY_SECONDS, STOP_SECONDS = "is busy, it is being blocked by", 10.0, 20.0
 
 
-class Stopped(AsklessError):
+class CommandInterrupted(AsklessError):
     """A command that ended before it was done, for no reason that it named: worth another try."""
 
 
 def _again(task: Any, run: Any, state: Any) -> bool:
-    return isinstance(state.result(raise_on_failure=False), Stopped) or worth_a_retry(task, run, state)
+    return isinstance(state.result(raise_on_failure=False), CommandInterrupted) or worth_a_retry(task, run, state)
 
 
 def versions(root: Path = Path()) -> dict[str, str]:
@@ -74,7 +74,7 @@ def reproduce(stage: str) -> State[str]:
     """Bring one stage up to date, its output line by line in the run's log; the state is Ran, Restored or Unchanged.
 
     A stage that another process is at work on is waited for. Raises `AsklessError` with what a failed stage said of
-    it, `Stopped` where it ended without a word.
+    it, `CommandInterrupted` where it ended without a word.
     """
     log = get_run_logger().info
     code, lines = _dvc("repro", "--single-item", stage, log=log)
@@ -94,7 +94,7 @@ def push(last: str) -> bool:
         return False
     code, lines = _dvc("push", "--with-deps", last, log=get_run_logger().info)
     if code:
-        raise Stopped(f"dvc push: {_error(lines)} What was made is kept here: run `dvc push` again.")
+        raise CommandInterrupted(f"dvc push: {_error(lines)} What was made is kept here: run `dvc push` again.")
     return True
 
 
@@ -106,7 +106,7 @@ def _failure(stage: str, lines: list[str]) -> AsklessError:
     if not any(line.startswith("Running stage") for line in lines):
         return AsklessError(f"{stage}: {_error(lines)}")
     words = [line for line in lines if not line.startswith("ERROR: ")]
-    return Stopped(
+    return CommandInterrupted(
         f"{_error(lines)}. Its last words: {words[-1].rstrip('.')}. Run again: what is done and paid for is kept."
     )
 

@@ -129,7 +129,8 @@ def run_stages(folder: Path, task: str, params: str) -> None:
     """Every stage of a task in `folder`, each by its tasks' `fn`."""
     from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
-    from tasks.tracking import log_evaluation, log_training
+    from tasks.registration import log_evaluation
+    from tasks.runs import log_training
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
 

@@ -17,7 +17,7 @@ from askless.monitoring.decision_log import DecisionLog
 from askless.registry import versions as registry
 from tasks.answering import Facts, Place, answer_file, plain, serving
 from tasks.baseline import add_baseline
-from tasks.tracking import log_evaluation
+from tasks.registration import log_evaluation
 from tests.experts.chat_server import Answer, ChatServer, Request, chat
 from tests.pipeline import small_params, working_in, write_params
 from tests.registry_data import LLM, MODEL, PRICE, kept, project, register, registry_in

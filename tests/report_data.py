@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.config import Evaluate, Price, Source, Split, Task, Vectors
+from askless.config import Evaluate, Price, Source, Split, Task, VectorSource
 from askless.costs import CostModel
 from askless.evaluation.evaluate import Runs, evaluated
 from askless.evaluation.replay import Replay, oracle, replay
@@ -245,7 +245,7 @@ def _settings(world: World, classes: tuple[str, ...]) -> tuple[Task, Evaluate]:
         classes=classes,
         positive="1" if classes else "",
         source=Source(kind="demo"),
-        vectors=Vectors(kind="demo"),
+        vectors=VectorSource(kind="demo"),
         split=Split(train=0.4, valid=0.3, test=0.3),
         prompt="demo-olhs",
         quality=world.quality,

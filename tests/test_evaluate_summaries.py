@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askless import schema
-from askless.config import Evaluate, Source, Split, Task, Vectors
+from askless.config import Evaluate, Source, Split, Task, VectorSource
 from askless.costs import CostModel
 from askless.evaluation.evaluate import Runs, evaluated
 from askless.evaluation.replay import crossfit, oracle, replay
@@ -28,7 +28,7 @@ PAIR = ("small", "large")
 TASK = Task(
     kind="summarisation",
     source=Source(kind="demo-documents"),
-    vectors=Vectors(kind="demo"),
+    vectors=VectorSource(kind="demo"),
     split=Split(train=0.6, valid=0.2, test=0.2),
     prompt="demo-xsum",
     quality="rougeL",

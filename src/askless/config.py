@@ -50,7 +50,7 @@ class Base:
 
 @strict
 class Source:
-    """Where raw rows come from; `kind` names a reader in `askless.data.raw`."""
+    """Where raw rows come from; `kind` names a reader in `askless.data.readers`."""
 
     kind: str
     path: Path | None = None
@@ -61,7 +61,7 @@ class Source:
 
 
 @strict
-class Vectors:
+class VectorSource:
     """Where word vectors come from: `demo`, or `glove` text (plain or zipped) from a path or URL."""
 
     kind: Literal["demo", "glove"]
@@ -113,7 +113,7 @@ class Task:
 
     kind: Literal["classification", "summarisation"]
     source: Source
-    vectors: Vectors
+    vectors: VectorSource
     split: Split
     prompt: str
     quality: str

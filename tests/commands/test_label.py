@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from askless.cli import app
-from askless.data.stream import Source
+from askless.data.stream import ItemSource
 from askless.errors import AsklessError
 from askless.labelling.outputs import OUTPUT
 from askless.registry import versions as registry
@@ -341,7 +341,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused_in_a_sentence(tmp_path, end
         content[rng.randrange(len(content))] = rng.randrange(256)
     path.write_bytes(bytes(content[: rng.randint(1, len(content))]))
     try:
-        for chunk in Source.of(str(path), None, {}).chunks(2):
+        for chunk in ItemSource.of(str(path), None, {}).chunks(2):
             assert len(chunk.ids) == len(chunk.texts) and chunk.digest
     except AsklessError as error:
         assert str(path) in str(error) and "Allowed: " in str(error)

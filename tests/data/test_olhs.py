@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from askless.config import Source
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.data.plain_pickle import load_npy
 from askless.errors import ConfigError, DataError
 
@@ -44,14 +44,14 @@ def columns(table):
 def test_davidson_csv(tmp_path):
     path = tmp_path / "labeled_data.csv"
     path.write_text(CSV)
-    assert columns(datasets.read(Source(kind="olhs"), path)) == {
+    assert columns(readers.read(Source(kind="olhs"), path)) == {
         "text": ["one, with a comma", "two\nlines", "null"],
         "label": ["0", "1", "1"],
         "reference": [None] * 3,
         "group": ["neither", "hate", "offensive"],
         "source_id": ["0", "5", "6"],
     }
-    assert datasets.read(Source(kind="olhs", rows=1), path).num_rows == 1
+    assert readers.read(Source(kind="olhs", rows=1), path).num_rows == 1
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_davidson_csv_that_is_broken(tmp_path, text, message):
     path = tmp_path / "labeled_data.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=message) as caught:
-        datasets.read(Source(kind="olhs"), path)
+        readers.read(Source(kind="olhs"), path)
     assert "secret" not in str(caught.value)
 
 
@@ -75,16 +75,16 @@ def test_davidson_csv_that_is_not_utf8(tmp_path):
     path = tmp_path / "labeled_data.csv"
     path.write_bytes(CSV.encode() + b"7,3,0,3,0,1,\xff\xfe\n")
     with pytest.raises(DataError, match="unreadable .*Allowed: CSV in UTF-8"):
-        datasets.read(Source(kind="olhs"), path)
+        readers.read(Source(kind="olhs"), path)
 
 
 def test_missing_file_and_path(tmp_path):
     with pytest.raises(ConfigError, match="Set path or url"):
-        datasets.read(Source(kind="olhs"))
+        readers.read(Source(kind="olhs"))
     with pytest.raises(DataError, match="no such file"):
-        datasets.read(Source(kind="olhs"), tmp_path / "x.csv")
+        readers.read(Source(kind="olhs"), tmp_path / "x.csv")
     with pytest.raises(ConfigError, match="Did you mean 'olhs'"):
-        datasets.read(Source(kind="ohls"), tmp_path / "x.csv")
+        readers.read(Source(kind="ohls"), tmp_path / "x.csv")
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -93,7 +93,7 @@ def test_missing_file_and_path(tmp_path):
 )
 def test_keswani_npy(tmp_path, protocol, labels):
     path = saved(tmp_path, {"posts": POSTS, "labels": labels, "groups": {1, 2}}, protocol)
-    assert columns(datasets.read(Source(kind="keswani"), path)) == {
+    assert columns(readers.read(Source(kind="keswani"), path)) == {
         "text": ["kind words", "other words", "third"],
         "label": ["0", "1", "1"],
         "reference": [None] * 3,
@@ -105,7 +105,7 @@ def test_keswani_npy(tmp_path, protocol, labels):
 def test_keswani_npy_as_numpy_saves_it(tmp_path):
     path = tmp_path / "labelled_data.npy"
     np.save(path, {"posts": np.array([*POSTS, []], dtype=object), "labels": [*LABELS, 2]})
-    assert datasets.read(Source(kind="keswani"), path)["text"].to_pylist() == ["kind words", "other words", "third", ""]
+    assert readers.read(Source(kind="keswani"), path)["text"].to_pylist() == ["kind words", "other words", "third", ""]
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
@@ -113,7 +113,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(tmp_path, prot
     mark = tmp_path / "was here"
     path = saved(tmp_path, {"posts": POSTS, "labels": LABELS, "more": Marks(mark)}, protocol)
     with pytest.raises(DataError, match=r"it asks for .*open, which could run code.*Do not load it by other means"):
-        datasets.read(Source(kind="keswani"), path)
+        readers.read(Source(kind="keswani"), path)
     assert not mark.exists()
     np.load(path, allow_pickle=True)[()]["more"].close()
     assert mark.exists()
@@ -156,7 +156,7 @@ def test_other_ways_out_are_closed(tmp_path, payload):
 )
 def test_npy_that_is_no_labelled_data(tmp_path, value, message):
     with pytest.raises(DataError, match=message):
-        datasets.read(Source(kind="keswani"), saved(tmp_path, value))
+        readers.read(Source(kind="keswani"), saved(tmp_path, value))
 
 
 def test_arrays_come_back_as_lists(tmp_path):

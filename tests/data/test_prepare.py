@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from askless import schema
-from askless.config import Source, Split, Task, Vectors
+from askless.config import Source, Split, Task, VectorSource
 from askless.data import prepare as preparing
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.data.prepare import clean, ids, prepare, split
 from askless.errors import DataError
 
@@ -19,7 +19,7 @@ names = st.lists(st.from_regex(r"[0-9a-f]{16}", fullmatch=True), unique=True, ma
 
 
 def task(classes=("0", "1"), empty_text="error", shares=SHARES, **options):
-    vectors = Vectors(kind="demo")
+    vectors = VectorSource(kind="demo")
     source = Source(kind="csv")
     return Task(
         "classification",
@@ -36,15 +36,15 @@ def task(classes=("0", "1"), empty_text="error", shares=SHARES, **options):
 
 
 def documents_task(**options):
-    return Task("summarisation", Source(kind="csv"), Vectors(kind="demo"), SHARES, "p", "rougeL", **options)
+    return Task("summarisation", Source(kind="csv"), VectorSource(kind="demo"), SHARES, "p", "rougeL", **options)
 
 
 def raw_documents(texts, references):
-    return datasets.raw_table(text=texts, reference=references)
+    return readers.raw_table(text=texts, reference=references)
 
 
 def raw(texts, labels, groups=None):
-    return datasets.raw_table(text=texts, label=labels, group=groups or [None] * len(texts))
+    return readers.raw_table(text=texts, label=labels, group=groups or [None] * len(texts))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from askless.config import Source, Vectors
+from askless.config import Source, VectorSource
 from askless.data import sources
 from askless.errors import ConfigError, DataError
 
@@ -185,7 +185,7 @@ def test_public_addresses_stand_in_for_a_url(tmp_path, monkeypatch):
     monkeypatch.setenv("ASKLESS_MIRROR", str(tmp_path))
     (tmp_path / "glove.6B.zip").write_bytes(b"not the real one")
     with pytest.raises(DataError, match=sources.PUBLIC["glove"].sha256):
-        sources.obtain(Vectors(kind="glove"), tmp_path / "raw")
+        sources.obtain(VectorSource(kind="glove"), tmp_path / "raw")
     (tmp_path / "labelled_data.npy").write_bytes(b"no checksum is known")
     assert sources.obtain(Source(kind="keswani"), tmp_path / "raw").name == "labelled_data.npy"
 

@@ -4,7 +4,7 @@ import pytest
 from pyarrow import csv
 
 from askless.config import Source
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.errors import ConfigError, DataError
 
 EMPTY = {"label": [None, None], "reference": [None, None], "group": [None, None]}
@@ -12,7 +12,7 @@ WANTED = {"text": ["a b", "c"], **EMPTY, "label": ["1", None], "source_id": ["7"
 
 
 def read(kind, path, **options):
-    return datasets.read(Source(kind=kind, **options), path).to_pydict()
+    return readers.read(Source(kind=kind, **options), path).to_pydict()
 
 
 def test_csv(tmp_path):
@@ -103,7 +103,7 @@ def test_numbers_in_the_place_of_texts(tmp_path, kind):
     assert caught.value.got == f"text is no text but {'list in row 1' if kind == 'jsonl' else 'int in row 0'}"
 
 
-@pytest.mark.parametrize("kind", sorted(set(datasets.READERS) - set(datasets.WITHOUT_FILE)))
+@pytest.mark.parametrize("kind", sorted(set(readers.READERS) - set(readers.WITHOUT_FILE)))
 def test_an_empty_file_a_folder_and_none(tmp_path, kind):
     (tmp_path / "x").touch()
     for name, got in (("x", "a file of 0 bytes"), (".", "a folder"), ("y", "no such file")):
@@ -119,12 +119,12 @@ def test_an_empty_file_a_folder_and_none(tmp_path, kind):
 )
 def test_demo_is_generated_and_read_back(tmp_path, kind, gold, other):
     source = Source(kind=kind, rows=50, seed=3)
-    made = datasets.read(source)
-    assert made.schema == datasets.RAW and made.num_rows == 50
+    made = readers.read(source)
+    assert made.schema == readers.RAW and made.num_rows == 50
     assert made[other].null_count == 50
     assert [made[name].null_count for name in ("text", gold, "group", "source_id")] == [0] * 4
-    assert made == datasets.read(source) and made != datasets.read(Source(kind=kind, rows=50, seed=4))
+    assert made == readers.read(source) and made != readers.read(Source(kind=kind, rows=50, seed=4))
     csv.write_csv(made, tmp_path / "demo.csv")
-    assert datasets.read(source, tmp_path / "demo.csv") == made
+    assert readers.read(source, tmp_path / "demo.csv") == made
     with pytest.raises(ConfigError, match=f"Source '{kind}' is generated.*Set rows"):
-        datasets.read(Source(kind=kind))
+        readers.read(Source(kind=kind))

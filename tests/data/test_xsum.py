@@ -3,8 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from askless.config import Source
-from askless.data import raw as datasets
-from askless.data import sources
+from askless.data import readers, sources
 from askless.errors import DataError
 
 
@@ -16,27 +15,27 @@ def written(path, **columns):
 @pytest.mark.parametrize("ids", [["7", "8"], [7, 8]])
 def test_a_split_of_the_public_copy(tmp_path, ids):
     path = written(tmp_path / "0000.parquet", id=ids, summary=["r", ""], document=["one\ntwo", ""], more=[1, 2])
-    assert datasets.read(Source(kind="xsum"), path).to_pydict() == {
+    assert readers.read(Source(kind="xsum"), path).to_pydict() == {
         "text": ["one\ntwo", ""],
         "label": [None, None],
         "reference": ["r", ""],
         "group": [None, None],
         "source_id": ["7", "8"],
     }
-    assert datasets.read(Source(kind="xsum", rows=1), path).num_rows == 1
+    assert readers.read(Source(kind="xsum", rows=1), path).num_rows == 1
 
 
 def test_another_parquet_file(tmp_path):
     path = written(tmp_path / "0000.parquet", text=["a"], reference=["b"])
     with pytest.raises(DataError, match=r"missing column 'document' \(columns are \['text', 'reference'\]\)"):
-        datasets.read(Source(kind="xsum"), path)
+        readers.read(Source(kind="xsum"), path)
 
 
 def test_half_a_download(tmp_path):
     path = written(tmp_path / "0000.parquet", id=["7"], summary=["r"], document=["d"])
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match="unreadable .* Allowed: a whole Parquet file"):
-        datasets.read(Source(kind="xsum"), path)
+        readers.read(Source(kind="xsum"), path)
 
 
 def test_the_public_file_is_taken_from_a_mirror_by_its_name(tmp_path, monkeypatch):

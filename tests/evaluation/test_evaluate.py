@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from askless.config import Evaluate, Source, Split, Task, Vectors
+from askless.config import Evaluate, Source, Split, Task, VectorSource
 from askless.errors import ConfigError, DataError
 from askless.evaluation import evaluate
 from askless.evaluation.evaluate import Runs, evaluated
@@ -24,7 +24,7 @@ TASK = Task(
     classes=CLASSES,
     positive="1",
     source=Source(kind="demo"),
-    vectors=Vectors(kind="demo"),
+    vectors=VectorSource(kind="demo"),
     split=Split(train=0.6, valid=0.2, test=0.2),
     prompt="posts",
     quality="accuracy",

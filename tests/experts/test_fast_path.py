@@ -16,12 +16,12 @@ from askless.data.demo.posts import posts
 from askless.experts.local import decoding
 from askless.experts.local.causal_lm import LlmExpert
 from askless.experts.local.checkpoint import Checkpoint
-from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.decoding import Decoding, Generated
 from askless.experts.local.forward import logits, padded
-from askless.experts.local.prefix import LEAST, Prefix, can_share, new_cache, shared_tokens
+from askless.experts.local.prefix import LEAST, SharedPrefix, can_share, new_cache, shared_tokens
 from askless.experts.local.scoring import score
 from askless.experts.local.static import StaticShapes, cache_length
-from askless.experts.local.workload import Plan, Workload
+from askless.experts.local.workload import BatchPlan, Workload
 from askless.prompts import PROMPTS, Prompt
 from tests.experts.tiny_models import PROMPT, examples, setting, texts
 
@@ -73,7 +73,7 @@ def test_scores_are_the_same_after_every_prefix(size: str) -> None:
     expected, longest = one_by_one(network, prompts, LABELS), len(shared_tokens(prompts))
     assert longest == 89
     for length in range(1, longest + 1):
-        prefix = Prefix.read(network, prompts[0][:length])
+        prefix = SharedPrefix.read(network, prompts[0][:length])
         got = score(network, prompts, LABELS, 1, prefix)
         np.testing.assert_allclose(got, expected, atol=TOLERANCE)
         assert (got.argmax(1) == expected.argmax(1)).all()
@@ -84,7 +84,7 @@ def test_scores_are_the_same_after_every_prefix(size: str) -> None:
 def test_scores_are_the_same_in_every_split(size: str, shared: bool) -> None:
     network, prompts = demo(size).network, olhs_prompts()
     expected = one_by_one(network, prompts, LABELS)
-    prefix = Prefix.read(network, shared_tokens(prompts)) if shared else None
+    prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
     for rows in range(1, len(prompts) + 1):
         got = np.concatenate([score(network, part, LABELS, 1, prefix) for part in in_splits(prompts, rows)])
         np.testing.assert_allclose(got, expected, atol=TOLERANCE)
@@ -95,12 +95,12 @@ def test_scores_are_the_same_in_every_split(size: str, shared: bool) -> None:
 def test_words_that_share_their_first_tokens_are_told_apart(size: str) -> None:
     network, prompts = demo(size).network, olhs_prompts()
     labels = [[17, 30, 31], [17, 30, 40], [18]]
-    expected, prefix = one_by_one(network, prompts, labels), Prefix.read(network, shared_tokens(prompts))
+    expected, prefix = one_by_one(network, prompts, labels), SharedPrefix.read(network, shared_tokens(prompts))
     for used in (None, prefix):
         np.testing.assert_allclose(score(network, prompts, labels, 1, used), expected, atol=3 * TOLERANCE)
 
 
-def same(got: Sequence[Reply], expected: Sequence[Reply]) -> None:
+def same(got: Sequence[Generated], expected: Sequence[Generated]) -> None:
     assert [reply.tokens for reply in got] == [reply.tokens for reply in expected]
     np.testing.assert_allclose([r.logprob for r in got], [r.logprob for r in expected], atol=TOLERANCE)
 
@@ -114,7 +114,7 @@ def test_replies_are_the_same_with_prefix_split_and_static_cache(size: str, stat
     common = shared_tokens(prompts)
     assert len(common) >= LEAST
     for length, rows in ((0, 3), (1, 8), (len(common) // 2, 3), (len(common), 1), (len(common), 3), (len(common), 8)):
-        prefix = Prefix.read(network, common[:length]) if length else None
+        prefix = SharedPrefix.read(network, common[:length]) if length else None
         shapes = StaticShapes(4, 4096) if static else None
         parts = in_splits(prompts, rows)
         same([r for part in parts for r in decoding.generate(network, part, how, 1, 0, prefix, shapes)], expected)
@@ -122,7 +122,7 @@ def test_replies_are_the_same_with_prefix_split_and_static_cache(size: str, stat
 
 def test_sampled_replies_are_those_of_the_plain_path() -> None:
     network, prompts, how = demo("s").network, documents_prompts(), Decoding(16, 1.0, 0.95)
-    prefix = Prefix.read(network, shared_tokens(prompts))
+    prefix = SharedPrefix.read(network, shared_tokens(prompts))
     plain = decoding.generate(network, prompts, how, 1, 7)
     same(decoding.generate(network, prompts, how, 1, 7, prefix), plain)
     assert [r.tokens for r in decoding.generate(network, prompts, how, 1, 8, prefix)] != [r.tokens for r in plain]
@@ -170,7 +170,7 @@ def test_every_kind_of_model_gives_the_plain_answers(kind: str) -> None:
     # Recurrent state reads padding, so that the plain path is asked rows of one length.
     prompts = [[*common, *rng.integers(2, 90, 5 if kind == "mamba" else 3 + i).tolist()] for i in range(5)]
     labels = [[5], [6, 7], [6, 8, 9]]
-    load = Workload(network, 1, prompts, Plan(3, 1000, new_tokens=2))
+    load = Workload(network, 1, prompts, BatchPlan(3, 1000, new_tokens=2))
     assert (load.prefix is not None) is can_share(network, 29) is KINDS[kind]
     got = in_order(load, lambda some: load.score(some, labels), prompts)
     np.testing.assert_allclose(got, one_by_one(network, prompts, labels), atol=3e-4)
@@ -178,7 +178,7 @@ def test_every_kind_of_model_gives_the_plain_answers(kind: str) -> None:
     how = Decoding(5, 0.0, 1.0)
     expected = [decoding.generate(network, [prompt], how, 1, 0)[0] for prompt in prompts]
     for compiled in (False, True):
-        load = Workload(network, 1, prompts, Plan(3, 1000, new_tokens=5, compile=compiled))
+        load = Workload(network, 1, prompts, BatchPlan(3, 1000, new_tokens=5, compile=compiled))
         same(in_order(load, lambda some, load=load: load.write(some, how, 0), prompts), expected)
 
 
@@ -199,7 +199,7 @@ def test_a_prefix_leaves_each_prompt_a_token_and_is_worth_its_copies() -> None:
 
 def test_a_prefix_is_not_changed_by_its_use() -> None:
     network, prompts = demo("xs").network, olhs_prompts()
-    prefix = Prefix.read(network, shared_tokens(prompts))
+    prefix = SharedPrefix.read(network, shared_tokens(prompts))
     before = [(keys.clone(), values.clone()) for keys, values in prefix.layers]
     score(network, prompts, [[17], [18, 19]], 1, prefix)
     decoding.generate(network, prompts, Decoding(4, 0.0, 1.0), 1, 0, prefix)
@@ -213,7 +213,7 @@ def test_logits_after_a_cache_are_those_of_the_whole() -> None:
     ids, mask = padded([prompt], 1, "cpu")
     with torch.inference_mode():
         whole = logits(network, ids, mask, 3)
-        held = Prefix.read(network, prompt[:40]).into(new_cache(), 1)
+        held = SharedPrefix.read(network, prompt[:40]).into(new_cache(), 1)
         after = logits(network, ids[:, 40:], mask, 3, held)
     torch.testing.assert_close(after, whole, atol=1e-4, rtol=1e-5)
     assert held.get_seq_length() == len(prompt)

@@ -20,10 +20,10 @@ import pytest
 from askless.config import Generate
 from askless.errors import ExpertError
 from askless.experts.answer_store import AnswerStore
-from flows.shards import DEATHS, Shift
+from flows.shards import DEATHS, ShardRun
 from tasks.progress import Reporter
 from tasks.runners import Workers, _cluster, workers
-from tasks.shards import Counts, Stopped
+from tasks.shards import Counts, ShardStopped
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.experts.test_resume import stable
 from tests.flows.shard_worker import BATCH, ITEMS, generated, project
@@ -137,7 +137,7 @@ def killed_on_ray(folder: Path, items: int, kills: int) -> tuple[int, int]:
             setting = asked(settings, "olhs", LLM).setting
             parameters = {"setting": setting, "options": settings.expert(LLM), "shards": at_hand.shards}
             reporter = Killer("killed", len(rows), 0.1, len, len)
-            shift = Shift(at_hand, answer_shard, parameters, len(rows))
+            shift = ShardRun(at_hand, answer_shard, parameters, len(rows))
             shift.work(reporter)
             computed = at_hand.shards.counts().asked
         merge_parts("olhs", LLM, params, where, len(rows), "", str(folder / "out.parquet"))
@@ -206,7 +206,7 @@ class Future:
 
 
 class Told:
-    """The calls of `Shards` that `Shift` makes."""
+    """The calls of `Shards` that `ShardRun` makes."""
 
     def __init__(self, done: list[int]) -> None:
         self._done, self.stopped = iter(done), False
@@ -234,7 +234,7 @@ class Silent(Reporter):
         self.told += 1
 
 
-def shift(ends: list[Any], done: list[int], shards: int) -> tuple[Shift, Told, list[int]]:
+def shift(ends: list[Any], done: list[int], shards: int) -> tuple[ShardRun, Told, list[int]]:
     """A shift of two workers whose shards end, in the order in which they are given out, as `ends` say."""
     given, told, ends_left = [], Told(done), iter(ends)
 
@@ -242,7 +242,7 @@ def shift(ends: list[Any], done: list[int], shards: int) -> tuple[Shift, Told, l
         given.append(parameters["number"])
         return Future(next(ends_left))
 
-    return Shift(Workers(submit, 2, told, (Lost,)), None, {}, shards), told, given
+    return ShardRun(Workers(submit, 2, told, (Lost,)), None, {}, shards), told, given
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_a_shard_whose_workers_die_without_an_answer_more_is_given_up(in_a_run):
 
 def test_a_shard_that_fails_for_good_lets_no_other_begin(in_a_run):
     refused = ExpertError("refused")
-    at_work, told, given = shift([1, refused, Stopped("too"), 1, 1], [], 5)
+    at_work, told, given = shift([1, refused, ShardStopped("too"), 1, 1], [], 5)
     with pytest.raises(ExpertError, match="refused"):
         at_work.work(Silent())
     assert given == [0, 1]

@@ -14,13 +14,13 @@ from askless.experts import Setting
 from askless.experts.remote.openai import OpenAiExpert
 from askless.prompts import Prompt
 from askless.spending.breaker import Breaker
-from askless.spending.guard import Conduct, Guarded
+from askless.spending.guard import Conduct, GuardedExpert
 from askless.spending.ledger import Ledger
 
 CLASSES = ("0", "1")
 PROMPT = Prompt("Say {text}", {"0": "no", "1": "yes"})
 TOKENS = Price(usd_per_1m_prompt_tokens=100.0, usd_per_1m_completion_tokens=1000.0)
-OPENED: list[Guarded] = []
+OPENED: list[GuardedExpert] = []
 ANSWERS = Price(usd_per_1k_answers=1.0)
 
 
@@ -41,14 +41,14 @@ def hosted(
     ledger: Ledger | None = None,
     classes: tuple[str, ...] = CLASSES,
     **options: Any,
-) -> Guarded:
+) -> GuardedExpert:
     """The expert `llm` at `url`: each answer costs a tenth of a cent, unless another price is given."""
     setting = Setting("llm", "olhs", classes, answers=folder)
     prompt = PROMPT if classes else Prompt("Sum up {text}")
     given = {"concurrency": 4, "timeout": 5.0, "max_retries": 1, **options}
     expert = OpenAiExpert(setting, model="m", base_url=url, prompt=prompt, **given)
     ledger = ledger or Ledger(folder / "ledger.sqlite", limit)
-    made = Guarded(expert, CostModel("usd", {"llm": price}), ledger, conduct or Conduct(), breaker or Breaker())
+    made = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, conduct or Conduct(), breaker or Breaker())
     OPENED.append(made)
     return made
 

@@ -8,10 +8,10 @@ from askless import schema
 from askless.bundles import bundle
 from askless.bundles.terms import Terms
 from askless.config import Costs, Price
-from askless.data.stream import Source
+from askless.data.stream import ItemSource
 from askless.experts.remote.openai import OpenAiExpert
 from askless.labelling.foreseen import draw, foresee, on_record
-from askless.labelling.label import Version
+from askless.labelling.label import DeployedBundle
 from askless.policies.base import Budget
 from askless.spending.usage import LEARNT
 from tests.labelling.label_data import shop, write_items
@@ -38,7 +38,7 @@ def used(texts, seed):
 
 def test_a_draw_gives_every_row_the_same_chance(tmp_path):
     path = write_items(tmp_path / "in.jsonl", [f"t{n}" for n in range(50)])
-    source, hits = Source.of(str(path), None, {}), np.zeros(50)
+    source, hits = ItemSource.of(str(path), None, {}), np.zeros(50)
     for seed in range(600):
         drawn = draw(source, 10, None, seed)
         assert drawn.rows == 50 and len(set(drawn.texts)) == 10
@@ -49,7 +49,7 @@ def test_a_draw_gives_every_row_the_same_chance(tmp_path):
 
 def test_a_text_that_cannot_be_answered_is_drawn_and_not_asked_about(tmp_path, version):
     path = write_items(tmp_path / "in.jsonl", ["", None, "a" * 400, "b"])
-    drawn = draw(Source.of(str(path), None, {}), 10, 300, 0)
+    drawn = draw(ItemSource.of(str(path), None, {}), 10, 300, 0)
     assert drawn.texts == [None, None, None, "b"] and drawn.rows == 4
 
 
@@ -67,9 +67,9 @@ def test_the_interval_covers_the_bill_at_its_stated_rate(tmp_path, version, runs
         usage = on_record(expert, *recorded(before, used(before, [run, 1])))
         assert usage.known[:2] == (LEARNT, LEARNT)
         terms = Terms(terms.task, terms.classes, terms.prompt, terms.experts, terms.costs, None, {LLM: usage.state()})
-        source = Source.of(str(write_items(tmp_path / "in.jsonl", texts)), None, {})
+        source = ItemSource.of(str(write_items(tmp_path / "in.jsonl", texts)), None, {})
         found = foresee(
-            Version("m", "0", loaded, terms), draw(source, 150, None, run), Budget(share=0.4), tmp_path, 0.9
+            DeployedBundle("m", "0", loaded, terms), draw(source, 150, None, run), Budget(share=0.4), tmp_path, 0.9
         )
         threshold = threshold_of(loaded)
         deferred = np.array([len(text) > threshold for text in texts])

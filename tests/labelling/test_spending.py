@@ -14,7 +14,7 @@ from askless.experts import Setting
 from askless.experts.remote import retrying
 from askless.experts.remote.openai import OpenAiExpert
 from askless.spending.breaker import Breaker
-from askless.spending.guard import Conduct, Guarded
+from askless.spending.guard import Conduct, GuardedExpert
 from askless.spending.ledger import Ledger
 from tests.labelling.shop import CLASSES, PROMPT, items
 
@@ -112,7 +112,7 @@ def one_run(seed, folder):
         )
         expert._lasting = Client(provider, rng, kill)
         with Ledger(folder / "ledger.sqlite", limit) as ledger:
-            llm = Guarded(expert, CostModel("usd", {"llm": price}), ledger, conduct, Breaker(3, 1e-3, 2e-3))
+            llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, conduct, Breaker(3, 1e-3, 2e-3))
             tables = []
             try:
                 for part, at in enumerate(range(0, len(texts), chunk)):

@@ -147,7 +147,7 @@ def test_the_level_of_a_day_is_shared_by_its_looks_and_a_looks_by_its_tests(befo
         measures = tuple(
             monitoring.Measure(m.name, m.before, m.now, m.rows, p) for m, p in zip(found.measures, values, strict=True)
         )
-        return monitoring.Look(**{**vars(found), "measures": measures}).moved
+        return monitoring.WindowCheck(**{**vars(found), "measures": measures}).moved
 
     assert moved(1, *p) == (SCORES,)
     assert moved(2, *p) == ()

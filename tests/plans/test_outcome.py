@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from askless.plans.outcome import what_came
+from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import make_plan
 from tests.plan_data import board
@@ -19,7 +19,7 @@ def plan():
 
 def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
     test = board(3000, seed=1)
-    came = what_came(plan, test)
+    came = outcome_of(plan, test)
     done = plan.decide(test.copy(blind=True))
     assert came.measured.quality[0] == (done.label == test.gold).mean()
     assert came.measured.cost[0] == pytest.approx(done.cost.mean())
@@ -35,22 +35,22 @@ def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
 
 
 def test_the_promise_is_withdrawn_where_the_rows_are_harder(plan):
-    came = what_came(plan, board(1000, seed=2, hard=0.8))
+    came = outcome_of(plan, board(1000, seed=2, hard=0.8))
     assert came.shift.moved[0] == "small"
     assert came.words()[-1].startswith("The promise is withdrawn: these rows differ from those it was made on in ")
 
 
 def test_the_shift_test_of_a_plan_is_quiet_on_rows_of_the_same_kind(plan):
-    alarms = [what_came(plan, board(300, seed=seed)).shift.alarm for seed in range(10, 40)]
+    alarms = [outcome_of(plan, board(300, seed=seed)).shift.alarm for seed in range(10, 40)]
     assert sum(alarms) <= 5
 
 
 def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
-    came = what_came(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
+    came = outcome_of(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
     assert came.kept is False
     assert came.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
     assert came.words()[1].endswith(" points, 5 allowed.")
     limit = make_plan(board(400), PAIR, Goal(limit=10.0))
-    assert what_came(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
+    assert outcome_of(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
     aim = make_plan(board(400), PAIR, Goal(per_1000=10.0))
-    assert what_came(aim, board(1000, seed=4)).kept is None
+    assert outcome_of(aim, board(1000, seed=4)).kept is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from askless.errors import BudgetError, ConfigError
-from askless.plans.outcome import what_came
+from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal, Promise
 from askless.plans.planner import make_plan
 from askless.policies.base import Budget
@@ -69,4 +69,4 @@ def test_experts_that_state_nothing_are_left_out_of_the_shift_test(plan):
     assert set(plan.seen.measure) == {"small", "large"}
     alone = make_plan(board(100, ("small",)), ("small",), Goal(share=0.0))
     assert set(alone.seen.measure) == {"small"}
-    assert set(what_came(alone, board(200, ("small",), seed=5)).shift.p_values) == {"small"}
+    assert set(outcome_of(alone, board(200, ("small",), seed=5)).shift.p_values) == {"small"}

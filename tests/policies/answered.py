@@ -4,13 +4,13 @@ import numpy as np
 
 from askless.costs import CostModel
 from askless.panel import NO_LABEL, Panel
-from askless.policies.planned.walk import Told
+from askless.policies.planned.walk import AnswerMatrix
 from tests.helpers import CLASSES, examples, ids
-from tests.helpers import Told as Expert
+from tests.helpers import AnswerMatrix as Expert
 
 
 def made(n, ability=(0.6, 0.75, 0.9), cost=(1.0, 4.0, 16.0), *, seed=0, telling=True, quiet=(), mute=None):
-    """`Told` of `n` rows: expert j is right with chance about ability[j], and states that chance if `telling`.
+    """`AnswerMatrix` of `n` rows: expert j is right with chance about ability[j], and states that chance if `telling`.
 
     `quiet` experts state nothing; `mute` is (expert, rows) that get no label.
     """
@@ -28,7 +28,7 @@ def made(n, ability=(0.6, 0.75, 0.9), cost=(1.0, 4.0, 16.0), *, seed=0, telling=
     if mute:
         label[mute[1], mute[0]], p[mute[1], mute[0]], right[mute[1], mute[0]] = NO_LABEL, np.nan, False
     with np.errstate(divide="ignore"):
-        return Told(label, p, np.log(p), np.broadcast_to(cost, label.shape).copy(), right)
+        return AnswerMatrix(label, p, np.log(p), np.broadcast_to(cost, label.shape).copy(), right)
 
 
 def panel_of(told, *, blind=False, rows=None):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from askless import schema
-from askless.config import Source, Split, Task, Vectors
-from askless.data import raw as datasets
+from askless.config import Source, Split, Task, VectorSource
+from askless.data import readers
 from askless.data.prepare import prepare
 from askless.evaluation.summary_quality import measured, summary_quality
 from askless.experts import Setting
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.realdata
 TASK = Task(
     kind="summarisation",
     source=Source(kind="summaries"),
-    vectors=Vectors(kind="demo"),
+    vectors=VectorSource(kind="demo"),
     split=Split(0.7, 0.1, 0.2),
     prompt="xsum",
     quality="rougeL_stemmed",
@@ -36,7 +36,7 @@ TASK = Task(
 )
 def test_documents_are_prepared_and_what_is_left_out_is_counted(file, raw, empty, long, twice, left):
     folder = real_folder()
-    table = datasets.read(Source(kind="summaries"), Path(folder) / "xsum" / file)
+    table = readers.read(Source(kind="summaries"), Path(folder) / "xsum" / file)
     examples, summary = prepare(table, TASK, "xsum")
     found = [summary[k] for k in ("raw_rows", "empty_dropped", "too_long_dropped", "duplicates_dropped", "examples")]
     assert found == [raw, empty, long, twice, left]
@@ -54,7 +54,7 @@ def test_documents_are_prepared_and_what_is_left_out_is_counted(file, raw, empty
 )
 def test_recorded_summaries_are_matched_and_measured_as_published(file, key, wanted, left_out):
     path = Path(real_folder()) / "xsum" / file
-    examples, _ = prepare(datasets.read(Source(kind="summaries"), path), TASK, "xsum")
+    examples, _ = prepare(readers.read(Source(kind="summaries"), path), TASK, "xsum")
     expert = RecordedExpert(Setting("system", "xsum", ()), path=path, key=key, seconds=1.44)
     answers = measured(examples, expert.answer(examples), summary_quality(TASK.quality))
     meta = schema.meta_of(answers)

@@ -12,7 +12,7 @@ from askless.costs import CostModel
 from askless.experts import Setting
 from askless.experts.recorded import RecordedExpert
 from askless.panel import Panel
-from askless.plans.outcome import what_came
+from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import make_plan
 from tests.realdata import real_folder
@@ -80,7 +80,7 @@ def came(boards):
         key = (benchmark, experts, floor, bound)
         if key not in known:
             plan = make_plan(boards[benchmark, "train"], experts, Goal(floor=floor), bound=bound)
-            known[key] = what_came(plan, boards[benchmark, "test"])
+            known[key] = outcome_of(plan, boards[benchmark, "test"])
         return known[key]
 
     return of

@@ -14,13 +14,12 @@ import numpy as np
 import pytest
 
 from askless import schema
-from askless.config import Source, Split, Task, Vectors
-from askless.data import raw as datasets
-from askless.data import sources
+from askless.config import Source, Split, Task, VectorSource
+from askless.data import readers, sources
 from askless.data.prepare import prepare
 from askless.data.recorded.paper_files import dump, load, recorded_predictions
 from askless.data.recorded.paper_records import read_records
-from askless.text.embeddings import Vectors as WordVectors
+from askless.text.embeddings import VectorSource as WordVectors
 from askless.text.embeddings import build
 from tests.realdata import real_folder
 
@@ -40,7 +39,7 @@ def task(kind):
     return Task(
         "classification",
         Source(kind=kind),
-        Vectors(kind="demo"),
+        VectorSource(kind="demo"),
         SHARES,
         "olhs",
         "accuracy",
@@ -62,7 +61,7 @@ def tweets(real, tmp_path_factory):
     os.environ.pop("ASKLESS_MIRROR", None)
     source = Source(kind="olhs", path=real / "olhs" / "labeled_data.csv", sha256=sources.PUBLIC["olhs"].sha256)
     path = sources.obtain(source, tmp_path_factory.mktemp("raw"))
-    return datasets.read(source, path)
+    return readers.read(source, path)
 
 
 def test_the_mirror_serves_the_original_tweets(real, tmp_path, monkeypatch):
@@ -110,7 +109,7 @@ def test_recorded_files_come_back_whole(real, tmp_path, file, experts, lines):
     ],
 )
 def test_recorded_answers_meet_the_prepared_examples(real, kind, file, counts, right):
-    examples, summary = prepare(datasets.read(Source(kind=kind), real / file), task(kind), kind)
+    examples, summary = prepare(readers.read(Source(kind=kind), real / file), task(kind), kind)
     answers = recorded_predictions(real / file, examples, "gpt", CLASSES)
     schema.check_answers(examples, answers)
     share = float(np.mean(np.array(examples["label"].to_pylist()) == np.array(answers["label"].to_pylist())))
@@ -119,7 +118,7 @@ def test_recorded_answers_meet_the_prepared_examples(real, kind, file, counts, r
 
 
 def test_tweeteval_train(real):
-    raw = datasets.read(Source(kind="parquet"), real / "offensive" / "tweeteval_offensive_train.parquet")
+    raw = readers.read(Source(kind="parquet"), real / "offensive" / "tweeteval_offensive_train.parquet")
     summary = prepare(raw, task("parquet"), "tweeteval")[1]
     assert (summary["raw_rows"], summary["examples"], summary["conflicting_labels"]) == (11916, 11881, 6)
 

@@ -13,7 +13,7 @@ from askless.experts import Setting
 from askless.experts.answer_store import AnswerStore
 from askless.experts.local.causal_lm import LlmExpert
 from askless.spending.breaker import Breaker
-from askless.spending.guard import DOUBT, FAULT, LIMIT, PAUSED, Conduct, Guarded, code_of
+from askless.spending.guard import DOUBT, FAULT, LIMIT, PAUSED, Conduct, GuardedExpert, code_of
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.shop import ANSWERS, TOKENS, close_all, hosted, items
@@ -218,7 +218,7 @@ def local(folder, tiny, limit=None, price=TOKENS):
 
     setting = Setting("llm", "olhs", ("0", "1"), answers=folder)
     expert = LlmExpert(setting, model=str(tiny), prompt=PROMPT, batch_size=4)
-    return Guarded(expert, CostModel("usd", {"llm": price}), Ledger(folder / "ledger.sqlite", limit))
+    return GuardedExpert(expert, CostModel("usd", {"llm": price}), Ledger(folder / "ledger.sqlite", limit))
 
 
 def test_a_model_run_here_answers_the_first_rows_that_the_limit_allows(tmp_path, tiny):
@@ -268,6 +268,6 @@ def test_a_price_that_sets_no_most_is_refused_under_a_limit_alone(tmp_path, serv
 def test_an_expert_without_a_price_is_refused_before_it_is_asked(tmp_path, server):
     llm = hosted(tmp_path, server.url)
     with pytest.raises(ConfigError, match=r"Expert 'llm' has no price\. Priced: none\. Add costs\.prices\.llm"):
-        Guarded(llm.expert, CostModel("usd", {}), llm.ledger)
+        GuardedExpert(llm.expert, CostModel("usd", {}), llm.ledger)
     with pytest.raises(ConfigError, match="A spend limit is in dollars. Got costs in seconds"):
-        Guarded(llm.expert, CostModel("seconds", {"llm": ANSWERS}), Ledger(limit=1.0))
+        GuardedExpert(llm.expert, CostModel("seconds", {"llm": ANSWERS}), Ledger(limit=1.0))

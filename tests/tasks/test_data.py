@@ -9,7 +9,7 @@ from prefect.states import Failed
 
 from askless import schema
 from askless.config import Source
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.errors import DataError
 from askless.text.embeddings import Vectors
 from tasks import worth_a_retry
@@ -116,7 +116,7 @@ def test_a_file_with_a_text_too_long_and_an_empty_one_is_counted_not_cut(tmp_pat
 def test_the_demos_vectors_of_a_task_of_summaries_are_learnt_from_documents(tmp_path):
     params = write_params(tmp_path, document_params())
     build_vectors.fn(TASK, params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
-    raw = datasets.read(Source(kind="demo-documents", rows=50, seed=3))
+    raw = readers.read(Source(kind="demo-documents", rows=50, seed=3))
     tokens = [token for text in raw["text"].to_pylist() for token in re.findall(r"\w+", text.lower())]
     vectors = Vectors.open(tmp_path / "vectors")
     words = set(vectors.vocabulary.words())

@@ -15,7 +15,7 @@ from askless.monitoring import baseline
 from askless.registry import versions as registry
 from tasks.answering import plain, serving
 from tasks.monitoring import look_at_log, propose, read_looks, remember
-from tasks.tracking import register_proposal
+from tasks.registration import register_proposal
 from tests.pipeline import small_params, write_params
 from tests.production_data import chat_server, in_service, odd, production, texts
 from tests.registry_data import LLM, MODEL, kept

@@ -7,7 +7,7 @@ import pytest
 from askless import schema
 from askless.config import Price
 from askless.experts.answer_store import AnswerStore
-from tasks.shards import Counts, ShardAnswers, Shards, Stopped, digest_of, examples_of, part_of
+from tasks.shards import Counts, ShardAnswers, Shards, ShardStopped, digest_of, examples_of, part_of
 from tests.experts.tiny_models import examples, texts
 
 ROW = {"prompt_tokens": 100, "completion_tokens": 10, "seconds": 0.5}
@@ -63,9 +63,9 @@ def test_a_billed_price_wins(shards):
 
 def test_a_stopped_shard_keeps_what_it_paid_for_and_begins_nothing(shards):
     shards.stop()
-    with pytest.raises(Stopped, match="What was answered is kept"):
+    with pytest.raises(ShardStopped, match="What was answered is kept"):
         shards.keep(0, {"a": ROW})
-    with pytest.raises(Stopped):
+    with pytest.raises(ShardStopped):
         shards.kept(0, ["a"])
     assert shards.counts().asked == 1
 

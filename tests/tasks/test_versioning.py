@@ -16,7 +16,7 @@ from prefect.states import Failed
 
 from askless.errors import AsklessError, DataError
 from tasks import versioning
-from tasks.versioning import Stopped, push, reproduce, stages, versions
+from tasks.versioning import CommandInterrupted, push, reproduce, stages, versions
 from tests.pipeline import commit_all
 
 STAGES = "stages:\n  copy:\n    cmd: cp raw data/out\n    deps: [raw]\n    outs: [data/out]\n"
@@ -110,7 +110,7 @@ SAYS = "echo 'train failed: not the last'; echo 'train failed: params.yaml: no. 
         (
             "echo hello; kill -9 $$",
             [],
-            Stopped,
+            CommandInterrupted,
             "failed to reproduce 'train': failed to run: echo hello; kill -9 $$, exited with -9. "
             "Its last words: hello. Run again: what is done and paid for is kept.",
         ),
@@ -132,7 +132,7 @@ def test_a_failed_stage_says_why(project, command, needs, kind, said):
 
 
 @pytest.mark.parametrize(
-    ("error", "again"), [(Stopped("x"), True), (DataError("a", "b", "c", "d"), False), (OSError(), True)]
+    ("error", "again"), [(CommandInterrupted("x"), True), (DataError("a", "b", "c", "d"), False), (OSError(), True)]
 )
 def test_what_was_stopped_is_tried_again_and_what_is_wrong_is_not(error, again):
     assert reproduce.retry_condition_fn(reproduce, SimpleNamespace(), Failed(data=error)) is again
@@ -196,7 +196,7 @@ def test_outputs_are_pushed_where_a_remote_is_set(project, tmp_path_factory):
     assert push.fn("copy") is True
     assert [path.read_text() for path in store.rglob("*") if path.is_file()] == ["hello\n"]
     dvc(folder, "remote", "modify", "store", "url", "/proc/nowhere")
-    with pytest.raises(Stopped, match=r"^dvc push: .+ What was made is kept here: run `dvc push` again\.$"):
+    with pytest.raises(CommandInterrupted, match=r"^dvc push: .+ What was made is kept here: run `dvc push` again\.$"):
         push.fn("copy")
 
 

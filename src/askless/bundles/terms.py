@@ -17,7 +17,7 @@ from askless.errors import ConfigError, DataError
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.paid import PaidExpert
 from askless.files import write_text
-from askless.spending.guard import Conduct, Guarded
+from askless.spending.guard import Conduct, GuardedExpert
 from askless.spending.ledger import Ledger
 
 FILE = "terms.json"
@@ -89,9 +89,9 @@ class Terms:
         expert.check_access()
         return expert
 
-    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> Guarded:
+    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> GuardedExpert:
         """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
-        return Guarded(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
+        return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
 
 
 def of_bundle(folder: Path, params: Path | None) -> Terms:

@@ -16,8 +16,8 @@ import typer
 from askless.commands.options import NONE, AsJson, TermsFile, note, pairs, print_json, say, tell
 
 if TYPE_CHECKING:
-    from askless.data.stream import Source
-    from askless.labelling.label import Progress, Run, Version
+    from askless.data.stream import ItemSource
+    from askless.labelling.label import DeployedBundle, LabelProgress, Run
     from askless.policies.base import Budget
     from askless.spending.ledger import Ledger
 
@@ -110,7 +110,7 @@ def label(
 
     Example: askless label posts.jsonl --model models:/askless-olhs@champion -o labelled.jsonl --max-usd 5
     """
-    from askless.data.stream import Source
+    from askless.data.stream import ItemSource
     from askless.errors import BudgetError, ConfigError, ExpertError
     from askless.labelling.label import PASSING, Labeller, Run, folder_of
     from askless.labelling.outputs import kind_of
@@ -124,7 +124,7 @@ def label(
     for name in names:
         if name not in ("id", "text"):
             raise ConfigError.unknown("column", name, ("id", "text"))
-    source = Source.of(items, None if kind is None else kind.value, names)
+    source = ItemSource.of(items, None if kind is None else kind.value, names)
     version, facts = _version(model, out, params)
     dial = _budget(version, share, per_1000)
     facts |= {"budget": _named(dial), "chunk_rows": chunk_rows}
@@ -161,11 +161,11 @@ def label(
         (_as_json if as_json else _tell)(run, version, done, ledger)
 
 
-def _version(model: str, out: Path, params: Path | None) -> tuple[Version, dict[str, Any]]:
+def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle, dict[str, Any]]:
     """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
     from askless.bundles import bundle
     from askless.bundles.terms import of_bundle
-    from askless.labelling.label import Version, begun_with
+    from askless.labelling.label import DeployedBundle, begun_with
     from askless.registry import versions as registry
 
     begun = begun_with(out) or {}
@@ -175,10 +175,10 @@ def _version(model: str, out: Path, params: Path | None) -> tuple[Version, dict[
     folder = registry.resolve(address)
     default = Path("params.yaml")
     terms = of_bundle(folder, params or (default if default.exists() else None))
-    return Version(address, number, bundle.load(folder), terms), {"asked": model, "model": address}
+    return DeployedBundle(address, number, bundle.load(folder), terms), {"asked": model, "model": address}
 
 
-def _budget(version: Version, share: float | None, per_1000: float | None) -> Any:
+def _budget(version: DeployedBundle, share: float | None, per_1000: float | None) -> Any:
     from askless.bundles.bundle import describe
     from askless.monitoring.recalibration import budget_at
     from askless.policies.base import Budget
@@ -192,8 +192,8 @@ def _budget(version: Version, share: float | None, per_1000: float | None) -> An
 
 
 def _foresee(
-    source: Source,
-    version: Version,
+    source: ItemSource,
+    version: DeployedBundle,
     dial: Budget | None,
     answers: Path,
     sample: int,
@@ -245,7 +245,7 @@ class _Bar:
         pause = 0.2 if sys.stderr.isatty() else 30.0
         self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: LabelProgress) -> None:
         deferred = progress.reasons["deferred"] / max(progress.rows, 1)
         self._money(f"{100 * deferred:.1f} % deferred")
         self._bar.update(progress.rows - self._bar.n)
@@ -292,7 +292,7 @@ def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
             signal.signal(number, handler)
 
 
-def _facts(run: Run, version: Version, done: Progress, ledger: Ledger) -> dict[str, Any]:
+def _facts(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> dict[str, Any]:
     from askless.labelling.label import REASONS
 
     calls = ledger.counts()
@@ -310,11 +310,11 @@ def _facts(run: Run, version: Version, done: Progress, ledger: Ledger) -> dict[s
     }
 
 
-def _as_json(run: Run, version: Version, done: Progress, ledger: Ledger) -> None:
+def _as_json(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> None:
     print_json(_facts(run, version, done, ledger))
 
 
-def _tell(run: Run, version: Version, done: Progress, ledger: Ledger) -> None:
+def _tell(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> None:
     facts = _facts(run, version, done, ledger)
     small = version.loaded.policy.experts[0]
     typer.echo(f"{done.rows:,} rows by {version.address}: {run.out}\n")

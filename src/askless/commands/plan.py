@@ -79,7 +79,7 @@ def plan(
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
     from askless.plans import plan_file
-    from askless.plans.outcome import what_came
+    from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
 
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence)
@@ -89,7 +89,7 @@ def plan(
     boards = _boards(given)
     made = make_plan(boards.train, given.experts, goal, reference, bound=bound, random_state=seed)
     plan_file.write(made, output)
-    came = what_came(made, boards.test) if len(boards.test) else None
+    came = outcome_of(made, boards.test) if len(boards.test) else None
     note(given.notes)
     if as_json:
         said: dict[str, Any] = {

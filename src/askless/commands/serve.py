@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from askless.serving.service import Service
 
 
-class Fault(StrEnum):
+class ServeFault(StrEnum):
     """What becomes of a request whose expensive expert fails."""
 
     SMALL = "small"
@@ -52,7 +52,7 @@ MaxUsd = Annotated[
     ),
 ]
 OnFault = Annotated[
-    Fault, typer.Option("--on-fault", help="Where an expensive expert fails: the small one's answer, or HTTP 503.")
+    ServeFault, typer.Option("--on-fault", help="Where an expensive expert fails: the small one's answer, or HTTP 503.")
 ]
 Patience = Annotated[
     float, typer.Option(min=0.01, metavar="SECONDS", help="How long an expensive expert is waited for.")
@@ -79,7 +79,7 @@ def serve(
     answers: Answers = None,
     ledger: Ledger = None,
     max_usd: MaxUsd = None,
-    on_fault: OnFault = Fault.SMALL,
+    on_fault: OnFault = ServeFault.SMALL,
     patience: Patience = 30.0,
     concurrency: Concurrency = 16,
     max_waiting: MaxWaiting = 64,
@@ -110,7 +110,7 @@ def serve(
     params = params or (default if default.exists() else None)
     task = of_bundle(registry.resolve(model), params).task
     folder = log or Path("data/log", task)
-    limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is Fault.FAIL, grace)
+    limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is ServeFault.FAIL, grace)
     places = (folder, answers or Path("data/answers", task), ledger or folder / "serve.sqlite")
     how = {"texts": log_text, "seconds": log_seconds, "reload": reload_seconds, "share": shadow_share}
     with bound(host, port) as listening, _service(model, params, places, max_usd, limits, shadow, how) as service:

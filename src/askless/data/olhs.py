@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from askless.config import Source
 from askless.data.plain_pickle import load_npy
-from askless.data.raw import as_name, raw_table
+from askless.data.readers import as_name, raw_table
 from askless.data.tables import csv_table
 from askless.errors import DataError
 

@@ -23,7 +23,7 @@ from askless.errors import DataError
 
 
 def prepare(raw: pa.Table, task: Task, source_name: str) -> tuple[pa.Table, dict[str, Any]]:
-    """Examples (`schema.EXAMPLES`) and a JSON-able summary of a raw table with the columns of `datasets.RAW`.
+    """Examples (`schema.EXAMPLES`) and a JSON-able summary of a raw table with the columns of `readers.RAW`.
 
     The summary counts what was left out: empty texts, empty references, texts longer than `task.max_chars`, duplicates.
     Raises `DataError` for an empty text or reference where `task.empty_text` is "error", for a label outside the

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from askless.data.raw import as_name
+from askless.data.readers import as_name
 from askless.data.recorded.files import shorten
 from askless.errors import DataError
 
@@ -45,7 +45,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Source:
+class ItemSource:
     """Where items come from, and which columns hold `text` and `id` where these are called otherwise.
 
     Raises `DataError` for a file that is missing, empty or of a kind that is not read.
@@ -56,7 +56,7 @@ class Source:
     names: Mapping[str, str]
 
     @classmethod
-    def of(cls, path: str, kind: str | None, names: Mapping[str, str]) -> Source:
+    def of(cls, path: str, kind: str | None, names: Mapping[str, str]) -> ItemSource:
         """What `path` is, by its ending where `kind` does not say it; a pipe is JSON lines."""
         if path == PIPE:
             found = kind or "jsonl"

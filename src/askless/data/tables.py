@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data.raw import RAW, as_name, as_text, raw_table
+from askless.data.readers import RAW, as_name, as_text, raw_table
 from askless.errors import DataError
 
 LARGEST_BLOCK = 2**31 - 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data.raw import as_name, as_text, raw_table
+from askless.data.readers import as_name, as_text, raw_table
 from askless.data.tables import parquet_table
 
 COLUMNS = {"document": "text", "summary": "reference", "id": "source_id"}

@@ -14,7 +14,7 @@ from askless.arrays import Ints
 from askless.config import Evaluate
 from askless.errors import ConfigError, DataError
 from askless.evaluation import curves
-from askless.evaluation.expert_results import Stated, diagrams, labelled_expert, summarising_expert
+from askless.evaluation.expert_results import StatedAnswers, diagrams, labelled_expert, summarising_expert
 from askless.evaluation.headline import headline, operating_point
 from askless.evaluation.metrics import QUALITIES, Quality
 from askless.evaluation.replay import Replay, best_on_valid, chosen_on_valid, only
@@ -176,8 +176,8 @@ class Evaluation:
             }
             return {"experts": told, "reliability": {}}
         classes = self.task.classes
-        stated = {expert: Stated.of(table, classes, self.gold) for expert, table in answers.items()}
-        known = {expert: Stated.of(table, classes, self.valid_gold) for expert, table in held.items()}
+        stated = {expert: StatedAnswers.of(table, classes, self.gold) for expert, table in answers.items()}
+        known = {expert: StatedAnswers.of(table, classes, self.valid_gold) for expert, table in held.items()}
         return {
             "experts": {e: labelled_expert(*alone[e], said, self.qualities, self.unit) for e, said in stated.items()},
             "reliability": diagrams(main, self.chosen[main], self.gold, stated, known),

@@ -24,7 +24,7 @@ ROUGES = ("rouge1", "rouge2", "rougeL")
 
 
 @dataclass(frozen=True)
-class Stated:
+class StatedAnswers:
     """One expert's answers: labels, the stated probability of each, and whether they are right, all (rows,)."""
 
     label: Ints
@@ -32,7 +32,7 @@ class Stated:
     right: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, table: pa.Table, classes: tuple[str, ...], gold: Ints) -> Stated:
+    def of(cls, table: pa.Table, classes: tuple[str, ...], gold: Ints) -> StatedAnswers:
         """From predictions in the order of `gold`; NaN where no probability is stated."""
         label = class_indices(table["label"], classes)
         logprob = table["logprob"].cast(pa.float64()).to_numpy()
@@ -41,7 +41,7 @@ class Stated:
 
 
 def labelled_expert(
-    boot: Bootstrap, run: Replay, stated: Stated, qualities: Mapping[str, Quality], unit: str
+    boot: Bootstrap, run: Replay, stated: StatedAnswers, qualities: Mapping[str, Quality], unit: str
 ) -> dict[str, Any]:
     """Quality, cost and calibration of one expert of classes, from always asking it."""
     return {
@@ -85,7 +85,7 @@ def _point(boot: Bootstrap, run: Replay, qualities: Mapping[str, Quality], unit:
 
 
 def diagrams(
-    policy: str, chosen: Replay, gold: Ints, stated: Mapping[str, Stated], held: Mapping[str, Stated]
+    policy: str, chosen: Replay, gold: Ints, stated: Mapping[str, StatedAnswers], held: Mapping[str, StatedAnswers]
 ) -> dict[str, Any]:
     """The reliability diagrams of the policy and of each expert that states a confidence.
 

@@ -21,6 +21,7 @@ from askless import schema
 from askless.arrays import Floats
 from askless.config import Params
 from askless.errors import ConfigError, ExpertError
+from askless.panel import Answering
 from askless.text.rouge import KINDS, check_texts, rouge
 from askless.text.summary_faults import faults
 
@@ -42,13 +43,6 @@ class MeanVectors(Protocol):
 
     def mean(self, texts: Texts) -> Any:
         """Shape (texts, dim), zeros for a text without a known word."""
-
-
-class Answering(Protocol):
-    """Anything that answers examples, as every expert does."""
-
-    def answer(self, examples: pa.Table) -> pa.Table:
-        """A row with `id` and `label` for each example."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _CHUNK = 500
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
 
 
-class Answers(Protocol):
+class PaidAnswers(Protocol):
     """Where paid answers are kept: a file of this machine (`AnswerStore`), or whatever stands before one."""
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Row]:

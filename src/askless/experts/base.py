@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from askless import schema
 from askless.errors import ConfigError
-from askless.experts.answer_store import Answers
+from askless.experts.answer_store import PaidAnswers
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Setting:
     classes: tuple[str, ...]
     prompt: str = ""
     vectors: Path | None = None
-    answers: Path | Answers | None = None
+    answers: Path | PaidAnswers | None = None
 
 
 class Expert(ABC):

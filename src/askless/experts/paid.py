@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from askless.errors import ConfigError, ExpertError
-from askless.experts.answer_store import Answers, AnswerStore, Row
+from askless.experts.answer_store import AnswerStore, PaidAnswers, Row
 from askless.experts.base import Expert, Setting
 from askless.experts.remote.retrying import Fault
 from askless.prompts import PROMPTS, Prompt
@@ -151,11 +151,11 @@ class PaidExpert(Expert):
         parts = [prompt.template, dict(prompt.words), prompt.system]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def _kept(self) -> AbstractContextManager[Answers]:
+    def _kept(self) -> AbstractContextManager[PaidAnswers]:
         answers = self.setting.answers
         return self.store() if answers is None or isinstance(answers, Path) else nullcontext(answers)
 
-    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: Answers) -> None:
+    def _ask_missing(self, work: Mapping[str, str], rows: dict[str, Row], store: PaidAnswers) -> None:
         from tqdm import tqdm
 
         logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))

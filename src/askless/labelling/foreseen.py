@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 from askless.bundles.decide import assign
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean
-from askless.data.stream import Source
+from askless.data.stream import ItemSource
 from askless.experts.paid import PaidExpert
-from askless.labelling.label import Version
+from askless.labelling.label import DeployedBundle
 from askless.policies.base import Budget
 from askless.spending.forecast import Forecast, forecast
 from askless.spending.pending import sizes_of, usage_of, used_by
@@ -32,7 +32,7 @@ class Drawn:
     rows: int
 
 
-def draw(source: Source, most: int, longest: int | None, seed: int) -> Drawn:
+def draw(source: ItemSource, most: int, longest: int | None, seed: int) -> Drawn:
     """Up to `most` rows of a stream, any set of that size as likely as another (reservoir sampling, Vitter's R)."""
     rng, kept, rows = np.random.default_rng(seed), list[str | None](), 0
     for chunk in source.chunks(CHUNK):
@@ -47,7 +47,9 @@ def draw(source: Source, most: int, longest: int | None, seed: int) -> Drawn:
     return Drawn([None if fault_of(text, longest) else text for text in cleaned], rows)
 
 
-def foresee(version: Version, drawn: Drawn, budget: Budget | None, answers: Path, confidence: float) -> list[Forecast]:
+def foresee(
+    version: DeployedBundle, drawn: Drawn, budget: Budget | None, answers: Path, confidence: float
+) -> list[Forecast]:
     """What each expensive expert will take for all rows, from those drawn; answers kept in `answers` are free.
 
     A text that comes again is counted each time, though it is paid for once. Raises `ConfigError` for a policy that
@@ -71,7 +73,7 @@ def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> 
     return usage_of(expert).learnt(sizes_of(expert, texts), used_by(told.select(list(QUANTITIES)).to_pylist()))
 
 
-def _one(version: Version, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
+def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
     rows = np.flatnonzero(asked)
     keys = [expert.key(str(drawn.texts[at])) for at in rows]
     with expert.store(make=False) as store:

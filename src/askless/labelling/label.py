@@ -26,7 +26,7 @@ from askless.bundles.terms import Terms
 from askless.costs import CostModel
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
-from askless.data.stream import Chunk, Source
+from askless.data.stream import Chunk, ItemSource
 from askless.errors import ConfigError, DataError
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.files import write_text
@@ -35,7 +35,7 @@ from askless.monitoring.decide_and_log import Audit, answer, loggable
 from askless.monitoring.decision_log import DecisionLog, locked
 from askless.panel import Answering, Panel
 from askless.policies.base import Budget
-from askless.spending.guard import DOUBT, FAULT, LIMIT, PAUSED, Guarded, code_of
+from askless.spending.guard import DOUBT, FAULT, LIMIT, PAUSED, GuardedExpert, code_of
 from askless.spending.ledger import Ledger
 
 KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
@@ -45,7 +45,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Version:
+class DeployedBundle:
     """What answers: the `address` of a version or a folder, its bundle, and the terms of its expensive experts."""
 
     address: str
@@ -64,9 +64,9 @@ class Version:
 class Labeller:
     """Decides and answers chunks: the small expert and, each behind the ledger, the expensive ones."""
 
-    version: Version
+    version: DeployedBundle
     budget: Budget | None
-    expensive: Mapping[str, Guarded]
+    expensive: Mapping[str, GuardedExpert]
     log: DecisionLog | None = None
     log_text: bool = False
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -136,7 +136,7 @@ class Labeller:
 
 
 @dataclass
-class Progress:
+class LabelProgress:
     """How far a run is: rows answered, how often for each reason, and of these how many before this process began."""
 
     rows: int = 0
@@ -177,19 +177,19 @@ class Run:
 
     def label(
         self,
-        source: Source,
+        source: ItemSource,
         rows: int,
         labeller: Callable[[], Labeller],
-        told: Callable[[Progress], None] = lambda progress: None,
+        told: Callable[[LabelProgress], None] = lambda progress: None,
         again: Collection[str] = (),
         stopped: Callable[[], bool] = lambda: False,
-    ) -> Progress:
+    ) -> LabelProgress:
         """Answer every chunk of `source` that has no part yet, in order; returns what came of all of them.
 
         Chunks in which a row has one of the reasons `again` are answered anew. `stopped` is asked after each chunk.
         Raises `DataError` for an input that ends before the parts do, or is another.
         """
-        progress, made, last = Progress(), None, -1
+        progress, made, last = LabelProgress(), None, -1
         for chunk in source.chunks(rows):
             reasons = self.parts.reasons(chunk, source.where)
             if reasons is None or any(reasons[why] for why in again):

@@ -39,7 +39,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Look:
+class WindowCheck:
     """What one look at a window found.
 
     `rows` are different ids, `repeats` the rows that repeat one of them; `level` is the chance of a false alarm in this
@@ -122,7 +122,7 @@ def look(
     looks: int = 1,
     timed: bool = False,
     random_state: int = 0,
-) -> Look:
+) -> WindowCheck:
     """Hold a window of one version's log against its `baseline`, both as the log has rows.
 
     `audits` are the version's audited rows, of this window and before, of which the last 400 count: a window holds too
@@ -141,7 +141,7 @@ def look(
     )
     time = pc.min_max(window["time"]).as_py()
     audited = window.filter(window["audit"])
-    return Look(
+    return WindowCheck(
         version=window["version"][0].as_py(),
         first=time["min"],
         last=time["max"],

@@ -16,7 +16,7 @@ from askless.bundles.bundle import ABOUT, Loaded
 from askless.bundles.decide import assign
 from askless.files import replacing_folder, write_text
 from askless.monitoring import baseline
-from askless.monitoring.drift import Look, asked
+from askless.monitoring.drift import WindowCheck, asked
 from askless.monitoring.recalibration import Recalibration
 from askless.policies.base import Budget
 
@@ -83,7 +83,7 @@ def redecided(loaded: Loaded, rows: pa.Table, budget: Budget) -> pa.Table:
     return rows
 
 
-def reasons(look: Look, found: Recalibration, window: pa.Table, model: str, unit: str) -> str:
+def reasons(look: WindowCheck, found: Recalibration, window: pa.Table, model: str, unit: str) -> str:
     """One page for whoever decides on it: what was seen, what is proposed, what it costs, what to do."""
     more = 1000 * float(pc.mean(window["paid"]).as_py() or 0.0) * (found.held - found.drifted)
     dial = "its own rule" if found.before is None else f"`{found.before:g}`"

@@ -70,10 +70,10 @@ def live(
         remedy = "Serve the one with --shadow naming the other, and wait for requests."
         raise DataError(folder, got, f"rows of both, here and in {beside(folder)}", remedy)
     sides = [side.take(pc.index_in(pa.array(both), side["id"].combine_chunks())) for side in (first, second)]
-    return _Found(versions, sides, prices, confidence, draws).live()
+    return _PairedDecisions(versions, sides, prices, confidence, draws).live()
 
 
-class _Found:
+class _PairedDecisions:
     """The decisions of both about the same items, in the same order."""
 
     def __init__(

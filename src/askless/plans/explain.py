@@ -14,7 +14,7 @@ from askless.policies.base import Decisions
 
 
 @dataclass(frozen=True)
-class Look:
+class ExplainedStep:
     """One look at a row: after `expert` answered, `score` was held against `threshold`; `kept` if it reached it."""
 
     expert: str
@@ -35,7 +35,7 @@ class Explanation:
     label: str | None
     answered_by: str
     asked: tuple[str, ...]
-    looks: tuple[Look, ...]
+    looks: tuple[ExplainedStep, ...]
     cost: float
     confidence: float
     alone: Mapping[str, float]
@@ -79,7 +79,9 @@ def explain(
         at = np.flatnonzero(step.rows == row)
         if len(at):
             score, threshold = float(step.score[at[0]]), float(step.threshold[at[0]])
-            looks.append(Look(step.expert, score, threshold, (-np.inf if np.isnan(score) else score) >= threshold))
+            looks.append(
+                ExplainedStep(step.expert, score, threshold, (-np.inf if np.isnan(score) else score) >= threshold)
+            )
     label, cost = int(decisions.label[row]), float(decisions.cost[row])
     asked = tuple(name for name, said in zip(decisions.experts, decisions.asked[row], strict=True) if said)
     prefixes = [asked[:i] for i in range(2, len(asked))]
@@ -98,7 +100,7 @@ def explain(
     )
 
 
-def _look_words(look: Look) -> str:
+def _look_words(look: ExplainedStep) -> str:
     score, threshold = f"{look.score:.4g}", f"{look.threshold:.4g}"
     if np.isnan(look.score):
         return f"{look.expert} stated no confidence: {'its answer was kept' if look.kept else 'the row went on'}."

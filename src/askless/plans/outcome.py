@@ -13,7 +13,7 @@ from askless.stats.shift import Shift
 
 
 @dataclass(frozen=True)
-class Came:
+class PlanOutcome:
     """What came of a plan on labelled rows it had not seen.
 
     `kept` says whether the floor or the limit held, None for a goal that is no promise.
@@ -53,7 +53,7 @@ class Came:
         return [*lines, self.shift.words()]
 
 
-def what_came(plan: Plan, test: Panel, level: float = 0.05) -> Came:
+def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     """Decide `test`, a labelled panel the plan has not seen, and measure it; `level` is that of the shift test."""
     panel = test.copy(blind=True)
     done = plan.decide(panel)
@@ -71,4 +71,4 @@ def what_came(plan: Plan, test: Panel, level: float = 0.05) -> Came:
         kept = measured.loss[0] <= 1 - plan.goal.floor + 1e-9
     elif plan.goal.limit is not None:
         kept = 1000 * measured.cost[0] <= plan.goal.limit * (1 + 1e-9)
-    return Came(plan.goal, measured, kept, plan.seen.against(done, panel, level), plan.reference, plan.unit)
+    return PlanOutcome(plan.goal, measured, kept, plan.seen.against(done, panel, level), plan.reference, plan.unit)

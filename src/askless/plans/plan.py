@@ -133,7 +133,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FittedRows:
     """What the policy saw of the labelled rows, to hold later rows against.
 
     `looks` say what was held against which thresholds; `sample` sums up each expert's stated confidence, by `measure`,
@@ -147,7 +147,7 @@ class Seen:
     rows: int
 
     @classmethod
-    def of(cls, done: Decisions, panel: Panel) -> Seen:
+    def of(cls, done: Decisions, panel: Panel) -> FittedRows:
         """From decisions and the panel they were made on; experts that state no confidence are left out."""
         measure, sample = {}, {}
         for name, asked in zip(done.experts, done.asked.T, strict=True):
@@ -182,7 +182,7 @@ class Plan:
     unit: str
     promise: Promise
     certificate: Certificate | None
-    seen: Seen
+    seen: FittedRows
     notes: tuple[str, ...] = ()
 
     def decide(self, panel: Panel) -> Decisions:

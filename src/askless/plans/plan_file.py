@@ -13,7 +13,7 @@ import yaml
 from askless import policies as registry
 from askless.errors import AsklessError, DataError
 from askless.files import write_text
-from askless.plans.plan import Bar, Goal, Plan, Promise, Seen
+from askless.plans.plan import Bar, FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget
 from askless.stats.guarantees import Certificate
 
@@ -96,6 +96,7 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
     promise, certificate, seen = found["promise"], found["certificate"], found["seen"]
     looks = tuple(Bar(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])
     spans = {k: tuple(promise[k]) for k in ("quality", "cost", "loss")}
+    sample = {name: np.array(values, float) for name, values in seen["sample"].items()}
     return Plan(
         goal=Goal(**found["goal"]),
         kind=found["policy"]["kind"],
@@ -106,7 +107,7 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
         unit=found["unit"],
         promise=Promise(**{**promise, **spans}),
         certificate=certificate and Certificate(**{**certificate, "p_values": tuple(certificate["p_values"])}),
-        seen=Seen(**{**seen, "looks": looks, "sample": {k: np.array(v, float) for k, v in seen["sample"].items()}}),
+        seen=FittedRows(**{**seen, "looks": looks, "sample": sample}),
         notes=tuple(found["notes"]),
     )
 

@@ -12,7 +12,7 @@ from askless.arrays import Bools, Floats
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
-from askless.plans.plan import Goal, Plan, Promise, Seen
+from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
 from askless.stats.guarantees import Certificate, certify_quality, certify_spend
 
@@ -188,7 +188,7 @@ class _Search:
             unit=self.labelled.cost_model.unit,
             promise=Promise.of(option.right, option.cost, option.deferred, (reference.right, reference.cost), sure),
             certificate=certificate and replace(certificate, confidence=sure),
-            seen=Seen.of(done, panel),
+            seen=FittedRows.of(done, panel),
             notes=self._notes(option, [name for name in done.experts if done.asked[:, done.experts.index(name)].any()]),
         )
 

@@ -65,7 +65,7 @@ def compare(champion: Side, challenger: Side, held_out: HeldOut) -> Comparison:
     makes no difference between two that are the same. Raises `DataError` as `held_out.decide_both`.
     """
     sides = dict(zip(ROLES, (champion, challenger), strict=True))
-    found = _Found(held_out, dict(zip(ROLES, decide_both((champion, challenger), held_out), strict=True)))
+    found = _PairedRuns(held_out, dict(zip(ROLES, decide_both((champion, challenger), held_out), strict=True)))
     told = {
         role: {
             "name": side.name,
@@ -92,7 +92,7 @@ def on_live(found: Comparison, held_out: HeldOut, folder: Path, versions: tuple[
     return replace(found, live=told.as_dict())
 
 
-class _Found:
+class _PairedRuns:
     """The runs of both sides, a single point each, and what is read off them."""
 
     def __init__(self, held_out: HeldOut, runs: Mapping[str, Replay]) -> None:

@@ -18,7 +18,7 @@ from askless import __version__
 from askless.serving import messages
 from askless.serving.access import Keys, body_of
 from askless.serving.measures import FORMAT
-from askless.serving.messages import ChatRequest, ErrorBody, Refusal, Reply
+from askless.serving.messages import ChatRequest, ErrorBody, Refusal, ResponseBody
 from askless.serving.service import Case, Given, Service
 
 DECISION_MS = "x-askless-decision-ms"
@@ -82,7 +82,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
         case, chat = await _begun(service, request)
         assert case.task is not None
         case.task.add_done_callback(lambda _: service.measures.request.observe(time.perf_counter() - start))
-        reply = Reply(service.watch.model)
+        reply = ResponseBody(service.watch.model)
         if chat.stream:
             await case.begun.wait()
             if case.task.done() and case.task.exception() is not None:
@@ -109,7 +109,7 @@ async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest]
     return case, chat
 
 
-async def _events(case: Case, reply: Reply, usage: bool) -> AsyncIterator[str]:
+async def _events(case: Case, reply: ResponseBody, usage: bool) -> AsyncIterator[str]:
     """The answer in chunks, as they come; who goes away in between leaves an answer that is logged all the same."""
     assert case.task is not None
     yield reply.opening()

@@ -15,12 +15,12 @@ import pyarrow as pa
 from askless import schema
 from askless.errors import AsklessError
 from askless.experts.checked_summaries import CheckedSummaries
-from askless.serving.versions import Standing
-from askless.spending.guard import FAULT, Guarded, code_of
+from askless.serving.versions import DeployedVersion
+from askless.spending.guard import FAULT, GuardedExpert, code_of
 
 
 @dataclass(frozen=True)
-class Heard:
+class CallOutcome:
     """What came of asking: an `answer`, or None and the `error`; dollars `paid`, and the tokens of the answer."""
 
     answer: str | None
@@ -39,7 +39,7 @@ class Askers:
     """`most` threads that ask what is put to them, in its order."""
 
     def __init__(self, most: int) -> None:
-        self._queue: queue.SimpleQueue[tuple[Callable[[], Heard], Future[Heard]]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Callable[[], CallOutcome], Future[CallOutcome]]] = queue.SimpleQueue()
         self._busy, self._lock = 0, threading.Lock()
         self._threads = [threading.Thread(target=self._run, name="ask", daemon=True) for _ in range(most)]
 
@@ -53,9 +53,9 @@ class Askers:
         for thread in self._threads:
             thread.start()
 
-    def put(self, ask: Callable[[], Heard]) -> Future[Heard]:
+    def put(self, ask: Callable[[], CallOutcome]) -> Future[CallOutcome]:
         """Ask when one is free; until then it can be cancelled."""
-        found: Future[Heard] = Future()
+        found: Future[CallOutcome] = Future()
         self._queue.put((ask, found))
         return found
 
@@ -69,7 +69,7 @@ class Askers:
                 heard = ask()
             except BaseException as error:  # noqa: BLE001  whatever it is, whoever waits must hear of it
                 why = str(error) if isinstance(error, AsklessError) else type(error).__name__
-                heard = Heard(None, why)
+                heard = CallOutcome(None, why)
             # Counted before it is told, so that who was told finds nobody busy.
             self._count(-1)
             found.set_result(heard)
@@ -83,15 +83,17 @@ class Askers:
 class _For:
     """An expert asked for one request, to which alone the cost is told."""
 
-    guarded: Guarded
+    guarded: GuardedExpert
     part: int
 
     def answer(self, examples: pa.Table) -> pa.Table:
-        """As `Guarded.answer`."""
+        """As `GuardedExpert.answer`."""
         return self.guarded.answer(examples, self.part)
 
 
-def ask(standing: Standing, expert: str, name: str, text: str, piece: Callable[[str], None] | None) -> Heard:
+def ask(
+    standing: DeployedVersion, expert: str, name: str, text: str, piece: Callable[[str], None] | None
+) -> CallOutcome:
     """Put one text to an expensive expert; a summary comes in pieces where `piece` is given."""
     guarded, classes = standing.expensive[expert], standing.version.loaded.classes
     part = secrets.randbits(62)
@@ -107,7 +109,7 @@ def ask(standing: Standing, expert: str, name: str, text: str, piece: Callable[[
     return _heard(standing, expert, table)
 
 
-def small_says(standing: Standing, name: str, text: str) -> Heard:
+def small_says(standing: DeployedVersion, name: str, text: str) -> CallOutcome:
     """The small expert's answer, where it was not asked to decide."""
     loaded = standing.version.loaded
     assert loaded.small is not None
@@ -115,9 +117,9 @@ def small_says(standing: Standing, name: str, text: str) -> Heard:
     return _heard(standing, standing.small, table)
 
 
-def _heard(standing: Standing, expert: str, table: Any) -> Heard:
+def _heard(standing: DeployedVersion, expert: str, table: Any) -> CallOutcome:
     row = table.to_pylist()[0]
     answer = row["label"] if standing.version.loaded.classes else None if row["error"] else row["text"]
     error = None if answer is not None else row["error"] or "no answer"
     paid = float(standing.costs.price(table, expert)[0])
-    return Heard(answer, error, paid, row["prompt_tokens"] or 0, row["completion_tokens"] or 0)
+    return CallOutcome(answer, error, paid, row["prompt_tokens"] or 0, row["completion_tokens"] or 0)

@@ -41,7 +41,7 @@ class Refusal(Exception):
         self.body["error"].update(more)
 
 
-class Told(BaseModel):
+class ErrorDetail(BaseModel):
     """An error."""
 
     message: str
@@ -53,7 +53,7 @@ class Told(BaseModel):
 class ErrorBody(BaseModel):
     """The body of every answer of status 400 and above."""
 
-    error: Told
+    error: ErrorDetail
 
 
 class Spending(BaseModel):
@@ -141,7 +141,7 @@ def read(body: bytes) -> ChatRequest:
 
 
 @dataclass
-class Reply:
+class ResponseBody:
     """What every body about one request has in common."""
 
     model: str

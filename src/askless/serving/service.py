@@ -17,12 +17,12 @@ from askless.errors import BudgetError
 from askless.labelling.label import DEFERRED, KEPT
 from askless.policies.base import Budget
 from askless.serving.batching import Batches, Decision
-from askless.serving.calls import Askers, Heard, ask, small_says
+from askless.serving.calls import Askers, CallOutcome, ask, small_says
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
 from askless.serving.messages import Refusal
 from askless.serving.shadow import Shadow
-from askless.serving.versions import Standing, Watch
+from askless.serving.versions import DeployedVersion, Watch
 
 SLOW = "slow"
 RETRY_AFTER_S = "1"
@@ -78,7 +78,7 @@ class Given:
 class Case:
     """One text on its way to an answer."""
 
-    standing: Standing
+    standing: DeployedVersion
     name: str
     text: str
     budget: Budget | None
@@ -183,11 +183,11 @@ class Service:
         return case
 
     async def _answer(self, case: Case) -> Given:
-        late: Future[Heard] | None = None
+        late: Future[CallOutcome] | None = None
         try:
             decision = await self._decided(case)
             if decision.expert == case.standing.small:
-                return self._given(case, decision, Heard(decision.small_answer), KEPT)
+                return self._given(case, decision, CallOutcome(decision.small_answer), KEPT)
             heard, late = await self._asked(case, decision)
             if heard.answer is not None:
                 return self._given(case, decision, heard, DEFERRED)
@@ -212,14 +212,14 @@ class Service:
             self.shadow.offer(case.name, case.text, case.arrived)
         return decision
 
-    async def _asked(self, case: Case, decision: Decision) -> tuple[Heard, Future[Heard] | None]:
+    async def _asked(self, case: Case, decision: Decision) -> tuple[CallOutcome, Future[CallOutcome] | None]:
         """What the expensive expert said; one that is slow is not waited for, and comes back to be logged later."""
         loop = asyncio.get_running_loop()
 
         def piece(said: str) -> None:
             loop.call_soon_threadsafe(case.piece, said)
 
-        def call() -> Heard:
+        def call() -> CallOutcome:
             return ask(case.standing, decision.expert, case.name, case.text, piece if case.streams else None)
 
         future = self.askers.put(call)
@@ -235,12 +235,14 @@ class Service:
         case.closed = True
         seconds = f"within {self.limits.patience:g} s"
         if future.cancel():
-            return Heard(None, f"{SLOW}: nobody was free to ask it {seconds}"), None
-        return Heard(None, f"{SLOW}: no answer {seconds}"), future
+            return CallOutcome(None, f"{SLOW}: nobody was free to ask it {seconds}"), None
+        return CallOutcome(None, f"{SLOW}: no answer {seconds}"), future
 
-    async def _instead(self, case: Case, decision: Decision, heard: Heard, late: Future[Heard] | None) -> Given:
+    async def _instead(
+        self, case: Case, decision: Decision, heard: CallOutcome, late: Future[CallOutcome] | None
+    ) -> Given:
         """The small expert's answer where the expensive one's did not come, or the error that says so."""
-        small = Heard(decision.small_answer)
+        small = CallOutcome(decision.small_answer)
         if decision.small_answer is None:
             small = await asyncio.to_thread(small_says, case.standing, case.name, case.text)
         reason = SLOW if (heard.error or "").startswith(f"{SLOW}: ") else heard.reason
@@ -258,10 +260,10 @@ class Service:
         self,
         case: Case,
         decision: Decision,
-        heard: Heard,
+        heard: CallOutcome,
         reason: str,
-        small: Heard | None = None,
-        late: Future[Heard] | None = None,
+        small: CallOutcome | None = None,
+        late: Future[CallOutcome] | None = None,
     ) -> Given:
         """What is told, logged and counted of a case."""
         standing, expensive = case.standing, decision.expert != case.standing.small
@@ -289,7 +291,7 @@ class Service:
         return given
 
     def _row(
-        self, case: Case, decision: Decision, given: Given, cheap: float, answer: str | None, small: Heard | None
+        self, case: Case, decision: Decision, given: Given, cheap: float, answer: str | None, small: CallOutcome | None
     ) -> dict[str, Any]:
         return {
             "time": case.arrived,
@@ -309,7 +311,7 @@ class Service:
         }
 
     def _later(
-        self, case: Case, row: dict[str, Any], given: Given, expensive: str, done: Future[Heard], usd: bool
+        self, case: Case, row: dict[str, Any], given: Given, expensive: str, done: Future[CallOutcome], usd: bool
     ) -> None:
         """A slow expert's answer has come, too late to be given: it is kept for the next time, and paid for."""
         try:
@@ -333,7 +335,7 @@ class Service:
         self.log.put({**row, "cost": cheap + (paid or 0.0), "paid": paid})
 
 
-def _usage(heard: Heard) -> dict[str, int]:
+def _usage(heard: CallOutcome) -> dict[str, int]:
     total = heard.prompt_tokens + heard.completion_tokens
     return {
         "prompt_tokens": heard.prompt_tokens,

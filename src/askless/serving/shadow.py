@@ -12,7 +12,7 @@ from askless.panel import draws
 from askless.serving.batching import Decision, Work, batches, decided
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
-from askless.serving.versions import Standing, Watch
+from askless.serving.versions import DeployedVersion, Watch
 
 SEED = 31_337_007
 WAITING = 256
@@ -78,7 +78,7 @@ class Shadow:
             standing.leave()
 
 
-def _row(standing: Standing, decision: Decision, name: str, text: str, time: datetime) -> dict[str, Any]:
+def _row(standing: DeployedVersion, decision: Decision, name: str, text: str, time: datetime) -> dict[str, Any]:
     """A row of the log as it would be, had the expensive expert been asked: `asked` names it, nothing is paid."""
     expensive = decision.expert != standing.small
     return {

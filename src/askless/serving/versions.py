@@ -14,13 +14,13 @@ from askless.bundles import bundle
 from askless.bundles.terms import Terms, of_bundle
 from askless.costs import CostModel
 from askless.errors import AsklessError
-from askless.labelling.label import Version
+from askless.labelling.label import DeployedBundle
 from askless.monitoring.recalibration import budget_at
 from askless.policies.base import Budget
 from askless.registry import versions as registry
 from askless.serving.batching import Work, decided
 from askless.serving.measures import Measures
-from askless.spending.guard import Conduct, Guarded
+from askless.spending.guard import Conduct, GuardedExpert
 from askless.spending.ledger import Ledger
 
 logger = logging.getLogger(__name__)
@@ -34,13 +34,13 @@ class ExpertPool:
     ledger: Ledger
     answers: Path
     conduct: Conduct
-    _known: dict[str, Guarded] = field(default_factory=dict)
+    _known: dict[str, GuardedExpert] = field(default_factory=dict)
     _uses: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, terms: Terms, names: tuple[str, ...]) -> dict[str, Guarded]:
+    def take(self, terms: Terms, names: tuple[str, ...]) -> dict[str, GuardedExpert]:
         """The experts `names` on these terms; each is to be given back."""
-        taken: dict[str, Guarded] = {}
+        taken: dict[str, GuardedExpert] = {}
         with self._lock:
             for name in names:
                 key = _key(terms, name)
@@ -50,7 +50,7 @@ class ExpertPool:
                 taken[name] = self._known[key]
         return taken
 
-    def give_back(self, expensive: Mapping[str, Guarded]) -> None:
+    def give_back(self, expensive: Mapping[str, GuardedExpert]) -> None:
         """Let go of those that no version uses any more."""
         with self._lock:
             for key in [key for key, known in self._known.items() if any(known is each for each in expensive.values())]:
@@ -66,12 +66,12 @@ class ExpertPool:
 
 
 @dataclass
-class Standing:
+class DeployedVersion:
     """A version that is loaded: what decides, at which budget, and its expensive experts (none for a shadow)."""
 
-    version: Version
+    version: DeployedBundle
     budget: Budget | None
-    expensive: Mapping[str, Guarded]
+    expensive: Mapping[str, GuardedExpert]
     pool: ExpertPool | None = None
     _uses: int = 1
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,7 +86,7 @@ class Standing:
         """Its prices."""
         return CostModel.of(self.version.terms.costs)
 
-    def enter(self) -> Standing:
+    def enter(self) -> DeployedVersion:
         """One more uses it."""
         with self._lock:
             self._uses += 1
@@ -101,7 +101,7 @@ class Standing:
             self.pool.give_back(self.expensive)
 
 
-def load(address: str, params: Path | None, pool: ExpertPool | None) -> Standing:
+def load(address: str, params: Path | None, pool: ExpertPool | None) -> DeployedVersion:
     """The version at `address`, tried on one text; without a `pool` it can decide but not ask.
 
     Raises `AsklessError` for one that is not there, is broken, or cannot decide without hearing an expensive expert.
@@ -110,13 +110,13 @@ def load(address: str, params: Path | None, pool: ExpertPool | None) -> Standing
     folder = registry.resolve(address if found is None else found.address)
     loaded, terms = bundle.load(folder), of_bundle(folder, params)
     name, number = (address, "0") if found is None else (found.address, str(found.number))
-    version = Version(name, number, loaded, terms)
+    version = DeployedBundle(name, number, loaded, terms)
     set_to = bundle.describe(folder)["facts"].get("budget", found and found.budget)
     budget = budget_at(set_to, loaded.policy)
     costs = CostModel.of(terms.costs)
     decided(loaded, costs, [Work(loaded, costs, "trial", TRIAL, budget)], budget)
     expensive = {} if pool is None else pool.take(terms, loaded.policy.experts[1:])
-    return Standing(version, budget, expensive, pool)
+    return DeployedVersion(version, budget, expensive, pool)
 
 
 class Watch:
@@ -126,7 +126,7 @@ class Watch:
     """
 
     def __init__(
-        self, address: str, load: Callable[[str], Standing], seconds: float, role: str, measures: Measures
+        self, address: str, load: Callable[[str], DeployedVersion], seconds: float, role: str, measures: Measures
     ) -> None:
         self.address = address
         self.current = load(address)
@@ -156,7 +156,7 @@ class Watch:
         self._end.set()
         self.current.leave()
 
-    def take(self) -> Standing:
+    def take(self) -> DeployedVersion:
         """The version in service, to be left when done."""
         with self._lock:
             return self.current.enter()

@@ -54,7 +54,7 @@ class _Turn:
 
 
 @dataclass
-class Guarded:
+class GuardedExpert:
     """An expensive expert behind a `ledger`, a circuit `breaker` and its kept answers; any number of threads may ask.
 
     With the unit dollars each row's `cost_usd` is what the ledger paid for it, told once to the `part` that is set;
@@ -279,7 +279,7 @@ class Streamed:
     A reply that breaks off has an error there, and is in doubt.
     """
 
-    def __init__(self, guarded: Guarded, text: str, part: int | None) -> None:
+    def __init__(self, guarded: GuardedExpert, text: str, part: int | None) -> None:
         self._guarded = guarded
         self._text = text
         self._part = part

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from askless import schema
 from askless.config import Source
-from askless.data import raw as datasets
+from askless.data import readers
 from askless.data.prepare import clean, ids, prepare
 from askless.data.recorded.paper_files import dump, load, recorded_predictions
 from askless.data.recorded.paper_records import LAYOUTS, parse, read_records, spell
@@ -173,7 +173,7 @@ def test_any_columns_come_back(layout, row, replies):
 
 @pytest.mark.parametrize(("layout", "first"), [("offline", "["), ("online", "{")])
 def test_tables_to_file_to_tables(tmp_path, layout, first):
-    raw = datasets.raw_table(text=["b", "a", "c"], label=["0", "1", "1"], group=["x", None, "y"])
+    raw = readers.raw_table(text=["b", "a", "c"], label=["0", "1", "1"], group=["x", None, "y"])
     examples, _ = prepare(raw, task(), "src")
     columns = {
         "id": examples["id"],
@@ -257,13 +257,13 @@ def test_missing_file(tmp_path):
 
 @pytest.mark.parametrize("kind", ["offline", "online"])
 def test_as_raw_rows(tmp_path, kind):
-    raw = datasets.read(Source(kind=kind), write(tmp_path / "x.json", OFFLINE[:2]))
-    assert raw.schema == datasets.RAW and raw["label"].to_pylist() == ["0", "1"]
+    raw = readers.read(Source(kind=kind), write(tmp_path / "x.json", OFFLINE[:2]))
+    assert raw.schema == readers.RAW and raw["label"].to_pylist() == ["0", "1"]
 
 
 def test_predictions_for_prepared_examples(tmp_path):
     path = write(tmp_path / "x.json", [r for r in OFFLINE if r["Text"] and r.get("Label") is not None])
-    examples, summary = prepare(datasets.read(Source(kind="offline"), path), task(), "olhs")
+    examples, summary = prepare(readers.read(Source(kind="offline"), path), task(), "olhs")
     answers = recorded_predictions(path, examples, "glm", CLASSES)
     schema.check_answers(examples, answers)
     assert summary["duplicates_dropped"] == 1 and answers["id"].to_pylist() == examples["id"].to_pylist()
@@ -275,7 +275,7 @@ def test_predictions_for_prepared_examples(tmp_path):
 
 def test_examples_that_were_not_recorded(tmp_path):
     examples, _ = prepare(
-        datasets.raw_table(text=["a post", "unknown"], label=["0", "1"], group=[None] * 2), task(), "s"
+        readers.raw_table(text=["a post", "unknown"], label=["0", "1"], group=[None] * 2), task(), "s"
     )
     [missing] = [row["id"] for row in examples.to_pylist() if row["text"] == "unknown"]
     with pytest.raises(DataError, match=rf"1 of 2 examples have no record \(first id {missing}\)"):
@@ -289,8 +289,8 @@ def test_ids_of_texts_that_come_again_do_not_meet(tmp_path):
 
 
 def test_summaries_as_raw_rows(tmp_path):
-    raw = datasets.read(Source(kind="summaries"), write(tmp_path / "x.jsonl", SUMMARIES, lines=True))
-    assert raw.schema == datasets.RAW
+    raw = readers.read(Source(kind="summaries"), write(tmp_path / "x.jsonl", SUMMARIES, lines=True))
+    assert raw.schema == readers.RAW
     assert raw["text"].to_pylist() == ["long", "", "no answer"] and raw["reference"].to_pylist() == ["gold"] * 3
     assert raw["source_id"].to_pylist() == ["1", "2", None] and raw["label"].null_count == 3
 
@@ -301,12 +301,12 @@ def test_summaries_as_raw_rows(tmp_path):
 )
 def test_a_source_of_another_kind_than_its_records(tmp_path, kind, records, said):
     with pytest.raises(DataError, match=said):
-        datasets.read(Source(kind=kind), write(tmp_path / "x.json", records))
+        readers.read(Source(kind=kind), write(tmp_path / "x.json", records))
 
 
 def test_summaries_for_prepared_documents_and_what_becomes_of_the_rest(tmp_path):
     path = write(tmp_path / "x.jsonl", SUMMARIES[:2], lines=True)
-    raw = datasets.read(Source(kind="summaries"), path)
+    raw = readers.read(Source(kind="summaries"), path)
     examples, summary = prepare(raw, documents_task(empty_text="drop"), "xsum")
     answers = recorded_predictions(path, examples, "llm", ())
     assert summary["empty_dropped"] == 1 and answers["text"].to_pylist() == ["big"]
@@ -316,7 +316,7 @@ def test_summaries_for_prepared_documents_and_what_becomes_of_the_rest(tmp_path)
 
 
 def test_answers_to_other_documents_are_an_error(tmp_path):
-    raw = datasets.raw_table(text=["another document"], reference=["r"])
+    raw = readers.raw_table(text=["another document"], reference=["r"])
     examples, _ = prepare(raw, documents_task(), "xsum")
     with pytest.raises(DataError, match=r"1 of 1 examples have no record \(first id [0-9a-f]{16}\)"):
         recorded_predictions(write(tmp_path / "x.jsonl", SUMMARIES, lines=True), examples, "llm", ())
@@ -325,7 +325,7 @@ def test_answers_to_other_documents_are_an_error(tmp_path):
 def test_offline_and_online_records_in_one_file(tmp_path):
     records = [*ONLINE[:3], {"Text": "timed", "Label": 0, "Preds": 0, "Time": 0.5}]
     path = write(tmp_path / "x.json", records)
-    examples, _ = prepare(datasets.read(Source(kind="offline"), path), task(), "s")
+    examples, _ = prepare(readers.read(Source(kind="offline"), path), task(), "s")
     with pytest.raises(DataError) as caught:
         recorded_predictions(path, examples, "llm", CLASSES)
     assert caught.value.got == "offline and online records mixed: 1 answers with seconds only, 3 with tokens only"
@@ -336,7 +336,7 @@ def test_offline_and_online_records_in_one_file(tmp_path):
 def test_a_recorded_file_that_is_not_utf8(tmp_path):
     (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"input": "one"}\r\n{"input": "secret \xff"}')
     with pytest.raises(DataError) as caught:
-        datasets.read(Source(kind="summaries"), tmp_path / "x.jsonl")
+        readers.read(Source(kind="summaries"), tmp_path / "x.jsonl")
     assert caught.value.got == "line 2 is no UTF-8 (byte 0xff)"
 
 

@@ -400,10 +400,10 @@ def test_what_is_wrong_with_a_summary_is_said_and_its_text_stays(tiny: Path, mon
     expert = LlmExpert(setting(classes=()), model=str(tiny), prompt=Prompt("{text}"))
     back = {expert.checkpoint.tokens(key)[0]: key for key in said}
 
-    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Reply]:
+    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Generated]:
         keys = [back[ids[0]] for ids in prompts]
         return [
-            decoding.Reply(expert.checkpoint.tokens(said[key]), np.nan if key == "e" else -0.5, key != "d")
+            decoding.Generated(expert.checkpoint.tokens(said[key]), np.nan if key == "e" else -0.5, key != "d")
             for key in keys
         ]
 
@@ -440,8 +440,8 @@ def test_replies_are_parsed_and_what_is_unparsable_is_null_with_its_error(
     tokens = {key: expert.checkpoint.tokens(key)[0] for key in said}
     back = {token: expert.checkpoint.tokens(said[key]) for key, token in tokens.items()}
 
-    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Reply]:
-        return [decoding.Reply([*back[ids[0]], 1], -0.5) for ids in prompts]
+    def generate(network: Any, prompts: Sequence[Sequence[int]], *_: Any) -> list[decoding.Generated]:
+        return [decoding.Generated([*back[ids[0]], 1], -0.5) for ids in prompts]
 
     monkeypatch.setattr(decoding, "generate", generate)
     table = expert.answer(examples(list(said)))

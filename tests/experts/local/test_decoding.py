@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from askless.experts.local import decoding
-from askless.experts.local.decoding import Decoding, Reply
-from askless.experts.local.prefix import Prefix, shared_tokens
+from askless.experts.local.decoding import Decoding, Generated
+from askless.experts.local.prefix import SharedPrefix, shared_tokens
 from tests.experts.test_fast_path import KINDS, architectures, demo, documents_prompts, same
 
 
-def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Reply:
+def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Generated:
     """One reply, by transformers' `generate` for one prompt."""
     given = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}
     return decoding.written(network, given, len(prompt), how, 0, {})[0]
@@ -25,7 +25,7 @@ def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Reply:
 @pytest.mark.parametrize("shared", [False, True])
 def test_greedy_replies_are_those_of_one_at_a_time(size: str, shared: bool) -> None:
     network, prompts, how = demo(size).network, documents_prompts(24), Decoding(40, 0.0, 1.0)
-    prefix = Prefix.read(network, shared_tokens(prompts)) if shared else None
+    prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
     expected = [alone(network, prompt, how) for prompt in prompts]
     assert len({len(reply.tokens) for reply in expected}) > 3
     same(decoding.generate(network, prompts, how, 1, 0, prefix), expected)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from askless.experts.local import memory
 from askless.experts.local.memory import Memory
-from askless.experts.local.prefix import Prefix, shared_tokens
+from askless.experts.local.prefix import SharedPrefix, shared_tokens
 from tests.experts.test_fast_path import demo, documents_prompts
 
 
@@ -30,7 +30,7 @@ def test_prompts_are_read_in_parts_and_keep_their_order(
 ) -> None:
     monkeypatch.setattr(memory, "CPU_TOKENS", most)
     network, prompts = demo("xs").network, documents_prompts(7)
-    prefix = Prefix.read(network, shared_tokens(prompts)) if shared else None
+    prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
     with torch.inference_mode():
         first, held = Memory.read(network, prompts, 1, prefix, 2)
         torch.testing.assert_close(first, after(prompts), atol=1e-4, rtol=1e-4)

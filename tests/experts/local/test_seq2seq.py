@@ -14,7 +14,7 @@ from askless import schema
 from askless.errors import ConfigError, ExpertError
 from askless.experts import build
 from askless.experts.answer_store import AnswerStore
-from askless.experts.local.decoding import Reply
+from askless.experts.local.decoding import Generated
 from askless.experts.local.seq2seq import LIMIT, Seq2SeqCheckpoint, Seq2SeqExpert
 from askless.experts.replies import CUT
 from askless.text.summary_faults import LOOP
@@ -199,9 +199,9 @@ def test_a_loop_and_an_empty_summary_are_flagged_and_kept(t5: Path, monkeypatch:
     expert = Seq2SeqExpert(setting(classes=()), model=str(t5), max_new_tokens=8)
     said = ["the cat sat", " cat" * 8, ""]
 
-    def written(rows: Any, how: Any, seed: int) -> list[Reply]:
+    def written(rows: Any, how: Any, seed: int) -> list[Generated]:
         encode = expert.checkpoint.tokenizer
-        return [Reply([*encode(said[row[0] - 5], add_special_tokens=False)["input_ids"], 1], -0.5) for row in rows]
+        return [Generated([*encode(said[row[0] - 5], add_special_tokens=False)["input_ids"], 1], -0.5) for row in rows]
 
     monkeypatch.setattr(expert, "_warm_up", lambda: None)
     monkeypatch.setattr(expert, "_encoded", lambda found: [([5 + i], False) for i in range(len(found))])

@@ -12,13 +12,13 @@ from askless.policies.planned.posteriors import (
     members_of,
     name_of,
 )
-from askless.policies.planned.walk import STOP, Heard
+from askless.policies.planned.walk import STOP, Observations
 from tests.policies.answered import made
 
 
 def heard(told, members):
     members = np.array(members)
-    return Heard(members, told.label[:, members], told.p[:, members], told.score[:, members])
+    return Observations(members, told.label[:, members], told.p[:, members], told.score[:, members])
 
 
 def test_a_set_has_a_number_and_a_name():

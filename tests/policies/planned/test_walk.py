@@ -1,6 +1,6 @@
 import numpy as np
 
-from askless.policies.planned.walk import STOP, Alone, Look, outcomes, walk
+from askless.policies.planned.walk import STOP, Alone, RuleVerdict, outcomes, walk
 from tests.policies.answered import made
 
 
@@ -21,7 +21,7 @@ class Chain:
         then = self.chain[links] if links < len(self.chain) else STOP
         sure = heard.p[:, -1]
         bar = self.thresholds[point]
-        return Look(np.full(n, heard.experts[-1]), sure, sure, bar, np.where(sure < bar, then, STOP))
+        return RuleVerdict(np.full(n, heard.experts[-1]), sure, sure, bar, np.where(sure < bar, then, STOP))
 
 
 def test_each_expert_is_asked_once_and_only_for_the_rows_due():
@@ -79,7 +79,7 @@ def test_outcomes_in_parts_are_those_at_once(monkeypatch):
 
 def test_a_row_without_a_label_is_not_right():
     told = made(10, mute=(2, [0, 1]))
-    look = Look(np.full(1, STOP), np.zeros(1), np.zeros(1), np.zeros(1), np.full(1, STOP))
+    look = RuleVerdict(np.full(1, STOP), np.zeros(1), np.zeros(1), np.zeros(1), np.full(1, STOP))
 
     class Silent(Chain):
         def look(self, point, heard):

@@ -3,14 +3,14 @@ import json
 import numpy as np
 import pytest
 
-from askless.policies.summaries.rule import GainRule
+from askless.policies.summaries.rule import SummaryGainRule
 
 PRICES = np.array([1.0, 4.0, 16.0])
 
 
 def rule(prices=PRICES[:2], news=0.1, look_at="input", straight=True):
     prices = np.asarray(prices, float)
-    return GainRule.of(prices, np.full(len(prices) - 1, news), look_at, straight)
+    return SummaryGainRule.of(prices, np.full(len(prices) - 1, news), look_at, straight)
 
 
 def drawn(n=400, costlier=1, seed=0, news=0.1):
@@ -106,6 +106,6 @@ def test_rows_that_all_look_alike_are_all_or_none():
 
 def test_the_rule_can_be_written_down():
     one = rule(look_at="small", straight=False)
-    twin = GainRule.restored(json.loads(json.dumps(one.state())))
+    twin = SummaryGainRule.restored(json.loads(json.dumps(one.state())))
     assert twin.state() == one.state()
     assert (twin.reads, twin.straight) == (True, False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data.raw import raw_table
+from askless.data.readers import raw_table
 from askless.data.tables import read_csv
 from askless.errors import ConfigError
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from askless.data.raw import as_name
+from askless.data.readers import as_name
 from askless.errors import DataError
 
 KINDS = {

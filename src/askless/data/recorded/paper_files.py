@@ -22,7 +22,7 @@ import pyarrow as pa
 from askless import schema
 from askless.config import Source
 from askless.data.prepare import clean, ids
-from askless.data.raw import RAW
+from askless.data.readers import RAW
 from askless.data.recorded.paper_records import (
     LAYOUTS,
     ROWS,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from askless import schema
-from askless.data.raw import as_name
+from askless.data.readers import as_name
 from askless.errors import DataError
 
 Record = dict[str, Any]

@@ -14,10 +14,10 @@ from askless.experts.base import Setting, number, whole
 from askless.experts.local import continuous, scoring
 from askless.experts.local.batches import Backoff, answered
 from askless.experts.local.checkpoint import DTYPES, Checkpoint
-from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.decoding import Decoding, Generated
 from askless.experts.local.encoding import encode, label_tokens
 from askless.experts.local.modes import check_mode, mode_of
-from askless.experts.local.workload import Plan, Workload
+from askless.experts.local.workload import BatchPlan, Workload
 from askless.experts.paid import PaidExpert, Wording
 from askless.experts.replies import scored, written
 
@@ -202,9 +202,9 @@ class LlmExpert(PaidExpert):
         return self.batch_tokens or (reading if self._mode == "label" else 16_384)
 
     @property
-    def _plan(self) -> Plan:
+    def _plan(self) -> BatchPlan:
         compiled = self.compile and self._mode == "text"
-        return Plan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
+        return BatchPlan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
 
     def _as_they_end(self, items: Sequence[Item]) -> Generator[dict[str, Row]]:
         """Rows one by one, as transformers' continuous batching ends them; `seconds` are those since the last."""
@@ -234,7 +234,7 @@ class LlmExpert(PaidExpert):
         seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
         return self._read(self._load.write([ids for _, ids, _ in items], how, seed))
 
-    def _read(self, replies: Sequence[Reply]) -> list[Row]:
+    def _read(self, replies: Sequence[Generated]) -> list[Row]:
         texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
         return [
             {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens), "ended": reply.ended}

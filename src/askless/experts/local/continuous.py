@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from askless.errors import ExpertError
-from askless.experts.local.decoding import Reply, ends_of
+from askless.experts.local.decoding import Generated, ends_of
 from askless.experts.local.forward import Tokens
 from askless.experts.local.memory import CPU_TOKENS
 
@@ -19,7 +19,7 @@ POLL_S = 1.0
 
 def replies(
     network: Any, prompts: Sequence[Tokens], new_tokens: int, pad: int, rows: int, tokens: int
-) -> Iterator[tuple[int, Reply]]:
+) -> Iterator[tuple[int, Generated]]:
     """Greedy replies with the number of their prompt, as they end: at most `rows` at once, `tokens` read at once.
 
     Raises `ExpertError` where this transformers or this network has no continuous batching, and where it fails.
@@ -39,7 +39,7 @@ def replies(
                 raise _unable(network, "it stopped" if found is None else found.error)
             said = list(found.generated_tokens)
             ended = bool(said) and said[-1] in ends
-            yield place.pop(found.request_id), Reply(said, float(np.mean(found.logprobs)), ended)
+            yield place.pop(found.request_id), Generated(said, float(np.mean(found.logprobs)), ended)
 
 
 def _running(network: Any, prompts: Sequence[Tokens], new_tokens: int, pad: int, rows: int, tokens: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from askless.arrays import Floats
 from askless.experts.local.forward import Tokens, padded, to_numpy
 from askless.experts.local.memory import Memory
-from askless.experts.local.prefix import Prefix, can_share
+from askless.experts.local.prefix import SharedPrefix, can_share
 from askless.experts.local.static import StaticShapes
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Reply:
+class Generated:
     """Tokens of a reply up to and with its end, if it `ended`, and their mean natural log-probability."""
 
     tokens: list[int]
@@ -46,9 +46,9 @@ def generate(
     decoding: Decoding,
     pad: int,
     seed: int,
-    prefix: Prefix | None = None,
+    prefix: SharedPrefix | None = None,
     static: StaticShapes | None = None,
-) -> list[Reply]:
+) -> list[Generated]:
     """One reply to each prompt; the same batch with the same seed gives the same replies.
 
     The prompts all begin with `prefix`, which is not read again. With `static` the step that writes a token is
@@ -69,7 +69,7 @@ def generate(
 
 def written(
     network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int, more: Mapping[str, Any]
-) -> list[Reply]:
+) -> list[Generated]:
     """One reply to each row of what is `given` to read, after `start` tokens that are no part of it.
 
     `more` goes to transformers' `generate` as it is.
@@ -80,8 +80,8 @@ def written(
 
 
 def _step_by_step(
-    network: Any, prompts: Sequence[Tokens], decoding: Decoding, pad: int, seed: int, prefix: Prefix | None
-) -> list[Reply]:
+    network: Any, prompts: Sequence[Tokens], decoding: Decoding, pad: int, seed: int, prefix: SharedPrefix | None
+) -> list[Generated]:
     import torch
 
     generator = torch.Generator(network.device).manual_seed(seed)
@@ -158,7 +158,7 @@ def ends_of(network: Any) -> list[int]:
     return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
 
 
-def _prompted(network: Any, prompts: Sequence[Tokens], pad: int, prefix: Prefix | None) -> tuple[Tensor, Tensor]:
+def _prompted(network: Any, prompts: Sequence[Tokens], pad: int, prefix: SharedPrefix | None) -> tuple[Tensor, Tensor]:
     """Ids and mask of whole prompts: the prefix, padding, each prompt's own tokens."""
     import torch
 
@@ -190,7 +190,7 @@ class _Chosen:
             self.logprobs.append(self._last.gather(1, input_ids[:, -1:])[:, 0])
 
 
-def _reply(tokens: list[int], logprobs: Floats, ends: set[int]) -> Reply:
+def _reply(tokens: list[int], logprobs: Floats, ends: set[int]) -> Generated:
     end = next((at + 1 for at, token in enumerate(tokens) if token in ends), None)
     length = len(tokens) if end is None else end
-    return Reply(tokens[:length], float(logprobs[:length].mean()), end is not None)
+    return Generated(tokens[:length], float(logprobs[:length].mean()), end is not None)

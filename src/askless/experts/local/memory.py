@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from askless.experts.local.batches import in_batches
 from askless.experts.local.forward import Tokens, logits, padded
-from askless.experts.local.prefix import Prefix, new_cache
+from askless.experts.local.prefix import SharedPrefix, new_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class Memory:
 
     @classmethod
     def read(
-        cls, network: Any, prompts: Sequence[Tokens], pad: int, prefix: Prefix | None, room: int
+        cls, network: Any, prompts: Sequence[Tokens], pad: int, prefix: SharedPrefix | None, room: int
     ) -> tuple[Tensor, Memory]:
         """Logits after each prompt, (prompts, vocabulary), and the memory of them, with room for `room` tokens."""
         import torch
@@ -67,7 +67,7 @@ class Memory:
         moved = dict(zip(free, move, strict=True))
         return [moved.get(place, place) for place in range(len(rows))]
 
-    def _read(self, prompts: Sequence[Tokens], rows: Sequence[int], pad: int, prefix: Prefix | None) -> Tensor:
+    def _read(self, prompts: Sequence[Tokens], rows: Sequence[int], pad: int, prefix: SharedPrefix | None) -> Tensor:
         """Read some of the rows; what was read of them stands at their places, against the right."""
         before = len(prefix) if prefix else 0
         ids, mask = padded([prompts[row][before:] for row in rows], pad, self.network.device, before)

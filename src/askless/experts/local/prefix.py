@@ -52,7 +52,7 @@ def new_cache() -> Any:
 
 
 @dataclass(frozen=True)
-class Prefix:
+class SharedPrefix:
     """Tokens that all prompts begin with, and the keys and values of each layer: (1, heads, tokens, size)."""
 
     tokens: list[int]
@@ -62,7 +62,7 @@ class Prefix:
         return len(self.tokens)
 
     @classmethod
-    def read(cls, network: Any, tokens: Sequence[int]) -> Prefix:
+    def read(cls, network: Any, tokens: Sequence[int]) -> SharedPrefix:
         """Run `tokens` through the network once."""
         import torch
 

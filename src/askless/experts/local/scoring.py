@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from askless.arrays import Floats
 from askless.experts.local.forward import Tokens, logits, padded, to_numpy
-from askless.experts.local.prefix import Prefix, can_cache, new_cache
+from askless.experts.local.prefix import SharedPrefix, can_cache, new_cache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def score(
-    network: Any, prompts: Sequence[Tokens], labels: Sequence[Tokens], pad: int, prefix: Prefix | None = None
+    network: Any, prompts: Sequence[Tokens], labels: Sequence[Tokens], pad: int, prefix: SharedPrefix | None = None
 ) -> Floats:
     """Natural log-probability of each label after each prompt, over the whole vocabulary: (prompts, labels).
 
@@ -35,7 +35,7 @@ def warm_up(network: Any, pad: int) -> None:
 
 
 def _after(
-    network: Any, prompts: Sequence[Tokens], labels: Sequence[Tokens], pad: int, prefix: Prefix | None
+    network: Any, prompts: Sequence[Tokens], labels: Sequence[Tokens], pad: int, prefix: SharedPrefix | None
 ) -> Tensor:
     import torch
 

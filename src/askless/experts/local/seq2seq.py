@@ -14,7 +14,7 @@ from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.local.batches import Backoff, answered, in_batches
 from askless.experts.local.checkpoint import DTYPES, Checkpoint
-from askless.experts.local.decoding import Decoding, Reply, written
+from askless.experts.local.decoding import Decoding, Generated, written
 from askless.experts.local.forward import Tokens
 from askless.experts.paid import PaidExpert
 from askless.prompts import Prompt
@@ -192,7 +192,7 @@ class Seq2SeqExpert(PaidExpert):
         """One short answer, so that what the first one costs extra is on no item's clock."""
         self._written([[self.checkpoint.pad] * 8] * 2, Decoding(2, 0.0, 1.0), 0)
 
-    def _written(self, rows: Sequence[Tokens], how: Decoding, seed: int) -> list[Reply]:
+    def _written(self, rows: Sequence[Tokens], how: Decoding, seed: int) -> list[Generated]:
         start = self.checkpoint.start
         how = replace(how, max_new_tokens=how.max_new_tokens + start - 1)
         return written(self.checkpoint.network, self._read(rows), start, how, seed, {})

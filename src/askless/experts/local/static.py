@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from askless.experts.local.forward import Tokens
-from askless.experts.local.prefix import Prefix, can_cache
+from askless.experts.local.prefix import SharedPrefix, can_cache
 
 logger = logging.getLogger(__name__)
 SHORTEST = 64
@@ -43,7 +43,7 @@ class StaticShapes:
 
     @contextmanager
     def holding(
-        self, network: Any, prompts: Sequence[Tokens], new_tokens: int, prefix: Prefix | None
+        self, network: Any, prompts: Sequence[Tokens], new_tokens: int, prefix: SharedPrefix | None
     ) -> Iterator[tuple[Sequence[Tokens], Any]]:
         """The batch filled up, and the cache with its prefix; the cache is let go where anything fails."""
         import torch

@@ -10,14 +10,14 @@ from typing import Any
 from askless.arrays import Floats
 from askless.experts.local import decoding, scoring
 from askless.experts.local.batches import in_batches
-from askless.experts.local.decoding import Decoding, Reply
+from askless.experts.local.decoding import Decoding, Generated
 from askless.experts.local.forward import Tokens
-from askless.experts.local.prefix import Prefix, can_share, shared_tokens
+from askless.experts.local.prefix import SharedPrefix, can_share, shared_tokens
 from askless.experts.local.static import StaticShapes, cache_length, can_fix
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """How prompts become batches: most rows, most tokens (padding and the `new_tokens` after each prompt included).
 
     `share_prefix` reads what all prompts begin with once; `compile` writes replies from caches of few shapes.
@@ -33,7 +33,7 @@ class Plan:
 class Workload:
     """The prompts of a run, in tokens; batches and prefix follow from all of them, whatever is already known."""
 
-    def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: Plan) -> None:
+    def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: BatchPlan) -> None:
         self.network = network
         self.pad = pad
         self.plan = plan
@@ -53,14 +53,14 @@ class Workload:
         return len(prompts) * max(map(self.length, prompts))
 
     @cached_property
-    def prefix(self) -> Prefix | None:
+    def prefix(self) -> SharedPrefix | None:
         """What all prompts begin with, read when first needed."""
-        return Prefix.read(self.network, self.common) if self.common else None
+        return SharedPrefix.read(self.network, self.common) if self.common else None
 
     def score(self, prompts: Sequence[Tokens], labels: Sequence[Tokens]) -> Floats:
         """Natural log-probability of each label after each prompt: (prompts, labels)."""
         return scoring.score(self.network, prompts, labels, self.pad, self.prefix)
 
-    def write(self, prompts: Sequence[Tokens], how: Decoding, seed: int) -> list[Reply]:
+    def write(self, prompts: Sequence[Tokens], how: Decoding, seed: int) -> list[Generated]:
         """One reply to each prompt."""
         return decoding.generate(self.network, prompts, how, self.pad, seed, self.prefix, self._static)

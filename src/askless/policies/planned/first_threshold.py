@@ -12,7 +12,7 @@ from askless.policies.cuts import least_if_nan
 from askless.policies.planned.gain_rule import POINTS
 from askless.policies.planned.operating_points import rising
 from askless.policies.planned.posteriors import Posteriors
-from askless.policies.planned.walk import STOP, Heard, Look, Told
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, RuleVerdict
 
 
 class FirstThreshold:
@@ -24,7 +24,7 @@ class FirstThreshold:
     def __init__(self, *, points: int = POINTS) -> None:
         self.points = points
 
-    def fit(self, told: Told) -> Self:
+    def fit(self, told: AnswerMatrix) -> Self:
         """Learn the thresholds, from everybody asked twice to nobody, and what is gained at each of them."""
         score = least_if_nan(told.score[:, 0])
         levels = np.append(np.sort(score), np.inf)
@@ -43,13 +43,13 @@ class FirstThreshold:
         """Always the cheaper."""
         return np.zeros(len(point), np.int64)
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """Keep the cheaper one's answer at the threshold or above it."""
         answer, sure, _ = self.posteriors_.look(heard)
         if heard.experts[-1] == 1:
-            return Look(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
+            return RuleVerdict(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
         score, threshold = least_if_nan(heard.score[:, 0]), self.threshold_[point]
-        return Look(answer, sure, score, threshold, np.where(score < threshold, 1, STOP))
+        return RuleVerdict(answer, sure, score, threshold, np.where(score < threshold, 1, STOP))
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain values."""

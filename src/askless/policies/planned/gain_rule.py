@@ -9,7 +9,7 @@ import numpy as np
 
 from askless.arrays import Floats, Ints
 from askless.policies.planned.posteriors import Posteriors, code_named, code_of, name_of
-from askless.policies.planned.walk import STOP, Heard, Look, Told
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, RuleVerdict
 
 POINTS = 141
 
@@ -38,7 +38,7 @@ class GainRule:
         self.votes = votes
         self.points = points
 
-    def fit(self, told: Told) -> Self:
+    def fit(self, told: AnswerMatrix) -> Self:
         """Learn P and Q of every set of up to `most` experts, and whom to ask first at each lambda."""
         self.prices_ = told.cost.mean(axis=0)
         self.lambdas_ = price_grid(self.prices_, self.points)
@@ -50,17 +50,17 @@ class GainRule:
         """The expert to ask first at each row's operating point, shape (n,)."""
         return self.first_[point]
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """Stop, or the costlier expert of the largest expected gain."""
         answer, sure, x = self.posteriors_.look(heard)
         code = code_of(heard.experts)
         if code not in self.next_:
-            return Look(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
+            return RuleVerdict(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
         costlier, coef = self.next_[code]
         worth = np.clip(x @ coef.T, 0.0, 1.0) - self.lambdas_[point, None] * self.prices_[costlier] - self.tax
         best = worth.argmax(axis=1)
         threshold = worth[np.arange(len(worth)), best]
-        return Look(answer, sure, sure, threshold, np.where(threshold > sure, costlier[best], STOP))
+        return RuleVerdict(answer, sure, sure, threshold, np.where(threshold > sure, costlier[best], STOP))
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain values."""
@@ -86,7 +86,7 @@ class GainRule:
         }
         return self
 
-    def _learn_next(self, told: Told) -> None:
+    def _learn_next(self, told: AnswerMatrix) -> None:
         post, k = self.posteriors_, told.label.shape[1]
         z = post.surety_.features(told.label, told.p, np.arange(k))
         self.next_ = {}

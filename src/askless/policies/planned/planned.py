@@ -16,7 +16,7 @@ from askless.policies.planned.first_threshold import FirstThreshold
 from askless.policies.planned.gain_rule import GainRule
 from askless.policies.planned.operating_points import Measured, Mix, OperatingPoints
 from askless.policies.planned.subchains import Subchains
-from askless.policies.planned.walk import STOP, Alone, Rule, Told, outcomes, walk
+from askless.policies.planned.walk import STOP, Alone, AnswerMatrix, Rule, outcomes, walk
 from askless.stats.uncertainty import confidence, probability, resolve
 
 METHODS: dict[str, Callable[[], Rule]] = {
@@ -172,7 +172,7 @@ class Planned(Policy):
         self.order_ = np.argsort(self.prices_, kind="stable")
         self.measures_ = tuple(resolve(answers[j], "auto") for j in self.order_)
 
-    def _candidates(self, told: Told) -> list[str]:
+    def _candidates(self, told: AnswerMatrix) -> list[str]:
         """Methods to compare, the default first; too few rows to cross-fit leave nothing to choose."""
         if self.method != "auto":
             return [self.method]
@@ -182,7 +182,7 @@ class Planned(Policy):
         more = [] if len(told) < 2 * self.folds or k < 2 else ["vote", "search"] if k > 3 else ["search"]
         return ["gain", *more]
 
-    def _measure(self, name: str, told: Told, valid: Told | None) -> tuple[Rule, Measured]:
+    def _measure(self, name: str, told: AnswerMatrix, valid: AnswerMatrix | None) -> tuple[Rule, Measured]:
         make, k, first = METHODS[name], told.label.shape[1], self._first()
         rule = make().fit(told)
         right, cost, beyond = outcomes(rule, told if valid is None else valid, first)
@@ -191,13 +191,13 @@ class Planned(Policy):
             right, cost, _ = crossfit(make, told, self.folds, self.random_state, first)
         return rule, Measured(right, cost, bill, share, rule.lambdas_, k)
 
-    def _told(self, panel: Panel, *, sample: bool = True) -> Told:
+    def _told(self, panel: Panel, *, sample: bool = True) -> AnswerMatrix:
         """Everybody's answers to a panel, experts by rising cost."""
         rows = some_rows(len(panel), self.most_rows, self.random_state) if sample else np.arange(len(panel))
         answers = [panel.ask(self.experts[j], rows) for j in self.order_]
         stated = [self._stated(j, a) for j, a in enumerate(answers)]
         label = np.stack([a.label for a in answers], axis=1)
-        return Told(
+        return AnswerMatrix(
             label=label,
             p=np.stack([p for p, _ in stated], axis=1),
             score=np.stack([score for _, score in stated], axis=1),
@@ -222,7 +222,7 @@ class Planned(Policy):
 
 
 def crossfit(
-    make: Callable[[], Rule], told: Told, folds: int, seed: int, first: int = 0
+    make: Callable[[], Rule], told: AnswerMatrix, folds: int, seed: int, first: int = 0
 ) -> tuple[Bools, Floats, Bools]:
     """`outcomes` of each row by a rule that `make` made and that was fitted on the other folds, all (points, rows).
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
 from askless.panel import NO_LABEL
-from askless.policies.planned.walk import STOP, Heard, Told
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations
 from askless.stats.calibration import sigmoid, transform
 
 CHUNK = 4_000_000
@@ -83,7 +83,7 @@ class Posteriors:
         self.most = most
         self.votes = votes
 
-    def fit(self, told: Told) -> Self:
+    def fit(self, told: AnswerMatrix) -> Self:
         """Learn the posterior of every set; `fitted_` keeps them on these rows, set -> (rows,)."""
         self.surety_ = Surety().fit(told.label, told.p)
         self.coef_: dict[int, Floats] = {}
@@ -135,7 +135,7 @@ class Posteriors:
         last = len(members) - 1 - worth[:, ::-1].argmax(axis=1)
         return np.where(known.any(axis=1), members[last], STOP)
 
-    def look(self, heard: Heard) -> tuple[Ints, Floats, Floats]:
+    def look(self, heard: Observations) -> tuple[Ints, Floats, Floats]:
         """Whose answer stands, how surely, and the features (n, f)."""
         z = self.surety_.features(heard.label, heard.p, heard.experts)
         answer = self.answer(z, heard.label, heard.experts)

@@ -11,7 +11,7 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.policies.planned.gain_rule import POINTS, price_grid
 from askless.policies.planned.posteriors import Posteriors, code_of
-from askless.policies.planned.walk import STOP, Heard, Look, Told
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, RuleVerdict
 
 
 class Subchains:
@@ -29,7 +29,7 @@ class Subchains:
         self.trust = trust
         self.points = points
 
-    def fit(self, told: Told) -> Self:
+    def fit(self, told: AnswerMatrix) -> Self:
         """Learn the posteriors, and at each lambda the best chain and thresholds."""
         self.prices_ = told.cost.mean(axis=0)
         self.lambdas_ = price_grid(self.prices_, self.points)
@@ -37,21 +37,23 @@ class Subchains:
         self.best_ = np.full(self.points, -np.inf)
         self.chain_ = np.full((self.points, self.most), STOP)
         self.threshold_ = np.full((self.points, self.most), -np.inf)
-        self._search(Prefix((), (), np.zeros(len(told), np.int64), np.zeros(()), np.zeros(())), told)
+        self._search(ChainPrefix((), (), np.zeros(len(told), np.int64), np.zeros(()), np.zeros(())), told)
         return self
 
     def first(self, point: Ints) -> Ints:
         """The first link of each row's chain, shape (n,)."""
         return np.asarray(self.chain_[point, 0], np.int64)
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """Keep the answer at the link's threshold or above it, else ask the next link."""
         answer, sure, _ = self.posteriors_.look(heard)
         link = len(heard.experts) - 1
         if link + 1 == self.most:
-            return Look(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
+            return RuleVerdict(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
         threshold = self.threshold_[point, link]
-        return Look(answer, sure, sure, threshold, np.where(sure < threshold, self.chain_[point, link + 1], STOP))
+        return RuleVerdict(
+            answer, sure, sure, threshold, np.where(sure < threshold, self.chain_[point, link + 1], STOP)
+        )
 
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain values: at each lambda the chain and the threshold of each link."""
@@ -74,7 +76,7 @@ class Subchains:
             self.threshold_[point, : len(chain)] = threshold
         return self
 
-    def _search(self, prefix: Prefix, told: Told) -> None:
+    def _search(self, prefix: ChainPrefix, told: AnswerMatrix) -> None:
         """Try every chain that begins with `prefix`, for all choices of thresholds at once."""
         experts = told.label.shape[1]
         for j in range(prefix.chain[-1] + 1 if prefix.chain else 0, experts):
@@ -103,7 +105,7 @@ class Subchains:
 
 
 @dataclass(frozen=True)
-class Prefix:
+class ChainPrefix:
     """The first links of a chain, with every choice of their thresholds, one axis for each link.
 
     `cuts` are the thresholds of each link; `cell` (rows,) is the place of each row among the cells between them;
@@ -121,13 +123,13 @@ class Prefix:
         table = np.asarray(np.bincount(self.cell, each, self.kept.size), np.float64)
         return upto(table.reshape(self.kept.shape), self.kept.ndim)
 
-    def link(self, expert: int, cuts: Floats, sure: Floats, worth: Floats, paid: Floats) -> Prefix:
+    def link(self, expert: int, cuts: Floats, sure: Floats, worth: Floats, paid: Floats) -> ChainPrefix:
         """The prefix with one link more, which keeps the rows whose `sure` (rows,) is not under its cut."""
         levels = len(cuts)
         cell = self.cell * levels + np.searchsorted(cuts[:-1], sure, side="right")
         table = np.bincount(cell, worth, self.kept.size * levels).reshape(*self.kept.shape, levels)
         stays = upto(table.sum(axis=-1, keepdims=True) - table.cumsum(axis=-1), self.kept.ndim)
-        return Prefix(
+        return ChainPrefix(
             (*self.chain, expert),
             (*self.cuts, cuts),
             cell,

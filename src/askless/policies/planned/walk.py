@@ -16,7 +16,7 @@ AT_ONCE = 200_000
 
 
 @dataclass(frozen=True)
-class Told:
+class AnswerMatrix:
     """What experts said to some rows, in arrays (rows, experts), experts by rising mean cost.
 
     `label` is `NO_LABEL` where an expert gave none; `p` is the stated probability of the label and `score` the stated
@@ -32,12 +32,12 @@ class Told:
     def __len__(self) -> int:
         return len(self.label)
 
-    def __getitem__(self, rows: Ints | Bools) -> Told:
-        return Told(*(getattr(self, f.name)[rows] for f in fields(self)))
+    def __getitem__(self, rows: Ints | Bools) -> AnswerMatrix:
+        return AnswerMatrix(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
 @dataclass(frozen=True)
-class Heard:
+class Observations:
     """What some rows have heard so far, all from the same `experts` (m,), by rising cost; the rest is (n, m)."""
 
     experts: Ints
@@ -50,7 +50,7 @@ class Heard:
 
 
 @dataclass(frozen=True)
-class Look:
+class RuleVerdict:
     """What a rule makes of the answers so far, each (n,).
 
     `answer` is the expert whose label stands, `STOP` where none gave one; `sure` the calibrated posterior that it is
@@ -64,11 +64,11 @@ class Look:
     then: Ints
 
     @classmethod
-    def blank(cls, n: int) -> Look:
+    def blank(cls, n: int) -> RuleVerdict:
         """Nothing heard and nobody to ask, for `n` rows."""
         return cls(np.full(n, STOP), np.zeros(n), np.zeros(n), np.full(n, -np.inf), np.full(n, STOP))
 
-    def put(self, rows: Ints | Bools, other: Look) -> None:
+    def put(self, rows: Ints | Bools, other: RuleVerdict) -> None:
         """Write what was made of `rows` into their places."""
         for f in fields(self):
             getattr(self, f.name)[rows] = getattr(other, f.name)
@@ -83,13 +83,13 @@ class Rule(Protocol):
     points: int
     lambdas_: Floats
 
-    def fit(self, told: Told) -> Self:
+    def fit(self, told: AnswerMatrix) -> Self:
         """Learn every operating point."""
 
     def first(self, point: Ints) -> Ints:
         """The expert to ask first at each row's operating point, shape (n,)."""
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """What to do next with rows (n,), each at its operating point."""
 
     def state(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Alone:
         own = point < self.rule.points
         return np.where(own, self.rule.first(np.where(own, point, 0)), point - self.rule.points)
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """The rule's look, which ends there for an expert alone."""
         own = point < self.rule.points
         look = self.rule.look(np.where(own, point, 0), heard)
@@ -127,8 +127,8 @@ class Walked:
     """Rows at their end: who was `asked` (rows, experts), the `last` look, and every look with its expert and rows."""
 
     asked: Bools
-    last: Look
-    looks: list[tuple[int, Ints, Look]]
+    last: RuleVerdict
+    looks: list[tuple[int, Ints, RuleVerdict]]
 
 
 class Leading(Protocol):
@@ -137,7 +137,7 @@ class Leading(Protocol):
     def first(self, point: Ints) -> Ints:
         """The expert to ask first at each row's operating point, shape (n,)."""
 
-    def look(self, point: Ints, heard: Heard) -> Look:
+    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
         """What to do next with rows (n,), each at its operating point."""
 
 
@@ -149,17 +149,17 @@ def walk(rule: Leading, point: Ints, experts: int, ask: Ask) -> Walked:
     shape = (len(point), experts)
     asked, label = np.zeros(shape, bool), np.full(shape, NO_LABEL)
     p, score = np.full(shape, np.nan), np.full(shape, np.nan)
-    last, looks, then = Look.blank(len(point)), [], rule.first(point)
+    last, looks, then = RuleVerdict.blank(len(point)), [], rule.first(point)
     for j in range(experts):
         rows = np.flatnonzero(then == j)
         if not len(rows):
             continue
         label[rows, j], p[rows, j], score[rows, j] = ask(j, rows)
         asked[rows, j] = True
-        look = Look.blank(len(rows))
+        look = RuleVerdict.blank(len(rows))
         for members, here in same_experts(asked[rows]):
             at = np.ix_(rows[here], members)
-            look.put(here, rule.look(point[rows[here]], Heard(members, label[at], p[at], score[at])))
+            look.put(here, rule.look(point[rows[here]], Observations(members, label[at], p[at], score[at])))
         last.put(rows, look)
         then[rows] = look.then
         looks.append((j, rows, look))
@@ -173,7 +173,7 @@ def same_experts(asked: Bools) -> list[tuple[Ints, Ints]]:
     return [(np.flatnonzero(asked[rows[0]]), rows) for rows in places]
 
 
-def outcomes(rule: Rule, told: Told, first: int = 0) -> tuple[Bools, Floats, Bools]:
+def outcomes(rule: Rule, told: AnswerMatrix, first: int = 0) -> tuple[Bools, Floats, Bools]:
     """What every operating point of a rule, and then each expert alone, makes of recorded answers.
 
     Whether each row is answered rightly, what it costs, and whether anyone but the expert `first` was asked; all
@@ -189,7 +189,7 @@ def outcomes(rule: Rule, told: Told, first: int = 0) -> tuple[Bools, Floats, Boo
     return right, cost, beyond
 
 
-def _outcomes(led: Leading, told: Told, point: Ints, place: Ints, first: int) -> tuple[Bools, Floats, Bools]:
+def _outcomes(led: Leading, told: AnswerMatrix, point: Ints, place: Ints, first: int) -> tuple[Bools, Floats, Bools]:
     def ask(j: int, rows: Ints) -> tuple[Ints, Floats, Floats]:
         at = place[rows]
         return told.label[at, j], told.p[at, j], told.score[at, j]

@@ -14,15 +14,15 @@ from askless.panel import Answers, Panel
 from askless.policies.allocator import Timer
 from askless.policies.base import Budget, Decisions, Policy, Step, answered, settle, some_rows
 from askless.policies.planned.operating_points import OperatingPoints
-from askless.policies.summaries.features import Vectors, chunks, document_features, summary_features
+from askless.policies.summaries.features import WordVectors, chunks, document_features, summary_features
 from askless.policies.summaries.regression import Stacked
-from askless.policies.summaries.rule import GainRule
+from askless.policies.summaries.rule import SummaryGainRule
 
 LOOKS = ("input", "small")
 
 
 @dataclass
-class Seen:
+class GainEstimates:
     """What is known of a panel's rows: the gain expected of each costlier expert, (rows, costlier), `before` any call.
 
     `after` the small one's summary was read, NaN where it was not; `work` (rows,) is what that reading costs.
@@ -57,7 +57,7 @@ class SummaryGain(Policy):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: Vectors | None = None,
+        vectors: WordVectors | None = None,
         *,
         look_at: str = "input",
         straight: bool = True,
@@ -95,7 +95,7 @@ class SummaryGain(Policy):
             self.after_ = self._regression().fit(read, gain, before)
             after = self._unanswered(self.after_.out_of_fold_, answers[0])
         news = (after - before).std(axis=0)
-        self.rule_ = GainRule.of(self.prices_, news, self.look_at, self.straight)
+        self.rule_ = SummaryGainRule.of(self.prices_, news, self.look_at, self.straight)
         if len(valid):
             before, after, answers, quality = self._held(valid)
         cost = np.stack([each.cost for each in answers], axis=1)
@@ -104,14 +104,14 @@ class SummaryGain(Policy):
         self.single_ = self.experts[place[0]] if len(place) == 1 else None
         return self
 
-    def look(self, panel: Panel) -> Seen:
+    def look(self, panel: Panel) -> GainEstimates:
         """The gain expected from the documents alone, before anyone is asked."""
         with Timer() as timer:
             before = self._before(panel, np.arange(len(panel)))
         panel.charge(panel.cost_model.compute(timer.seconds) / max(len(panel), 1))
-        return Seen(before, np.full(before.shape, np.nan), np.zeros(len(before)))
+        return GainEstimates(before, np.full(before.shape, np.nan), np.zeros(len(before)))
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: Seen | None = None) -> Decisions:
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: GainEstimates | None = None) -> Decisions:
         """Ask the expert that each row's gain is worth; raises `BudgetError` for a budget under the least cost."""
         seen = self.look(panel) if seen is None else seen
         price = self._lambdas(panel, budget)
@@ -162,7 +162,7 @@ class SummaryGain(Policy):
             raise ConfigError(f"SummaryGain got word vectors of dimension {dim}. Allowed: {state['dim']}, as in fit.")
         self.before_ = self._regression().restore(state["before"])
         self.after_ = self._regression().restore(state["after"]) if state["after"] else None
-        self.rule_ = GainRule.restored(state["rule"])
+        self.rule_ = SummaryGainRule.restored(state["rule"])
         self.by_cost_, self.by_share_ = (OperatingPoints.restored(state[k]) for k in ("by_cost", "by_share"))
         self.prices_, self.quality_, self.gains_ = (np.array(state[k], float) for k in ("prices", "quality", "gains"))
         self.single_ = state["single"]
@@ -171,7 +171,7 @@ class SummaryGain(Policy):
     def _held(self, valid: Panel) -> tuple[Floats, Floats, list[Answers], Floats]:
         """Estimates, answers and qualities on rows that nothing was learnt from."""
         answers = [valid.ask(name) for name in self.experts]
-        seen = Seen(self._before(valid, np.arange(len(valid))), np.empty(0), np.empty(0))
+        seen = GainEstimates(self._before(valid, np.arange(len(valid))), np.empty(0), np.empty(0))
         after = self._after(valid, answers[0], seen.before) if self.after_ else seen.before
         return seen.before, after, answers, np.stack([valid.quality(each) for each in answers], axis=1)
 
@@ -184,7 +184,7 @@ class SummaryGain(Policy):
         place = np.where(panel.draws(self.random_state) < mix.weight, mix.high, mix.low)
         return np.asarray(points.price[place])
 
-    def _read(self, panel: Panel, seen: Seen, rows: Ints) -> None:
+    def _read(self, panel: Panel, seen: GainEstimates, rows: Ints) -> None:
         """Ask the small one about `rows`, and read those of its summaries that were not read before."""
         small = panel.ask(self.experts[0], rows)
         new = np.isnan(seen.after[rows, 0])

@@ -27,7 +27,7 @@ SUMMARY = (
 )
 
 
-class Vectors(Protocol):
+class WordVectors(Protocol):
     """Word vectors, as in `askless.text.embeddings`."""
 
     @property
@@ -42,7 +42,7 @@ class Vectors(Protocol):
         """Mean vector of each text's words, shape (texts, dim)."""
 
 
-def document_features(texts: Texts, vectors: Vectors | None) -> Floats:
+def document_features(texts: Texts, vectors: WordVectors | None) -> Floats:
     """The numbers of `DOCUMENT` and, with `vectors`, the mean word vector, shape (texts, features).
 
     Numbers, quotes, capitals and signs are counted per word; `distinct` words per square root of all; `known` is the
@@ -71,7 +71,7 @@ def document_features(texts: Texts, vectors: Vectors | None) -> Floats:
     return np.column_stack([*own, mean])
 
 
-def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vectors: Vectors | None) -> Floats:
+def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vectors: WordVectors | None) -> Floats:
     """The numbers of `SUMMARY` and, with `vectors`, the mean word vector, shape (texts, features).
 
     Shares of the summary's words, of its long ones, pairs and triples that are in the document; how often those words
@@ -104,7 +104,7 @@ def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vector
     return np.column_stack([*own, mean])
 
 
-def vector_sums(texts: Texts, vectors: Vectors) -> Floats:
+def vector_sums(texts: Texts, vectors: WordVectors) -> Floats:
     """The published feature: the sum of the vectors of each text's whitespace tokens, shape (texts, dim)."""
     array = as_strings(texts)
     array = pc.utf8_lower(array) if getattr(vectors, "lower", False) else array
@@ -207,7 +207,7 @@ def _matches(texts: pa.Array, pattern: str) -> Floats:
     return np.asarray(pc.count_substring_regex(texts, pattern).to_numpy(), np.float64)
 
 
-def _meaning(bare: pa.Array, vectors: Vectors | None) -> tuple[Floats, Ints]:
+def _meaning(bare: pa.Array, vectors: WordVectors | None) -> tuple[Floats, Ints]:
     """Mean vector (rows, dim) and number of words that have one (rows,); no columns without vectors."""
     if vectors is None:
         return np.zeros((len(bare), 0)), np.zeros(len(bare), np.int64)

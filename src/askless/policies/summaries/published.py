@@ -11,7 +11,7 @@ from askless.arrays import Floats, Ints
 from askless.errors import ConfigError, DataError
 from askless.panel import Panel
 from askless.policies.base import Budget, Chooser, Decisions, Step
-from askless.policies.summaries.features import Vectors, vector_sums
+from askless.policies.summaries.features import WordVectors, vector_sums
 
 
 class PublishedSummary(Chooser):
@@ -33,7 +33,7 @@ class PublishedSummary(Chooser):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: Vectors,
+        vectors: WordVectors,
         *,
         components: int = 50,
         strength: float = 0.1,

@@ -16,7 +16,7 @@ SPREAD, LEAST = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
-class GainRule:
+class SummaryGainRule:
     """At a price lambda asks the expert of the largest expected gain - lambda x cost, the small one's gain being 0.
 
     `prices` (experts,) are mean costs. With `reads` the small one may be asked first and its summary read: `news`
@@ -32,7 +32,7 @@ class GainRule:
     straight: bool
 
     @classmethod
-    def of(cls, prices: Floats, news: Floats, look_at: str, straight: bool) -> GainRule:
+    def of(cls, prices: Floats, news: Floats, look_at: str, straight: bool) -> SummaryGainRule:
         """The rule for mean costs; where all are the same, or nothing, one call of a costlier expert counts as 1."""
         if not np.ptp(prices) > 0:
             prices = np.arange(len(prices)).clip(0, 1).astype(float)
@@ -87,7 +87,7 @@ class GainRule:
         return {"prices": self.prices.tolist(), "news": self.news.tolist(), **{k: getattr(self, k) for k in FLAGS}}
 
     @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> GainRule:
+    def restored(cls, state: Mapping[str, Any]) -> SummaryGainRule:
         """The rule that `state` tells of."""
         return cls(np.array(state["prices"], float), np.array(state["news"], float), *(bool(state[k]) for k in FLAGS))
 

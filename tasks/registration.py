@@ -1,17 +1,11 @@
-"""Runs and registered models in MLflow; the only file that writes to it."""
+"""Registered models in MLflow: a bundle, what it needs, and what is said of it, as a version."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
-import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +18,7 @@ from askless.bundles.decide import assign
 from askless.bundles.terms import Terms
 from askless.experts.paid import PaidExpert
 from askless.labelling.foreseen import on_record
-from askless.registry.versions import BUNDLE, FOLDER, find, resolve, store
+from askless.registry.versions import BUNDLE, find, resolve
 from askless.registry.versions import versions as versions_of
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline, markdown_summary
@@ -32,6 +26,7 @@ from askless.report.threshold_words import threshold_words
 from askless.spending.pending import expert_of
 from askless.text.embeddings import Vectors
 from tasks.baseline import add_baseline
+from tasks.runs import flat_metrics, tracked
 from tasks.versioning import versions
 
 PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
@@ -39,95 +34,6 @@ MONITOR = "monitor"
 # Parameters of a request to the served model, and what they are where it has none.
 REQUEST = {"share": -1.0, "per_1000": -1.0, "max_usd": 0.0}
 NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
-
-
-@contextmanager
-def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any) -> Iterator[Any]:
-    """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions.
-
-    `options` are those of `mlflow.start_run`.
-    """
-    import mlflow
-
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
-    address = store()
-    _make_whole(address)
-    mlflow.set_tracking_uri(address)
-    found = mlflow.get_experiment_by_name(experiment)
-    if found is None:
-        local = address.endswith(str((FOLDER / "mlflow.db").absolute()))
-        where = (FOLDER / "artifacts" / experiment).absolute().as_uri() if local else None
-        mlflow.create_experiment(experiment, artifact_location=where)
-    mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}, **options) as run:
-        yield run
-
-
-def _make_whole(address: str) -> None:
-    """Make MLflow's database of this machine beside its place and link it there: half of one would be of no use."""
-    import mlflow
-
-    path = Path(address.removeprefix("sqlite:///"))
-    if not address.startswith("sqlite:///") or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        mlflow.MlflowClient(f"sqlite:///{scratch}/{path.name}").search_experiments(max_results=1)
-        # Another run may have made it meanwhile.
-        with contextlib.suppress(FileExistsError):
-            os.link(Path(scratch, path.name), path)
-
-
-@contextmanager
-def tracked_generation(task: str, llm: str, settings: dict[str, Any], seconds: float) -> Iterator[Callable[..., None]]:
-    """A run `generate <llm>`; yields what logs its progress, beside which MLflow watches this machine itself.
-
-    MLflow's system metrics (CPU, memory, disk, and GPU where nvidia-ml-py is installed) are taken every `seconds`.
-    """
-    import mlflow
-
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
-    mlflow.set_system_metrics_sampling_interval(seconds)
-    mlflow.set_system_metrics_samples_before_logging(1)
-    with tracked(task, f"generate {llm}", {"stage": "generate", "llm": llm}, log_system_metrics=True):
-        mlflow.log_params(settings)
-        step = itertools.count()
-        yield lambda metrics: mlflow.log_metrics(metrics, step=next(step))
-
-
-@task(cache_policy=NO_CACHE)
-def log_training(name: str, team: str, params: str, models: str, learnt: str) -> None:
-    """One run for each seed of a team: arguments, what it learnt, its thresholds, what its training answers cost."""
-    import mlflow
-
-    settings = config.load(params)
-    for facts in json.loads(learnt):
-        folder = Path(models) / "teams" / team / f"seed-{facts['seed']}"
-        about = bundle.describe(folder)
-        with tracked(name, f"train {team} seed {facts['seed']}", {"stage": "train", "team": team}) as run:
-            mlflow.log_params({**about["arguments"], "experts": ",".join(about["experts"])})
-            mlflow.log_metrics({k: float(facts[k]) for k in ("training_cost", "epoch", "valid_quality")})
-            points = about["learnt"]["thresholds"]
-            _log_curve(run.info.run_id, points)
-            mlflow.log_dict(points, "thresholds.json")
-            mlflow.log_dict({name: asdict(price) for name, price in settings.costs.prices.items()}, "prices.json")
-
-
-def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
-    """The operating points measured on valid, as metrics over steps, in one write."""
-    import time
-
-    import mlflow
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    metrics = [
-        Metric(f"valid.{name}", value, now, step)
-        for name in ("share", "cost", "quality")
-        for step, value in enumerate(points[name])
-    ]
-    mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
 
 
 @task(cache_policy=NO_CACHE)
@@ -169,22 +75,6 @@ def with_small(settings: config.Params, name: str, kept: Path, models: Path, vec
     # What cannot decide by itself says so here, not to whoever asks the registered model.
     assign(bundle.load(whole), [])
     return whole
-
-
-def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:
-    """The numbers of an evaluation under `policy.measure` names, intervals and undefined ones left out."""
-    flat: dict[str, float | None] = {}
-    for kind in ("experts", "policies"):
-        for name, measured in summary[kind].items():
-            for key, value in measured.items():
-                number = value.get("value") if isinstance(value, dict) else value
-                if isinstance(number, int | float) and not isinstance(number, bool):
-                    flat[f"{kind}.{name}.{key}"] = number
-    for key in ("cost_share", "quality_difference", "quality", "cost_per_1k"):
-        flat[f"headline.{key}"] = summary["headline"][key]["value"]
-    for slack, value in summary["policies"][summary["headline"]["policy"]]["saving_at_equal_quality"].items():
-        flat[f"headline.saving_at_equal_quality.{slack}"] = value["value"]
-    return {key: float(value) for key, value in flat.items() if value is not None}
 
 
 def best_seed(folder: Path) -> Path:
@@ -320,13 +210,6 @@ def register_proposal(name: str, params: str, folder: str, number: int) -> str:
         said = f"Not evaluated: version {number} with its dial at {share:g}, set anew on rows of production."
         tags = {"headline": said, "quality": "", "cost_per_1k": "", "proposed_by": MONITOR, "proposal": folder}
         return register(settings, summary, new, run.info.run_id, new / "none", **tags)
-
-
-def log_comparison(run_id: str, folder: str) -> None:
-    """The files of a comparison, as artifacts of the challenger's run."""
-    import mlflow
-
-    mlflow.MlflowClient(tracking_uri=store()).log_artifacts(run_id, folder, "comparison")
 
 
 def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:

@@ -19,7 +19,8 @@ from askless.errors import ConfigError
 from askless.policies.base import Budget
 from askless.registry.versions import resolve
 from askless.report.model_card import CURVE
-from tasks.tracking import best_seed, flat_metrics, log_evaluation, package_code, with_small
+from tasks.registration import best_seed, log_evaluation, package_code, with_small
+from tasks.runs import flat_metrics
 from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
 
 SUMMARIES = "askless-xsum"
