@@ -8,7 +8,7 @@ from askless.config import QUALITIES, Base, Costs, Params, Source, Split, Task
 from askless.config import VectorSource as Wanted
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.evaluation.summary_quality import SUMMARY_QUALITIES, Embedding, Judge, measured, of_task, summary_quality
-from askless.text.embeddings import VectorSource
+from askless.text.embeddings import Vectors
 from askless.text.rouge import KINDS, rouge
 from askless.text.summary_faults import LONGER, LOOP
 from askless.text.vocabulary import Vocabulary
@@ -17,7 +17,7 @@ from tests.experts.chat_server import Answer, ChatServer, chat
 SAID = ["The cats sat down.", "", "a dog"]
 WANTED = ["the cat sat", "nothing", "a dog"]
 DOCUMENTS = ["the cats sat down on a mat", "nothing at all", "a dog and a cat"]
-VECTORS = VectorSource(
+VECTORS = Vectors(
     np.array([[1, 0], [0.6, 0.8], [-1, 0], [0, 1]], np.float32), Vocabulary.of(["cat", "kitten", "anticat", "dog"])
 )
 

@@ -6,7 +6,7 @@ from askless.costs import CostModel
 from askless.panel import NO_LABEL, Panel
 from askless.policies.planned.walk import AnswerMatrix
 from tests.helpers import CLASSES, examples, ids
-from tests.helpers import AnswerMatrix as Expert
+from tests.helpers import Told as Expert
 
 
 def made(n, ability=(0.6, 0.75, 0.9), cost=(1.0, 4.0, 16.0), *, seed=0, telling=True, quiet=(), mute=None):
