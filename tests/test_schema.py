@@ -419,7 +419,7 @@ def test_a_table_that_breaks_the_contract_is_not_written(tmp_path):
 
 HALF_WRITTEN = """
 import sys
-from askless import schema
+from askless.files import replacing
 with replacing(sys.argv[1]) as part:
     part.write_text("half")
     print("half", flush=True)

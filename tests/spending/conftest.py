@@ -1,0 +1,3 @@
+"""The tiny model of the experts' tests."""
+
+from tests.experts.conftest import tiny as tiny
