@@ -29,7 +29,7 @@ from askless.evaluation.metrics import bootstrap_weights, weighted_sums
 from askless.evaluation.replay import Replay, replay
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from askless.plans.study import Boards, build
 from askless.policies.base import Budget
 
@@ -234,7 +234,7 @@ def saving(trial: Trial, curve: Curve) -> Floats:
 
 def promised(trial: Trial, benchmark: str, experts: Sequence[str], floor: float) -> Row:
     """A plan with a quality floor, made on train: what came of it on test, and whether it is withdrawn."""
-    plan = make_plan(trial.boards.train, trial.study.experts, Goal(floor=floor))
+    plan = plan_on(trial.boards.train, trial.study.experts, Goal(floor=floor))
     came = outcome_of(plan, trial.boards.test)
     spared = 1 - came.measured.cost[0] / came.measured.reference_cost
     return {

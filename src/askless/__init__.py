@@ -1,3 +1,81 @@
-"""Decide, item by item, whether a small model or an LLM answers."""
+"""Decide, item by item, whether a small model or an LLM answers.
+
+>>> from askless import Goal, evaluate, load, make_plan, read_study
+>>> study = read_study("items.csv", ["answers.csv"])  # doctest: +SKIP
+>>> summary = evaluate(study, out="out")  # doctest: +SKIP
+>>> plan = make_plan(study, Goal(floor=0.97))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from askless.bundles.bundle import Loaded
+    from askless.costs import CostModel
+    from askless.data.recorded import load as read_study
+    from askless.experts.base import Expert
+    from askless.panel import Panel
+    from askless.plans.plan import Goal, Plan
+    from askless.plans.planner import make_plan
+    from askless.plans.study import evaluate
+    from askless.policies.base import Budget, Policy
 
 __version__ = "0.1.0"
+__all__ = ["Budget", "CostModel", "Expert", "Goal", "Panel", "Policy", "evaluate", "load", "make_plan", "read_study"]
+# Where each is, imported when it is first asked for: `import askless` costs nothing.
+_PLACES = {
+    "Budget": "askless.policies.base:Budget",
+    "CostModel": "askless.costs:CostModel",
+    "Expert": "askless.experts.base:Expert",
+    "Goal": "askless.plans.plan:Goal",
+    "Panel": "askless.panel:Panel",
+    "Policy": "askless.policies.base:Policy",
+    "evaluate": "askless.plans.study:evaluate",
+    "make_plan": "askless.plans.planner:make_plan",
+    "read_study": "askless.data.recorded:load",
+}
+
+
+def load(address: Path | str) -> Plan | Loaded:
+    """What decides, ready to decide.
+
+    Parameters
+    ----------
+    address
+        A plan (`plan.yaml`), the folder of a bundle (`models/olhs/teams/team/seed-67`), or a registered version
+        (`models:/askless-olhs@champion`, `models:/askless-olhs/3`).
+
+    Returns
+    -------
+    Plan or Loaded
+        A plan decides the rows of a panel; a bundle decides texts.
+
+    Raises
+    ------
+    DataError
+        Where nothing is there, or what is there is damaged.
+    """
+    if str(address).endswith((".yaml", ".yml")):
+        from askless.plans import plan_file
+
+        return plan_file.read(address)
+    from askless.bundles import bundle
+    from askless.registry import versions
+
+    return bundle.load(versions.resolve(str(address)))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'askless' has no attribute '{name}'. It has: {', '.join(__all__)}")
+    module, _, attribute = _PLACES[name].partition(":")
+    found = globals()[name] = getattr(import_module(module), attribute)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

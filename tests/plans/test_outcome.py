@@ -6,7 +6,7 @@ import pytest
 
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from tests.plan_data import board
 
 PAIR = ("small", "large")
@@ -14,7 +14,7 @@ PAIR = ("small", "large")
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(board(400), PAIR, Goal(floor=0.95))
+    return plan_on(board(400), PAIR, Goal(floor=0.95))
 
 
 def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
@@ -50,7 +50,7 @@ def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
     assert came.kept is False
     assert came.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
     assert came.words()[1].endswith(" points, 5 allowed.")
-    limit = make_plan(board(400), PAIR, Goal(limit=10.0))
+    limit = plan_on(board(400), PAIR, Goal(limit=10.0))
     assert outcome_of(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
-    aim = make_plan(board(400), PAIR, Goal(per_1000=10.0))
+    aim = plan_on(board(400), PAIR, Goal(per_1000=10.0))
     assert outcome_of(aim, board(1000, seed=4)).kept is None

@@ -6,7 +6,7 @@ import pytest
 from askless.errors import BudgetError, ConfigError
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal, Promise
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from askless.policies.base import Budget
 from tests.plan_data import board
 
@@ -15,7 +15,7 @@ PAIR = ("small", "large")
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(board(400), PAIR, Goal(floor=0.95))
+    return plan_on(board(400), PAIR, Goal(floor=0.95))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_a_plan_in_words(plan):
 
 def test_experts_that_state_nothing_are_left_out_of_the_shift_test(plan):
     assert set(plan.seen.measure) == {"small", "large"}
-    alone = make_plan(board(100, ("small",)), ("small",), Goal(share=0.0))
+    alone = plan_on(board(100, ("small",)), ("small",), Goal(share=0.0))
     assert set(alone.seen.measure) == {"small"}
     assert set(outcome_of(alone, board(200, ("small",), seed=5)).shift.p_values) == {"small"}

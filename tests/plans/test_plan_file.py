@@ -7,7 +7,7 @@ import yaml
 from askless.errors import DataError
 from askless.plans.plan import Goal
 from askless.plans.plan_file import FORMAT, as_dict, read, write
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from tests.plan_data import board
 
 PAIR = ("small", "large")
@@ -16,7 +16,7 @@ GOALS = [Goal(floor=0.95), Goal(floor=0.999), Goal(per_1000=10.0), Goal(price=3.
 
 @pytest.fixture(scope="module")
 def plan():
-    return make_plan(board(300), PAIR, Goal(floor=0.95))
+    return plan_on(board(300), PAIR, Goal(floor=0.95))
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def file(plan, tmp_path):
 
 @pytest.mark.parametrize("goal", GOALS, ids=lambda goal: f"{goal.kind}={goal.value:g}")
 def test_a_plan_that_was_read_decides_as_the_one_that_was_written(goal, tmp_path):
-    plan = make_plan(board(300), PAIR, goal)
+    plan = plan_on(board(300), PAIR, goal)
     back = read(write(plan, tmp_path / "plan.yaml"))
     new = board(500, seed=3)
     one, two = (p.decide(new.copy(blind=True)) for p in (plan, back))

@@ -7,7 +7,7 @@ from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.plans import planner
 from askless.plans.plan import Goal
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from askless.policies.two_tier import TwoTier
 from tests.plan_data import PRICES, board
 
@@ -20,7 +20,7 @@ def labelled():
 
 
 def test_a_budget_in_dollars_is_kept_and_promised_as_cross_fitted(labelled):
-    plan = make_plan(labelled, ("large", "small"), Goal(per_1000=10.0))
+    plan = plan_on(labelled, ("large", "small"), Goal(per_1000=10.0))
     assert (plan.kind, plan.policy.experts, plan.reference, plan.unit) == ("two_tier", PAIR, "large", "usd")
     run = crossfit("two_tier", lambda seed: TwoTier(PAIR, random_state=seed), labelled, [plan.budget], (0,), 5)
     assert plan.promise.quality[0] == (run.label[0, 0] == labelled.gold).mean()
@@ -33,7 +33,7 @@ def test_a_budget_in_dollars_is_kept_and_promised_as_cross_fitted(labelled):
 
 @pytest.mark.parametrize(("goal", "kept"), [(Goal(share=0.3), 0.3), (Goal(share=0.0), 0.0)])
 def test_a_share_is_kept(labelled, goal, kept):
-    plan = make_plan(labelled, PAIR, goal)
+    plan = plan_on(labelled, PAIR, goal)
     assert plan.promise.deferred == pytest.approx(kept, abs=0.04)
 
 
@@ -41,7 +41,7 @@ def test_no_plan_is_worse_than_the_best_single_expert_on_the_same_rows(labelled)
     gold = labelled.gold
     right = {e: float((labelled.copy().ask(e).label == gold).mean()) for e in PAIR}
     for price in (0.0, 1.0, 5.0, 30.0, 1e5):
-        plan = make_plan(labelled, PAIR, Goal(price=price))
+        plan = plan_on(labelled, PAIR, Goal(price=price))
         worth = plan.promise.quality[0] - price * plan.promise.cost[0]
         assert worth >= max(right[e] - price * PRICES[e] for e in PAIR) - 1e-12
     assert plan.kind == "always"
@@ -52,12 +52,12 @@ def test_no_plan_is_worse_than_the_best_single_expert_on_the_same_rows(labelled)
 
 def test_a_budget_under_the_least_cost_is_refused(labelled):
     with pytest.raises(BudgetError) as error:
-        make_plan(labelled, PAIR, Goal(per_1000=0.5))
+        plan_on(labelled, PAIR, Goal(per_1000=0.5))
     assert str(error.value) == ("A budget of 0.5 per 1,000 items is under the least cost, 1. Allowed: at least that.")
 
 
 def test_a_floor_is_certified_and_saves(labelled):
-    plan = make_plan(labelled, PAIR, Goal(floor=0.95))
+    plan = plan_on(labelled, PAIR, Goal(floor=0.95))
     assert plan.certificate.index is not None
     assert plan.certificate.limit == 0.05
     assert plan.budget.per_1000 is not None
@@ -67,7 +67,7 @@ def test_a_floor_is_certified_and_saves(labelled):
 
 
 def test_a_floor_that_cannot_be_certified_leaves_the_reference():
-    plan = make_plan(board(40), PAIR, Goal(floor=0.99))
+    plan = plan_on(board(40), PAIR, Goal(floor=0.99))
     assert (plan.kind, plan.policy.experts, plan.certificate.index) == ("always", ("large",), None)
     assert plan.certificate.needed > 250
     assert "The only promise is to ask the reference always." in plan.words()[2]
@@ -78,7 +78,7 @@ def test_the_promise_of_a_floor_holds_on_rows_not_seen():
     """Ten labelled boards of 300 rows, a floor of 5 points at 95 %: the loss on 4,000 other rows each time."""
     broken = 0
     for seed in range(10):
-        plan = make_plan(board(300, seed=seed), PAIR, Goal(floor=0.95))
+        plan = plan_on(board(300, seed=seed), PAIR, Goal(floor=0.95))
         fresh = board(4000, seed=100 + seed)
         done = plan.decide(fresh.copy(blind=True))
         loss = (fresh.ask("large").label == fresh.gold).mean() - (done.label == fresh.gold).mean()
@@ -87,17 +87,17 @@ def test_the_promise_of_a_floor_holds_on_rows_not_seen():
 
 
 def test_a_limit_is_promised_not_aimed_at(labelled):
-    plan = make_plan(labelled, PAIR, Goal(limit=10.0))
+    plan = plan_on(labelled, PAIR, Goal(limit=10.0))
     assert plan.certificate.kind == "spend"
     assert plan.certificate.index is not None
     assert 0.002 < plan.promise.cost[0] < 0.010
     assert plan.promise.cost[2] < 0.010
-    none = make_plan(labelled, PAIR, Goal(limit=0.9))
+    none = plan_on(labelled, PAIR, Goal(limit=0.9))
     assert (none.kind, none.policy.experts, none.certificate.index) == ("always", ("small",), None)
 
 
 def test_a_cheaper_expert_that_is_also_better_needs_no_cascade():
-    plan = make_plan(board(300, able={"small": 9.0}), PAIR, Goal(floor=0.97))
+    plan = plan_on(board(300, able={"small": 9.0}), PAIR, Goal(floor=0.97))
     assert plan.promise.cost[0] == pytest.approx(PRICES["small"])
     assert plan.notes[0] == "small alone is the answer: nobody else is asked about any row."
     assert plan.notes[1].startswith("small costs less than large and is at least as good on these rows (")
@@ -105,7 +105,7 @@ def test_a_cheaper_expert_that_is_also_better_needs_no_cascade():
 
 
 def test_experts_of_one_price_are_planned_by_share():
-    plan = make_plan(board(200, prices={"small": 0.02}), PAIR, Goal(floor=0.9))
+    plan = plan_on(board(200, prices={"small": 0.02}), PAIR, Goal(floor=0.9))
     assert plan.kind == "always"
     assert plan.promise.cost[0] == pytest.approx(0.02)
 
@@ -114,20 +114,20 @@ def test_experts_of_one_price_are_planned_by_share():
     "goal", [Goal(floor=0.9), Goal(per_1000=5.0), Goal(limit=5.0), Goal(price=1.0), Goal(share=1.0)]
 )
 def test_one_expert_is_its_own_plan(goal):
-    plan = make_plan(board(40, ("small",)), ("small",), goal)
+    plan = plan_on(board(40, ("small",)), ("small",), goal)
     assert (plan.kind, plan.policy.experts, plan.notes) == ("always", ("small",), ())
 
 
 def test_what_cannot_be_planned_is_refused():
     with pytest.raises(DataError) as error:
-        make_plan(board(9), PAIR, Goal(share=0.5))
+        plan_on(board(9), PAIR, Goal(share=0.5))
     assert str(error.value) == "labelled rows: 9. Allowed: at least 10, to hold some out 5 times. Label more."
     with pytest.raises(ConfigError, match="Unknown expert 'tall'. Known: large, small. Did you mean 'small'?"):
-        make_plan(board(20), ("tall", "large"), Goal(share=0.5))
+        plan_on(board(20), ("tall", "large"), Goal(share=0.5))
     with pytest.raises(ConfigError, match="Unknown expert 'tiny'"):
-        make_plan(board(20), PAIR, Goal(share=0.5), reference="tiny")
+        plan_on(board(20), PAIR, Goal(share=0.5), reference="tiny")
     with pytest.raises(ConfigError, match="Unknown kind of policy"):
-        make_plan(board(20), PAIR, Goal(share=0.5), kinds=("best",))
+        plan_on(board(20), PAIR, Goal(share=0.5), kinds=("best",))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_all_that_are_tested_share_the_chance_of_a_broken_promise(monkeypatch, e
     seen = []
     real = planner.certify_quality
     monkeypatch.setattr(planner, "certify_quality", lambda *given: seen.append(given[4]) or real(*given))
-    plan = make_plan(board(200, experts), experts, Goal(floor=0.95), kinds=kinds)
+    plan = plan_on(board(200, experts), experts, Goal(floor=0.95), kinds=kinds)
     assert seen == pytest.approx(each)
     assert plan.certificate.confidence == 0.95
 
@@ -150,14 +150,14 @@ def test_all_that_are_tested_share_the_chance_of_a_broken_promise(monkeypatch, e
 def test_of_three_experts_the_pair_that_saves_most_keeps_the_floor():
     experts = ("small", "middle", "large")
     labelled = board(600, experts, able={"small": -2.0, "middle": 3.0})
-    plan = make_plan(labelled, experts, Goal(floor=0.95))
+    plan = plan_on(labelled, experts, Goal(floor=0.95))
     assert (plan.kind, plan.policy.experts) == ("two_tier", ("middle", "large"))
     assert plan.promise.cost[0] < plan.promise.reference_cost
 
 
 def test_a_reference_in_the_middle_leaves_costlier_experts_out():
     experts = ("small", "middle", "large")
-    plan = make_plan(board(400, experts), experts, Goal(floor=0.93), reference="middle")
+    plan = plan_on(board(400, experts), experts, Goal(floor=0.93), reference="middle")
     assert plan.reference == "middle"
     assert "large" not in plan.policy.experts
     assert plan.promise.reference_cost == pytest.approx(0.004)
@@ -165,19 +165,19 @@ def test_a_reference_in_the_middle_leaves_costlier_experts_out():
 
 def test_the_exact_bound_saves_no_less():
     labelled = board(400)
-    safe, exact = (make_plan(labelled, PAIR, Goal(floor=0.95), bound=b) for b in ("clopper_pearson", "exact"))
+    safe, exact = (plan_on(labelled, PAIR, Goal(floor=0.95), bound=b) for b in ("clopper_pearson", "exact"))
     assert exact.promise.cost[0] < safe.promise.cost[0] < safe.promise.reference_cost
 
 
 def test_chains_are_planned_for_a_budget():
     experts = ("small", "middle", "large")
-    plan = make_plan(board(200, experts), experts, Goal(per_1000=8.0))
+    plan = plan_on(board(200, experts), experts, Goal(per_1000=8.0))
     assert (plan.kind, plan.policy.experts) == ("planned", experts)
     assert plan.promise.cost[0] == pytest.approx(0.008, rel=0.2)
 
 
 def test_the_same_rows_make_the_same_plan(labelled):
-    one, two = (make_plan(labelled, PAIR, Goal(floor=0.95)) for _ in range(2))
+    one, two = (plan_on(labelled, PAIR, Goal(floor=0.95)) for _ in range(2))
     assert one.promise == two.promise
     assert one.policy.state() == two.policy.state()
     assert np.array_equal(one.decide(board(50, seed=9)).label, two.decide(board(50, seed=9)).label)

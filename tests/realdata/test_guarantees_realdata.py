@@ -14,7 +14,7 @@ from askless.experts.recorded import RecordedExpert
 from askless.panel import Panel
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
-from askless.plans.planner import make_plan
+from askless.plans.planner import plan_on
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
@@ -79,7 +79,7 @@ def came(boards):
     def of(benchmark, experts, floor, bound="clopper_pearson"):
         key = (benchmark, experts, floor, bound)
         if key not in known:
-            plan = make_plan(boards[benchmark, "train"], experts, Goal(floor=floor), bound=bound)
+            plan = plan_on(boards[benchmark, "train"], experts, Goal(floor=floor), bound=bound)
             known[key] = outcome_of(plan, boards[benchmark, "test"])
         return known[key]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,9 +27,7 @@ from askless.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from askless.data.recorded import Study
     from askless.plans.plan import Goal
-    from askless.plans.study import Boards
 
 Number = float | None
 
@@ -81,15 +79,16 @@ def plan(
     from askless.plans import plan_file
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
+    from askless.plans.study import Boards
 
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence)
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
-    boards = _boards(given)
-    made = make_plan(boards.train, given.experts, goal, reference, bound=bound, random_state=seed)
+    made = make_plan(given, goal, reference, bound=bound, random_state=seed)
     plan_file.write(made, output)
-    came = outcome_of(made, boards.test) if len(boards.test) else None
+    test = Boards.labelled(given).test
+    came = outcome_of(made, test) if len(test) else None
     note(given.notes)
     if as_json:
         said: dict[str, Any] = {
@@ -138,15 +137,3 @@ def _refuse_unit(unit: str) -> None:
             f"Got --budget-usd where cost is counted in {unit}. "
             f"Give --per-1000 in {unit}, or make dollars of them: --prices costs.yaml."
         )
-
-
-def _boards(given: Study) -> Boards:
-    """What a plan is made on, all rows but test's as one panel, and test."""
-    import pyarrow.compute as pc
-
-    from askless.plans.study import Boards
-
-    at = given.examples.column_names.index("split")
-    field, split = given.examples.schema.field(at), given.examples["split"]
-    joined = pc.if_else(pc.equal(split, "test"), "test", "train")
-    return Boards.of(replace(given, examples=given.examples.set_column(at, field, joined)))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from askless import policies as registry
 from askless.arrays import Bools, Floats
+from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
+from askless.plans.study import Boards
 from askless.policies.base import Budget, Policy
 from askless.stats.guarantees import Certificate, certify_quality, certify_spend
 
@@ -37,7 +40,39 @@ class Option:
         return float(self.cost.mean())
 
 
-def make_plan(
+def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: Any) -> Plan:
+    """The plan for `goal` from recorded answers: which experts to ask, in which order, until which threshold.
+
+    Parameters
+    ----------
+    study
+        Labelled items and what each expert answered, as `askless.read_study` gives them. The plan is made on its train
+        and valid items; its test items are left alone.
+    goal
+        A quality floor, a spend limit, or a budget.
+    reference
+        The expert that a floor is held against; by default the costliest.
+    **search
+        `kinds`, `bound`, `folds` and `random_state` of `plan_on`.
+
+    Returns
+    -------
+    Plan
+        Ready to decide; `words()` says what is planned and what is promised.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown expert or kind of policy.
+    DataError
+        For too few labelled items.
+    BudgetError
+        For a budget that nothing can keep.
+    """
+    return plan_on(Boards.labelled(study).train, study.experts, goal, reference, **search)
+
+
+def plan_on(
     labelled: Panel,
     experts: Sequence[str],
     goal: Goal,
@@ -48,14 +83,43 @@ def make_plan(
     folds: int = FOLDS,
     random_state: int = 0,
 ) -> Plan:
-    """The plan for `goal` from all labelled rows, none of them of the test split.
+    """The plan for `goal` from all rows of a labelled panel, none of them of the test split.
 
-    `kinds` of policy are tried beside each expert alone: by default `two_tier` for two experts, `planned` for more,
-    and for a floor `two_tier` from every cheaper expert to the reference, which differs from it in the fewest rows for
-    what it saves. `reference` is what a floor is held against, by default the costliest expert, and `bound` by which
-    test: `clopper_pearson` counts on no row that only the cheaper expert gets right, which a shift takes first;
-    `exact` does and saves more. Raises `ConfigError` for an unknown expert or kind, `DataError` for too few rows,
-    `BudgetError` for a budget that nothing can keep.
+    Parameters
+    ----------
+    labelled
+        Rows with gold labels, every answer at hand.
+    experts
+        Names of the experts that may be asked, in any order.
+    goal
+        A quality floor, a spend limit, or a budget.
+    reference
+        The expert that a floor is held against; by default the costliest.
+    kinds
+        Kinds of policy that are tried beside each expert alone. By default `two_tier` for two experts, `planned` for
+        more, and for a floor `two_tier` from every cheaper expert to the reference, which differs from it in the fewest
+        rows for what it saves.
+    bound
+        The test of a floor: `clopper_pearson` counts on no row that only the cheaper expert gets right, which a shift
+        takes first; `exact` does and saves more; `betting`.
+    folds
+        Folds of the cross-fitting.
+    random_state
+        Seed of the folds and of policies that draw.
+
+    Returns
+    -------
+    Plan
+        Fitted on all rows; what it promises was measured on rows that its policy was not fitted on.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown expert or kind of policy.
+    DataError
+        For fewer than two rows a fold.
+    BudgetError
+        For a budget that nothing can keep.
     """
     if len(labelled) < 2 * folds:
         got, allowed = f"{len(labelled)}", f"at least {2 * folds}, to hold some out {folds} times"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,14 @@ class Boards:
             )
         return boards
 
+    @classmethod
+    def labelled(cls, study: Study) -> Boards:
+        """All rows but those of test as one panel, `train`, on which a plan is made, and `test`."""
+        at = study.examples.column_names.index("split")
+        field, split = study.examples.schema.field(at), study.examples["split"]
+        joined = pc.if_else(pc.equal(split, "test"), "test", "train")
+        return cls.of(replace(study, examples=study.examples.set_column(at, field, joined)))
+
     def prices(self, experts: Sequence[str]) -> Floats:
         """Mean cost of an answer of each expert on train, shape (experts,)."""
         twin = self.train.copy()
@@ -130,15 +138,49 @@ def evaluate(
     bootstrap: int = 1000,
     confidence: float = 0.95,
     quality: str = "accuracy",
-    out: Path,
+    out: Path | str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Fit every applicable policy, replay it on test, and write metrics.json, curve.csv, decisions and report to `out`.
+    """Fit every policy that applies, replay it on the test items, and say what each budget buys.
 
-    Operating points are chosen on valid or, where it is empty, on train by `folds`-fold cross-fitting; test is only
-    reported. `reference` is by default the costliest expert. Of more than 100,000 items one seed, fewer budgets and at
-    most 200 resamples are used, and only the headline's decisions are written, which `notes` say. Returns the
-    summary that is written to metrics.json.
+    Operating points are chosen on valid or, where it is empty, on train by cross-fitting; test is only reported. Of
+    more than 100,000 items one seed, fewer budgets and at most 200 resamples are used, and only the headline's
+    decisions are written, which `notes` say.
+
+    Parameters
+    ----------
+    study
+        Labelled items and what each expert answered, as `askless.read_study` gives them.
+    policies
+        Kinds of policy to compare; by default all that apply.
+    reference
+        The expert that the others are measured against; by default the costliest.
+    folds
+        Folds of the cross-fitting.
+    seeds
+        A policy that draws is fitted once for each.
+    bootstrap
+        Resamples of the intervals.
+    confidence
+        Of the two-sided intervals, between 0 and 1.
+    quality
+        `accuracy`, `macro_f1` or `f1_positive`.
+    out
+        Folder for metrics.json, curve.csv, decisions.parquet and report.html; without one nothing is written.
+    say
+        Is told what is being done.
+
+    Returns
+    -------
+    dict
+        The summary that metrics.json has.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown policy, expert or measure.
+    DataError
+        Where there are no train or no test items.
     """
     boards, notes = Boards.of(study), list(study.notes)
     if not len(boards.test):
@@ -183,7 +225,8 @@ def evaluate(
         "prices": {},
         "demo": False,
     }
-    _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
+    if out is not None:
+        _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
     return summary
 
 
