@@ -24,7 +24,7 @@ from askless.errors import ConfigError, DataError
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.files import replacing, write_text
 from askless.monitoring import baseline
-from askless.monitoring.decide_and_log import HEARD, Audit, answer, loggable
+from askless.monitoring.decide_and_log import ANSWERS, Audit, answer, loggable
 from askless.monitoring.decision_log import ROWS, DecisionLog, locked
 from askless.monitoring.recalibration import budget_at
 from askless.panel import Answering, Panel
@@ -33,7 +33,7 @@ from tasks import worth_a_retry
 
 ASIDE, PENDING = "aside", "pending"
 ANSWERED = pa.schema(
-    [pa.field("source_id", pa.string()), *(field.with_nullable(True) for field in ROWS), pa.field("heard", HEARD)]
+    [pa.field("source_id", pa.string()), *(field.with_nullable(True) for field in ROWS), pa.field("answers", ANSWERS)]
 )
 Facts = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Rows of the decision log, made: scores from a distribution, deferred below a threshold, some audited."""
+"""Rows of the decision log: one by one, or many with scores from a distribution, deferred below a threshold."""
 
 from __future__ import annotations
 
@@ -8,11 +8,36 @@ import numpy as np
 import pyarrow as pa
 
 from askless.arrays import Floats
-from askless.monitoring.decision_log import checked
+from askless.monitoring.decision_log import DecisionRow, checked
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 CUT, PRICE = -0.5, 0.001
 Rng = np.random.Generator
+
+
+def row(
+    name: str,
+    version: str,
+    deferred: bool,
+    answer: str | None = "0",
+    *,
+    failed: bool = False,
+    expensive: str = "llm",
+    text: str | None = None,
+) -> DecisionRow:
+    """One item; deferred to `expensive`, which answered unless it `failed`."""
+    return DecisionRow(
+        time=START,
+        id=name,
+        task="olhs",
+        version=version,
+        expert=expensive if deferred and not failed else "small",
+        asked=[expensive] if deferred else [],
+        score=None,
+        cost=0.0,
+        answer=answer,
+        text=text,
+    )
 
 
 def rows(

@@ -13,10 +13,10 @@ from askless.evaluation.distillation import brought, lessons
 from askless.evaluation.metrics import Quality
 from askless.evaluation.replay import replay
 from askless.evaluation.results import Bootstrap
+from askless.monitoring.decide_and_log import ANSWERS
 from askless.policies.baselines import Always
 from tests.helpers import CLASSES, indices, panel
 
-HEARD = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())]))
 EXAMPLES = schema.table(
     "examples",
     {"id": ["x", "y"], "text": ["in train", "in test"], "label": ["0", "1"], "split": ["train", "test"]},
@@ -25,8 +25,8 @@ EXAMPLES = schema.table(
 
 def answered(folder, rows, name="a.parquet"):
     """A file of (id, text, {expert: answer}) rows, as the flow `answer` leaves it."""
-    heard = [None if said is None else [{"expert": e, "answer": a} for e, a in said.items()] for _, _, said in rows]
-    columns = {"id": [r[0] for r in rows], "text": [r[1] for r in rows], "heard": pa.array(heard, HEARD)}
+    answers = [None if by is None else [{"expert": e, "answer": a} for e, a in by.items()] for _, _, by in rows]
+    columns = {"id": [r[0] for r in rows], "text": [r[1] for r in rows], "answers": pa.array(answers, ANSWERS)}
     pq.write_table(pa.table(columns), folder / name)
 
 

@@ -9,7 +9,7 @@ from scipy.stats import binom
 from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
-from askless.monitoring.decide_and_log import HEARD, Audit, answer, likeness, loggable
+from askless.monitoring.decide_and_log import ANSWERS, Audit, answer, likeness, loggable
 from askless.panel import Panel
 from askless.policies.base import Budget
 from tests.helpers import ByScore, examples, ids, told
@@ -43,7 +43,7 @@ def test_each_row_says_who_answered_what_at_which_cost():
     assert rows["score"].to_pylist() == [1.0, 0.75, 0.5, 0.25]
     assert rows["audit"].to_pylist() == [False] * 4
     assert rows["error"].to_pylist() == rows["agree"].to_pylist() == [None] * 4
-    assert rows["heard"].to_pylist() == [[{"expert": "llm", "answer": "1"}]] * 2 + [[], []]
+    assert rows["answers"].to_pylist() == [[{"expert": "llm", "answer": "1"}]] * 2 + [[], []]
     assert set(rows["version"].to_pylist()) == {"7"} and rows["time"][0].as_py() == NOW
 
 
@@ -54,7 +54,7 @@ def test_an_audit_puts_every_row_to_both_and_bills_that_apart():
     assert rows["cost"].to_pylist() == [LLM_COST, LLM_COST, SMALL_COST, SMALL_COST]
     assert rows["audit_cost"].to_pylist() == [SMALL_COST, SMALL_COST, LLM_COST, LLM_COST]
     assert rows["paid"].to_pylist() == [LLM_COST, LLM_COST, None, None]
-    assert [len(each) for each in rows["heard"].to_pylist()] == [1] * 4
+    assert [len(each) for each in rows["answers"].to_pylist()] == [1] * 4
     assert sorted(experts["llm"].asked) == ids(4)
     # What was decided before it stays: an audit changes no answer.
     assert rows["answer"].to_pylist() == ["1", "0", "0", "1"]
@@ -69,14 +69,14 @@ def test_an_expert_that_fails_is_an_error_the_small_one_answers_and_nobody_agree
     # Row 2 was put to the LLM by the audit alone.
     assert rows["error"].to_pylist() == ["llm: silent", None, None, None]
     assert rows["agree"].to_pylist() == [None, False, None, False]
-    assert rows["heard"].to_pylist()[2] == [{"expert": "llm", "answer": None}]
+    assert rows["answers"].to_pylist()[2] == [{"expert": "llm", "answer": None}]
 
 
-def test_with_several_expensive_experts_the_reference_is_audited_and_all_that_was_heard_is_kept():
+def test_with_several_expensive_experts_the_reference_is_audited_and_all_their_answers_are_kept():
     rows, _ = answered(["0"] * 2, ["1"] * 2, share=1.0, reference="other", other=["0"] * 2)
     assert rows["agree"].to_pylist() == [True, True]
-    assert [[said["expert"] for said in row] for row in rows["heard"].to_pylist()] == [["llm", "other"], ["other"]]
-    assert rows.schema.field("heard").type == HEARD
+    assert [[said["expert"] for said in row] for row in rows["answers"].to_pylist()] == [["llm", "other"], ["other"]]
+    assert rows.schema.field("answers").type == ANSWERS
     with pytest.raises(ConfigError) as error:
         answered(["0"], ["1"], reference="nobody")
     assert str(error.value) == "Unknown reference of the audit 'nobody'. Known: llm."
@@ -111,7 +111,7 @@ def test_the_log_has_no_texts_unless_asked_for():
         ((), True, []),
     ):
         kept = loggable(rows, classes, texts)
-        assert "heard" not in kept.column_names
+        assert "answers" not in kept.column_names
         said = ["text", "answer", "small_answer"]
         assert [name for name in said if kept[name].null_count == 2] == hidden
 

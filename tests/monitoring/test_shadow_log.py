@@ -5,45 +5,26 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from askless.errors import DataError
-from askless.monitoring.decision_log import ROWS, DecisionLog
+from askless.monitoring.decision_log import DecisionLog, log_rows
 from askless.monitoring.shadow_log import Live, beside, live
 from askless.registry.comparison import compare, on_live
 from askless.registry.comparison_page import live_words, markdown, page, text, write
 from askless.registry.held_out import HeldOut, Side
-from tests.log_data import START
+from tests.log_data import row
 from tests.registry_data import LLM, PRICE, kept, project, settings_of
 
 HOW = {"confidence": 0.95, "draws": 200}
 
 
-def row(name, version, deferred, answer="0", *, failed=False, expensive="llm", **more):
-    """A row of the log; deferred to `expensive`, which answered unless it `failed`."""
-    by = expensive if deferred and not failed else "small"
-    return {
-        "time": START,
-        "id": name,
-        "task": "olhs",
-        "version": version,
-        "expert": by,
-        "asked": [expensive] if deferred else [],
-        "cost": 0.0,
-        "answer": answer,
-        "audit": False,
-        "audit_cost": 0.0,
-        **more,
-    }
-
-
 def logs(folder, first, second):
     """Both logs with these rows; returns the folder of the first."""
     for place, rows in ((folder, first), (beside(folder), second)):
-        DecisionLog(place).append(pa.Table.from_pylist(rows, schema=ROWS))
+        DecisionLog(place).append(log_rows(rows))
     return folder
 
 

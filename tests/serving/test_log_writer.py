@@ -12,7 +12,7 @@ from askless.monitoring.decision_log import DecisionLog
 from askless.serving import log_writer as module
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
-from tests.monitoring.test_shadow_log import row
+from tests.log_data import row
 from tests.serving.house import until
 
 ROOT = Path(__file__).parents[2]
@@ -110,7 +110,7 @@ import sys
 from askless.monitoring.decision_log import DecisionLog
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
-from tests.monitoring.test_shadow_log import row
+from tests.log_data import row
 made = LogWriter(DecisionLog(sys.argv[1]), ("0", "1"), False, 0.01, Measures())
 made.start()
 for n in range(200):

@@ -65,7 +65,7 @@ def test_a_file_is_answered_row_by_row_and_logged(shop, server):
     assert 0 < audited.sum() < 30
     assert len(server.requests) == (deferred | audited).sum()
     both = [row for row in rows.to_pylist() if row["audit"]]
-    assert all(row["agree"] == (row["small_answer"] == row["heard"][0]["answer"]) for row in both)
+    assert all(row["agree"] == (row["small_answer"] == row["answers"][0]["answer"]) for row in both)
     assert found == {
         "file": "a.jsonl",
         "status": "answered",
@@ -118,12 +118,12 @@ def test_a_text_twice_in_a_file_is_decided_and_billed_once_and_answered_twice(sh
     assert rows_of["rows"] == 80 and max(Counter(server.asked()).values()) == 1
 
 
-def test_what_was_heard_teaches_the_small_expert(shop):
+def test_what_an_llm_answered_teaches_the_small_expert(shop):
     shop.answer(shop.comes("a.jsonl", texts(100)))
     rows = output(shop)
-    heard = sum(bool(each) for each in rows["heard"].to_pylist())
+    answered = sum(bool(each) for each in rows["answers"].to_pylist())
     learnt = lessons(shop.place.answered, LLM, schema.table("examples", {}), ("0", "1"))
-    assert learnt.num_rows == heard > 40
+    assert learnt.num_rows == answered > 40
 
 
 def bad_files(shop):

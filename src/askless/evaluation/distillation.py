@@ -15,18 +15,18 @@ from askless.errors import DataError
 from askless.evaluation.replay import Replay
 from askless.evaluation.results import Bootstrap
 
-COLUMNS = ("id", "text", "heard")
+COLUMNS = ("id", "text", "answers")
 
 
 def lessons(folder: Path | str, llm: str, examples: pa.Table, classes: Sequence[str]) -> pa.Table:
-    """The texts in `folder` that `llm` was heard about, its answer in place of the gold one, as train examples.
+    """The texts in `folder` that `llm` answered, its answer in place of the gold one, as train examples.
 
     `folder` holds the Parquet files of answered items; where it is missing there are no rows. A text counts once, and
     one that is among `examples`, in whatever split, not at all: what is tested is not taught. An LLM's summary stands
     for the reference. Raises `DataError` for a file that is no table of answered items.
     """
-    told = [_heard(path, llm) for path in sorted(Path(folder).glob("*.parquet"))]
-    rows = pa.concat_tables(told) if told else _nothing()
+    answered = [_answers(path, llm) for path in sorted(Path(folder).glob("*.parquet"))]
+    rows = pa.concat_tables(answered) if answered else _nothing()
     column = "label" if classes else "reference"
     fits = pc.is_in(rows["answer"], pa.array(list(classes), pa.string())) if classes else rows["answer"].is_valid()
     known = pc.is_in(rows["text"], examples["text"].combine_chunks().cast(pa.string()))
@@ -34,6 +34,7 @@ def lessons(folder: Path | str, llm: str, examples: pa.Table, classes: Sequence[
     rows = rows.take(pc.sort_indices(rows, [("text", "ascending"), ("id", "ascending")]))
     first = pa.array([i == 0 or a != b for i, (a, b) in enumerate(_pairs(rows["text"].to_pylist()))], pa.bool_())
     rows = rows.filter(first)
+    # The prefix is part of what draws are keyed by: it stays.
     named = pc.binary_join_element_wise(pa.scalar("heard"), rows["id"], ":")
     split = pa.repeat("train", rows.num_rows)
     return schema.table("examples", {"id": named, "text": rows["text"], column: rows["answer"], "split": split})
@@ -48,13 +49,13 @@ def brought(boot: Bootstrap, taught: Replay, untaught: Replay) -> dict[str, Any]
     }
 
 
-def _heard(path: Path, llm: str) -> pa.Table:
+def _answers(path: Path, llm: str) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(COLUMNS))
-        heard = table["heard"].combine_chunks()
-        told, row = heard.flatten(), pc.list_parent_indices(heard)
-        mine = pc.equal(pc.struct_field(told, "expert"), llm)
-        answers, rows = pc.struct_field(told, "answer").filter(mine), table.take(row.filter(mine))
+        listed = table["answers"].combine_chunks()
+        given, row = listed.flatten(), pc.list_parent_indices(listed)
+        mine = pc.equal(pc.struct_field(given, "expert"), llm)
+        answers, rows = pc.struct_field(given, "answer").filter(mine), table.take(row.filter(mine))
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
         allowed = f"a table of answered items with columns {', '.join(COLUMNS)}"
         raise DataError(path, f"unreadable ({str(error).splitlines()[0]})", allowed, "Move it elsewhere.") from error

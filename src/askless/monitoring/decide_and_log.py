@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
-from askless.monitoring.decision_log import ROWS, checked
+from askless.monitoring.decision_log import ROWS, DecisionRow, checked, log_rows
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Decisions, Policy, answered
 from askless.text.rouge import rouge
 
 AUDIT_SEED = 52_711_983
-HEARD = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())]))
+ANSWERS = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())]))
 
 
 @dataclass(frozen=True)
@@ -43,34 +43,45 @@ def answer(
 ) -> pa.Table:
     """Decide every row of a blind panel and audit some: rows of the log, texts and summaries among them.
 
-    A column `heard` more has what every expensive expert said that was asked, by decision or audit. Raises
+    A column `answers` more has those of every expensive expert that was asked, by decision or audit. Raises
     `ConfigError` for a reference that is none of the policy's expensive experts.
     """
     small, *expensive = policy.experts
     if audit.reference not in expensive:
         raise ConfigError.unknown("reference of the audit", audit.reference, expensive)
     done = policy.decide(panel, budget)
-    asked = done.asked[:, 1:]
     paid = np.sum([panel.bill(name) for name in expensive], axis=0)
-    said = _said(panel, policy.experts)
-    columns: dict[str, Any] = {
-        "expert": [policy.experts[j] for j in done.expert],
-        "asked": [[expensive[j] for j in np.flatnonzero(row)] for row in asked],
-        "score": pa.array(done.score, from_pandas=True),
-        "cost": done.cost,
-        "paid": pa.array(paid, mask=~asked.any(axis=1)),
-        "answer": _given(panel, done, said),
-        "error": _errors(panel, expensive),
-    }
+    answers = {name: _answers(panel, name) for name in policy.experts}
+    given = _given(panel, done, answers)
+    errors = _errors(panel, expensive)
     drawn = np.flatnonzero(panel.draws(AUDIT_SEED) < audit.share)
     before = panel.spent
     alike = likeness(panel, small, audit.reference, drawn)
-    columns |= {"audit": np.isin(np.arange(len(panel)), drawn), "audit_cost": panel.spent - before}
-    columns["small_answer"] = _answers(panel, small)
-    columns["agree"] = _agreed(alike, drawn, len(panel), audit.alike if not panel.classes else 1.0)
-    about = {"time": [time] * len(panel), "id": panel.ids, "task": [task] * len(panel), "text": panel.text}
-    rows = pa.table({**about, "version": [version] * len(panel), **columns})
-    return checked(rows, "answers").append_column("heard", _heard(panel, expensive))
+    audited, audit_cost = np.isin(np.arange(len(panel)), drawn), panel.spent - before
+    agree = _agreed(alike, drawn, len(panel), audit.alike if not panel.classes else 1.0)
+    small_answers = _answers(panel, small)
+    rows = log_rows(
+        DecisionRow(
+            time=time,
+            id=panel.ids[i],
+            task=task,
+            version=version,
+            expert=policy.experts[done.expert[i]],
+            asked=[expensive[j] for j in np.flatnonzero(done.asked[i, 1:])],
+            score=done.score[i],
+            cost=done.cost[i],
+            paid=paid[i] if done.asked[i, 1:].any() else None,
+            small_answer=small_answers[i],
+            answer=given[i],
+            audit=audited[i],
+            agree=agree[i],
+            audit_cost=audit_cost[i],
+            error=errors[i],
+            text=text,
+        )
+        for i, text in enumerate(panel.text)
+    )
+    return rows.append_column("answers", _expensive_answers(panel, expensive))
 
 
 def loggable(rows: pa.Table, classes: tuple[str, ...], texts: bool) -> pa.Table:
@@ -102,12 +113,8 @@ def _agreed(alike: Floats, drawn: Ints, rows: int, least: float | None) -> list[
     return agree
 
 
-def _said(panel: Panel, experts: tuple[str, ...]) -> dict[str, list[str | None]]:
-    """What each expert answered to the rows it was asked about, None elsewhere."""
-    return {name: _answers(panel, name) for name in experts}
-
-
 def _answers(panel: Panel, name: str) -> list[str | None]:
+    """What an expert answered to the rows it was asked about, None elsewhere."""
     said: Any = np.full(len(panel), None, object)
     answers = panel.ask(name, np.flatnonzero(panel.asked(name)))
     if panel.classes:
@@ -118,11 +125,11 @@ def _answers(panel: Panel, name: str) -> list[str | None]:
     return list(said)
 
 
-def _given(panel: Panel, done: Decisions, said: Mapping[str, list[str | None]]) -> list[str | None]:
+def _given(panel: Panel, done: Decisions, answers: Mapping[str, list[str | None]]) -> list[str | None]:
     """The answer given: the label decided upon, or the summary of whoever was chosen."""
     if panel.classes:
         return [None if c == NO_LABEL else panel.classes[c] for c in done.label]
-    return [said[done.experts[j]][row] for row, j in enumerate(done.expert)]
+    return [answers[done.experts[j]][row] for row, j in enumerate(done.expert)]
 
 
 def _errors(panel: Panel, expensive: list[str]) -> list[str | None]:
@@ -136,8 +143,10 @@ def _errors(panel: Panel, expensive: list[str]) -> list[str | None]:
     return errors
 
 
-def _heard(panel: Panel, expensive: list[str]) -> pa.Array:
-    said = _said(panel, tuple(expensive))
-    asked = {name: panel.asked(name) for name in expensive}
-    rows = range(len(panel))
-    return pa.array([[{"expert": e, "answer": said[e][i]} for e in expensive if asked[e][i]] for i in rows], HEARD)
+def _expensive_answers(panel: Panel, expensive: list[str]) -> pa.Array:
+    asked = {name: (panel.asked(name), _answers(panel, name)) for name in expensive}
+    rows = [
+        [{"expert": name, "answer": given[i]} for name, (put, given) in asked.items() if put[i]]
+        for i in range(len(panel))
+    ]
+    return pa.array(rows, ANSWERS)

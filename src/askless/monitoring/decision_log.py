@@ -10,8 +10,9 @@ from __future__ import annotations
 import fcntl
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,13 +45,79 @@ ROWS = pa.schema(
 KEY = 16
 
 
-class DecisionLog:
-    """The log of one task in `folder`, at most `megabytes` of it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionRow:
+    """One decided item, as every part of the product writes it down; `log_rows` makes a table of many.
 
-    Of a row: `expert` gave the answer, `asked` are the expensive experts it was put to, `cost` is all that was spent on
-    it and `paid` what expensive experts took of that (null where none was asked); `audit` says that small expert and
-    reference were both asked whatever the decision, at `audit_cost` more, `agree` whether they said the same (null
-    where either said nothing); `error` is what went wrong with an expensive expert.
+    Parameters
+    ----------
+    time
+        When the item was decided, with its time zone.
+    id, task, version
+        The item, its task, and the number of the version that decided.
+    expert
+        Who gave the answer.
+    asked
+        The expensive experts that the item was put to by decision, in order.
+    score
+        What decided, None where nothing did.
+    cost
+        All that was spent on the item, in the task's cost unit, audits apart.
+    paid
+        What expensive experts took of that; None where none was asked.
+    small_answer, answer
+        The small expert's label or summary, and the one given; None where there is none.
+    audit
+        Whether small expert and reference were both asked, whatever the decision.
+    agree
+        Whether these two agreed; None without an audit, and where either gave no answer.
+    audit_cost
+        What the audit cost beyond `cost`.
+    error
+        What went wrong with an expensive expert.
+    text
+        The item itself, None where it is not to be kept.
+    """
+
+    time: datetime
+    id: str
+    task: str
+    version: str
+    expert: str
+    asked: Sequence[str]
+    score: float | None
+    cost: float
+    paid: float | None = None
+    small_answer: str | None = None
+    answer: str | None = None
+    audit: bool = False
+    agree: bool | None = None
+    audit_cost: float = 0.0
+    error: str | None = None
+    text: str | None = None
+
+
+def log_rows(rows: Iterable[DecisionRow]) -> pa.Table:
+    """Decided items as a table of the columns `ROWS`."""
+    given = list(rows)
+    columns = {name: [getattr(row, name) for row in given] for name in ROWS.names}
+    return checked(pa.table({f.name: pa.array(columns[f.name], f.type, from_pandas=True) for f in ROWS}), "decisions")
+
+
+class DecisionLog:
+    """The log of one task: Parquet parts in a folder, only ever added to.
+
+    Parameters
+    ----------
+    folder
+        Where the parts are; made by the first `append`.
+    megabytes
+        Size beyond which the oldest parts are dropped, above 0 and finite.
+
+    Raises
+    ------
+    ConfigError
+        For a size that is not.
     """
 
     def __init__(self, folder: Path | str, megabytes: float = 256.0) -> None:

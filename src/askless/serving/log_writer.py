@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from typing import Any
-
-import pyarrow as pa
 
 from askless.errors import AsklessError
 from askless.monitoring.decide_and_log import loggable
-from askless.monitoring.decision_log import ROWS, DecisionLog, checked
+from askless.monitoring.decision_log import DecisionLog, DecisionRow, log_rows
 from askless.serving.measures import Measures
 
 MANY, MOST = 1_000, 20_000
@@ -33,8 +30,8 @@ class LogWriter:
         self.seconds = seconds
         self._name = log.folder.name
         self._measures = measures
-        self._rows: list[dict[str, Any]] = []
-        self._batch: list[dict[str, Any]] = []
+        self._rows: list[DecisionRow] = []
+        self._batch: list[DecisionRow] = []
         self._key = ""
         self._failed = ""
         self._lock = threading.Lock()
@@ -45,8 +42,8 @@ class LogWriter:
         """Begin to write."""
         self._thread.start()
 
-    def put(self, row: dict[str, Any]) -> None:
-        """Take in a row of `decision_log.ROWS`; any thread may."""
+    def put(self, row: DecisionRow) -> None:
+        """Take in a decided item; any thread may."""
         with self._lock:
             if len(self._rows) >= MOST:
                 self._measures.log_dropped.labels(self._name).inc()
@@ -77,7 +74,7 @@ class LogWriter:
                 self._key = uuid.uuid4().hex[:16]
         if not self._batch:
             return
-        table = checked(pa.Table.from_pylist(self._batch, schema=ROWS), self.log.folder)
+        table = log_rows(self._batch)
         try:
             # The key is that of the rows, so that they are not there twice where only what came after failed.
             self.log.append(loggable(table, self.classes, self.texts), self._key)

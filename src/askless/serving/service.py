@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
 from askless.errors import BudgetError
 from askless.labelling.label import DEFERRED, KEPT
+from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
 from askless.serving.batching import Batches, Decision
 from askless.serving.calls import Askers, CallOutcome, ask, small_says
@@ -292,26 +293,24 @@ class Service:
 
     def _row(
         self, case: Case, decision: Decision, given: Given, cheap: float, answer: str | None, small: CallOutcome | None
-    ) -> dict[str, Any]:
-        return {
-            "time": case.arrived,
-            "id": case.name,
-            "task": case.standing.version.terms.task,
-            "version": given.version,
-            "expert": given.expert,
-            "asked": given.asked,
-            "score": decision.score,
-            "cost": cheap,
-            "small_answer": decision.small_answer or (small.answer if small else None),
-            "answer": answer,
-            "audit": False,
-            "audit_cost": 0.0,
-            "error": given.error,
-            "text": case.text,
-        }
+    ) -> DecisionRow:
+        return DecisionRow(
+            time=case.arrived,
+            id=case.name,
+            task=case.standing.version.terms.task,
+            version=given.version,
+            expert=given.expert,
+            asked=given.asked,
+            score=decision.score,
+            cost=cheap,
+            small_answer=decision.small_answer or (small.answer if small else None),
+            answer=answer,
+            error=given.error,
+            text=case.text,
+        )
 
     def _later(
-        self, case: Case, row: dict[str, Any], given: Given, expensive: str, done: Future[CallOutcome], usd: bool
+        self, case: Case, row: DecisionRow, given: Given, expensive: str, done: Future[CallOutcome], usd: bool
     ) -> None:
         """A slow expert's answer has come, too late to be given: it is kept for the next time, and paid for."""
         try:
@@ -319,10 +318,8 @@ class Service:
         finally:
             case.standing.leave()
 
-    def _write(
-        self, case: Case, row: dict[str, Any], given: Given, expensive: str, paid: float | None, usd: bool
-    ) -> None:
-        cheap, small = row["cost"], case.standing.small
+    def _write(self, case: Case, row: DecisionRow, given: Given, expensive: str, paid: float | None, usd: bool) -> None:
+        cheap, small = row.cost, case.standing.small
         measures, number = self.measures, given.version
         measures.answers.labels(given.expert, number, given.reason).inc()
         if usd:
@@ -332,7 +329,7 @@ class Service:
         for kind in ("prompt_tokens", "completion_tokens"):
             if given.asked:
                 measures.tokens.labels(expensive, kind.removesuffix("_tokens")).inc(given.usage[kind])
-        self.log.put({**row, "cost": cheap + (paid or 0.0), "paid": paid})
+        self.log.put(replace(row, cost=cheap + (paid or 0.0), paid=paid))
 
 
 def _usage(heard: CallOutcome) -> dict[str, int]:

@@ -6,8 +6,8 @@ import logging
 import queue
 import threading
 from datetime import datetime
-from typing import Any
 
+from askless.monitoring.decision_log import DecisionRow
 from askless.panel import draws
 from askless.serving.batching import Decision, Work, batches, decided
 from askless.serving.log_writer import LogWriter
@@ -78,21 +78,19 @@ class Shadow:
             standing.leave()
 
 
-def _row(standing: DeployedVersion, decision: Decision, name: str, text: str, time: datetime) -> dict[str, Any]:
+def _row(standing: DeployedVersion, decision: Decision, name: str, text: str, time: datetime) -> DecisionRow:
     """A row of the log as it would be, had the expensive expert been asked: `asked` names it, nothing is paid."""
     expensive = decision.expert != standing.small
-    return {
-        "time": time,
-        "id": name,
-        "task": standing.version.terms.task,
-        "version": standing.version.number,
-        "expert": decision.expert,
-        "asked": [decision.expert] if expensive else [],
-        "score": decision.score,
-        "cost": decision.cost,
-        "small_answer": decision.small_answer,
-        "answer": None if expensive else decision.small_answer,
-        "audit": False,
-        "audit_cost": 0.0,
-        "text": text,
-    }
+    return DecisionRow(
+        time=time,
+        id=name,
+        task=standing.version.terms.task,
+        version=standing.version.number,
+        expert=decision.expert,
+        asked=[decision.expert] if expensive else [],
+        score=decision.score,
+        cost=decision.cost,
+        small_answer=decision.small_answer,
+        answer=None if expensive else decision.small_answer,
+        text=text,
+    )
