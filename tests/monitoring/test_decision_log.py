@@ -15,8 +15,6 @@ from askless.errors import ConfigError, DataError
 from askless.monitoring.decision_log import ROWS, DecisionLog, checked, locked
 from tests.log_data import simple
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture
 def log(tmp_path):
@@ -160,7 +158,7 @@ for i in range(int(sys.argv[4])):
 def test_many_writers_at_once_lose_nothing_and_double_nothing(log, megabytes):
     writers, each = 4, 8
     command = [sys.executable, "-c", WRITER, str(log.folder)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     running = [subprocess.Popen([*command, str(w), str(megabytes), str(each)], env=environment) for w in range(writers)]
     assert [process.wait() for process in running] == [0] * writers
     found = names(log.read())
