@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from askless.config import Price
-from askless.spending.usage import ARRAYS, LEAST, LEAST_TIMED, Usage, byte_sizes
+from askless.spending.usage import LEAST, LEAST_TIMED, MOST_STATED, Usage, byte_sizes
 
 NONE = np.nan
 
@@ -25,7 +25,7 @@ def test_a_line_without_noise_is_found_exactly():
     usage = Usage.bound(9, 64).learnt(size, used(20 + 3 * size, 5 + size))
     np.testing.assert_allclose(usage.lines[:, :2], [[20, 5], [3, 1]], atol=1e-9)
     assert usage.known == ("learnt", "learnt", "unknown", "unknown")
-    assert abs(usage.error).max() < 1e-18
+    assert abs(usage.fits[0].pull).max() < 1e-9
     assert usage.rows == (40, 40, 0, 0)
 
 
@@ -52,7 +52,7 @@ def test_answers_of_one_batch_are_one_timing():
     fit = np.polyfit(size.reshape(6, 10).mean(axis=1), seconds[::10], 1)
     np.testing.assert_allclose(usage.lines[:, 2], fit[::-1])
     rest = seconds[::10] - np.polyval(fit, size.reshape(6, 10).mean(axis=1))
-    assert usage.spread[2, 2] == pytest.approx(10 * (rest**2).sum() / 4)
+    assert usage.fits[0].spread.item() == pytest.approx(10 * (rest**2).sum() / 4)
 
 
 def test_the_error_of_the_lines_is_that_of_hc3():
@@ -64,7 +64,8 @@ def test_the_error_of_the_lines_is_that_of_hc3():
     inverse = np.linalg.inv(x.T @ x)
     rest, leverage = y - x @ inverse @ x.T @ y, np.diag(x @ inverse @ x.T)
     wanted = inverse @ (x.T * (rest / (1 - leverage)) ** 2) @ x @ inverse
-    np.testing.assert_allclose(usage.error[np.ix_([0, 4], [0, 4])], wanted, rtol=1e-6)
+    pull = usage.fits[0].pull[:, :, 0]
+    np.testing.assert_allclose(pull.T @ pull, wanted, rtol=1e-6)
 
 
 def test_texts_of_one_size_teach_a_mean():
@@ -83,15 +84,20 @@ def test_what_was_billed_wins_over_a_price():
 
 
 @pytest.mark.parametrize("usage", [Usage.unknown(), Usage.bound(20, 16), Usage.counted((1, 3))])
-def test_it_is_kept_as_plain_values(usage):
+@pytest.mark.parametrize("answers", [0, 40])
+def test_it_is_kept_as_plain_values(usage, answers):
     rng = np.random.default_rng(1)
-    learnt = usage.learnt(rng.random(40), rng.random((40, 4)))
-    for each in (usage, learnt):
-        again = Usage.restore(json.loads(json.dumps(each.state())))
-        assert (again.size, again.known, again.rows) == (each.size, each.known, each.rows)
-        assert again.most == each.most or np.isnan(again.most) and np.isnan(each.most)
-        for name in ARRAYS:
-            np.testing.assert_array_equal(getattr(again, name), getattr(each, name))
+    usage = usage.learnt(rng.random(answers), np.where(rng.random((answers, 4)) < 0.1, NONE, rng.random((answers, 4))))
+    again = Usage.restore(json.loads(json.dumps(usage.state())))
+    assert (again.size, again.prior, again.known, again.rows) == (usage.size, usage.prior, usage.known, usage.rows)
+    for name in ("overhead", "most", "sizes", "used", "lines"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(usage, name))
+
+
+def test_of_very_many_answers_some_are_kept():
+    size = np.arange(10.0 * MOST_STATED)
+    again = Usage.restore(Usage.bound(0, 9).learnt(size, used(size, 1)).state())
+    assert again.sizes.tolist() == size[::10].tolist() and again.used[:, 0].tolist() == size[::10].tolist()
 
 
 def test_words_say_what_figures_rest_on():

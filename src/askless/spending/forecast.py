@@ -12,7 +12,9 @@ import numpy as np
 from askless.arrays import Bools, Floats
 from askless.config import Price
 from askless.errors import ConfigError, DataError
-from askless.spending.usage import BOUND, Usage
+from askless.spending.usage import BOUND, QUANTITIES, Usage
+
+DRAWS, GROUPS = 1000, 500
 
 
 @dataclass(frozen=True)
@@ -57,32 +59,54 @@ def forecast(
     kept: int = 0,
     confidence: float = 0.95,
 ) -> Forecast:
-    """What `expert` will take for `population` rows, of which `sizes` (n,) are those of n drawn by chance.
+    """What `expert` will take for `population` rows, of which those of `sizes` were drawn by chance and looked at.
 
-    `sizes` are counted as `usage.size` says; `asked` (n,) are the rows that the expert is asked about, None for all;
-    without `population` the n rows are all there are. Raises `ConfigError` or `DataError` for what cannot be meant.
+    A total is rows asked x what such a row takes. The number of rows has an exact interval (`counted`), all else a
+    Bayesian bootstrap (Rubin 1981): rows that were looked at and answers on record get weights by chance, `DRAWS`
+    times. Above, one more reply is taken to have been as long as is allowed, since what happens once in a hundred
+    answers is often in none of those on record (Gaffke 2005). A hard bound is the upper end of what it bounds, and 0
+    the lower. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries.
 
-    A total is rows asked x mean of such a row, and its interval counts three sources of error. Rows that were not
-    looked at: their number is hypergeometric with its exact interval, their mean has the t interval of a draw without
-    replacement (Cochran 1977, section 2), rid of skewness by Hall's cubic (1992). The error of the lines of `usage`,
-    rid of skewness alike, and the spread of single answers around them: Student's t, with 2 degrees of freedom less
-    than the answers or batches that were learnt from. Above, one more reply is taken to have been as long as is
-    allowed. Deviations of a sum are added as squares (Zou and Donner 2008), those of a product as Goodman (1960) has
-    them. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries. A hard bound
-    is the upper end of what it bounds, and 0 the lower.
+    Parameters
+    ----------
+    expert : str
+        Its name.
+    usage : Usage
+        What an answer takes.
+    sizes : array, shape (n,)
+        Sizes of the rows looked at, counted as `usage.size` says.
+    asked : array of bool, shape (n,), optional
+        Which of them the expert is asked about; all, by default.
+    population : int, optional
+        How many rows there are in all; by default those looked at.
+    price : Price, optional
+        What the expert asks for; without one, dollars are known only where they were billed.
+    kept : int
+        Answers that are there already.
+    confidence : float
+        Of the intervals, above 0.5 and below 1.
+
+    Returns
+    -------
+    Forecast
+
+    Raises
+    ------
+    ConfigError
+        For a confidence that none can have.
+    DataError
+        For rows that do not belong together.
     """
     sizes = np.asarray(sizes, np.float64)
     chosen = np.ones(len(sizes), bool) if asked is None else np.asarray(asked, bool)
     rows = len(sizes) if population is None else population
     _check(sizes, chosen, rows, confidence)
     calls = counted(int(chosen.sum()), len(sizes), rows, confidence)
+    draws = _Draws(usage, sizes[chosen] if chosen.any() else sizes, len(sizes) / rows if rows else 1.0, calls)
     rates, flat = usage.rates(price)
-    weights = {"prompt_tokens": np.eye(4)[0], "completion_tokens": np.eye(4)[1], "seconds": np.eye(4)[2]}
-    looked = sizes[chosen] if chosen.any() else sizes
-    share = len(sizes) / rows if rows else 1.0
-    totals = {name: _total(usage, w, 0.0, looked, share, calls, confidence) for name, w in weights.items()}
-    usd = _total(usage, rates, flat, looked, share, calls, confidence)
-    return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
+    totals = [draws.total(weights, 0.0, confidence) for weights in np.eye(len(QUANTITIES))[:3]]
+    usd = draws.total(rates, flat, confidence)
+    return Forecast(expert, calls, *totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
 
 
 def together(ranges: Sequence[Range]) -> Range:
@@ -118,89 +142,64 @@ def counted(hits: int, looked: int, population: int, confidence: float) -> Range
     return Range(hits * population / looked, low, high)
 
 
-def mean(values: Floats, share: float, confidence: float) -> Range:
-    """Mean of a population of which `values` (n,) are a `share` drawn without replacement."""
-    middle, n = float(values.mean()), len(values)
-    if share >= 1 or n < 2:
-        return Range(middle, middle, middle)
-    from scipy.stats import t
+class _Draws:
+    """What rows asked about take, and by how much that may be off: `off` (draws, 4) for each, `scatter` for their sum.
 
-    deviation = float(values.std(ddof=1))
-    if deviation <= 1e-12 * abs(middle):
-        return Range(middle, middle, middle)
-    error = deviation * math.sqrt((1 - share) / n)
-    skew = float((((values - middle) / values.std()) ** 3).mean()) / math.sqrt(n)
-    quantile = float(t.ppf((1 + confidence) / 2, n - 1))
-    return Range(middle, middle - error * _unskewed(quantile, skew), middle - error * _unskewed(-quantile, skew))
-
-
-def _unskewed(quantile: float, skew: float) -> float:
-    """Where Hall's monotone cubic of a studentised mean is `quantile`; `skew` is the values' over the root of n."""
-    if abs(skew) < 1e-6:
-        return quantile
-    return float(3 / skew * (np.cbrt(1 + skew * quantile - skew**2 / 6) - 1))
-
-
-def _total(
-    usage: Usage, weights: Floats, flat: float, sizes: Floats, share: float, calls: Range, confidence: float
-) -> Range:
-    """The total of a weighted sum of quantities over the rows asked, `flat` more for each; `sizes` are of such rows."""
-    if calls.high == 0:
-        return Range(0.0, 0.0, 0.0)
-    used = weights != 0
-    lines = usage.lines[:, used] @ weights[used] + np.array([flat, 0.0])
-    if np.isnan(lines).any() or not len(sizes):
-        return Range(math.nan, math.nan, math.nan)
-    each = mean(lines[0] + lines[1] * sizes, share, confidence)
-    below, above = _noise(usage, weights, float(sizes.mean()), calls, confidence)
-    value = calls.value * each.value
-    bounds = used & (np.array(usage.known) == BOUND)
-    floor = value - calls.value * float(
-        (usage.lines[0, bounds] + usage.lines[1, bounds] * sizes.mean()) @ weights[bounds]
-    )
-    down = _product(calls.value, calls.value - calls.low, each.value, each.value - each.low)
-    up = _product(calls.value, calls.high - calls.value, each.value, each.high - each.value)
-    low, high = floor - math.hypot(down, below), value + math.hypot(up, above)
-    return Range(value, max(0.0, low), high)
-
-
-def _noise(usage: Usage, weights: Floats, size: float, calls: Range, confidence: float) -> tuple[float, float]:
-    """How far under and above the estimate the error of the lines and the spread of single answers may take a total.
-
-    The error of the lines is about that of a mean, and rid of skewness as one. Above, a reply of `most` tokens is added
-    to those learnt from: what happens once in a hundred answers is often in none of them.
+    `above` (draws,) is what one more reply of the longest kind would add to the completion tokens of each row.
     """
-    rows = [rows for rows, weight in zip(usage.rows, weights, strict=True) if rows and weight]
-    if not rows:
-        return 0.0, 0.0
-    from scipy.stats import t
 
-    m, at = min(rows), np.kron(np.array([1.0, size]), weights)
-    quantile = float(t.ppf((1 + confidence) / 2, m - 2))
-    second, third = float(weights @ usage.spread @ weights), float(np.einsum("ijk,i,j,k", usage.third, *[weights] * 3))
-    error, each = math.sqrt(max(0.0, float(at @ usage.error @ at))), quantile * math.sqrt(calls.high * max(0.0, second))
-    if second <= 0:
-        return each, each
-    longest = weights[1] * (usage.most - usage.lines[0, 1] - usage.lines[1, 1] * size) if usage.rows[1] else 0.0
-    below = error * _unskewed(quantile, third / second**1.5 / math.sqrt(m))
-    shift, wider, skew = _with_one_more(m, second, third, longest if longest > 0 else 0.0)
-    above = shift - error * wider * _unskewed(-quantile, skew / math.sqrt(m))
-    return math.hypot(calls.value * below, each), math.hypot(calls.high * above, each)
+    def __init__(self, usage: Usage, sizes: Floats, share: float, calls: Range) -> None:
+        rng, count = np.random.default_rng(0), len(QUANTITIES)
+        self.usage, self.calls, self.known = usage, calls, bool(len(sizes))
+        self.middle = float(sizes.mean()) if len(sizes) else math.nan
+        self.off, self.scatter, self.above = np.zeros((DRAWS, count)), np.zeros((DRAWS, count)), np.zeros(DRAWS)
+        if share < 1 and len(sizes) > 1:
+            pull = (sizes - self.middle)[:, None] * math.sqrt((1 - share) / len(sizes) / (len(sizes) - 1))
+            self.off += _weighted(rng, pull, len(sizes) - 1) * np.nan_to_num(usage.lines[1])
+        for fit in usage.fits:
+            answers = len(fit.pull)
+            self.off[:, fit.columns] += _weighted(rng, fit.pull[:, 0] + self.middle * fit.pull[:, 1], answers - 2)
+            normal = rng.multivariate_normal(np.zeros(len(fit.columns)), fit.spread, DRAWS, method="eigh")
+            self.scatter[:, fit.columns] = normal * _student(rng, answers - 2) * math.sqrt(calls.high)
+        if replies := usage.rows[1]:
+            longest = usage.most - usage.lines[0, 1] - usage.lines[1, 1] * self.middle
+            self.above = rng.exponential(size=DRAWS) * max(0.0, np.nan_to_num(longest)) / (replies + 1)
+
+    def total(self, weights: Floats, flat: float, confidence: float) -> Range:
+        """The total of a weighted sum of quantities over the rows asked, `flat` more for each.
+
+        The deviations of rows asked and of what each takes are added as squares (Zou and Donner 2008).
+        """
+        if self.calls.high == 0:
+            return Range(0.0, 0.0, 0.0)
+        used, calls = weights != 0, self.calls
+        each = float((self.usage.lines[:, used] @ weights[used]) @ (1.0, self.middle)) + flat
+        if math.isnan(each):
+            return Range(math.nan, math.nan, math.nan)
+        tail, off, scatter = (1 - confidence) / 2, self.off @ weights, self.scatter @ weights
+        below = -float(np.quantile(calls.value * off + scatter, tail))
+        above = float(np.quantile(calls.high * (off + self.above * weights[1]) + scatter, 1 - tail))
+        bounds = used & (np.array(self.usage.known) == BOUND)
+        surely = each - float((self.usage.lines[:, bounds] @ weights[bounds]) @ (1.0, self.middle))
+        value = calls.value * each
+        low = calls.value * surely - math.hypot((calls.value - calls.low) * each, max(0.0, below))
+        high = value + math.hypot((calls.high - calls.value) * each, max(0.0, above))
+        return Range(value, max(0.0, low), high)
 
 
-def _with_one_more(m: int, second: float, third: float, value: float) -> tuple[float, float, float]:
-    """What one more value does to m values of mean 0: their mean then, how much wider they scatter, their skewness."""
-    if not value:
-        return 0.0, 1.0, third / second**1.5
-    n = m + 1
-    middle, square, cube = value / n, (m * second + value**2) / n, (m * third + value**3) / n
-    variance = square - middle**2
-    skew = (cube - 3 * middle * square + 2 * middle**3) / variance**1.5
-    return middle, math.sqrt(variance / second), skew
+def _weighted(rng: np.random.Generator, pull: Floats, freedom: int) -> Floats:
+    """Sums of `pull` (m, k) with weights of mean 0 by chance, shape (draws, k), as wide as Student's t is.
+
+    Of very many rows some are put together, which leaves the variance of their sum as it is.
+    """
+    if len(pull) > GROUPS:
+        pull = np.add.reduceat(pull, np.linspace(0, len(pull), GROUPS, endpoint=False).astype(int))
+    return (rng.exponential(size=(DRAWS, len(pull))) - 1) @ pull * _student(rng, freedom)
 
 
-def _product(a: float, da: float, b: float, db: float) -> float:
-    return math.sqrt((b * da) ** 2 + (a * db) ** 2 + (da * db) ** 2)
+def _student(rng: np.random.Generator, freedom: int) -> Floats:
+    """What makes normal errors such as have Student's t distribution, shape (draws, 1)."""
+    return np.sqrt(freedom / rng.chisquare(freedom, (DRAWS, 1)))
 
 
 def check_confidence(confidence: float) -> None:

@@ -1,9 +1,13 @@
-"""What an expert's answer takes, in tokens, seconds and billed dollars, as straight lines in the size of its text."""
+"""What an expert's answer takes, in tokens, seconds and billed dollars: what is known beforehand, and answers on record.
+
+A quantity is a straight line in the size of the text: counted exactly, bounded, or fitted to the answers on record.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,38 +18,83 @@ from askless.config import Price
 QUANTITIES = ("prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 NAMED = ("Prompt tokens", "completion tokens", "seconds", "billed dollars")
 SIZES = {"tokens": "tokens of the whole prompt, as the expert's own tokenizer counts them", "bytes": "UTF-8 bytes"}
-ARRAYS = ("lines", "error", "spread", "third")
 # Fewer answers say next to nothing of a line and of what scatters around it.
 LEAST, LEAST_TIMED = 30, 5
-TIMED = QUANTITIES.index("seconds")
-TOLD = [j for j in range(len(QUANTITIES)) if j != TIMED]
+TIMED, BILLED = QUANTITIES.index("seconds"), QUANTITIES.index("cost_usd")
+# More answers on record are not kept in a state: a bundle carries it.
+MOST_STATED = 1000
 EXACT, LEARNT, BOUND, UNKNOWN = "exact", "learnt", "bound", "unknown"
 
 
 @dataclass(frozen=True, eq=False)
-class Usage:
-    """What an answer takes: a line for each of `QUANTITIES` in the size of its text, counted in `size` (`SIZES`).
+class Fit:
+    """Least squares lines in the size of a text, for the quantities numbered `columns`, from answers on record.
 
-    `lines` (2, 4) are intercepts and slopes, of which each in `known` is exact, learnt, a hard bound, or unknown (then
-    NaN). `error` (8, 8) is the covariance of the lines' 8 numbers, intercepts first, `spread` (4, 4) that of single
-    answers around the lines, `third` (4, 4, 4) their third moments; all 0 where nothing was learnt. `rows` is from how
-    many answers each was learnt, of seconds from how many batches. No reply has more than `most` tokens.
+    Attributes
+    ----------
+    columns : list of int
+        Which of `QUANTITIES`, k of them.
+    lines : array, shape (2, k)
+        Intercepts and slopes.
+    pull : array, shape (m, 2, k)
+        What each of m answers (or batches) adds to the error of the lines: with weights of mean 0 and variance 1 their
+        sum has White's covariance in its form HC3, which allows for a spread that grows with the size
+        (MacKinnon and White 1985).
+    spread : array, shape (k, k)
+        Covariance of a single answer around the lines.
+    """
+
+    columns: list[int]
+    lines: Floats
+    pull: Floats
+    spread: Floats
+
+    @classmethod
+    def of(cls, columns: list[int], sizes: Floats, used: Floats, held: float = 1.0) -> Fit:
+        """Lines in `sizes` (m,) through `used` (m, k), each row of which is the mean of `held` answers."""
+        middle = sizes.mean()
+        design = np.column_stack([np.ones(len(sizes)), sizes - middle])
+        inverse = np.linalg.pinv(design.T @ design)
+        fitted = inverse @ design.T @ used
+        rest = used - design @ fitted
+        leverage = ((design @ inverse) * design).sum(axis=1)
+        back = np.array([[1.0, -middle], [0.0, 1.0]])
+        pull = (design @ inverse @ back.T)[:, :, None] * (rest / np.maximum(1 - leverage, 0.05)[:, None])[:, None]
+        return cls(columns, back @ fitted, pull, held * rest.T @ rest / (len(sizes) - 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Usage:
+    """What an answer of an expert takes.
+
+    Attributes
+    ----------
+    size : str
+        How the size of a text is counted, one of `SIZES`.
+    prior : tuple of str
+        What is known of each of `QUANTITIES` before any answer: exact, bound (the most) or unknown.
+    overhead : float
+        Prompt tokens beside the text's size; NaN where they are not known.
+    most : float
+        The most tokens that a reply can have; NaN where there is no most.
+    sizes : array, shape (m,)
+        Sizes of the texts whose answers are on record.
+    used : array, shape (m, 4)
+        What these answers took, in the order of `QUANTITIES`; NaN where it is not recorded.
     """
 
     size: str
-    known: tuple[str, ...]
-    lines: Floats
-    error: Floats
-    spread: Floats
-    third: Floats
+    prior: tuple[str, ...]
+    overhead: float
     most: float
-    rows: tuple[int, ...] = (0, 0, 0, 0)
+    sizes: Floats = field(default_factory=lambda: np.zeros(0))
+    used: Floats = field(default_factory=lambda: np.zeros((0, len(QUANTITIES))))
 
     @classmethod
     def counted(cls, completion: tuple[int, int]) -> Usage:
         """Where a tokenizer is at hand: sizes are the prompt's tokens, `completion` the fewest and most of a reply."""
         fewest, most = completion
-        return cls._told("tokens", 0.0, float(most), EXACT, EXACT if fewest == most else BOUND)
+        return cls("tokens", (EXACT, EXACT if fewest == most else BOUND, UNKNOWN, UNKNOWN), 0.0, float(most))
 
     @classmethod
     def bound(cls, overhead: int, most: float) -> Usage:
@@ -53,114 +102,103 @@ class Usage:
 
         `overhead` are the bytes of the template and what a server may add.
         """
-        return cls._told("bytes", float(overhead), float(most), BOUND, BOUND)
+        return cls("bytes", (BOUND, BOUND, UNKNOWN, UNKNOWN), float(overhead), float(most))
 
     @classmethod
     def unknown(cls) -> Usage:
         """Where there is not even a most: all is unknown until it is learnt."""
-        return cls._told("bytes", np.nan, np.nan, UNKNOWN, UNKNOWN)
-
-    @classmethod
-    def _told(cls, size: str, overhead: float, most: float, prompt: str, completion: str) -> Usage:
-        slope = np.nan if prompt == UNKNOWN else 1.0
-        lines = np.array([[overhead, most, np.nan, np.nan], [slope, 0.0 * most, np.nan, np.nan]])
-        return cls(
-            size,
-            (prompt, completion, UNKNOWN, UNKNOWN),
-            lines,
-            np.zeros((8, 8)),
-            np.zeros((4, 4)),
-            np.zeros((4, 4, 4)),
-            most,
-        )
+        return cls("bytes", (UNKNOWN,) * len(QUANTITIES), np.nan, np.nan)
 
     def learnt(self, sizes: Sequence[float] | Floats, used: Floats) -> Usage:
-        """This, with lines learnt from answers on record in the place of what is not exact.
+        """This, with answers on record: `sizes` (m,) of their texts, and what they took, `used` (m, 4)."""
+        used = np.asarray(used, np.float64).reshape(-1, len(QUANTITIES))
+        return replace(self, sizes=np.asarray(sizes, np.float64), used=used)
 
-        `sizes` (m,) are those of the texts, `used` (m, 4) what their answers took, NaN where not recorded. What fewer
-        than `LEAST` answers record stays as it is, and of seconds what fewer than `LEAST_TIMED` batches do: answers
+    @cached_property
+    def fits(self) -> tuple[Fit, ...]:
+        """What the record says of quantities that are not exact: tokens and dollars together, seconds on their own.
+
+        What fewer than `LEAST` answers record is not fitted, nor seconds of fewer than `LEAST_TIMED` batches: answers
         with the very same seconds were one batch, and count as one.
         """
-        used = np.asarray(used, np.float64).reshape(-1, len(QUANTITIES))
-        sizes = np.asarray(sizes, np.float64)
-        enough = np.isfinite(used).sum(axis=0) >= LEAST
-        told = [j for j in TOLD if self.known[j] != EXACT and enough[j]]
-        rows = np.isfinite(used[:, told]).all(axis=1)
-        found = self
-        if told and rows.sum() >= LEAST:
-            found = found._with(told, sizes[rows], used[rows][:, told])
-        timed = np.isfinite(used[:, TIMED])
-        seconds, batch, held = np.unique(used[timed, TIMED], return_inverse=True, return_counts=True)
+        fits, enough = [], np.isfinite(self.used).sum(axis=0) >= LEAST
+        columns = [j for j in range(len(QUANTITIES)) if j != TIMED and self.prior[j] != EXACT and enough[j]]
+        whole = np.isfinite(self.used[:, columns]).all(axis=1)
+        if columns and whole.sum() >= LEAST:
+            fits.append(Fit.of(columns, self.sizes[whole], self.used[whole][:, columns]))
+        timed = np.isfinite(self.used[:, TIMED])
+        seconds, batch, held = np.unique(self.used[timed, TIMED], return_inverse=True, return_counts=True)
         if len(seconds) >= LEAST_TIMED:
-            middle = np.bincount(batch, sizes[timed]) / held
-            found = found._with([TIMED], middle, seconds[:, None], float(held.mean()))
-        return found
+            fits.append(
+                Fit.of([TIMED], np.bincount(batch, self.sizes[timed]) / held, seconds[:, None], float(held.mean()))
+            )
+        return tuple(fits)
 
-    def _with(self, new: list[int], x: Floats, y: Floats, held: float = 1.0) -> Usage:
-        """Lines of the quantities `new` in `x` (m,) through `y` (m, new), each of which is the mean of `held` answers.
+    @property
+    def known(self) -> tuple[str, ...]:
+        """How each of `QUANTITIES` is known: exact, learnt, bound or unknown."""
+        return tuple(LEARNT if rows else prior for prior, rows in zip(self.prior, self.rows, strict=True))
 
-        Ordinary least squares; the lines' covariance is White's in its form HC3, which allows for a spread that grows
-        with the size (MacKinnon and White 1985).
-        """
-        m, middle = len(x), x.mean()
-        design = np.column_stack([np.ones(m), x - middle])
-        inverse = np.linalg.pinv(design.T @ design)
-        fitted = inverse @ design.T @ y
-        rest = y - design @ fitted
-        leverage = ((design @ inverse) * design).sum(axis=1)
-        back = np.array([[1.0, -middle], [0.0, 1.0]])
-        pull = (design @ inverse @ back.T)[:, :, None] * (rest / np.maximum(1 - leverage, 0.05)[:, None])[:, None]
-        pull = pull.reshape(m, -1)
-        lines, error, spread, third = (getattr(self, name).copy() for name in ARRAYS)
-        lines[:, new] = back @ fitted
-        at = [side * len(QUANTITIES) + j for side in (0, 1) for j in new]
-        error[np.ix_(at, at)] = pull.T @ pull
-        spread[np.ix_(new, new)] = held * (rest.T @ rest) / (m - 2)
-        third[np.ix_(new, new, new)] = np.einsum("mi,mj,mk->ijk", rest, rest, rest, optimize=True) / m
-        known = tuple(LEARNT if j in new else was for j, was in enumerate(self.known))
-        rows = tuple(m if j in new else was for j, was in enumerate(self.rows))
-        learnt = dict(zip(ARRAYS, (lines, error, spread, third), strict=True))
-        return replace(self, known=known, rows=rows, **learnt)
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """From how many answers each of `QUANTITIES` is learnt, seconds from how many batches; 0 where it is not."""
+        found = {j: len(fit.pull) for fit in self.fits for j in fit.columns}
+        return tuple(found.get(j, 0) for j in range(len(QUANTITIES)))
+
+    @property
+    def lines(self) -> Floats:
+        """Intercepts and slopes of `QUANTITIES`, shape (2, 4); NaN where one is unknown."""
+        slope = np.nan if np.isnan(self.overhead) else 1.0
+        lines = np.array([[self.overhead, self.most, np.nan, np.nan], [slope, 0.0 * self.most, np.nan, np.nan]])
+        for fit in self.fits:
+            lines[:, fit.columns] = fit.lines
+        return lines
 
     def rates(self, price: Price | None) -> tuple[Floats, float]:
         """Dollars for one of each of `QUANTITIES` (4,), and for each answer; NaN where there is nothing to count by.
 
         What the provider billed wins, where that was learnt, as in `CostModel`.
         """
-        if self.known[3] == LEARNT:
-            return np.array([0.0, 0.0, 0.0, 1.0]), 0.0
+        if self.rows[BILLED]:
+            return np.eye(len(QUANTITIES))[BILLED], 0.0
         if price is None:
-            return np.zeros(4), np.nan
+            return np.zeros(len(QUANTITIES)), np.nan
         per_token = np.array([price.usd_per_1m_prompt_tokens, price.usd_per_1m_completion_tokens]) / 1e6
         return np.array([*per_token, price.usd_per_hour / 3600, 0.0]), price.usd_per_1k_answers / 1e3
 
     def words(self) -> str:
         """What the figures rest on, in plain words."""
-        said = []
+        parts = []
         for j, (name, known, rows) in enumerate(zip(NAMED, self.known, self.rows, strict=True)):
             what, least = ("batches", LEAST_TIMED) if j == TIMED else ("answers", LEAST)
-            told = {
+            how = {
                 EXACT: "counted",
                 LEARNT: f"learnt from {rows:,} {what}",
                 BOUND: f"at most (fewer than {least} answers on record)",
                 UNKNOWN: f"not known (fewer than {least} {what} on record)",
             }
-            if j < len(NAMED) - 1 or known == LEARNT:
-                said.append(f"{name} {told[known]}")
-        return ", ".join(said) + "."
+            if j != BILLED or known == LEARNT:
+                parts.append(f"{name} {how[known]}")
+        return ", ".join(parts) + "."
 
     def state(self) -> dict[str, Any]:
-        """All of it as plain values."""
-        arrays = {name: _plain(getattr(self, name).tolist()) for name in ARRAYS}
-        told = {"size": self.size, "known": list(self.known), "rows": list(self.rows), "most": _plain(self.most)}
-        return {**told, **arrays}
+        """All of it as plain values; of more than `MOST_STATED` answers so many, at even distances."""
+        kept = np.linspace(0, len(self.sizes), min(len(self.sizes), MOST_STATED), endpoint=False).astype(int)
+        return {
+            "size": self.size,
+            "prior": list(self.prior),
+            "overhead": _plain(self.overhead),
+            "most": _plain(self.most),
+            "sizes": self.sizes[kept].tolist(),
+            "used": [[_plain(value) for value in row] for row in self.used[kept].tolist()],
+        }
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Usage:
         """What `state` gave."""
-        arrays = {name: np.array(state[name], np.float64) for name in ARRAYS}
-        most = np.nan if state["most"] is None else float(state["most"])
-        return cls(state["size"], tuple(state["known"]), most=most, rows=tuple(state["rows"]), **arrays)
+        bounds = [np.nan if state[name] is None else float(state[name]) for name in ("overhead", "most")]
+        used = np.array(state["used"], np.float64).reshape(-1, len(QUANTITIES))
+        return cls(state["size"], tuple(state["prior"]), *bounds, np.array(state["sizes"], np.float64), used)
 
 
 def byte_sizes(texts: Sequence[str]) -> Floats:
@@ -168,8 +206,5 @@ def byte_sizes(texts: Sequence[str]) -> Floats:
     return np.array([len(text.encode("utf-8", "surrogatepass")) for text in texts], np.float64)
 
 
-def _plain(values: Any) -> Any:
-    """Nested lists of numbers, None in the place of NaN."""
-    if isinstance(values, list):
-        return [_plain(value) for value in values]
-    return None if np.isnan(values) else float(values)
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
