@@ -104,9 +104,9 @@ def forecast(
     calls = counted(int(chosen.sum()), len(sizes), rows, confidence)
     draws = _Draws(usage, sizes[chosen] if chosen.any() else sizes, len(sizes) / rows if rows else 1.0, calls)
     rates, flat = usage.rates(price)
-    totals = [draws.total(weights, 0.0, confidence) for weights in np.eye(len(QUANTITIES))[:3]]
+    totals = {name: draws.total(np.eye(len(QUANTITIES))[j], 0.0, confidence) for j, name in enumerate(QUANTITIES[:3])}
     usd = draws.total(rates, flat, confidence)
-    return Forecast(expert, calls, *totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
+    return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
 
 
 def together(ranges: Sequence[Range]) -> Range:

@@ -1,4 +1,4 @@
-"""What an expert's answer takes, in tokens, seconds and billed dollars: what is known beforehand, and answers on record.
+"""What an expert's answer takes, in tokens, seconds and billed dollars.
 
 A quantity is a straight line in the size of the text: counted exactly, bounded, or fitted to the answers on record.
 """
@@ -196,9 +196,8 @@ class Usage:
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Usage:
         """What `state` gave."""
-        bounds = [np.nan if state[name] is None else float(state[name]) for name in ("overhead", "most")]
-        used = np.array(state["used"], np.float64).reshape(-1, len(QUANTITIES))
-        return cls(state["size"], tuple(state["prior"]), *bounds, np.array(state["sizes"], np.float64), used)
+        overhead, most = (np.nan if state[name] is None else float(state[name]) for name in ("overhead", "most"))
+        return cls(state["size"], tuple(state["prior"]), overhead, most).learnt(state["sizes"], np.array(state["used"]))
 
 
 def byte_sizes(texts: Sequence[str]) -> Floats:
