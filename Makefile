@@ -18,7 +18,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test pytest lint ui deploy worker demo-ops clean
+.PHONY: setup repro smoke test pytest lint docs ui deploy worker demo-ops clean
 
 setup: .venv/installed
 
@@ -49,7 +49,14 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/pydoclint src/askless
 	$(BIN)/mypy
+
+# The site, in site/: a broken link, a missing or a false docstring stops it.
+docs: setup
+	$(BIN)/ruff check --select D1 src
+	$(BIN)/pydoclint src/askless
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: setup
 	$(BIN)/python -m flows.ui
@@ -65,5 +72,5 @@ demo-ops: setup
 
 clean:
 	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site
 	@echo "Kept: .venv, mlruns, the DVC cache, and data/answers (answers already paid for)."

@@ -28,6 +28,11 @@ def known(group: str, shipped: Mapping[str, str]) -> dict[str, str]:
     shipped
         Names that come with askless.
 
+    Returns
+    -------
+    dict
+        Name to `module:Class`.
+
     Raises
     ------
     ConfigError
@@ -55,6 +60,11 @@ def load(path: str, base: type[T], name: str) -> type[T]:
         What it must be a subclass of.
     name
         The name under which it is registered, for the message.
+
+    Returns
+    -------
+    type
+        The class, imported.
 
     Raises
     ------
