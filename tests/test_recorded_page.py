@@ -16,8 +16,8 @@ PAGE = (Path(__file__).parents[1] / "docs" / "recorded.md").read_text("utf-8")
 
 
 def blocks(kind):
-    """(rest of the fence's line, body) of each block of a kind."""
-    found = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", PAGE, re.M | re.S)
+    """(title, body) of each block of a kind."""
+    found = re.findall(r"^```(\w*)(?: title=\"(\S+)\")?\n(.*?)^```$", PAGE, re.M | re.S)
     return [(name, body) for language, name, body in found if language == kind]
 
 

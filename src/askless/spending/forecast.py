@@ -69,21 +69,21 @@ def forecast(
 
     Parameters
     ----------
-    expert : str
+    expert
         Its name.
-    usage : Usage
+    usage
         What an answer takes.
-    sizes : array, shape (n,)
-        Sizes of the rows looked at, counted as `usage.size` says.
-    asked : array of bool, shape (n,), optional
-        Which of them the expert is asked about; all, by default.
-    population : int, optional
+    sizes
+        Sizes of the rows looked at, shape (n,), counted as `usage.size` says.
+    asked
+        Which of them the expert is asked about, shape (n,); all, by default.
+    population
         How many rows there are in all; by default those looked at.
-    price : Price, optional
+    price
         What the expert asks for; without one, dollars are known only where they were billed.
-    kept : int
+    kept
         Answers that are there already.
-    confidence : float
+    confidence
         Of the intervals, above 0.5 and below 1.
 
     Returns
