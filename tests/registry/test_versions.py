@@ -67,7 +67,7 @@ def test_an_address_is_a_bundle_that_decides(built, address):
         (f"models:/{MODEL}@champion", "no such alias. Allowed: a version that is there (1 = challenger). Put one in"),
         (f"models:/{MODEL}/9", "no such version. Allowed: a version that is there (1 = challenger). Correct it."),
         (f"models:/{MODEL}", "no address of a version. Allowed: models:/<name>@<alias> or models:/<name>/<version>."),
-        ("models:/deferal-olhs@challenger", "Known: askless-olhs. Did you mean 'askless-olhs'?"),
+        ("models:/askles-olhs@challenger", "Known: askless-olhs. Did you mean 'askless-olhs'?"),
     ],
 )
 def test_an_unknown_address_is_named(built, address, said):
