@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from pyarrow import csv
 
 from askless import config, experts
+from tests.commands import answer_files
+from tests.pipeline import working_in
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -30,9 +34,24 @@ def test_it_is_short_and_its_links_lead_somewhere():
         assert (ROOT / target).exists(), target
 
 
+@pytest.fixture
+def recorded(tmp_path):
+    """The files that the README names, of 240 items and two experts."""
+    answer_files.write(tmp_path)
+    for name, kept in (("items", "items"), ("mini", "small"), ("large", "large")):
+        table = pq.read_table(tmp_path / f"{kept}.parquet")
+        csv.write_csv(table, tmp_path / f"{name}.csv")
+    with working_in(tmp_path):
+        yield tmp_path
+
+
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_runs(code):
-    exec(compile(code, "README.md", "exec"), {})
+def test_python_runs(code, recorded, capsys):
+    assert len([line for line in code.splitlines() if line]) <= 5
+    said = {}
+    exec(compile(code, "README.md", "exec"), said)
+    assert capsys.readouterr().out.splitlines() == said["plan"].words()
+    assert (recorded / "out" / "report.html").is_file()
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
