@@ -59,6 +59,8 @@ def test_files_and_modules_exist(page):
     text = page.read_text("utf-8")
     for path in re.findall(r"(?<![\w/.-])((?:src|tests|tasks|flows|benchmarks|examples|docs)/[\w/.-]+\.\w+)", text):
         assert (ROOT / path).exists(), path
+    for path in re.findall(r"(?<![\w/.-])((?:[a-z_]+/)+[a-z_]+\.py)\b", "\n".join(quoted(page))):
+        assert (ROOT / path).exists() or (ROOT / "src/askless" / path).exists(), path
     for name in re.findall(r"(?<![\w/.-])askless(?:\.\w+)+", "\n".join(quoted(page))):
         assert resolves(name), name
 
