@@ -3,6 +3,8 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -90,3 +92,17 @@ def test_a_term_of_the_glossary_is_there_once():
     assert len(terms) == len(set(terms))
     asked = "abstention, router, cascade, confidence, margin, calibration set, operating point, threshold, budget, PGR"
     assert set(asked.split(", ")) <= set(terms)
+
+
+def test_the_site_is_refused_for_a_link_or_an_anchor_that_leads_nowhere(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/index.md").write_text(
+        "# Home\n\n[here](index.md#home) [gone](gone.md) [no anchor](index.md#gone)\n"
+    )
+    base = f"INHERIT: {ROOT / 'mkdocs.yml'}\ndocs_dir: docs\nsite_dir: site\nplugins: []\nnav: []\n"
+    (tmp_path / "mkdocs.yml").write_text(base)
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "'gone.md', but the target is not found" in done.stderr
+    assert "'index.md#gone', but there is no such anchor" in done.stderr
+    assert "Aborted with 2 warnings in strict mode" in done.stdout

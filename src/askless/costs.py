@@ -20,6 +20,13 @@ class CostModel:
     """What an answer costs, in `unit`.
 
     In dollars the price a provider billed (`cost_usd`) wins; else measured tokens and seconds are priced.
+
+    Parameters
+    ----------
+    unit
+        `usd`, `seconds` or `tokens`.
+    prices
+        Expert to its `Price`, in dollars; `decider` prices the seconds of deciding itself.
     """
 
     unit: str = "usd"

@@ -35,7 +35,19 @@ class ConfigError(AsklessError):
 
 
 class DataError(AsklessError):
-    """A table breaks the data contract."""
+    """A table breaks the data contract.
+
+    Parameters
+    ----------
+    where
+        The file, table or column.
+    got
+        What is wrong with it.
+    allowed
+        What would be right.
+    remedy
+        What to do, a sentence.
+    """
 
     def __init__(self, where: object, got: str, allowed: str, remedy: str) -> None:
         self.where, self.got, self.allowed, self.remedy = str(where), got, allowed, remedy
@@ -60,7 +72,15 @@ class ExpertError(AsklessError):
 
 
 class MissingExtra(AsklessError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    package
+        What could not be imported.
+    extra
+        The extra of askless that brings it: `pip install 'askless[extra]'`.
+    """
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra

@@ -41,10 +41,26 @@ class BlindError(AsklessError):
 
 @dataclass(frozen=True)
 class Answers:
-    """What one expert said to some rows of a panel.
+    """What one expert answered to some rows of a panel.
 
-    `label` (n,) holds class indices, `NO_LABEL` where the expert gave none; `proba` (n, classes) and
-    `logprob`, `mass`, `seconds` (n,) are NaN where not given; `cost` (n,) is what these answers cost.
+    Parameters
+    ----------
+    expert
+        Its name.
+    rows
+        Indices of the rows in the panel, shape (n,).
+    label
+        Class indices, shape (n,); `NO_LABEL` where the expert gave none.
+    proba
+        Probability of each class, shape (n, classes), 0 to 1; NaN where not given.
+    logprob
+        Log-probability of the answer in nats, shape (n,); of a summary the mean over its tokens; NaN where not given.
+    mass
+        Total probability of the label words before normalising, shape (n,), 0 to 1; NaN where not given.
+    cost
+        What these answers cost in the cost model's unit, shape (n,).
+    _rows_of
+        Gives these answers' rows in the prediction contract when `table` is read.
     """
 
     expert: str
@@ -111,8 +127,20 @@ class _Given:
 class Panel:
     """Some examples, and the experts that may be asked about them.
 
-    `ask` is the only way to an answer and it records the call and its cost, once for each (expert, row).
-    A panel with `blind=True`, on which decisions are made, refuses to show gold labels.
+    `ask` is the only way to an answer, and it records the call and its cost, once for each (expert, row).
+
+    Parameters
+    ----------
+    examples
+        A table of examples (`askless.schema`), a row for each item.
+    experts
+        Name to expert, or to anything that answers examples with predictions.
+    cost
+        What answers cost.
+    classes
+        Names of the classes, in the order of class indices; none for summaries.
+    blind
+        A panel on which decisions are made: it refuses to show gold labels and qualities.
     """
 
     def __init__(

@@ -9,7 +9,17 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt as data: a template with `{text}` and the word that stands for each class."""
+    """A prompt as data.
+
+    Parameters
+    ----------
+    template
+        Text with `{text}` where the item stands.
+    words
+        The word that stands for each class; none where a text is to be written.
+    system
+        The system message, None for none.
+    """
 
     template: str
     words: Mapping[str, str] = field(default_factory=dict)

@@ -28,10 +28,26 @@ Quality = Floats | NDArray[np.bool_]
 class Certificate:
     """A promise about one of the candidates, or the word that none can be made.
 
-    `kind` is `quality` (at most `limit` below the reference) or `spend` (a mean cost of at most `limit` an item).
-    `index` is the certified candidate of least cost (`quality`) or best quality (`spend`), None without one;
-    `p_values` are those of the candidates tested, in order, `certified` of them passed; `n` rows were seen, and about
-    `needed` would do where they were too few, else None.
+    Parameters
+    ----------
+    kind
+        `quality` (at most `limit` below the reference) or `spend` (a mean cost of at most `limit` an item).
+    bound
+        Name of the test.
+    limit
+        In quality from 0 to 1, or in the unit of cost.
+    confidence
+        Of the promise, 0.5 to below 1.
+    n
+        Rows on which it was tested.
+    index
+        The certified candidate of least cost (`quality`) or best quality (`spend`), None without one.
+    certified
+        How many candidates passed.
+    p_values
+        Of the candidates tested, in order.
+    needed
+        About how many rows would do where these were too few, else None.
     """
 
     kind: str

@@ -40,7 +40,17 @@ def measures(confidence: Floats, right: Bools) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Bins of stated confidence: their mean confidence, accuracy and row count, each (bins,)."""
+    """Bins of stated confidence.
+
+    Parameters
+    ----------
+    confidence
+        Mean confidence of each bin, shape (bins,), 0 to 1.
+    accuracy
+        Share of right answers, shape (bins,), 0 to 1.
+    count
+        Rows, shape (bins,).
+    """
 
     confidence: Floats
     accuracy: Floats

@@ -25,8 +25,14 @@ RATE = "the share of rows deferred"
 class Shift:
     """What the comparison found.
 
-    `p_values` of each thing compared, an expert's name or the share deferred; `level` is the chance of a false alarm
-    over all of them together; `untested` had fewer than 20 rows on one of the sides.
+    Parameters
+    ----------
+    p_values
+        Of each thing compared: an expert's name, or the share deferred.
+    level
+        Chance of a false alarm over all of them together, 0 to 1.
+    untested
+        What had fewer than 20 rows on one of the sides.
     """
 
     p_values: dict[str, float]

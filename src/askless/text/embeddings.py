@@ -24,7 +24,17 @@ PART = 8_192
 
 
 class Vectors:
-    """A matrix of word vectors, shape (words, dim), and the words of its rows."""
+    """Word vectors: a matrix and the words of its rows.
+
+    Parameters
+    ----------
+    matrix
+        The vectors, shape (words, dim), float32.
+    words
+        The words by row, or what reads them when they are first needed.
+    lower
+        Whether texts are put in lower case before they are looked up.
+    """
 
     def __init__(self, matrix: Matrix, words: Vocabulary | Callable[[], Vocabulary], *, lower: bool = False) -> None:
         self.matrix = matrix

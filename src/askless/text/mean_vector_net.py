@@ -16,7 +16,19 @@ from askless.text.networks import Stack, predict
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A trained network over mean word vectors, able to answer examples."""
+    """A trained network over mean word vectors, able to answer examples.
+
+    Parameters
+    ----------
+    name
+        The expert's name in tables.
+    classes
+        Names of the classes.
+    stack
+        The network, of one member or of several that are averaged.
+    vectors
+        The word vectors of its features.
+    """
 
     name: str
     classes: tuple[str, ...]

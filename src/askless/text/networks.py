@@ -34,10 +34,23 @@ def one_thread() -> Iterator[None]:
 
 
 class Stack(nn.Module):
-    """`members` independent networks Linear-ReLU-Linear-ReLU-Linear, evaluated together.
+    """Independent networks Linear-ReLU-Linear-ReLU-Linear, evaluated together.
 
     Each member starts as `torch.nn.Linear` layers of its own seed would (uniform in ±1/sqrt(fan-in)), so a
     member does not depend on how many others are trained beside it.
+
+    Parameters
+    ----------
+    members
+        How many networks.
+    inputs
+        Features of a row.
+    outputs
+        Logits of a row.
+    hidden
+        Width of the two hidden layers.
+    seed
+        Of the weights at the start.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, hidden: int = 50, seed: int = 0) -> None:
@@ -77,7 +90,21 @@ def load_stack(state: dict[str, Tensor]) -> Stack:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the defaults are the paper's (Adam 5e-3, batch 128, 5 epochs, cosine)."""
+    """How a network is trained; the defaults are the paper's (Adam 5e-3, batch 128, 5 epochs, cosine).
+
+    Parameters
+    ----------
+    epochs
+        Passes over the rows, 1 or more.
+    learning_rate
+        Of the first step, above 0; it falls to 0 along a cosine.
+    batch_size
+        Rows of a step, 1 or more.
+    hidden
+        Width of the hidden layers, 1 or more.
+    weight_decay
+        Of AdamW, 0 or more.
+    """
 
     epochs: int = 5
     learning_rate: float = 5e-3
@@ -93,7 +120,17 @@ class Recipe:
 
 
 class Trainer:
-    """Adam under a cosine schedule of exactly `steps` steps."""
+    """Adam under a cosine schedule.
+
+    Parameters
+    ----------
+    parameters
+        What is trained.
+    recipe
+        Learning rate and weight decay.
+    steps
+        Steps of the whole schedule.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], recipe: Recipe, steps: int) -> None:
         self._parameters = parameters

@@ -28,7 +28,13 @@ _KEEP = np.array([(1 << 8 * n) - 1 for n in range(9)], np.uint64)
 
 
 class Vocabulary:
-    """The words of a list, one a line, by row; where a word is repeated its first row counts."""
+    """The words of a list by row; where a word is repeated its first row counts.
+
+    Parameters
+    ----------
+    lines
+        UTF-8, one word a line, each line with its end.
+    """
 
     def __init__(self, lines: bytes) -> None:
         self._buffer = _padded(lines)
