@@ -14,9 +14,9 @@ EXPLAINING = ("parameters", "attributes", "other parameters")
 
 def classes(module):
     for member in module.members.values():
-        if member.is_module:
+        if not member.is_alias and member.is_module:
             yield from classes(member)
-        elif member.is_class and not member.is_alias and not member.name.startswith("_"):
+        elif not member.is_alias and member.is_class and not member.name.startswith("_"):
             yield member
 
 
