@@ -7,7 +7,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.stage import run_stage
-from tasks.data import build_vectors
+from tasks.vectors import build_vectors
 
 
 @flow(flow_run_name="embed {task}")

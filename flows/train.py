@@ -8,6 +8,7 @@ from prefect import flow
 
 from askless import config
 from flows.stage import run_stage
+from tasks.options import drop_unlisted
 from tasks.runs import log_training
 from tasks.train import Kept, train_expert, train_team
 
@@ -20,6 +21,7 @@ def train(task: str, params: str = "params.yaml", data: str = "data", models: st
     experts = settings.train[task]
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     vectors, predictions = str(Path(data, "vectors", task)), str(Path(data, "predictions", task))
+    drop_unlisted(params, str(Path(predictions, "generated")))
     folder, kept = str(Path(models, task)), Kept(str(Path(data, "answers", task)), str(Path(data, "answered", task)))
     for expert in (experts.small, *experts.baselines):
         if expert not in settings.base.llms:

@@ -187,7 +187,7 @@ def write_all(
 ) -> str:
     """The evaluation as files, each written beside and renamed."""
     from askless.report.report import write_report
-    from tasks.versioning import versions
+    from tasks.versioning import data_of
 
     settings, rows = inputs.settings, schema.rows_in(inputs.examples, "test")
     answers, held = (
@@ -213,8 +213,9 @@ def write_all(
     write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
     write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
+    data = data_of(inputs.name, settings.base.llms)
     shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
-    return str(write_report(out, summary, curve, versions=versions(), examples=shown if references else []))
+    return str(write_report(out, summary, curve, versions=data, examples=shown if references else []))
 
 
 def distilled(inputs: Inputs, found: evaluate.Evaluation) -> dict[str, Any]:

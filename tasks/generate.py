@@ -19,11 +19,13 @@ from prefect.cache_policies import NO_CACHE
 
 import askless
 from askless import config, experts, schema
-from askless.errors import DataError
+from askless.errors import ConfigError, DataError
 from askless.evaluation.summary_quality import measured, of_task
 from askless.experts.answer_store import answer_key
 from askless.experts.paid import PaidExpert
+from askless.experts.recorded import RecordedExpert
 from tasks import worth_a_retry
+from tasks.options import reproducible
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
 
 Options = dict[str, Any]
@@ -36,7 +38,13 @@ def asked(settings: config.Params, name: str, expert: str) -> experts.Expert:
     """The expert as the task asks it, with nothing loaded and nowhere to keep its answers yet."""
     about = settings.task(name)
     setting = experts.Setting(name=expert, task=name, classes=about.classes, prompt=about.prompt)
-    return experts.build(setting, settings.expert(expert))
+    built = experts.build(setting, settings.expert(expert))
+    if not isinstance(built, PaidExpert | RecordedExpert):
+        raise ConfigError(
+            f"base.llms: expert '{expert}' of backend {settings.expert(expert)['backend']} is not one that stage "
+            f"generate asks. Allowed: LLMs and recorded answers. Name it in train.{name}.small or .baselines."
+        )
+    return built
 
 
 @task(cache_policy=NO_CACHE)
@@ -90,7 +98,7 @@ def merge_parts(
             part = schema.read(part_of(folder, number), "predictions")
             if quality is not None:
                 part = measured(schema.read(examples_of(folder, number), "examples"), part, quality)
-            yield part
+            yield reproducible(settings, expert, part)
 
     schema.write_pieces(parts(), candidate, "predictions", _meta(expert, folder, shards))
     shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from askless.evaluation import summary_quality
 from askless.evaluation.distillation import lessons
 from askless.experts.paid import PaidExpert
 from askless.files import write_text
+from tasks.options import reproducible
 
 UNTAUGHT = "untaught"
 
@@ -66,6 +67,7 @@ def train_expert(
             predictions = model.answer(rows)
             if quality is not None:
                 predictions = summary_quality.measured(rows, predictions, quality)
+            predictions = reproducible(settings, expert, predictions)
             schema.write(predictions, Path(out) / way / f"seed-{seed}.parquet", "predictions")
     if more is not None:
         about = {"llm": train.distil, "rows": more.num_rows}

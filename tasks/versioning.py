@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,13 @@ def versions(root: Path = Path()) -> dict[str, str]:
         for out in _outs(yaml.safe_load(text) or {}):
             found[f"data.{out['path']}"] = out.get("md5", "")
     return found
+
+
+def data_of(task: str, llms: Sequence[str], root: Path = Path()) -> dict[str, str]:
+    """The hashes in dvc.lock of the examples, word vectors and LLMs' answers of a task: what its report is made of."""
+    paths = [f"prepared/{task}", f"vectors/{task}", *(f"predictions/{task}/generated/{llm}.parquet" for llm in llms)]
+    known = versions(root)
+    return {key: known[key] for key in (f"data.data/{path}" for path in paths) if key in known}
 
 
 def stages(last: str) -> list[str]:

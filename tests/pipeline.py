@@ -127,12 +127,13 @@ def with_store(folder: Path, empty: Path) -> Path:
 
 def run_stages(folder: Path, task: str, params: str) -> None:
     """Every stage of a task in `folder`, each by its tasks' `fn`."""
-    from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+    from tasks.data import obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
     from tasks.registration import log_evaluation
     from tasks.runs import log_training
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
+    from tasks.vectors import build_vectors
 
     experts = config.load(params).train[task]
     with working_in(folder):

@@ -258,6 +258,29 @@ def test_a_missing_key_is_named(tmp_path, section, key):
 
 
 @pytest.mark.parametrize(
+    ("path", "changes", "where", "allowed"),
+    [
+        ("train.posts", {"llms": ["small"]}, "train.posts.llms", "llm"),
+        ("train.posts.teams", {"team": {"llms": ["small"]}}, "train.posts.teams.team.llms", "llm"),
+        ("", {"base": {"tasks": ["posts"], "llms": []}}, "train.posts.llms", ""),
+        ("train.posts", {"small": "llm", "llms": []}, "policies.posts.pair.experts", "llm"),
+    ],
+)
+def test_an_llm_whose_answers_no_stage_makes_is_refused(tmp_path, path, changes, where, allowed):
+    tree = copy.deepcopy(MINIMAL)
+    tree["policies"]["posts"]["pair"] = {"experts": ["small", "llm"]}
+    section_at(tree, path).update(changes)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    expert = "llm" if not allowed else "small"
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value) == (
+        f"{tmp_path}/params.yaml: {where} asks '{expert}', whose answers no stage makes. Allowed: {allowed or 'none'}. "
+        "Add it to base.llms, or name another."
+    )
+
+
+@pytest.mark.parametrize(
     ("path", "changes", "message"),
     [
         ("base", {"tasks": ["post"]}, "Unknown task 'post'. Known: posts. Did you mean 'posts'? (at base.tasks)"),

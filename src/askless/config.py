@@ -311,6 +311,8 @@ def _check_names(params: Params, path: Path) -> None:
         for name in names:
             if name not in known:
                 raise ConfigError(f"{path}: {ConfigError.unknown(what, name, known)} (at {where})")
+    for name in tasks:
+        _check_listed(params, name, path)
     for name, task in tasks.items():
         if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
             raise ConfigError(
@@ -333,6 +335,21 @@ def _of_task(params: Params, name: str) -> Iterator[Use]:
         yield f"policies.{name}.{policy}.experts", "expert", options.get("experts", ()), params.experts
     yield f"evaluate.{name}.reference", "expert", [evaluate.reference], params.experts
     yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies]
+
+
+def _check_listed(params: Params, name: str, path: Path) -> None:
+    """Raise `ConfigError` where a task asks an LLM that `base.llms` does not list: no stage makes its answers."""
+    llms, train = params.base.llms, params.train[name]
+    for where, _, names, _ in _of_task(params, name):
+        if not where.endswith((".llms", ".experts", ".reference")):
+            continue
+        allowed = llms if where.endswith(".llms") else tuple(dict.fromkeys((train.small, *train.baselines, *llms)))
+        for expert in names:
+            if expert not in allowed:
+                raise ConfigError(
+                    f"{path}: {where} asks '{expert}', whose answers no stage makes. "
+                    f"Allowed: {', '.join(allowed) or 'none'}. Add it to base.llms, or name another."
+                )
 
 
 def _explain(error: dict[str, Any]) -> str:

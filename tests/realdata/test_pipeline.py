@@ -17,10 +17,11 @@ LLM = "gpt-3.5-turbo"
 @pytest.fixture(scope="module")
 def summary(tmp_path_factory):
     folder = real_folder()
-    from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+    from tasks.data import obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
+    from tasks.vectors import build_vectors
 
     settings = yaml.safe_load(EXAMPLE.read_text("utf-8"))
     train = settings["train"]["hate"]

@@ -13,7 +13,8 @@ from askless.data import readers
 from askless.errors import DataError
 from askless.text.embeddings import Vectors
 from tasks import worth_a_retry
-from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+from tasks.data import obtain_raw, prepare_examples, publish
+from tasks.vectors import build_vectors
 from tests.document_params import DOCUMENTS, TASK, document_params
 from tests.pipeline import POSTS, small_params, write_params
 

@@ -11,9 +11,10 @@ from askless import config, schema
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.experts.local.checkpoint import Checkpoint
 from askless.text.rouge import rouge
-from tasks.data import build_vectors, obtain_raw, prepare_examples
+from tasks.data import obtain_raw, prepare_examples
 from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
 from tasks.shards import Shards, part_of
+from tasks.vectors import build_vectors
 from tests.document_params import TASK, document_params
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, answer_examples, small_params, write_params

@@ -9,10 +9,11 @@ from askless import schema
 from askless.data.demo.documents import documents
 from askless.data.recorded.paper_files import dump, load
 from askless.errors import ConfigError, DataError
-from tasks.data import build_vectors, obtain_raw, prepare_examples, publish
+from tasks.data import obtain_raw, prepare_examples, publish
 from tasks.evaluate import evaluate_policies
 from tasks.train import train_expert
 from tasks.validation import validate_examples, validate_predictions
+from tasks.vectors import build_vectors
 from tests.pipeline import ROOT, answer_examples, working_in, write_params
 
 TASK, LLM, SMALL, SECONDS = "xsum", "brio", "convs2s", (1.44, 0.42)

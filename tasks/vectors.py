@@ -1,0 +1,32 @@
+"""Word-vector text into a matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from askless import config
+from askless.data import sources
+from askless.data.demo import documents, posts, vectors
+from askless.text import embeddings
+from tasks import worth_a_retry
+
+
+@task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
+def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
+    """Parse the task's word-vector text once into a memory-mapped matrix in `folder`."""
+    task_settings = config.load(params).task(name)
+    settings = task_settings.vectors
+    bare = settings.kind == "demo" and task_settings.kind == "summarisation"
+    if settings.kind == "demo":
+        text = Path(raw_folder) / "vectors.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
+        generate = documents.documents if bare else posts.posts
+        rows = generate(settings.rows or 20_000, settings.seed)
+        vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed, bare=bare)
+    else:
+        text = sources.obtain(settings, Path(raw_folder))
+    embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower or bare)
+    return folder

@@ -1,0 +1,230 @@
+"""dvc.yaml tells the truth: what a stage reads is among its `deps` and `params`, and nothing else re-runs it."""
+
+import ast
+import copy
+import re
+import shutil
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+from askless.errors import ConfigError
+from tasks.options import write_options
+from tests.pipeline import ROOT, committed_params, write_params
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+# What is reached and cannot change what a stage makes. A module that is left out is not looked into either.
+NO_OUTCOME = {
+    "askless": "names of the library, each imported when it is used",
+    "flows": "telemetry off, where Prefect's home is",
+    "flows.stage": "the command line, and how an error is printed",
+    "tasks": "which failures are tried again",
+    "tasks.runs": "what MLflow is told",
+}
+OF_GENERATE = {
+    "askless.experts.small": "refused in base.llms",
+    "tasks.progress": "lines and metrics of progress",
+    "tasks.spending": "a forecast, and whether to go on",
+}
+# What DVC re-runs first when a value of params.yaml changes; stages without a task are those of every task.
+RERUN = {
+    r"base\.tasks": "",
+    r"base\.llms": "experts train evaluate",
+    r"tasks\.(\w+)\.kind": "prepare embed generate train evaluate",
+    r"tasks\.(\w+)\.classes": "prepare generate train evaluate",
+    r"tasks\.(\w+)\.(source\..*|max_chars)": "prepare evaluate",
+    r"tasks\.(\w+)\.(split\..*|empty_text)": "prepare",
+    r"tasks\.(\w+)\.vectors\..*": "embed",
+    r"tasks\.(\w+)\.checks\..*": "prepare generate",
+    r"tasks\.(\w+)\.(prompt|quality)": "generate train evaluate",
+    r"tasks\.(\w+)\.judge": "experts generate train evaluate",
+    r"tasks\.(\w+)\.(positive|note)": "evaluate",
+    r"experts\.(demo-\w+)\..*": "experts generate-LLM evaluate",
+    r"experts\.(mlp|linear|majority)\..*": "experts train@olhs evaluate@olhs",
+    r"experts\.(extractive|lead)\..*": "experts train@xsum evaluate@xsum",
+    r"experts\.(?!demo|mlp|linear|majority|extractive|lead).*": "experts",
+    r"generate\..*": "",
+    r"train\.(\w+)\..*": "experts train evaluate",
+    r"policies\.(\w+)\..*": "evaluate",
+    r"costs\.unit": "experts generate train evaluate",
+    r"costs\.prices\..*": "experts train evaluate",
+    r"evaluate\.(\w+)\..*": "evaluate",
+    r"(promote|monitor)\..*": "",
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    """Every import of the code, those in functions and those of registries as dotted strings included."""
+    built = grimp.build_graph("askless", "tasks", "flows", exclude_type_checking_imports=True, cache_dir=None)
+    for module in built.modules:
+        for named in registered(module) & built.modules:
+            built.add_import(importer=module, imported=named)
+    return built
+
+
+def file_of(module):
+    base = ROOT / ("src" if module.startswith("askless") else ".") / Path(*module.split("."))
+    return (base / "__init__.py" if base.is_dir() else base.with_suffix(".py")).relative_to(ROOT)
+
+
+def registered(module):
+    """Modules that strings such as "askless.experts.recorded:RecordedExpert" name."""
+    strings = [
+        n.value for n in ast.walk(ast.parse((ROOT / file_of(module)).read_text())) if isinstance(n, ast.Constant)
+    ]
+    found = (re.fullmatch(r"((?:askless|tasks|flows)[\w.]*):\w+", s) for s in strings if isinstance(s, str))
+    return {match[1] for match in found if match}
+
+
+def left_out(stage):
+    """A pattern of the modules that cannot change what a stage makes."""
+    named = [re.escape(module) for module in NO_OUTCOME if (stage, module) != ("evaluate", "tasks.runs")]
+    if stage == "generate":
+        named += [rf"{re.escape(module)}(\..*)?" for module in OF_GENERATE]
+    return re.compile("|".join(named))
+
+
+def reached(graph, stage):
+    """The modules that a stage's flow imports, and how each came in."""
+    out, seen, todo = left_out(stage), {}, [(f"flows.{stage}", "")]
+    while todo:
+        module, by = todo.pop()
+        if module in seen or out.fullmatch(module):
+            continue
+        seen[module] = by
+        parents = {module.rsplit(".", n)[0] for n in range(1, module.count(".") + 1)}
+        todo += [(name, module) for name in graph.find_modules_directly_imported_by(module) | parents]
+    return seen
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_module_that_a_stage_reaches_is_covered_by_its_deps(graph, stage):
+    deps = [Path(dep) for dep in STAGES[stage]["deps"]]
+    seen = reached(graph, stage)
+    bare = {m: by for m, by in seen.items() if not any(file_of(m).is_relative_to(dep) for dep in deps)}
+    assert bare == {}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_code_is_among_the_deps_that_the_stage_does_not_reach(graph, stage):
+    code = [Path(dep) for dep in STAGES[stage]["deps"] if not dep.startswith(("data/", "models/"))]
+    files = [file_of(module) for module in reached(graph, stage)] + [Path("tasks/served.py")] * (stage == "evaluate")
+    assert [str(dep) for dep in code if not any(file.is_relative_to(dep) for file in files)] == []
+
+
+def leaves(node, at=()):
+    """The keys of every value that is no section."""
+    if isinstance(node, dict) and node:
+        return [leaf for key, value in node.items() for leaf in leaves(value, (*at, key))]
+    return [at]
+
+
+def another(key, value):
+    """Another value for a key, one that params.yaml may have where a stage's options are made of it."""
+    chosen = {"base.llms": [*LLMS, "chatglm3-6b"], "costs.unit": "seconds", "train.xsum.small": "lead"}
+    chosen |= {"train.olhs.small": "linear", "experts.mlp.backend": "linear", "experts.extractive.backend": "lead"}
+    if key in chosen:
+        return chosen[key]
+    if isinstance(value, bool | None):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return f"{value}x" if isinstance(value, str) else ["another"] if isinstance(value, list) else {"another": 1}
+
+
+PARAMS = committed_params()
+LLMS = PARAMS["base"]["llms"]
+LEAVES = {".".join(leaf): leaf for leaf in leaves(PARAMS)}
+
+
+def expected(key):
+    """The stages that a key of params.yaml concerns."""
+    (stages,) = (stages for pattern, stages in RERUN.items() if re.fullmatch(pattern, key))
+    section, named, *_ = key.split(".")
+    concerned = [named] if named in PARAMS["tasks"] else PARAMS["base"]["tasks"]
+    found = set()
+    for name, _, only in (stage.partition("@") for stage in stages.split()):
+        llms = LLMS if name == "generate" else [named] if name == "generate-LLM" else [None]
+        of = [f"{name.removesuffix('-LLM')}@{task}" for task in ([only] if only else concerned)]
+        found |= {stage if llm is None else f"{stage}-{llm}" for stage in of for llm in llms}
+    return found
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory):
+    """What DVC re-runs first with other params: its own stages, as if each had run with those of params.yaml."""
+    from dvc.dependency import ParamsDependency
+    from dvc.repo import Repo
+
+    folder = tmp_path_factory.mktemp("truth")
+    shutil.copy(ROOT / "dvc.yaml", folder)
+
+    def options():
+        """The files of stage `experts`, None where params.yaml is refused."""
+        try:
+            for task in PARAMS["tasks"]:
+                write_options.fn(task, str(folder / "params.yaml"), str(folder / "data/experts" / task))
+        except ConfigError:
+            return None
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("data/experts/**/*.json")}
+
+    with Repo.init(str(folder), no_scm=True) as repo:
+        write_params(folder, PARAMS)
+        before, reads, keys = options(), {}, set()
+        for stage in repo.index.stages:
+            names = {name for dep in stage.deps for name in getattr(dep, "params", ())}
+            reads[stage.name], keys = names | {str(dep) for dep in stage.deps}, keys | names
+        # DVC's status of all stages' parameters at once, as if each stage had run with those of params.yaml.
+        every = ParamsDependency(repo.index.stages[0], None, sorted(keys))
+        every.save()
+
+        def changed(params):
+            write_params(folder, params)
+            now = options() or before
+            other = {path for path in before if now[path] != before[path]}
+            for names in every.status().values():
+                other |= set(names)
+            return {stage for stage, read in reads.items() if read & other}
+
+        yield changed
+
+
+@pytest.mark.parametrize("key", LEAVES)
+def test_a_value_of_params_re_runs_the_stages_that_it_concerns_and_no_others(asked, key):
+    params = copy.deepcopy(PARAMS)
+    section = params
+    for part in LEAVES[key][:-1]:
+        section = section[part]
+    last = LEAVES[key][-1]
+    section[last] = another(key, section[last])
+    assert asked(params) == expected(key)
+
+
+@pytest.mark.parametrize("change", [("experts", "mlp", "hidden"), ("experts", "linear", "ngrams")])
+def test_an_option_that_params_do_not_name_yet_is_seen(asked, change):
+    params = copy.deepcopy(PARAMS)
+    section, expert, option = change
+    params[section][expert][option] = 3
+    assert asked(params) == expected("experts.mlp.epochs")
+
+
+def test_a_price_by_the_hour_makes_one_llms_answers_keep_their_seconds(asked):
+    params = copy.deepcopy(PARAMS)
+    params["costs"]["prices"]["demo-s"]["usd_per_hour"] = 1.0
+    assert asked(params) == expected("costs.prices.demo-s.x") | {f"generate@{task}-demo-s" for task in PARAMS["tasks"]}
+
+
+def test_what_a_registered_model_carries_re_runs_the_stage_that_registers_it():
+    assert {"src/askless", "tasks/served.py"} <= set(STAGES["evaluate"]["deps"])
+
+
+@pytest.mark.parametrize(
+    "file", ["experts/small/mlp.py", "policies/two_tier.py", "report/report.py", "commands/serve.py"]
+)
+def test_one_small_expert_policy_or_page_re_runs_no_generate(file):
+    path = Path("src/askless", file)
+    assert not any(path.is_relative_to(dep) for dep in STAGES["generate"]["deps"])
+    assert any(path.is_relative_to(dep) for dep in STAGES["evaluate"]["deps"])
