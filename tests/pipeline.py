@@ -7,7 +7,7 @@ import copy
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ POSTS, DOCUMENTS = 700, 400
 TRAIN = {
     "olhs": {
         "seeds": [67, 68],
-        "llms": [LLM],
         "teams": {TEAM: {"kind": "team_gain", "epochs": 4}, "published": {"kind": "team_joint", "epochs": 2}},
     },
     "xsum": {"seeds": [67, 68]},
@@ -46,13 +45,13 @@ def committed_params() -> dict[str, Any]:
     return dict(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
 
 
-def small_params(task: str = "olhs", **sections: Mapping[str, Any]) -> dict[str, Any]:
-    """The committed params.yaml cut down to one task, the smallest LLM, two seeds and two teams.
+def small_params(task: str = "olhs", llms: Sequence[str] = (LLM,), **sections: Mapping[str, Any]) -> dict[str, Any]:
+    """The committed params.yaml cut down to one task, the smallest LLM (or `llms`), two seeds and two teams.
 
     `sections` change what is said of the task, there or in a section of its own; `source` replaces the source.
     """
     params = copy.deepcopy(committed_params())
-    params["base"].update(tasks=[task], llms=[LLM])
+    params["base"].update(tasks=[task], llms=list(llms))
     for section in ("tasks", *BY_TASK):
         params[section] = {task: params[section][task]}
     about = params["tasks"][task]
@@ -60,10 +59,12 @@ def small_params(task: str = "olhs", **sections: Mapping[str, Any]) -> dict[str,
     about["vectors"].update(rows=3000 if task == "olhs" else 1000, dim=50)
     about["checks"].update(rows_min=100)
     params["experts"]["mlp"]["epochs"] = 4
-    params["train"][task].update(TRAIN[task])
+    params["train"][task].update(copy.deepcopy(TRAIN[task]))
+    if task == "olhs":
+        params["train"][task].update(llms=list(llms[:1]))
     if task == "xsum":
         params["policies"][task] = dict(SUMMARISERS)
-    params["evaluate"][task].update(reference=LLM, budgets=[0.2, 0.5], sweep=11, bootstrap=50, margin=0.05)
+    params["evaluate"][task].update(reference=llms[0], budgets=[0.2, 0.5], sweep=11, bootstrap=50, margin=0.05)
     if task == "olhs":
         params["evaluate"][task].update(headline=TEAM, model=MODEL)
     for section, values in sections.items():

@@ -15,16 +15,20 @@ import yaml
 from tests.pipeline import LLM, ROOT, commit_all, small_params, write_params
 
 OTHER = "demo-s"
-OUTS = ("data/prepared", "data/vectors", "data/raw", "data/predictions", "data/decisions", "models", "reports")
-STAGES = {"prepare@olhs", "embed@olhs", f"generate@olhs-{LLM}", f"generate@olhs-{OTHER}", "train@olhs", "evaluate@olhs"}
+LLMS = (LLM, OTHER)
+OUTS = (
+    "data/experts",
+    "data/prepared",
+    "data/vectors",
+    "data/raw",
+    "data/predictions",
+    "data/decisions",
+    "models",
+    "reports",
+)
+FIRST = {"prepare@olhs", "embed@olhs", "experts@olhs"}
+STAGES = {*FIRST, f"generate@olhs-{LLM}", f"generate@olhs-{OTHER}", "train@olhs", "evaluate@olhs"}
 EXAMPLES = "data/prepared/olhs/examples.parquet"
-
-
-def two_llms():
-    """The small setting with a second LLM, so that there is one that must not re-run."""
-    params = small_params()
-    params["base"]["llms"] = [LLM, OTHER]
-    return params
 
 
 class Project:
@@ -42,13 +46,10 @@ class Project:
         assert done.returncode == 0, f"dvc {' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         return done.stdout
 
-    def changed(self, params):
-        """The stages that DVC would re-run first with these params, which are taken back afterwards."""
-        write_params(self.folder, params)
-        try:
-            return set(json.loads(self.dvc("status", "--json")))
-        finally:
-            write_params(self.folder, two_llms())
+    def locked(self):
+        """What dvc.lock says of the stages that there are."""
+        stages = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]
+        return {name: about for name, about in stages.items() if not name.endswith(OTHER)}
 
     def hashes(self):
         """The SHA-256 of every file under the outputs' folders that DVC keeps."""
@@ -73,12 +74,12 @@ def copied(folder, environment, params):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, environment, ran):
-    project = copied(tmp_path_factory.mktemp("work") / "project", environment, two_llms())
+    project = copied(tmp_path_factory.mktemp("work") / "project", environment, small_params(llms=LLMS))
     folder = project.folder
-    said = project.dvc("repro", "prepare@olhs")
+    said = project.dvc("repro", "prepare@olhs", "experts@olhs")
     assert "Running stage 'prepare@olhs'" in said
     for out in OUTS:
-        if out != "data/prepared":
+        if out not in ("data/experts", "data/prepared"):
             shutil.copytree(ran / out, folder / out, dirs_exist_ok=True)
     generated = folder / "data/predictions/olhs/generated"
     shutil.copy(generated / f"{LLM}.parquet", generated / f"{OTHER}.parquet")
@@ -99,7 +100,7 @@ def test_the_graph_goes_from_prepare_to_evaluate(project):
     edges = {(names[a], names[b]) for a, b in re.findall(r"(node\d+)-->(node\d+)", drawn)}
     assert set(names.values()) == STAGES
     assert edges == {
-        *((first, s) for first in ("prepare@olhs", "embed@olhs") for s in STAGES - {"prepare@olhs", "embed@olhs"}),
+        *((first, stage) for first in FIRST for stage in STAGES - FIRST),
         *((f"generate@olhs-{llm}", stage) for llm in (LLM, OTHER) for stage in ("train@olhs", "evaluate@olhs")),
         ("train@olhs", "evaluate@olhs"),
     }
@@ -112,33 +113,15 @@ def test_a_second_repro_changes_nothing(project):
     assert project.dvc("status").strip() == "Data and pipelines are up to date."
 
 
-def test_one_llms_parameter_concerns_its_own_answers_only(project):
-    params = two_llms()
-    params["experts"][LLM]["batch_size"] = 7
-    assert project.changed(params) == {f"generate@olhs-{LLM}"}
-
-
-def test_a_price_or_a_limit_asks_no_llm_again(project):
-    params = two_llms()
-    params["costs"]["prices"][LLM]["usd_per_1m_prompt_tokens"] = 9.0
+def test_one_llms_parameter_concerns_its_own_answers_and_a_price_asks_nobody_again(project):
+    params = small_params(llms=LLMS)
+    params["experts"][OTHER]["batch_size"] = 7
     params["generate"]["ask_above_usd"] = 0.1
-    assert project.changed(params) == {"train@olhs", "evaluate@olhs"}
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "value", "stages"),
-    [
-        ("source", "rows", 650, {"prepare@olhs"}),
-        ("vectors", "seed", 9, {"embed@olhs"}),
-        ("train", "seeds", [1, 2], {"train@olhs", "evaluate@olhs"}),
-        ("evaluate", "margin", 0.02, {"evaluate@olhs"}),
-    ],
-)
-def test_a_parameter_concerns_the_stages_of_its_section(project, section, key, value, stages):
-    params = two_llms()
-    task = params["tasks"]["olhs"]
-    (task[section] if section in task else params[section]["olhs"])[key] = value
-    assert project.changed(params) == stages
+    write_params(project.folder, params)
+    try:
+        assert set(json.loads(project.dvc("status", "--json"))) == {"experts@olhs", f"generate@olhs-{OTHER}"}
+    finally:
+        write_params(project.folder, small_params(llms=LLMS))
 
 
 def test_metrics_are_few_enough_to_read(project):
@@ -186,18 +169,21 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
 
 
 @pytest.mark.slow
-def test_the_whole_pipeline_runs_from_nothing_and_a_change_runs_only_what_it_concerns(tmp_path, environment):
-    project = copied(tmp_path / "project", environment, small_params())
-    first = project.dvc("repro")
-    assert [first.count(f"Running stage '{stage}'") for stage in sorted(STAGES - {f"generate@olhs-{OTHER}"})] == [1] * 5
-    assert project.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
-    params = small_params()
-    params["costs"]["prices"][LLM]["usd_per_1m_prompt_tokens"] = 9.0
-    write_params(project.folder, params)
-    again = project.dvc("repro")
-    assert set(re.findall(r"Running stage '([^']+)'", again)) == {"train@olhs", "evaluate@olhs"}
-    params["experts"][LLM]["batch_size"] = 7
-    write_params(project.folder, params)
-    again = project.dvc("repro")
-    stages = re.findall(r"Running stage '([^']+)'", again)
-    assert stages == [f"generate@olhs-{LLM}", "train@olhs", "evaluate@olhs"]
+def test_an_llm_that_is_removed_is_in_no_report_and_a_second_run_makes_the_same_lock(tmp_path, environment):
+    """The whole pipeline from nothing with two LLMs, then with one; then again elsewhere, with it alone."""
+    folders = [tmp_path / "two", tmp_path / "one"]
+    first = copied(folders[0], environment, small_params(llms=LLMS))
+    said = first.dvc("repro")
+    assert [said.count(f"Running stage '{stage}'") for stage in sorted(STAGES)] == [1] * len(STAGES)
+    assert first.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
+    page = folders[0] / "reports/olhs/report.html"
+    assert OTHER in page.read_text()
+    write_params(folders[0], small_params())
+    again = first.dvc("repro")
+    assert re.findall(r"Running stage '([^']+)'", again) == ["experts@olhs", "train@olhs", "evaluate@olhs"]
+    assert OTHER not in page.read_text()
+    assert [p.name for p in (folders[0] / "data/predictions/olhs/generated").iterdir()] == [f"{LLM}.parquet"]
+    assert first.dvc("status").strip() == "Data and pipelines are up to date."
+    second = copied(folders[1], environment, small_params())
+    second.dvc("repro")
+    assert second.locked() == first.locked()

@@ -111,8 +111,7 @@ def with_an_llm(project, url):
     folder = project.folder
     lines = ["text,label", *(f"this is post number {i},{i % 2}" for i in range(POSTS))]
     (folder / "posts.csv").write_text("\n".join(lines) + "\n")
-    params = small_params(source={"kind": "csv", "path": "posts.csv", "rows": None, "seed": 0})
-    params["base"]["llms"] = ["paid"]
+    params = small_params(llms=["paid"], source={"kind": "csv", "path": "posts.csv", "rows": None, "seed": 0})
     params["costs"]["prices"]["paid"] = {"usd_per_1k_answers": 1.0}
     params["experts"]["paid"] = {
         "backend": "openai",
