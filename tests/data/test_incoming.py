@@ -65,12 +65,12 @@ def test_texts_that_cannot_be_answered_are_marked_where_the_task_leaves_them_out
     ("kind", "content", "message"),
     [
         ("csv", 'text\nfine\n" "\n', "an empty text in row 1 (1 row in all). Allowed: at least one visible character"),
-        ("csv", "id,text\na,one\na,two\n", "1 id more than once, the first 'a'. Allowed: each id once"),
+        ("csv", "id,text\na,one\na,two\n", "1 id more than once (first 'a'). Allowed: each id once"),
         ("csv", "tweet\nfine\n", "column"),
         ("csv", "text\n", "no rows"),
         ("csv", "", "an empty file"),
         ("jsonl", '{"text": "fine"}\n{"text": \n', "line 2"),
-        ("jsonl", "[1, 2]", "record 0 is no object"),
+        ("jsonl", "[1, 2]", "record 0: a int"),
         ("parquet", "PAR1 and no more", "not readable"),
     ],
 )
@@ -88,5 +88,5 @@ def test_a_text_that_is_no_text_is_refused(tmp_path, tasks):
     with pytest.raises(DataError, match="text"):
         items(path, tasks)
     (tmp_path / "latin.csv").write_bytes("text\ncafé\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"not UTF-8 \(byte 0xe9\)"):
+    with pytest.raises(DataError, match=r"no UTF-8 \(byte 0xe9\)"):
         items(tmp_path / "latin.csv", tasks)

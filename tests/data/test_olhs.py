@@ -57,9 +57,9 @@ def test_davidson_csv(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CSV.replace(",class,", ",klass,"), "missing column 'class'"),
+        (CSV.replace(",class,", ",klass,"), "no column 'class'"),
         (CSV.replace("3,2,", "3,3,"), "class '3' in row 0. Allowed: 0, 1 or 2"),
-        (CSV + "7,secret\n", r"unreadable \(Row #5: Expected 7 columns, got 2\)"),
+        (CSV + "7,secret\n", "line 6: 7 columns in the header, 2 here"),
         ("", "a file of 0 bytes"),
     ],
 )
@@ -74,7 +74,7 @@ def test_davidson_csv_that_is_broken(tmp_path, text, message):
 def test_davidson_csv_that_is_not_utf8(tmp_path):
     path = tmp_path / "labeled_data.csv"
     path.write_bytes(CSV.encode() + b"7,3,0,3,0,1,\xff\xfe\n")
-    with pytest.raises(DataError, match="unreadable .*Allowed: CSV in UTF-8"):
+    with pytest.raises(DataError, match="line 6: no UTF-8 .*Allowed: text in UTF-8"):
         readers.read(Source(kind="olhs"), path)
 
 

@@ -1,130 +1,243 @@
+"""One reader of tables: whatever the kind of the file, the same rows, and one sentence where it is none."""
+
+import io
+import json
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow import csv
 
-from askless.config import Source
-from askless.data import readers
-from askless.errors import ConfigError, DataError
+from askless.data.recorded import load
+from askless.data.stream import ItemSource
+from askless.data.tables import TableFile, Wanted, read, read_records
+from askless.errors import DataError
 
-EMPTY = {"label": [None, None], "reference": [None, None], "group": [None, None]}
-WANTED = {"text": ["a b", "c"], **EMPTY, "label": ["1", None], "source_id": ["7", "8"]}
-
-
-def read(kind, path, **options):
-    return readers.read(Source(kind=kind, **options), path).to_pydict()
+ROWS = [{"id": 1, "label": "A", "cost": 0.5, "more": "x"}, {"id": 2, "label": None, "cost": None, "more": "y"}]
+KINDS = ("parquet", "csv", "tsv", "json", "jsonl")
 
 
-def test_csv(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("\ufefftext,label,source_id,more\na b,1,7,x\nc,,8,\n", encoding="utf-8")
-    assert read("csv", path) == WANTED
+def wanted(**options):
+    return Wanted(("id", "label"), {"cost"}.__contains__, **options)
 
 
-@pytest.mark.parametrize("labels", [["1", None], [1, None], [1.0, None], pa.array([1.0, float("nan")])])
-def test_parquet(tmp_path, labels):
-    path = tmp_path / "x.parquet"
-    pq.write_table(pa.table({"text": ["a b", "c"], "label": labels, "source_id": [7, 8]}), path)
-    assert read("parquet", path) == WANTED
-
-
-@pytest.mark.parametrize("ends", [("", "\n", "\n"), ("[", ",", "]")])
-def test_jsonl(tmp_path, ends):
-    path = tmp_path / "x.jsonl"
-    first, between, last = ends
-    path.write_text(
-        f'{first}{{"text": "a b", "label": 1, "source_id": 7}}{between}{{"source_id": "8", "text": "c"}}{last}'
-    )
-    assert read("jsonl", path) == WANTED
-
-
-def test_no_label_column(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("text,labels\na,1\n")
-    with pytest.raises(DataError, match=r"missing column 'label' \(columns are \['text', 'labels'\]\)"):
-        read("csv", path)
-
-
-def test_truncated_parquet(tmp_path):
-    path = tmp_path / "x.parquet"
-    path.write_bytes(b"PAR1 and no more")
-    with pytest.raises(DataError, match="unreadable .* Allowed: a whole Parquet file"):
-        read("parquet", path)
-
-
-def test_a_file_of_references(tmp_path):
-    path, wanted = (
-        tmp_path / "x.csv",
-        {"text": ["a b", "c"], **EMPTY, "reference": ["r", None], "source_id": [None] * 2},
-    )
-    path.write_text("reference,text\nr,a b\n,c\n")
-    assert read("csv", path) == wanted
-    pq.write_table(pa.table({"text": ["a b", "c"], "reference": ["r", None]}), path)
-    assert read("parquet", path) == wanted
-    path.write_text('{"text": "a b", "reference": "r"}\n{"text": "c"}\n')
-    assert read("jsonl", path) == wanted
-
-
-def test_a_document_of_any_length_is_read(tmp_path):
-    path, document = tmp_path / "x.csv", "interminable " * 100_000
-    path.write_text(f"text,reference\nshort,r\n{document},s\nlast,t\n")
-    assert [len(text) for text in read("csv", path)["text"]] == [5, len(document), 4]
-
-
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_texts_that_are_not_utf8(tmp_path, kind):
-    path, text = tmp_path / "x", b"secret \xff\xfe"
+def written(folder, kind, rows=ROWS):
+    path = folder / f"t.{kind}"
     if kind == "parquet":
-        pq.write_table(pa.table({"text": pa.array([text]).view(pa.string()), "reference": ["r"]}), path)
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    elif kind in ("csv", "tsv"):
+        between = "," if kind == "csv" else "\t"
+        lines = [list(rows[0]), *([value if value is not None else "" for value in row.values()] for row in rows)]
+        path.write_text("\ufeff" + "".join(between.join(map(str, line)) + "\n" for line in lines), "utf-8")
     else:
-        path.write_bytes(b"text,reference\n" + text + b",r\n" if kind == "csv" else b'{"text": "' + text + b'"}\n')
-    with pytest.raises(DataError, match="unreadable|line 1 is no UTF-8") as caught:
-        read(kind, path)
-    assert "secret" not in str(caught.value)
+        path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)), "utf-8")
+    return path
 
 
-def test_a_json_line_cut_in_half_is_named(tmp_path):
-    path = tmp_path / "x.jsonl"
-    path.write_text('{"text": "a", "reference": "r"}\n\n{"text": "b", "refere')
-    with pytest.raises(DataError, match="x.jsonl: line 3: Unterminated string"):
-        read("jsonl", path)
+def content(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
 
 
-@pytest.mark.parametrize("kind", ["jsonl", "parquet", "xsum"])
-def test_numbers_in_the_place_of_texts(tmp_path, kind):
-    path, text = tmp_path / "x", "document" if kind == "xsum" else "text"
-    rows = {text: [1, 2], "summary" if kind == "xsum" else "reference": ["r", "s"], "id": ["a", "b"]}
-    if kind == "jsonl":
-        path.write_text('{"text": "a", "reference": "r"}\n{"text": ["b"], "reference": "s"}')
-    else:
-        pq.write_table(pa.table(rows), path)
+def fault(path, **options):
     with pytest.raises(DataError) as caught:
-        read(kind, path)
-    assert caught.value.got == f"text is no text but {'list in row 1' if kind == 'jsonl' else 'int in row 0'}"
+        read(path, wanted(**options))
+    return str(caught.value).removeprefix(f"{path}: ")
 
 
-@pytest.mark.parametrize("kind", sorted(set(readers.READERS) - set(readers.WITHOUT_FILE)))
-def test_an_empty_file_a_folder_and_none(tmp_path, kind):
-    (tmp_path / "x").touch()
-    for name, got in (("x", "a file of 0 bytes"), (".", "a folder"), ("y", "no such file")):
-        with pytest.raises(DataError) as caught:
-            read(kind, tmp_path / name)
-        assert str(caught.value) == (
-            f"{tmp_path / name}: {got}. Allowed: a file of kind '{kind}'. Correct the path, or fetch the file again."
-        )
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_gives_the_same(tmp_path, kind):
+    table = read(written(tmp_path, kind), wanted())
+    assert table.column_names == ["id", "label", "cost"]
+    assert [str(value) for value in table["id"].to_pylist()] == ["1", "2"]
+    assert [value or None for value in table["label"].to_pylist()] == ["A", None]
+    assert read(written(tmp_path, kind), wanted(names={"label": "more"}))["label"].to_pylist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_row_by_row_as_whole(tmp_path, kind):
+    rows = [{"id": str(n), "label": f"text, {n}" if kind != "tsv" else f"text {n}"} for n in range(9)]
+    path = (
+        written(tmp_path, kind, rows)
+        if kind != "csv"
+        else content(tmp_path, "t.csv", "id,label\n" + "".join(f'{row["id"]},"{row["label"]}"\n' for row in rows))
+    )
+    assert read(path, wanted()).to_pylist() == rows
+    file = TableFile.of(path, lists=True)
+    assert [row for _, row in file.rows()] == rows
+    first = {"csv": 2, "tsv": 2}.get(kind, 1)
+    assert [number for number, _ in file.rows()] == list(range(first, first + 9))
+    assert file.count() == {"parquet": 9, "jsonl": 8, "json": 0}.get(kind)
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_says_itself_how_it_is_written(tmp_path, between, end):
+    lines = ["id,text, or so,label".replace(", or so", "").replace(",", between)]
+    lines += [between.join(("0", '"first, with; a\ttab | bar"', "no")), "", between.join(("1", '"two\nlines"', "yes"))]
+    path = content(tmp_path, "t.csv", end.join(lines) + end)
+    table = read(path, Wanted(("id", "text", "label")))
+    assert table.to_pydict() == {
+        "id": ["0", "1"],
+        "text": ["first, with; a\ttab | bar", "two\nlines"],
+        "label": ["no", "yes"],
+    }
+    assert [row for _, row in TableFile.of(path).rows()] == table.to_pylist()
+
+
+def test_a_header_of_one_column_may_hold_marks(tmp_path):
+    path = content(tmp_path, "t.csv", '"text; or, if none | so"\none\n')
+    assert [row for _, row in TableFile.of(path).rows()] == [{"text; or, if none | so": "one"}]
+
+
+def test_one_file_of_carriage_returns_is_read_alike_by_every_reader(tmp_path):
+    path = content(tmp_path, "t.csv", "id,text,label\r0,first,no\r1,second,yes\r2,third,no\r")
+    assert [chunk.texts for chunk in ItemSource.of(str(path), None, {}).chunks(9)] == [["first", "second", "third"]]
+    answers = content(tmp_path, "a.csv", "id,label,cost_usd\r0,no,1\r1,yes,1\r2,no,1\r")
+    assert load(path, [answers]).examples["text"].to_pylist() == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize("items", ["csv", "parquet"])
+@pytest.mark.parametrize("answers", ["csv", "parquet"])
+def test_ids_that_became_floats_are_the_same_ids(tmp_path, items, answers):
+    gold = [{"id": n, "text": f"t{n}", "label": "no" if n % 2 else "yes"} for n in range(4)]
+    rows = [{"id": float(n), "label": "no", "cost_usd": 0.1} for n in range(4)]
+    (tmp_path / "a").mkdir()
+    study = load(written(tmp_path, items, gold), [written(tmp_path / "a", answers, rows)], fit=False)
+    assert study.examples["id"].to_pylist() == ["0", "1", "2", "3"]
+
+
+def test_a_list_among_labels_is_named(tmp_path):
+    rows = [{"id": n, "label": ["yes", "no"] if n == 7 else "yes"} for n in range(9)]
+    said = "label is a list in row 7. Allowed: one value a row. Give each row one."
+    assert fault(written(tmp_path, "jsonl", rows)) == said
+
+
+def test_blank_lines_of_a_text_file_are_rows_and_of_others_are_none(tmp_path):
+    path = content(tmp_path, "t.txt", "first\n\nsecond \n   \nthird")
+    file = TableFile.of(path)
+    assert list(file.rows()) == [(n, {"text": t}) for n, t in enumerate(["first", "", "second ", "   ", "third"], 1)]
+    path = content(tmp_path, "t.jsonl", '\n{"a": 1}\n \n\n{"a": 2}\n')
+    assert list(TableFile.of(path).rows()) == [(2, {"a": 1}), (5, {"a": 2})]
 
 
 @pytest.mark.parametrize(
-    ("kind", "gold", "other"), [("demo", "label", "reference"), ("demo-documents", "reference", "label")]
+    ("kind", "text", "rows"),
+    [(None, '{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}]), ("csv", "a;b\n1;2\n", [{"a": "1", "b": "2"}])],
 )
-def test_demo_is_generated_and_read_back(tmp_path, kind, gold, other):
-    source = Source(kind=kind, rows=50, seed=3)
-    made = readers.read(source)
-    assert made.schema == readers.RAW and made.num_rows == 50
-    assert made[other].null_count == 50
-    assert [made[name].null_count for name in ("text", gold, "group", "source_id")] == [0] * 4
-    assert made == readers.read(source) and made != readers.read(Source(kind=kind, rows=50, seed=4))
-    csv.write_csv(made, tmp_path / "demo.csv")
-    assert readers.read(source, tmp_path / "demo.csv") == made
-    with pytest.raises(ConfigError, match=f"Source '{kind}' is generated.*Set rows"):
-        readers.read(Source(kind=kind))
+def test_a_pipe_is_left_open(monkeypatch, kind, text, rows):
+    pipe = io.TextIOWrapper(io.BytesIO(text.encode()))
+    monkeypatch.setattr(sys, "stdin", pipe)
+    file = TableFile.of("-", kind)
+    assert (file.where, file.count()) == ("standard input", None)
+    assert [row for _, row in file.rows()] == rows
+    assert not pipe.buffer.closed
+    with pytest.raises(DataError, match="^standard input: Parquet. Allowed: jsonl, csv or text there"):
+        TableFile.of("-", "parquet")
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("askless.data.tables.LONGEST_LINE", 2**20)
+    path = content(tmp_path, "t.jsonl", '{"text": "' + "x" * 2**20)
+    with pytest.raises(DataError, match="line 1: longer than 1 MiB. Allowed: a row a line"):
+        list(TableFile.of(path).rows())
+
+
+def test_a_document_of_any_length_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr("askless.data.tables.LONGEST_LINE", 2**16)
+    document = "interminable " * 100_000
+    for name, text in (("t.csv", f"text\nshort\n{document}\nlast\n"), ("t.json", json.dumps([{"text": document}] * 3))):
+        found = read(content(tmp_path, name, text), Wanted(("text",)))["text"].to_pylist()
+        assert len(found) == 3 and found[1] == document
+
+
+ALLOWED = "CSV (.csv, .tsv), JSON lines (.jsonl, .json), Parquet (.parquet) or a text a line (.txt)"
+OBJECTS = "Allowed: an object of JSON on each line, or one list of objects. Correct the file."
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("no.csv", None, f"no such file. Allowed: {ALLOWED}. Correct the path."),
+        ("e.csv", "", f"an empty file. Allowed: {ALLOWED}. Make or fetch it again."),
+        ("t.xlsx", "PK", f"a file that ends in '.xlsx'. Allowed: {ALLOWED}. Convert or rename it."),
+        ("h.csv", "id,label\n", "no rows. Allowed: at least one. Make or fetch it again."),
+        ("b.csv", "\n\n", "no rows. Allowed: at least one. Make or fetch it again."),
+        ("n.json", "[]", "no rows. Allowed: at least one. Make or fetch it again."),
+        (
+            "l.csv",
+            b"id,label\n1,secret caf\xe9\n",
+            "line 2: no UTF-8 (byte 0xe9). Allowed: text in UTF-8. Save it as UTF-8. Correct the file.",
+        ),
+        (
+            "w.csv",
+            "\nid,label\n1,secret,b\n",
+            "line 3: 2 columns in the header, 3 here. Allowed: as many fields as the header has. Correct the file.",
+        ),
+        (
+            "o.csv",
+            'id,label\n1,"secret',
+            "line 2: malformed (unexpected end of data). Allowed: CSV with a header. Correct the file.",
+        ),
+        ("d.csv", "id,id,label\n1,1,A\n", "two columns 'id'. Allowed: one. Rename or drop the other."),
+        (
+            "m.csv",
+            "ID,label\n1,A\n",
+            "no column 'id' (its columns are ID, label). Allowed: a column 'id'. "
+            "Add it, or say which column holds it: --column id=ITS_NAME.",
+        ),
+        ("t.txt", "a\nb\n", "no column 'id' (its columns are text). Allowed: a column 'id'. Add it, or say which "
+         "column holds it: --column id=ITS_NAME."),
+        ("b.jsonl", '{"id": 1}\n{"id": "secret",\n', "line 2: Expecting property name enclosed in double quotes. "
+         + OBJECTS),
+        ("h.jsonl", '{"id": 1}\n\n{"id": "secr', f"line 3: Unterminated string starting at. {OBJECTS}"),
+        ("b.json", '[{"id": 1},\n{"id": }]', f"line 2: Expecting value. {OBJECTS}"),
+        ("n.jsonl", '{"id": 1}\n[2]\n', f"line 2: a list. {OBJECTS}"),
+        ("i.json", "[1]", f"record 0: a int. {OBJECTS}"),
+        ("deep.jsonl", '{"id": ' + "[" * 100_000, f"line 1: not to be read. {OBJECTS}"),
+        ("half.jsonl", '{"id": ["\\ud800"]}\n', "line 1: half a character in text. Allowed: text that is Unicode. "
+         "Correct the file."),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_says_why(tmp_path, name, text, said):
+    path = tmp_path / name if text is None else content(tmp_path, name, text)
+    assert fault(path, option="--column") == said
+
+
+def test_a_list_is_not_read_row_by_row_from_a_stream(tmp_path):
+    with pytest.raises(DataError, match="line 1: a list. Allowed: an object of JSON on each line. Correct"):
+        list(TableFile.of(content(tmp_path, "t.json", '[{"a": 1}]')).rows())
+
+
+@pytest.mark.parametrize("broken", ["cut", "bytes"])
+def test_a_broken_parquet_file(tmp_path, broken):
+    if broken == "cut":
+        path = written(tmp_path, "parquet")
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        pq.write_table(
+            pa.table({"id": pa.array([b"secret \xff"]).view(pa.string()), "label": ["A"]}),
+            path := tmp_path / "t.parquet",
+        )
+    said = fault(path)
+    assert said.startswith("not readable (") and "\n" not in said and "secret" not in said
+    assert said.endswith("). Allowed: a whole Parquet file. Make it again.")
+
+
+def test_a_named_column_that_is_not_there(tmp_path):
+    path = content(tmp_path, "t.csv", "id,reply,label\n1,A,B\n")
+    assert fault(path, names={"label": "replay"}, option="--column") == (
+        "no column 'replay'. Allowed: one of id, reply, label. Correct the name. Did you mean 'reply'?"
+    )
+
+
+def test_metadata_of_parquet_are_kept(tmp_path):
+    table = pa.table({"id": ["a"], "label": ["b"], "c": [1]}).replace_schema_metadata({"who": "me"})
+    pq.write_table(table, tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", wanted()).schema.metadata == {b"who": b"me"}
+
+
+@pytest.mark.parametrize(("name", "lines"), [("t.json", False), ("t.jsonl", True)])
+def test_records(tmp_path, name, lines):
+    assert read_records(written(tmp_path, name.removeprefix("t."))) == (ROWS, lines)

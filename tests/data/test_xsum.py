@@ -18,7 +18,7 @@ def test_a_split_of_the_public_copy(tmp_path, ids):
     assert readers.read(Source(kind="xsum"), path).to_pydict() == {
         "text": ["one\ntwo", ""],
         "label": [None, None],
-        "reference": ["r", ""],
+        "reference": ["r", None],
         "group": [None, None],
         "source_id": ["7", "8"],
     }
@@ -27,14 +27,14 @@ def test_a_split_of_the_public_copy(tmp_path, ids):
 
 def test_another_parquet_file(tmp_path):
     path = written(tmp_path / "0000.parquet", text=["a"], reference=["b"])
-    with pytest.raises(DataError, match=r"missing column 'document' \(columns are \['text', 'reference'\]\)"):
+    with pytest.raises(DataError, match="no column 'document'. Allowed: one of text, reference"):
         readers.read(Source(kind="xsum"), path)
 
 
 def test_half_a_download(tmp_path):
     path = written(tmp_path / "0000.parquet", id=["7"], summary=["r"], document=["d"])
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="unreadable .* Allowed: a whole Parquet file"):
+    with pytest.raises(DataError, match="not readable .* Allowed: a whole Parquet file"):
         readers.read(Source(kind="xsum"), path)
 
 

@@ -18,7 +18,7 @@ from askless.config import Source, Split, Task, VectorSource
 from askless.data import readers, sources
 from askless.data.prepare import prepare
 from askless.data.recorded.paper_files import dump, load, recorded_predictions
-from askless.data.recorded.paper_records import read_records
+from askless.data.tables import read_records
 from askless.text.embeddings import Vectors as WordVectors
 from askless.text.embeddings import build
 from tests.realdata import real_folder

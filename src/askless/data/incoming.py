@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 
 from askless.config import Task
+from askless.data.columns import counted, refuse_repeated, strings
 from askless.data.prepare import clean, ids
-from askless.data.recorded.files import KINDS, Wanted, counted, read, shorten, strings
+from askless.data.tables import KINDS, Wanted, read
 from askless.errors import DataError
 
-ENDINGS = tuple(KINDS)
+ENDINGS = tuple(ending for ending, kind in KINDS.items() if kind != "text")
 ITEMS = pa.schema([pa.field(name, pa.string()) for name in ("id", "text", "source_id", "fault")])
 
 
@@ -25,11 +25,8 @@ def read_items(path: Path, task: Task, name: str) -> pa.Table:
     """
     table = read(path, Wanted(("text",), lambda column: column == "id"))
     texts = [clean(text or "") for text in strings(table["text"], "text", path).to_pylist()]
-    own = [None] * len(texts) if "id" not in table.column_names else strings(table["id"], "id", path).to_pylist()
-    twice = [value for value, count in Counter(own).items() if value is not None and count > 1]
-    if twice:
-        got = f"{counted(len(twice), 'id')} more than once, the first '{shorten(twice[0])}'"
-        raise DataError(path, got, "each id once, or no column 'id'", "Correct the file.")
+    own = strings(table["id"], "id", path) if "id" in table.column_names else pa.nulls(len(texts), pa.string())
+    refuse_repeated(own, path, "each id once, or no column 'id'")
     empty = [row for row, text in enumerate(texts) if not text]
     if empty and task.empty_text == "error":
         got = f"an empty text in row {empty[0]} ({counted(len(empty), 'row')} in all)"

@@ -12,9 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
+from askless.data import tables
+from askless.data.columns import as_name
 from askless.data.plain_pickle import load_npy
-from askless.data.readers import as_name, raw_table
-from askless.data.tables import csv_table
+from askless.data.readers import raw_table
+from askless.data.tables import Wanted
 from askless.errors import DataError
 
 CLASSES = {"0": "hate", "1": "offensive", "2": "neither"}
@@ -22,7 +24,7 @@ CLASSES = {"0": "hate", "1": "offensive", "2": "neither"}
 
 def read_csv(source: Source, path: Path) -> pa.Table:
     """Read Davidson's `labeled_data.csv`, by its columns `tweet` and `class`."""
-    table = csv_table(path, ["class", "tweet"])
+    table = tables.read(path, Wanted(("class", "tweet"), lambda name: name == ""), "csv")
     kept = table[""].to_pylist() if "" in table.column_names else list(map(str, range(table.num_rows)))
     return _binary(table["tweet"].to_pylist(), table["class"].to_pylist(), kept, path)
 

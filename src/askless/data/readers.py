@@ -5,16 +5,19 @@ Nothing is cleaned here: `askless.data.prepare` turns such a table into examples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
 
 from askless.config import Source
+from askless.data import tables
+from askless.data.columns import strings, texts
+from askless.data.tables import Wanted
 from askless.errors import ConfigError, DataError
 
 RAW = pa.schema([pa.field(name, pa.string()) for name in ("text", "label", "reference", "group", "source_id")])
+WANTED = Wanted(("text",), RAW.names.__contains__, either=("label", "reference"))
 READERS = {
     "demo": "askless.data.demo.rows:read",
     "demo-documents": "askless.data.demo.rows:read_documents",
@@ -24,9 +27,9 @@ READERS = {
     "online": "askless.data.recorded.paper_files:read",
     "summaries": "askless.data.recorded.paper_files:read",
     "xsum": "askless.data.xsum:read",
-    "csv": "askless.data.tables:read_csv",
-    "parquet": "askless.data.tables:read_parquet",
-    "jsonl": "askless.data.tables:read_jsonl",
+    "csv": "askless.data.readers:read_table",
+    "parquet": "askless.data.readers:read_table",
+    "jsonl": "askless.data.readers:read_table",
 }
 WITHOUT_FILE = ("demo", "demo-documents")
 
@@ -56,21 +59,19 @@ def raw_table(**columns: object) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=RAW)
 
 
-def as_text(values: Sequence[object], name: str, path: Path) -> list[str | None]:
-    """The values of a column of texts; raises `DataError` for a number, a list or an object, which is none."""
-    for row, value in enumerate(values):
-        if not isinstance(value, str | None):
-            got = f"{name} is no text but {type(value).__name__} in row {row}"
-            raise DataError(path, got, "texts", "Correct the file, or name the column that holds texts.")
-    return list(values)  # type: ignore[arg-type]
+def read_table(source: Source, path: Path) -> pa.Table:
+    """Read CSV, Parquet or JSON, of any origin, with columns `text` and `label` or `reference`."""
+    return raw_of(tables.read(path, WANTED, source.kind), path)
 
 
-def as_name(value: object) -> str | None:
-    """A label or an id as it is kept in tables: 1, 1.0 and "1" are all "1"; nothing stays nothing."""
-    if value is None or (isinstance(value, float) and value != value):
-        return None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+def raw_of(table: pa.Table, path: Path) -> pa.Table:
+    """A raw table of one that has some of its columns; an empty label or reference is none.
+
+    Raises `DataError` for a text that is none.
+    """
+    columns: dict[str, list[str | None]] = {}
+    for name in table.column_names:
+        plain = texts if name in ("text", "reference") else lambda *of: strings(*of).to_pylist()
+        values = plain(table[name], name, path)
+        columns[name] = [value or None for value in values] if name in ("label", "reference") else values
+    return raw_table(**columns)

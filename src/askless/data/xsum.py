@@ -7,15 +7,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data.readers import as_name, as_text, raw_table
-from askless.data.tables import parquet_table
+from askless.data import tables
+from askless.data.readers import raw_of
+from askless.data.tables import Wanted
 
-COLUMNS = {"document": "text", "summary": "reference", "id": "source_id"}
+COLUMNS = {"text": "document", "reference": "summary", "source_id": "id"}
 
 
 def read(source: Source, path: Path) -> pa.Table:
     """Read one split of XSum, by its columns `document`, `summary` and `id`."""
-    table = parquet_table(path, list(COLUMNS))
-    columns = {ours: table[name].to_pylist() for name, ours in COLUMNS.items()}
-    names = [as_name(value) for value in columns.pop("source_id")]
-    return raw_table(**{name: as_text(values, name, path) for name, values in columns.items()}, source_id=names)
+    return raw_of(tables.read(path, Wanted(tuple(COLUMNS), names=COLUMNS), "parquet"), path)

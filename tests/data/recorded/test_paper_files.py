@@ -9,7 +9,8 @@ from askless.config import Source
 from askless.data import readers
 from askless.data.prepare import clean, ids, prepare
 from askless.data.recorded.paper_files import dump, load, recorded_predictions
-from askless.data.recorded.paper_records import LAYOUTS, parse, read_records, spell
+from askless.data.recorded.paper_records import LAYOUTS, parse, spell
+from askless.data.tables import read_records
 from askless.errors import ConfigError, DataError
 from tests.data.test_prepare import documents_task, task
 
@@ -223,7 +224,7 @@ def test_dump_says_what_it_cannot_write(tmp_path):
     [
         ('[{"Text": "a"},\n {"Text" "b"}]', "line 2: Expecting ':' delimiter"),
         ('{"Text": "a"}\n\n{"Text": }\n', "line 3: Expecting value"),
-        ("[1]", "record 0 is no object"),
+        ("[1]", "record 0: a int"),
         ('[{"Text": "a"}, {"text": "b"}]', r"record 1: its text or reference is missing.*keys are \['text'\]"),
         ('[{"Text": 5}]', "record 0: its text"),
         ('[{"input": "a", "generation": 5}]', "record 0: generation is no text but int"),
@@ -232,10 +233,10 @@ def test_dump_says_what_it_cannot_write(tmp_path):
         ('[{"Text": "a", "Time": NaN}]', "record 0: Time is nan"),
         ('[{"Text": "a", "Prompt_tokens": 1.5}]', "record 0: Prompt_tokens is 1.5, not a whole number"),
         ('[{"Text": "a", "Completion_tokens": true}]', "record 0: Completion_tokens is True"),
-        ('[{"Text": "\\ud800"}]', "record 0 has half a surrogate pair"),
+        ('[{"Text": "\\ud800"}]', "record 0: half a character in text"),
         (
             '{"Text": "a"}\n{"Text": "secr',
-            "line 2: Unterminated string starting at. Allowed: a JSON list or JSON lines",
+            "line 2: Unterminated string starting at. Allowed: an object of JSON on each line, or one list of objects",
         ),
         (
             '{"id": 1, "input": "a"}\n{"id": 2, "input": "b"}\n{"Text": "c"}',
@@ -251,7 +252,7 @@ def test_broken_files(tmp_path, text, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match="unreadable .*No such file"):
+    with pytest.raises(DataError, match="not readable .*No such file"):
         load(tmp_path / "x.json", ["a"], CLASSES, "src")
 
 
@@ -337,7 +338,7 @@ def test_a_recorded_file_that_is_not_utf8(tmp_path):
     (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"input": "one"}\r\n{"input": "secret \xff"}')
     with pytest.raises(DataError) as caught:
         readers.read(Source(kind="summaries"), tmp_path / "x.jsonl")
-    assert caught.value.got == "line 2 is no UTF-8 (byte 0xff)"
+    assert caught.value.got == "line 2: no UTF-8 (byte 0xff)"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

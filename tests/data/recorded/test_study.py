@@ -257,14 +257,14 @@ def test_answers_to_other_items_altogether(folder):
 def test_an_id_that_is_answered_twice(folder):
     path = answers(folder, id=[*IDS, "q1"], label=[*GOLD, "C"])
     assert fault(items(folder), [path]) == (
-        f"{path}: 'small' answers 1 item more than once (first id 'q1'). Allowed: one answer of an expert to an item. "
+        f"{path}: 'small' answers 1 id more than once (first 'q1'). Allowed: one answer of an expert to an item. "
         "Remove the duplicates, or number sampled answers in a column 'sample'."
     )
 
 
 def test_the_same_file_twice(folder):
     path = answers(folder)
-    assert "'small' answers 6 items more than once" in fault(items(folder), [path, path])
+    assert "'small' answers 6 ids more than once" in fault(items(folder), [path, path])
 
 
 def test_no_file_of_answers(folder):

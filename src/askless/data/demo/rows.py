@@ -8,8 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from askless.config import Source
-from askless.data.readers import raw_table
-from askless.data.tables import read_csv
+from askless.data import tables
+from askless.data.readers import WANTED, raw_of, raw_table
 from askless.errors import ConfigError
 
 
@@ -32,7 +32,7 @@ def read_documents(source: Source, path: Path | None = None) -> pa.Table:
 
 def _rows(source: Source, path: Path | None, make: Callable[[int, int], list[dict[str, str]]], gold: str) -> pa.Table:
     if path is not None:
-        return read_csv(source, path)
+        return raw_of(tables.read(path, WANTED, "csv"), path)
     if source.rows is None:
         raise ConfigError(f"Source '{source.kind}' is generated: got no number of rows. Set rows in its source.")
     made = make(source.rows, source.seed)

@@ -15,8 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.data.recorded import files, probabilities
-from askless.data.recorded.files import counted
+from askless.data import tables
+from askless.data.columns import counted, listed, numbers, refuse, strings
+from askless.data.recorded import probabilities
+from askless.data.tables import Wanted
 from askless.errors import DataError
 
 NUMBERS = ("logprob", "mass", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")
@@ -45,7 +47,7 @@ def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | Non
 
     Raises `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
-    raw = files.read(path, files.Wanted(("id", "label"), _others, columns or {}))
+    raw = tables.read(path, Wanted(("id", "label"), _others, columns or {}, "--column"))
     meta = schema.meta_of(raw)
     table, stated = _typed(raw, path, meta.get("classes"))
     table, notes = _checked(table, path)
@@ -75,12 +77,12 @@ def _others(name: str) -> bool:
 
 def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.Table, tuple[str, ...] | None]:
     """The columns as text and float64, wide probabilities as lists."""
-    columns = {name: files.strings(raw[name], name, path) for name in TEXTS if name in raw.column_names}
-    columns |= {name: files.numbers(raw[name], name, path) for name in NUMBERS if name in raw.column_names}
+    columns = {name: strings(raw[name], name, path) for name in TEXTS if name in raw.column_names}
+    columns |= {name: numbers(raw[name], name, path) for name in NUMBERS if name in raw.column_names}
     wide = [name for name in raw.column_names if name.startswith(WIDE)]
     if wide and "proba" not in raw.column_names:
         stated = [name.removeprefix(WIDE) for name in wide]
-        columns["proba"] = probabilities.from_columns([files.numbers(raw[name], name, path) for name in wide])
+        columns["proba"] = probabilities.from_columns([numbers(raw[name], name, path) for name in wide])
     elif "proba" in raw.column_names:
         columns["proba"] = probabilities.from_lists(raw["proba"], path)
     return pa.table(columns), tuple(stated) if stated else None
@@ -89,10 +91,10 @@ def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.
 def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
     """The same table with NaN as null and log-probs of at most 0, and what was changed."""
     notes = []
-    files.refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
+    refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
     if "expert" in table.column_names:
         nameless = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(table["expert"]), ""), True)
-        files.refuse(table["expert"], nameless, "expert", path, "a name in every row")
+        refuse(table["expert"], nameless, "expert", path, "a name in every row")
     for name in (n for n in NUMBERS if n in table.column_names):
         column = table[name]
         nan = pc.fill_null(pc.is_nan(column), False)
@@ -100,14 +102,14 @@ def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
             notes.append(f"{path}: {name} is NaN in {counted(count, 'row')}, taken as not given.")
             column = pc.if_else(nan, pa.scalar(None, pa.float64()), column)
         if name == "logprob":
-            files.refuse(column, pc.greater(column, ROUNDING), name, path, "a natural logarithm of at most 0")
+            refuse(column, pc.greater(column, ROUNDING), name, path, "a natural logarithm of at most 0")
             column = pc.min_element_wise(column, 0.0, skip_nulls=False)
         else:
             bad = pc.or_(pc.less(column, 0), pc.invert(pc.is_finite(column)))
-            files.refuse(column, bad, name, path, "a finite number of at least 0")
+            refuse(column, bad, name, path, "a finite number of at least 0")
         if name.endswith("tokens"):
             bad = pc.or_(pc.not_equal(column, pc.floor(column)), pc.greater(column, 2**31 - 1))
-            files.refuse(column, bad, name, path, "a whole number below 2^31")
+            refuse(column, bad, name, path, "a whole number below 2^31")
         table = table.set_column(table.column_names.index(name), name, column)
     return table, notes
 
@@ -117,7 +119,7 @@ def _by_expert(
 ) -> dict[str, Said]:
     names = sorted(pc.unique(table["expert"]).to_pylist())
     if len(names) > MOST_EXPERTS:
-        got = f"{len(names):,} experts ({', '.join(map(files.shorten, names[:3]))}, ...)"
+        got = f"{len(names):,} experts ({listed(names, 3)})"
         raise DataError(path, got, f"at most {MOST_EXPERTS}", "Name the column of experts: --column expert=ITS_NAME.")
     if expert is not None and expert not in names:
         got = f"no answers of '{expert}'"

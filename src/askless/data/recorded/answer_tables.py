@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
+from askless.data.columns import counted, refuse_repeated, shorten
 from askless.data.recorded import probabilities
 from askless.data.recorded.answer_files import Said
-from askless.data.recorded.files import counted, shorten
 from askless.data.recorded.spelling import read_labels
 from askless.data.recorded.votes import majority
 from askless.errors import DataError
@@ -53,17 +53,9 @@ def predictions(
 
 def refuse_twice(said: Said) -> None:
     """Raise `DataError` where settled answers have an id twice."""
-    ids = said.table["id"]
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return
-    counts = pc.value_counts(ids)
-    twice = counts.filter(pc.greater(counts.field("counts"), 1))
-    raise DataError(
-        said.where,
-        f"'{said.expert}' answers {counted(len(twice), 'item')} more than once (first id '{twice[0]['values']}')",
-        "one answer of an expert to an item",
-        "Remove the duplicates, or number sampled answers in a column 'sample'.",
-    )
+    remedy = "Remove the duplicates, or number sampled answers in a column 'sample'."
+    allowed = "one answer of an expert to an item"
+    refuse_repeated(said.table["id"], said.where, allowed, remedy, f"'{said.expert}' answers ")
 
 
 def distinct(said: Iterable[Said]) -> tuple[str, ...]:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from askless.data.recorded import answer_files, answer_tables, files
+from askless.data import tables
+from askless.data.columns import counted, strings
+from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded import paper_files as recorded
 from askless.data.recorded.answer_files import Said
 from askless.data.recorded.items import NAMES
-from askless.data.recorded.paper_records import NO_CLASS, read_records
+from askless.data.recorded.paper_records import NO_CLASS
+from askless.data.tables import Wanted, read_records
 from askless.errors import DataError
 from askless.files import replacing
 
@@ -104,12 +107,12 @@ def _items(path: Path, columns: Mapping[str, str]) -> pa.Table:
     if "label" not in columns:
         got = "no column of the gold label is named"
         raise DataError(path, got, "--item-column label=ITS_NAME", "Name it; 'label' is what the expert said.")
-    raw = files.read(path, files.Wanted(("id", "label"), NAMES.__contains__, columns, "--item-column"))
-    table = pa.table({name: files.strings(raw[name], name, path) for name in raw.column_names})
+    raw = tables.read(path, Wanted(("id", "label"), NAMES.__contains__, columns, "--item-column"))
+    table = pa.table({name: strings(raw[name], name, path) for name in raw.column_names})
     pairs = table.select(["id", "label"]).group_by(["id", "label"], use_threads=False).aggregate([])
     ids = pc.unique(table["id"])
     if len(pairs) > len(ids):
-        got = f"{files.counted(len(pairs) - len(ids), 'id')} with several gold labels"
+        got = f"{counted(len(pairs) - len(ids), 'id')} with several gold labels"
         raise DataError(path, got, "one gold label for each id", "Correct them.")
     return _shown(table.take(pc.index_in(ids, table["id"].combine_chunks())))
 

@@ -12,9 +12,10 @@ from pydantic import TypeAdapter
 
 from askless import schema
 from askless.config import Split
+from askless.data import tables
+from askless.data.columns import counted, refuse, refuse_repeated, strings
 from askless.data.prepare import split as hash_split
-from askless.data.recorded import files
-from askless.data.recorded.files import counted
+from askless.data.tables import Wanted
 from askless.errors import DataError
 
 NAMES = ("id", "text", "label", "reference", "split", "group")
@@ -37,8 +38,8 @@ def read_items(path: Path, split_seed: int = 0, columns: Mapping[str, str] | Non
     Without a split each class is cut by a hash of its ids and `split_seed`; without a text the id stands for it. Items
     without a label are left out. Raises `DataError` for a duplicate id, an unknown split, and where no label is left.
     """
-    raw = files.read(path, files.Wanted(("id", "label"), NAMES.__contains__, columns or {}, "--item-column"))
-    table = pa.table({name: files.strings(raw[name], name, path) for name in raw.column_names})
+    raw = tables.read(path, Wanted(("id", "label"), NAMES.__contains__, columns or {}, "--item-column"))
+    table = pa.table({name: strings(raw[name], name, path) for name in raw.column_names})
     meta = schema.meta_of(raw)
     table, notes = _labelled(table, path)
     _check_ids(table, path)
@@ -69,12 +70,8 @@ def _labelled(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
 
 
 def _check_ids(table: pa.Table, path: Path) -> None:
-    files.refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
-    if pc.count_distinct(table["id"]).as_py() < len(table):
-        counts = pc.value_counts(table["id"])
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))
-        got = f"{counted(len(twice), 'id')} more than once (first '{twice[0]['values']}')"
-        raise DataError(path, got, "one row for each id", "Remove the duplicates.")
+    refuse(table["id"], pc.is_null(table["id"]), "id", path, "an id in every row")
+    refuse_repeated(table["id"], path, "one row for each id")
 
 
 def _texts(table: pa.Table, notes: list[str]) -> tuple[pa.ChunkedArray, bool]:
@@ -105,5 +102,5 @@ def _splits(table: pa.Table, path: Path, seed: int, notes: list[str]) -> pa.Chun
             notes.append(f"Split '{theirs}' is taken as {ours}.")
             split = pc.if_else(called, ours, split)
     bad = pc.invert(pc.is_in(split, pa.array(schema.SPLITS)))
-    files.refuse(table["split"], bad, "split", path, "train, valid or test in every row, or no such column")
+    refuse(table["split"], bad, "split", path, "train, valid or test in every row, or no such column")
     return split

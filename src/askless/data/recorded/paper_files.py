@@ -28,12 +28,11 @@ from askless.data.recorded.paper_records import (
     ROWS,
     Columns,
     Layout,
-    Record,
     differences,
     parse,
-    read_records,
     spell,
 )
+from askless.data.tables import Record, read_records
 from askless.errors import ConfigError, DataError
 from askless.files import write_text
 

@@ -7,16 +7,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from askless import schema
-from askless.data.readers import as_name
-from askless.errors import DataError
+from askless.data.columns import as_name
+from askless.data.tables import Record
 
-Record = dict[str, Any]
 Columns = tuple[Record, list[Record | None]]
 EXTRA = "askless"
 ROWS = ("id", "text", "label", "reference", "split", "group", "source_id")
@@ -50,37 +48,6 @@ LAYOUTS = {
         lines=True,
     ),
 }
-
-
-def read_records(path: Path | str) -> tuple[list[Record], bool]:
-    """The objects of a JSON list or of JSON lines, and whether it was lines; `DataError` naming the broken line."""
-    text = _decoded(path)
-    lines = not text.lstrip().startswith("[")
-    parts = [(n, line) for n, line in enumerate(text.split("\n")) if line.strip()] if lines else [(0, text)]
-    records: list[Record] = []
-    for number, part in parts:
-        try:
-            records += [json.loads(part)] if lines else json.loads(part)
-        except json.JSONDecodeError as error:
-            where = f"line {number + error.lineno}: {error.msg}"
-            raise DataError(path, where, "a JSON list or JSON lines", "Correct the line, or fetch it again.") from None
-    for number, record in enumerate(records):
-        if fault := _fault(record):
-            raise DataError(path, f"record {number} {fault}", "JSON objects", "Correct the record.")
-    return records, lines
-
-
-def _decoded(path: Path | str) -> str:
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(path, f"unreadable ({error.strerror})", "a file of JSON", "Correct the path.") from None
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = 1 + error.object.count(b"\n", 0, error.start)
-        got = f"line {line} is no UTF-8 (byte 0x{error.object[error.start]:02x})"
-        raise DataError(path, got, "JSON in UTF-8", "Save the file as UTF-8, or fetch it again.") from None
 
 
 def parse(record: Record, layout: Layout, classes: Sequence[str]) -> Columns:
@@ -187,13 +154,3 @@ def _same(one: Any, other: Any) -> bool:
     if type(one) in (str, int, bool) or type(other) in (str, int, bool, type(None)):
         return type(one) is type(other) and bool(one == other)
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-
-
-def _fault(record: Any) -> str | None:
-    if not isinstance(record, dict):
-        return "is no object"
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return "has half a surrogate pair in it"
-    return None

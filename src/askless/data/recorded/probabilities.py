@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from askless.data.recorded import files
+from askless.data.columns import refuse
 from askless.data.recorded.spelling import read_labels
 from askless.errors import DataError
 
@@ -43,7 +43,7 @@ def ordered(column: pa.ChunkedArray, order: Sequence[str], classes: Sequence[str
     Raises `DataError` for a list of another length, and where `order` names something that is no class.
     """
     many = pc.not_equal(pc.list_value_length(column), len(order))
-    files.refuse(column, many, "proba", where, f"{len(order)} values, for {', '.join(order)}")
+    refuse(column, many, "proba", where, f"{len(order)} values, for {', '.join(order)}")
     named = read_labels(pa.chunked_array([list(order)], pa.string()), classes).label.to_pylist()
     if named == list(classes):
         return column

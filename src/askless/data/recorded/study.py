@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from askless import schema
 from askless.config import Price
 from askless.costs import CostModel
+from askless.data.columns import counted, shorten
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded.answer_files import Said
-from askless.data.recorded.files import counted, shorten
 from askless.data.recorded.items import read_items
 from askless.data.recorded.prices import cost_model
 from askless.data.recorded.spelling import read_labels
