@@ -154,9 +154,7 @@ def test_items_in_a_file_of_answers(tmp_path):
 def test_one_expert_twice_in_a_file(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("id,label\n1,x\n1,y\n")
-    assert "'log' answers 1 id more than once (first '1')" in str(
-        run(path, "-o", tmp_path / "o.parquet").exception
-    )
+    assert "'log' answers 1 id more than once (first '1')" in str(run(path, "-o", tmp_path / "o.parquet").exception)
 
 
 def test_more_experts_than_a_file_holds(tmp_path, offline):

@@ -150,6 +150,22 @@ def test_a_text_that_comes_again_is_paid_for_once_and_what_is_no_text_is_said(he
     assert (rows[1]["answer"], rows[1]["expert"], rows[1]["error"]) == (None, None, "empty text")
 
 
+def test_a_row_whose_text_is_none_is_marked_and_the_others_are_answered(here):
+    rows = [{"id": n, "text": 5 if n == 2 else f"text {n}"} for n in range(6)]
+    (here[0] / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    rows = labelled(here, "--chunk-rows", 4)
+    assert [row["id"] for row in rows] == [str(n) for n in range(6)]
+    assert [row["reason"] == "unanswerable" for row in rows] == [n == 2 for n in range(6)]
+    assert (rows[2]["text"], rows[2]["error"]) == (None, "text is no text but int")
+
+
+def test_a_row_of_the_output_is_a_line_of_a_text_file(here):
+    (here[0] / "in.txt").write_text("first\n\nsecond\n   \nthird\n")
+    rows = labelled(here, items="in.txt")
+    assert [row["id"] for row in rows] == ["1", "2", "3", "4", "5"]
+    assert [row["reason"] == "unanswerable" for row in rows] == [False, True, False, True, False]
+
+
 def test_a_budget_on_the_command_line_is_kept(here):
     assert {row["reason"] for row in labelled(here, "--share", 0)} == {"kept"}
     assert {row["reason"] for row in labelled(here, "--share", 1, out="all.jsonl")} == {"deferred"}
@@ -234,19 +250,18 @@ def test_a_dry_run_asks_nobody_and_says_what_it_would_take(here):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("gone.jsonl", None, "gone.jsonl: no such file. Allowed: JSON lines (.jsonl), CSV (.csv), Parquet"),
+        ("gone.jsonl", None, "gone.jsonl: no such file. Allowed: CSV (.csv, .tsv), JSON lines"),
         ("empty.jsonl", b"", "empty.jsonl: an empty file."),
         ("blank.jsonl", b"\n\n", "blank.jsonl: no rows. Allowed: at least one."),
         ("items.docx", b"x", "a file that ends in '.docx'"),
         ("cut.jsonl", b'{"text": "one"}\n{"text": "tw', "cut.jsonl: line 2: Unterminated string starting at"),
         ("list.jsonl", b'[{"text": "one"}]\n', "line 1: a list. Allowed: an object of JSON on each line"),
-        ("number.jsonl", b'{"text": 5}\n', "line 1: text is a int. Allowed: a text, or null."),
         ("other.jsonl", b'{"tweet": "x"}\n', "line 1: no 'text' (it has tweet). Allowed: a 'text'. Say --column text="),
         ("bytes.jsonl", b'{"text": "ok"}\n{"text": "\xff"}\n', "line 2: no UTF-8 (byte 0xff). Allowed: text in UTF-8."),
         ("half.jsonl", b'{"text": "\\ud800"}\n', "line 1: half a character in text."),
         ("deep.jsonl", b'{"text": ' + b"[" * 100_000 + b"\n", "line 1: not to be read"),
         ("bytes.csv", b"text\nok\n\xff\n", "line 3: no UTF-8 (byte 0xff)"),
-        ("ragged.csv", b"text,id\nok,1\nno\n", "line 3: 2 columns in the header, more or fewer here."),
+        ("ragged.csv", b"text,id\nok,1\nno\n", "line 3: 2 columns in the header, 1 here."),
         ("open.csv", b'text\n"never closed\n', "malformed (unexpected end of data)"),
         ("other.csv", b"tweet\nx\n", "no 'text' (it has tweet)"),
         ("bad.parquet", b"PAR1 and no more", "bad.parquet: not readable ("),

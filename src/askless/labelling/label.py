@@ -75,7 +75,8 @@ class Labeller:
         """A row of `OUTPUT` for each of the chunk's; a text that comes again in it is decided and paid for once."""
         texts = [clean(text or "") for text in chunk.texts]
         longest = self.version.terms.longest
-        faults = [fault_of(text, longest) for text in texts]
+        odd = chunk.faults or [None] * len(chunk)
+        faults = [fault or fault_of(text, longest) for fault, text in zip(odd, texts, strict=True)]
         names = ids(self.version.terms.task, texts)
         first = {name: at for at, name in reversed(list(enumerate(names))) if faults[at] is None}
         order = sorted(first.values())
