@@ -126,24 +126,22 @@ def writing(part: Checkpoint, options: argparse.Namespace, bandwidth: float) -> 
     config = network.config
     head_size = config.hidden_size // config.num_attention_heads
     kept = 2 * config.num_hidden_layers * config.num_key_value_heads * head_size * item
-    yield "| writing | batch | tokens/s | with reading | ms a step | share of the bandwidth limit | peak memory |"
-    yield "|---|---|---|---|---|---|---|"
-    for compiled in (False, True):
-        for size in options.batches:
-            prompts = part.encode([part.render(prompt, text) for text in different(size)["text"].to_pylist()])
-            reset_memory()
-            first, whole = (reply_seconds(part, prompts, n, compiled) for n in (1, options.reply_tokens + 1))
-            step = (whole - first) / options.reply_tokens
-            held = size * kept * (sum(map(len, prompts)) / size + options.reply_tokens / 2)
-            row = f"| {'static, compiled' if compiled else 'dynamic'} | {size} | {size / step:.0f}"
-            row = f"{row} | {size * (options.reply_tokens + 1) / whole:.0f} | {step * 1e3:.1f}"
-            yield f"{row} | {(weights + held) / bandwidth / step:.0%} | {memory()} |"
+    yield "| writing: batch | tokens/s | with reading | ms a step | share of the bandwidth limit | peak memory |"
+    yield "|---|---|---|---|---|---|"
+    for size in options.batches:
+        prompts = part.encode([part.render(prompt, text) for text in different(size)["text"].to_pylist()])
+        reset_memory()
+        first, whole = (reply_seconds(part, prompts, n) for n in (1, options.reply_tokens + 1))
+        step = (whole - first) / options.reply_tokens
+        held = size * kept * (sum(map(len, prompts)) / size + options.reply_tokens / 2)
+        row = f"| {size} | {size / step:.0f} | {size * (options.reply_tokens + 1) / whole:.0f} | {step * 1e3:.1f}"
+        yield f"{row} | {(weights + held) / bandwidth / step:.0%} | {memory()} |"
 
 
-def reply_seconds(part: Checkpoint, prompts: Sequence[list[int]], tokens: int, compiled: bool) -> float:
+def reply_seconds(part: Checkpoint, prompts: Sequence[list[int]], tokens: int) -> float:
     """Seconds of one batch of replies of exactly `tokens` tokens, the least of three after two that warm up."""
     size = len(prompts)
-    load = Workload(part.network, part.pad, prompts, BatchPlan(size, size * 4096, True, tokens, compiled))
+    load = Workload(part.network, part.pad, prompts, BatchPlan(size, size * 4096, True, tokens))
     taken = [clocked(lambda: load.write(prompts, Decoding(tokens, 0.0, 1.0), 0)) for _ in range(5)]
     return min(taken[2:])
 

@@ -1,7 +1,6 @@
 """Summaries written by the demo's LLMs: in batches by the llm expert, and one `generate` a document.
 
     python -m benchmarks.summaries
-    python -m benchmarks.summaries --continuous --rows 128 --rounds 5      # batches against continuous: true
 
 Both sides write the same greedy summaries of generated documents in float32, tokenizer and decoding included, in turn;
 each figure is the median over the rounds.
@@ -73,37 +72,12 @@ def compare(model: str, options: argparse.Namespace) -> str:
     return f"| {model} | {' | '.join(cells)} | {same} of {len(said)} |"
 
 
-def continuously(model: str, options: argparse.Namespace) -> str:
-    """One line: how fast the expert writes by itself and through transformers' continuous batching, in turn."""
-    examples = news(options.rows)
-    plain = LlmExpert(Setting("bench", "news", (), PROMPT), model=model, dtype="float32", max_new_tokens=MOST)
-    # On a CPU a step costs the square of what all its rows hold: few at once are fastest.
-    few = {"continuous": True, "batch_size": 16}
-    other = LlmExpert(plain.setting, model=model, dtype="float32", max_new_tokens=MOST, **few)
-    tables = [expert.answer(examples) for expert in (plain, other)]
-    same = sum(a == b for a, b in zip(*(table["text"].to_pylist() for table in tables), strict=True))
-    tokens = sum(_tokens(tables[0])) / options.rows
-    rounds = [
-        [spent(lambda e=expert: e.answer(examples), options.rows)[0] for expert in (plain, other)]
-        for _ in range(options.rounds)
-    ]
-    speeds = [f"{tokens * median(1 / taken[side] for taken in rounds):.0f}" for side in (0, 1)]
-    ratios = sorted(taken[1] / taken[0] for taken in rounds)
-    slower = f"{median(ratios):.1f} ({ratios[0]:.1f} - {ratios[-1]:.1f})"
-    return f"| {model} | {speeds[0]} | {speeds[1]} | {slower} | {same} of {options.rows} |"
-
-
 def _tokens(table: pa.Table) -> list[int]:
     return list(table["completion_tokens"].to_pylist())
 
 
 def lines(options: argparse.Namespace) -> Iterator[str]:
     """The table, a line for each model."""
-    if options.continuous:
-        yield "| model | batches: tokens/s | continuous: tokens/s | batches are faster by | same |"
-        yield "|---|---|---|---|---|"
-        yield from (continuously(model, options) for model in options.models)
-        return
     yield HEAD
     yield "|---" * HEAD.count(" |") + "|"
     for model in options.models:
@@ -116,7 +90,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=list(MODELS), help="as in params.yaml")
     parser.add_argument("--rows", type=int, default=512, help="documents of a round in batches")
     parser.add_argument("--every", type=int, default=16, help="every so-manieth of them is written alone, too")
-    parser.add_argument("--continuous", action="store_true", help="against transformers' continuous batching")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args(given)

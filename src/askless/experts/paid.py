@@ -17,7 +17,7 @@ import pyarrow as pa
 from askless.errors import ConfigError, ExpertError
 from askless.experts.answer_store import AnswerStore, PaidAnswers, Row
 from askless.experts.base import Expert, Setting
-from askless.experts.remote.retrying import Fault
+from askless.experts.faults import Fault
 from askless.prompts import PROMPTS, Prompt
 
 Wording = str | Prompt | Mapping[str, str] | None
@@ -26,16 +26,16 @@ BAR_DELAY_S = 3
 
 
 class BillingHook(Protocol):
-    """Pays for calls to a server: asked before each, and told what came of it."""
+    """Pays for calls to a server: asked before each call, and called with its answer or its fault."""
 
-    def open(self, key: str, text: str, stop: threading.Event) -> None:
-        """Pay for a call about `text`; raises `Refused` where it must not be made, and once `stop` is set."""
+    def before_call(self, key: str, text: str, stop: threading.Event) -> None:
+        """Set money aside for a call about `text`; raises `Refused` where none is left, and once `stop` is set."""
 
-    def fault(self, key: str, found: Fault) -> Fault:
-        """A call failed; returns what is made of that."""
+    def on_fault(self, key: str, found: Fault) -> Fault:
+        """Settle a call that failed; returns what is made of the fault."""
 
-    def heard(self, key: str, row: Row) -> None:
-        """A call was answered: keep the row and pay for it."""
+    def on_answer(self, key: str, row: Row) -> None:
+        """Keep the row of a call that was answered, and pay for it."""
 
 
 class PaidExpert(Expert):

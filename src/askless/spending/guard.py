@@ -20,8 +20,8 @@ from askless.config import Price
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.experts.answer_store import AnswerStore, Row
+from askless.experts.faults import NO_CONNECTION, Fault, Refused
 from askless.experts.paid import PaidExpert
-from askless.experts.remote.retrying import NO_CONNECTION, Fault, Refused
 from askless.spending.breaker import Breaker
 from askless.spending.ledger import Ledger
 
@@ -120,7 +120,7 @@ class GuardedExpert:
 
     # The expert's billing: each call to a server comes here first, and with what came of it.
 
-    def open(self, key: str, text: str, stop: threading.Event) -> None:
+    def before_call(self, key: str, text: str, stop: threading.Event) -> None:
         """Reserve a call at the most it can cost; raises `Refused` where it must not be made."""
         if not self.conduct.again and self.ledger.doubtful(key):
             raise Refused(f"{DOUBT}: {UNHEARD}")
@@ -129,7 +129,7 @@ class GuardedExpert:
             self.breaker.unused()
             raise Refused(self._limit())
 
-    def fault(self, key: str, found: Fault) -> Fault:
+    def on_fault(self, key: str, found: Fault) -> Fault:
         """Close a call that failed; one that may have been billed is not made again."""
         passing = found.then == "retry" and found.why.endswith(" 429")
         if found.then == "give up" or passing:
@@ -146,7 +146,7 @@ class GuardedExpert:
             return Fault("stop", why)
         return Fault("give up" if found.then == "stop" else found.then, why, found.wait)
 
-    def heard(self, key: str, row: Row) -> None:
+    def on_answer(self, key: str, row: Row) -> None:
         """Keep an answer as it comes, and pay for it."""
         self.breaker.well()
         self.kept.put_many({key: row})

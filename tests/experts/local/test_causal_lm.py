@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from askless import schema
 from askless.data.demo.documents import documents
+from askless.data.demo.posts import posts
 from askless.errors import ConfigError, ExpertError
 from askless.experts import build
 from askless.experts.answer_store import AnswerStore
@@ -26,6 +28,7 @@ from askless.experts.local.encoding import encode
 from askless.experts.replies import CUT, EMPTY, OVERFLOW
 from askless.prompts import PROMPTS, Prompt
 from askless.text.summary_faults import LOOP
+from tests.experts.local.networks import TOLERANCE
 from tests.experts.tiny_models import LONG_WORDS, PROMPT, examples, setting, texts
 
 CHAT_PROMPT = Prompt("Post: {text}", {"0": "no", "1": "yes"}, system="Say no or yes.")
@@ -37,7 +40,6 @@ def columns(table: pa.Table, *names: str) -> list[Any]:
 
 def reference(folder: Path, prompts: Sequence[str], words: Sequence[str], special: bool = True) -> np.ndarray:
     """log P(word | prompt), one unpadded sequence at a time, token by token."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -241,8 +243,6 @@ def test_a_folder_with_other_weights_is_another_revision(tiny: Path, positional:
 def test_memory_that_runs_out_halves_the_batch_and_goes_on(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    import torch
-
     items = texts(20)
     plain = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(items))
     for failure in (
@@ -333,7 +333,6 @@ def test_a_template_that_does_not_fit_is_an_error(tiny: Path) -> None:
 
 def greedy(folder: Path, prompt: str, steps: int) -> tuple[list[int], list[float]]:
     """Greedy tokens and their log-probabilities, one sequence, no cache."""
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -454,8 +453,6 @@ def test_replies_are_parsed_and_what_is_unparsable_is_null_with_its_error(
 
 
 def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_off(tiny: Path, tmp_path: Path) -> None:
-    import torch
-
     habits = shutil.copytree(tiny, tmp_path / "habits")
     generation = json.loads((habits / "generation_config.json").read_text())
     generation |= {"repetition_penalty": 5.0, "temperature": 0.1, "top_k": 1, "do_sample": True}
@@ -497,7 +494,6 @@ def test_metadata_say_what_answered(tiny: Path) -> None:
 
 
 def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_elsewhere(tiny: Path, tmp_path: Path) -> None:
-    import torch
     from transformers import AutoModelForCausalLM
 
     half = shutil.copytree(tiny, tmp_path / "half")
@@ -529,11 +525,6 @@ def test_no_examples_are_no_work(tiny: Path) -> None:
         ({"batch_size": "16"}, "Expert 'tiny': batch_size is '16'. Allowed: a whole number >= 1."),
         ({"batch_tokens": 0}, "Expert 'tiny': batch_tokens is 0. Allowed: null or a whole number >= 1."),
         ({"share_prefix": "no"}, "Expert 'tiny': share_prefix is 'no'. Allowed: true or false."),
-        (
-            {"compile": True, "mode": "label"},
-            "Expert 'tiny': compile is True. Allowed: false, or true with mode: text.",
-        ),
-        ({"compile": 1, "mode": "text"}, "Expert 'tiny': compile is 1. Allowed: false, or true with mode: text."),
         ({"temperature": -1}, "Expert 'tiny': temperature is -1. Allowed: 0 for greedy, or a number > 0."),
         ({"low_mass": "drop"}, "Expert 'tiny': low_mass is 'drop'. Allowed: ignore or null."),
         ({"prompt": "olsh"}, "Unknown prompt of expert 'tiny' 'olsh'."),
@@ -594,3 +585,75 @@ def test_the_store_lies_under_the_experts_name(tiny: Path, tmp_path: Path) -> No
     LlmExpert(setting(tmp_path, name="other"), model=str(tiny), prompt=PROMPT).answer(examples(texts(3)))
     with AnswerStore(tmp_path / "other.sqlite") as store:
         assert len(store) == 3
+
+
+def widths(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Shapes of the ids that the expert's network is really given."""
+    network, seen = expert.checkpoint.network, []
+    forward = network.forward
+
+    def spy(**given: Any) -> Any:
+        seen.append(tuple(given["input_ids"].shape))
+        return forward(**given)
+
+    monkeypatch.setattr(network, "forward", spy)
+    return seen
+
+
+def test_an_expert_reads_the_instruction_once_and_answers_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = examples([post["text"] for post in posts(40, 1)])
+    options = {"model": "demo:xs", "prompt": "olhs"}
+    plain = LlmExpert(setting(), share_prefix=False, **options).answer(items)
+    expert = LlmExpert(setting(), batch_tokens=300, **options)
+    seen = widths(expert, monkeypatch)
+    table = expert.answer(items)
+    assert seen[1] == (1, 89), "after the warm-up, the prefix alone"
+    assert all(width < 40 and rows * width <= 300 for rows, width in seen[2:])
+    assert sum(rows for rows, _ in seen[2:]) == 40
+    for name in ("id", "label", "error", "prompt_tokens", "completion_tokens"):
+        assert table[name].equals(plain[name]), name
+    for name in ("mass", "logprob", "proba"):
+        np.testing.assert_allclose(table[name].to_pylist(), plain[name].to_pylist(), atol=TOLERANCE)
+
+
+def test_an_expert_that_writes_does_so_too() -> None:
+    items = examples([document["text"] for document in documents(7, 2)])
+    prompt = Prompt("Summarise what happened here.\n\n{text}\nSummary:")
+    options = {"model": "demo:xs", "prompt": prompt, "mode": "text", "max_new_tokens": 12}
+    plain = LlmExpert(setting(classes=()), share_prefix=False, **options).answer(items)
+    table = LlmExpert(setting(classes=()), batch_tokens=600, **options).answer(items)
+    assert table["text"].equals(plain["text"])
+    assert table["completion_tokens"].equals(plain["completion_tokens"])
+    np.testing.assert_allclose(table["logprob"].to_pylist(), plain["logprob"].to_pylist(), atol=TOLERANCE)
+
+
+def test_attention_is_pytorchs_own_and_bfloat16_answers_in_halves_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = examples([post["text"] for post in posts(20, 1)])
+    options: dict[str, Any] = {"model": "demo:xs", "prompt": "olhs", "dtype": "bfloat16", "device": "cpu"}
+    whole = LlmExpert(setting(), **options).answer(items)
+    expert = LlmExpert(setting(), batch_size=16, **options)
+    network, sizes = expert.checkpoint.network, []
+    forward = network.forward
+    assert network.config._attn_implementation == "sdpa"
+    assert network.dtype == torch.bfloat16
+
+    def limited(**given: Any) -> Any:
+        if len(given["input_ids"]) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        sizes.append(len(given["input_ids"]))
+        return forward(**given)
+
+    monkeypatch.setattr(network, "forward", limited)
+    table = expert.answer(items)
+    assert sizes[2:] == [4] * 5, "after the warm-up and the prefix"
+    assert [row["label"] is not None for row in table.to_pylist()] == [True] * 20
+    np.testing.assert_allclose(table["mass"].to_pylist(), whole["mass"].to_pylist(), atol=0.05)
+
+
+def test_a_single_item_has_nothing_to_share(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
+    seen = widths(expert, monkeypatch)
+    assert expert.answer(examples(texts(1))).num_rows == 1
+    assert len(seen) == 2

@@ -11,17 +11,17 @@ import torch
 
 from askless.experts.local import decoding
 from askless.experts.local.decoding import Decoding, Generated
-from askless.experts.local.prefix import SharedPrefix, shared_tokens
-from tests.experts.test_fast_path import KINDS, architectures, demo, documents_prompts, same
+from askless.experts.local.prefix import LEAST, SharedPrefix, shared_tokens
+from tests.experts.local.networks import KINDS, SIZES, architectures, demo, documents_prompts, in_splits, same
 
 
 def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Generated:
     """One reply, by transformers' `generate` for one prompt."""
     given = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}
-    return decoding.written(network, given, len(prompt), how, 0, {})[0]
+    return decoding.written(network, given, len(prompt), how, 0)[0]
 
 
-@pytest.mark.parametrize("size", ["xs", "s", pytest.param("l", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shared", [False, True])
 def test_greedy_replies_are_those_of_one_at_a_time(size: str, shared: bool) -> None:
     network, prompts, how = demo(size).network, documents_prompts(24), Decoding(40, 0.0, 1.0)
@@ -124,3 +124,24 @@ def test_sampled_replies_depend_on_the_seed_alone_and_rows_draw_apart() -> None:
     same(again, one)
     assert [reply.tokens for reply in other] != [reply.tokens for reply in one]
     assert one[0].tokens != one[1].tokens
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_replies_are_the_same_with_every_prefix_and_split(size: str) -> None:
+    network, prompts, how = demo(size).network, documents_prompts(), Decoding(24, 0.0, 1.0)
+    expected = [decoding.generate(network, [prompt], how, 1, 0)[0] for prompt in prompts]
+    assert len({len(reply.tokens) for reply in expected}) > 1
+    common = shared_tokens(prompts)
+    assert len(common) >= LEAST
+    for length, rows in ((0, 3), (1, 8), (len(common) // 2, 3), (len(common), 1), (len(common), 3), (len(common), 8)):
+        prefix = SharedPrefix.read(network, common[:length]) if length else None
+        parts = in_splits(prompts, rows)
+        same([r for part in parts for r in decoding.generate(network, part, how, 1, 0, prefix)], expected)
+
+
+def test_sampled_replies_are_those_of_the_plain_path() -> None:
+    network, prompts, how = demo("s").network, documents_prompts(), Decoding(16, 1.0, 0.95)
+    prefix = SharedPrefix.read(network, shared_tokens(prompts))
+    plain = decoding.generate(network, prompts, how, 1, 7)
+    same(decoding.generate(network, prompts, how, 1, 7, prefix), plain)
+    assert [r.tokens for r in decoding.generate(network, prompts, how, 1, 8, prefix)] != [r.tokens for r in plain]

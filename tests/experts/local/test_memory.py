@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from askless.experts.local import memory
 from askless.experts.local.memory import Memory
 from askless.experts.local.prefix import SharedPrefix, shared_tokens
-from tests.experts.test_fast_path import demo, documents_prompts
+from tests.experts.local.networks import demo, documents_prompts
 
 
 def after(rows: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 
 from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import Setting, number, whole
-from askless.experts.local import continuous, scoring
+from askless.experts.local import scoring
 from askless.experts.local.batches import Backoff, answered
 from askless.experts.local.checkpoint import DTYPES, Checkpoint
 from askless.experts.local.decoding import Decoding, Generated
@@ -50,8 +50,6 @@ class LlmExpert(PaidExpert):
         batch_size: int = 256,
         batch_tokens: int | None = None,
         share_prefix: bool = True,
-        compile: bool = False,
-        continuous: bool = False,
         dtype: str = "auto",
         device: str = "auto",
         max_new_tokens: int = 64,
@@ -69,8 +67,6 @@ class LlmExpert(PaidExpert):
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
         self.share_prefix = share_prefix
-        self.compile = compile
-        self.continuous = continuous
         self.dtype = dtype
         self.device = device
         self.max_new_tokens = max_new_tokens
@@ -91,11 +87,6 @@ class LlmExpert(PaidExpert):
         self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
         self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
         self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
-        compiled = self.mode != "label" or self.compile is False
-        self.require("compile", compiled and isinstance(self.compile, bool), "false, or true with mode: text")
-        plain = self._mode == "text" and not self.temperature and not self.compile
-        able = self.continuous is False or (self.continuous is True and plain)
-        self.require("continuous", able, "false, or true for greedy text without compile")
         self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
         self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
         for option in ("batch_tokens", "max_input_tokens"):
@@ -127,11 +118,6 @@ class LlmExpert(PaidExpert):
         items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
         network, pad = self.checkpoint.network, self.checkpoint.pad
         scoring.warm_up(network, pad)
-        if self.continuous:
-            yield from self._as_they_end(
-                [(key, *item) for key, item in zip(keys, items, strict=True) if key not in known]
-            )
-            return
         load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
         backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
@@ -203,17 +189,7 @@ class LlmExpert(PaidExpert):
 
     @property
     def _plan(self) -> BatchPlan:
-        compiled = self.compile and self._mode == "text"
-        return BatchPlan(self.batch_size, self._batch_tokens, self.share_prefix, self._after, compiled)
-
-    def _as_they_end(self, items: Sequence[Item]) -> Generator[dict[str, Row]]:
-        """Rows one by one, as transformers' continuous batching ends them; `seconds` are those since the last."""
-        part, prompts, start = self.checkpoint, [ids for _, ids, _ in items], time.perf_counter()
-        longest = [self.max_new_tokens, part.pad, self.batch_size, self._batch_tokens]
-        for at, reply in continuous.replies(part.network, prompts, *longest):
-            (row,), (key, ids, cut), now = self._read([reply]), items[at], time.perf_counter()
-            yield {key: {**row, "seconds": now - start, "prompt_tokens": len(ids), "cut": cut}}
-            start = now
+        return BatchPlan(self.batch_size, self._batch_tokens, self.share_prefix, self._after)
 
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()

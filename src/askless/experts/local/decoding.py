@@ -12,7 +12,6 @@ from askless.arrays import Floats
 from askless.experts.local.forward import Tokens, padded, to_numpy
 from askless.experts.local.memory import Memory
 from askless.experts.local.prefix import SharedPrefix, can_share
-from askless.experts.local.static import StaticShapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,34 +46,21 @@ def generate(
     pad: int,
     seed: int,
     prefix: SharedPrefix | None = None,
-    static: StaticShapes | None = None,
 ) -> list[Generated]:
     """One reply to each prompt; the same batch with the same seed gives the same replies.
 
-    The prompts all begin with `prefix`, which is not read again. With `static` the step that writes a token is
-    compiled, for a cache whose shape does not change. Without, a reply that has ended leaves the batch, where the
+    The prompts all begin with `prefix`, which is not read again. A reply that has ended leaves the batch, where the
     network's memory can be taken apart: none waits for the longest.
     """
-    if static is not None:
-        with static.holding(network, prompts, decoding.max_new_tokens, prefix) as (rows, cache):
-            more = {**static.options(network), **({} if cache is None else {"past_key_values": cache})}
-            ids, mask = _prompted(network, rows, pad, prefix)
-            given = {"input_ids": ids, "attention_mask": mask}
-            return written(network, given, ids.shape[1], decoding, seed, more)[: len(prompts)]
     if can_share(network, max(map(len, prompts)) + decoding.max_new_tokens):
         return _step_by_step(network, prompts, decoding, pad, seed, prefix)
     ids, mask = padded(prompts, pad, network.device)
-    return written(network, {"input_ids": ids, "attention_mask": mask}, ids.shape[1], decoding, seed, {})
+    return written(network, {"input_ids": ids, "attention_mask": mask}, ids.shape[1], decoding, seed)
 
 
-def written(
-    network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int, more: Mapping[str, Any]
-) -> list[Generated]:
-    """One reply to each row of what is `given` to read, after `start` tokens that are no part of it.
-
-    `more` goes to transformers' `generate` as it is.
-    """
-    ids, logprobs = _written(network, given, start, decoding, seed, more)
+def written(network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int) -> list[Generated]:
+    """One reply to each row of what is `given` to read, after `start` tokens that are no part of it."""
+    ids, logprobs = _written(network, given, start, decoding, seed)
     ends = set(ends_of(network))
     return [_reply(tokens, row, ends) for tokens, row in zip(ids[:, start:].tolist(), logprobs, strict=True)]
 
@@ -124,7 +110,7 @@ def _choice(scores: Tensor, decoding: Decoding, barred: list[int], generator: An
 
 
 def _written(
-    network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int, more: Mapping[str, Any]
+    network: Any, given: Mapping[str, Any], start: int, decoding: Decoding, seed: int
 ) -> tuple[Tensor, Floats]:
     """All tokens, shape (rows, start + new), and the log-probabilities of the new ones, shape (rows, new)."""
     import torch
@@ -136,8 +122,7 @@ def _written(
         shortest: Any = MinNewTokensLengthLogitsProcessor
         processors.append(shortest(start, decoding.min_new_tokens, ends, device=network.device))
     sampled = decoding.temperature > 0
-    if sampled:
-        more = {**more, "temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
+    how = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if sampled else {}
     devices = [network.device] if network.device.type == "cuda" else []
     with torch.inference_mode(), torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -146,7 +131,7 @@ def _written(
             do_sample=sampled,
             max_new_tokens=decoding.max_new_tokens,
             logits_processor=processors,
-            **more,
+            **how,
         )
         chosen.note(ids)
     return ids, to_numpy(torch.stack(chosen.logprobs, dim=1))
@@ -156,18 +141,6 @@ def ends_of(network: Any) -> list[int]:
     """Tokens that end a reply."""
     ends = network.generation_config.eos_token_id
     return [end for end in (ends if isinstance(ends, list) else [ends]) if end is not None]
-
-
-def _prompted(network: Any, prompts: Sequence[Tokens], pad: int, prefix: SharedPrefix | None) -> tuple[Tensor, Tensor]:
-    """Ids and mask of whole prompts: the prefix, padding, each prompt's own tokens."""
-    import torch
-
-    before = len(prefix) if prefix else 0
-    ids, mask = padded([prompt[before:] for prompt in prompts], pad, network.device, before)
-    if prefix:
-        head = torch.tensor(prefix.tokens, device=ids.device).expand(len(ids), -1)
-        ids = torch.cat([head, ids], dim=1)
-    return ids, mask
 
 
 class _Chosen:
@@ -180,7 +153,6 @@ class _Chosen:
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.note(input_ids)
-        # The compiled step writes its next logits over these.
         self._last = scores.float().log_softmax(dim=-1)
         return scores
 

@@ -195,7 +195,7 @@ class Seq2SeqExpert(PaidExpert):
     def _written(self, rows: Sequence[Tokens], how: Decoding, seed: int) -> list[Generated]:
         start = self.checkpoint.start
         how = replace(how, max_new_tokens=how.max_new_tokens + start - 1)
-        return written(self.checkpoint.network, self._read(rows), start, how, seed, {})
+        return written(self.checkpoint.network, self._read(rows), start, how, seed)
 
     def _read(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:
         """Ids padded on the right, where positions count from the left, and their mask."""

@@ -13,21 +13,19 @@ from askless.experts.local.batches import in_batches
 from askless.experts.local.decoding import Decoding, Generated
 from askless.experts.local.forward import Tokens
 from askless.experts.local.prefix import SharedPrefix, can_share, shared_tokens
-from askless.experts.local.static import StaticShapes, cache_length, can_fix
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """How prompts become batches: most rows, most tokens (padding and the `new_tokens` after each prompt included).
 
-    `share_prefix` reads what all prompts begin with once; `compile` writes replies from caches of few shapes.
+    `share_prefix` reads what all prompts begin with once.
     """
 
     batch_size: int
     batch_tokens: int
     share_prefix: bool = True
     new_tokens: int = 0
-    compile: bool = False
 
 
 class Workload:
@@ -40,12 +38,9 @@ class Workload:
         longest = max(map(len, prompts), default=0) + plan.new_tokens
         self.common = shared_tokens(prompts) if plan.share_prefix and can_share(network, longest) else []
         self.batches = in_batches([self.length(ids) for ids in prompts], plan.batch_size, plan.batch_tokens)
-        self._static = StaticShapes(plan.batch_size, plan.batch_tokens) if plan.compile and can_fix(network) else None
 
     def length(self, prompt: Tokens) -> int:
         """Tokens that a prompt takes of its batch: its own, and those that may follow."""
-        if self.plan.compile:
-            return cache_length(len(prompt) + self.plan.new_tokens)
         return len(prompt) - len(self.common) + self.plan.new_tokens
 
     def size(self, prompts: Sequence[Tokens]) -> int:
@@ -63,4 +58,4 @@ class Workload:
 
     def write(self, prompts: Sequence[Tokens], how: Decoding, seed: int) -> list[Generated]:
         """One reply to each prompt."""
-        return decoding.generate(self.network, prompts, how, self.pad, seed, self.prefix, self._static)
+        return decoding.generate(self.network, prompts, how, self.pad, seed, self.prefix)

@@ -8,15 +8,16 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import Setting, number, whole
+from askless.experts.faults import Fault
 from askless.experts.paid import PaidExpert, Wording
-from askless.experts.remote.retrying import Fault, Pace, persist
+from askless.experts.remote.retrying import Pace, persist
 from askless.experts.replies import listed, observed, replied
 
 FAILED_IN_A_ROW = 24
@@ -217,7 +218,7 @@ class OpenAiExpert(PaidExpert):
         Its key goes along, for servers that bill what they are asked again under one key once.
         """
         if self.billing is not None:
-            self.billing.open(key, text, stop)
+            self.billing.before_call(key, text, stop)
             more["extra_headers"] = {"Idempotency-Key": key}
         return client.chat.completions.create(**self._request(text), **more)
 
@@ -234,14 +235,14 @@ class OpenAiExpert(PaidExpert):
         name, asked = getattr(reply, "model", None) or "", self.served_as or self.model
         return "" if not name or name.startswith(asked) else f"{ANOTHER}, '{name}', not '{asked}'"
 
-    def told(self, key: str, found: Fault) -> Fault:
+    def on_fault(self, key: str, found: Fault) -> Fault:
         """What the billing, if there is one, makes of a failed request."""
-        return found if self.billing is None else self.billing.fault(key, found)
+        return found if self.billing is None else self.billing.on_fault(key, found)
 
-    def heard(self, key: str, row: Row) -> Row:
+    def on_answer(self, key: str, row: Row) -> Row:
         """The same row, which the billing, if there is one, keeps and pays for."""
         if self.billing is not None:
-            self.billing.heard(key, row)
+            self.billing.on_answer(key, row)
         return row
 
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
@@ -252,15 +253,12 @@ class OpenAiExpert(PaidExpert):
             if (used := row["prompt_tokens"]) is not None:
                 self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
             if wrong := self.another(reply):
-                why = self.told(key, Fault("give up", wrong, sent=True)).why
+                why = self.on_fault(key, Fault("give up", wrong, sent=True)).why
                 return {"failed": why, **{name: row[name] for name in OBSERVED if name != "logprob"}}
-            return self.heard(key, row)
+            return self.on_answer(key, row)
 
-        def told(found: Fault) -> Fault:
-            return self.told(key, found)
-
-        start, tokens = time.perf_counter(), self.about(text)
-        row = persist(call, self.pace, stop, self.max_retries + 1, (self.api_key(), text), told, tokens)
+        start, tokens, secrets = time.perf_counter(), self.about(text), (self.api_key(), text)
+        row = persist(call, self.pace, stop, self.max_retries + 1, secrets, partial(self.on_fault, key), tokens)
         if not isinstance(row, Fault):
             return row
         if row.then == "stop":

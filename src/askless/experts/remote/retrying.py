@@ -2,64 +2,39 @@
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
-NO_CONNECTION = "no connection"
 T = TypeVar("T")
 _PASSING = (408, 409, 425, 429)
 # A gateway's: behind it the request may still be answered.
 _LATE = (408, 504, 524)
-_CUT = 200
+_LONGEST_REASON = 200
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 # What the client's transport raises before a request has left.
 _UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError")
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What a failed request means; `wait` is what the server asked for, in seconds.
+class _Failed(Exception):
+    """One try, and what its failure means."""
 
-    `sent`, the server may have answered, and billed, what never came.
-    """
-
-    then: Literal["retry", "give up", "stop"]
-    why: str
-    wait: float | None = None
-    sent: bool = False
-
-    def delay(self, attempt: int) -> float:
-        """Seconds until the next try: the server's wish, else doubling from `FIRST_WAIT_S`, with jitter."""
-        if self.wait is not None:
-            return min(self.wait, LONGEST_RETRY_AFTER_S)
-        return min(FIRST_WAIT_S * 2.0**attempt, LONGEST_WAIT_S) * random.uniform(0.75, 1.25)
-
-
-STOPPED = Fault("stop", "")
-
-
-class Refused(Exception):
-    """A call was not made: `then` says whether the item is given up or nothing more is asked."""
-
-    def __init__(self, why: str, then: Literal["give up", "stop"] = "give up") -> None:
-        super().__init__(why)
-        self.then: Literal["give up", "stop"] = then
-
-
-def as_it_is(found: Fault) -> Fault:
-    """The same fault."""
-    return found
+    def __init__(self, found: Fault) -> None:
+        super().__init__(found.why)
+        self.found = found
 
 
 class Pace:
@@ -92,41 +67,73 @@ class Pace:
             self._next = max(self._next, time.monotonic() + seconds)
 
 
+def unchanged(found: Fault) -> Fault:
+    """The same fault."""
+    return found
+
+
 def persist(
     call: Callable[[], T],
     pace: Pace,
     stop: threading.Event,
     tries: int,
     secrets: tuple[str, ...] = (),
-    told: Callable[[Fault], Fault] = as_it_is,
+    on_fault: Callable[[Fault], Fault] = unchanged,
     tokens: int = 0,
 ) -> T | Fault:
     """The result of `call`, tried up to `tries` times, or the fault that no try got over.
 
-    A server that cannot be reached at all is a reason to stop, not to give up item after item. Once `stop` is
-    set by another thread nothing more is tried, and the fault is `STOPPED`. `told` hears of each fault and says what
-    is made of it. About so many `tokens` are set aside at each try, and let go where it fails.
+    A server that cannot be reached at all is a reason to stop, not to give up item after item. Once `stop` is set by
+    another thread nothing more is tried, and the fault is `STOPPED`. `on_fault` gets each fault and returns what is
+    made of it. About so many `tokens` are set aside at each try, and let go where it fails.
     """
-    found = STOPPED
-    for attempt in range(tries):
+    from tenacity import Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
+
+    def attempt() -> T:
         pace.wait(stop, tokens)
         if stop.is_set():
-            return STOPPED
+            raise _Failed(STOPPED)
         try:
             return call()
         except Refused as refused:
             pace.settle(tokens, 0)
-            return Fault(refused.then, str(refused))
+            raise _Failed(Fault(refused.then, str(refused))) from None
         except Exception as error:
             pace.settle(tokens, 0)
-            found = told(fault(error, secrets))
-        if found.then != "retry":
-            return found
-        if found.wait is not None:
-            pace.hold(found.delay(attempt))
-        elif attempt + 1 < tries:
-            stop.wait(found.delay(attempt))
+            found = on_fault(fault(error, secrets))
+        if found.then == "retry" and found.wait is not None:
+            pace.hold(min(found.wait, LONGEST_RETRY_AFTER_S))
+        raise _Failed(found)
+
+    retrying = Retrying(
+        stop=stop_after_attempt(tries),
+        wait=_delay,
+        sleep=sleep_using_event(stop),
+        retry=retry_if_exception(_passing),
+        reraise=True,
+    )
+    try:
+        return retrying(attempt)
+    except _Failed as failed:
+        found = failed.found
+    if found.then != "retry":
+        return found
     return Fault("stop" if found.why == NO_CONNECTION else "give up", f"{found.why}, {tries} tries")
+
+
+def _passing(error: BaseException) -> bool:
+    return isinstance(error, _Failed) and error.found.then == "retry"
+
+
+def _delay(state: RetryCallState) -> float:
+    """Seconds until the next try, doubling with jitter; none where the server said how long all have to wait."""
+    from tenacity import wait_exponential, wait_random
+
+    failed = state.outcome.exception() if state.outcome else None
+    if isinstance(failed, _Failed) and failed.found.wait is not None:
+        return 0.0
+    backoff = wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + wait_random(0, FIRST_WAIT_S / 2)
+    return float(backoff(state))
 
 
 def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
@@ -150,7 +157,7 @@ def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
         return Fault("stop", "HTTP 429: the account's quota is used up")
     if status in _PASSING or status >= 500:
         return Fault("retry", f"HTTP {status}", retry_after(error.response.headers), sent=status in _LATE)
-    return Fault("give up", f"HTTP {status}: {_said(error, secrets)}")
+    return Fault("give up", f"HTTP {status}: {_reason(error, secrets)}")
 
 
 def retry_after(headers: Any) -> float | None:
@@ -183,9 +190,9 @@ def _reset(headers: Any, what: str) -> float | None:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def _said(error: Any, secrets: tuple[str, ...]) -> str:
+def _reason(error: Any, secrets: tuple[str, ...]) -> str:
     body = error.body if isinstance(error.body, dict) else {}
-    said = str(body.get("message") or error.code or error.type or "no reason given")
+    reason = str(body.get("message") or error.code or error.type or "no reason given")
     for secret in filter(None, secrets):
-        said = said.replace(secret, "...")
-    return said[:_CUT]
+        reason = reason.replace(secret, "...")
+    return reason[:_LONGEST_REASON]

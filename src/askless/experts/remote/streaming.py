@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from askless.experts.answer_store import Row
+from askless.experts.faults import Fault
 from askless.experts.remote.openai import OpenAiExpert
-from askless.experts.remote.retrying import Fault, fault, persist
+from askless.experts.remote.retrying import fault, persist
 from askless.experts.replies import observed
 
 
@@ -28,22 +29,19 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
             return kept
         row = yield from _pieces(expert, key, text)
         if "failed" not in row:
-            store.put_many({key: expert.heard(key, row)})
+            store.put_many({key: expert.on_answer(key, row)})
     return row
 
 
 def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, Row]:
     start, secrets, stop = time.perf_counter(), (expert.api_key(), text), threading.Event()
-    tokens, tries = expert.about(text), expert.max_retries + 1
+    tokens, tries, on_fault = expert.about(text), expert.max_retries + 1, partial(expert.on_fault, key)
     with expert.client() as client:
 
         def call() -> Any:
             return expert.call(client, stop, key, text, stream=True, stream_options={"include_usage": True})
 
-        def told(found: Fault) -> Fault:
-            return expert.told(key, found)
-
-        opened = persist(call, expert.pace, stop, tries, secrets, told, tokens)
+        opened = persist(call, expert.pace, stop, tries, secrets, on_fault, tokens)
         if isinstance(opened, Fault):
             return _failed(opened, start)
         try:
@@ -51,15 +49,15 @@ def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, R
                 whole = yield from _read(opened)
             row = observed(whole)
         except GeneratorExit:
-            told(Fault("give up", "whoever read the reply went away", sent=True))
+            on_fault(Fault("give up", "whoever read the reply went away", sent=True))
             raise
         except Exception as error:
-            found = fault(error, secrets)
-            return _failed(told(replace(found, then="give up", why=f"it broke off ({found.why})", sent=True)), start)
+            why = f"it broke off ({fault(error, secrets).why})"
+            return _failed(on_fault(Fault("give up", why, sent=True)), start)
         if (used := row["prompt_tokens"]) is not None:
             expert.pace.settle(tokens, used + (row["completion_tokens"] or 0))
         if wrong := expert.another(whole):
-            return _failed(told(Fault("give up", wrong, sent=True)), start)
+            return _failed(on_fault(Fault("give up", wrong, sent=True)), start)
     return {**row, "seconds": time.perf_counter() - start}
 
 

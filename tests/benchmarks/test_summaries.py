@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from benchmarks.summaries import arguments, lines
 
 
@@ -15,11 +13,3 @@ def test_both_sides_write_the_same_summaries() -> None:
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert (cells[0], cells[-1]) == (name, "3 of 3")
         assert all(float(cell) > 0 for cell in cells[1:5])
-
-
-@pytest.mark.slow
-def test_continuous_batching_writes_the_same() -> None:
-    options = arguments(["--continuous", "--models", "demo:xs", "--rows", "3", "--rounds", "1"])
-    head, rule, row = lines(options)
-    assert head.count("|") == rule.count("|") == row.count("|")
-    assert row.endswith("| 3 of 3 |")

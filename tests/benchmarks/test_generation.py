@@ -33,7 +33,7 @@ def test_the_limits_are_printed_at_a_small_size(monkeypatch: pytest.MonkeyPatch)
     )
     assert lines[1] == "measured ceilings: 1 Tflop/s, 100 GB/s\n"
     names = [line.split(" | ")[0] for line in lines if line.startswith("| ")]
-    assert names == ["| label scoring", "| plain", "| shared prefix", "| writing", "| dynamic", "| static, compiled"]
+    assert names == ["| label scoring", "| plain", "| shared prefix", "| writing: batch", "| 2"]
 
 
 def test_posts_of_the_limits_are_all_different() -> None:

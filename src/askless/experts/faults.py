@@ -1,0 +1,41 @@
+"""What a failed call means: try again, give up the item, or stop the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+NO_CONNECTION = "no connection"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a failed call means.
+
+    Parameters
+    ----------
+    then
+        `retry` the call, `give up` the item, or `stop` the run.
+    why
+        The reason, free of keys and texts.
+    wait
+        Seconds that the server asks to wait, None where it does not say.
+    sent
+        Whether the server may have answered, and billed, what never came.
+    """
+
+    then: Literal["retry", "give up", "stop"]
+    why: str
+    wait: float | None = None
+    sent: bool = False
+
+
+STOPPED = Fault("stop", "")
+
+
+class Refused(Exception):
+    """A call was not made: `then` says whether the item is given up or nothing more is asked."""
+
+    def __init__(self, why: str, then: Literal["give up", "stop"] = "give up") -> None:
+        super().__init__(why)
+        self.then: Literal["give up", "stop"] = then
