@@ -33,7 +33,6 @@ PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydanti
 MONITOR = "monitor"
 # Parameters of a request to the served model, and what they are where it has none.
 REQUEST = {"share": -1.0, "per_1000": -1.0, "max_usd": 0.0}
-NEEDED_BY = {"mlp": ("torch",), "seq2seq": ("torch", "transformers")}
 
 
 @task(cache_policy=NO_CACHE)
@@ -225,8 +224,9 @@ def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
 
 def _needed(small: str, terms: Terms) -> list[str]:
     """Packages that a model needs to decide, and to ask its expensive experts where that needs little more."""
-    hosted = any(options.get("backend") == "openai" for options in terms.experts.values())
-    return [*PACKAGES, *NEEDED_BY.get(small, ()), *(["openai"] if hosted else [])]
+    asked = [experts.resolve(options["backend"]) for options in terms.experts.values()]
+    needed = [experts.resolve(small), *(kind for kind in asked if kind.hosted)]
+    return list(dict.fromkeys([*PACKAGES, *(package for kind in needed for package in kind.packages)]))
 
 
 def _pinned(package: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.experts.chat_server import ChatServer
-from tests.experts.tiny_models import CHAT, NO_SYSTEM, make_model
+from tests.experts.tiny_models import CHAT, NO_SYSTEM, make_model, make_summariser
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +33,18 @@ def systemless(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def positional(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-2, whose absolute positions a careless left padding would shift."""
     return make_model(tmp_path_factory.mktemp("positional"), kind="gpt2", seed=2)
+
+
+@pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5."""
+    return make_summariser(tmp_path_factory.mktemp("t5"), "t5")
+
+
+@pytest.fixture(scope="session")
+def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BART, whose first token is forced."""
+    return make_summariser(tmp_path_factory.mktemp("bart"), "bart")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,42 +41,65 @@ def setting(answers: Path | None = None, classes: tuple[str, ...] = ("0", "1"), 
 
 
 def make_model(folder: Path, *, template: str | None = None, seed: int = 0, kind: str = "llama") -> Path:
-    """A random-weight model with a byte-level BPE tokenizer, saved as a transformers checkpoint."""
+    """A random-weight Llama or GPT-2 with a byte-level BPE tokenizer, saved as a transformers checkpoint."""
     import torch
+    import transformers as t
+
+    raw = bpe("<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
+    tokenizer = t.PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
+    shape = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "initializer_range": 0.3}
+    torch.manual_seed(seed)
+    if kind == "gpt2":
+        network = t.GPT2LMHeadModel(t.GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=512, **shape))
+    else:
+        sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+        network = t.LlamaForCausalLM(t.LlamaConfig(max_position_embeddings=512, **sizes, **shape))
+    network.save_pretrained(folder)
+    return folder
+
+
+def make_summariser(folder: Path, kind: str) -> Path:
+    """A random-weight T5 or BART with a byte-level BPE tokenizer that closes each text with </s>."""
+    import torch
+    import transformers as t
+    from tokenizers import processors
+
+    raw = bpe("<pad>", "</s>", "<s>")
+    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>"}
+    t.PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(folder)
+    shape: dict[str, Any] = {"vocab_size": raw.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 1}
+    torch.manual_seed(3)
+    network: Any
+    if kind == "t5":
+        sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+        network = t.T5ForConditionalGeneration(t.T5Config(**sizes, **shape))
+        torch.nn.init.normal_(network.lm_head.weight, std=0.6)
+        with torch.no_grad():
+            network.lm_head.weight[1] *= -4
+    else:
+        sizes = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+        sizes |= {"d_model": 32, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "max_position_embeddings": 128}
+        starts = {"bos_token_id": 2, "decoder_start_token_id": 1, "init_std": 0.5}
+        network = t.BartForConditionalGeneration(t.BartConfig(**sizes, **starts, **shape))
+        network.final_logits_bias[0, 1] = 6.0
+        network.generation_config.forced_bos_token_id = 2
+        network.generation_config.num_beams = 4
+        network.generation_config.no_repeat_ngram_size = 2
+    network.save_pretrained(folder)
+    return folder
+
+
+def bpe(*special: str) -> Any:
+    """A tokenizer of bytes, trained on `WORDS`; the `special` tokens come first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    special = ["<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=special,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    raw.train_from_iterator([" " + " ".join(WORDS)] * 20, trainer)
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")
-    tokenizer.chat_template = template
-    tokenizer.save_pretrained(folder)
-    shape = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1}
-    torch.manual_seed(seed)
-    if kind == "gpt2":
-        network = GPT2LMHeadModel(
-            GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=512, initializer_range=0.3, **shape)
-        )
-    else:
-        network = LlamaForCausalLM(
-            LlamaConfig(
-                hidden_size=32,
-                intermediate_size=64,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                max_position_embeddings=512,
-                initializer_range=0.3,
-                **shape,
-            )
-        )
-    network.save_pretrained(folder)
-    return folder
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made = {"vocab_size": 400, "special_tokens": list(special), "initial_alphabet": alphabet, "show_progress": False}
+    raw.train_from_iterator([" " + " ".join(WORDS)] * 20, trainers.BpeTrainer(**made))
+    return raw

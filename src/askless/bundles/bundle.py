@@ -2,7 +2,7 @@
 
 bundle.json             kind, arguments, experts, classes, what was learnt, the small expert's options, facts, files
 allocator.safetensors   a team's allocator network
-small.safetensors, ...  what the small expert has learnt, as it saves it (experts/kept.py)
+small.safetensors, ...  what the small expert has learnt, as it saves it (`Expert.keep`)
 vectors/                the word vectors by which policy and small expert decide and answer
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from askless import policies
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.base import Expert
-from askless.experts.small.persistence import VECTORS, as_expert, keep, restored, vectors_of
+from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
 from askless.files import replacing_folder, write_text
 from askless.policies.allocator import Allocator, Thresholds
 from askless.policies.base import Plain, Policy
@@ -147,7 +147,7 @@ def _read(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> Lo
     experts, classes, small = tuple(about["experts"]), tuple(about["classes"]), None
     if about["small"]:
         small = restored(folder, experts[0], classes, about["small"])
-        vectors = vectors_of(small)
+        vectors = small.vectors
     if vectors is None and VECTORS in about["files"]:
         from askless.text.embeddings import Vectors
 
@@ -188,7 +188,7 @@ def _restore(policy: Any, folder: Path, learnt: Mapping[str, Any], small: Any) -
 
 def _vectors(policy: Policy, small: Expert) -> Vectors | None:
     """The word vectors that policy and small expert share; raises `ConfigError` where each has others."""
-    known: list[Vectors] = [each for each in (getattr(policy, "vectors", None), vectors_of(small)) if each is not None]
+    known: list[Vectors] = [each for each in (getattr(policy, "vectors", None), small.vectors) if each is not None]
     if len(known) == 2 and not _same(*known):
         sizes = " and ".join(f"{len(each)} words of dimension {each.dim}" for each in known)
         raise ConfigError(

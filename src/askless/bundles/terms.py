@@ -84,7 +84,7 @@ class Terms:
         expert = experts.build(setting, self.experts[name])
         if not isinstance(expert, PaidExpert):
             backend = self.experts[name].get("backend")
-            able = ", ".join(each for each in experts.EXPERTS if issubclass(experts.resolve(each), PaidExpert))
+            able = ", ".join(experts.backends(lambda kind: issubclass(kind, PaidExpert)))
             raise ConfigError(f"Expert '{name}' of backend {backend} cannot be asked about new items. Allowed: {able}.")
         expert.check_access()
         return expert

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from askless import plugins
 from askless.errors import ConfigError
 from askless.experts.base import Expert, Setting, TrainedExpert
 
-__all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "build", "options_of", "resolve"]
+__all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "backends", "build", "known", "options_of", "resolve"]
+GROUP = "askless.experts"
 EXPERTS = {
     "llm": "askless.experts.local.causal_lm:LlmExpert",
     "vllm": "askless.experts.local.vllm:VllmExpert",
@@ -23,27 +23,53 @@ EXPERTS = {
     "majority": "askless.experts.small.majority:MajorityExpert",
     "recorded": "askless.experts.recorded:RecordedExpert",
 }
-# What answers of one kind only; all others answer as the task asks.
-LABELLERS, SUMMARISERS = ("mlp", "linear", "majority"), ("extractive", "lead", "seq2seq")
+
+
+def known() -> dict[str, str]:
+    """Every backend with its `module:Class`: those above, then those that installed packages bring as entry points."""
+    return plugins.known(GROUP, EXPERTS)
+
+
+def resolve(backend: str, expert: str = "") -> type[Expert]:
+    """The class of a backend.
+
+    Raises `ConfigError` for an unknown one, listing those that are known; `expert` is whose backend it is.
+    """
+    if backend not in (all_ := known()):
+        raise ConfigError.unknown(f"backend of expert '{expert}'" if expert else "backend", str(backend), all_)
+    return plugins.load(all_[backend], Expert, backend)  # type: ignore[type-abstract]
+
+
+def backends(able: Callable[[type[Expert]], bool]) -> list[str]:
+    """The backends whose class is `able`, for messages that say what is allowed."""
+    return [name for name in known() if able(resolve(name))]
 
 
 def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
-    """The expert that `options` describe: `backend` names its class, the rest are its arguments.
+    """The expert that `options` describe.
 
-    Raises `ConfigError` for an unknown backend or argument, naming the known ones.
+    Parameters
+    ----------
+    setting
+        What the task tells the expert: its name, the classes, the prompt, where answers are kept.
+    options
+        An entry under `experts` of params.yaml: `backend` names the class, the rest are its arguments.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown backend or argument, naming the known ones, and for a backend that cannot answer as the task
+        asks: with one of its classes, or with a summary.
     """
     options = dict(options)
-    backend = options.pop("backend", None)
-    if backend not in EXPERTS:
-        raise ConfigError.unknown(f"backend of expert '{setting.name}'", str(backend), EXPERTS)
-    if backend in (SUMMARISERS if setting.classes else LABELLERS):
-        able = ", ".join(name for name in EXPERTS if name not in (SUMMARISERS if setting.classes else LABELLERS))
+    kind = resolve(options.pop("backend", None), setting.name)
+    if not _answers(kind, setting):
+        able = ", ".join(backends(lambda other: _answers(other, setting)))
         what = f"classes {list(setting.classes)}" if setting.classes else "summaries"
         raise ConfigError(
-            f"Expert '{setting.name}': backend {backend} cannot answer with {what}. Allowed there: {able}."
+            f"Expert '{setting.name}': backend {backend_of(kind)} cannot answer with {what}. Allowed there: {able}."
         )
-    kind = resolve(backend)
-    allowed = options_of(backend)
+    allowed = kind.option_names()
     for key in options:
         if key not in allowed:
             raise ConfigError.unknown(f"option of expert '{setting.name}'", key, allowed)
@@ -53,13 +79,16 @@ def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
         raise ConfigError(f"Expert '{setting.name}': {error}. Options: {', '.join(allowed)}.") from error
 
 
-def resolve(backend: str) -> type[Expert]:
-    """The class registered as `backend`."""
-    module, _, attribute = EXPERTS[backend].partition(":")
-    found: type[Expert] = getattr(import_module(module), attribute)
-    return found
-
-
 def options_of(backend: str) -> list[str]:
     """Names of the options that experts of `backend` take in params.yaml."""
-    return [p for p in inspect.signature(resolve(backend)).parameters if p != "setting"]
+    return resolve(backend).option_names()
+
+
+def backend_of(kind: type[Expert]) -> str | None:
+    """The backend under which a class is registered, None where it is under none."""
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return next((name for name, at in known().items() if at == path), None)
+
+
+def _answers(kind: type[Expert], setting: Setting) -> bool:
+    return kind.labels if setting.classes else kind.summarises

@@ -47,7 +47,6 @@ class PaidExpert(Expert):
     `counts`: the tokens of a prompt that `most_tokens` gives are exact.
     """
 
-    hosted = False
     counts = False
     billing: BillingHook | None = None
     quiet = False

@@ -103,7 +103,7 @@ def asker(settings: Params, task: str, name: str, answers: Path) -> PaidExpert:
     expert = expert_of(settings, task, name, answers)
     if not isinstance(expert, PaidExpert):
         backend = settings.expert(name).get("backend")
-        able = ", ".join(each for each in experts.EXPERTS if issubclass(experts.resolve(each), PaidExpert))
+        able = ", ".join(experts.backends(lambda kind: issubclass(kind, PaidExpert)))
         raise ConfigError(f"Expert '{name}' of backend {backend} is not asked for its answers. Allowed: {able}.")
     return expert
 

@@ -172,17 +172,6 @@ def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(
     assert list(widths) == sorted(widths, reverse=True)
 
 
-def test_equal_texts_are_asked_once(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    score = scoring.score
-    monkeypatch.setattr(scoring, "warm_up", lambda *_: None)
-    monkeypatch.setattr(scoring, "score", lambda n, p, *rest: asked.append(len(p)) or score(n, p, *rest))
-    table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(["a cat", "a dog", "a cat"]))
-    assert asked == [2]
-    first, _, third = table.drop_columns(["id"]).to_pylist()
-    assert first == third
-
-
 def test_kept_answers_are_not_asked_again_and_need_no_weights(tiny: Path, tmp_path: Path) -> None:
     items = texts(20)
     first = LlmExpert(setting(tmp_path), model=str(tiny), prompt=PROMPT).answer(examples(items))
@@ -510,10 +499,6 @@ def test_a_demo_checkpoint_answers_through_its_name() -> None:
     table = LlmExpert(setting(), model="demo:xs").answer(examples(["you are a nice cat"]))
     assert table["mass"].to_pylist()[0] > 0.9
     assert schema.meta_of(table)["model"] == "demo:xs"
-
-
-def test_no_examples_are_no_work(tiny: Path) -> None:
-    assert LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples([])).num_rows == 0
 
 
 @pytest.mark.parametrize(

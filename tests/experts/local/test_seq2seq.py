@@ -13,84 +13,14 @@ import pytest
 from askless import schema
 from askless.errors import ConfigError, ExpertError
 from askless.experts import build
-from askless.experts.answer_store import AnswerStore
 from askless.experts.local.decoding import Generated
 from askless.experts.local.seq2seq import LIMIT, Seq2SeqCheckpoint, Seq2SeqExpert
 from askless.experts.replies import CUT
 from askless.text.summary_faults import LOOP
-from tests.experts.tiny_models import WORDS, examples, setting, texts
+from tests.experts.tiny_models import examples, setting, texts
 
 PUBLIC = "sshleifer/distilbart-xsum-12-6"
 COMMIT = "a" * 40
-ENDING = 6.0
-
-
-def make_model(folder: Path, kind: str) -> Path:
-    """A random T5 or BART with a byte-level BPE tokenizer that closes each text with </s>."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import (
-        BartConfig,
-        BartForConditionalGeneration,
-        PreTrainedTokenizerFast,
-        T5Config,
-        T5ForConditionalGeneration,
-    )
-
-    raw = Tokenizer(models.BPE())
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    special = ["<pad>", "</s>", "<s>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-    )
-    raw.train_from_iterator([" " + " ".join(WORDS)] * 20, trainer)
-    raw.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="</s>", bos_token="<s>").save_pretrained(
-        folder
-    )
-    shape: dict[str, Any] = {"vocab_size": raw.get_vocab_size(), "pad_token_id": 0, "eos_token_id": 1}
-    torch.manual_seed(3)
-    network: Any
-    if kind == "t5":
-        network = T5ForConditionalGeneration(
-            T5Config(d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, decoder_start_token_id=0, **shape)
-        )
-        torch.nn.init.normal_(network.lm_head.weight, std=0.6)
-        with torch.no_grad():
-            network.lm_head.weight[1] *= -4
-    else:
-        sizes = {f"{side}_{name}": 2 for side in ("encoder", "decoder") for name in ("layers", "attention_heads")}
-        network = BartForConditionalGeneration(
-            BartConfig(
-                d_model=32,
-                encoder_ffn_dim=64,
-                decoder_ffn_dim=64,
-                max_position_embeddings=128,
-                bos_token_id=2,
-                decoder_start_token_id=1,
-                init_std=0.5,
-                **sizes,
-                **shape,
-            )
-        )
-        network.final_logits_bias[0, 1] = ENDING
-        network.generation_config.forced_bos_token_id = 2
-        network.generation_config.num_beams = 4
-        network.generation_config.no_repeat_ngram_size = 2
-    network.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("t5"), "t5")
-
-
-@pytest.fixture(scope="session")
-def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model(tmp_path_factory.mktemp("bart"), "bart")
 
 
 def reference(folder: Path, text: str, most: int, least: int = 0) -> tuple[list[int], list[float], int]:
@@ -176,16 +106,6 @@ def test_sampling_depends_on_the_seed_and_on_nothing_else(t5: Path) -> None:
     assert said(1) != said(2)
 
 
-def test_what_is_kept_is_not_asked_again_and_equal_texts_are_asked_once(t5: Path, tmp_path: Path) -> None:
-    items = [*texts(6), texts(1)[0]]
-    first = Seq2SeqExpert(setting(tmp_path, ()), model=str(t5), max_new_tokens=4).answer(examples(items))
-    with AnswerStore(tmp_path / "tiny.sqlite") as store:
-        assert len(store) == 6
-    again = Seq2SeqExpert(setting(tmp_path, ()), model=str(t5), max_new_tokens=4)
-    again._run = pytest.fail  # type: ignore[method-assign, assignment]
-    assert again.answer(examples(items)).equals(first, check_metadata=True), "to the second"
-
-
 @pytest.mark.parametrize("change", [{"prefix": "x "}, {"max_new_tokens": 5}, {"min_new_tokens": 1}, {"seed": 9}])
 def test_what_changes_an_answer_changes_its_key(t5: Path, change: dict[str, Any]) -> None:
     made: Callable[..., Seq2SeqExpert] = Seq2SeqExpert
@@ -254,17 +174,3 @@ def test_an_option_that_cannot_be_meant_is_named(t5: Path, options: dict[str, An
     with pytest.raises(ConfigError) as error:
         Seq2SeqExpert(setting(), model=str(t5), **options).answer(examples(["a"]))
     assert str(error.value) == f"Expert 'tiny': {message}"
-
-
-def test_a_public_model_is_asked_for_at_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: set[tuple[str, str]] = set()
-
-    def download(repo_id: str, filename: str, *, revision: str, **_: Any) -> str:
-        asked.add((repo_id, str(revision)))
-        raise ConnectionError("no download in a test")
-
-    monkeypatch.setattr("transformers.utils.hub.hf_hub_download", download)
-    expert = Seq2SeqExpert(setting(classes=()), model=PUBLIC, revision=COMMIT)
-    with pytest.raises(ExpertError, match=f"The configuration of model '{PUBLIC}' at revision '{COMMIT}'"):
-        expert.answer(examples(["a"]))
-    assert asked == {(PUBLIC, COMMIT)}

@@ -76,7 +76,3 @@ def test_the_lead_is_the_first_sentence_and_costs_nothing() -> None:
     assert table["logprob"].null_count == table["label"].null_count == table["error"].null_count == 4
     panel = Panel(items, {"lead": expert}, CostModel(), ())
     assert panel.ask("lead").cost.tolist() == [0.0] * 4, "without a price for it"
-
-
-def test_no_examples_have_no_lead() -> None:
-    assert build(setting(classes=()), {"backend": "lead"}).answer(examples([])).num_rows == 0

@@ -34,14 +34,6 @@ def test_a_class_that_train_lacks_has_no_share() -> None:
     assert expert.answer(labelled(["a"]))["proba"].to_pylist()[0] == pytest.approx([2 / 3, 0, 1 / 3])
 
 
-def test_saved_and_loaded_it_says_the_same(tmp_path: Path) -> None:
-    expert = MajorityExpert(setting()).fit(labelled(["1", "0", "1"]), labelled([]))
-    assert expert.save(tmp_path / "m") == tmp_path / "m"
-    loaded = MajorityExpert(setting()).load(tmp_path / "m")
-    rows = labelled(["0", "1"])
-    assert loaded.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
-
-
 def test_what_cannot_be_learnt_or_loaded(tmp_path: Path) -> None:
     rows = labelled(["0", None])
     with pytest.raises(DataError, match="label None in row 1. Allowed: rows labelled with one of"):

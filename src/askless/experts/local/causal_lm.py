@@ -37,6 +37,7 @@ class LlmExpert(PaidExpert):
     answer whose label words together have less than `min_mass` of the probability.
     """
 
+    packages = ("torch", "transformers")
     counts = True
 
     def __init__(

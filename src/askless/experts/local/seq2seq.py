@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 from askless.errors import ExpertError
 from askless.experts import replies
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 LIMIT = 1024
+KEPT = "checkpoint"
 Item = tuple[str, list[int], bool]
 
 
@@ -55,6 +58,9 @@ class Seq2SeqExpert(PaidExpert):
     max_length 388 and min_length 30, which count the start: max_new_tokens 387 and min_new_tokens 29 here.
     """
 
+    labels = False
+    kept = True
+    packages = ("torch", "transformers")
     counts = True
 
     def __init__(
@@ -145,6 +151,20 @@ class Seq2SeqExpert(PaidExpert):
         """Prediction columns of these rows."""
         self._truncated = sum(row["cut"] for row in rows)
         return {**{name: [row[name] for row in rows] for name in COUNTED}, **replies.written(rows, {})}
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Copy the files of a model in a folder into `folder`; of one on the hub the name and the commit are kept."""
+        home = self.checkpoint.folder
+        if home is None:
+            return {**self.options(), "revision": self.checkpoint.revision}
+        shutil.copytree(home, folder / KEPT)
+        return {**self.options(), "model": KEPT, "revision": None}
+
+    def restore(self, folder: Path) -> Self:
+        """Answer with the files that `keep` copied, where it did."""
+        if (folder / KEPT).is_dir():
+            self.model = str(folder / KEPT)
+        return self
 
     def meta(self) -> dict[str, Any]:
         """Model, revision, prefix, decoding, dtype, batch size and device, and how many documents were too long."""

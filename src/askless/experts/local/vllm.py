@@ -33,6 +33,8 @@ class VllmExpert(PaidExpert):
     too long loses the end of its text, never of the template; metadata `truncated` counts such answers.
     """
 
+    packages = ("vllm",)
+
     def __init__(
         self,
         setting: Setting,

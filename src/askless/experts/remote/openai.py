@@ -42,6 +42,7 @@ class OpenAiExpert(PaidExpert):
     """
 
     hosted = True
+    packages = ("openai",)
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class ExtractiveExpert(TrainedExpert):
     Of a longer document the first `max_sentences` are read; metadata `truncated` counts such documents.
     """
 
+    labels = False
     weights_: Floats
     worth_: Floats
     strength_: float

@@ -16,6 +16,9 @@ from askless.experts.small.sentences import sentences
 class LeadExpert(Expert):
     """Answers with the first sentence; it costs nothing, and where there is no sentence the text itself is one."""
 
+    labels = False
+    kept = True
+
     def answer(self, examples: pa.Table) -> pa.Table:
         """The first sentence of each example."""
         start = time.perf_counter()

@@ -30,6 +30,8 @@ class LinearExpert(TrainedExpert):
     `class_weight="balanced"` makes rare classes count as much as common ones.
     """
 
+    summarises = False
+    packages = ("scikit-learn",)
     vocabulary_: list[str]
     idf_: Floats
     coef_: Floats
@@ -80,7 +82,8 @@ class LinearExpert(TrainedExpert):
         """Class probabilities for each example."""
         fitted(self, "coef_")
         start = time.perf_counter()
-        x = self._words.transform(examples["text"].to_pylist())
+        texts = examples["text"].to_pylist()
+        x = self._words.transform(texts) if texts else np.zeros((0, len(self.vocabulary_)))
         columns = labelled(self.setting.classes, self._proba(x, self.coef_, self.intercept_))
         return self.predictions(examples, {**columns, **free_tokens(examples.num_rows, start)})
 

@@ -24,6 +24,7 @@ FILE = "majority.json"
 class MajorityExpert(TrainedExpert):
     """Always answers the commonest class of train; its probabilities are the shares of the classes there."""
 
+    summarises = False
     shares_: NDArray[np.float64]
 
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from askless import schema
 from askless.errors import ConfigError, ExpertError
 from askless.experts.base import Setting, TrainedExpert
 from askless.panel import class_indices
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 class MlpExpert(TrainedExpert):
     """Mean word vector, then Linear-ReLU-Linear-ReLU-Linear; the epoch of least log loss on valid is kept."""
 
+    summarises = False
+    packages = ("torch",)
     model_: SmallModel
     epoch_: int
 
@@ -71,7 +74,8 @@ class MlpExpert(TrainedExpert):
         """Class probabilities of every example."""
         if not hasattr(self, "model_"):
             raise ExpertError(f"Expert '{self.name}' has not been trained. Call fit, or load a saved folder.")
-        return self.model_.answer(examples)
+        table = self.model_.answer(examples)
+        return schema.with_meta(table, "predictions", {"task": self.setting.task, **schema.meta_of(table)})
 
     def save(self, folder: Path) -> Path:
         """Write the network; the vectors stay where they are."""
@@ -92,9 +96,10 @@ class MlpExpert(TrainedExpert):
         self.model_ = SmallModel(self.name, self.setting.classes, stack, self._vectors())
         return self
 
-    def meta(self) -> dict[str, Any]:
-        """The model's name for the predictions' metadata."""
-        return {"model": "mean word vector + network", "epochs": self.epochs}
+    @property
+    def vectors(self) -> Vectors | None:
+        """The word vectors that its network reads, None before it is trained or loaded."""
+        return self.model_.vectors if hasattr(self, "model_") else None
 
     def _vectors(self) -> Vectors:
         from askless.text.embeddings import Vectors
