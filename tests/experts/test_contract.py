@@ -214,6 +214,12 @@ def test_arguments_are_stored_untouched_and_nothing_is_loaded(backend: str) -> N
 
 
 @pytest.mark.parametrize("backend", EXPERTS)
+def test_every_option_is_explained_in_the_docstring(backend: str) -> None:
+    explained = re.findall(r"^    (\w+)\n        \S", resolve(backend).__doc__ or "", flags=re.M)
+    assert explained == ["setting", *options_of(backend)]
+
+
+@pytest.mark.parametrize("backend", EXPERTS)
 def test_an_option_or_a_task_that_it_does_not_know_is_named(backend: str) -> None:
     kind = resolve(backend)
     task: tuple[str, ...] = CLASSES if kind.labels else ()

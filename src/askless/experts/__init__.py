@@ -55,6 +55,11 @@ def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
     options
         An entry under `experts` of params.yaml: `backend` names the class, the rest are its arguments.
 
+    Returns
+    -------
+    Expert
+        The expert; nothing of it is loaded yet.
+
     Raises
     ------
     ConfigError

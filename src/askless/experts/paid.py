@@ -43,8 +43,25 @@ class PaidExpert(Expert):
 
     A subclass says what determines an answer (`key`), how to get the missing ones (`ask`), what one takes at most
     (`most_tokens`) and how kept rows read as prediction columns (`columns`). Rows hold what was observed; what it means
-    is worked out late. `hosted`, others run the model and bill each call: a `billing` then pays for it, or refuses.
-    `counts`: the tokens of a prompt that `most_tokens` gives are exact.
+    is worked out when it is read, so that a better parser asks nothing again.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert; `answers` is where rows are kept.
+    model
+        The model's name.
+    prompt
+        An entry of `askless.prompts`, or entries by the task's prompt that they replace; None is the task's own.
+
+    Attributes
+    ----------
+    counts
+        Whether the tokens of a prompt that `most_tokens` gives are exact.
+    billing
+        What pays for each call, or refuses it, where `hosted`.
+    quiet
+        Whether to show no progress.
     """
 
     counts = False

@@ -15,12 +15,23 @@ from askless.experts.base import Expert, Setting, number
 
 
 class RecordedExpert(Expert):
-    """Answers from a Parquet file or a table of predictions, in microseconds a row.
+    """Replays answers that were given before: a table of predictions, found by id.
 
-    A path to the paper's JSON (`.json`, `.jsonl`) is read too, its records matched by text; `key` is that of the reply
-    there (`nn_generation`), if it is not the first one. Where the table holds several experts' answers, those under
-    this expert's name are used; else whatever name they carry becomes this expert's. `seconds` is what an answer takes
-    that states no time. Metadata `unmatched` counts the answers that were not asked for.
+    Where the table holds several experts' answers, those under this expert's name are used; else whatever name they
+    carry becomes this expert's. Metadata `unmatched` counts the answers that were not asked for.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    path
+        A Parquet file of predictions, or the paper's JSON (`.json`, `.jsonl`), whose records are matched by text.
+    table
+        The predictions themselves, in the place of `path`.
+    key
+        The name of the reply in a record of the JSON, such as `nn_generation`; None is the first one.
+    seconds
+        Seconds that an answer takes which states no time, 0 or more.
     """
 
     def __init__(

@@ -26,15 +26,50 @@ Item = tuple[str, list[int], bool]
 
 
 class LlmExpert(PaidExpert):
-    """Answers with a transformers causal language model.
+    """Answers with a causal language model run here, through transformers.
 
-    `mode="label"` scores the prompt's label words by their probability after the prompt and never parses;
-    `mode="text"` writes a reply and parses it, or keeps it as the answer where the task has no classes. `auto` is the
-    first where there are classes, else the second.
-    What all prompts begin with is read once (`share_prefix`); a batch is `batch_size` rows or `batch_tokens` tokens
-    after that, whichever is less. An input over `max_input_tokens`, or over what the model can read, loses the end
-    of its text, never of the template; metadata `truncated` counts such answers. `low_mass="null"` withholds an
-    answer whose label words together have less than `min_mass` of the probability.
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    model
+        `demo:<size>`, a folder with a transformers checkpoint, or a repository of the hub.
+    revision
+        Commit of a hub repository; None is the newest, so that next year's answers may come from other weights.
+    prompt
+        An entry of `askless.prompts`, or entries by the task's prompt that they replace; None is the task's own.
+    mode
+        `label` scores the prompt's label words by their probability after the prompt and never parses; `text` writes a
+        reply and parses it, or keeps it as the answer where the task has no classes; `auto` is the first where there
+        are classes, else the second.
+    batch_size
+        Most rows at once, 1 or more.
+    batch_tokens
+        Most tokens at once, 1 or more, padding and what is to be written included, the shared prefix not. None is
+        16,384 for text and 8,192 for labels, 2,048 on a CPU.
+    share_prefix
+        Whether what all prompts begin with is read once.
+    dtype
+        `float32`, `bfloat16`, `float16`; `auto` is the checkpoint's own on an accelerator and float32 on a CPU.
+    device
+        A device of torch; `auto` is CUDA, else MPS, else the CPU.
+    max_new_tokens
+        Most tokens of a reply in mode `text`, 1 or more; one that is cut off has an error.
+    temperature
+        0 is greedy, more draws; in mode `text`. The checkpoint's own decoding settings are not used.
+    top_p
+        Share of probability that is drawn from, more than 0, up to 1.
+    seed
+        Where draws begin.
+    low_mass
+        With `null` an answer whose label words together have less than `min_mass` is withheld, with `ignore` not.
+    min_mass
+        A probability, 0 to 1.
+    trust_remote_code
+        Whether to run the repository's own code; `revision` must then be a commit hash.
+    max_input_tokens
+        Most tokens of a prompt, 1 or more; None is what the model can read. A longer one loses the end of its text,
+        never of the template; metadata `truncated` counts them.
     """
 
     packages = ("torch", "transformers")

@@ -22,10 +22,27 @@ _WEIGHED = {".json", ".safetensors", ".jinja", ".model", ".txt", ".py"}
 
 
 class Checkpoint:
-    """Tokenizer, configuration and weights under one name: `demo:<size>`, a folder or a hub repository.
+    """Tokenizer, configuration and weights under one name; each is loaded when it is first needed.
 
-    `auto` is the class of transformers that loads the weights; `keeps` names what of the checkpoint's own decoding
-    settings is no habit but belongs to the model.
+    Parameters
+    ----------
+    model
+        `demo:<size>`, a folder with a transformers checkpoint, or a repository of the hub.
+    revision
+        Commit of a hub repository, None is the newest.
+    dtype
+        As of `LlmExpert`.
+    device
+        As of `LlmExpert`.
+    remote_code
+        Whether to run the repository's own code.
+
+    Attributes
+    ----------
+    auto
+        The class of transformers that loads the weights.
+    keeps
+        What of the checkpoint's own decoding settings is no habit but belongs to the model.
     """
 
     auto = "AutoModelForCausalLM"

@@ -49,13 +49,44 @@ class Seq2SeqCheckpoint(Checkpoint):
 
 
 class Seq2SeqExpert(PaidExpert):
-    """Answers with the text that an encoder-decoder writes after reading `prefix` and the document.
+    """Answers with the summary that an encoder-decoder of transformers writes (T5, BART, Pegasus, ...), run here.
 
-    A document of more tokens than `max_input_tokens`, or than the model reads, loses its end; metadata `truncated`
-    counts those. A batch is `batch_size` rows or `batch_tokens` tokens, padding and what is to be written included,
-    longest first. The answer does not end before `min_new_tokens`. Greedy at `temperature` 0. `logprob` is the mean
-    over the summary's tokens, its end included, under the model. The Team paper's T5-small wrote greedily with
-    max_length 388 and min_length 30, which count the start: max_new_tokens 387 and min_new_tokens 29 here.
+    `logprob` is the mean over the summary's tokens, its end included, under the model. The Team paper's T5-small wrote
+    greedily with max_length 388 and min_length 30, which count the start: `max_new_tokens` 387 and `min_new_tokens` 29.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    model
+        A folder with a transformers checkpoint, or a repository of the hub.
+    revision
+        As of `LlmExpert`.
+    prefix
+        What stands before each document: T5 wants its task named.
+    batch_size
+        Most rows at once, 1 or more.
+    batch_tokens
+        Most tokens at once, 1 or more, padding and what is to be written included.
+    dtype
+        As of `LlmExpert`.
+    device
+        As of `LlmExpert`.
+    max_new_tokens
+        Most tokens of a summary, 1 or more.
+    min_new_tokens
+        Fewest tokens of a summary, 0 to `max_new_tokens` - 1: it does not end before.
+    temperature
+        0 is greedy, more draws. A checkpoint's own beams and penalties are not used.
+    top_p
+        Share of probability that is drawn from, more than 0, up to 1.
+    seed
+        Where draws begin.
+    max_input_tokens
+        Most tokens of a document, 1 or more; None is what the model can read, 1,024 where neither configuration nor
+        tokenizer say. A longer one loses its end; metadata `truncated` counts them.
+    trust_remote_code
+        As of `LlmExpert`.
     """
 
     labels = False

@@ -24,13 +24,49 @@ Item = tuple[str, list[int], bool]
 
 
 class VllmExpert(PaidExpert):
-    """Answers with vLLM on a machine with CUDA; what all prompts begin with is read once, by its prefix cache.
+    """Answers with a causal language model run here through vLLM, on a machine with CUDA.
 
-    `mode="label"` reads the first tokens of the label words off the `top_logprobs` likeliest first tokens, so the
-    words must differ in their first token; a word that is not listed gets the most that the list leaves room for, and
-    where none is the answer is null. `mode="text"` writes a reply, and `auto` is the first where there are classes.
-    Prompts go to the engine `batch_size` at a time, and each such group is kept when it is answered. An input that is
-    too long loses the end of its text, never of the template; metadata `truncated` counts such answers.
+    What all prompts begin with is read once, by vLLM's prefix cache.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    model
+        A folder with a transformers checkpoint, or a repository of the hub.
+    revision
+        Commit of a hub repository; None is `main`.
+    prompt
+        As of `LlmExpert`.
+    mode
+        `label` reads the first tokens of the label words, which must differ there, off the likeliest first tokens: a
+        word that is not listed gets the most that the list leaves room for, and where none is the answer is null.
+        `text` writes a reply; `auto` is the first where there are classes, else the second.
+    dtype
+        `float32`, `bfloat16`, `float16`; `auto` is vLLM's choice.
+    tensor_parallel_size
+        GPUs that share the model, 1 or more.
+    gpu_memory_utilization
+        Share of the GPU's memory that vLLM takes, 0.01 to 1.
+    max_model_len
+        Most tokens of prompt and reply, 1 or more; None is the model's. A longer input loses the end of its text.
+    batch_size
+        Prompts that are handed over at a time, 1 or more; each such group is kept when it is answered.
+    max_new_tokens
+        Most tokens of a reply in mode `text`, 1 or more.
+    temperature
+        0 is greedy, more draws; in mode `text`.
+    top_p
+        Share of probability that is drawn from, more than 0, up to 1.
+    seed
+        Where draws begin; each item draws from a seed of its own.
+    top_logprobs
+        How many of the likeliest first tokens are looked at in mode `label`, 1 or more.
+    trust_remote_code
+        Whether to run the repository's own code; `revision` must then be a commit hash, which holds for the weights,
+        the tokenizer and the code.
+    extra
+        Further arguments of `vllm.LLM`, such as `{quantization: fp8}`.
     """
 
     packages = ("vllm",)

@@ -33,12 +33,51 @@ TEMPLATE_TOKENS = 256
 
 
 class OpenAiExpert(PaidExpert):
-    """Answers through an OpenAI-compatible server: replies, parsed where there are classes, and log-probabilities.
+    """Answers through a server that speaks OpenAI's chat API, in parallel and resumable.
 
-    The key is read from the environment variable `api_key_env` when it is needed and kept nowhere. An item
-    that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
+    An item that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
     unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept. With a
-    `billing` none of these does: it says what is to be made of them.
+    `billing` none of these does: it decides what is made of them.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    model
+        The name that the server knows.
+    base_url
+        The server's address up to `/v1`; None is OpenAI's.
+    revision
+        A mark of your own for what stands behind the name; a change asks everything again.
+    prompt
+        As of `LlmExpert`.
+    api_key_env
+        The environment variable that holds the key, which is read when it is needed and kept nowhere.
+    temperature
+        0 is greedy, more draws; None leaves the field out of the request.
+    top_p
+        Share of probability that is drawn from, more than 0, up to 1; None leaves the field out.
+    max_tokens
+        Most tokens of a reply, 1 or more; `auto` is 16 for a label and 128 for a summary; None leaves the field out.
+    seed
+        Where draws begin; None leaves the field out.
+    top_logprobs
+        Alternatives to the first token that are asked for, 0 to 20; 0 for a server that refuses log-probabilities.
+    concurrency
+        Requests in flight, a thread each, 1 or more.
+    requests_per_minute
+        Most requests a minute, over all threads, more than 0; None is no limit.
+    tokens_per_minute
+        Most tokens a minute, over all threads, more than 0; None is no limit.
+    served_as
+        What the server calls the model in its answers, where that does not begin with `model`. An answer of another
+        model is refused, and `FEW` in a row stop the run.
+    timeout
+        Seconds that a request may take.
+    max_retries
+        Further tries, 0 or more, after HTTP 408, 409, 425, 429 and 5xx, time-outs and replies that cannot be read.
+    extra
+        Further fields of the request, such as `{guided_choice: ["0", "1"]}`.
     """
 
     hosted = True

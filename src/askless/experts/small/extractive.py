@@ -42,14 +42,23 @@ class Learnt:
 
 
 class ExtractiveExpert(TrainedExpert):
-    """Ridge regression from features of a sentence to its ROUGE-L with the reference; the best one is the summary.
+    """Answers with the best sentence of the document, by a ridge regression from a sentence's features to its ROUGE-L.
 
     It is learnt twice, from ROUGE-L as it is and as it stands out within its document (`ranking.Ranking`); the one
-    whose best sentences of valid are the better ones ranks. `strengths` are the penalties, of which the least squared
-    error on valid chooses. `logprob` is the logarithm of the ROUGE-L F to expect of the answer: a straight line through
-    what the first of the two says of the best sentences of valid, since the best of many scores promises too much.
-    Where valid is empty all this comes from train, cross-fitted by document.
-    Of a longer document the first `max_sentences` are read; metadata `truncated` counts such documents.
+    whose best sentences of valid are the better ones ranks. `logprob` is the logarithm of the ROUGE-L F to expect of
+    the answer: a straight line through what the first of the two says of the best sentences of valid, since the best of
+    many scores promises too much. Where valid is empty all this comes from train, cross-fitted by document.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert; its word vectors are needed.
+    strengths
+        Ridge penalties, each more than 0; the one with the least squared error on valid is taken.
+    max_sentences
+        Sentences of a document that are read, 1 or more; metadata `truncated` counts documents that have more.
+    random_state
+        Seed of the folds where valid is empty.
     """
 
     labels = False

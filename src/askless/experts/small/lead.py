@@ -14,7 +14,13 @@ from askless.experts.small.sentences import sentences
 
 
 class LeadExpert(Expert):
-    """Answers with the first sentence; it costs nothing, and where there is no sentence the text itself is one."""
+    """Answers with the first sentence, at no cost; where there is no sentence the text itself is one.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    """
 
     labels = False
     kept = True

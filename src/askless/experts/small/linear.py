@@ -24,10 +24,24 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class LinearExpert(TrainedExpert):
-    """TF-IDF of 1 to `ngrams` words (with sublinear counts) and logistic regression.
+    """TF-IDF of words and word sequences, with sublinear counts, into logistic regression.
 
-    C is the one of `strengths` with the least log loss on valid, weighted as the training was.
-    `class_weight="balanced"` makes rare classes count as much as common ones.
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    ngrams
+        Up to so many words in a row, 1 or more.
+    min_df
+        Texts that a sequence must be in to count, 1 or more.
+    strengths
+        Values of C, each more than 0; the one with the least log loss on valid, weighted as the training was, is taken.
+    class_weight
+        `balanced` makes rare classes count as much as common ones; None counts each row alike.
+    max_iter
+        Most steps of the solver, 1 or more.
+    random_state
+        Seed of the solver.
     """
 
     summarises = False

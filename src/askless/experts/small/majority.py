@@ -22,7 +22,13 @@ FILE = "majority.json"
 
 
 class MajorityExpert(TrainedExpert):
-    """Always answers the commonest class of train; its probabilities are the shares of the classes there."""
+    """Always answers the commonest class of train; its probabilities are the shares of the classes there.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    """
 
     summarises = False
     shares_: NDArray[np.float64]

@@ -18,7 +18,27 @@ if TYPE_CHECKING:
 
 
 class MlpExpert(TrainedExpert):
-    """Mean word vector, then Linear-ReLU-Linear-ReLU-Linear; the epoch of least log loss on valid is kept."""
+    """The mean word vector of a text into Linear-ReLU-Linear-ReLU-Linear, as the Team paper's small expert.
+
+    The epoch of least log loss on valid is kept.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert; its word vectors are needed.
+    epochs
+        Passes over train, 1 or more.
+    learning_rate
+        Of Adam, more than 0.
+    batch_size
+        Rows of a step, 1 or more.
+    hidden
+        Units of the hidden layers, 1 or more.
+    balance
+        How much rare classes count in the loss: 0 is each row alike, 1 is each class alike.
+    random_state
+        Seed of the weights and of the order of the rows.
+    """
 
     summarises = False
     packages = ("torch",)
