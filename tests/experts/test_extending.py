@@ -1,0 +1,75 @@
+"""docs/extending.md, "Add an expert", done to the letter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from askless import experts, plugins, policies
+from askless.bundles import bundle
+from askless.config import Price
+from askless.costs import CostModel
+from askless.errors import ConfigError
+from askless.panel import Panel
+from tests.helpers import examples
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+TRAIN = {"0": "a fine day at sea", "1": "you rotten old fool", "2": "the fool at sea"}
+
+
+def block(language: str) -> str:
+    """The page's block of this language, under "Add an expert"."""
+    text = PAGE.read_text(encoding="utf-8").split("## Add an expert")[1].split("\n## ")[0]
+    (found,) = re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
+    return str(found)
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The page's package, installed: its module, and its entry point as pip writes it."""
+    home = tmp_path / "site"
+    about = home / "word_counts-1.dist-info"
+    about.mkdir(parents=True)
+    (home / "word_counts.py").write_text(block("python"), encoding="utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counts\nVersion: 1\n")
+    head, entry = block("toml").splitlines()
+    assert head == '[project.entry-points."askless.experts"]'
+    (about / "entry_points.txt").write_text("[askless.experts]\n" + entry.replace('"', ""))
+    monkeypatch.syspath_prepend(str(home))
+    plugins._brought.cache_clear()
+    yield home
+    plugins._brought.cache_clear()
+
+
+def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(package: Path, tmp_path: Path) -> None:
+    params = yaml.safe_load(block("yaml"))
+    ((name, options),) = params["experts"].items()
+    setting = experts.Setting(name, "posts", ("0", "1"))
+    expert = experts.build(setting, options)
+    assert isinstance(expert, experts.TrainedExpert)
+    assert (type(expert).__module__, expert.options()) == ("word_counts", {"least": 1})
+    train = examples(["0", "1", "1"], text=list(TRAIN.values()))
+    asked = examples(["0", "1", None], text=["a day", "old fool", "unheard of"])
+    table = expert.fit(train, train).answer(asked)
+    assert table["label"].to_pylist() == ["0", "1", None]
+    assert table["error"].to_pylist() == [None, None, "no word of it is known"]
+
+    prices = {each: Price(**price) for each, price in params["costs"]["prices"].items()} | {"large": Price()}
+    panel = Panel(train, {name: expert, "large": expert}, CostModel("usd", prices), ("0", "1"))
+    policy = policies.build("random", {}, experts=(name, "large")).fit(panel, panel)
+    loaded = bundle.load(bundle.save(policy, tmp_path / "bundle", {}, ("0", "1"), expert))
+    assert loaded.small is not None
+    assert loaded.small.answer(asked).equals(table)
+    with pytest.raises(ConfigError, match="cannot answer with summaries. Allowed there: llm, vllm, openai, seq2seq"):
+        experts.build(experts.Setting(name, "news", ()), options)
+
+
+def test_a_name_that_askless_has_is_refused(package: Path) -> None:
+    about = package / "word_counts-1.dist-info" / "entry_points.txt"
+    about.write_text("[askless.experts]\nlinear = word_counts:WordCountExpert\n")
+    with pytest.raises(ConfigError, match="Package word-counts brings 'linear' .* a name that askless has"):
+        experts.known()
