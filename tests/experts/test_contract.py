@@ -164,7 +164,7 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, vector
         made.texts = tiny_texts(11)
         made.asked = counted(monkeypatch, Seq2SeqExpert)
     elif backend == "mlp":
-        made.options = {"epochs": 40, "batch_size": 16}
+        made.options = {"epochs": 20, "batch_size": 8, "learning_rate": 0.02, "balance": 1.0}
     elif backend == "recorded":
         made.options = {"table": recorded(made.classes, [*made.texts, *ODD_TEXTS])}
     return made
