@@ -28,7 +28,7 @@ from askless.monitoring.decide_and_log import Audit, answer, loggable
 from askless.monitoring.decision_log import checked
 from askless.monitoring.drift import WindowCheck, look
 from askless.panel import Panel
-from askless.plans.study import Boards
+from askless.plans.boards import Boards
 from askless.policies.base import Budget
 from askless.policies.two_tier import TwoTier
 from askless.stats.bounds import share_interval

@@ -27,10 +27,11 @@ from askless.data.recorded import Study
 from askless.evaluation import curves
 from askless.evaluation.metrics import bootstrap_weights, weighted_sums
 from askless.evaluation.replay import Replay, replay
+from askless.plans.boards import Boards
+from askless.plans.evaluate import build
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
-from askless.plans.study import Boards, build
 from askless.policies.base import Budget
 
 NAMES = {

@@ -21,7 +21,8 @@ from askless.costs import CostModel
 from askless.data.recorded import Study
 from askless.evaluation.replay import replay
 from askless.panel import class_indices
-from askless.plans.study import Boards, applicable, build
+from askless.plans.boards import Boards
+from askless.plans.evaluate import applicable, build
 from askless.policies.base import Budget
 
 CLASSES = ("A", "B", "C", "D")

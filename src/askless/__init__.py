@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from askless.data.recorded import load as read_study
     from askless.experts.base import Expert
     from askless.panel import Panel
+    from askless.plans.evaluate import evaluate
     from askless.plans.plan import Goal, Plan
     from askless.plans.planner import make_plan
-    from askless.plans.study import evaluate
     from askless.policies.base import Budget, Policy
 
 __version__ = "0.1.0"
@@ -34,7 +34,7 @@ _PLACES = {
     "Goal": "askless.plans.plan:Goal",
     "Panel": "askless.panel:Panel",
     "Policy": "askless.policies.base:Policy",
-    "evaluate": "askless.plans.study:evaluate",
+    "evaluate": "askless.plans.evaluate:evaluate",
     "make_plan": "askless.plans.planner:make_plan",
     "read_study": "askless.data.recorded:load",
 }

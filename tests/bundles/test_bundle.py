@@ -13,7 +13,7 @@ from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts import Setting
 from askless.experts.small.extractive import ExtractiveExpert
 from askless.experts.small.lead import LeadExpert
-from askless.plans.study import Boards
+from askless.plans.boards import Boards
 from askless.policies.base import Budget
 from askless.policies.baselines import Length, Random
 from askless.policies.chain.chain import Chain

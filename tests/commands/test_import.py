@@ -151,6 +151,16 @@ def test_items_in_a_file_of_answers(tmp_path):
     )
 
 
+def test_named_columns_win_over_a_guess_of_the_format(tmp_path):
+    path, out = tmp_path / "log.jsonl", tmp_path / "o.parquet"
+    rows = [{"id": n, "generation": "yes", "model_name": "m", "input": "x"} for n in range(2)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    ok(path, "-o", out, "--column", "label=generation", "--column", "expert=model_name")
+    assert pq.read_table(out).select(["id", "expert", "label"]).to_pylist() == [
+        {"id": str(n), "expert": "m", "label": "yes"} for n in range(2)
+    ]
+
+
 def test_one_expert_twice_in_a_file(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("id,label\n1,x\n1,y\n")

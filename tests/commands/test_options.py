@@ -20,6 +20,8 @@ def test_a_pair_that_is_none(text):
 def test_names():
     assert options.names(None) is None
     assert options.names(" A, B,") == ["A", "B"]
+    assert options.names('"World, politics", Sports') == ["World, politics", "Sports"]
+    assert options.names(options.listed(['a "b", c', "d"])) == ['a "b", c', "d"]
 
 
 def test_json_has_no_number_that_is_not_finite(capsys):

@@ -118,7 +118,7 @@ def test_explain_decides_as_the_plan_does_and_for_a_machine(given, planned):
     from dataclasses import replace
 
     from askless.data.recorded import load
-    from askless.plans.study import Boards
+    from askless.plans.boards import Boards
 
     folder, words = given
     study = load(folder / "items.parquet", [folder / f"{e}.parquet" for e in answer_files.COSTS])

@@ -19,25 +19,25 @@ def plan():
 
 def test_what_came_of_a_plan_on_rows_like_those_it_was_made_on(plan):
     test = board(3000, seed=1)
-    came = outcome_of(plan, test)
+    outcome = outcome_of(plan, test)
     done = plan.decide(test.copy(blind=True))
-    assert came.measured.quality[0] == (done.label == test.gold).mean()
-    assert came.measured.cost[0] == pytest.approx(done.cost.mean())
-    assert came.measured.quality[0] == pytest.approx(plan.promise.quality[0], abs=0.06)
-    assert came.kept is True and not came.shift.alarm
+    assert outcome.measured.quality[0] == (done.label == test.gold).mean()
+    assert outcome.measured.cost[0] == pytest.approx(done.cost.mean())
+    assert outcome.measured.quality[0] == pytest.approx(plan.promise.quality[0], abs=0.06)
+    assert outcome.kept is True and not outcome.shift.alarm
     assert test.total == 0
-    assert came.words()[0].startswith("On 3,000 items of the test split: ")
-    assert came.words()[1].startswith("The floor held: loss against large +")
-    assert came.words()[2].startswith("No shift seen, the promise stands (")
-    told = came.as_dict()
-    assert json.loads(json.dumps(told, allow_nan=False)) == told
-    assert told["kept"] is True and told["shift"]["alarm"] is False
+    assert outcome.words()[0].startswith("On 3,000 items of the test split: ")
+    assert outcome.words()[1].startswith("The floor held: loss against large +")
+    assert outcome.words()[2].startswith("No shift seen, the promise stands (")
+    values = outcome.as_dict()
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["kept"] is True and values["shift"]["alarm"] is False
 
 
 def test_the_promise_is_withdrawn_where_the_rows_are_harder(plan):
-    came = outcome_of(plan, board(1000, seed=2, hard=0.8))
-    assert came.shift.moved[0] == "small"
-    assert came.words()[-1].startswith("The promise is withdrawn: these rows differ from those it was made on in ")
+    outcome = outcome_of(plan, board(1000, seed=2, hard=0.8))
+    assert outcome.shift.moved[0] == "small"
+    assert outcome.words()[-1].startswith("The promise is withdrawn: these rows differ from those it was made on in ")
 
 
 def test_the_shift_test_of_a_plan_is_quiet_on_rows_of_the_same_kind(plan):
@@ -46,10 +46,10 @@ def test_the_shift_test_of_a_plan_is_quiet_on_rows_of_the_same_kind(plan):
 
 
 def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
-    came = outcome_of(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
-    assert came.kept is False
-    assert came.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
-    assert came.words()[1].endswith(" points, 5 allowed.")
+    outcome = outcome_of(plan, board(1000, seed=3, able={"small": -1.0, "large": 8.0}))
+    assert outcome.kept is False
+    assert outcome.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
+    assert outcome.words()[1].endswith(" points, 5 allowed.")
     limit = plan_on(board(400), PAIR, Goal(limit=10.0))
     assert outcome_of(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
     aim = plan_on(board(400), PAIR, Goal(per_1000=10.0))

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from askless.plans.study import Boards
+from askless.plans.boards import Boards
 from askless.policies.base import Budget
 from askless.policies.baselines import Length
 from askless.policies.chain.chain import Chain

@@ -53,13 +53,13 @@ def evaluate(
     Example: askless evaluate --examples items.parquet --answers small.parquet --answers large.parquet --out out/
     """
     from askless.errors import ConfigError
-    from askless.plans import study as studies
+    from askless.plans import evaluate as evaluating
     from askless.report import report
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file. Give a folder, or the name of one to make.")
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
-    summary = studies.evaluate(
+    summary = evaluating.evaluate(
         given,
         policies=policy or None,
         reference=reference,

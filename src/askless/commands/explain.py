@@ -17,6 +17,7 @@ from askless.commands.options import (
     Intersect,
     ItemColumns,
     Prices,
+    listed,
     note,
     print_json,
     study,
@@ -45,10 +46,10 @@ def explain(
     from askless.errors import ConfigError
     from askless.plans import explain as explaining
     from askless.plans import plan_file
-    from askless.plans.study import Boards
+    from askless.plans.boards import Boards
 
     made = plan_file.read(plan)
-    given = study(examples, answers, intersect, 0, column, item_column, ",".join(made.classes), prices, fit=False)
+    given = study(examples, answers, intersect, 0, column, item_column, listed(made.classes), prices, fit=False)
     for name in made.policy.experts:
         if name not in given.answers:
             raise ConfigError.unknown("expert", name, given.answers)
@@ -63,8 +64,8 @@ def explain(
         return
     for line in why.words():
         tell(line)
-    said = (f"{name} {_named(found['label'])} for {found['cost']:.3g}" for name, found in record["experts"].items())
-    tell(f"On record for this item, gold {_named(record['gold'])}: {', '.join(said)}.")
+    recorded = (f"{name} {_named(found['label'])} for {found['cost']:.3g}" for name, found in record["experts"].items())
+    tell(f"On record for this item, gold {_named(record['gold'])}: {', '.join(recorded)}.")
 
 
 def _only(given: Study, item: str, where: Path) -> Study:
@@ -88,8 +89,10 @@ def _only(given: Study, item: str, where: Path) -> Study:
 
 def _record(one: Study) -> dict[str, Any]:
     """What every expert said to the item and what that cost."""
-    said = {e: {"label": t["label"][0].as_py(), "cost": float(one.cost.price(t, e)[0])} for e, t in one.answers.items()}
-    return {"gold": one.examples["label"][0].as_py(), "experts": said}
+    found = {
+        e: {"label": t["label"][0].as_py(), "cost": float(one.cost.price(t, e)[0])} for e, t in one.answers.items()
+    }
+    return {"gold": one.examples["label"][0].as_py(), "experts": found}
 
 
 def _named(label: str | None) -> str:

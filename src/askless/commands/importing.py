@@ -69,16 +69,16 @@ def _report(answers: Any, rows: Any, output: Path, items: Path | None, as_json: 
     from askless import schema
 
     given = Counter(answers["expert"].to_pylist())
-    silent = Counter(answers.filter(answers["label"].is_null())["expert"].to_pylist())
+    unlabelled = Counter(answers.filter(answers["label"].is_null())["expert"].to_pylist())
     if as_json:
-        experts = {e: {"answers": n, "without_label": silent[e]} for e, n in given.items()}
+        experts = {e: {"answers": n, "without_label": unlabelled[e]} for e, n in given.items()}
         found = {"path": str(output), "experts": experts, "classes": schema.meta_of(answers).get("classes")}
         print_json(found | ({"items": {"path": str(items), "rows": len(rows)}} if items else {}))
         return
     typer.echo(f"Wrote {output}:")
     width = max(map(len, given))
     for expert, count in given.items():
-        told = f", {silent[expert]:,} without a label" if silent[expert] else ""
-        typer.echo(f"  {expert:<{width}}  {count:>{len(f'{max(given.values()):,}')},} answers{told}")
+        without = f", {unlabelled[expert]:,} without a label" if unlabelled[expert] else ""
+        typer.echo(f"  {expert:<{width}}  {count:>{len(f'{max(given.values()):,}')},} answers{without}")
     if items:
         typer.echo(f"Wrote {items}: {len(rows):,} items ({', '.join(rows.column_names)})")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import shutil
@@ -52,7 +54,9 @@ ItemColumns = Annotated[
 ]
 ClassNames = Annotated[
     str | None,
-    typer.Option("--classes", metavar="NAMES", help="All classes, with commas: A,B,C.", show_default="the gold labels"),
+    typer.Option(
+        "--classes", metavar="NAMES", help='All classes, with commas: A,B,"C, D".', show_default="the gold labels"
+    ),
 ]
 Prices = Annotated[
     Path | None,
@@ -120,8 +124,17 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
 
 
 def names(text: str | None) -> list[str] | None:
-    """Names with commas between them."""
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+    """Names with commas between them, as in a line of CSV: one with a comma in it is quoted."""
+    if text is None:
+        return None
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), []) if name.strip()]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The text of which `names` gives these names."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue()
 
 
 def say(text: str) -> None:

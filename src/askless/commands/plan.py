@@ -71,15 +71,15 @@ def plan(
 ) -> None:
     """Choose experts, their order and thresholds for a goal, and write them as a plan that can be reviewed.
 
-    Everything is fitted and promised on the train and valid items; the test items, if there are any, show what came
+    Everything is fitted and promised on the train and valid items; the test items, if there are any, show what outcome
     of the promise. Give one goal.
 
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
     from askless.plans import plan_file
+    from askless.plans.boards import Boards
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
-    from askless.plans.study import Boards
 
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence)
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
@@ -88,20 +88,23 @@ def plan(
     made = make_plan(given, goal, reference, bound=bound, random_state=seed)
     plan_file.write(made, output)
     test = Boards.labelled(given).test
-    came = outcome_of(made, test) if len(test) else None
+    outcome = outcome_of(made, test) if len(test) else None
     note(given.notes)
     if as_json:
-        said: dict[str, Any] = {
+        summary: dict[str, Any] = {
             "path": str(output),
             "goal": {goal.kind: goal.value},
             "kind": made.kind,
             "words": made.words(),
         }
-        said |= {"experts": list(made.policy.experts), "reference": made.reference, "unit": made.unit}
-        said |= {"promise": asdict(made.promise), "certificate": made.certificate and asdict(made.certificate)}
-        print_json(said | {"test": came and came.as_dict()})
+        summary |= {"experts": list(made.policy.experts), "reference": made.reference, "unit": made.unit}
+        summary |= {"promise": asdict(made.promise), "certificate": made.certificate and asdict(made.certificate)}
+        print_json(summary | {"test": outcome and outcome.as_dict()})
         return
-    for line in (*made.words(), *(came.words() if came else ("No test items: nothing is said of what came of it.",))):
+    for line in (
+        *made.words(),
+        *(outcome.words() if outcome else ("No test items: nothing is said of what came of it.",)),
+    ):
         tell(line)
     typer.echo(f"\nPlan: {output}")
 

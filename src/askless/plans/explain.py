@@ -83,7 +83,7 @@ def explain(
                 ExplainedStep(step.expert, score, threshold, (-np.inf if np.isnan(score) else score) >= threshold)
             )
     label, cost = int(decisions.label[row]), float(decisions.cost[row])
-    asked = tuple(name for name, said in zip(decisions.experts, decisions.asked[row], strict=True) if said)
+    asked = tuple(name for name, was in zip(decisions.experts, decisions.asked[row], strict=True) if was)
     prefixes = [asked[:i] for i in range(2, len(asked))]
     return Explanation(
         row=row,

@@ -1,4 +1,4 @@
-"""What came of a plan on labelled rows it had not seen: was its promise kept, and do the rows look alike."""
+"""What became of a plan on labelled rows it had not seen: was its promise kept, and do the rows look alike."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from askless.stats.shift import Shift
 
 @dataclass(frozen=True)
 class PlanOutcome:
-    """What came of a plan on labelled rows it had not seen.
+    """What became of a plan on labelled rows it had not seen.
 
     `kept` says whether the floor or the limit held, None for a goal that is no promise.
     """
@@ -41,13 +41,15 @@ class PlanOutcome:
         }
 
     def words(self) -> list[str]:
-        """What came of it, a sentence or two each."""
+        """What became of it, a sentence or two each."""
         lines = [
             f"On {self.measured.items:,} items of the test split: {self.measured.words(self.reference, self.unit)}."
         ]
         if self.kept is not None and self.goal.floor is not None:
-            told = f"{100 * self.measured.loss[0]:+.1f} points, {100 * (1 - self.goal.floor):g} allowed"
-            lines.append(f"The floor {'held' if self.kept else 'DID NOT HOLD'}: loss against {self.reference} {told}.")
+            points = f"{100 * self.measured.loss[0]:+.1f} points, {100 * (1 - self.goal.floor):g} allowed"
+            lines.append(
+                f"The floor {'held' if self.kept else 'DID NOT HOLD'}: loss against {self.reference} {points}."
+            )
         elif self.kept is not None:
             lines.append(f"The spend limit {'held' if self.kept else 'DID NOT HOLD'}.")
         return [*lines, self.shift.words()]

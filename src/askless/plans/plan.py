@@ -88,7 +88,7 @@ class Promise:
     def of(
         cls, right: Bools, cost: Floats, deferred: Bools, reference: tuple[Bools, Floats], confidence: float
     ) -> Promise:
-        """From what came of each row, arrays (rows,); `reference` is (right, cost) of the reference alone."""
+        """From what became of each row, arrays (rows,); `reference` is (right, cost) of the reference alone."""
         loss = reference[0].astype(float) - right
         n = len(right)
         return cls(
@@ -112,8 +112,8 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A look at the labelled rows: after `expert`, `kept` of `rows` rows reached their threshold.
+class StepSummary:
+    """One step over the labelled rows: after `expert`, `kept` of `rows` rows reached their threshold.
 
     `threshold` is the lowest and the highest, which differ where a rule sets one for each row.
     """
@@ -124,7 +124,7 @@ class Bar:
     threshold: tuple[float, float]
 
     @classmethod
-    def of(cls, step: Step) -> Bar:
+    def of(cls, step: Step) -> StepSummary:
         """From one step of the decisions."""
         kept = np.where(np.isnan(step.score), -np.inf, step.score) >= step.threshold
         return cls(
@@ -140,7 +140,7 @@ class FittedRows:
     where it was asked; `deferred` of `rows` rows went beyond the first expert.
     """
 
-    looks: tuple[Bar, ...]
+    looks: tuple[StepSummary, ...]
     measure: Mapping[str, str]
     sample: Mapping[str, Floats]
     deferred: int
@@ -156,7 +156,7 @@ class FittedRows:
             score = shift.summary(stated(answers, how))
             if len(score):
                 measure[name], sample[name] = how, score
-        looks = tuple(Bar.of(step) for step in done.steps if len(step.rows))
+        looks = tuple(StepSummary.of(step) for step in done.steps if len(step.rows))
         return cls(looks, measure, sample, int(done.asked[:, 1:].any(axis=1).sum()), len(done.label))
 
     def against(self, done: Decisions, panel: Panel, level: float = 0.05) -> shift.Shift:

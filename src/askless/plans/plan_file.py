@@ -13,7 +13,7 @@ import yaml
 from askless import policies as registry
 from askless.errors import AsklessError, DataError
 from askless.files import write_text
-from askless.plans.plan import Bar, FittedRows, Goal, Plan, Promise
+from askless.plans.plan import FittedRows, Goal, Plan, Promise, StepSummary
 from askless.policies.base import Budget
 from askless.stats.guarantees import Certificate
 
@@ -37,9 +37,9 @@ _Blocks.add_representer(
 
 def write(plan: Plan, path: Path | str) -> Path:
     """Write `plan` to `path`, what it says in words as comments at the top."""
-    said = "".join(f"# {line}\n" for line in (HEAD, *plan.words()))
+    comments = "".join(f"# {line}\n" for line in (HEAD, *plan.words()))
     body = yaml.dump(as_dict(plan), Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=120)
-    return write_text(path, said + body)
+    return write_text(path, comments + body)
 
 
 def read(path: Path | str) -> Plan:
@@ -58,13 +58,13 @@ def read(path: Path | str) -> Plan:
     try:
         return from_dict(found)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, AsklessError) as error:
-        told = f"no key {error}" if isinstance(error, KeyError) else str(error)
-        raise DataError(path, f"a damaged plan ({told})", "the file as it was written", "Plan again.") from error
+        why = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise DataError(path, f"a damaged plan ({why})", "the file as it was written", "Plan again.") from error
 
 
 def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as plain values in the order a reader wants them."""
-    told = {
+    values = {
         "format": FORMAT,
         "goal": {plan.goal.kind: plan.goal.value, "confidence": plan.goal.confidence},
         "experts": list(plan.policy.experts),
@@ -83,7 +83,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         },
         "seen": {k: v for k, v in asdict(plan.seen).items() if k != "looks"},
     }
-    return {name: _plain(value) for name, value in told.items()}
+    return {name: _plain(value) for name, value in values.items()}
 
 
 def from_dict(found: Mapping[str, Any]) -> Plan:
@@ -94,7 +94,7 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
     if hasattr(policy, "restore"):
         policy.restore(found["policy"]["learnt"])
     promise, certificate, seen = found["promise"], found["certificate"], found["seen"]
-    looks = tuple(Bar(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])
+    looks = tuple(StepSummary(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])
     spans = {k: tuple(promise[k]) for k in ("quality", "cost", "loss")}
     sample = {name: np.array(values, float) for name, values in seen["sample"].items()}
     return Plan(

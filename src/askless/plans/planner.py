@@ -14,8 +14,8 @@ from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
+from askless.plans.boards import Boards
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
-from askless.plans.study import Boards
 from askless.policies.base import Budget, Policy
 from askless.stats.guarantees import Certificate, certify_quality, certify_spend
 
@@ -25,7 +25,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Option:
-    """One way to reach a goal, and what came of each row decided by it, not fitted on that row; arrays (rows,)."""
+    """One way to reach a goal, and what became of each row decided by it, not fitted on that row; arrays (rows,)."""
 
     kind: str
     experts: tuple[str, ...]

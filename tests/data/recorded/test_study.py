@@ -436,6 +436,15 @@ def test_a_named_unit(folder):
         load(items(folder), [answers(folder)], unit="euro")
 
 
+def test_classes_that_differ_by_case_are_noted(folder):
+    gold = ["Yes", "yes", "No"] * 2
+    study = load(items(folder, label=gold), [answers(folder, label=gold)])
+    assert study.classes == ("No", "Yes", "yes")
+    assert study.notes == (
+        "The classes 'Yes' and 'yes' differ by case or space only: to merge them, spell the labels alike.",
+    )
+
+
 def test_columns_under_other_names(folder):
     gold = write(folder / "g.parquet", key=IDS, truth=GOLD, prompt=["x"] * 6, split=SPLIT)
     said = write(folder / "s.parquet", key=IDS, model=["m"] * 6, label=["?"] * 6, reply=GOLD, cost_usd=[1] * 6)

@@ -1,4 +1,4 @@
-"""Anybody's labelled items and recorded answers as one study, with every assumption said aloud."""
+"""Anybody's labelled items and recorded answers as one study, with every assumption noted."""
 
 from askless.data.recorded.study import Study, load
 

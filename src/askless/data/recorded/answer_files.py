@@ -29,7 +29,7 @@ ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Said:
+class ExpertAnswers:
     """One expert's answers in their file's order: the columns that the file has, as text and float64.
 
     `stated` are the classes that the file names, in the order of its probabilities.
@@ -42,7 +42,7 @@ class Said:
     notes: tuple[str, ...] = field(default=())
 
 
-def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, Said]:
+def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, ExpertAnswers]:
     """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
 
     Raises `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
@@ -53,12 +53,12 @@ def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | Non
     table, notes = _checked(table, path)
     if "expert" not in table.column_names:
         name = expert or path.stem
-        said = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
-        return {name: Said(name, path, table, stated, (*notes, *said))}
+        unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
+        return {name: ExpertAnswers(name, path, table, stated, (*notes, *unnamed))}
     return _by_expert(table, path, expert, stated, notes)
 
 
-def joined(one: Said, other: Said) -> Said:
+def joined(one: ExpertAnswers, other: ExpertAnswers) -> ExpertAnswers:
     """One expert's answers from two files."""
     if one.stated != other.stated and "proba" in one.table.column_names and "proba" in other.table.column_names:
         raise DataError(
@@ -116,7 +116,7 @@ def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
 
 def _by_expert(
     table: pa.Table, path: Path, expert: str | None, stated: tuple[str, ...] | None, notes: list[str]
-) -> dict[str, Said]:
+) -> dict[str, ExpertAnswers]:
     names = sorted(pc.unique(table["expert"]).to_pylist())
     if len(names) > MOST_EXPERTS:
         got = f"{len(names):,} experts ({listed(names, 3)})"
@@ -124,9 +124,9 @@ def _by_expert(
     if expert is not None and expert not in names:
         got = f"no answers of '{expert}'"
         raise DataError(path, got, f"one of {', '.join(names)}", "Correct the expert, or leave it out for all.")
-    said = {}
+    found = {}
     for name in names if expert is None else [expert]:
         mine = table if len(names) == 1 else table.filter(pc.equal(table["expert"], name))
-        said[name] = Said(name, path, mine.drop_columns("expert"), stated, tuple(notes))
+        found[name] = ExpertAnswers(name, path, mine.drop_columns("expert"), stated, tuple(notes))
         notes = []
-    return said
+    return found

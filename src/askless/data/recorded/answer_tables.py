@@ -1,4 +1,4 @@
-"""What experts said, made into predictions of the data contract: labels among the classes, one answer to an id."""
+"""What experts answered, made into predictions of the data contract: labels among the classes, one answer to an id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from askless import schema
 from askless.data.columns import counted, refuse_repeated, shorten
 from askless.data.recorded import probabilities
-from askless.data.recorded.answer_files import Said
+from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.spelling import read_labels
 from askless.data.recorded.votes import majority
 from askless.errors import DataError
@@ -20,47 +20,47 @@ MOST_UNNAMED = 50
 NO_ANSWER, OUTSIDE = "no answer is recorded", "label outside the classes"
 
 
-def settled(said: Said, classes: Sequence[str] | None) -> tuple[Said, tuple[str, ...]]:
+def settled(answers: ExpertAnswers, classes: Sequence[str] | None) -> tuple[ExpertAnswers, tuple[str, ...]]:
     """The same answers with labels among the classes, one answer to an id, and what was changed.
 
-    Without `classes` labels stay as they were said. Several answers to one id that differ in `sample` become their
+    Without `classes` labels stay as they were given. Several answers to one id that differ in `sample` become their
     majority, the vote's shares and the sum of their costs. Raises `DataError` where more than half of the labels are
     no class.
     """
     if classes is None:
-        return replace(said, notes=()), said.notes
-    table, notes = _classed(said.table, said, classes)
-    voted = _voted(table, said, classes)
-    stated = said.stated
+        return replace(answers, notes=()), answers.notes
+    table, notes = _classed(answers.table, answers, classes)
+    voted = _voted(table, answers, classes)
+    stated = answers.stated
     if voted is not table:
         stated = tuple(classes)
-        told = f"{counted(len(table), 'sampled answer')} to {counted(len(voted), 'item')}"
-        notes.append(f"'{said.expert}': {told} put to the vote.")
-    return replace(said, table=voted, stated=stated, notes=()), (*said.notes, *notes)
+        summary = f"{counted(len(table), 'sampled answer')} to {counted(len(voted), 'item')}"
+        notes.append(f"'{answers.expert}': {summary} put to the vote.")
+    return replace(answers, table=voted, stated=stated, notes=()), (*answers.notes, *notes)
 
 
 def predictions(
-    said: Said, classes: Sequence[str] | None, at: pa.Array | None = None, task: str | None = None
+    answers: ExpertAnswers, classes: Sequence[str] | None, at: pa.Array | None = None, task: str | None = None
 ) -> pa.Table:
     """Settled answers in the data contract, those of the rows `at` in that order, or all."""
-    table = said.table if at is None else said.table.take(at)
-    order = classes or said.stated
+    table = answers.table if at is None else answers.table.take(at)
+    order = classes or answers.stated
     if "proba" in table.column_names and order is not None:
-        column = probabilities.ordered(table["proba"], said.stated or order, order, said.where)
+        column = probabilities.ordered(table["proba"], answers.stated or order, order, answers.where)
         table = _with(table, "proba", column)
-    return _contract(table, said, order, task)
+    return _contract(table, answers, order, task)
 
 
-def refuse_twice(said: Said) -> None:
+def refuse_twice(answers: ExpertAnswers) -> None:
     """Raise `DataError` where settled answers have an id twice."""
     remedy = "Remove the duplicates, or number sampled answers in a column 'sample'."
     allowed = "one answer of an expert to an item"
-    refuse_repeated(said.table["id"], said.where, allowed, remedy, f"'{said.expert}' answers ")
+    refuse_repeated(answers.table["id"], answers.where, allowed, remedy, f"'{answers.expert}' answers ")
 
 
-def distinct(said: Iterable[Said]) -> tuple[str, ...]:
+def distinct(answers: Iterable[ExpertAnswers]) -> tuple[str, ...]:
     """The labels themselves as classes, for sampled answers of which nobody says the classes."""
-    columns = {one.where: pc.utf8_trim_whitespace(one.table["label"]) for one in said}
+    columns = {one.where: pc.utf8_trim_whitespace(one.table["label"]) for one in answers}
     names = sorted({name for column in columns.values() for name in pc.unique(column).drop_null().to_pylist()})
     if len(names) > MOST_UNNAMED:
         raise DataError(
@@ -72,15 +72,15 @@ def distinct(said: Iterable[Said]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _classed(table: pa.Table, said: Said, classes: Sequence[str]) -> tuple[pa.Table, list[str]]:
-    """The table with labels of the classes only; what was said else is kept in `text`, with an error."""
+def _classed(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """The table with labels of the classes only; any other is kept in `text`, with an error."""
     found = read_labels(table["label"], classes)
     spoken = len(table) - table["label"].null_count
     unread = pc.sum(found.unread).as_py() or 0
     if unread > spoken / 2:
-        got = f"{unread:,} of {spoken:,} labels of '{said.expert}' are none of the classes"
+        got = f"{unread:,} of {spoken:,} labels of '{answers.expert}' are none of the classes"
         raise DataError(
-            said.where,
+            answers.where,
             f"{got}, such as {_quoted(found.examples)}",
             f"labels among {_quoted(classes)}",
             "Name the column of labels (--column label=ITS_NAME) or all the classes (--classes A,B,C).",
@@ -88,14 +88,14 @@ def _classed(table: pa.Table, said: Said, classes: Sequence[str]) -> tuple[pa.Ta
     notes = []
     if found.respelt:
         notes.append(
-            f"{counted(found.respelt, 'label')} of '{said.expert}' in another spelling: read as the class meant."
+            f"{counted(found.respelt, 'label')} of '{answers.expert}' in another spelling: read as the class meant."
         )
     if unread:
         notes.append(
-            f"{counted(unread, 'label')} of '{said.expert}' outside the classes: no answer, which counts as wrong."
+            f"{counted(unread, 'label')} of '{answers.expert}' outside the classes: no answer, which counts as wrong."
         )
     if not spoken:
-        notes.append(f"'{said.expert}' gave no label at all.")
+        notes.append(f"'{answers.expert}' gave no label at all.")
     null = pa.scalar(None, pa.string())
     kept = {name: table[name] if name in table.column_names else null for name in ("text", "error")}
     text = pc.if_else(found.unread, pc.coalesce(kept["text"], table["label"]), kept["text"])
@@ -105,22 +105,24 @@ def _classed(table: pa.Table, said: Said, classes: Sequence[str]) -> tuple[pa.Ta
     return table, notes
 
 
-def _voted(table: pa.Table, said: Said, classes: Sequence[str]) -> pa.Table:
+def _voted(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str]) -> pa.Table:
     if "sample" not in table.column_names or pc.count_distinct(table["id"]).as_py() == len(table):
         return table
     keys = table.select(["id", "sample"]).group_by(["id", "sample"], use_threads=False).aggregate([])
     if len(keys) < len(table):
-        got = f"{counted(len(table) - len(keys), 'answer')} of '{said.expert}' with an id and sample that came before"
-        raise DataError(said.where, got, "one answer for each id and sample", "Remove the repeated rows.")
+        got = (
+            f"{counted(len(table) - len(keys), 'answer')} of '{answers.expert}' with an id and sample that came before"
+        )
+        raise DataError(answers.where, got, "one answer for each id and sample", "Remove the repeated rows.")
     return majority(table, classes)
 
 
-def _contract(table: pa.Table, said: Said, classes: Sequence[str] | None, task: str | None) -> pa.Table:
+def _contract(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str] | None, task: str | None) -> pa.Table:
     names = {name: table[name] for name in table.column_names if name in schema.PREDICTIONS.names}
     error = names.get("error", pa.nulls(len(table), pa.string()))
-    silent = pc.and_(pc.is_null(table["label"]), pc.is_null(error))
-    names["error"] = pc.if_else(silent, pa.scalar(NO_ANSWER), error)
-    names["expert"] = pa.repeat(said.expert, len(table))
+    missing = pc.and_(pc.is_null(table["label"]), pc.is_null(error))
+    names["error"] = pc.if_else(missing, pa.scalar(NO_ANSWER), error)
+    names["expert"] = pa.repeat(answers.expert, len(table))
     arrays = [
         names[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type)
         for f in schema.PREDICTIONS
@@ -128,7 +130,7 @@ def _contract(table: pa.Table, said: Said, classes: Sequence[str] | None, task: 
     meta = {"classes": list(classes)} if classes is not None else {}
     built = pa.Table.from_arrays(arrays, schema=schema.PREDICTIONS)
     built = schema.with_meta(built, "predictions", meta | ({"task": task} if task else {}))
-    return schema.check(built, "predictions", said.where)
+    return schema.check(built, "predictions", answers.where)
 
 
 def _quoted(names: Sequence[str]) -> str:

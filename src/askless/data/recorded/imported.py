@@ -13,7 +13,7 @@ from askless.data import tables
 from askless.data.columns import counted, strings
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded import paper_files as recorded
-from askless.data.recorded.answer_files import Said
+from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.items import NAMES
 from askless.data.recorded.paper_records import NO_CLASS
 from askless.data.tables import Wanted, read_records
@@ -44,25 +44,26 @@ def read(
     """Read answers from the papers' JSON, or from Parquet, CSV or JSON lines with the columns of `answer_files`.
 
     `experts` names whose answers they are, or picks one of those that the file names. Items are read from the papers'
-    files, and from others where `item_columns` says which column holds the gold label.
+    files, and from others where `item_columns` says which column holds the gold label. Where `columns` are named, a
+    file is read by these alone, whatever keys of the papers it has.
     """
-    if _of_papers(path):
+    if not columns and _of_papers(path):
         return _paper(path, experts, task, classes)
     if len(experts) > 1:
         raise DataError(path, f"{len(experts)} experts", "at most one", "Leave --expert out for all that it names.")
-    said = answer_files.read(path, experts[0] if experts else None, columns)
-    if classes is None and any("sample" in one.table.column_names for one in said.values()):
-        classes = answer_tables.distinct(said.values())
+    answers = answer_files.read(path, experts[0] if experts else None, columns)
+    if classes is None and any("sample" in one.table.column_names for one in answers.values()):
+        classes = answer_tables.distinct(answers.values())
     items = _items(path, item_columns) if item_columns else None
-    return _imported(said.values(), classes, task, items)
+    return _imported(answers.values(), classes, task, items)
 
 
 def _imported(
-    said: Iterable[Said], classes: Sequence[str] | None, task: str | None, items: pa.Table | None
+    answers: Iterable[ExpertAnswers], classes: Sequence[str] | None, task: str | None, items: pa.Table | None
 ) -> Imported:
     tables: list[pa.Table] = []
     notes: list[str] = []
-    for one in said:
+    for one in answers:
         settled, changed = answer_tables.settled(one, classes)
         answer_tables.refuse_twice(settled)
         tables.append(answer_tables.predictions(settled, classes, task=task))
@@ -83,14 +84,14 @@ def _paper(path: Path, experts: Sequence[str], task: str | None, classes: Sequen
     gold = recorded.load(path, [], (), source).rows["label"]
     known = tuple(classes or sorted(pc.unique(gold).drop_null().to_pylist()))
     found = recorded.load(path, names, known, source)
-    said = [_said(found.predictions, name, path, known) for name in names]
+    answers = [_answers(found.predictions, name, path, known) for name in names]
     notes = () if experts else (f"{path} names no expert: its answers are taken as those of '{names[0]}'.",)
-    done = _imported(said, known or None, task, _shown(found.rows))
+    done = _imported(answers, known or None, task, _shown(found.rows))
     return Imported(done.predictions, done.items, (*notes, *done.notes))
 
 
-def _said(predictions: pa.Table, expert: str, path: Path, classes: Sequence[str]) -> Said:
-    """One expert's rows, with a reply that was none of the classes as the label that was said."""
+def _answers(predictions: pa.Table, expert: str, path: Path, classes: Sequence[str]) -> ExpertAnswers:
+    """One expert's rows, with a reply that was none of the classes as the label."""
     mine = predictions.filter(pc.equal(predictions["expert"], expert)).drop_columns("expert")
     strange = pc.fill_null(pc.equal(mine["error"], NO_CLASS), False)
     null = pa.scalar(None, pa.string())
@@ -99,14 +100,14 @@ def _said(predictions: pa.Table, expert: str, path: Path, classes: Sequence[str]
         ("error", pc.if_else(strange, null, mine["error"])),
     ):
         mine = mine.set_column(mine.column_names.index(name), name, column)
-    return Said(expert, path, mine, tuple(classes) or None)
+    return ExpertAnswers(expert, path, mine, tuple(classes) or None)
 
 
 def _items(path: Path, columns: Mapping[str, str]) -> pa.Table:
     """The first row of each id; raises `DataError` where rows of one id differ in their gold label."""
     if "label" not in columns:
         got = "no column of the gold label is named"
-        raise DataError(path, got, "--item-column label=ITS_NAME", "Name it; 'label' is what the expert said.")
+        raise DataError(path, got, "--item-column label=ITS_NAME", "Name it; 'label' is what the expert answered.")
     raw = tables.read(path, Wanted(("id", "label"), NAMES.__contains__, columns, "--item-column"))
     table = pa.table({name: strings(raw[name], name, path) for name in raw.column_names})
     pairs = table.select(["id", "label"]).group_by(["id", "label"], use_threads=False).aggregate([])

@@ -91,13 +91,13 @@ def _splits(table: pa.Table, path: Path, seed: int, notes: list[str]) -> pa.Chun
         shares = TypeAdapter(Split).validate_python(SHARES | {"salt": f"deferral-{seed}"})
         split = pa.chunked_array([hash_split(names, labels, shares)], pa.string())
         counts = {name: pc.sum(pc.equal(split, name)).as_py() for name in schema.SPLITS}
-        told = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
-        notes.append(f"{path} has no split: each class was split by a hash of its ids (seed {seed}): {told}.")
+        sizes = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
+        notes.append(f"{path} has no split: each class was split by a hash of its ids (seed {seed}): {sizes}.")
         return split
-    said = pc.utf8_lower(pc.utf8_trim_whitespace(table["split"]))
-    split = said
+    given = pc.utf8_lower(pc.utf8_trim_whitespace(table["split"]))
+    split = given
     for theirs, ours in OTHER_NAMES.items():
-        called = pc.equal(said, theirs)
+        called = pc.equal(given, theirs)
         if pc.any(called).as_py():
             notes.append(f"Split '{theirs}' is taken as {ours}.")
             split = pc.if_else(called, ours, split)

@@ -210,8 +210,8 @@ def _as_read(columns: Columns, other: Record, layout: Layout, classes: Sequence[
             changed = {**record, **trial}
         else:
             changed = {key: value for key, value in record.items() if key != trial}
-        said = spell(parse(changed, layout, classes), layout, classes)
-        if not differences(said, plain) and not differences(plain, said):
+        respelt = spell(parse(changed, layout, classes), layout, classes)
+        if not differences(respelt, plain) and not differences(plain, respelt):
             record = changed
     return record
 

@@ -73,7 +73,7 @@ def parse(record: Record, layout: Layout, classes: Sequence[str]) -> Columns:
 def spell(columns: Columns, layout: Layout, classes: Sequence[str]) -> Record:
     """The record that says these columns; what the paper's keys cannot say is under the key `askless`.
 
-    An id of ours that serves as the record's id is said there too.
+    An id of ours that serves as the record's id is kept there too.
     """
     row, answers = columns
     record = {key: _plain(row[column], column) for key, column in layout.row.items() if row[column] is not None}
@@ -82,8 +82,8 @@ def spell(columns: Columns, layout: Layout, classes: Sequence[str]) -> Record:
     back, derived = parse(record, layout, classes)
     pinned = {**row, "id": row["id"] if row["id"] == row["source_id"] else None}
     extra: Record = {"row": differences(pinned, back), "answers": {}}
-    for keys, answer, said in zip(layout.answers, answers, derived, strict=True):
-        extra["answers"][next(iter(keys))] = differences(answer or {}, said or {})
+    for keys, answer, other in zip(layout.answers, answers, derived, strict=True):
+        extra["answers"][next(iter(keys))] = differences(answer or {}, other or {})
     extra["answers"] = {key: over for key, over in extra["answers"].items() if over}
     extra = {key: over for key, over in extra.items() if over}
     return {**record, EXTRA: extra} if extra else record
@@ -110,13 +110,13 @@ def _answer(record: Record, keys: Mapping[str, str], classes: Sequence[str]) -> 
     (key, column), *numbers = keys.items()
     if column == "text" and not isinstance(record.get(key), str | None):
         raise ValueError(f"{key} is no text but {type(record[key]).__name__}")
-    said = as_name(record.get(key))
-    name = said.strip() if said is not None and column == "label" else None
+    reply = as_name(record.get(key))
+    name = reply.strip() if reply is not None and column == "label" else None
     if name in classes:
         answer["label"] = name
     else:
-        answer["text"] = said
-        answer["error"] = NO_ANSWER if said is None else NO_CLASS if column == "label" else None
+        answer["text"] = reply
+        answer["error"] = NO_ANSWER if reply is None else NO_CLASS if column == "label" else None
     for key, column in numbers:
         answer[column] = _number(record.get(key), key, whole=column != "seconds")
     return answer
@@ -124,9 +124,9 @@ def _answer(record: Record, keys: Mapping[str, str], classes: Sequence[str]) -> 
 
 def _reply(answer: Record, keys: Mapping[str, str]) -> Record:
     (key, column), *numbers = keys.items()
-    said = answer["text"] if answer[column] is None else answer[column]
+    reply = answer["text"] if answer[column] is None else answer[column]
     measured = {key: answer[column] for key, column in numbers if answer[column] is not None}
-    return {key: _plain(said, column), **measured}
+    return {key: _plain(reply, column), **measured}
 
 
 def _number(value: Any, key: str, *, whole: bool) -> float | int | None:

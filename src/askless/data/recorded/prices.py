@@ -60,8 +60,10 @@ def cost_model(
         for name, columns in MEASURED.items():
             if all(table[column].null_count == 0 for table in tables.values() for column in columns):
                 return CostModel(name, prices), [f"No answer has a cost in dollars: cost is counted in {name}."]
-    told = ", ".join(f"{tables[e]['cost_usd'].null_count:,} of {len(tables[e]):,} answers of '{e}'" for e in unpriced)
-    raise DataError("cost", f"unknown for {told}", WAYS, "Add one of the three.")
+    unknown = ", ".join(
+        f"{tables[e]['cost_usd'].null_count:,} of {len(tables[e]):,} answers of '{e}'" for e in unpriced
+    )
+    raise DataError("cost", f"unknown for {unknown}", WAYS, "Add one of the three.")
 
 
 def _mixed(tables: Mapping[str, pa.Table], prices: Mapping[str, Price]) -> list[str]:

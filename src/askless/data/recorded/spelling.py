@@ -14,9 +14,9 @@ MARKS = ")].:;"
 
 @dataclass(frozen=True)
 class Read:
-    """Labels as classes (null where a label is none of them), and how many were said otherwise or not at all.
+    """Labels as classes (null where a label is none of them), and how many are spelt otherwise.
 
-    `unread` is true where something was said that is no class; `examples` are up to three of those, as they were said.
+    `unread` is true where a label is no class; `examples` are up to three of those.
     """
 
     label: pa.ChunkedArray
@@ -25,20 +25,20 @@ class Read:
     examples: tuple[str, ...]
 
 
-def read_labels(said: pa.ChunkedArray, classes: Sequence[str]) -> Read:
+def read_labels(labels: pa.ChunkedArray, classes: Sequence[str]) -> Read:
     """Each label as the class it names.
 
     The class itself; else the one class that is equal but for case, white space, marks around it and a ".0"; else the
     one class that the first line begins with, if a mark follows it ("A) ...", "(A) ...", "A: ...", "A - ...") and no
     other class is marked so in that line.
     """
-    distinct = pc.unique(said).drop_null()
+    distinct = pc.unique(labels).drop_null()
     names = distinct.to_pylist()
     reader = _Reader(classes)
     found = [reader(name) for name in names]
-    label = pc.take(pa.array(found, pa.string()), pc.index_in(said, distinct))
-    unread = pc.and_(pc.is_valid(said), pc.is_null(label))
-    respelt = pc.sum(pc.fill_null(pc.not_equal(said, label), False)).as_py() or 0
+    label = pc.take(pa.array(found, pa.string()), pc.index_in(labels, distinct))
+    unread = pc.and_(pc.is_valid(labels), pc.is_null(label))
+    respelt = pc.sum(pc.fill_null(pc.not_equal(labels, label), False)).as_py() or 0
     strange = (name for name, known in zip(names, found, strict=True) if known is None)
     return Read(label, respelt, unread, tuple(name for name, _ in zip(strange, range(3), strict=False)))
 

@@ -1,4 +1,4 @@
-"""Anybody's labelled items and recorded answers as one study, with every assumption said aloud."""
+"""Anybody's labelled items and recorded answers as one study, with every assumption noted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from askless.config import Price
 from askless.costs import CostModel
 from askless.data.columns import counted, shorten
 from askless.data.recorded import answer_files, answer_tables
-from askless.data.recorded.answer_files import Said
+from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.items import read_items
 from askless.data.recorded.prices import cost_model
 from askless.data.recorded.spelling import read_labels
@@ -62,14 +62,14 @@ def load(
     """
     read = read_items(Path(items), split_seed, item_columns)
     notes = list(read.notes)
-    said = _gathered([Path(path) for path in answers], columns)
-    classes = _classes(read.examples, said, classes, Path(items))
-    for expert in said:
-        said[expert], changed = answer_tables.settled(said[expert], classes)
+    found = _gathered([Path(path) for path in answers], columns)
+    classes = _classes(read.examples, found, classes, Path(items), notes)
+    for expert in found:
+        found[expert], changed = answer_tables.settled(found[expert], classes)
         notes += changed
-    examples, places = _common(read.examples, said, intersect, Path(items), notes)
+    examples, places = _common(read.examples, found, intersect, Path(items), notes)
     train = _train(examples, fit, Path(items))
-    tables = {e: answer_tables.predictions(said.pop(e), classes, places.pop(e)) for e in list(said)}
+    tables = {e: answer_tables.predictions(found.pop(e), classes, places.pop(e)) for e in list(found)}
     cost, priced = cost_model(tables, prices, unit)
     examples = schema.with_meta(examples, "examples", {"classes": list(classes)})
     mean = {e: float(cost.price(tables[e].filter(train), e).mean()) for e in tables}
@@ -89,18 +89,24 @@ def _train(examples: pa.Table, fit: bool, items: Path) -> pa.ChunkedArray:
     return pc.is_valid(examples["id"])
 
 
-def _gathered(paths: Sequence[Path], columns: Mapping[str, str] | None) -> dict[str, Said]:
+def _gathered(paths: Sequence[Path], columns: Mapping[str, str] | None) -> dict[str, ExpertAnswers]:
     """Each expert's answers, over all files."""
     if not paths:
         raise DataError("answers", "no file", "at least one file of answers", "Add --answers FILE.")
-    found: dict[str, Said] = {}
+    found: dict[str, ExpertAnswers] = {}
     for path in paths:
-        for name, said in answer_files.read(path, None, columns).items():
-            found[name] = answer_files.joined(found[name], said) if name in found else said
+        for name, given in answer_files.read(path, None, columns).items():
+            found[name] = answer_files.joined(found[name], given) if name in found else given
     return found
 
 
-def _classes(examples: pa.Table, said: Mapping[str, Said], given: Sequence[str] | None, items: Path) -> tuple[str, ...]:
+def _classes(
+    examples: pa.Table,
+    answers: Mapping[str, ExpertAnswers],
+    given: Sequence[str] | None,
+    items: Path,
+    notes: list[str],
+) -> tuple[str, ...]:
     """The classes given, or stated by the items' file, or seen in gold labels; and those stated with answers."""
     gold = _sorted(pc.unique(examples["label"]).to_pylist())
     known = tuple(given or schema.meta_of(examples).get("classes", ())) or gold
@@ -113,11 +119,23 @@ def _classes(examples: pa.Table, said: Mapping[str, Said], given: Sequence[str] 
     known = gold if strange else known
     if given:
         return known
-    stated = {name for one in said.values() for name in one.stated or ()}
+    _note_spellings(gold, notes)
+    stated = {name for one in answers.values() for name in one.stated or ()}
     order = sorted(stated)
     read = read_labels(pa.chunked_array([order], pa.string()), known).label.to_pylist()
     more = [name for name, as_class in zip(order, read, strict=True) if as_class is None]
     return _sorted([*known, *more]) if more else known
+
+
+def _note_spellings(gold: Sequence[str], notes: list[str]) -> None:
+    """Note classes that differ by case or space only: they may be one, and are taken as several."""
+    alike: dict[str, list[str]] = {}
+    for name in gold:
+        alike.setdefault("".join(name.split()).casefold(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            which = " and ".join(f"'{name}'" for name in names)
+            notes.append(f"The classes {which} differ by case or space only: to merge them, spell the labels alike.")
 
 
 def _sorted(names: Sequence[Any]) -> tuple[str, ...]:
@@ -127,25 +145,25 @@ def _sorted(names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _common(
-    examples: pa.Table, said: Mapping[str, Said], intersect: bool, items: Path, notes: list[str]
+    examples: pa.Table, answers: Mapping[str, ExpertAnswers], intersect: bool, items: Path, notes: list[str]
 ) -> tuple[pa.Table, dict[str, pa.Array]]:
     """The items that are kept, all or with `intersect` those that all answered, and each expert's rows for them."""
-    places = {expert: _places(examples["id"], one, items, notes) for expert, one in said.items()}
+    places = {expert: _places(examples["id"], one, items, notes) for expert, one in answers.items()}
     lacks = {expert: place.null_count for expert, place in places.items() if place.null_count}
     if not lacks:
         return examples, places
     every = np.logical_and.reduce([place.is_valid().to_numpy(zero_copy_only=False) for place in places.values()])
-    total, told = counted(len(examples), "item"), ", ".join(f"'{e}' lacks {n:,}" for e, n in lacks.items())
+    total, lacking = counted(len(examples), "item"), ", ".join(f"'{e}' lacks {n:,}" for e, n in lacks.items())
     if not intersect or not every.any():
         remedy = f"keep the {every.sum():,} that all answered with --intersect" if every.any() else "none has them all"
-        got = f"the experts answered different items: of {total}, {told}"
+        got = f"the experts answered different items: of {total}, {lacking}"
         raise DataError("answers", got, "an answer of every expert to every item", f"Record the rest; or {remedy}.")
-    notes.append(f"Of {total} the {every.sum():,} that every expert answered are kept: {told}.")
+    notes.append(f"Of {total} the {every.sum():,} that every expert answered are kept: {lacking}.")
     kept = pa.array(every)
     return examples.filter(kept), {expert: place.filter(kept) for expert, place in places.items()}
 
 
-def _places(ids: pa.ChunkedArray, one: Said, items: Path, notes: list[str]) -> pa.Array:
+def _places(ids: pa.ChunkedArray, one: ExpertAnswers, items: Path, notes: list[str]) -> pa.Array:
     """The row of each item's answer, null where there is none."""
     theirs = one.table["id"].combine_chunks()
     place = pc.index_in(ids, theirs).combine_chunks()

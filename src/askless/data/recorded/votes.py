@@ -24,11 +24,11 @@ def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:
     cast = vote >= 0
     votes = np.bincount(row[cast] * k + vote[cast], minlength=count * k).reshape(count, k)
     total = votes.sum(axis=1)
-    silent = total == 0
-    best = pa.array(np.where(silent, 0, votes.argmax(axis=1)), mask=silent)
+    abstained = total == 0
+    best = pa.array(np.where(abstained, 0, votes.argmax(axis=1)), mask=abstained)
     shares = votes / np.maximum(total, 1)[:, None]
     offsets = pa.array(np.arange(0, count * k + 1, k, dtype=np.int32))
-    lists = pa.ListArray.from_arrays(offsets, pa.array(shares.reshape(-1)), mask=pa.array(silent))
+    lists = pa.ListArray.from_arrays(offsets, pa.array(shares.reshape(-1)), mask=pa.array(abstained))
     columns = {
         "id": ids,
         "label": pa.array(list(classes), pa.string()).take(best),

@@ -11,8 +11,9 @@ from askless import policies, schema
 from askless.costs import CostModel
 from askless.data.recorded import Study
 from askless.errors import ConfigError, DataError
-from askless.plans import study
-from askless.plans.study import STUDIED, Boards, applicable, evaluate
+from askless.plans import evaluate as evaluating
+from askless.plans.boards import Boards
+from askless.plans.evaluate import STUDIED, applicable, evaluate
 from askless.report.report import text_summary as table
 
 QUICK = ["two_tier", "chain", "chain_forward", "planned", "random"]
@@ -199,7 +200,7 @@ def test_a_policy_that_cannot_be_fitted_is_left_out_with_its_reason(tmp_path, mo
     def refuse(*_):
         raise ConfigError("It cannot be done.")
 
-    monkeypatch.setattr(study._Sweeps, "of", refuse)
+    monkeypatch.setattr(evaluating._Sweeps, "of", refuse)
     summary = evaluate(made(), policies=["chain"], bootstrap=20, out=tmp_path)
     assert "chain is left out: It cannot be done." in summary["notes"]
 
