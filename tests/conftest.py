@@ -32,7 +32,7 @@ LONG = (
     "tests/registry/test_versions.py",
     "tests/realdata/",
     "tests/tasks/",
-    "tests/plans/test_study.py",
+    "tests/plans/test_evaluate.py",
 )
 
 

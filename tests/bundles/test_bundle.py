@@ -26,7 +26,7 @@ from askless.text.mean_vector_net import SmallModel
 from askless.text.networks import Stack
 from askless.text.vocabulary import Vocabulary
 from tests import summaries_data
-from tests.plans.test_study import CLASSES, made
+from tests.plans.test_evaluate import CLASSES, made
 from tests.summaries_data import DEAR, EMPTY, SMALL, news, panel, ranker, vectors_in
 
 PAIR = ("e0", "e2")

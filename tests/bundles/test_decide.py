@@ -20,7 +20,7 @@ from askless.policies.chain.chain import Chain
 from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.two_tier import TwoTier
 from tests.bundles.test_bundle import boards, fitted, small  # noqa: F401
-from tests.plans.test_study import CLASSES
+from tests.plans.test_evaluate import CLASSES
 from tests.summaries_data import DEAR, EMPTY, ODD, PAIR, SMALL, news, panel, ranker, vectors_in
 
 TEXTS = [f"item {i / 100:.2f}" for i in range(100)]

@@ -14,7 +14,7 @@ from askless.policies.two_tier import TwoTier
 from askless.report.threshold_words import threshold_words
 from askless.text.embeddings import Vectors
 from tests import summaries_data
-from tests.plans.test_study import made
+from tests.plans.test_evaluate import made
 from tests.summaries_data import EMPTY, news, panel, ranker, vectors_in
 
 
