@@ -23,6 +23,8 @@ from askless.prompts import PROMPTS, Prompt
 Wording = str | Prompt | Mapping[str, str] | None
 logger = logging.getLogger(__name__)
 BAR_DELAY_S = 3
+# No token is shorter than a byte; a server's chat template adds some of its own.
+TEMPLATE_TOKENS = 256
 
 
 class BillingHook(Protocol):

@@ -15,8 +15,7 @@ from askless.experts.local.checkpoint import DTYPES, Checkpoint
 from askless.experts.local.encoding import encode, label_tokens
 from askless.experts.local.modes import check_mode, mode_of
 from askless.experts.local.vllm_start import started
-from askless.experts.paid import PaidExpert, Wording
-from askless.experts.remote.openai import TEMPLATE_TOKENS
+from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording
 from askless.experts.replies import spread, written
 
 COUNTED = ("prompt_tokens", "completion_tokens", "seconds")

@@ -16,7 +16,7 @@ from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.faults import Fault
-from askless.experts.paid import PaidExpert, Wording
+from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording
 from askless.experts.remote.retrying import Pace, persist
 from askless.experts.replies import listed, observed, replied
 
@@ -28,8 +28,6 @@ NO_KEY = "none"
 OPENAI = "https://api.openai.com/v1"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
-# No token is shorter than a byte; a server's chat template adds some of its own.
-TEMPLATE_TOKENS = 256
 
 
 class OpenAiExpert(PaidExpert):

@@ -12,7 +12,7 @@ import yaml
 
 from askless import config
 from askless.errors import ExpertError
-from askless.experts import EXPERTS, Setting, build
+from askless.experts import EXPERTS, Setting, build, resolve
 from askless.experts.local.causal_lm import LlmExpert
 from askless.experts.local.seq2seq import Seq2SeqExpert
 from askless.experts.local.vllm import VllmExpert
@@ -114,6 +114,12 @@ def test_the_page_on_experts_shows_the_same_entries() -> None:
     assert {name: options(name) for name in shown} == shown
 
 
-def test_every_backend_is_on_the_page_on_experts() -> None:
+def test_the_table_of_backends_says_what_each_class_says_of_itself() -> None:
     page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| `(\w+)` \| `experts/", page, flags=re.M) == list(EXPERTS)
+    rows = [[cell.strip() for cell in row.strip("|").split(" |")] for row in page.splitlines() if " | [`" in row]
+    assert [row[0].strip("`") for row in rows] == list(EXPERTS)
+    for (_, where, _, *said), backend in zip(rows, EXPERTS, strict=True):
+        kind = resolve(backend)
+        assert where == f"[`{kind.__name__}`][{kind.__module__}.{kind.__name__}]"
+        answers = ["yes" if able else "no" for able in (kind.labels, kind.summarises, kind.kept)]
+        assert said == [*answers, ", ".join(kind.packages)]
