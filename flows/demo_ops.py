@@ -53,18 +53,18 @@ class Stage:
     began: float = field(default_factory=time.monotonic)
 
     def run(self, *words: str) -> str:
-        """Standard output of a command that succeeds; raises `AsklessError` with the last of what it said."""
+        """Standard output of a command that succeeds; raises `AsklessError` with its last lines."""
         done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().splitlines()[-5:]
-            raise AsklessError(f"`{' '.join(words)}` ended with {done.returncode}: {' '.join(said)}")
+            last = (done.stderr or done.stdout).strip().splitlines()[-5:]
+            raise AsklessError(f"`{' '.join(words)}` ended with {done.returncode}: {' '.join(last)}")
         return done.stdout.strip()
 
     def module(self, *words: str) -> str:
         """`run` of a module of this Python."""
         return self.run(sys.executable, "-m", *words)
 
-    def say(self, text: str) -> None:
+    def show(self, text: str) -> None:
         """A line with the time since the beginning."""
         sys.stdout.write(f"[{time.monotonic() - self.began:4.0f} s] {text}\n")
         sys.stdout.flush()
@@ -92,21 +92,21 @@ def main() -> None:
 def play(stage: Stage) -> None:
     """The whole, act by act; raises `AsklessError` where one does not end as it is meant to."""
     copy_project(stage)
-    stage.say(f"A project of its own in {stage.folder}, with {LLM} and generated posts.")
+    stage.show(f"A project of its own in {stage.folder}, with {LLM} and generated posts.")
     with servers(stage) as client:
-        stage.say("The schedule fires: " + told(fires(stage, client), PROMOTED))
+        stage.show("The schedule fires: " + as_meant(fires(stage, client), PROMOTED))
         better = retrained(stage, client, "ours")
-        stage.say("A better challenger: " + told(better, PROMOTED))
+        stage.show("A better challenger: " + as_meant(better, PROMOTED))
         worse = retrained(stage, client, "hasty")
-        stage.say("A worse challenger: " + told(worse, REFUSED))
+        stage.show("A worse challenger: " + as_meant(worse, REFUSED))
         for _ in range(2):
-            stage.say(stage.run("askless", "rollback", MODEL))
+            stage.show(stage.run("askless", "rollback", MODEL))
         calm = looked_at(stage, client, "calm", lambda kind: True)
-        stage.say(f"{calm['rows']:,} posts as ever: {calm['said']}")
+        stage.show(f"{calm['rows']:,} posts as ever: {calm['logged']}")
         drift = looked_at(stage, client, "slang", lambda kind: kind == "slang")
-        stage.say(f"{drift['rows']:,} posts of new slang: {drift['said']}")
-        stage.say(f"The proposal, for review:\n{proposed(stage)}")
-        stage.say(f"The registry:\n{stage.run('askless', 'models', MODEL)}")
+        stage.show(f"{drift['rows']:,} posts of new slang: {drift['logged']}")
+        stage.show(f"The proposal, for review:\n{proposed(stage)}")
+        stage.show(f"The registry:\n{stage.run('askless', 'models', MODEL)}")
     gain, cost = (better["comparison"][key]["value"] for key in ("quality_difference", "cost_change"))
     new, old = better["challenger"], worse["challenger"]
     sys.stdout.write(
@@ -116,7 +116,7 @@ def play(stage: Stage) -> None:
     )
 
 
-def told(weighed: dict[str, Any], expected: str) -> str:
+def as_meant(weighed: dict[str, Any], expected: str) -> str:
     """What a comparison came to, in words; raises `AsklessError` where it is not what was expected."""
     outcome, reason = weighed["verdict"]["outcome"], weighed["verdict"]["reason"]
     words = f"version {weighed['challenger']} {outcome}. {reason}"
@@ -151,10 +151,10 @@ def copy_project(stage: Stage) -> None:
 
 
 def write_yaml(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change what a YAML file says."""
-    told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    change(told)
-    path.write_text(yaml.safe_dump(told, sort_keys=False), encoding="utf-8")
+    """Change the content of a YAML file."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def small(params: dict[str, Any]) -> None:
@@ -171,9 +171,9 @@ def small(params: dict[str, Any]) -> None:
     params["promote"].update(quality_margin=0.03)
 
 
-def each_minute(told: dict[str, Any]) -> None:
+def each_minute(content: dict[str, Any]) -> None:
     """The retraining fires each minute, the others when they are asked to."""
-    for deployment in told["deployments"]:
+    for deployment in content["deployments"]:
         cron = {"cron": "* * * * *", "timezone": "UTC"}
         deployment["schedules"] = [cron] if deployment["name"] == "retrain" else []
 
@@ -187,10 +187,10 @@ def servers(stage: Stage) -> Iterator[SyncPrefectClient]:
         stack.enter_context(within(stage))
         stack.enter_context(running(*prefect_command(ports[0])))
         stack.enter_context(running(*mlflow_command(ports[1])))
-        stage.say(f"Prefect: http://127.0.0.1:{ports[0]}  MLflow: http://127.0.0.1:{ports[1]}  (until this ends)")
+        stage.show(f"Prefect: http://127.0.0.1:{ports[0]}  MLflow: http://127.0.0.1:{ports[1]}  (until this ends)")
         stack.enter_context(temporary_settings({PREFECT_API_URL: api(ports[0])}))
         client = stack.enter_context(get_client(sync_client=True))
-        stage.say(stage.module("flows.deploy").replace("\n", "; "))
+        stage.show(stage.module("flows.deploy").replace("\n", "; "))
         stack.callback(stopped, worker(stage))
         yield client
 
@@ -273,17 +273,17 @@ def looked_at(stage: Stage, client: SyncPrefectClient, name: str, wanted: Callab
     lines = "".join(json.dumps({"text": post["text"]}) + "\n" for post in found)
     (folder / f"{name}.jsonl").write_text(lines, encoding="utf-8")
     deployed(client, "answer/answer")
-    return {"said": deployed(client, "monitor/monitor"), "rows": len(found)}
+    return {"logged": deployed(client, "monitor/monitor"), "rows": len(found)}
 
 
 def deployed(client: SyncPrefectClient, name: str) -> str:
-    """Run a deployment through the worker; returns the last that its flow said."""
+    """Run a deployment through the worker; returns the last line that its flow logged."""
     deployment = client.read_deployment_by_name(name)
     return outcome(client, client.create_flow_run_from_deployment(deployment.id, parameters={"task": TASK}))
 
 
 def outcome(client: SyncPrefectClient, run: FlowRun) -> str:
-    """The last that a run's flow said, once it is Completed; raises `AsklessError` where it is not."""
+    """The last line that a run's flow logged, once it is Completed; raises `AsklessError` where it is not."""
 
     def ended() -> FlowRun | None:
         now = client.read_flow_run(run.id)
@@ -294,8 +294,8 @@ def outcome(client: SyncPrefectClient, run: FlowRun) -> str:
     if not done.state.is_completed():
         raise AsklessError(f"Run '{done.name}' ended as {done.state.name}: {done.state.message}")
     logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), sort=LogSort.TIMESTAMP_DESC)
-    said = [log.message for log in logs if log.name == "prefect.flow_runs" and "state Completed" not in log.message]
-    return said[0] if said else ""
+    lines = [log.message for log in logs if log.name == "prefect.flow_runs" and "state Completed" not in log.message]
+    return lines[0] if lines else ""
 
 
 def proposed(stage: Stage) -> str:

@@ -132,12 +132,12 @@ def _prefect_deploy(path: Path, url: str) -> None:
     )
     if done.returncode:
         lines = (done.stdout + done.stderr).split("\n")
-        said = [line.strip() for line in lines if line.strip() and line.strip()[0] not in "╭│╰"]
-        raise AsklessError(f"{path} could not be deployed: {said[-1] if said else 'no reason was given'}")
+        reasons = [line.strip() for line in lines if line.strip() and line.strip()[0] not in "╭│╰"]
+        raise AsklessError(f"{path} could not be deployed: {reasons[-1] if reasons else 'no reason was given'}")
 
 
 def main() -> None:
-    """Deploy, and say what runs when; exit 1 with one paragraph where it cannot be."""
+    """Deploy, and print what runs when; exit 1 with one paragraph where it cannot be."""
     try:
         lines = deploy()
     except AsklessError as error:

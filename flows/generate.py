@@ -40,7 +40,7 @@ def generate(
 
 
 def answer_shards(task: str, llm: str, settings: config.Params, folder: str, answers: str, rows: list[int]) -> None:
-    """Let the workers that params.yaml asks for answer every shard, and tell how far they are.
+    """Let the workers that params.yaml asks for answer every shard, and report how far they are.
 
     A server is asked by threads of this process alone, whatever the runner: so its limits hold over all shards.
     """

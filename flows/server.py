@@ -40,7 +40,7 @@ def api(port: int | str) -> str:
 
 
 def prefect_command(port: int) -> tuple[list[str], str, dict[str, str]]:
-    """What `running` wants to know of a Prefect server."""
+    """Command, health address and environment of a Prefect server, as `running` takes them."""
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     return command, f"{api(port)}/health", {"PREFECT_API_URL": api(port), "PREFECT_UI_API_URL": api(port), **LEASES}
 
@@ -64,7 +64,7 @@ def running(command: Sequence[str], health: str, environment: Mapping[str, str])
 
 
 def answers(health: str) -> bool:
-    """Whether a server says that it is well."""
+    """Whether a server answers that it is well."""
     try:
         with urllib.request.urlopen(health, timeout=2) as reply:
             return bool(reply.status == 200)
@@ -82,8 +82,10 @@ def chosen_port(variable: str, default: int) -> int:
         try:
             probe.bind(("127.0.0.1", int(given)))
         except OSError as error:
-            said = f"Port {given} cannot be listened on: {error.strerror}."
-            raise SystemExit(f"{said} Stop what listens there, or choose another by {variable}.") from None
+            raise SystemExit(
+                f"Port {given} cannot be listened on: {error.strerror}. Stop what listens there, or choose another by "
+                f"{variable}."
+            ) from None
     return int(given)
 
 

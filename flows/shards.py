@@ -22,7 +22,19 @@ DEATHS = 3
 
 
 class ShardRun:
-    """The shards of a generation, at work and waiting; `parameters` are those of `task` beside a shard's number."""
+    """The shards of a generation, at work and waiting.
+
+    Parameters
+    ----------
+    workers
+        Who answers the shards.
+    task
+        The Prefect task that answers one of them.
+    parameters
+        Those of `task`, but for a shard's `number`.
+    shards
+        How many there are, numbered from 0.
+    """
 
     def __init__(self, workers: Workers, task: Task[..., Any], parameters: dict[str, Any], shards: int) -> None:
         self._workers, self._task, self._parameters = workers, task, parameters
@@ -44,10 +56,10 @@ class ShardRun:
             for number, future in list(self._at_work.items()):
                 self._look(number, future)
             if reporter.due():
-                reporter.tell(self._workers.shards.counts())
+                reporter.report(self._workers.shards.counts())
         if self._failed is not None:
             raise self._failed
-        reporter.tell(self._workers.shards.counts())
+        reporter.report(self._workers.shards.counts())
 
     def _look(self, number: int, future: PrefectFuture[Any]) -> None:
         try:
@@ -64,7 +76,7 @@ class ShardRun:
             self._fail(found)
 
     def _died(self, number: int, future: PrefectFuture[Any], error: Exception) -> None:
-        """Say so, also to Prefect, which the worker cannot tell any more; and let another one go on, or give up."""
+        """Report it, also to Prefect, which the worker cannot reach; and let another one go on, or give up."""
         why, done = str(error).splitlines()[0], self._workers.shards.done(number)
         get_run_logger().warning("shard %d: its worker died after %d answers (%s)", number, done, why)
         del self._at_work[number]

@@ -18,14 +18,14 @@ LOOK_SECONDS = 1.0
 
 
 def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
-    """What `running` wants to know of an MLflow server."""
+    """Command, health address and environment of an MLflow server, as `running` takes them."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store(), "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
     return command, f"http://127.0.0.1:{port}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def main() -> None:
-    """Start both servers, say where they are, stop them at Ctrl-C; exit 1 where one of them ends by itself."""
+    """Start both servers, print where they are, stop them at Ctrl-C; exit 1 where one of them ends by itself."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ports = chosen_port("PREFECT_SERVER_API_PORT", PORT), chosen_port("MLFLOW_PORT", MLFLOW_PORT)
     with (

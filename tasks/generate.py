@@ -29,7 +29,7 @@ from tasks.options import reproducible
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
 
 Options = dict[str, Any]
-# Counted in each shard; whatever else the metadata say must be the same in all of them.
+# Counted in each shard; all other metadata must be the same in all of them.
 COUNTED = ("truncated",)
 _LOADING = threading.Lock()
 
@@ -145,7 +145,7 @@ def _digest(expert: experts.Expert, options: Options, rows: pa.Table) -> str | N
     expert.validate()
     asked_about = [rows["id"].to_pylist(), rows["text"].to_pylist()]
     setting = [expert.name, expert.setting.task, expert.setting.classes]
-    # The key of the answer to an empty text says what determines an answer, but for the text.
+    # The key of the answer to an empty text is made of all that determines an answer, but for the text.
     return answer_key(asked_about, setting, options, expert.key(""), _code())
 
 

@@ -24,11 +24,11 @@ def write_options(name: str, params: str, folder: str) -> str:
     settings = config.load(params)
     train, judge = settings.train[name], settings.task(name).judge
     own = (train.small, *train.baselines)
-    marks = {judge: settings.expert(judge)} if judge else {}
+    judges = {judge: settings.expert(judge)} if judge else {}
     kept: dict[str, Any] = {
-        f"generate/{llm}": {"judge": marks, "seconds": counts_seconds(settings, llm)} for llm in settings.base.llms
+        f"generate/{llm}": {"judge": judges, "seconds": counts_seconds(settings, llm)} for llm in settings.base.llms
     }
-    kept["train"] = {expert: settings.expert(expert) for expert in own} | {"judge": marks}
+    kept["train"] = {expert: settings.expert(expert) for expert in own} | {"judge": judges}
     kept["evaluate"] = {expert: settings.expert(expert) for expert in (*own, *settings.base.llms)}
     with replacing_folder(Path(folder)) as part:
         for about, options in kept.items():
@@ -45,7 +45,7 @@ def counts_seconds(settings: config.Params, expert: str) -> bool:
 def reproducible(settings: config.Params, expert: str, predictions: pa.Table) -> pa.Table:
     """The predictions without the seconds that were measured, which differ from run to run, unless cost needs them.
 
-    Those of a recording stay: they are what it says.
+    Those of a recording stay: they were recorded once.
     """
     if counts_seconds(settings, expert) or settings.expert(expert)["backend"] == "recorded":
         return predictions

@@ -16,7 +16,17 @@ Log = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Progress:
-    """Figures of a generation, `seconds` after it began to ask; None is what cannot be known yet."""
+    """Figures of a generation; None is what is unknown yet.
+
+    Parameters
+    ----------
+    total
+        How many examples there are.
+    counts
+        How far it is.
+    seconds
+        Since it began to ask, above 0.
+    """
 
     total: int
     counts: Counts
@@ -38,14 +48,14 @@ class Progress:
     @property
     def metrics(self) -> dict[str, float]:
         """The figures by name."""
-        known: dict[str, float | None] = {
+        figures: dict[str, float | None] = {
             "items": self.counts.done,
             "items_per_second": self.counts.asked / self.seconds,
             "tokens_per_second": self.counts.tokens / self.seconds,
             "usd": self.counts.usd,
             "seconds_left": self.left,
         }
-        return {name: float(value) for name, value in known.items() if value is not None}
+        return {name: float(value) for name, value in figures.items() if value is not None}
 
     def __str__(self) -> str:
         """Items, tokens a second, dollars so far, time left.
@@ -62,7 +72,21 @@ class Progress:
 
 
 class Reporter:
-    """Tells of progress every `every` seconds: by `log`, in MLflow by `metrics`, and as an artifact of the flow run."""
+    """Reports progress, also as an artifact of the flow run.
+
+    Parameters
+    ----------
+    about
+        What is generated: the name of the artifact, and the begin of each line.
+    total
+        How many examples there are.
+    every
+        Seconds between two reports.
+    log
+        Takes a line.
+    metrics
+        Takes the figures by name, as MLflow does.
+    """
 
     def __init__(
         self, about: str, total: int, every: float, log: Log, metrics: Callable[[dict[str, float]], None]
@@ -73,11 +97,11 @@ class Reporter:
         self._artifact: Any = create_progress_artifact(0.0, key, about)
 
     def due(self) -> bool:
-        """Whether it is time to tell again."""
+        """Whether it is time to report again."""
         return time.monotonic() - self._last >= self._every
 
-    def tell(self, counts: Counts) -> None:
-        """Tell how far it is."""
+    def report(self, counts: Counts) -> None:
+        """Report how far it is."""
         self._last = time.monotonic()
         if not counts.asked:
             # While a model is loaded there is no speed.

@@ -22,8 +22,8 @@ from tasks.shards import Shards
 
 OBJECT_STORE_BYTES = 256 << 20
 CONNECT_SECONDS = 5
-# Of the environment, what nodes elsewhere are told too.
-TOLD = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "OMP_WAIT_POLICY", "PREFECT_API_URL", "TOKENIZERS_PARALLELISM")
+# Of the environment, what nodes elsewhere get too.
+FORWARDED = ("DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "OMP_WAIT_POLICY", "PREFECT_API_URL", "TOKENIZERS_PARALLELISM")
 # What Ray says of a task whose process or machine is gone; what a task itself raised is nothing of the kind.
 LOST = ("WorkerCrashedError", "NodeDiedError", "OutOfMemoryError", "ObjectLostError", "LocalRayletDiedError")
 Submit = Callable[[Any, dict[str, Any]], PrefectFuture[Any]]
@@ -31,9 +31,18 @@ Submit = Callable[[Any, dict[str, Any]], PrefectFuture[Any]]
 
 @dataclass(frozen=True)
 class Workers:
-    """Whoever answers shards: `submit` gives them a task, `at_once` of which run together; `shards` is what they read.
+    """Whoever answers shards.
 
-    `lost` are the errors by which a worker that died is known.
+    Parameters
+    ----------
+    submit
+        Gives them a task with its parameters; returns its future.
+    at_once
+        How many tasks run together.
+    shards
+        What they read and write.
+    lost
+        The errors that mean that a worker died.
     """
 
     submit: Submit
@@ -150,7 +159,10 @@ def _code() -> dict[str, Any]:
 
     here = Path(__file__).parent
     packages = [Path(askless.__file__).parent, here, here.with_name("flows")]
-    return {"py_modules": list(map(str, packages)), "env_vars": {n: os.environ[n] for n in TOLD if n in os.environ}}
+    return {
+        "py_modules": list(map(str, packages)),
+        "env_vars": {n: os.environ[n] for n in FORWARDED if n in os.environ},
+    }
 
 
 def _room(has: Mapping[str, float], settings: Generate) -> int:

@@ -29,9 +29,18 @@ class ShardStopped(AsklessError):
 
 @dataclass(frozen=True)
 class Counts:
-    """How far a generation is: examples answered, answers asked for in this run, their tokens and dollars.
+    """How far a generation is.
 
-    `usd` is None where an answer has no price.
+    Parameters
+    ----------
+    done
+        Examples that have an answer, those of earlier runs included.
+    asked
+        Answers asked for in this run.
+    tokens
+        Prompt and completion tokens of those asked for.
+    usd
+        Their dollars; None where an answer has no price.
     """
 
     done: int
@@ -45,6 +54,17 @@ class Shards:
 
     A shard's examples are in `<folder>/examples`, its part, once it is answered, in `<folder>/parts`; answers are kept
     as they come in the file `answers`. On Ray this is an actor on the machine that runs the stage.
+
+    Parameters
+    ----------
+    folder
+        Of the shards, an absolute path.
+    answers
+        The SQLite file of kept answers, an absolute path.
+    expert
+        Name of the expert that is asked.
+    prices
+        Of each expert, by which dollars are counted.
     """
 
     def __init__(self, folder: str, answers: str, expert: str, prices: Mapping[str, Price]) -> None:
@@ -62,7 +82,7 @@ class Shards:
         return schema.read(examples_of(self._folder, number), "examples")
 
     def made(self, number: int, digest: str) -> bool:
-        """Whether the part of a shard is there, made of what `digest` says."""
+        """Whether the part of a shard is there, made of what has this `digest`."""
         path = part_of(self._folder, number)
         try:
             found = path.exists() and digest_of(path) == digest
@@ -140,7 +160,15 @@ class Shards:
 
 @dataclass(frozen=True)
 class ShardAnswers:
-    """The kept answers of one shard, as an expert asks for them (`askless.experts.answer_store.Answers`)."""
+    """The kept answers of one shard, as an expert asks for them (`askless.experts.answer_store.Answers`).
+
+    Parameters
+    ----------
+    shards
+        All of the run's.
+    number
+        Of this one, from 0.
+    """
 
     shards: Shards
     number: int
@@ -165,6 +193,6 @@ def part_of(folder: str | Path, number: int) -> Path:
 
 
 def digest_of(path: Path) -> str | None:
-    """What a part says that it was made of."""
-    said = (pq.read_schema(path).metadata or {}).get(b"digest")
-    return None if said is None else str(json.loads(said))
+    """The digest of what a part was made of, None where it has none."""
+    found = (pq.read_schema(path).metadata or {}).get(b"digest")
+    return None if found is None else str(json.loads(found))

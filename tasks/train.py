@@ -24,7 +24,15 @@ UNTAUGHT = "untaught"
 
 @dataclass(frozen=True)
 class Kept:
-    """Folders of what was paid for: `answers` the LLMs' own, `answered` new items with what was said about them."""
+    """Folders of what was paid for.
+
+    Parameters
+    ----------
+    answers
+        The kept answers of each LLM.
+    answered
+        New items with the answers that they got.
+    """
 
     answers: str | None = None
     answered: str | None = None

@@ -60,8 +60,8 @@ def versions(root: Path = Path()) -> dict[str, str]:
 def data_of(task: str, llms: Sequence[str], root: Path = Path()) -> dict[str, str]:
     """The hashes in dvc.lock of the examples, word vectors and LLMs' answers of a task: what its report is made of."""
     paths = [f"prepared/{task}", f"vectors/{task}", *(f"predictions/{task}/generated/{llm}.parquet" for llm in llms)]
-    known = versions(root)
-    return {key: known[key] for key in (f"data.data/{path}" for path in paths) if key in known}
+    found = versions(root)
+    return {key: found[key] for key in (f"data.data/{path}" for path in paths) if key in found}
 
 
 def stages(last: str) -> list[str]:
@@ -80,8 +80,8 @@ def stages(last: str) -> list[str]:
 def reproduce(stage: str) -> State[str]:
     """Bring one stage up to date, its output line by line in the run's log; the state is Ran, Restored or Unchanged.
 
-    A stage that another process is at work on is waited for. Raises `AsklessError` with what a failed stage said of
-    it, `CommandInterrupted` where it ended without a word.
+    A stage that another process is at work on is waited for. Raises `AsklessError` with the reason that a failed
+    stage gave, `CommandInterrupted` where it gave none.
     """
     log = get_run_logger().info
     code, lines = _dvc("repro", "--single-item", stage, log=log)
@@ -106,7 +106,7 @@ def push(last: str) -> bool:
 
 
 def _failure(stage: str, lines: list[str]) -> AsklessError:
-    """What a failed stage said of it; else what DVC said, and the last words before."""
+    """The reason that a failed stage gave; else DVC's own, and the last line before."""
     own = [line for line in lines if line.startswith(f"{stage.partition('@')[0]} failed: ")]
     if own:
         return AsklessError(f"{stage}: {own[-1]}")

@@ -8,11 +8,13 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
+import mlflow
 import pytest
 import yaml
 
-from tests.pipeline import LLM, ROOT, commit_all, small_params, write_params
+from tests.pipeline import LLM, MODEL, ROOT, commit_all, small_params, write_params
 
 OTHER = "demo-s"
 LLMS = (LLM, OTHER)
@@ -169,8 +171,10 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
 
 
 @pytest.mark.slow
-def test_an_llm_that_is_removed_is_in_no_report_and_a_second_run_makes_the_same_lock(tmp_path, environment):
-    """The whole pipeline from nothing with two LLMs, then with one; then again elsewhere, with it alone."""
+def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_lock_and_a_champion(
+    tmp_path, environment
+):
+    """The whole pipeline from nothing with two LLMs, then with one; elsewhere with it alone, as a schedule runs it."""
     folders = [tmp_path / "two", tmp_path / "one"]
     first = copied(folders[0], environment, small_params(llms=LLMS))
     said = first.dvc("repro")
@@ -185,5 +189,10 @@ def test_an_llm_that_is_removed_is_in_no_report_and_a_second_run_makes_the_same_
     assert [p.name for p in (folders[0] / "data/predictions/olhs/generated").iterdir()] == [f"{LLM}.parquet"]
     assert first.dvc("status").strip() == "Data and pipelines are up to date."
     second = copied(folders[1], environment, small_params())
-    second.dvc("repro")
+    command = [sys.executable, "-m", "flows.pipeline", "olhs"]
+    done = subprocess.run(command, cwd=folders[1], env=second.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", done.stdout + done.stderr)) == len(STAGES) - 1
+    client = mlflow.MlflowClient(f"sqlite:///{folders[1] / 'mlruns' / 'mlflow.db'}")
+    assert client.get_registered_model(MODEL).aliases["champion"] == 1
     assert second.locked() == first.locked()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from collections import Counter
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import mlflow
 import pytest
 import yaml
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
@@ -19,8 +17,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from askless.experts.answer_store import AnswerStore
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.flows.small_project import OUTS, Production, SmallProject, until
-from tests.flows.test_dvc import copied
-from tests.pipeline import MODEL, small_params, write_params
+from tests.pipeline import small_params, write_params
 
 ANSWERS, ANSWER = "data/predictions/olhs/generated/paid.parquet", Answer(chat("1", {"1": 0.8, "0": 0.2}))
 ZONE = "Asia/Kolkata"
@@ -219,15 +216,3 @@ def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_pa
     project.say("slow", "train", None)
     project.retrain()
     assert project.lines() == before
-
-
-@pytest.mark.slow
-def test_the_real_pipeline_of_a_small_setting_makes_the_first_champion(tmp_path, environment):
-    project = copied(tmp_path / "project", environment, small_params())
-    folder = project.folder
-    command = [sys.executable, "-m", "flows.pipeline", "olhs"]
-    done = subprocess.run(command, cwd=folder, env=project.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", done.stdout + done.stderr)) == 5
-    client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
-    assert client.get_registered_model(MODEL).aliases["champion"] == 1

@@ -100,3 +100,15 @@ def recorded(texts, told):
     return examples, schema.table(
         "predictions", {"id": names, "expert": [LLM] * len(texts), "label": ["1"] * len(texts), **columns}
     )
+
+
+def test_seconds_that_predictions_leave_out_are_those_of_the_kept_answers(tmp_path):
+    options = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
+    expert = Terms("olhs", ("0", "1"), "olhs", {LLM: options}, Costs("usd", {})).expert(LLM, tmp_path)
+    texts = [f"text {n}" for n in range(200)]
+    with expert.store() as store:
+        rows = [{"label": "1", "seconds": 0.25 + n / 1000, "prompt_tokens": 9} for n in range(len(texts))]
+        store.put_many({expert.key(text): row for text, row in zip(texts, rows, strict=True)})
+    usage = on_record(expert, *recorded(texts, used(texts, 1)))
+    assert usage.known[2] == LEARNT
+    assert on_record(expert, *recorded(["unknown"] * 2, used(["unknown"] * 2, 1))).known[2] != LEARNT

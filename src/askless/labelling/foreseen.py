@@ -66,11 +66,21 @@ def foresee(
 
 
 def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> Usage:
-    """What answers of `expert` take, learnt from those on record to `examples`."""
+    """What answers of `expert` take, learnt from those on record to `examples`.
+
+    Seconds that predictions leave out, as those of the pipeline do, are those of the expert's kept answers.
+    """
     at = pc.index_in(predictions["id"], examples["id"].combine_chunks())
     told = predictions.filter(pc.and_(pc.is_valid(at), pc.is_null(predictions["error"])))
     texts = examples["text"].take(pc.index_in(told["id"], examples["id"].combine_chunks())).to_pylist()
-    return usage_of(expert).learnt(sizes_of(expert, texts), used_by(told.select(list(QUANTITIES)).to_pylist()))
+    taken = told.select(list(QUANTITIES)).to_pylist()
+    if told["seconds"].null_count:
+        with expert.store(make=False) as store:
+            keys = [expert.key(text) for text in texts]
+            kept = store.get_many(keys)
+        for row, key in zip(taken, keys, strict=True):
+            row["seconds"] = kept.get(key, {}).get("seconds") if row["seconds"] is None else row["seconds"]
+    return usage_of(expert).learnt(sizes_of(expert, texts), used_by(taken))
 
 
 def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
