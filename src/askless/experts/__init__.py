@@ -8,25 +8,14 @@ from typing import Any
 from askless import plugins
 from askless.errors import ConfigError
 from askless.experts.base import Expert, Setting, TrainedExpert
+from askless.experts.shipped import EXPERTS
 
 __all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "backends", "build", "known", "options_of", "resolve"]
 GROUP = "askless.experts"
-EXPERTS = {
-    "llm": "askless.experts.local.causal_lm:LlmExpert",
-    "vllm": "askless.experts.local.vllm:VllmExpert",
-    "openai": "askless.experts.remote.openai:OpenAiExpert",
-    "seq2seq": "askless.experts.local.seq2seq:Seq2SeqExpert",
-    "extractive": "askless.experts.small.extractive:ExtractiveExpert",
-    "lead": "askless.experts.small.lead:LeadExpert",
-    "mlp": "askless.experts.small.mlp:MlpExpert",
-    "linear": "askless.experts.small.linear:LinearExpert",
-    "majority": "askless.experts.small.majority:MajorityExpert",
-    "recorded": "askless.experts.recorded:RecordedExpert",
-}
 
 
 def known() -> dict[str, str]:
-    """Every backend with its `module:Class`: those above, then those that installed packages bring as entry points."""
+    """Every backend with its `module:Class`: those of askless, then those that installed packages bring as entry points."""
     return plugins.known(GROUP, EXPERTS)
 
 
