@@ -15,7 +15,7 @@ GROUP = "askless.experts"
 
 
 def known() -> dict[str, str]:
-    """Every backend with its `module:Class`: those of askless, then those that installed packages bring as entry points."""
+    """Every backend with its `module:Class`: those of askless, then those that packages bring as entry points."""
     return plugins.known(GROUP, EXPERTS)
 
 
