@@ -10,22 +10,19 @@ from typing import Any
 import numpy as np
 
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, number, whole
+from askless.experts.base import Setting, number
 from askless.experts.local import scoring
 from askless.experts.local.batches import Backoff, answered
-from askless.experts.local.checkpoint import DTYPES, Checkpoint
-from askless.experts.local.decoding import Decoding, Generated
+from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.local.decoding import Decoding
 from askless.experts.local.encoding import encode, label_tokens
-from askless.experts.local.modes import check_mode, mode_of
+from askless.experts.local.local_expert import Item, LocalExpert, timed
 from askless.experts.local.workload import BatchPlan, Workload
-from askless.experts.paid import PaidExpert, Wording
+from askless.experts.paid import Wording
 from askless.experts.replies import scored, written
 
-COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
-Item = tuple[str, list[int], bool]
 
-
-class LlmExpert(PaidExpert):
+class LlmExpert(LocalExpert):
     """Answers with a causal language model run here, through transformers.
 
     Parameters
@@ -72,7 +69,7 @@ class LlmExpert(PaidExpert):
         never of the template; metadata `truncated` counts them.
     """
 
-    packages = ("torch", "transformers")
+    limits = ("batch_tokens", "max_input_tokens")
     counts = True
 
     def __init__(
@@ -116,19 +113,10 @@ class LlmExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
-        check_mode(self)
-        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        super().validate()
         self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
-        self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
-        self.require("max_new_tokens", whole(self.max_new_tokens), "a whole number >= 1")
         self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
-        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
-        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
-        for option in ("batch_tokens", "max_input_tokens"):
-            value = getattr(self, option)
-            self.require(option, value is None or whole(value), "null or a whole number >= 1")
-        self.checkpoint.check()
         self.words()
 
     @cached_property
@@ -138,15 +126,13 @@ class LlmExpert(PaidExpert):
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
-        part, prompt = self.checkpoint, self.template()
-        where = self.model if part.folder is None else ""
-        if self._mode == "label":
+        part, prompt, where = self.checkpoint, self.template(), self._where()
+        if self.labelling:
             how: list[Any] = [prompt.words[name] for name in self.setting.classes]
         else:
-            how = [self.max_new_tokens, self.temperature]
-            how += [self.top_p, self.seed] if self.temperature else []
+            how = [self.max_new_tokens, self.temperature, *self._drawn()]
         rendered = part.render(prompt, text)
-        return answer_key("llm", where, part.revision, rendered, self._mode, how, part.dtype, self.max_input_tokens)
+        return answer_key("llm", *where, rendered, self._mode, how, part.dtype, self.max_input_tokens)
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
@@ -161,45 +147,34 @@ class LlmExpert(PaidExpert):
 
     def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """The prompt's own tokens, and the longest label word or `max_new_tokens`."""
-        written = max(map(len, self._labels)) if self._mode == "label" else self.max_new_tokens
+        written = max(map(len, self._labels)) if self.labelling else self.max_new_tokens
         return [(len(ids), written) for ids, _ in encode(self.checkpoint, self.template(), texts, self._limit)]
 
     def fewest_tokens(self) -> int:
         """Those of the shortest label word, 0 of a text."""
-        return min(map(len, self._labels)) if self._mode == "label" else 0
+        return min(map(len, self._labels)) if self.labelling else 0
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
-        counted = {name: [row[name] for row in rows] for name in COUNTED}
-        self._truncated = sum(row["cut"] for row in rows)
-        if self._mode == "label":
-            logprobs = np.array([row["logprobs"] for row in rows], np.float64)
-            floor = self.min_mass if self.low_mass == "null" else 0.0
-            logprobs = logprobs.reshape(-1, len(self.setting.classes))
-            return {**counted, **scored(self.setting.classes, logprobs, floor)}
-        return {**counted, **written(rows, self.words())}
-
-    def meta(self) -> dict[str, Any]:
-        """Model, revision, prompt, dtype, batch size and device, and how many inputs were too long."""
-        part = self.checkpoint
+        counted = self._counted(rows)
+        if not self.labelling:
+            return {**counted, **written(rows, self.words())}
+        logprobs = np.array([row["logprobs"] for row in rows], np.float64)
+        floor = self.min_mass if self.low_mass == "null" else 0.0
         return {
-            "model": self.model,
-            "revision": part.revision,
-            "prompt_sha": self.prompt_sha(),
-            "mode": self._mode,
-            "dtype": part.dtype,
-            "batch_size": self.batch_size,
-            "batch_tokens": self._batch_tokens,
-            "device": part.device,
-            "truncated": self._truncated,
+            **counted,
+            **scored(self.setting.classes, logprobs.reshape(-1, len(self.setting.classes)), floor),
         }
 
-    _truncated = 0
+    def meta(self) -> dict[str, Any]:
+        """What every local model says, the mode, and most tokens at once."""
+        return {**super().meta(), "mode": self._mode, "batch_tokens": self._batch_tokens}
+
     _load: Workload
 
     @property
     def _mode(self) -> str:
-        return mode_of(self)
+        return "label" if self.labelling else "text"
 
     @cached_property
     def _labels(self) -> list[list[int]]:
@@ -208,7 +183,7 @@ class LlmExpert(PaidExpert):
     @property
     def _after(self) -> int:
         """Most tokens that the model reads after a prompt."""
-        return max(map(len, self._labels)) - 1 if self._mode == "label" else self.max_new_tokens
+        return max(map(len, self._labels)) - 1 if self.labelling else self.max_new_tokens
 
     @property
     def _limit(self) -> int | None:
@@ -221,7 +196,7 @@ class LlmExpert(PaidExpert):
     def _batch_tokens(self) -> int:
         # More than a CPU's own caches hold makes reading slower; writing is held up by steps, not by arithmetic.
         reading = 2048 if self.checkpoint.device == "cpu" else 8192
-        return self.batch_tokens or (reading if self._mode == "label" else 16_384)
+        return self.batch_tokens or (reading if self.labelling else 16_384)
 
     @property
     def _plan(self) -> BatchPlan:
@@ -229,12 +204,7 @@ class LlmExpert(PaidExpert):
 
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()
-        rows = self._scored(items) if self._mode == "label" else self._written(items)
-        shared = {"seconds": (time.perf_counter() - start) / len(items)}
-        return [
-            {**row, **shared, "prompt_tokens": len(ids), "cut": cut}
-            for row, (_, ids, cut) in zip(rows, items, strict=True)
-        ]
+        return timed(self._scored(items) if self.labelling else self._written(items), items, start)
 
     def _scored(self, items: Sequence[Item]) -> list[Row]:
         logprobs = self._load.score([ids for _, ids, _ in items], self._labels)
@@ -243,12 +213,4 @@ class LlmExpert(PaidExpert):
 
     def _written(self, items: Sequence[Item]) -> list[Row]:
         how = Decoding(self.max_new_tokens, self.temperature, self.top_p)
-        seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
-        return self._read(self._load.write([ids for _, ids, _ in items], how, seed))
-
-    def _read(self, replies: Sequence[Generated]) -> list[Row]:
-        texts = self.checkpoint.tokenizer.batch_decode([r.tokens for r in replies], skip_special_tokens=True)
-        return [
-            {"text": text, "logprob": reply.logprob, "completion_tokens": len(reply.tokens), "ended": reply.ended}
-            for text, reply in zip(texts, replies, strict=True)
-        ]
+        return self._replies(self._load.write([ids for _, ids, _ in items], how, self._batch_seed(items)))

@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 from askless.errors import ExpertError
 from askless.experts import replies
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, number, whole
+from askless.experts.base import Setting, whole
 from askless.experts.local.batches import Backoff, answered, in_batches
-from askless.experts.local.checkpoint import DTYPES, Checkpoint
+from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.decoding import Decoding, Generated, written
 from askless.experts.local.forward import Tokens
-from askless.experts.paid import PaidExpert
+from askless.experts.local.local_expert import Item, LocalExpert, timed
 from askless.prompts import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 LIMIT = 1024
 KEPT = "checkpoint"
-Item = tuple[str, list[int], bool]
 
 
 class Seq2SeqCheckpoint(Checkpoint):
@@ -48,7 +46,7 @@ class Seq2SeqCheckpoint(Checkpoint):
         return 1 if self.network.generation_config.forced_bos_token_id is None else 2
 
 
-class Seq2SeqExpert(PaidExpert):
+class Seq2SeqExpert(LocalExpert):
     """Answers with the summary that an encoder-decoder of transformers writes (T5, BART, Pegasus, ...), run here.
 
     `logprob` is the mean over the summary's tokens, its end included, under the model. The Team paper's T5-small wrote
@@ -91,7 +89,7 @@ class Seq2SeqExpert(PaidExpert):
 
     labels = False
     kept = True
-    packages = ("torch", "transformers")
+    whole_options = ("batch_size", "batch_tokens", "max_new_tokens")
     counts = True
 
     def __init__(
@@ -130,17 +128,10 @@ class Seq2SeqExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
+        super().validate()
         self.require("prefix", isinstance(self.prefix, str), "a text, which may be empty")
-        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
-        for option in ("batch_size", "batch_tokens", "max_new_tokens"):
-            self.require(option, whole(getattr(self, option)), "a whole number >= 1")
         fits = whole(self.min_new_tokens, 0) and self.min_new_tokens < self.max_new_tokens
         self.require("min_new_tokens", fits, f"a whole number from 0 to max_new_tokens - 1 ({self.max_new_tokens - 1})")
-        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
-        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
-        value = self.max_input_tokens
-        self.require("max_input_tokens", value is None or whole(value), "null or a whole number >= 1")
-        self.checkpoint.check()
         if not getattr(self.checkpoint.config, "is_encoder_decoder", False):
             kind = self.checkpoint.config.model_type
             raise ExpertError(
@@ -159,11 +150,9 @@ class Seq2SeqExpert(PaidExpert):
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
-        part, how = self.checkpoint, self._decoding
-        where = self.model if part.folder is None else ""
-        drawn = [how.top_p, self.seed] if how.temperature else []
-        size = [how.max_new_tokens, how.min_new_tokens, self._limit]
-        return answer_key("seq2seq", where, part.revision, self.prefix + text, size, how.temperature, drawn, part.dtype)
+        part, size = self.checkpoint, [self.max_new_tokens, self.min_new_tokens, self._limit]
+        how = [size, self.temperature, self._drawn(), part.dtype]
+        return answer_key("seq2seq", *self._where(), self.prefix + text, *how)
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
@@ -180,8 +169,7 @@ class Seq2SeqExpert(PaidExpert):
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
-        self._truncated = sum(row["cut"] for row in rows)
-        return {**{name: [row[name] for row in rows] for name in COUNTED}, **replies.written(rows, {})}
+        return {**self._counted(rows), **replies.written(rows, {})}
 
     def keep(self, folder: Path) -> dict[str, Any]:
         """Copy the files of a model in a folder into `folder`; of one on the hub the name and the commit are kept."""
@@ -198,21 +186,8 @@ class Seq2SeqExpert(PaidExpert):
         return self
 
     def meta(self) -> dict[str, Any]:
-        """Model, revision, prefix, decoding, dtype, batch size and device, and how many documents were too long."""
-        part = self.checkpoint
-        return {
-            "model": self.model,
-            "revision": part.revision,
-            "prompt_sha": self.prompt_sha(),
-            "dtype": part.dtype,
-            "batch_size": self.batch_size,
-            "batch_tokens": self.batch_tokens,
-            "device": part.device,
-            "max_input_tokens": self._limit,
-            "truncated": self._truncated,
-        }
-
-    _truncated = 0
+        """What every local model says, and most tokens at once and of a document."""
+        return {**super().meta(), "batch_tokens": self.batch_tokens, "max_input_tokens": self._limit}
 
     @property
     def _decoding(self) -> Decoding:
@@ -259,19 +234,5 @@ class Seq2SeqExpert(PaidExpert):
 
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()
-        seed = int(answer_key(self.seed, [key for key, _, _ in items])[:15], 16)
-        said = self._written([ids for _, ids, _ in items], self._decoding, seed)
-        texts = self.checkpoint.tokenizer.batch_decode([reply.tokens for reply in said], skip_special_tokens=True)
-        seconds = (time.perf_counter() - start) / len(items)
-        return [
-            {
-                "text": text,
-                "logprob": reply.logprob,
-                "completion_tokens": len(reply.tokens),
-                "ended": reply.ended,
-                "prompt_tokens": len(ids),
-                "seconds": seconds,
-                "cut": cut,
-            }
-            for (_, ids, cut), reply, text in zip(items, said, texts, strict=True)
-        ]
+        replied = self._written([ids for _, ids, _ in items], self._decoding, self._batch_seed(items))
+        return timed(self._replies(replied), items, start)

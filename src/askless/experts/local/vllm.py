@@ -10,19 +10,16 @@ from typing import Any
 
 from askless.errors import ExpertError
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, number, whole
-from askless.experts.local.checkpoint import DTYPES, Checkpoint
+from askless.experts.base import Setting, number
+from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.encoding import encode, label_tokens
-from askless.experts.local.modes import check_mode, mode_of
+from askless.experts.local.local_expert import Item, LocalExpert, timed
 from askless.experts.local.vllm_start import started
-from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording
+from askless.experts.paid import TEMPLATE_TOKENS, Wording
 from askless.experts.replies import spread, written
 
-COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
-Item = tuple[str, list[int], bool]
 
-
-class VllmExpert(PaidExpert):
+class VllmExpert(LocalExpert):
     """Answers with a causal language model run here through vLLM, on a machine with CUDA.
 
     What all prompts begin with is read once, by vLLM's prefix cache.
@@ -69,6 +66,8 @@ class VllmExpert(PaidExpert):
     """
 
     packages = ("vllm",)
+    whole_options = ("tensor_parallel_size", "batch_size", "max_new_tokens", "top_logprobs")
+    limits = ("max_model_len",)
 
     def __init__(
         self,
@@ -109,39 +108,30 @@ class VllmExpert(PaidExpert):
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
-        check_mode(self)
-        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        super().validate()
         self.require("gpu_memory_utilization", number(self.gpu_memory_utilization, 0.01, 1), "a share, 0.01 to 1")
-        for option in ("tensor_parallel_size", "batch_size", "max_new_tokens", "top_logprobs"):
-            self.require(option, whole(getattr(self, option)), "a whole number >= 1")
-        length = self.max_model_len
-        self.require("max_model_len", length is None or whole(length), "null or a whole number >= 1")
-        self.require("temperature", number(self.temperature), "0 for greedy, or a number > 0")
-        self.require("top_p", number(self.top_p, 1e-6, 1), "a share > 0, up to 1")
         self.require("extra", self.extra is None or isinstance(self.extra, Mapping), "null or options of vllm.LLM")
-        self._part.check()
         self.words()
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text: its words, which the model's own tokenizer renders."""
-        prompt = self.template()
-        where = self.model if self._part.folder is None else ""
-        if self._mode == "label":
+        prompt, part = self.template(), self.checkpoint
+        where = ["", part.revision] if part.folder is not None else [self.model, self._revision]
+        if self.labelling:
             how: list[Any] = [[prompt.words[name] for name in self.setting.classes], self.top_logprobs]
         else:
-            how = [self.max_new_tokens, self.temperature]
-            how += [self.top_p, self.seed] if self.temperature else []
+            how = [self.max_new_tokens, self.temperature, *self._drawn()]
         run = [self.dtype, self.max_model_len, dict(self.extra or {})]
-        return answer_key("vllm", where, self._revision, prompt.system, prompt.fill(text), self._mode, how, run)
+        return answer_key("vllm", *where, prompt.system, prompt.fill(text), self._mode, how, run)
 
     def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield the missing rows, a group of `batch_size` prompts after the other."""
         missing = {key: text for key, text in work.items() if key not in known}
         llm = self._started()
-        vars(self._part)["tokenizer"] = llm.get_tokenizer()
-        labels = self._firsts() if self._mode == "label" else []
+        vars(self.checkpoint)["tokenizer"] = llm.get_tokenizer()
+        labels = self._firsts() if self.labelling else []
         room = llm.llm_engine.model_config.max_model_len - self._new_tokens
-        encoded = encode(self._part, self.template(), list(missing.values()), room)
+        encoded = encode(self.checkpoint, self.template(), list(missing.values()), room)
         items = [(key, *item) for key, item in zip(missing, encoded, strict=True)]
         for start in range(0, len(items), self.batch_size):
             group = items[start : start + self.batch_size]
@@ -157,12 +147,10 @@ class VllmExpert(PaidExpert):
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
-        self._truncated = sum(row["cut"] for row in rows)
-        counted = {name: [row[name] for row in rows] for name in COUNTED}
-        return {**counted, **(self._labelled(rows) if self._mode == "label" else written(rows, self.words()))}
+        return {**self._counted(rows), **(self._labelled(rows) if self.labelling else written(rows, self.words()))}
 
     def meta(self) -> dict[str, Any]:
-        """Model, revision, prompt, dtype and how many inputs were too long."""
+        """Model, revision, prompt, mode, dtype and how many inputs were too long."""
         return {
             "model": self.model,
             "revision": self._revision,
@@ -174,26 +162,25 @@ class VllmExpert(PaidExpert):
             "truncated": self._truncated,
         }
 
-    _truncated = 0
-
     @property
     def _mode(self) -> str:
-        return mode_of(self)
+        return "label" if self.labelling else "text"
 
     @property
     def _new_tokens(self) -> int:
-        return 1 if self._mode == "label" else self.max_new_tokens
+        return 1 if self.labelling else self.max_new_tokens
 
     @cached_property
-    def _part(self) -> Checkpoint:
+    def checkpoint(self) -> Checkpoint:
+        """The model's configuration and tokenizer; vLLM loads the weights."""
         return Checkpoint(self.model, self.revision, self.dtype, "cuda", self.trust_remote_code)
 
     @property
     def _revision(self) -> str:
-        return self._part.revision if self._part.folder is not None else self.revision or "main"
+        return self.checkpoint.revision if self.checkpoint.folder is not None else self.revision or "main"
 
     def _firsts(self) -> list[int]:
-        firsts = [label[0] for label in label_tokens(self._part, self.template(), self.setting.classes)]
+        firsts = [label[0] for label in label_tokens(self.checkpoint, self.template(), self.setting.classes)]
         if len(set(firsts)) < len(firsts):
             raise ExpertError(
                 f"Expert '{self.name}': label words {list(self.words().values())} share their first token, which is "
@@ -206,8 +193,8 @@ class VllmExpert(PaidExpert):
         pinned = {"revision": self.revision, "tokenizer_revision": self.revision, "code_revision": self.revision}
         return started(
             self.name,
-            model=str(self._part.folder or self.model),
-            **({} if self._part.folder is not None or self.revision is None else pinned),
+            model=str(self.checkpoint.folder or self.model),
+            **({} if self.checkpoint.folder is not None or self.revision is None else pinned),
             dtype=self.dtype,
             tensor_parallel_size=self.tensor_parallel_size,
             gpu_memory_utilization=self.gpu_memory_utilization,
@@ -235,11 +222,8 @@ class VllmExpert(PaidExpert):
             for key, _, _ in items
         ]
         answers = llm.generate([{"prompt_token_ids": ids} for _, ids, _ in items], how, use_tqdm=False)
-        shared = {"seconds": (time.perf_counter() - start) / len(items)}
-        return [
-            {**(_first(said, labels) if labels else _whole(said)), **shared, "prompt_tokens": len(ids), "cut": cut}
-            for said, (_, ids, cut) in zip((answer.outputs[0] for answer in answers), items, strict=True)
-        ]
+        said = [answer.outputs[0] for answer in answers]
+        return timed([_first(each, labels) if labels else _whole(each) for each in said], items, start)
 
     def _labelled(self, rows: Sequence[Row]) -> dict[str, Any]:
         found = [spread(row["seen"], row["listed"]) for row in rows]
