@@ -22,9 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.bundles import bundle
-from askless.bundles.bundle import Loaded
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.config import Price
 from askless.costs import CostModel
 from askless.data.demo.posts import posts
@@ -60,7 +59,7 @@ def team(folder: Path, look_at: str, rows: int = 4000) -> Path:
     costs = CostModel("usd", {"mlp": Price(), "decider": Price()})
     boards = (Panel(schema.rows_in(examples, s), {LLM: llm}, costs, CLASSES) for s in ("train", "valid"))
     one = GainTeam(("mlp", LLM), vectors, epochs=4, allocator_epochs=6, look_at=look_at).fit(*boards)
-    return bundle.save(one, folder / "bundle", {"task": "olhs", "budget": SHARE}, CLASSES)
+    return Bundle.of(one, CLASSES, {"task": "olhs", "budget": SHARE}).save(folder / "bundle")
 
 
 class Known:
@@ -77,9 +76,9 @@ class Known:
         return self._matrix[pc.index_in(pa.array(texts), self._texts).to_numpy()]
 
 
-def with_features(folder: Path, texts: list[str]) -> Loaded:
+def with_features(folder: Path, texts: list[str]) -> Bundle:
     """The bundle with the features of `texts` at hand."""
-    loaded: Any = bundle.load(folder)
+    loaded: Any = Bundle.load(folder)
     known = Known(loaded.policy.vectors, texts)
     loaded.policy.vectors = known
     object.__setattr__(loaded.small.model_, "vectors", known)
@@ -98,15 +97,15 @@ def seconds(run: Callable[[], object], rounds: int) -> list[float]:
 
 def compare(folder: Path, texts: list[str], rounds: int) -> None:
     """Time one bundle on both sides, and one text at a time beside a hundred together."""
-    budget, loaded, known = Budget(share=SHARE), bundle.load(folder), with_features(folder, texts)
-    ready = assign(known, texts, budget)
-    assert ready == assign(loaded, texts, budget), "the same decisions"
+    budget, loaded, known = Budget(share=SHARE), Bundle.load(folder), with_features(folder, texts)
+    ready = decide(known, texts, budget)
+    assert ready == decide(loaded, texts, budget), "the same decisions"
     print(f"  {ready.expert.count(LLM) / len(texts):.3f} deferred")
     for what, one in (("from raw text", loaded), ("features there", known)):
-        rates = [round(len(texts) / took) for took in seconds(partial(assign, one, texts, budget), rounds)]
+        rates = [round(len(texts) / took) for took in seconds(partial(decide, one, texts, budget), rounds)]
         print(f"  {what}: {rates[len(rates) // 2]:,} texts/s (best {rates[0]:,}, worst {rates[-1]:,})")
-    alone = seconds(lambda: [assign(loaded, [text], budget) for text in texts[:100]], 3)[1]
-    together = seconds(lambda: assign(loaded, texts[:100], budget), 3)[1]
+    alone = seconds(lambda: [decide(loaded, [text], budget) for text in texts[:100]], 3)[1]
+    together = seconds(lambda: decide(loaded, texts[:100], budget), 3)[1]
     print(f"  one at a time: {10 * alone:.2f} ms a text; 100 together: {10 * together:.3f} ms")
 
 

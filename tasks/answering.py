@@ -17,7 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, experts, schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.data.incoming import ENDINGS, read_items
 from askless.errors import ConfigError, DataError
@@ -26,7 +26,6 @@ from askless.files import replacing, write_text
 from askless.monitoring import baseline
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer, loggable
 from askless.monitoring.decision_log import ROWS, DecisionLog, locked
-from askless.monitoring.recalibration import budget_at
 from askless.panel import Answering, Panel
 from askless.registry import versions as registry
 from tasks import worth_a_retry
@@ -82,13 +81,13 @@ def serving(settings: config.Params, name: str) -> Serving:
         remedy = f"Compare and promote one: python -m flows.compare {name}."
         raise DataError(f"models:/{model}@champion", "no champion yet", "a version that serves", remedy)
     folder = registry.resolve(found.address)
-    about = bundle.describe(folder)
-    of = about["facts"].get("task", name)
-    if of != name or tuple(about["classes"]) != classes:
-        got = f"a model of task '{of}' with classes {about['classes']}"
+    bundle = Bundle.load(folder)
+    of = bundle.task or name
+    if of != name or bundle.classes != classes:
+        got = f"a model of task '{of}' with classes {list(bundle.classes)}"
         remedy = f"Correct evaluate.{name}.model in params.yaml, or promote another version."
         raise DataError(found.address, got, f"one of '{name}' with classes {list(classes)}", remedy)
-    return Serving(str(found.number), str(folder), about["facts"].get("budget", found.budget))
+    return Serving(str(found.number), str(folder), bundle.share(found.budget))
 
 
 def new_files(place: Place) -> tuple[list[Path], list[Path]]:
@@ -182,21 +181,21 @@ def answered(settings: config.Params, place: Place, served: Serving, items: pa.T
 
 
 def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
-    loaded, alike = bundle.load(served.folder), baseline.alike(baseline.read(Path(served.folder)))
-    expensive = loaded.policy.experts[1:]
-    if loaded.small is None or not expensive:
-        got = f"experts {list(loaded.policy.experts)}{'' if loaded.small else ', the small one not with it'}"
+    bundle, alike = Bundle.load(served.folder), baseline.alike(baseline.read(Path(served.folder)))
+    expensive = bundle.experts[1:]
+    if bundle.small is None or not expensive:
+        got = f"experts {list(bundle.experts)}{'' if bundle.small else ', the small one not with it'}"
         raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and an expensive one.")
     reference = settings.evaluate[place.task].reference
     audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, alike)
     about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
-    pool: dict[str, Any] = {loaded.policy.experts[0]: loaded.small}
+    pool: dict[str, Any] = {bundle.experts[0]: bundle.small}
     pool |= {llm: _paid(settings, place, llm) for llm in expensive}
     answering: dict[str, Answering] = pool
-    if not loaded.classes:
+    if not bundle.classes:
         answering = {expert: CheckedSummaries(each) for expert, each in pool.items()}
-    panel = Panel(examples, answering, CostModel.of(settings.costs), loaded.classes, blind=True)
-    return answer(loaded.policy, panel, budget_at(served.share, loaded.policy), audit, **about)
+    panel = Panel(examples, answering, CostModel.of(settings.costs), bundle.classes, blind=True)
+    return answer(bundle.policy, panel, bundle.budget(served.share), audit, **about)
 
 
 def _paid(settings: config.Params, place: Place, llm: str) -> experts.Expert:

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
 
 from askless import config, experts, policies, schema
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.data import readers
 from askless.evaluation import evaluate, replay
@@ -23,7 +24,7 @@ from askless.evaluation.summary_examples import side_by_side
 from askless.experts.recorded import RecordedExpert
 from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
-from askless.policies.base import Budget, Policy
+from askless.policies.base import Budget, Plain, Policy
 from askless.text.embeddings import Vectors
 from tasks.train import UNTAUGHT
 
@@ -102,8 +103,6 @@ Fitted = dict[str, dict[int, tuple[Policy, Mapping[str, Answering]]]]
 
 def fit_all(inputs: Inputs) -> Fitted:
     """Each policy and seed with the experts it may ask: teams from their bundles, the others fitted here."""
-    from askless.bundles import bundle
-
     train, fitted = inputs.train, Fitted()
     pools = {seed: inputs.pool(seed) for seed in train.seeds}
     for expert in inputs.experts:
@@ -113,7 +112,7 @@ def fit_all(inputs: Inputs) -> Fitted:
         fitted[f"always_{expert}"] = {s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds}
     for team in train.teams:
         folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
-        fitted[team] = {s: (bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
+        fitted[team] = {s: (Bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
     words = Vectors.open(inputs.vectors)
     for policy, options in inputs.settings.policies[inputs.name].items():
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
@@ -136,9 +135,6 @@ def fit_one(
 
 def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:
     """Each seed's policy of params.yaml that plain values can tell, as a bundle in `out/<policy>/seed-<n>`."""
-    from askless.bundles import bundle
-    from askless.policies.base import Plain
-
     with replacing_folder(out) as part:
         for name in inputs.settings.policies[inputs.name]:
             quality = valid.sweeps[name].right(valid.gold)
@@ -151,7 +147,7 @@ def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Pat
                         "unit": inputs.settings.costs.unit,
                         "valid_quality": float(quality[:, s].mean(axis=1).max()),
                     }
-                    bundle.save(policy, part / name / f"seed-{seed}", facts, inputs.task.classes)
+                    Bundle.of(policy, inputs.task.classes, facts).save(part / name / f"seed-{seed}")
 
 
 def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:

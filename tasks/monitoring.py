@@ -16,13 +16,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.errors import ConfigError, DataError
 from askless.files import write_text
 from askless.monitoring import baseline, proposal
 from askless.monitoring.decision_log import ROWS, DecisionLog
 from askless.monitoring.drift import AUDITS, ERRORS, WindowCheck, distinct, look
-from askless.monitoring.recalibration import budget_at, recalibrate
+from askless.monitoring.recalibration import recalibrate
 from tasks.answering import Facts, Place, Serving
 
 LOOKS = "looks.json"
@@ -160,7 +160,7 @@ def _by(rows: pa.Table, serving: Serving) -> pa.Table:
 
 
 def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> WindowCheck:
-    expensive = bundle.describe(serving.folder)["experts"][1:]
+    expensive = Bundle.load(serving.folder).experts[1:]
     prices = [settings.costs.prices.get(name, config.Price()) for name in expensive]
     timed = settings.costs.unit == "seconds" or any(price.usd_per_hour for price in prices)
     level, looks = settings.monitor.level, settings.monitor.looks
@@ -168,13 +168,13 @@ def _look(settings: config.Params, before: pa.Table, window: Window, serving: Se
 
 
 def _write(settings: config.Params, place: Place, serving: Serving, window: Window, folder: Path) -> None:
-    loaded, before, rows = bundle.load(serving.folder), held_against(place, serving), distinct(window.rows)
+    bundle, before, rows = Bundle.load(serving.folder), held_against(place, serving), distinct(window.rows)
     assert before is not None
     texts = _texts(place, set(rows["id"].to_pylist()))
     about = settings.evaluate[place.task]
     found = recalibrate(
-        loaded,
-        budget_at(serving.share, loaded.policy),
+        bundle,
+        bundle.budget(serving.share),
         before,
         rows,
         texts,
@@ -185,7 +185,7 @@ def _write(settings: config.Params, place: Place, serving: Serving, window: Wind
     rows = rows.filter(pc.is_in(rows["id"], pa.array(list(texts), pa.string())))
     named = pa.array([texts[name] for name in rows["id"].to_pylist()], pa.string())
     rows = rows.set_column(rows.schema.get_field_index("text"), rows.schema.field("text"), named)
-    proposal.write(folder, Path(serving.folder), loaded, rows, found, page)
+    proposal.write(folder, bundle, rows, found, page)
 
 
 def _texts(place: Place, names: set[str]) -> dict[str, str]:

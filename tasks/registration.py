@@ -1,4 +1,4 @@
-"""Registered models in MLflow: a bundle, what it needs, and what is said of it, as a version."""
+"""From an evaluation to a registered version in MLflow: the headline's bundle, what travels with it, its tags."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, experts, schema
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import FILE, Bundle
+from askless.bundles.decide import decide
 from askless.bundles.terms import Terms
 from askless.experts.paid import PaidExpert
 from askless.labelling.foreseen import on_record
@@ -22,7 +22,7 @@ from askless.registry.versions import BUNDLE, find, resolve
 from askless.registry.versions import versions as versions_of
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline, markdown_summary
-from askless.report.threshold_words import threshold_words
+from askless.report.wording import threshold_words
 from askless.spending.pending import expert_of
 from askless.text.embeddings import Vectors
 from tasks.baseline import add_baseline
@@ -40,96 +40,81 @@ def log_evaluation(name: str, params: str, reports: str, models: str, vectors: s
     """One run with the evaluation's metrics, curve and report; the headline policy registered; returns its version."""
     import mlflow
 
-    settings = config.load(params)
-    summary = json.loads((Path(reports) / "metrics.json").read_text(encoding="utf-8"))
+    settings, folder = config.load(params), Path(reports)
+    summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     team = settings.evaluate[name].headline
-    with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run:
+    with (
+        tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         mlflow.log_params({"headline": team, "reference": summary["reference"], "quality": summary["quality"]})
         mlflow.log_metrics(flat_metrics(summary))
         for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
-            mlflow.log_artifact(str(Path(reports) / file))
+            mlflow.log_artifact(str(folder / file))
         mlflow.set_tag("mlflow.note.content", markdown_summary(summary))
-        kept = Path(reports) / "policies"
         if team in settings.train[name].teams:
-            return register(settings, summary, best_seed(Path(models) / "teams" / team), run.info.run_id, kept)
-        with tempfile.TemporaryDirectory() as scratch:
-            whole = with_small(settings, name, best_seed(kept / team), Path(models), vectors, Path(scratch))
-            return register(settings, summary, whole, run.info.run_id, kept)
+            bundle = best_seed(Path(models) / "teams" / team)
+        else:
+            kept = best_seed(folder / "policies" / team, Vectors.open(vectors))
+            bundle = with_small(settings, name, kept, Path(models), vectors, Path(scratch, "bundle"))
+        return register(settings, summary, bundle, run.info.run_id, folder)
 
 
-def with_small(settings: config.Params, name: str, kept: Path, models: Path, vectors: str, scratch: Path) -> Path:
-    """The bundle of a policy of params.yaml with the small expert that it asks first, able to decide by itself."""
-    about, small = bundle.describe(kept), settings.train[name].small
-    if about["experts"][0] != small:
-        raise config.ConfigError(
-            f"evaluate.{name}.headline is '{settings.evaluate[name].headline}', which asks '{about['experts'][0]}' "
-            f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
-        )
-    setting = experts.Setting(name=small, task=name, classes=tuple(about["classes"]), vectors=Path(vectors))
-    expert = experts.build(setting, settings.expert(small))
-    if isinstance(expert, experts.TrainedExpert):
-        expert.load(models / small / f"seed-{about['facts']['seed']}")
-    policy = bundle.load(kept, Vectors.open(vectors)).policy
-    whole = bundle.save(policy, scratch / "bundle", about["facts"], tuple(about["classes"]), expert)
-    # What cannot decide by itself says so here, not to whoever asks the registered model.
-    assign(bundle.load(whole), [])
-    return whole
-
-
-def best_seed(folder: Path) -> Path:
+def best_seed(folder: Path, vectors: Vectors | None = None) -> Bundle:
     """The bundle, among the seeds of a team or policy, that did best on valid; the lowest seed on a tie."""
-    seeds = sorted(folder.glob("seed-*"))
+    seeds = [Bundle.load(each, vectors) for each in sorted(folder.glob("seed-*"))]
     if not seeds:
         raise config.ConfigError(
             f"evaluate.headline is '{folder.name}', of which nothing is kept in {folder}. "
             "Allowed: a team, or a policy of kind two_tier, chain, planned or summary_gain."
         )
-    return max(seeds, key=lambda f: (bundle.describe(f)["facts"]["valid_quality"], -seeds.index(f)))
+    return max(seeds, key=lambda bundle: float(bundle.facts["valid_quality"]))
+
+
+def with_small(settings: config.Params, name: str, kept: Bundle, models: Path, vectors: str, folder: Path) -> Bundle:
+    """A policy of params.yaml in `folder` with the small expert that it asks first, able to decide by itself."""
+    small = settings.train[name].small
+    if kept.experts[0] != small:
+        raise config.ConfigError(
+            f"evaluate.{name}.headline is '{settings.evaluate[name].headline}', which asks '{kept.experts[0]}' "
+            f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
+        )
+    setting = experts.Setting(name=small, task=name, classes=kept.classes, vectors=Path(vectors))
+    expert = experts.build(setting, settings.expert(small))
+    if isinstance(expert, experts.TrainedExpert):
+        expert.load(models / small / f"seed-{kept.facts['seed']}")
+    whole = Bundle.of(kept.policy, kept.classes, kept.facts, expert).save(folder)
+    # What cannot decide by itself says so here, not to whoever asks the registered model.
+    decide(whole, [])
+    return whole
 
 
 def register(
-    settings: config.Params, summary: dict[str, Any], folder: Path, run_id: str, beside: Path, **tags: str
+    settings: config.Params, summary: dict[str, Any], bundle: Bundle, run_id: str, reports: Path, **tags: str
 ) -> str:
-    """Register the bundle in `folder` as a pyfunc that carries its own code; returns the version.
+    """Register a bundle as a pyfunc that carries its own code; returns the version.
 
-    The policies kept in `beside` travel along, the first seed of each, in `policies/<name>` of the bundle, and so do
-    the rows that decisions in production are held against, the terms on which its expensive experts are asked, and the
-    model card, which is the version's description too. `tags` are put in the place of those of the evaluation.
+    `reports` has the picture of the curve, and in `policies/` those that travel along. `tags` are put in the place of
+    those of the evaluation.
     """
     import mlflow
     import pandas as pd
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    about, model = bundle.describe(folder), settings.evaluate[summary["task"]].model
-    terms = terms_of(settings, summary["task"], tuple(about["experts"][1:]))
-    columns = [("string", "label" if terms.classes else "summary"), ("string", "expert"), ("double", "score")]
-    columns += [("double", "cost"), ("string", "reason"), ("string", "small_answer"), ("double", "small_confidence")]
-    signature = ModelSignature(
-        inputs=Schema([ColSpec("string", "text")]),
-        outputs=Schema([ColSpec(kind, name, required=name in ("expert", "reason")) for kind, name in columns]),
-        params=ParamSchema([ParamSpec(name, "double", default) for name, default in REQUEST.items()]),
-    )
+    model, share = settings.evaluate[summary["task"]].model, chosen_share(summary, bundle)
+    terms = terms_of(settings, summary["task"], bundle.experts[1:])
+    text = card(summary, bundle, share, versions(), settings.task(summary["task"]).note)
     with tempfile.TemporaryDirectory() as scratch:
-        packed = shutil.copytree(folder, Path(scratch, BUNDLE.name))
-        for policy in sorted(beside.glob("*")):
-            first = sorted(policy.glob("seed-*"))[0]
-            (packed / "policies").mkdir(exist_ok=True)
-            shutil.copyfile(first / "bundle.json", packed / "policies" / f"{policy.name}.json")
-        share = operating_point(summary, folder)["budget"]
-        add_baseline(settings, summary["task"], packed, None if share == "" else share)
+        packed = pack(settings, bundle, share, reports, Path(scratch, BUNDLE.name))
         terms.write(packed)
-        text = described(settings, summary, folder)
         (packed / "card.md").write_text(text, encoding="utf-8")
-        shutil.copyfile(beside.parent / "curve.png", packed / "curve.png")
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
             artifacts={"bundle": str(packed)},
             code_paths=[str(package_code(Path(scratch), terms.demo_models()))],
-            signature=signature,
+            signature=_signature("label" if bundle.classes else "summary"),
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),
-            pip_requirements=[_pinned(p) for p in _needed(about["small"]["backend"], terms)],
+            pip_requirements=[_pinned(p) for p in _needed(bundle, terms)],
             registered_model_name=model,
         )
     version = str(info.registered_model_version)
@@ -137,14 +122,15 @@ def register(
     facts = {
         "run_id": run_id,
         "task": summary["task"],
-        "kind": about["kind"],
-        "experts": ",".join(about["experts"]),
-        "seed": about["facts"]["seed"],
+        "kind": bundle.kind,
+        "experts": ",".join(bundle.experts),
+        "seed": bundle.facts["seed"],
         "unit": summary["unit"],
         "headline": headline(summary),
         "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
         "quality": summary["headline"]["quality"]["value"],
-        **operating_point(summary, folder),
+        "budget": "" if share is None else share,
+        "threshold": threshold_words(bundle.policy, share),
         **{name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")},
         **tags,
     }
@@ -153,6 +139,28 @@ def register(
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
     client.set_registered_model_alias(model, "challenger", version)
     return version
+
+
+def chosen_share(summary: dict[str, Any], bundle: Bundle) -> float | None:
+    """The share of items deferred that valid chose for the bundle's seed, None for the policy's own rule."""
+    seeds = summary["policies"][summary["headline"]["policy"]]["seeds"]
+    found: float | None = dict(zip(seeds, summary["headline"]["budgets"], strict=True))[bundle.facts["seed"]]
+    return found
+
+
+def pack(settings: config.Params, bundle: Bundle, share: float | None, reports: Path, folder: Path) -> Path:
+    """The bundle in `folder` with what travels along.
+
+    The curve, the first seed of each policy in `reports`, and the rows that decisions in production are held against.
+    """
+    assert bundle.folder is not None
+    shutil.copytree(bundle.folder, folder)
+    shutil.copyfile(reports / "curve.png", folder / "curve.png")
+    for policy in sorted(path for path in (reports / "policies").glob("*") if path.is_dir()):
+        (folder / "policies").mkdir(exist_ok=True)
+        shutil.copyfile(sorted(policy.glob("seed-*"))[0] / FILE, folder / "policies" / f"{policy.name}.json")
+    add_baseline(settings, replace(bundle, folder=folder), share)
+    return folder
 
 
 def terms_of(settings: config.Params, name: str, expensive: tuple[str, ...]) -> Terms:
@@ -168,25 +176,9 @@ def terms_of(settings: config.Params, name: str, expensive: tuple[str, ...]) -> 
     return replace(terms, usage=usage)
 
 
-def described(settings: config.Params, summary: dict[str, Any], folder: Path) -> str:
-    """The model card of the bundle in `folder`."""
-    about, share = bundle.describe(folder), operating_point(summary, folder)["budget"]
-    about["facts"] = {**about["facts"], "budget": None if share == "" else share}
-    return card(summary, about, versions(), settings.task(summary["task"]).note)
-
-
-def operating_point(summary: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The share of items that valid chose for the seed in `folder`, and the threshold there; both are tags."""
-    seeds = summary["policies"][summary["headline"]["policy"]]["seeds"]
-    shares = dict(zip(seeds, summary["headline"]["budgets"], strict=True))
-    share = shares[bundle.describe(folder)["facts"]["seed"]]
-    words = threshold_words(bundle.load(folder).policy, share)
-    return {"budget": "" if share is None else share, "threshold": words}
-
-
 @task(cache_policy=NO_CACHE)
 def register_proposal(name: str, params: str, folder: str, number: int) -> str:
-    """Register, once, the version proposed in `folder`: version `number` with another dial; returns its own number.
+    """Register, once, the version proposed in `folder`: version `number` at another share; returns its own number.
 
     It carries the evaluation of the version it was made from, and is marked as one that a person decides about.
     """
@@ -194,21 +186,35 @@ def register_proposal(name: str, params: str, folder: str, number: int) -> str:
 
     settings, path = config.load(params), Path(folder)
     of = find(settings.evaluate[name].model, number)
-    for known in versions_of(of.model):
-        facts = bundle.describe(resolve(known.address))["facts"] if known.proposed_by == MONITOR else {}
+    for version in versions_of(of.model):
+        facts = Bundle.load(resolve(version.address)).facts if version.proposed_by == MONITOR else {}
         if facts.get("recalibrated_on") == path.name:
-            return str(known.number)
-    new, about = path / "bundle", {"stage": MONITOR, "proposal": folder}
+            return str(version.number)
+    bundle, about = Bundle.load(path / "bundle"), {"stage": MONITOR, "proposal": folder}
     with tracked(name, f"propose {path.name}", about) as run:
         summary = mlflow.artifacts.load_dict(f"runs:/{of.run_id}/metrics.json")
         mlflow.log_dict(summary, "metrics.json")
         for file in ("bundle.diff", "reasons.md"):
             mlflow.log_artifact(str(path / file))
-        share = bundle.describe(new)["facts"]["budget"]
+        share = bundle.share()
         summary["headline"]["budgets"] = [share] * len(summary["headline"]["budgets"])
-        said = f"Not evaluated: version {number} with its dial at {share:g}, set anew on rows of production."
-        tags = {"headline": said, "quality": "", "cost_per_1k": "", "proposed_by": MONITOR, "proposal": folder}
-        return register(settings, summary, new, run.info.run_id, new / "none", **tags)
+        text = f"Not evaluated: version {number} deferring {share:g}, set anew on rows of production."
+        tags = {"headline": text, "quality": "", "cost_per_1k": "", "proposed_by": MONITOR, "proposal": folder}
+        return register(settings, summary, bundle, run.info.run_id, path / "bundle", **tags)
+
+
+def _signature(answer: str) -> Any:
+    """What the served model takes and gives; `answer` is its first column."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    columns = [("string", answer), ("string", "expert"), ("double", "score"), ("double", "cost")]
+    columns += [("string", "reason"), ("string", "small_answer"), ("double", "small_confidence")]
+    return ModelSignature(
+        inputs=Schema([ColSpec("string", "text")]),
+        outputs=Schema([ColSpec(kind, name, required=name in ("expert", "reason")) for kind, name in columns]),
+        params=ParamSchema([ParamSpec(name, "double", default) for name, default in REQUEST.items()]),
+    )
 
 
 def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
@@ -222,11 +228,11 @@ def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
     return copy
 
 
-def _needed(small: str, terms: Terms) -> list[str]:
+def _needed(bundle: Bundle, terms: Terms) -> list[str]:
     """Packages that a model needs to decide, and to ask its expensive experts where that needs little more."""
     asked = [experts.resolve(options["backend"]) for options in terms.experts.values()]
-    needed = [experts.resolve(small), *(kind for kind in asked if kind.hosted)]
-    return list(dict.fromkeys([*PACKAGES, *(package for kind in needed for package in kind.packages)]))
+    small = bundle.small.packages if bundle.small else ()
+    return list(dict.fromkeys([*PACKAGES, *small, *(name for kind in asked if kind.hosted for name in kind.packages)]))
 
 
 def _pinned(package: str) -> str:

@@ -18,7 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.registry.versions import FOLDER, store
 from tasks.versioning import versions
 
@@ -86,11 +86,11 @@ def log_training(name: str, team: str, params: str, models: str, learnt: str) ->
     settings = config.load(params)
     for facts in json.loads(learnt):
         folder = Path(models) / "teams" / team / f"seed-{facts['seed']}"
-        about = bundle.describe(folder)
+        bundle = Bundle.load(folder)
         with tracked(name, f"train {team} seed {facts['seed']}", {"stage": "train", "team": team}) as run:
-            mlflow.log_params({**about["arguments"], "experts": ",".join(about["experts"])})
+            mlflow.log_params({**bundle.arguments, "experts": ",".join(bundle.experts)})
             mlflow.log_metrics({k: float(facts[k]) for k in ("training_cost", "epoch", "valid_quality")})
-            points = about["learnt"]["thresholds"]
+            points = {key: values.tolist() for key, values in vars(bundle.policy.thresholds_).items()}
             _log_curve(run.info.run_id, points)
             mlflow.log_dict(points, "thresholds.json")
             mlflow.log_dict({name: asdict(price) for name, price in settings.costs.prices.items()}, "prices.json")

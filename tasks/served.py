@@ -27,11 +27,12 @@ class ServedPolicy(PythonModel):
     """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the bundle."""
-        from askless.bundles import bundle
+        """Load the bundle, its networks too: the first request should not wait for them."""
+        from askless.bundles.bundle import Bundle
 
         self.folder = Path(context.artifacts["bundle"])
-        self.policy = bundle.load(self.folder)
+        self.bundle = Bundle.load(self.folder)
+        self.policy = self.bundle.policy
         self.experts: dict[str, Any] = {}
         self.lock = threading.Lock()
 
@@ -50,20 +51,20 @@ class ServedPolicy(PythonModel):
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
 
     def _told(self, texts: list[str], given: dict[str, Any]) -> pd.DataFrame:
-        from askless.bundles.decide import assign
+        from askless.bundles.decide import decide
         from askless.policies.base import Budget
 
         most = given.pop("max_usd", 0.0)
         given = {k: v for k, v in given.items() if v >= 0}
         budget = Budget(**given) if given else None
-        told = {name: list(values) for name, values in vars(assign(self.policy, texts, budget)).items()}
-        stays = [name == self.policy.policy.experts[0] for name in told["expert"]]
+        told = {name: list(values) for name, values in vars(decide(self.bundle, texts, budget)).items()}
+        stays = [name == self.bundle.experts[0] for name in told["expert"]]
         told["answer"] = [said if kept else None for said, kept in zip(told["small_answer"], stays, strict=True)]
         told |= {"cost": [0.0] * len(texts), "reason": ["kept" if kept else "deferred" for kept in stays]}
         if most:
             with self.lock:
                 told |= self._answered(texts, budget, None if most < 0 else most)
-        name = "label" if self.policy.classes else "summary"
+        name = "label" if self.bundle.classes else "summary"
         told[name] = told.pop("answer")
         frame = {c: pd.Series(told[c], dtype=NUMBERS.get(c, object)) for c in (name, *COLUMNS)}
         return pd.DataFrame(frame)
@@ -78,8 +79,8 @@ class ServedPolicy(PythonModel):
         from askless.spending.ledger import Ledger
 
         terms = Terms.read(self.folder)
-        version = DeployedBundle(str(self.folder), "0", self.policy, terms)
-        names = version.loaded.policy.experts[1:]
+        version = DeployedBundle(str(self.folder), "0", self.bundle, terms)
+        names = version.bundle.experts[1:]
         if not self.experts:
             kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))
             self.experts = {name: terms.expert(name, kept) for name in names}

@@ -105,7 +105,7 @@ def small_expert(settings: config.Params, name: str, expert: str, vectors: str, 
 def train_team(name: str, team: str, params: str, examples: str, vectors: str, predictions: str, models: str) -> str:
     """Train one team with every seed into `models/teams/<team>/seed-<n>`; returns what each learnt, as JSON."""
     from askless import policies
-    from askless.bundles import bundle
+    from askless.bundles.bundle import Bundle
     from askless.costs import CostModel
     from askless.experts.recorded import RecordedExpert
     from askless.panel import Panel
@@ -145,6 +145,6 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
             "epoch": policy.epoch_,
             "valid_quality": float(policy.thresholds_.quality.max()),
         }
-        bundle.save(policy, Path(models) / "teams" / team / f"seed-{seed}", facts, task_settings.classes)
+        Bundle.of(policy, task_settings.classes, facts).save(Path(models) / "teams" / team / f"seed-{seed}")
         learnt.append(facts)
     return json.dumps(learnt)

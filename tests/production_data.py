@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from askless import config
-from askless.bundles.bundle import describe
+from askless.bundles.bundle import Bundle
 from askless.monitoring.decision_log import DecisionLog
 from askless.registry import versions as registry
 from tasks.answering import Facts, Place, answer_file, plain, serving
@@ -70,12 +70,12 @@ class Production:
         """The version that serves, as tasks are told."""
         return plain(serving(self.settings, self.task))
 
-    def promote(self, bundle: Path, **tags: Any) -> int:
+    def promote(self, folder: Path, **tags: Any) -> int:
         """Register a bundle and make it champion; one that names its share gets a baseline."""
-        share = describe(bundle)["facts"].get("budget")
-        if share is not None:
-            add_baseline(self.settings, self.task, bundle, share)
-        number = register(self.client, bundle, self.task, **tags)
+        made = Bundle.load(folder)
+        if made.share() is not None:
+            add_baseline(self.settings, made, made.share())
+        number = register(self.client, folder, self.task, **tags)
         now = registry.champion(MODEL[self.task])
         registry.promote(MODEL[self.task], number, expected=now and now.number, reason="test")
         return number

@@ -16,7 +16,7 @@ import pyarrow as pa
 import yaml
 
 from askless import config, schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.experts import Setting
 from askless.experts.small.lead import LeadExpert
@@ -88,7 +88,8 @@ def kept(folder: Path, name: str, task: str = "olhs", policy: str = "long", **fa
     )
     fitted: Policy = POLICIES[policy]((small.name, LLM)).fit(*boards)
     path = folder / "models" / name / bundle_path()
-    return bundle.save(fitted, path, {"task": task, "team": policy, "seed": 67, **facts}, held_out.classes, small)
+    Bundle.of(fitted, held_out.classes, {"task": task, "team": policy, "seed": 67, **facts}, small).save(path)
+    return path
 
 
 def bundle_path() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from askless.bundles.bundle import Loaded
+    from askless.bundles.bundle import Bundle
     from askless.costs import CostModel
     from askless.data.recorded import load as read_study
     from askless.experts.base import Expert
@@ -40,7 +40,7 @@ _PLACES = {
 }
 
 
-def load(address: Path | str) -> Plan | Loaded:
+def load(address: Path | str) -> Plan | Bundle:
     """What decides, ready to decide.
 
     Parameters
@@ -51,7 +51,7 @@ def load(address: Path | str) -> Plan | Loaded:
 
     Returns
     -------
-    Plan or Loaded
+    Plan or Bundle
         A plan decides the rows of a panel; a bundle decides texts.
 
     Raises
@@ -63,10 +63,10 @@ def load(address: Path | str) -> Plan | Loaded:
         from askless.plans import plan_file
 
         return plan_file.read(address)
-    from askless.bundles import bundle
+    from askless.bundles.bundle import Bundle
     from askless.registry import versions
 
-    return bundle.load(versions.resolve(str(address)))
+    return Bundle.load(versions.resolve(str(address)))
 
 
 def __getattr__(name: str) -> Any:

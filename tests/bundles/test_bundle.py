@@ -8,14 +8,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from askless.bundles import bundle
+from askless.bundles.bundle import KEYS, REMEDY, Bundle
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts import Setting
 from askless.experts.small.extractive import ExtractiveExpert
 from askless.experts.small.lead import LeadExpert
 from askless.plans.boards import Boards
 from askless.policies.base import Budget
-from askless.policies.baselines import Length, Random
+from askless.policies.baselines import Always, Length, Random
 from askless.policies.chain.chain import Chain
 from askless.policies.learned import QueryAllocator
 from askless.policies.summaries.expected_gain import SummaryGain
@@ -85,11 +85,11 @@ def changed(folder, to, **values):
 )
 def test_a_policy_decides_as_the_one_it_was_saved_from(kind, experts, boards, tmp_path):
     policy = fitted(kind, experts, boards)
-    folder = bundle.save(policy, tmp_path / "p", {"seed": 7}, CLASSES)
+    folder = Bundle.of(policy, CLASSES, {"seed": 7}).save(tmp_path / "p").folder
     assert [p.name for p in folder.iterdir()] == ["bundle.json"]
-    loaded = bundle.load(folder)
+    loaded = Bundle.load(folder)
     assert (loaded.classes, loaded.small, loaded.policy.experts) == (CLASSES, None, experts)
-    assert bundle.describe(folder)["facts"] == {"seed": 7}
+    assert Bundle.load(folder).facts == {"seed": 7}
     for budget in BUDGETS:
         one, two = (p.decide(boards.test.copy(blind=True), budget) for p in (policy, loaded.policy))
         assert np.array_equal(one.expert, two.expert) and np.array_equal(one.label, two.label)
@@ -97,11 +97,22 @@ def test_a_policy_decides_as_the_one_it_was_saved_from(kind, experts, boards, tm
         np.testing.assert_array_equal(one.confidence, two.confidence)
 
 
+@pytest.mark.parametrize(
+    ("facts", "registered", "share"),
+    [({}, None, None), ({}, 0.3, 0.3), ({"budget": 0.2}, 0.3, 0.2), ({"budget": None}, 0.3, None)],
+)
+def test_it_works_at_the_share_in_its_facts_or_as_registered(facts, registered, share, boards):
+    bundle = Bundle.of(fitted(TwoTier, PAIR, boards), CLASSES, facts)
+    assert bundle.share(registered) == share
+    assert bundle.budget(registered) == (None if share is None else Budget(share=share))
+    assert Bundle.of(Always(PAIR, "e2"), CLASSES, facts).budget(registered) is None, "it takes none"
+
+
 def test_a_small_network_comes_along_with_its_vectors(boards, small, tmp_path):
-    folder = bundle.save(fitted(TwoTier, PAIR, boards), tmp_path / "p", {}, CLASSES, small)
+    folder = Bundle.of(fitted(TwoTier, PAIR, boards), CLASSES, {}, small).save(tmp_path / "p").folder
     assert sorted(p.name for p in folder.iterdir()) == ["bundle.json", "small.safetensors", "vectors"]
     texts = boards.test.text
-    loaded = bundle.load(folder).small
+    loaded = Bundle.load(folder).small
     assert np.array_equal(loaded.model_.proba(texts).numpy(), small.proba(texts).numpy())
 
 
@@ -111,14 +122,14 @@ def test_a_policy_of_summaries_and_its_ranker_need_nothing_of_where_they_were_tr
     small, words = ranker(home), Vectors.open(home)
     policy = SummaryGain(summaries_data.PAIR, words, look_at=look_at, trees=5)
     policy.fit(panel(news(60, 2), small), panel(EMPTY, small))
-    folder = bundle.save(policy, tmp_path / "p", {"task": "demo"}, (), small)
+    folder = Bundle.of(policy, (), {"task": "demo"}, small).save(tmp_path / "p").folder
     assert sorted(p.name for p in folder.iterdir()) == ["bundle.json", "extractive.json", "vectors"]
-    assert "vectors" not in bundle.describe(folder)["arguments"]
+    assert "vectors" not in Bundle.load(folder).arguments
     test = panel(news(50, 4), small, blind=True)
     before = [policy.decide(test.copy(), budget) for budget in BUDGETS]
     said = small.answer(news(50, 4))
     shutil.rmtree(home)
-    loaded = bundle.load(folder.rename(tmp_path / "elsewhere"))
+    loaded = Bundle.load(folder.rename(tmp_path / "elsewhere"))
     assert loaded.small.vectors is loaded.policy.vectors, "in memory once"
     assert len(loaded.policy.vectors) == len(words)
     again = loaded.small.answer(news(50, 4))
@@ -130,12 +141,12 @@ def test_a_policy_of_summaries_and_its_ranker_need_nothing_of_where_they_were_tr
 
 
 def test_without_its_small_expert_a_policy_is_a_record_and_vectors_are_given(gain, vectors, extractive, tmp_path):
-    folder = bundle.save(gain, tmp_path / "p", {}, ())
+    folder = Bundle.of(gain, (), {}).save(tmp_path / "p").folder
     assert [p.name for p in folder.iterdir()] == ["bundle.json"]
     with pytest.raises(ConfigError) as error:
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
     assert str(error.value) == "SummaryGain got word vectors of dimension 0. Allowed: 12, as in fit."
-    loaded = bundle.load(folder, Vectors.open(vectors))
+    loaded = Bundle.load(folder, Vectors.open(vectors))
     test = panel(news(30, 4), extractive, blind=True)
     one, two = (p.decide(test.copy(), Budget(share=0.4)) for p in (gain, loaded.policy))
     assert np.array_equal(one.expert, two.expert)
@@ -145,10 +156,10 @@ def test_the_lead_is_kept_by_name_and_the_policy_brings_the_vectors(vectors, tmp
     lead = LeadExpert(Setting(SMALL, "demo", ()))
     policy = SummaryGain(summaries_data.PAIR, Vectors.open(vectors), trees=5)
     policy.fit(panel(news(60, 2), lead), panel(EMPTY, lead))
-    folder = bundle.save(policy, tmp_path / "p", {}, (), lead)
+    folder = Bundle.of(policy, (), {}, lead).save(tmp_path / "p").folder
     assert sorted(p.name for p in folder.iterdir()) == ["bundle.json", "vectors"]
-    assert bundle.describe(folder)["small"] == {"backend": "lead"}
-    loaded = bundle.load(folder)
+    assert Bundle.load(folder).small_options == {"backend": "lead"}
+    loaded = Bundle.load(folder)
     assert isinstance(loaded.small, LeadExpert)
     assert loaded.small.answer(news(5, 4))["text"].equals(lead.answer(news(5, 4))["text"])
 
@@ -158,7 +169,7 @@ def test_policy_and_small_expert_must_know_the_same_words(gain, vectors, extract
     fewer = words.subset(words.vocabulary.words()[:9])
     small = ExtractiveExpert(Setting(SMALL, "demo", (), vectors=fewer.save(tmp_path / "v"))).fit(news(20, 1), EMPTY)
     with pytest.raises(ConfigError) as error:
-        bundle.save(gain, tmp_path / "p", {}, (), small)
+        Bundle.of(gain, (), {}, small).save(tmp_path / "p")
     assert str(error.value) == (
         f"SummaryGain and 'extractive' know different word vectors: {len(words)} words of dimension 12 and 9 words of "
         "dimension 12. Allowed: the same for both. Open one folder for the two."
@@ -174,19 +185,19 @@ def test_the_same_numbers_of_other_words_are_other_vectors(lower, vectors, extra
     policy = SummaryGain(summaries_data.PAIR, others, trees=5)
     policy.fit(panel(news(30, 2), extractive), panel(EMPTY, extractive))
     with pytest.raises(ConfigError, match="know different word vectors"):
-        bundle.save(policy, tmp_path / "p", {}, (), extractive)
+        Bundle.of(policy, (), {}, extractive).save(tmp_path / "p")
 
 
 def test_the_small_expert_is_the_policys_first(boards, small, tmp_path):
     with pytest.raises(ConfigError) as error:
-        bundle.save(fitted(TwoTier, ("e1", "e2"), boards), tmp_path / "p", {}, CLASSES, small)
+        Bundle.of(fitted(TwoTier, ("e1", "e2"), boards), CLASSES, {}, small).save(tmp_path / "p")
     assert str(error.value) == "The small expert is 'e0'. Allowed: 'e1', the policy's first."
 
 
 @pytest.mark.parametrize("policy", [QueryAllocator(PAIR), PublishedSummary((SMALL, DEAR), None)])
 def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
     with pytest.raises(ConfigError) as error:
-        bundle.save(policy, tmp_path / "p", {}, CLASSES)
+        Bundle.of(policy, CLASSES, {}).save(tmp_path / "p")
     assert str(error.value) == (
         f"{type(policy).__name__} cannot be kept. "
         "Allowed: teams, two_tier, chain, planned, summary_gain, length, random."
@@ -196,17 +207,15 @@ def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
 
 @pytest.fixture(scope="module")
 def kept(gain, extractive, tmp_path_factory):
-    return bundle.save(gain, tmp_path_factory.mktemp("kept") / "p", {}, (), extractive)
+    return Bundle.of(gain, (), {}, extractive).save(tmp_path_factory.mktemp("kept") / "p").folder
 
 
-@pytest.mark.parametrize("before", [1, 2, None])
-def test_a_bundle_of_another_format_is_refused(kept, before, tmp_path):
+@pytest.mark.parametrize(("before", "by"), [(3, ", made by an earlier version"), (5, ""), (None, "")])
+def test_a_bundle_of_another_format_is_refused(kept, before, by, tmp_path):
     folder = changed(kept, tmp_path / "p", format=before)
     with pytest.raises(DataError) as error:
-        bundle.load(folder)
-    assert str(error.value) == (
-        f"{folder}: bundle format {before}. Allowed: format 3. Train it again with this version."
-    )
+        assert Bundle.load(folder).policy
+    assert str(error.value) == (f"{folder}: bundle format {before}{by}. Allowed: format 4. {REMEDY}")
 
 
 @pytest.mark.parametrize("missing", ["bundle.json", "extractive.json", "vectors"])
@@ -215,11 +224,11 @@ def test_a_part_that_is_missing_is_named(kept, missing, tmp_path):
     part = folder / missing
     shutil.rmtree(part) if part.is_dir() else part.unlink()
     with pytest.raises(DataError) as error:
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
     allowed = "the folder of a trained team or policy"
     if missing != "bundle.json":
         allowed = "a folder with bundle.json, extractive.json, vectors"
-    assert str(error.value) == f"{folder}: no {missing}. Allowed: {allowed}. Train it again."
+    assert str(error.value) == f"{folder}: no {missing}. Allowed: {allowed}. {REMEDY}"
 
 
 @pytest.mark.parametrize(
@@ -235,8 +244,8 @@ def test_a_part_that_is_missing_is_named(kept, missing, tmp_path):
 def test_a_value_that_cannot_be_meant_is_named(kept, values, got, tmp_path):
     folder = changed(kept, tmp_path / "p", **values)
     with pytest.raises(DataError) as error:
-        bundle.load(folder)
-    assert str(error.value) == f"{folder}: not a bundle ({got}). Allowed: the folder that save wrote. Train it again."
+        assert Bundle.load(folder).policy
+    assert str(error.value) == f"{folder}: not a bundle ({got}). Allowed: a folder that Bundle.save wrote. {REMEDY}"
 
 
 @pytest.mark.parametrize("text", ["{", "[3]", '"format"', ""])
@@ -244,22 +253,22 @@ def test_what_is_not_json_is_refused(kept, text, tmp_path):
     folder = changed(kept, tmp_path / "p")
     (folder / "bundle.json").write_text(text)
     with pytest.raises(DataError, match=r"not a bundle \(|bundle format None"):
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
 
 
 def test_broken_weights_are_refused(boards, small, kept, tmp_path):
-    folder = bundle.save(fitted(TwoTier, PAIR, boards), tmp_path / "p", {}, CLASSES, small)
+    folder = Bundle.of(fitted(TwoTier, PAIR, boards), CLASSES, {}, small).save(tmp_path / "p").folder
     (folder / "small.safetensors").write_bytes(b"none of it")
     with pytest.raises(DataError, match="not a bundle"):
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
     folder = changed(kept, tmp_path / "q")
     (folder / "extractive.json").write_text("{")
     with pytest.raises(DataError, match="extractive.json: not a saved expert"):
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
     folder = changed(kept, tmp_path / "q")
     (folder / "vectors" / "vectors.safetensors").write_bytes(b"none of it")
     with pytest.raises(DataError, match="unreadable vectors"):
-        bundle.load(folder)
+        assert Bundle.load(folder).policy
 
 
 JSON = st.recursive(
@@ -270,16 +279,16 @@ JSON = st.recursive(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(sorted(bundle.KEYS)), JSON, min_size=1, max_size=3), st.booleans())
+@given(st.dictionaries(st.sampled_from(sorted(KEYS)), JSON, min_size=1, max_size=3), st.booleans())
 def test_whatever_bundle_json_says_it_is_read_or_refused_in_words(kept, tmp_path, values, drop):
     folder = changed(kept, tmp_path / "p", **values)
     if drop:
         about = json.loads((folder / "bundle.json").read_text())
         (folder / "bundle.json").write_text(json.dumps({k: v for k, v in about.items() if k not in values}))
     try:
-        loaded = bundle.load(folder)
+        policy = Bundle.load(folder).policy
     except AsklessError as error:
         assert str(error)
     else:
         assert not drop and set(values) <= {"facts", "classes", "files", "arguments", "experts", "small"}
-        assert isinstance(loaded.policy, SummaryGain)
+        assert isinstance(policy, SummaryGain)

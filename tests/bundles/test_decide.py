@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.experts import Setting
 from askless.experts.small.lead import LeadExpert
@@ -49,7 +49,7 @@ def bundles(extractive, tmp_path_factory):
     for way in WAYS:
         one = policy(way, extractive.vectors)
         one.fit(panel(news(80, 2), extractive, one.experts[1:]), panel(EMPTY, extractive, one.experts[1:]))
-        found[way] = one, bundle.load(bundle.save(one, folder / way, {}, (), extractive))
+        found[way] = one, Bundle.load(Bundle.of(one, (), {}, extractive).save(folder / way).folder)
     return found
 
 
@@ -63,7 +63,7 @@ def test_documents_go_to_whom_the_evaluated_policy_sends_them(way, bundles, extr
     for budget in BUDGETS:
         if budget is not None and budget.price is not None and way in ("length", "random"):
             continue
-        decided, assigned = one.decide(test.copy(), budget), assign(loaded, texts, budget)
+        decided, assigned = one.decide(test.copy(), budget), decide(loaded, texts, budget)
         assert assigned.expert == [one.experts[j] for j in decided.expert]
         asked = decided.asked[:, 0]
         assert assigned.small_answer == [text if was else None for text, was in zip(own, asked, strict=True)]
@@ -75,13 +75,13 @@ def test_documents_go_to_whom_the_evaluated_policy_sends_them(way, bundles, extr
 
 
 def test_who_reads_the_document_alone_asks_nobody(bundles):
-    assigned = assign(bundles["input"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
+    assigned = decide(bundles["input"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
     assert {SMALL, DEAR} == set(assigned.expert)
     assert [said is None for said in assigned.small_answer] == [expert == DEAR for expert in assigned.expert]
 
 
 def test_who_reads_the_small_ones_summary_asks_it_first(bundles):
-    assigned = assign(bundles["small first"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
+    assigned = decide(bundles["small first"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
     assert {SMALL, DEAR} == set(assigned.expert)
     assert None not in assigned.small_answer
 
@@ -90,7 +90,7 @@ def test_a_summary_that_is_none_is_no_answer_as_it_was_in_training(bundles):
     loaded = bundles["small first"][1]
     one = deepcopy(loaded.policy)
     one.after_.weights_ = np.zeros_like(one.after_.weights_)
-    assigned = assign(bundle.Loaded(one, (), loaded.small), ["...", "A text. Another."], Budget(price=0.0))
+    assigned = decide(Bundle.of(one, (), small=loaded.small), ["...", "A text. Another."], Budget(price=0.0))
     assert assigned.score == [-one.quality_[1].round(6), -one.after_.offset_[0].round(6)], "all is gained, or the mean"
     assert assigned.small_answer[0] == "...", "what it said is shown"
     assert assigned.expert == [DEAR, SMALL]
@@ -100,15 +100,15 @@ def test_the_lead_states_nothing_and_a_cascade_on_it_draws(tmp_path):
     lead = LeadExpert(Setting(SMALL, "demo", ()))
     one = TwoTier(PAIR).fit(panel(news(60, 2), lead), panel(EMPTY, lead))
     texts = news(60, 4)["text"].to_pylist()
-    assigned = assign(bundle.load(bundle.save(one, tmp_path / "p", {}, (), lead)), texts, Budget(share=0.5))
+    assigned = decide(Bundle.load(Bundle.of(one, (), {}, lead).save(tmp_path / "p").folder), texts, Budget(share=0.5))
     assert 15 < assigned.expert.count(DEAR) < 45
     assert assigned.score == [None] * 60
 
 
 def test_a_cascade_with_its_small_network_says_who_should_answer(boards, small, tmp_path):  # noqa: F811
     one = fitted(TwoTier, ("e0", "e2"), boards)
-    loaded = bundle.load(bundle.save(one, tmp_path / "p", {}, CLASSES, small))
-    nobody, everybody = (assign(loaded, TEXTS, Budget(share=share)) for share in (0.0, 1.0))
+    loaded = Bundle.load(Bundle.of(one, CLASSES, {}, small).save(tmp_path / "p").folder)
+    nobody, everybody = (decide(loaded, TEXTS, Budget(share=share)) for share in (0.0, 1.0))
     assert set(nobody.expert) == {"e0"} and set(everybody.expert) == {"e2"}
     assert everybody.small_answer == everybody.small_confidence == everybody.score == [None] * 100, "not asked"
     proba = small.proba(TEXTS).numpy()
@@ -116,7 +116,7 @@ def test_a_cascade_with_its_small_network_says_who_should_answer(boards, small, 
     assert nobody.small_confidence == proba.max(axis=1).astype(float).round(6).tolist()
     # The share of training rows that state less than the network does in the middle.
     share = one.rows_[one.levels_ < np.median(np.log(proba.max(axis=1)))].sum() / one.rows_.sum()
-    some = assign(loaded, TEXTS, Budget(share=share))
+    some = decide(loaded, TEXTS, Budget(share=share))
     kept = np.array([e == "e0" for e in some.expert])
     assert kept.any() and not kept.all()
     assert np.array(some.score)[kept].min() >= np.array(some.score)[~kept].max()
@@ -127,9 +127,9 @@ def test_a_cascade_with_its_small_network_says_who_should_answer(boards, small, 
 def test_a_policy_that_must_hear_an_expensive_expert_says_so(boards, small, tmp_path):  # noqa: F811
     chain = fitted(Chain, ("e0", "e1", "e2"), boards)
     for beside, name in ((None, "a"), (small, "b")):
-        loaded = bundle.load(bundle.save(chain, tmp_path / name, {}, CLASSES, beside))
+        loaded = Bundle.load(Bundle.of(chain, CLASSES, {}, beside).save(tmp_path / name).folder)
         with pytest.raises(ConfigError) as error:
-            assign(loaded, ["item 0.10"])
+            decide(loaded, ["item 0.10"])
         assert str(error.value) == (
             "Chain over e0, e1, e2 has no small expert with it, or decides by what expensive ones answer. "
             "Allowed: a team, summary_gain, or a policy between the small expert and one other."
@@ -138,16 +138,16 @@ def test_a_policy_that_must_hear_an_expensive_expert_says_so(boards, small, tmp_
 
 def test_a_budget_under_the_least_cost_and_a_text_that_is_none_are_refused(bundles):
     with pytest.raises(BudgetError, match="is under the least cost, 1. Allowed: at least that."):
-        assign(bundles["two_tier"][1], ["A text."], Budget(per_1000=0.5))
+        decide(bundles["two_tier"][1], ["A text."], Budget(per_1000=0.5))
     with pytest.raises(DataError, match="text"):
-        assign(bundles["two_tier"][1], ["A text.", None])
+        decide(bundles["two_tier"][1], ["A text.", None])
 
 
 @settings(max_examples=40)
 @given(st.sampled_from(WAYS), st.lists(st.text(max_size=60).filter(str.strip), max_size=6), st.none() | st.floats(0, 1))
 def test_any_texts_are_assigned_one_by_one(bundles, way, texts, share):
     one, loaded = bundles[way]
-    assigned = assign(loaded, texts, None if share is None else Budget(share=share))
+    assigned = decide(loaded, texts, None if share is None else Budget(share=share))
     assert {len(values) for values in asdict(assigned).values()} == {len(texts)}
     assert set(assigned.expert) <= set(one.experts)
     answered = zip(assigned.expert, assigned.small_answer, strict=True)

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from askless import schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms
 from askless.config import Costs, Price
 from askless.data.stream import ItemSource
@@ -55,7 +55,7 @@ def test_a_text_that_cannot_be_answered_is_drawn_and_not_asked_about(tmp_path, v
 
 @pytest.mark.parametrize("runs", [50, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_interval_covers_the_bill_at_its_stated_rate(tmp_path, version, runs):
-    loaded, price = bundle.load(version), Price(usd_per_1m_prompt_tokens=1.0, usd_per_1m_completion_tokens=4.0)
+    loaded, price = Bundle.load(version), Price(usd_per_1m_prompt_tokens=1.0, usd_per_1m_completion_tokens=4.0)
     options = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
     rng, covered = np.random.default_rng(8), {"usd": 0, "calls": 0}
     for run in range(runs):
@@ -85,10 +85,10 @@ def test_the_interval_covers_the_bill_at_its_stated_rate(tmp_path, version, runs
 
 def threshold_of(loaded):
     """The longest text that stays with the small expert."""
-    from askless.bundles.decide import assign
+    from askless.bundles.decide import decide
 
     lengths = list(range(1, 2400))
-    who = assign(loaded, ["x" * n for n in lengths], Budget(share=0.4)).expert
+    who = decide(loaded, ["x" * n for n in lengths], Budget(share=0.4)).expert
     return max(n for n, name in zip(lengths, who, strict=True) if name != LLM)
 
 

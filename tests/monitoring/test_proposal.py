@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from askless import schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.errors import DataError
 from askless.monitoring import baseline
 from askless.monitoring.drift import look
@@ -21,7 +21,7 @@ from tests.monitoring.test_recalibration import BEYOND, LONGER, TEXTS, loaded, l
 def champion(loaded, tmp_path_factory):  # noqa: F811
     """The bundle of the version in service, its dial at a quarter."""
     folder = tmp_path_factory.mktemp("champion") / "bundle"
-    bundle.save(loaded.policy, folder, {"task": "t", "seed": 1, "budget": 0.25}, loaded.classes, loaded.small)
+    Bundle.of(loaded.policy, loaded.classes, {"task": "t", "seed": 1, "budget": 0.25}, loaded.small).save(folder)
     (folder / "card.md").write_text("a card")
     baseline.write(folder, schema.with_meta(logged(TEXTS), "baseline", {"alike": None}))
     return folder
@@ -35,18 +35,18 @@ def proposed(loaded, champion, tmp_path_factory):  # noqa: F811
     seen = look(before, now, now.filter(now["audit"]), level=0.05, looks=24)
     page = reasons(seen, found, now, "askless-t", "usd")
     folder = tmp_path_factory.mktemp("proposals") / "version-3-0123abcd"
-    return found, now, write(folder, champion, loaded, now, found, page)
+    return found, now, write(folder, Bundle.load(champion), now, found, page)
 
 
 def test_the_bundle_is_the_champions_but_for_its_dial(loaded, champion, proposed):  # noqa: F811
     found, _, folder = proposed
     assert sorted(p.name for p in folder.iterdir()) == ["bundle", "bundle.diff", "reasons.md"]
-    old, new = (bundle.describe(path) for path in (champion, folder / "bundle"))
+    old, new = (json.loads((path / "bundle.json").read_text()) for path in (champion, folder / "bundle"))
     facts = {**old.pop("facts"), "budget": found.after, "recalibrated_on": "version-3-0123abcd"}
     assert new.pop("facts") == facts
     assert new == old
     assert (folder / "bundle/card.md").read_text() == "a card"
-    again = bundle.load(folder / "bundle").policy
+    again = Bundle.load(folder / "bundle").policy
     assert again.thresholds_.share.tolist() == loaded.policy.thresholds_.share.tolist()
 
 
@@ -125,5 +125,5 @@ def test_all_of_a_proposal_is_written_or_nothing(loaded, champion, proposed, tmp
 
     monkeypatch.setattr(baseline, "write", full)
     with pytest.raises(DataError):
-        write(tmp_path / "proposals/p", champion, loaded, now, found, "page")
+        write(tmp_path / "proposals/p", Bundle.load(champion), now, found, "page")
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

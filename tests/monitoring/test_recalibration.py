@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askless.bundles.bundle import Loaded
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
 from askless.experts import Setting
 from askless.experts.small.majority import MajorityExpert
 from askless.monitoring import recalibration
 from askless.monitoring.drift import asked
-from askless.monitoring.recalibration import budget_at, certified, deferred, dial, recalibrate
+from askless.monitoring.recalibration import certified, deferred, dial, recalibrate
 from askless.panel import Panel
 from askless.policies.base import Budget
-from askless.policies.baselines import Always, Length
+from askless.policies.baselines import Length
 from askless.policies.chain.chain import Chain
 from tests.helpers import CLASSES, examples, told
 from tests.log_data import rows
@@ -36,7 +36,7 @@ def loaded():
     small = MajorityExpert(Setting("small", "t", CLASSES)).fit(items, items)
     experts = {"small": told("small", ["0"] * N, cost=0.0), "llm": told("llm", ["1"] * N, cost=1.0)}
     boards = [Panel(items, experts, CostModel(), CLASSES) for _ in range(2)]
-    return Loaded(Length(("small", "llm")).fit(*boards), CLASSES, small)
+    return Bundle.of(Length(("small", "llm")).fit(*boards), CLASSES, small=small)
 
 
 def logged(texts, share=0.25, audits=1.0, wrong=(), seed=0):
@@ -54,7 +54,7 @@ def texts_of(table, texts):
 
 
 def recalibrated(loaded, before, now, texts, *, dial=0.25, margin=0.05, confidence=0.95):
-    budget = budget_at(dial, loaded.policy)
+    budget = loaded.budget(dial)
     return recalibrate(loaded, budget, before, now, texts_of(now, texts), margin=margin, confidence=confidence)
 
 
@@ -169,12 +169,6 @@ def test_texts_that_are_gone_are_counted(loaded):
 
 
 def test_a_policy_that_must_hear_an_llm_cannot_be_set_anew(loaded):
-    chain = Loaded(Chain(("small", "llm", "other")), CLASSES, loaded.small)
+    chain = Bundle.of(Chain(("small", "llm", "other")), CLASSES, small=loaded.small)
     with pytest.raises(ConfigError, match="Chain over small, llm, other has no small expert with it"):
         recalibrated(chain, logged(TEXTS), logged(TEXTS), TEXTS)
-
-
-def test_a_share_is_a_budget_only_where_the_policy_takes_one(loaded):
-    assert budget_at(0.3, loaded.policy) == Budget(share=0.3)
-    assert budget_at(None, loaded.policy) is None
-    assert budget_at(0.3, Always(("small", "llm"), "llm")) is None

@@ -105,7 +105,7 @@ def found(tmp_path_factory):
     folder = project(tmp_path_factory.mktemp("olhs"))
     long = kept(folder, "long")
     held_out = HeldOut.of("olhs", settings_of(folder), folder / "data")
-    made = compare(Side("models:/askless-olhs/1", long, 0.2), Side("models:/askless-olhs/2", long, 0.6), held_out)
+    made = compare(Side.of("models:/askless-olhs/1", long, 0.2), Side.of("models:/askless-olhs/2", long, 0.6), held_out)
     first = [row(f"i{n}", "1", n < 20, expensive=LLM) for n in range(100)]
     second = [row(f"i{n}", "2", n < 60, expensive=LLM) for n in range(100)]
     return on_live(made, held_out, logs(folder / "data/log/olhs", first, second), ("1", "2"))

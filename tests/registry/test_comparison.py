@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.registry.comparison import Comparison, compare
 from askless.registry.held_out import HeldOut, Side
 from tests.registry_data import LLM, LONG, PRICE, ROWS, kept, project, settings_of
@@ -41,7 +41,7 @@ def held_out(folder, task="olhs"):
 @pytest.fixture(scope="module")
 def costlier(olhs, long):
     """Deferring 20 % against 60 %, where 40 % are worth it."""
-    return compare(Side("A", long, 0.2), Side("B", long, 0.6), held_out(olhs))
+    return compare(Side.of("A", long, 0.2), Side.of("B", long, 0.6), held_out(olhs))
 
 
 def test_each_side_is_measured_at_its_own_budget(costlier):
@@ -103,7 +103,7 @@ def test_macro_f1_is_that_of_each_resample(olhs, long):
     settings = settings_of(olhs)
     task = replace(settings.tasks["olhs"], quality="macro_f1")
     board = HeldOut.of("olhs", replace(settings, tasks={"olhs": task}), olhs / "data")
-    found = compare(Side("A", long, 0.2), Side("B", long, 0.4), board)
+    found = compare(Side.of("A", long, 0.2), Side.of("B", long, 0.4), board)
     longest = np.arange(ROWS) / ROWS
     gold, one = longest >= 0.6, longest >= 0.8
 
@@ -140,7 +140,7 @@ def test_classes_and_groups_are_read_off_their_own_items(costlier):
 
 def test_the_same_bundle_is_no_different_from_itself(olhs, long, chance):
     for folder in (long, chance):
-        found = compare(Side("A", folder, 0.4), Side("B", folder, 0.4), held_out(olhs))
+        found = compare(Side.of("A", folder, 0.4), Side.of("B", folder, 0.4), held_out(olhs))
         assert found.alike == 1
         for figure in (found.quality_difference, found.cost_difference, found.cost_change):
             assert figure == {"value": 0.0, "ci": [0.0, 0.0]}
@@ -148,10 +148,10 @@ def test_the_same_bundle_is_no_different_from_itself(olhs, long, chance):
 
 def test_summaries_are_compared_by_their_measured_quality(xsum):
     folder = kept(xsum, "long", "xsum")
-    found = compare(Side("A", folder, 0.0), Side("B", folder, 0.4), held_out(xsum, "xsum"))
+    found = compare(Side.of("A", folder, 0.0), Side.of("B", folder, 0.4), held_out(xsum, "xsum"))
     small, mixed = (found.sides[role]["quality"]["value"] for role in ("champion", "challenger"))
     items = held_out(xsum, "xsum").items
-    marks = held_out(xsum, "xsum").measured(bundle.load(folder).small.answer(items))["quality"].to_numpy()
+    marks = held_out(xsum, "xsum").measured(Bundle.load(folder).small.answer(items))["quality"].to_numpy()
     assert small == pytest.approx(marks.mean())
     assert mixed == pytest.approx((marks[: ROWS - LONG].sum() + LONG) / ROWS)
     assert 0 < small < mixed < 1

@@ -19,7 +19,7 @@ from tests.test_report_browser import browser as browser
 def found(tmp_path_factory):
     folder = project(tmp_path_factory.mktemp("olhs"))
     long = kept(folder, "long")
-    sides = Side("models:/askless-olhs/1", long, 0.2), Side("models:/askless-olhs/2", long, 0.6)
+    sides = Side.of("models:/askless-olhs/1", long, 0.2), Side.of("models:/askless-olhs/2", long, 0.6)
     return compare(*sides, HeldOut.of("olhs", settings_of(folder), folder / "data"))
 
 

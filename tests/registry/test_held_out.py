@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from askless import schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.errors import ConfigError, DataError
 from askless.registry import versions as registry
 from askless.registry.held_out import HeldOut, Side, StoppedClock, _seconds, decide_both
@@ -41,8 +41,8 @@ def changed(folder, to, **values):
 
 def test_without_a_share_the_one_in_the_facts_or_the_own_rule_decides(tmp_path, board, long):
     known = changed(long, tmp_path / "b", facts={"budget": 0.4})
-    own, fact, given = decide_both([Side("A", long), Side("B", known), Side("C", known, 0.2)], board)
-    alone = bundle.load(long).policy.choose(np.array([[0.0, 1.0]]), None)
+    own, fact, given = decide_both([Side.of("A", long), Side.of("B", known), Side.of("C", known, 0.2)], board)
+    alone = Bundle.load(long).policy.choose(np.array([[0.0, 1.0]]), None)
     assert own.deferred.mean() == alone.mean() == 1
     assert (fact.deferred.mean(), given.deferred.mean()) == (0.4, 0.2)
 
@@ -51,7 +51,7 @@ def test_no_stopwatch_makes_a_difference(built):
     with working_in(built):
         folder, board = registry.resolve("models:/askless-olhs@challenger"), HeldOut.of("olhs", settings_of(built))
         other = built / "models/olhs/teams/team/seed-68"
-        runs = decide_both([Side("A", folder, 0.1), Side("B", folder, 0.1), Side("C", other, 0.1)], board)
+        runs = decide_both([Side.of("A", folder, 0.1), Side.of("B", folder, 0.1), Side.of("C", other, 0.1)], board)
     assert (runs[0].cost == runs[1].cost).all()
     kept_for = [set(run.cost[~run.deferred].tolist()) for run in runs]
     assert kept_for[0] == kept_for[1] == kept_for[2]
@@ -85,13 +85,13 @@ def test_a_stopped_clock_counts_a_given_time_and_no_other():
     [
         ({"facts": {"task": "xsum"}}, "B: a model of task 'xsum'. Allowed: of task 'olhs'. Give one of this task."),
         ({"classes": ["a", "b"]}, "B: a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
-        ({"format": 99}, "B: bundle format 99. Allowed: format 3. Train it again with this version."),
+        ({"format": 99}, "B: bundle format 99. Allowed: format 4. Train it again; register a registered model again."),
         ({"experts": ["majority", "gone"]}, "no answers on record of an expert that is asked"),
     ],
 )
 def test_what_cannot_be_compared_is_named(tmp_path, board, long, values, said):
     with pytest.raises(DataError) as caught:
-        decide_both([Side("A", long, 0.4), Side("B", changed(long, tmp_path / "b", **values), 0.4)], board)
+        decide_both([Side.of("A", long, 0.4), Side.of("B", changed(long, tmp_path / "b", **values), 0.4)], board)
     assert said in str(caught.value)
 
 

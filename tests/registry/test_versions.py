@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import ConfigError, DataError
 from askless.registry import versions as registry
 from askless.registry.versions import Unreachable
@@ -57,8 +57,8 @@ def test_the_store_is_where_the_environment_says_else_in_the_working_directory(t
 def test_an_address_is_a_bundle_that_decides(built, address):
     with working_in(built):
         folder = registry.resolve(address)
-        assert bundle.describe(folder)["facts"]["team"] == "team"
-        assert len(assign(bundle.load(folder), ["what a day"]).expert) == 1
+        assert Bundle.load(folder).facts["team"] == "team"
+        assert len(decide(Bundle.load(folder), ["what a day"]).expert) == 1
 
 
 @pytest.mark.parametrize(

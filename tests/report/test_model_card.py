@@ -4,17 +4,13 @@ import re
 
 import pytest
 
+from askless.bundles.bundle import Bundle
 from askless.report import wording as words
 from askless.report.model_card import card
 from tests.report_data import evaluation
 
-ABOUT = {
-    "kind": "team_gain",
-    "format": 3,
-    "arguments": {"epochs": 10, "look_at": "small"},
-    "experts": ["mlp", "llm"],
-    "facts": {"team": "team", "seed": 3, "budget": 0.24},
-}
+FACTS = {"team": "team", "seed": 3}
+BUNDLE = Bundle("team_gain", ("mlp", "llm"), (), {"epochs": 10, "look_at": "small"}, FACTS, None, None, lambda: None)
 VERSIONS = {
     "git_commit": "3f2a9c1",
     "git_dirty": "true",
@@ -25,9 +21,9 @@ VERSIONS = {
 TITLES = ["What it does", "Data", "How it decides", "What it reached", "What is promised", "Limits", "Make it again"]
 
 
-def made(which="reached", versions=VERSIONS, note="Posts hurt.", about=ABOUT, **more):
+def made(which="reached", versions=VERSIONS, note="Posts hurt.", share=0.24, **more):
     summary = {**evaluation(which)[0], **more}
-    return summary, card(summary, about, versions, note)
+    return summary, card(summary, BUNDLE, share, versions, note)
 
 
 @pytest.mark.parametrize("which", ["reached", "missed", "seconds", "documents"])
@@ -65,7 +61,7 @@ def test_data_versions_of_this_task_and_how_to_make_it_again():
 
 
 def test_what_is_not_known_is_left_out():
-    _, text = made(versions={}, note="", about={**ABOUT, "facts": {"team": "team", "seed": 3}}, groups=[])
+    _, text = made(versions={}, note="", share=None, groups=[])
     assert "git checkout" not in text
     assert "dvc.lock" not in text
     assert "Weakest" not in text

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from askless import config
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.errors import ConfigError, DataError
 from askless.monitoring import baseline
 from askless.registry import versions as registry
@@ -175,7 +175,7 @@ def test_drift_is_met_with_one_proposal_and_no_more(shop):
     folder = Path(first["proposal"])
     assert folder.parent == Path("reports/olhs/proposals") and folder.name.startswith("version-1-")
     assert first["said"] == f"A dial is proposed, and nothing was changed: {folder / 'reasons.md'}."
-    about = bundle.describe(folder / "bundle")["facts"]
+    about = Bundle.load(folder / "bundle").facts
     assert 0 < about["budget"] < 0.4 and about["recalibrated_on"] == folder.name
     diff = (folder / "bundle.diff").read_text()
     assert '-  "budget": 0.4,' in diff and f'+  "budget": {about["budget"]},' in diff
@@ -215,7 +215,7 @@ def test_where_texts_are_gone_it_is_said_why_there_is_no_proposal(shop):
 def test_a_recalibrated_version_that_serves_finds_the_new_rows_normal(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     folder = Path(proposed(shop, looked(shop))["proposal"])
-    share = bundle.describe(folder / "bundle")["facts"]["budget"]
+    share = Bundle.load(folder / "bundle").facts["budget"]
     placed = shop.folder / "models" / "new" / "artifacts" / "bundle"
     shutil.copytree(folder / "bundle", placed)
     shop.promote(placed)
@@ -280,7 +280,7 @@ def test_a_proposal_is_registered_once_for_a_person_to_decide(registered):
     assert numbers == ["2", "2"]
     new, old = (registry.find(MODEL["olhs"], number) for number in (2, 1))
     assert (new.proposed_by, new.aliases, old.aliases) == ("monitor", ("challenger",), ("champion",))
-    share = bundle.describe(Path(folder, "bundle"))["facts"]["budget"]
+    share = Bundle.load(Path(folder, "bundle")).facts["budget"]
     assert new.budget == share and (new.quality, new.cost_per_1k) == (None, None)
     assert new.headline == f"Not evaluated: version 1 with its dial at {share:g}, set anew on rows of production."
     assert len(registry.versions(MODEL["olhs"])) == 2

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pytest
 
 from askless import config, schema
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import ConfigError
 from askless.policies.base import Budget
 from askless.registry.versions import resolve
 from askless.report.model_card import CURVE
+from askless.text.embeddings import Vectors
 from tasks.registration import best_seed, log_evaluation, package_code, with_small
 from tasks.runs import flat_metrics
 from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
@@ -52,7 +53,7 @@ def test_each_seed_of_a_team_has_a_run(built):
         f"train {team} seed {seed}" for team in (TEAM, "published") for seed in (67, 68)
     )
     run = next(r for r in runs if r.info.run_name == f"train {TEAM} seed 68")
-    about = bundle.describe(built / "models/olhs/teams" / TEAM / "seed-68")
+    about = json.loads((built / "models/olhs/teams" / TEAM / "seed-68/bundle.json").read_text())
     assert run.data.params["experts"] == "mlp,demo-xs"
     assert run.data.params["epochs"] == "4"
     assert run.data.metrics["training_cost"] == pytest.approx(about["facts"]["training_cost"])
@@ -82,10 +83,10 @@ def test_the_best_seed_on_valid_is_registered_with_its_facts(built):
     client, (run,) = runs_of(built, "evaluate")
     version = client.get_model_version_by_alias(MODEL, "challenger")
     chosen = best_seed(built / "models/olhs/teams" / TEAM)
-    best = {s: bundle.describe(s)["facts"]["valid_quality"] for s in chosen.parent.iterdir()}
-    assert best[chosen] == max(best.values())
+    best = {s: Bundle.load(s).facts["valid_quality"] for s in chosen.folder.parent.iterdir()}
+    assert best[chosen.folder] == max(best.values())
     assert int(version.version) == 1
-    assert version.tags["seed"] == chosen.name.removeprefix("seed-")
+    assert version.tags["seed"] == str(chosen.facts["seed"])
     assert version.tags["run_id"] == version.run_id == run.info.run_id
     assert version.tags["dvc_lock_sha256"] == run.data.tags["dvc_lock_sha256"]
     assert version.tags["headline"].endswith(".")
@@ -125,7 +126,7 @@ def test_a_version_carries_the_policies_that_plain_values_tell(built):
         folder = resolve(f"models:/{MODEL}@challenger")
     assert sorted(p.name for p in (folder / "policies").iterdir()) == ["chain.json", "planned.json", "two_tier.json"]
     kept = json.loads((folder / "policies" / "planned.json").read_text())
-    assert kept == bundle.describe(built / "reports/olhs/policies/planned/seed-67")
+    assert kept == json.loads((built / "reports/olhs/policies/planned/seed-67/bundle.json").read_text())
 
 
 @pytest.mark.slow
@@ -140,10 +141,10 @@ def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_networ
     metrics.write_text(json.dumps(summary))
     with working_in(tmp_path):
         log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
-        loaded = bundle.load(resolve(f"models:/{MODEL}@challenger"))
+        loaded = Bundle.load(resolve(f"models:/{MODEL}@challenger"))
     assert loaded.policy.experts == ("mlp", "demo-xs")
-    assigned = assign(loaded, ["what a day", "nobody asked you"])
-    assert set(assigned.expert) <= {"mlp", "demo-xs"}
+    decided = decide(loaded, ["what a day", "nobody asked you"])
+    assert set(decided.expert) <= {"mlp", "demo-xs"}
 
 
 def with_headline(built, folder, task, **headline):
@@ -153,7 +154,8 @@ def with_headline(built, folder, task, **headline):
     about = json.loads((folder / "kept/bundle.json").read_text())
     (folder / "kept/bundle.json").write_text(json.dumps(about | headline))
     models, vectors = built / "models" / task, str(built / "data/vectors" / task)
-    return with_small(config.load(params), task, folder / "kept", models, vectors, folder)
+    words = Vectors.open(vectors)
+    return with_small(config.load(params), task, Bundle.load(folder / "kept", words), models, vectors, folder / "out")
 
 
 def test_a_headline_that_asks_an_llm_first_cannot_be_served(tmp_path, built):
@@ -258,11 +260,10 @@ def test_the_model_brings_its_own_code(served):
 
 def test_the_model_decides_as_the_bundle_does(built, served):
     texts, said = served
-    team = bundle.load(best_seed(built / "models/olhs/teams" / TEAM))
-    assigned = assign(team, texts)
-    assert said["own"]["expert"] == assigned.expert
-    assert said["own"]["small_answer"] == assigned.small_answer
-    assert said["own"]["score"] == pytest.approx(assigned.score, abs=1e-5)
+    decided = decide(best_seed(built / "models/olhs/teams" / TEAM), texts)
+    assert said["own"]["expert"] == decided.expert
+    assert said["own"]["small_answer"] == decided.small_answer
+    assert said["own"]["score"] == pytest.approx(decided.score, abs=1e-5)
 
 
 def test_budgets_are_kept(served):
@@ -302,7 +303,7 @@ def test_the_signature_holds(served):
 def test_the_model_of_summaries_is_registered_with_its_facts(summarised):
     version = client_of(summarised).get_model_version_by_alias(SUMMARIES, "challenger")
     chosen = best_seed(summarised / "reports/xsum/policies/gain_after_small")
-    told = {"kind": "summary_gain", "experts": "extractive,demo-xs", "seed": chosen.name.removeprefix("seed-")}
+    told = {"kind": "summary_gain", "experts": "extractive,demo-xs", "seed": str(chosen.facts["seed"])}
     assert {key: version.tags[key] for key in told} == told
     assert version.tags["headline"].endswith(".")
 
@@ -310,7 +311,7 @@ def test_the_model_of_summaries_is_registered_with_its_facts(summarised):
 def test_the_model_of_summaries_carries_ranker_and_word_vectors(summarised):
     with working_in(summarised):
         folder = resolve(f"models:/{SUMMARIES}@challenger")
-    about = bundle.describe(folder)
+    about = json.loads((folder / "bundle.json").read_text())
     assert about["files"] == ["bundle.json", "extractive.json", "vectors"]
     assert (about["classes"], about["small"]["backend"]) == ([], "extractive")
     assert str(summarised) not in (folder / "bundle.json").read_text()
@@ -322,12 +323,13 @@ def test_the_model_of_summaries_decides_as_the_policy_that_was_evaluated(summari
     texts, said = served_summaries
     with working_in(summarised):
         folder = resolve(f"models:/{SUMMARIES}@challenger")
-    loaded, seed = bundle.load(folder), bundle.describe(folder)["facts"]["seed"]
+    loaded = Bundle.load(folder)
+    seed = loaded.facts["seed"]
     for name, budget in (("own", None), ("none", Budget(share=0)), ("some", Budget(share=0.3))):
-        assigned = assign(loaded, texts, budget)
-        assert said[name]["expert"] == assigned.expert
+        decided = decide(loaded, texts, budget)
+        assert said[name]["expert"] == decided.expert
         # JSON by way of pandas has NaN where there is no answer.
-        assert [None if a != a else a for a in said[name]["small_answer"]] == assigned.small_answer
+        assert [None if a != a else a for a in said[name]["small_answer"]] == decided.small_answer
     trained = schema.read(summarised / f"data/predictions/xsum/trained/extractive/seed-{seed}.parquet", "predictions")
     rows = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")
     test = np.asarray(rows["split"].to_pylist()) == "test"

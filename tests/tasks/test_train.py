@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from askless import config, schema
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import ConfigError
 from askless.text.embeddings import Vectors
 from askless.text.rouge import rouge
@@ -51,14 +51,14 @@ def test_summaries_of_small_experts_have_their_quality_and_one_that_does_not_lea
 def test_a_bundle_decides_and_carries_only_the_words_of_the_training_texts(built):
     for team in (TEAM, "published"):
         folder = built / "models/olhs/teams" / team / "seed-68"
-        loaded, about = bundle.load(folder), bundle.describe(folder)
+        loaded = Bundle.load(folder)
         assert loaded.policy.experts == ("mlp", LLM)
-        assert about["facts"]["seed"] == 68
-        assert about["facts"]["training_cost"] > 0
+        assert loaded.facts["seed"] == 68
+        assert loaded.facts["training_cost"] > 0
         assert len(Vectors.open(folder / "vectors")) < len(Vectors.open(built / VECTORS))
-        assigned = assign(loaded, ["what a day", "nobody asked you", "!!"])
-        assert set(assigned.expert) <= {"mlp", LLM}
-        assert len(assigned.score) == 3
+        decided = decide(loaded, ["what a day", "nobody asked you", "!!"])
+        assert set(decided.expert) <= {"mlp", LLM}
+        assert len(decided.score) == 3
 
 
 def test_the_same_seed_learns_the_same_team(tmp_path, built):
@@ -67,7 +67,7 @@ def test_the_same_seed_learns_the_same_team(tmp_path, built):
     learnt = train_team.fn("olhs", TEAM, params, *where, str(tmp_path / "models"))
     again, first = tmp_path / "models/teams" / TEAM / "seed-67", built / "models/olhs/teams" / TEAM / "seed-67"
     (facts,) = json.loads(learnt)
-    assert facts == bundle.describe(first)["facts"]
+    assert facts == Bundle.load(first).facts
     for file in ("small.safetensors", "allocator.safetensors"):
         assert (again / file).read_bytes() == (first / file).read_bytes(), file
 

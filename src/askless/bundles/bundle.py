@@ -9,10 +9,11 @@ vectors/                the word vectors by which policy and small expert decide
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,14 +23,15 @@ from askless.experts.base import Expert
 from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
 from askless.files import replacing_folder, write_text
 from askless.policies.allocator import Allocator, Thresholds
-from askless.policies.base import Plain, Policy
+from askless.policies.base import Budget, Plain, Policy
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
     from askless.text.mean_vector_net import SmallModel
 
-FORMAT = 3
-ABOUT, ALLOCATOR = "bundle.json", "allocator.safetensors"
+FORMAT = 4
+FILE, ALLOCATOR = "bundle.json", "allocator.safetensors"
+REMEDY = "Train it again; register a registered model again."
 KEYS = {
     "arguments": dict,
     "classes": list,
@@ -42,111 +44,214 @@ KEYS = {
 }
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A policy ready to decide, its classes (none for summaries), and the small expert that came with it, if any."""
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A fitted policy with all that it needs to decide; `of` makes one in memory, `load` reads a folder.
 
-    policy: Policy
+    Reading takes bundle.json alone. The policy, its networks and word vectors are read when they are first asked for.
+
+    Parameters
+    ----------
+    kind
+        Name under which the policy's class is registered; empty for one that is not.
+    experts
+        The policy's experts, the small one first.
+    classes
+        The classes it decides about, none for summaries.
+    arguments
+        What the policy was made with.
+    facts
+        Plain values on how it was made: `task`, `team` (its name in params.yaml), `seed`, `unit`, `valid_quality`, ...,
+        and the `budget`, a share of items from 0 to 1, at which it works, where that was set.
+    small_options
+        Backend and options of the small expert that is in the folder, None where none is.
+    folder
+        Where it is kept, None in memory.
+    parts
+        Gives the policy and its small expert, which `policy` and `small` keep.
+    """
+
+    format: ClassVar[int] = FORMAT
+
+    kind: str
+    experts: tuple[str, ...]
     classes: tuple[str, ...]
-    small: Expert | SmallModel | None
+    arguments: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    small_options: Mapping[str, Any] | None
+    folder: Path | None
+    parts: Callable[[], tuple[Policy, Expert | None]] = field(repr=False)
 
+    @classmethod
+    def of(
+        cls,
+        policy: Policy,
+        classes: tuple[str, ...] = (),
+        facts: Mapping[str, Any] = {},
+        small: Expert | SmallModel | None = None,
+    ) -> Bundle:
+        """A policy in memory; raises `ConfigError` for a small expert that is not the policy's first.
 
-def save(
-    policy: Policy,
-    folder: Path,
-    facts: Mapping[str, Any],
-    classes: tuple[str, ...],
-    small: Expert | SmallModel | None = None,
-) -> Path:
-    """Write a fitted policy into `folder`, replacing what stood there only when all of it is written.
+        Parameters
+        ----------
+        policy
+            Fitted.
+        classes, facts
+            As in the class.
+        small
+            `experts[0]` of the policy. A team brings its own. Without it the bundle is a record of what was learnt: it
+            cannot decide, and saved, word vectors are not in it.
+        """
+        given = policy.small_ if hasattr(policy, "allocator_") else small  # type: ignore[attr-defined]
+        expert = None if given is None else as_expert(given)
+        if expert is not None and expert.name != policy.experts[0]:
+            raise ConfigError(
+                f"The small expert is '{expert.name}'. Allowed: '{policy.experts[0]}', the policy's first."
+            )
+        arguments = {k: v for k, v in policy.get_params().items() if k not in ("experts", "vectors")}
+        parts = policy, expert
+        return cls(_kind(policy), policy.experts, classes, arguments, dict(facts), None, None, lambda: parts)
 
-    `facts` are plain values kept beside it (task, seed, training cost, data versions); `small` is `experts[0]` of a
-    policy other than a team, which brings its own. With it the bundle decides by itself anywhere; without, it is a
-    record of what was learnt, and word vectors are not in it. Raises `ConfigError` for a policy or a small expert
-    that cannot be kept.
-    """
-    if not isinstance(policy, Plain | Allocator):
-        raise ConfigError(
-            f"{type(policy).__name__} cannot be kept. Allowed: teams, two_tier, chain, planned, summary_gain, length, "
-            "random."
+    @classmethod
+    def load(cls, folder: Path | str, vectors: Vectors | None = None) -> Bundle:
+        """The bundle that `save` wrote.
+
+        Parameters
+        ----------
+        folder
+            Where it is.
+        vectors
+            Word vectors for a policy that needs some and has none with it.
+
+        Raises
+        ------
+        DataError
+            For a folder that is none, was made by an earlier version, or lacks a file. Asking for `policy` or `small`
+            raises it for files that are broken.
+        """
+        folder = Path(folder)
+        about = _read(folder)
+        experts, classes = tuple(about["experts"]), tuple(about["classes"])
+        return cls(
+            about["kind"],
+            experts,
+            classes,
+            about["arguments"],
+            about["facts"],
+            about["small"],
+            folder,
+            lambda: _parts(folder, about, vectors),
         )
-    team = hasattr(policy, "allocator_")
-    given = policy.small_ if team else small  # type: ignore[attr-defined]
-    expert = None if given is None else as_expert(given)
-    if expert is not None and expert.name != policy.experts[0]:
-        raise ConfigError(f"The small expert is '{expert.name}'. Allowed: '{policy.experts[0]}', the policy's first.")
-    words = None if expert is None else _vectors(policy, expert)
-    with replacing_folder(folder) as part:
-        options = None if expert is None else keep(expert, part)
-        if team:
-            from safetensors.torch import save_file
 
-            save_file(policy.allocator_.state_dict(), part / ALLOCATOR)  # type: ignore[attr-defined]
-        if words is not None:
-            words.save(part / VECTORS)
-        about = {
-            "format": FORMAT,
-            "files": [ABOUT, *sorted(path.name for path in part.iterdir())],
-            "kind": kind_of(policy),
-            "arguments": {k: v for k, v in policy.get_params().items() if k not in ("experts", "vectors")},
-            "experts": list(policy.experts),
-            "classes": list(classes),
-            "learnt": policy.state() if isinstance(policy, Plain) else _learnt(policy),
-            "small": options,
-            "facts": dict(facts),
-        }
-        write_text(part / ABOUT, json.dumps(about, indent=1, sort_keys=True) + "\n")
-    return folder
+    @cached_property
+    def _policy_and_small(self) -> tuple[Policy, Expert | None]:
+        return self.parts()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy, ready to decide."""
+        return self._policy_and_small[0]
+
+    @property
+    def small(self) -> Expert | None:
+        """The small expert, ready to answer; None where none came with it."""
+        return self._policy_and_small[1]
+
+    @property
+    def task(self) -> str:
+        """The task that it was made for, empty where that was not written down."""
+        return str(self.facts.get("task", ""))
+
+    def share(self, registered: float | None = None) -> float | None:
+        """The share of items that it may defer: as set in its facts, else as `registered`; None: its own rule."""
+        share = self.facts.get("budget", registered)
+        return None if share is None else float(share)
+
+    def budget(self, registered: float | None = None) -> Budget | None:
+        """`share` as the policy's budget; None, its own rule, for a policy that takes none."""
+        share = self.share(registered)
+        return None if share is None or not self.policy.takes_budget else Budget(share=share)
+
+    def save(self, folder: Path) -> Bundle:
+        """Write it into `folder`, replacing what stood there only when all is written; the bundle of that folder.
+
+        Raises `ConfigError` for a policy or a small expert that cannot be kept.
+        """
+        policy, small = self.policy, self.small
+        if not isinstance(policy, Plain | Allocator):
+            raise ConfigError(
+                f"{type(policy).__name__} cannot be kept. Allowed: teams, two_tier, chain, planned, summary_gain, "
+                "length, random."
+            )
+        words = None if small is None else _vectors(policy, small)
+        with replacing_folder(folder) as part:
+            options = None if small is None else keep(small, part)
+            if hasattr(policy, "allocator_"):
+                from safetensors.torch import save_file
+
+                save_file(policy.allocator_.state_dict(), part / ALLOCATOR)
+            if words is not None:
+                words.save(part / VECTORS)
+            written = {
+                "format": FORMAT,
+                "files": [FILE, *sorted(path.name for path in part.iterdir())],
+                "kind": self.kind,
+                "arguments": dict(self.arguments),
+                "experts": list(self.experts),
+                "classes": list(self.classes),
+                "learnt": policy.state() if isinstance(policy, Plain) else _learnt(policy),
+                "small": options,
+                "facts": dict(self.facts),
+            }
+            write_text(part / FILE, as_json(written))
+        return replace(self, folder=folder, small_options=options, parts=lambda: (policy, small))
 
 
-def load(folder: Path | str, vectors: Vectors | None = None) -> Loaded:
-    """The policy that `save` wrote, ready to decide; `vectors` for one that needs word vectors and has none with it.
+def as_json(written: Mapping[str, Any]) -> str:
+    """The text of a bundle.json."""
+    return json.dumps(written, indent=1, sort_keys=True) + "\n"
 
-    Raises `DataError` naming what is missing or broken.
-    """
-    folder = Path(folder)
-    about = describe(folder)
+
+def _kind(policy: Policy) -> str:
+    path = f"{type(policy).__module__}:{type(policy).__qualname__}"
+    return next((name for name, at in policies.POLICIES.items() if at == path), "")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """What bundle.json says, checked."""
+    if not (folder / FILE).exists():
+        raise DataError(folder, f"no {FILE}", "the folder of a trained team or policy", REMEDY)
     try:
-        return _read(folder, about, vectors)
+        about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(folder, str(error)) from error
+    kept = about.get("format") if isinstance(about, dict) else None
+    if kept != FORMAT:
+        by = ", made by an earlier version" if isinstance(kept, int) and kept < FORMAT else ""
+        raise DataError(folder, f"bundle format {kept}{by}", f"format {FORMAT}", REMEDY)
+    wrong = [key for key, kind in KEYS.items() if key not in about or not isinstance(about[key], kind)]
+    if wrong:
+        raise _broken(folder, f"'{wrong[0]}' in {FILE} is {about.get(wrong[0], 'absent')!r}")
+    files = [str(name) for name in about["files"]]
+    missing = [name for name in files if not (folder / name).exists()]
+    if missing:
+        raise DataError(folder, f"no {missing[0]}", f"a folder with {', '.join(files)}", REMEDY)
+    return dict(about)
+
+
+def _parts(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
+    try:
+        return _restored(folder, about, vectors)
     except AsklessError:
         raise
     except Exception as error:
         raise _broken(folder, f"{type(error).__name__}: {error}") from error
 
 
-def describe(folder: Path | str) -> dict[str, Any]:
-    """What `bundle.json` says, without loading any network."""
-    folder = Path(folder)
-    if not (folder / ABOUT).exists():
-        raise DataError(folder, f"no {ABOUT}", "the folder of a trained team or policy", "Train it again.")
-    try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _broken(folder, str(error)) from error
-    kept = about.get("format") if isinstance(about, dict) else None
-    if kept != FORMAT:
-        raise DataError(folder, f"bundle format {kept}", f"format {FORMAT}", "Train it again with this version.")
-    wrong = [key for key, kind in KEYS.items() if key not in about or not isinstance(about[key], kind)]
-    if wrong:
-        raise _broken(folder, f"'{wrong[0]}' in {ABOUT} is {about.get(wrong[0], 'absent')!r}")
-    missing = [name for name in map(str, about["files"]) if not (folder / name).exists()]
-    if missing:
-        raise DataError(
-            folder, f"no {missing[0]}", f"a folder with {', '.join(map(str, about['files']))}", "Train it again."
-        )
-    return dict(about)
-
-
-def kind_of(policy: Policy) -> str:
-    """The name under which the policy's class is registered."""
-    path = f"{type(policy).__module__}:{type(policy).__qualname__}"
-    return next(name for name, at in policies.POLICIES.items() if at == path)
-
-
-def _read(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> Loaded:
-    experts, classes, small = tuple(about["experts"]), tuple(about["classes"]), None
+def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
+    experts, small = tuple(about["experts"]), None
     if about["small"]:
-        small = restored(folder, experts[0], classes, about["small"])
+        small = restored(folder, experts[0], tuple(about["classes"]), about["small"])
         vectors = small.vectors
     if vectors is None and VECTORS in about["files"]:
         from askless.text.embeddings import Vectors
@@ -158,7 +263,7 @@ def _read(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> Lo
         policy.restore(about["learnt"])
     elif isinstance(policy, Allocator):
         _restore(policy, folder, about["learnt"], small)
-    return Loaded(policy, classes, small)
+    return policy, small
 
 
 def _learnt(policy: Allocator) -> dict[str, Any]:
@@ -201,9 +306,9 @@ def _vectors(policy: Policy, small: Expert) -> Vectors | None:
 def _same(one: Vectors, other: Vectors) -> bool:
     if one is other:
         return True
-    alike = one.lower == other.lower and np.array_equal(one.matrix, other.matrix)
-    return alike and one.vocabulary.words() == other.vocabulary.words()
+    equal = one.lower == other.lower and np.array_equal(one.matrix, other.matrix)
+    return equal and one.vocabulary.words() == other.vocabulary.words()
 
 
 def _broken(folder: Path, got: str) -> DataError:
-    return DataError(folder, f"not a bundle ({got})", "the folder that save wrote", "Train it again.")
+    return DataError(folder, f"not a bundle ({got})", "a folder that Bundle.save wrote", REMEDY)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from askless import schema
 from askless.arrays import Floats
-from askless.bundles.bundle import Loaded
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
@@ -20,12 +20,20 @@ from askless.policies.summaries.expected_gain import SummaryGain
 
 
 @dataclass(frozen=True)
-class Assigned:
-    """Who should answer each text, and what the small expert says to those that it is asked about; of one length.
+class TextDecisions:
+    """Who should answer each text, and what the small expert answers to those that it is asked about; of one length.
 
-    `small_answer` is a label or a summary, `small_confidence` the probability that the label is right; None where the
-    small one is not asked or says nothing. No confidence is stated of summaries, for quality is no probability.
-    `score` is what decided, None where nothing did.
+    Parameters
+    ----------
+    expert
+        Who should answer.
+    small_answer
+        The small expert's label or summary; None where it is not asked or has none.
+    small_confidence
+        The probability, from 0 to 1, that the label is right; None where the small expert is not asked or states none,
+        and for summaries, whose quality is no probability.
+    score
+        What decided, None where nothing did.
     """
 
     expert: list[str]
@@ -34,26 +42,38 @@ class Assigned:
     score: list[float | None]
 
 
-def assign(loaded: Loaded, texts: list[str], budget: Budget | None = None) -> Assigned:
+def decide(bundle: Bundle, texts: list[str], budget: Budget | None = None) -> TextDecisions:
     """Decide for new texts without asking any expensive expert; the small one's answers come along.
 
-    Raises `ConfigError` for a policy that must hear an expensive expert before it can decide.
+    Parameters
+    ----------
+    bundle
+        A policy with its small expert.
+    texts
+        One or more, as they would be asked.
+    budget
+        How much may be deferred; None: the policy's own rule.
+
+    Raises
+    ------
+    ConfigError
+        For a policy that decides by what expensive experts answer.
     """
     ids = [str(i) for i in range(len(texts))]
-    panel, decided = decide(loaded, ids, texts, budget, CostModel("seconds"))
-    expert = [loaded.policy.experts[j] for j in decided.expert]
-    return Assigned(expert, *said(panel, loaded.policy.experts[0]), _finite(decided.score))
+    panel, decided = decide_panel(bundle, ids, texts, budget, CostModel("seconds"))
+    expert = [bundle.experts[j] for j in decided.expert]
+    return TextDecisions(expert, *small_answers(panel, bundle.experts[0]), _finite(decided.score))
 
 
-def decide(
-    loaded: Loaded, ids: list[str], texts: list[str], budget: Budget | None, costs: CostModel
+def decide_panel(
+    bundle: Bundle, ids: list[str], texts: list[str], budget: Budget | None, costs: CostModel
 ) -> tuple[Panel, Decisions]:
     """The decisions about texts of these `ids`, and the panel on which they were made; expensive answers cost nothing
     on it.
 
-    Ties are settled by the ids. Raises `ConfigError` as `assign`.
+    Ties are settled by the ids. Raises `ConfigError` as `decide`.
     """
-    policy, small, classes = loaded.policy, loaded.small, loaded.classes
+    policy, small, classes = bundle.policy, bundle.small, bundle.classes
     if small is None or not (policy.pair or isinstance(policy, Chooser | SummaryGain)):
         raise ConfigError(
             f"{type(policy).__name__} over {', '.join(policy.experts)} has no small expert with it, or decides by "
@@ -62,15 +82,15 @@ def decide(
         )
     split = ["test"] * len(texts)
     examples = schema.table("examples", {"id": ids, "text": pa.array(texts, pa.string()), "split": split})
-    expensive = {name: _Unheard(name, classes) for name in policy.experts[1:]}
+    expensive = {name: _NeverAsked(name, classes) for name in policy.experts[1:]}
     answering = {small.name: small if classes else CheckedSummaries(small), **expensive}
     panel = Panel(examples, answering, costs, classes, blind=True)
     return panel, policy.decide(panel, budget)
 
 
 @dataclass(frozen=True)
-class _Unheard:
-    """Stands where an expensive expert would be asked: its answer counts as given, and nobody gets to see it."""
+class _NeverAsked:
+    """Stands for an expensive expert: that it would be asked is what counts, and nobody sees its answer."""
 
     name: str
     classes: tuple[str, ...]
@@ -81,12 +101,12 @@ class _Unheard:
         given = {"label": [self.classes[0]] * n} if self.classes else {"text": [self.name] * n}
         none = {"seconds": np.zeros(n, np.float32), "cost_usd": np.zeros(n)}
         none |= {name: np.zeros(n, np.int32) for name in ("prompt_tokens", "completion_tokens")}
-        told = {"expert": [self.name] * n, **none, **given}
-        return schema.table("predictions", {"id": examples["id"].combine_chunks(), **told})
+        columns = {"id": examples["id"].combine_chunks(), "expert": [self.name] * n, **none, **given}
+        return schema.table("predictions", columns)
 
 
-def said(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
-    """What the small expert said to each row that it was asked about, and how sure it is."""
+def small_answers(panel: Panel, small: str) -> tuple[list[str | None], list[float | None]]:
+    """The small expert's answer to each row that it was asked about, and its confidence; else None."""
     answer: Any = np.full(len(panel), None, object)
     confidence = np.full(len(panel), np.nan)
     answers = panel.ask(small, np.flatnonzero(panel.asked(small)))

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from askless import config, experts
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
 from askless.experts.local.checkpoint import DEMO
@@ -94,19 +94,18 @@ class Terms:
         return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
 
 
-def of_bundle(folder: Path, params: Path | None) -> Terms:
-    """The terms that `params` states for the experts of the bundle in `folder`, else (None) those that came with it.
+def of_bundle(bundle: Bundle, params: Path | None) -> Terms:
+    """The terms that `params` states for the experts of a bundle that has a folder, else (None) those kept in it.
 
     Raises `ConfigError` for parameters that know another task or other classes.
     """
+    assert bundle.folder is not None
     if params is None:
-        return Terms.read(folder)
-    about, settings = bundle.describe(folder), config.load(params)
-    task = str(about["facts"].get("task", ""))
-    terms = Terms.of(settings, task, tuple(about["experts"][1:]))
-    if list(terms.classes) != about["classes"]:
+        return Terms.read(bundle.folder)
+    terms = Terms.of(config.load(params), bundle.task, bundle.experts[1:])
+    if terms.classes != bundle.classes:
         raise ConfigError(
-            f"{params}: task '{task}' has classes {list(terms.classes)}, the model {about['classes']}. "
+            f"{params}: task '{bundle.task}' has classes {list(terms.classes)}, the model {list(bundle.classes)}. "
             "Allowed: the same. Give the parameters that it was made with, or another model."
         )
-    return replace(terms, usage=Terms.read(folder).usage) if (folder / FILE).exists() else terms
+    return replace(terms, usage=Terms.read(bundle.folder).usage) if (bundle.folder / FILE).exists() else terms

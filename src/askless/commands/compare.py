@@ -40,7 +40,7 @@ def compare(
     from askless.registry.promotion import judge
 
     settings, first, second = config.load(params), _side(champion), _side(challenger)
-    task = str(first.about["facts"].get("task", ""))
+    task = first.bundle.task
     settings.task(task)
     held_out = HeldOut.of(task, settings, data)
     found = comparison.compare(first, second, held_out)
@@ -65,7 +65,7 @@ def _side(address: str) -> Side:
     from askless.registry.held_out import Side
 
     version = registry.at(address)
-    return Side(address, Path(address)) if version is None else promotion.side_of(version)
+    return Side.of(address, Path(address)) if version is None else promotion.side_of(version)
 
 
 def _number(address: str) -> str:

@@ -19,8 +19,8 @@ def decide(
 
     Example: askless decide models/olhs/teams/team/seed-67 --share 0.3 < texts.txt
     """
-    from askless.bundles import bundle as bundles
-    from askless.bundles.decide import assign
+    from askless.bundles import decide as deciding
+    from askless.bundles.bundle import Bundle
     from askless.errors import BudgetError
     from askless.policies.base import Budget
     from askless.registry.versions import resolve
@@ -29,6 +29,6 @@ def decide(
         raise BudgetError("Got both --share and --per-1000. Give one of them, or none for the policy's own rule.")
     budget = None if share is None and per_1000 is None else Budget(share=share, per_1000=per_1000)
     texts = [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    assigned = assign(bundles.load(resolve(str(bundle))), texts, budget)
-    for row in zip(*vars(assigned).values(), strict=True):
-        typer.echo(json.dumps(dict(zip(vars(assigned), row, strict=True))))
+    decided = vars(deciding.decide(Bundle.load(resolve(str(bundle))), texts, budget))
+    for row in zip(*decided.values(), strict=True):
+        typer.echo(json.dumps(dict(zip(decided, row, strict=True))))

@@ -137,9 +137,7 @@ def label(
         ledger = stack.enter_context(run.ledger(max_usd))
         bar = stack.enter_context(_bar(source.count(), ledger))
         kept = answers or run.folder / "answers"
-        expensive = {
-            name: version.terms.guarded(name, ledger, kept, conduct) for name in version.loaded.policy.experts[1:]
-        }
+        expensive = {name: version.terms.guarded(name, ledger, kept, conduct) for name in version.bundle.experts[1:]}
         for each in expensive.values():
             each.on_wait = bar.waits
             stack.callback(each.let_go)
@@ -163,7 +161,7 @@ def label(
 
 def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle, dict[str, Any]]:
     """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
-    from askless.bundles import bundle
+    from askless.bundles.bundle import Bundle
     from askless.bundles.terms import of_bundle
     from askless.labelling.label import DeployedBundle, begun_with
     from askless.registry import versions as registry
@@ -172,23 +170,20 @@ def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle
     address = str(begun["model"]) if begun.get("asked") == model else model
     found = registry.at(address)
     address, number = (address, "0") if found is None else (found.address, str(found.number))
-    folder = registry.resolve(address)
+    bundle = Bundle.load(registry.resolve(address))
     default = Path("params.yaml")
-    terms = of_bundle(folder, params or (default if default.exists() else None))
-    return DeployedBundle(address, number, bundle.load(folder), terms), {"asked": model, "model": address}
+    terms = of_bundle(bundle, params or (default if default.exists() else None))
+    return DeployedBundle(address, number, bundle, terms), {"asked": model, "model": address}
 
 
 def _budget(version: DeployedBundle, share: float | None, per_1000: float | None) -> Any:
-    from askless.bundles.bundle import describe
-    from askless.monitoring.recalibration import budget_at
     from askless.policies.base import Budget
     from askless.registry import versions as registry
 
     if share is not None or per_1000 is not None:
         return Budget(share=share, per_1000=per_1000)
     found = registry.at(version.address)
-    set_to = describe(registry.resolve(version.address))["facts"].get("budget", found and found.budget)
-    return budget_at(set_to, version.loaded.policy)
+    return version.bundle.budget(found.budget if found else None)
 
 
 def _foresee(
@@ -316,7 +311,7 @@ def _as_json(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Led
 
 def _tell(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> None:
     facts = _facts(run, version, done, ledger)
-    small = version.loaded.policy.experts[0]
+    small = version.bundle.experts[0]
     typer.echo(f"{done.rows:,} rows by {version.address}: {run.out}\n")
     for name, words in _words(small).items():
         rows = done.reasons[name]

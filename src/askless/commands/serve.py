@@ -98,6 +98,7 @@ def serve(
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     _require_packages()
+    from askless.bundles.bundle import Bundle
     from askless.bundles.terms import of_bundle
     from askless.registry import versions as registry
     from askless.serving.access import Keys
@@ -108,7 +109,7 @@ def serve(
     keys = Keys.of_environment(host)
     default = Path("params.yaml")
     params = params or (default if default.exists() else None)
-    task = of_bundle(registry.resolve(model), params).task
+    task = of_bundle(Bundle.load(registry.resolve(model)), params).task
     folder = log or Path("data/log", task)
     limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is ServeFault.FAIL, grace)
     places = (folder, answers or Path("data/answers", task), ledger or folder / "serve.sqlite")

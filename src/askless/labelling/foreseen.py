@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from askless.bundles.decide import assign
+from askless.bundles.decide import decide
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean
 from askless.data.stream import ItemSource
@@ -58,10 +58,10 @@ def foresee(
     good = [at for at, text in enumerate(drawn.texts) if text is not None]
     texts = [str(drawn.texts[at]) for at in good]
     who: Any = np.full(len(drawn.texts), "", object)
-    who[good] = assign(version.loaded, texts, budget).expert
+    who[good] = decide(version.bundle, texts, budget).expert
     return [
         _one(version, drawn, version.terms.expert(name, answers), who == name, confidence)
-        for name in version.loaded.policy.experts[1:]
+        for name in version.bundle.experts[1:]
     ]
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.bundles.bundle import Loaded
+from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms
 from askless.costs import CostModel
 from askless.data.incoming import fault_of
@@ -50,13 +50,13 @@ class DeployedBundle:
 
     address: str
     number: str
-    loaded: Loaded
+    bundle: Bundle
     terms: Terms
 
     def __post_init__(self) -> None:
-        experts = self.loaded.policy.experts
-        if self.loaded.small is None or len(experts) < 2:
-            got = f"experts {', '.join(experts)}{'' if self.loaded.small else ', the small one not with it'}"
+        experts = self.bundle.experts
+        if self.bundle.small is None or len(experts) < 2:
+            got = f"experts {', '.join(experts)}{'' if self.bundle.small else ', the small one not with it'}"
             raise ConfigError(f"{self.address}: {got}. Allowed: a bundle with its small expert and an expensive one.")
 
 
@@ -86,20 +86,20 @@ class Labeller:
         return self._output(chunk, rows, told, faults, set(order))
 
     def _decided(self, names: list[str], texts: list[str], part: int) -> pa.Table:
-        policy, loaded, terms = self.version.loaded.policy, self.version.loaded, self.version.terms
+        bundle, terms = self.version.bundle, self.version.terms
         for expert in self.expensive.values():
             expert.part = part
         examples = schema.table("examples", {"id": names, "text": texts, "split": ["test"] * len(names)})
-        pool: dict[str, Any] = {policy.experts[0]: loaded.small, **self.expensive}
+        pool: dict[str, Any] = {bundle.experts[0]: bundle.small, **self.expensive}
         answering: dict[str, Answering] = pool
-        if not loaded.classes:
+        if not bundle.classes:
             answering = {name: CheckedSummaries(each) for name, each in pool.items()}
-        panel = Panel(examples, answering, CostModel.of(terms.costs), loaded.classes, blind=True)
-        audit = Audit(policy.experts[-1], 0.0)
+        panel = Panel(examples, answering, CostModel.of(terms.costs), bundle.classes, blind=True)
+        audit = Audit(bundle.experts[-1], 0.0)
         version = self.version.number
-        rows = answer(policy, panel, self.budget, audit, task=terms.task, version=version, time=self.time)
+        rows = answer(bundle.policy, panel, self.budget, audit, task=terms.task, version=version, time=self.time)
         if self.log is not None:
-            self.log.append(loggable(rows, loaded.classes, self.log_text), f"{self.time:%H%M%S%f}{part:04d}")
+            self.log.append(loggable(rows, bundle.classes, self.log_text), f"{self.time:%H%M%S%f}{part:04d}")
         return rows
 
     def _output(

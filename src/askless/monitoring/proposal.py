@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.bundles.bundle import ABOUT, Loaded
-from askless.bundles.decide import assign
+from askless.bundles.bundle import FILE, Bundle, as_json
+from askless.bundles.decide import decide
 from askless.files import replacing_folder, write_text
 from askless.monitoring import baseline
 from askless.monitoring.drift import WindowCheck, asked
@@ -24,19 +24,20 @@ BUNDLE, DIFFERENCE, REASONS = "bundle", "bundle.diff", "reasons.md"
 OUT_OF_REACH = 0.05
 
 
-def write(folder: Path, champion: Path, loaded: Loaded, rows: pa.Table, found: Recalibration, page: str) -> Path:
+def write(folder: Path, champion: Bundle, rows: pa.Table, found: Recalibration, page: str) -> Path:
     """Write a proposal into `folder`, all of it or nothing, beside what stands there already.
 
-    `champion` is the folder of the version in service and `loaded` what is in it. `rows` are the window's, with their
-    texts: what the new version is held against from now on.
+    `champion` is the bundle of the version in service. `rows` are the window's, with their texts: what the new version
+    is held against from now on.
     """
+    assert champion.folder is not None
     with replacing_folder(folder) as part:
-        new = Path(shutil.copytree(champion, part / BUNDLE))
-        old = (champion / ABOUT).read_text(encoding="utf-8")
+        new = Path(shutil.copytree(champion.folder, part / BUNDLE))
+        old = (champion.folder / FILE).read_text(encoding="utf-8")
         text = changed(old, found.after, folder.name)
-        write_text(new / ABOUT, text)
-        meta = {"alike": baseline.alike(baseline.read(champion))}
-        kept = redecided(loaded, rows, Budget(share=found.after))
+        write_text(new / FILE, text)
+        meta = {"alike": baseline.alike(baseline.read(champion.folder))}
+        kept = redecided(champion, rows, Budget(share=found.after))
         baseline.write(new, schema.with_meta(kept, "baseline", meta))
         # The dial of the version in service may stand in the registry alone.
         write_text(part / DIFFERENCE, difference(changed(old, found.before), text))
@@ -48,32 +49,32 @@ def changed(text: str, dial: float | None, on: str = "") -> str:
     """A text of bundle.json with this dial, and where it comes from."""
     about = json.loads(text)
     about["facts"] |= {"budget": dial, **({"recalibrated_on": on} if on else {})}
-    return json.dumps(about, indent=1, sort_keys=True) + "\n"
+    return as_json(about)
 
 
 def difference(old: str, new: str) -> str:
     """The unified difference of two texts of bundle.json."""
     before, after = (text.splitlines(keepends=True) for text in (old, new))
-    return "".join(difflib.unified_diff(before, after, f"champion/{ABOUT}", f"proposed/{ABOUT}"))
+    return "".join(difflib.unified_diff(before, after, f"champion/{FILE}", f"proposed/{FILE}"))
 
 
-def redecided(loaded: Loaded, rows: pa.Table, budget: Budget) -> pa.Table:
+def redecided(bundle: Bundle, rows: pa.Table, budget: Budget) -> pa.Table:
     """Rows of the log, with their texts, as `budget` would have had them decided; the texts are taken out.
 
     Who is newly asked costs the mean of those who were; what went wrong is known of those alone.
     """
-    assigned = assign(loaded, rows["text"].to_pylist(), budget)
-    small, before = loaded.policy.experts[0], asked(rows)
-    now = np.array([name != small for name in assigned.expert], bool)
+    decided = decide(bundle, rows["text"].to_pylist(), budget)
+    small, before = bundle.experts[0], asked(rows)
+    now = np.array([name != small for name in decided.expert], bool)
     paid = np.array(rows["paid"].to_numpy(zero_copy_only=False), float)
     mean = float(np.nanmean(paid)) if before.any() else 0.0
     cost = rows["cost"].to_numpy() + np.where(now & ~before, mean, 0.0) - np.where(before & ~now, paid, 0.0)
     columns = {
-        "expert": pa.array(assigned.expert, pa.string()),
+        "expert": pa.array(decided.expert, pa.string()),
         "asked": pa.array(
-            [[] if name == small else [name] for name in assigned.expert], rows.schema.field("asked").type
+            [[] if name == small else [name] for name in decided.expert], rows.schema.field("asked").type
         ),
-        "score": pa.array(assigned.score, pa.float64()),
+        "score": pa.array(decided.score, pa.float64()),
         "cost": pa.array(np.maximum(cost, 0.0)),
         "text": pa.nulls(rows.num_rows, pa.string()),
     }

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless.arrays import Bools
-from askless.bundles.bundle import Loaded
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import DataError
 from askless.monitoring.drift import asked
-from askless.policies.base import Budget, Policy
+from askless.policies.base import Budget
 from askless.stats import shift
 from askless.stats.guarantees import Certificate, certify_quality
 
@@ -54,7 +54,7 @@ class Recalibration:
 
 
 def recalibrate(
-    loaded: Loaded,
+    bundle: Bundle,
     budget: Budget | None,
     baseline: pa.Table,
     window: pa.Table,
@@ -75,11 +75,11 @@ def recalibrate(
         got = f"the texts of {len(told)} of {window.num_rows} rows"
         raise DataError("window", got, "those of nine in ten", "Keep the answered files until they are looked at.")
     kept = float(asked(baseline).mean())
-    for_share = dial(loaded, told, kept)
+    for_share = dial(bundle, told, kept)
     lost, audits = _lost(baseline), _labelled(window, texts)
-    certificate, safe = certified(loaded, audits, texts, lost + margin, confidence)
+    certificate, safe = certified(bundle, audits, texts, lost + margin, confidence)
     after = for_share if safe is None else safe
-    drifted, held = (float(deferred(loaded, told, b).mean()) for b in (budget, Budget(share=after)))
+    drifted, held = (float(deferred(bundle, told, b).mean()) for b in (budget, Budget(share=after)))
     return Recalibration(
         goal="share" if safe is None else "agreement",
         before=budget.share if budget else None,
@@ -95,23 +95,18 @@ def recalibrate(
     )
 
 
-def budget_at(share: float | None, policy: Policy) -> Budget | None:
-    """A share of rows as a policy's budget; None, its own rule, without one and for a policy that takes none."""
-    return None if share is None or not policy.takes_budget else Budget(share=float(share))
-
-
-def deferred(loaded: Loaded, texts: Sequence[str], budget: Budget | None) -> Bools:
+def deferred(bundle: Bundle, texts: Sequence[str], budget: Budget | None) -> Bools:
     """Which texts would go to an expensive expert, shape (texts,)."""
-    small = loaded.policy.experts[0]
-    return np.array([name != small for name in assign(loaded, list(texts), budget).expert], bool)
+    small = bundle.experts[0]
+    return np.array([name != small for name in decide(bundle, list(texts), budget).expert], bool)
 
 
-def dial(loaded: Loaded, texts: Sequence[str], share: float) -> float:
+def dial(bundle: Bundle, texts: Sequence[str], share: float) -> float:
     """The dial at which as near as can be to `share` of these texts is deferred, found by bisection."""
     tried: dict[float, float] = {}
 
     def below(at: float) -> bool:
-        tried[at] = float(deferred(loaded, texts, Budget(share=at)).mean()) - share
+        tried[at] = float(deferred(bundle, texts, Budget(share=at)).mean()) - share
         return tried[at] < 0
 
     low, high = 0.0, 1.0
@@ -123,18 +118,18 @@ def dial(loaded: Loaded, texts: Sequence[str], share: float) -> float:
 
 
 def certified(
-    loaded: Loaded, audits: pa.Table, texts: Mapping[str, str], limit: float, confidence: float
+    bundle: Bundle, audits: pa.Table, texts: Mapping[str, str], limit: float, confidence: float
 ) -> tuple[Certificate | None, float | None]:
     """What audited rows certify of ever lower dials, from everybody deferred on; the lowest of which they do.
 
     A row is lost that is kept although the two experts disagree on it; at most a share of `limit` may be. Of summaries
     nothing is certified, for to disagree is no fault there.
     """
-    if not loaded.classes or audits.num_rows < shift.FEWEST or not 0 < limit < 1:
+    if not bundle.classes or audits.num_rows < shift.FEWEST or not 0 < limit < 1:
         return None, None
     told = [texts[name] for name in audits["id"].to_pylist()]
     dials = np.linspace(1, 0, DIALS).round(DIGITS)
-    sent = np.stack([deferred(loaded, told, Budget(share=float(at))) for at in dials])
+    sent = np.stack([deferred(bundle, told, Budget(share=float(at))) for at in dials])
     found = certify_quality(sent | _agree(audits), np.ones(len(told)), sent.astype(float), limit, confidence)
     return found, None if found.index is None else float(dials[found.index])
 

@@ -69,8 +69,8 @@ def compare(champion: Side, challenger: Side, held_out: HeldOut) -> Comparison:
     told = {
         role: {
             "name": side.name,
-            "kind": side.about["kind"],
-            "experts": side.about["experts"],
+            "kind": side.bundle.kind,
+            "experts": list(side.bundle.experts),
             "budget": side.budget,
             **found.side(role),
         }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,7 @@ import pyarrow as pa
 
 from askless import schema
 from askless.arrays import Floats
-from askless.bundles import bundle
-from askless.bundles.bundle import Loaded
+from askless.bundles.bundle import Bundle
 from askless.config import Params
 from askless.costs import CostModel
 from askless.errors import DataError
@@ -29,7 +27,19 @@ WARM_UP = 32
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test items of a task, the answers on record, the prices of today."""
+    """The test items of a task, the answers on record, the prices of today.
+
+    Parameters
+    ----------
+    task
+        Its name in params.yaml.
+    settings
+        The parameters, prices among them.
+    items
+        The test split, a table of examples.
+    data
+        The folder of the pipeline's data.
+    """
 
     task: str
     settings: Params
@@ -65,49 +75,54 @@ class HeldOut:
         path = path if path.exists() else trained[0]
         return RecordedExpert(Setting(expert, self.task, self.classes), path=str(path))
 
-    def measured(self, said: pa.Table) -> pa.Table:
+    def measured(self, predictions: pa.Table) -> pa.Table:
         """Answers to the test items; of summaries their quality and their faults are put in."""
         if self.classes:
-            return said
+            return predictions
         from askless.evaluation import summary_quality
 
         vectors, answers = (self.data / what / self.task for what in ("vectors", "answers"))
         quality = summary_quality.of_task(self.task, self.settings, vectors, answers)
-        return summary_quality.measured(self.items, said, quality)
+        return summary_quality.measured(self.items, predictions, quality)
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared: its name, its bundle, and the share of items it may defer.
+    """One of the two that are compared.
 
-    Without a share it decides at the one in the bundle's facts, or else by its own rule.
+    Parameters
+    ----------
+    name
+        What it is called: an address of the registry, or a folder.
+    bundle
+        What decides.
+    budget
+        The share of items, from 0 to 1, at which it works; None: by its own rule.
     """
 
     name: str
-    folder: Path
-    share: float | None = None
+    bundle: Bundle
+    budget: float | None
 
-    @cached_property
-    def about(self) -> dict[str, Any]:
-        """What the bundle says of itself; raises `DataError` for one that cannot be read, or has another format."""
+    @classmethod
+    def of(cls, name: str, folder: Path, share: float | None = None) -> Side:
+        """The bundle in `folder` at this share, else at the one in its facts, else by its own rule.
+
+        Raises `DataError` that names it for a bundle that cannot be read, or has another format.
+        """
         try:
-            return bundle.describe(self.folder)
+            bundle = Bundle.load(folder)
         except DataError as error:
-            raise DataError(self.name, error.got, error.allowed, error.remedy) from error
-
-    @property
-    def budget(self) -> float | None:
-        """The share of items at which it works, None for its own rule."""
-        found = self.about["facts"].get("budget") if self.share is None else self.share
-        return None if found is None else float(found)
+            raise DataError(name, error.got, error.allowed, error.remedy) from error
+        return cls(name, bundle, bundle.share() if share is None else share)
 
     def require(self, task: str, classes: tuple[str, ...]) -> None:
-        """Raise `DataError` unless the bundle can be read and is of this task with these classes."""
-        of, known = self.about["facts"].get("task", task), self.about["classes"]
+        """Raise `DataError` unless the bundle is of this task with these classes."""
+        of, own = self.bundle.task or task, self.bundle.classes
         if of != task:
             raise DataError(self.name, f"a model of task '{of}'", f"of task '{task}'", "Give one of this task.")
-        if known != list(classes):
-            got, allowed = f"a model of the classes {known}", f"{list(classes)}, those of the task"
+        if own != classes:
+            got, allowed = f"a model of the classes {list(own)}", f"{list(classes)}, those of the task"
             raise DataError(self.name, got, allowed, "Train it again, or correct the classes in params.yaml.")
 
 
@@ -138,39 +153,33 @@ def decide_both(sides: Sequence[Side], held_out: HeldOut) -> list[Replay]:
     """
     for side in sides:
         side.require(held_out.task, held_out.classes)
-    loaded = [bundle.load(side.folder) for side in sides]
-    said = [_small_answers(each, held_out) for each in loaded]
-    took = _seconds([side.about["small"] for side in sides], said)
-    runs = zip(sides, loaded, said, took, strict=True)
-    return [_decided(side, each, table, seconds, held_out) for side, each, table, seconds in runs]
+    answers = [_small_answers(side.bundle, held_out) for side in sides]
+    seconds = _seconds([side.bundle.small_options for side in sides], answers)
+    return [_decided(*each, held_out) for each in zip(sides, answers, seconds, strict=True)]
 
 
-def _small_answers(loaded: Loaded, held_out: HeldOut) -> pa.Table | None:
+def _small_answers(bundle: Bundle, held_out: HeldOut) -> pa.Table | None:
     """What the bundle's own small expert answers to the test items; None where it brings none."""
-    if loaded.small is None:
+    if bundle.small is None:
         return None
-    loaded.small.answer(held_out.items.slice(0, WARM_UP))
-    return held_out.measured(loaded.small.answer(held_out.items))
+    bundle.small.answer(held_out.items.slice(0, WARM_UP))
+    return held_out.measured(bundle.small.answer(held_out.items))
 
 
-def _seconds(smalls: Sequence[Mapping[str, Any] | None], said: Sequence[pa.Table | None]) -> list[float]:
+def _seconds(smalls: Sequence[Mapping[str, Any] | None], answers: Sequence[pa.Table | None]) -> list[float]:
     """What an answer of each small expert takes: the mean of all where only the seed tells them apart."""
-    took = [0.0 if table is None else float(np.mean(table["seconds"].to_numpy())) for table in said]
+    took = [0.0 if table is None else float(np.mean(table["seconds"].to_numpy())) for table in answers]
     makes = [{k: v for k, v in (small or {}).items() if k != "random_state"} for small in smalls]
     return [float(np.mean(took))] * len(took) if all(make == makes[0] for make in makes) else took
 
 
-def _decided(side: Side, loaded: Loaded, said: pa.Table | None, seconds: float, held_out: HeldOut) -> Replay:
-    policy, costs = loaded.policy, held_out.settings.costs
-    pool: dict[str, Answering] = {}
-    for name in policy.experts:
-        own = said is not None and name == policy.experts[0]
-        pool[name] = (
-            RecordedExpert(Setting(name, held_out.task, held_out.classes), table=said)
-            if own
-            else held_out.answers(name)
-        )
-    clock = {} if said is None else {policy.experts[0]: seconds}
+def _decided(side: Side, answers: pa.Table | None, seconds: float, held_out: HeldOut) -> Replay:
+    policy, costs = side.bundle.policy, held_out.settings.costs
+    small, *expensive = policy.experts
+    pool: dict[str, Answering] = {name: held_out.answers(name) for name in expensive}
+    own = Setting(small, held_out.task, held_out.classes)
+    pool = {small: held_out.answers(small) if answers is None else RecordedExpert(own, table=answers), **pool}
+    clock = {} if answers is None else {small: seconds}
     panel = Panel(held_out.items, pool, StoppedClock(costs.unit, costs.prices, clock), held_out.classes)
     budget = None if side.budget is None or not policy.takes_budget else Budget(share=side.budget)
     return replay(side.name, {0: policy}, {0: panel}, [budget])

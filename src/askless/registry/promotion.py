@@ -115,7 +115,7 @@ def settle(weighed: Weighed) -> str:
 
 def side_of(version: Version) -> Side:
     """A registered version as one side of a comparison, at the operating point chosen when it was registered."""
-    return Side(version.address, registry.resolve(version.address), version.budget)
+    return Side.of(version.address, registry.resolve(version.address), version.budget)
 
 
 def task_of(model: str, settings: Params) -> str:

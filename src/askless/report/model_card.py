@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from askless.report import wording as words
 from askless.report.report import markdown_summary
+
+if TYPE_CHECKING:
+    from askless.bundles.bundle import Bundle
 
 Summary = Mapping[str, Any]
 CURVE = "![cost-quality curve](curve.png)"
 
 
-def card(summary: Summary, about: Mapping[str, Any], versions: Mapping[str, str], note: str = "") -> str:
+def card(summary: Summary, bundle: Bundle, share: float | None, versions: Mapping[str, str], note: str = "") -> str:
     """The card in Markdown.
 
-    `summary` is the evaluation (metrics.json), `about` what the bundle says of itself (`bundle.describe`), `versions`
-    those of code and data, `note` what the task's owner says of its data. Source of the form: Model Cards for Model
-    Reporting (Mitchell et al. 2019).
+    Parameters
+    ----------
+    summary
+        The evaluation, as in metrics.json.
+    bundle
+        What is registered.
+    share
+        The share of items, from 0 to 1, that it may defer; None: by its own rule.
+    versions
+        Those of code and data.
+    note
+        What the task's owner says of its data.
+
+    References
+    ----------
+    Mitchell et al. 2019, Model Cards for Model Reporting.
     """
     parts = {
-        "What it does": _use(summary, about),
+        "What it does": _use(bundle, summary),
         "Data": _data(summary, versions, note),
-        "How it decides": _method(summary, about),
+        "How it decides": _method(bundle, share, summary),
         "What it reached": f"{markdown_summary(summary)}\n{CURVE}",
         "What is promised": _promise(summary),
         "Limits": _limits(summary),
-        "Make it again": _again(summary, about, versions),
+        "Make it again": _again(bundle, summary, versions),
     }
     body = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in parts.items())
-    return f"# {about['facts']['team']} for {summary['task']}\n\n{body}\n"
+    return f"# {bundle.facts['team']} for {summary['task']}\n\n{body}\n"
 
 
-def _use(summary: Summary, about: Mapping[str, Any]) -> str:
+def _use(bundle: Bundle, summary: Summary) -> str:
     what = "the class of a text" if summary["kind"] == "classification" else "a document's summary"
     return (
-        f"Decides, text by text, which of {_listed(about['experts'])} gives {what}. It asks nobody by itself: it says "
-        f"who should answer, and what {about['experts'][0]} says."
+        f"Decides, text by text, which of {_listed(bundle.experts)} gives {what}. It asks nobody by itself: it says "
+        f"who should answer, and what {bundle.experts[0]} answers."
     )
 
 
@@ -52,14 +68,13 @@ def _data(summary: Summary, versions: Mapping[str, str], note: str) -> str:
     return "\n".join([line for line in lines if line] + ([f"\n{note}"] if note else []))
 
 
-def _method(summary: Summary, about: Mapping[str, Any]) -> str:
-    arguments = ", ".join(f"`{name}={value}`" for name, value in sorted(about["arguments"].items()))
-    budget = about["facts"].get("budget")
-    point = "by its own rule" if budget is None else f"{100 * budget:.1f} % of the items may go beyond the small expert"
+def _method(bundle: Bundle, share: float | None, summary: Summary) -> str:
+    arguments = ", ".join(f"`{name}={value}`" for name, value in sorted(bundle.arguments.items()))
+    point = "by its own rule" if share is None else f"{100 * share:.1f} % of the items may go beyond the small expert"
     return "\n".join(
         [
-            f"- kind: `{about['kind']}` ({arguments}), seed {about['facts']['seed']}",
-            f"- experts by rising price: {_listed(about['experts'])}",
+            f"- kind: `{bundle.kind}` ({arguments}), seed {bundle.facts['seed']}",
+            f"- experts by rising price: {_listed(bundle.experts)}",
             f"- operating point, chosen on valid: {point}",
             "- thresholds, calibrators and what else was learnt: `learnt` in `bundle.json`",
             *(f"- {note}" for note in summary.get("notes", [])),
@@ -96,7 +111,7 @@ def _limits(summary: Summary) -> str:
     return "\n".join(lines)
 
 
-def _again(summary: Summary, about: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+def _again(bundle: Bundle, summary: Summary, versions: Mapping[str, str]) -> str:
     commit, dirty = versions.get("git_commit"), versions.get("git_dirty") == "true"
     lines = [
         "```",
@@ -108,7 +123,7 @@ def _again(summary: Summary, about: Mapping[str, Any], versions: Mapping[str, st
     lines += ["The working tree had changes that are not in this commit."] if dirty else []
     if "dvc_lock_sha256" in versions:
         lines.append(f"dvc.lock: `{versions['dvc_lock_sha256']}`. `dvc pull` brings the data, where a remote is set.")
-    return "\n".join([*lines, f"Bundle format {about['format']}, seeds {_listed(summary['seeds'])}."])
+    return "\n".join([*lines, f"Bundle format {bundle.format}, seeds {_listed(summary['seeds'])}."])
 
 
 def _listed(names: Any) -> str:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from askless.bundles.bundle import Loaded
-from askless.bundles.decide import decide, said
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide_panel, small_answers
 from askless.costs import CostModel
 from askless.errors import AsklessError
 from askless.policies.base import Budget
@@ -36,7 +36,7 @@ class Decision:
 class Work:
     """A text to be decided about, by whom, and at which budget (None: the policy's own rule)."""
 
-    loaded: Loaded
+    bundle: Bundle
     costs: CostModel
     name: str
     text: str
@@ -60,9 +60,9 @@ class Batches:
         self._queue.put(None)
         self._thread.join()
 
-    async def decide(self, loaded: Loaded, costs: CostModel, name: str, text: str, budget: Budget | None) -> Decision:
+    async def decide(self, bundle: Bundle, costs: CostModel, name: str, text: str, budget: Budget | None) -> Decision:
         """The decision about one text; raises `AsklessError` for a budget that cannot be met."""
-        work = Work(loaded, costs, name, text, budget)
+        work = Work(bundle, costs, name, text, budget)
         self._queue.put(work)
         return await asyncio.wrap_future(work.found)
 
@@ -89,10 +89,10 @@ def settle(batch: Sequence[Work]) -> None:
     """Decide every text of a batch; what one of them fails at is its own."""
     alike: dict[tuple[int, Budget | None], list[Work]] = {}
     for work in batch:
-        alike.setdefault((id(work.loaded), work.budget), []).append(work)
+        alike.setdefault((id(work.bundle), work.budget), []).append(work)
     for group in alike.values():
         try:
-            decisions = decided(group[0].loaded, group[0].costs, group, group[0].budget)
+            decisions = decided(group[0].bundle, group[0].costs, group, group[0].budget)
         except Exception as error:
             _one_by_one(group, error)
             continue
@@ -100,15 +100,14 @@ def settle(batch: Sequence[Work]) -> None:
             work.found.set_result(decisions[work.name])
 
 
-def decided(loaded: Loaded, costs: CostModel, texts: Sequence[Work], budget: Budget | None) -> dict[str, Decision]:
+def decided(bundle: Bundle, costs: CostModel, texts: Sequence[Work], budget: Budget | None) -> dict[str, Decision]:
     """The decisions about texts by their names; the same name is decided once."""
     by_name = {work.name: work.text for work in texts}
-    panel, found = decide(loaded, list(by_name), list(by_name.values()), budget, costs)
-    small, _ = said(panel, loaded.policy.experts[0])
+    panel, found = decide_panel(bundle, list(by_name), list(by_name.values()), budget, costs)
+    small, _ = small_answers(panel, bundle.experts[0])
     score = [float(s) if np.isfinite(s) else None for s in found.score]
     rows = zip(by_name, found.expert.tolist(), small, score, found.cost.tolist(), strict=True)
-    experts = loaded.policy.experts
-    return {name: Decision(experts[expert], answer, s, cost) for name, expert, answer, s, cost in rows}
+    return {name: Decision(bundle.experts[expert], answer, s, cost) for name, expert, answer, s, cost in rows}
 
 
 def _one_by_one(group: Sequence[Work], error: Exception) -> None:

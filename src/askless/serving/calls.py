@@ -95,7 +95,7 @@ def ask(
     standing: DeployedVersion, expert: str, name: str, text: str, piece: Callable[[str], None] | None
 ) -> CallOutcome:
     """Put one text to an expensive expert; a summary comes in pieces where `piece` is given."""
-    guarded, classes = standing.expensive[expert], standing.version.loaded.classes
+    guarded, classes = standing.expensive[expert], standing.version.bundle.classes
     part = secrets.randbits(62)
     if piece is not None and not classes:
         streamed = guarded.stream(text, part)
@@ -111,15 +111,15 @@ def ask(
 
 def small_says(standing: DeployedVersion, name: str, text: str) -> CallOutcome:
     """The small expert's answer, where it was not asked to decide."""
-    loaded = standing.version.loaded
-    assert loaded.small is not None
-    table = loaded.small.answer(schema.table("examples", {"id": [name], "text": [text], "split": ["test"]}))
+    small = standing.version.bundle.small
+    assert small is not None
+    table = small.answer(schema.table("examples", {"id": [name], "text": [text], "split": ["test"]}))
     return _heard(standing, standing.small, table)
 
 
 def _heard(standing: DeployedVersion, expert: str, table: Any) -> CallOutcome:
     row = table.to_pylist()[0]
-    answer = row["label"] if standing.version.loaded.classes else None if row["error"] else row["text"]
+    answer = row["label"] if standing.version.bundle.classes else None if row["error"] else row["text"]
     error = None if answer is not None else row["error"] or "no answer"
     paid = float(standing.costs.price(table, expert)[0])
     return CallOutcome(answer, error, paid, row["prompt_tokens"] or 0, row["completion_tokens"] or 0)

@@ -165,7 +165,7 @@ class Service:
             raise Refusal(404, f"No such model. Served: {self.watch.model}.", "model_not_found", "model")
         standing = self.watch.take()
         try:
-            policy, terms = standing.version.loaded.policy, standing.version.terms
+            policy, terms = standing.version.bundle.policy, standing.version.terms
             if budget is not None and not policy.takes_budget:
                 message = f"{type(policy).__name__} decides by its own rule and takes no budget."
                 raise Refusal(400, message, "invalid_budget", "askless")
@@ -201,9 +201,10 @@ class Service:
 
     async def _decided(self, case: Case) -> Decision:
         standing = case.standing
-        loaded = standing.version.loaded
         try:
-            decision = await self.batches.decide(loaded, standing.costs, case.name, case.text, case.budget)
+            decision = await self.batches.decide(
+                standing.version.bundle, standing.costs, case.name, case.text, case.budget
+            )
         except BudgetError as error:
             raise Refusal(400, str(error), "invalid_budget", "askless") from None
         case.decided = time.perf_counter() - case.start

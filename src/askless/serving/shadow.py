@@ -60,10 +60,10 @@ class Shadow:
 
     def _decide(self, batch: list[Offered]) -> None:
         standing = self.watch.take()
-        loaded, costs = standing.version.loaded, standing.costs
+        bundle, costs = standing.version.bundle, standing.costs
         try:
-            works = [Work(loaded, costs, name, text, standing.budget) for name, text, _ in batch]
-            found = decided(loaded, costs, works, standing.budget)
+            works = [Work(bundle, costs, name, text, standing.budget) for name, text, _ in batch]
+            found = decided(bundle, costs, works, standing.budget)
         except Exception as error:
             self._measures.errors.labels("shadow").inc()
             self._measures.shadow_dropped.inc(len(batch))

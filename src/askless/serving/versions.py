@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms, of_bundle
 from askless.costs import CostModel
 from askless.errors import AsklessError
 from askless.labelling.label import DeployedBundle
-from askless.monitoring.recalibration import budget_at
 from askless.policies.base import Budget
 from askless.registry import versions as registry
 from askless.serving.batching import Work, decided
@@ -79,7 +78,7 @@ class DeployedVersion:
     @property
     def small(self) -> str:
         """The small expert's name."""
-        return self.version.loaded.policy.experts[0]
+        return self.version.bundle.experts[0]
 
     @property
     def costs(self) -> CostModel:
@@ -107,15 +106,14 @@ def load(address: str, params: Path | None, pool: ExpertPool | None) -> Deployed
     Raises `AsklessError` for one that is not there, is broken, or cannot decide without hearing an expensive expert.
     """
     found = registry.at(address)
-    folder = registry.resolve(address if found is None else found.address)
-    loaded, terms = bundle.load(folder), of_bundle(folder, params)
+    bundle = Bundle.load(registry.resolve(address if found is None else found.address))
+    terms = of_bundle(bundle, params)
     name, number = (address, "0") if found is None else (found.address, str(found.number))
-    version = DeployedBundle(name, number, loaded, terms)
-    set_to = bundle.describe(folder)["facts"].get("budget", found and found.budget)
-    budget = budget_at(set_to, loaded.policy)
+    version = DeployedBundle(name, number, bundle, terms)
+    budget = bundle.budget(found.budget if found else None)
     costs = CostModel.of(terms.costs)
-    decided(loaded, costs, [Work(loaded, costs, "trial", TRIAL, budget)], budget)
-    expensive = {} if pool is None else pool.take(terms, loaded.policy.experts[1:])
+    decided(bundle, costs, [Work(bundle, costs, "trial", TRIAL, budget)], budget)
+    expensive = {} if pool is None else pool.take(terms, bundle.experts[1:])
     return DeployedVersion(version, budget, expensive, pool)
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from askless import schema
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.config import Price
 from askless.costs import CostModel
 from askless.errors import ConfigError
@@ -200,7 +200,7 @@ def test_balance_raises_recall_of_the_rare_class(vectors):
 @pytest.mark.parametrize("kind", TEAMS)
 def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_path):
     team, p = fitted(kind, vectors, data)
-    again = bundle.load(bundle.save(team, tmp_path / "team", {"task": "t"}, CLASSES)).policy
+    again = Bundle.load(Bundle.of(team, CLASSES, {"task": "t"}).save(tmp_path / "team").folder).policy
     for budget in (None, Budget(share=0.3), Budget(per_1000=0.5)):
         one, two = (t.decide(panels(*data)["test"], budget) for t in (team, again))
         assert np.array_equal(one.expert, two.expert) and np.array_equal(one.label, two.label)
@@ -210,16 +210,16 @@ def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_p
 
 def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):
     team, _ = fitted(GainTeam, vectors, data)
-    loaded = bundle.Loaded(team, CLASSES, team.small_)
-    assigned = assign(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
-    assert assigned.expert[:2] == ["llm", "small"]
+    loaded = Bundle.of(team, CLASSES, small=team.small_)
+    decided = decide(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
+    assert decided.expert[:2] == ["llm", "small"]
     panel = panels(*data)["test"]
     said = team.decide(panel, Budget(share=0.0))
-    again = assign(loaded, panel.text, Budget(share=0.0))
+    again = decide(loaded, panel.text, Budget(share=0.0))
     assert [CLASSES[c] for c in said.label] == again.small_answer
-    asked = [expert == "small" for expert in assigned.expert]
-    assert [c is not None and 0.5 <= c <= 1 for c in assigned.small_confidence] == asked
-    assert [answer in CLASSES for answer in assigned.small_answer] == asked
+    asked = [expert == "small" for expert in decided.expert]
+    assert [c is not None and 0.5 <= c <= 1 for c in decided.small_confidence] == asked
+    assert [answer in CLASSES for answer in decided.small_answer] == asked
 
 
 def test_arguments_are_checked_in_fit_and_named(vectors, data):

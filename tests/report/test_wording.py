@@ -11,7 +11,7 @@ from askless.policies.baselines import Length
 from askless.policies.chain.chain import Chain
 from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.two_tier import TwoTier
-from askless.report.threshold_words import threshold_words
+from askless.report.wording import threshold_words
 from askless.text.embeddings import Vectors
 from tests import summaries_data
 from tests.plans.test_evaluate import made
@@ -29,10 +29,10 @@ def fitted(kind, boards):
 
 def test_two_tiers_ask_under_a_confidence(boards):
     policy = fitted(TwoTier, boards)
-    said = re.fullmatch(r"(\w+) under (\S+)", threshold_words(policy, 0.3))
+    text = re.fullmatch(r"(\w+) under (\S+)", threshold_words(policy, 0.3))
     cut, _ = policy.rule(Budget(share=0.3))
-    assert said[1] == policy.measure_
-    assert float(said[2]) == pytest.approx(cut.threshold, rel=1e-3)
+    assert text[1] == policy.measure_
+    assert float(text[2]) == pytest.approx(cut.threshold, rel=1e-3)
     assert threshold_words(policy, 1.0) == "e2 alone"
 
 
