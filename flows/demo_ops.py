@@ -28,7 +28,7 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from askless.errors import AsklessError
-from askless.registry.model_version import PROMOTED, REFUSED
+from askless.registry.versions import PROMOTED, REFUSED
 from flows.deploy import POOL
 from flows.server import api, free_port, prefect_command, running
 from flows.ui import mlflow_command

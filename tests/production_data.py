@@ -14,6 +14,7 @@ import yaml
 from askless import config
 from askless.bundles.bundle import Bundle
 from askless.monitoring.decision_log import DecisionLog
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from tasks.answering import Facts, Place, answer_file, plain, serving
 from tasks.baseline import add_baseline
@@ -77,7 +78,7 @@ class Production:
             add_baseline(self.settings, made, made.share())
         number = register(self.client, folder, self.task, **tags)
         now = registry.champion(MODEL[self.task])
-        registry.promote(MODEL[self.task], number, expected=now and now.number, reason="test")
+        moves.promote(MODEL[self.task], number, expected=now and now.number, reason="test")
         return number
 
     def comes(self, name: str, items: Sequence[str], ids: bool = True) -> Path:
@@ -130,7 +131,7 @@ def in_service(made: Path, folder: Path, share: float = SHARE) -> Iterator[Produ
     params = write_params(folder, settings)
     with working_in(folder):
         log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
-        registry.promote(MODEL["olhs"], 1, expected=None, reason="the first")
+        moves.promote(MODEL["olhs"], 1, expected=None, reason="the first")
         yield Production(folder, None)
 
 

@@ -72,14 +72,14 @@ def swept(panel, **options):
 def test_a_replay_marks_each_decision_by_the_quality_of_the_summary_that_stands():
     run = swept(four())
     assert run.label.max() == -1
-    assert run.mark[:, 0].tolist() == [
+    assert run.quality[:, 0].tolist() == [
         SMALL,
         [0.75, 0.75, 0.5, 0.5],
         [0.25, 0.75, 0.5, 0.5],
         LARGE,
     ]
-    assert run.right(np.zeros(4, int)) is run.mark
-    assert run.flat_answers().tolist() == np.array(run.mark[:, 0]).T.tolist()
+    assert run.right(np.zeros(4, int)) is run.quality
+    assert run.flat_answers().tolist() == np.array(run.quality[:, 0]).T.tolist()
 
 
 def test_the_policy_sees_a_blind_panel_and_marks_are_not_billed():
@@ -97,19 +97,19 @@ def test_the_policy_sees_a_blind_panel_and_marks_are_not_billed():
 
 def test_a_row_without_a_summary_has_mark_0():
     (_, large) = ends(four(silent=True))
-    assert large.mark[0, 0].tolist() == [0.25, 0.75, 0.5, 0.0]
+    assert large.quality[0, 0].tolist() == [0.25, 0.75, 0.5, 0.0]
 
 
 def test_cross_fitting_marks_every_row_by_a_policy_fitted_without_it():
     run = crossfit("mine", lambda _: mine(), four(), [Budget(share=0.0), Budget(share=1.0)], (0,), 2)
-    assert run.mark[:, 0].tolist() == [SMALL, LARGE]
+    assert run.quality[:, 0].tolist() == [SMALL, LARGE]
 
 
 def test_the_oracle_defers_where_most_is_gained_and_never_where_nothing_is():
     panel = four()
     best = oracle("oracle", *ends(panel)[:1], ends(panel)[1:], np.zeros(4, int), SHARES)
     assert best.deferred[:, 0].sum(axis=1).tolist() == [0, 1, 2, 2]
-    assert best.mark[-1, 0].tolist() == [0.75, 0.75, 0.5, 1.0]
+    assert best.quality[-1, 0].tolist() == [0.75, 0.75, 0.5, 1.0]
     assert best.cost[-1, 0].tolist() == [1.0, 4.0, 1.0, 4.0]
 
 
@@ -124,7 +124,7 @@ def test_no_choice_of_rows_has_a_larger_mean_mark_than_the_oracles_at_its_share(
     experts = [Writes("small", ["s"] * n, small), Writes("large", ["l"] * n, expensive)]
     weak, strong = ends(board([f"document {i}" for i in range(n)], experts))
     best = oracle("oracle", weak, [strong], np.zeros(n, int), [asked.mean()])
-    assert best.mark.mean() >= np.where(asked, expensive, small).mean() - 1e-6
+    assert best.quality.mean() >= np.where(asked, expensive, small).mean() - 1e-6
     assert best.deferred.mean() <= asked.mean() + 1e-9
 
 

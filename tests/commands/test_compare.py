@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from askless.cli import app
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from tests.monitoring.test_shadow_log import logs, row
 from tests.registry_data import LLM, kept, project, register, registry_in
@@ -39,7 +40,7 @@ def client(made, tmp_path, empty_store):
     with registry_in(tmp_path, empty_store) as client:
         for share in (0.6, 0.4, 0.2):
             register(client, made[1], budget=share, threshold=f"lambda {share}", git_commit="fedcba9876543", **facts)
-        registry.promote(MODEL, 1, expected=None, reason="the first.")
+        moves.promote(MODEL, 1, expected=None, reason="the first.")
         yield client
 
 
@@ -82,7 +83,7 @@ def test_a_comparison_for_a_machine(client):
 
 
 def test_versions_are_listed_with_what_they_decide_by_and_cost(client):
-    registry.refuse(MODEL, 3, "Neither better nor cheaper.")
+    moves.refuse(MODEL, 3, "Neither better nor cheaper.")
     lines = run("models", MODEL).stdout.splitlines()
     assert " ".join(lines[0].split()) == (
         "version alias decides by may defer threshold quality cost data commit registered"

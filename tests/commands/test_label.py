@@ -16,7 +16,7 @@ from askless.cli import app
 from askless.data.stream import ItemSource
 from askless.errors import AsklessError
 from askless.labelling.outputs import OUTPUT
-from askless.registry import versions as registry
+from askless.registry import aliases as moves
 from tests.experts.chat_server import Answer, ChatServer, problem
 from tests.labelling.label_data import prices, read_rows, shop, write_items
 from tests.pipeline import working_in
@@ -221,12 +221,12 @@ def test_a_run_keeps_the_version_that_it_began_with(here, empty_store):
         shutil.copytree(here[1], here[0] / name / bundle_path())
     with registry_in(here[0], empty_store) as client:
         register(client, here[0] / "first", budget=0.4)
-        registry.promote("askless-olhs", 1, expected=None, reason="test")
+        moves.promote("askless-olhs", 1, expected=None, reason="test")
         address = "models:/askless-olhs@champion"
         here[2].reply = lambda request, before: Answer(problem("no"), status=401)
         assert "the key was refused" in refused("in.jsonl", "--model", address, "-o", "out.jsonl")
         register(client, here[0] / "second", budget=0.1)
-        registry.promote("askless-olhs", 2, expected=1, reason="test")
+        moves.promote("askless-olhs", 2, expected=1, reason="test")
         here[2].reply = said
         assert run("in.jsonl", "--model", address, "-o", "out.jsonl").stdout.startswith(
             "60 rows by models:/askless-olhs/1:"

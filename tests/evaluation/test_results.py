@@ -6,7 +6,6 @@ import pytest
 from askless.evaluation.metrics import Quality, bootstrap_weights, seed_weights
 from askless.evaluation.results import (
     Bootstrap,
-    Ends,
     against_reference,
     by_group,
     curve_summary,
@@ -36,6 +35,11 @@ def run_of(right, cost, deferred=None):
     return made(label=np.where(right, GOLD, 1 - GOLD).astype(np.int16), cost=cost, deferred=deferred)
 
 
+def ends_of(boot, small, large):
+    """What a curve runs between."""
+    return boot.measure(small), boot.measure(large)
+
+
 def first(count):
     """Right on the first `count` rows."""
     return np.arange(len(GOLD)) < count
@@ -43,7 +47,8 @@ def first(count):
 
 def test_quality_is_averaged_over_seeds_and_resampled_over_items_and_seeds(boot):
     run = run_of([[first(10), first(20)], [first(5), first(15)]], [1.0, 2.0])
-    value, drawn = boot.quality_of(run)
+    found = boot.measure(run)
+    value, drawn = found.quality, found.quality_draws
     np.testing.assert_allclose(value, [0.75, 0.5])
     mix = seed_weights(2, DRAWS, 3)
     each = (WEIGHTS[:, None, None, :] * (run.label == GOLD)).mean(axis=3)
@@ -52,7 +57,8 @@ def test_quality_is_averaged_over_seeds_and_resampled_over_items_and_seeds(boot)
 
 def test_cost_is_resampled_with_the_same_items_and_seeds(boot):
     cost = np.random.default_rng(0).random((2, 2, len(GOLD)))
-    value, drawn = boot.cost_of(run_of(np.ones(cost.shape), cost))
+    found = boot.measure(run_of(np.ones(cost.shape), cost))
+    value, drawn = found.cost, found.cost_draws
     np.testing.assert_allclose(value, cost.mean(axis=(1, 2)))
     each = (WEIGHTS[:, None, None, :] * cost).mean(axis=3)
     np.testing.assert_allclose(drawn, np.einsum("dps,ds->dp", each, seed_weights(2, DRAWS, 3)), rtol=1e-6)
@@ -60,7 +66,7 @@ def test_cost_is_resampled_with_the_same_items_and_seeds(boot):
 
 def test_a_policy_beside_itself_differs_by_nothing(boot):
     run = run_of([[first(13), first(7)]], [2.0])
-    beside = against_reference(boot, run, run)
+    beside = against_reference(boot, boot.measure(run), boot.measure(run))
     assert beside["quality_difference"] == {"value": 0.0, "ci": [0.0, 0.0]}
     assert beside["cost_share"]["value"] == pytest.approx(1.0)
     assert beside["cost_share"]["ci"] == pytest.approx([1.0, 1.0])
@@ -70,7 +76,7 @@ def test_a_policy_beside_itself_differs_by_nothing(boot):
 
 def test_a_difference_is_paired(boot):
     better, reference = run_of([[first(12)]], [1.0]), run_of([[first(10)]], [4.0])
-    beside = against_reference(boot, better, reference)
+    beside = against_reference(boot, boot.measure(better), boot.measure(reference))
     drawn = WEIGHTS[:, 10:12].sum(axis=1) / len(GOLD)
     assert beside["quality_difference"]["value"] == pytest.approx(0.1)
     assert beside["quality_difference"]["ci"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=1e-6)
@@ -80,7 +86,11 @@ def test_a_difference_is_paired(boot):
 def test_beside_a_free_reference_the_share_is_undefined(boot):
     run = run_of([[first(12)]], [1.0])
     free = run_of([[first(12)]], [0.0])
-    assert against_reference(boot, run, free)["cost_share"] == {"value": None, "ci": [None, None]}
+    beside = against_reference(boot, boot.measure(run), boot.measure(free))
+    assert beside["cost_share"] == {
+        "value": None,
+        "ci": [None, None],
+    }
 
 
 def test_a_point_says_quality_cost_and_share(boot):
@@ -101,7 +111,7 @@ def test_a_curve_between_two_experts(boot):
     small, large = run_of([[first(10)]], [1.0]), run_of([[first(18)]], [11.0])
     share = np.stack([[first(0)], [first(4)], [first(20)]])
     run = run_of([[first(10)], [first(18)], [first(18)]], [1.0, 3.0, 11.0], share)
-    found = curve_summary(boot, run, Ends.of(boot, small, large))
+    found = curve_summary(boot, boot.measure(run), *ends_of(boot, small, large))
     assert found["auc"] == pytest.approx((2 * 0.7 + 8 * 0.9) / 10)
     assert found["auc_hull"] == pytest.approx(found["auc"])
     assert found["auc_line"] == pytest.approx(0.7)
@@ -119,25 +129,25 @@ def test_the_intervals_of_a_curve_resample_cost_and_quality_together(boot):
     small, large = run_of([[first(10)]], [1.0]), run_of([[first(18)]], rng.random((1, 1, len(GOLD))) + 2)
     run = run_of([[first(10)], [first(18)]], np.stack([np.ones((1, len(GOLD))), large.cost[0] * 0.5]))
     run.cost[1, 0, :10] *= 0.25
-    found = curve_summary(boot, run, Ends.of(boot, small, large))
+    found = curve_summary(boot, boot.measure(run), *ends_of(boot, small, large))
     cost, expensive = WEIGHTS @ run.cost[1, 0], WEIGHTS @ large.cost[0, 0]
     assert found["saving_at_equal_quality"]["0.00"] == {
         "value": pytest.approx(1 - run.cost[1].sum() / large.cost.sum()),
         "ci": pytest.approx(np.quantile(1 - cost / expensive, [0.05, 0.95]).tolist()),
     }
     straight = run_of([[first(10)], [first(18)]], [1.0, 2.0])
-    ends = Ends.of(boot, small, run_of([[first(18)]], [2.0]))
+    ends = ends_of(boot, small, run_of([[first(18)]], [2.0]))
     drawn = (WEIGHTS * (1.0 * first(10) + first(18)) / 2).mean(axis=1)
-    straight = curve_summary(boot, straight, ends)
+    straight = curve_summary(boot, boot.measure(straight), *ends)
     assert straight["auc"] == pytest.approx(0.7)
     assert straight["auc_ci"] == pytest.approx(np.quantile(drawn, [0.05, 0.95]).tolist(), abs=1e-6)
 
 
 def test_a_single_point_has_a_saving_but_no_curve(boot):
-    ends = Ends.of(boot, run_of([[first(10)]], [1.0]), run_of([[first(18)]], [2.0]))
-    found = curve_summary(boot, run_of([[first(18)]], [1.5]), ends)
+    ends = ends_of(boot, run_of([[first(10)]], [1.0]), run_of([[first(18)]], [2.0]))
+    found = curve_summary(boot, boot.measure(run_of([[first(18)]], [1.5])), *ends)
     assert found["saving_at_equal_quality"]["0.00"]["value"] == pytest.approx(0.25)
-    swept = curve_summary(boot, run_of([[first(10)], [first(18)]], [1.0, 2.0]), ends)
+    swept = curve_summary(boot, boot.measure(run_of([[first(10)], [first(18)]], [1.0, 2.0])), *ends)
     assert found.keys() == swept.keys()
     assert found["cpt"] == dict.fromkeys(swept["cpt"])
     assert all(found[k] is None for k in ("auc", "auc_hull", "auc_line", "apgr"))
@@ -145,12 +155,14 @@ def test_a_single_point_has_a_saving_but_no_curve(boot):
 
 def test_what_is_undefined_is_none_and_never_nan(boot):
     same = run_of([[first(10)]], [1.0])
-    found = curve_summary(boot, run_of([[first(10)], [first(12)]], [1.0, 1.0]), Ends.of(boot, same, same))
+    found = curve_summary(
+        boot, boot.measure(run_of([[first(10)], [first(12)]], [1.0, 1.0])), *ends_of(boot, same, same)
+    )
     assert (found["auc"], found["auc_ci"]) == (found["apgr"], found["apgr_ci"]) == (None, [None, None])
     assert found["auc_hull"] is None
     assert set(found["cpt"].values()) == {None}
     free = run_of([[first(10)]], [0.0])
-    found = curve_summary(boot, free, Ends.of(boot, free, free))
+    found = curve_summary(boot, boot.measure(free), *ends_of(boot, free, free))
     assert set(map(str, found["saving_at_equal_quality"].values())) == {str({"value": None, "ci": [None, None]})}
     assert (none_if_nan(math.nan), none_if_nan(math.inf), none_if_nan(np.float64(2))) == (None, None, 2.0)
 

@@ -7,6 +7,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from flows.compare import compare_models
 from tests.registry_data import MODEL as MODELS
@@ -65,7 +66,7 @@ def comparison(folder):
 @pytest.mark.slow
 def test_a_registry_that_does_not_answer_once_is_asked_again(put, monkeypatch):
     put(0.6)
-    point, failed = registry._point, []
+    point, failed = moves._move, []
 
     def tired(*words):
         if not failed:
@@ -73,7 +74,7 @@ def test_a_registry_that_does_not_answer_once_is_asked_again(put, monkeypatch):
             raise registry.Unreachable("The registry did not do it.")
         point(*words)
 
-    monkeypatch.setattr(registry, "_point", tired)
+    monkeypatch.setattr(moves, "_move", tired)
     state = compare_models("olhs", return_state=True)
     assert state.is_completed()
     assert len(failed) == 1

@@ -12,6 +12,7 @@ from askless import config
 from askless.config import Promote
 from askless.errors import ConfigError, DataError
 from askless.evaluation.metrics import bootstrap_weights, interval, weighted_sums
+from askless.registry import aliases as moves
 from askless.registry import promotion
 from askless.registry import versions as registry
 from askless.registry.comparison import Comparison
@@ -189,7 +190,7 @@ def at(tmp_path, bundles, empty_store):
             for policy, share in versions:
                 register(client, made[policy], budget=share, **tags)
             if champion:
-                registry.promote(MODEL, 1, expected=None, reason="the first")
+                moves.promote(MODEL, 1, expected=None, reason="the first")
             return settings_of(tmp_path)
 
         put.client = client
@@ -266,7 +267,7 @@ def test_who_is_champion_already_is_left_alone(at):
 def test_what_was_rolled_back_comes_back_by_hand_only(at):
     settings = at(("long", 0.6), ("long", 0.4))
     done(settings)
-    registry.rollback(MODEL, "complaints")
+    moves.rollback(MODEL, "complaints")
     for asked in (False, True):
         weighed, said = done(settings, asked=asked)
         assert weighed.verdict.outcome == "unchanged"
@@ -289,7 +290,7 @@ def test_what_was_proposed_waits_for_a_person(at):
 def test_a_champion_that_came_meanwhile_is_not_overrun(at):
     settings = at(("long", 0.6), ("long", 0.5), ("long", 0.4))
     weighed = weigh(MODEL, 3, settings, asked=False)
-    registry.promote(MODEL, 2, expected=1, reason="somebody else")
+    moves.promote(MODEL, 2, expected=1, reason="somebody else")
     with pytest.raises(DataError, match=r"version 2 is champion by now \(somebody else\)"):
         settle(weighed)
     assert aliases()["champion"] == 2
@@ -361,7 +362,7 @@ def test_summaries_are_promoted_by_the_same_rule(tmp_path, empty_store):
         for share in (0.2, 0.4, 0.0):
             register(client, made, "xsum", budget=share)
         model, settings = MODELS["xsum"], settings_of(folder)
-        registry.promote(model, 1, expected=None, reason="the first")
+        moves.promote(model, 1, expected=None, reason="the first")
         costlier = weigh(model, 2, settings, asked=False)
         cheaper = weigh(model, 3, settings, asked=False)
     assert costlier.verdict.reason.startswith("Better, but cost is higher: ROUGE-L F +")

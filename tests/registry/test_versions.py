@@ -9,6 +9,7 @@ import pytest
 from askless.bundles.bundle import Bundle
 from askless.bundles.decide import decide
 from askless.errors import ConfigError, DataError
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from askless.registry.versions import Unreachable
 from tests.pipeline import MODEL, working_in
@@ -37,7 +38,7 @@ def aliases():
 
 
 def first(number=1):
-    return registry.promote(MODEL, number, expected=None, reason="the first")
+    return moves.promote(MODEL, number, expected=None, reason="the first")
 
 
 def test_a_folder_is_itself():
@@ -141,16 +142,16 @@ def test_the_first_champion_replaces_nobody(client):
 
 def test_a_promotion_keeps_the_champion_before(client):
     first()
-    now = registry.promote(MODEL, 3, expected=1, reason="better")
+    now = moves.promote(MODEL, 3, expected=1, reason="better")
     assert (now.number, now.replaced, now.aliases) == (3, 1, ("challenger", "champion"))
     assert aliases() == {"champion": 3, "previous": 1, "challenger": 3}
 
 
 def test_a_promotion_against_another_champion_names_the_winner(client):
     first()
-    registry.promote(MODEL, 2, expected=1, reason="As good and cheaper")
+    moves.promote(MODEL, 2, expected=1, reason="As good and cheaper")
     with pytest.raises(DataError) as caught:
-        registry.promote(MODEL, 3, expected=1, reason="better")
+        moves.promote(MODEL, 3, expected=1, reason="better")
     assert str(caught.value) == (
         f"models:/{MODEL}/3: version 2 is champion by now (As good and cheaper). Allowed: the champion that it was "
         "compared with. Compare the two and promote again."
@@ -161,34 +162,34 @@ def test_a_promotion_against_another_champion_names_the_winner(client):
 
 def test_a_champion_that_comes_between_look_and_move_is_seen(client, monkeypatch):
     first()
-    mark = registry._mark
+    mark = moves._tag
 
     def overtaken(model, number, *rest, **more):
         mark(model, number, *rest, **more)
         client.set_registered_model_alias(MODEL, "champion", "2")
 
-    monkeypatch.setattr(registry, "_mark", overtaken)
+    monkeypatch.setattr(moves, "_tag", overtaken)
     with pytest.raises(DataError, match="version 2 is champion by now"):
-        registry.promote(MODEL, 3, expected=1, reason="better")
+        moves.promote(MODEL, 3, expected=1, reason="better")
     assert aliases()["champion"] == 2
 
 
 def test_promoting_who_is_champion_changes_nothing(client):
     first()
-    registry.promote(MODEL, 2, expected=1, reason="better")
-    assert registry.promote(MODEL, 2, expected=1, reason="again").reason == "better"
+    moves.promote(MODEL, 2, expected=1, reason="better")
+    assert moves.promote(MODEL, 2, expected=1, reason="again").reason == "better"
     assert aliases() == {"champion": 2, "previous": 1, "challenger": 3}
 
 
 def test_a_version_that_is_not_there_is_never_promoted(client):
     with pytest.raises(DataError, match="no such version"):
-        registry.promote(MODEL, 9, expected=None, reason="x")
+        moves.promote(MODEL, 9, expected=None, reason="x")
     assert aliases() == {"challenger": 3}
 
 
 def test_a_refusal_is_a_mark_and_moves_nothing(client):
     first()
-    registry.refuse(MODEL, 3, "Neither better nor cheaper.")
+    moves.refuse(MODEL, 3, "Neither better nor cheaper.")
     version = registry.find(MODEL, 3)
     assert (version.verdict, version.reason) == ("refused", "Neither better nor cheaper.")
     assert version.decided.endswith(" UTC")
@@ -198,41 +199,41 @@ def test_a_refusal_is_a_mark_and_moves_nothing(client):
 def test_the_champion_is_not_refused(client):
     first()
     with pytest.raises(DataError, match=r"version 1 is champion by now \(the first\)"):
-        registry.refuse(MODEL, 1, "worse")
+        moves.refuse(MODEL, 1, "worse")
     assert registry.find(MODEL, 1).verdict == "promoted"
 
 
 def test_a_rollback_and_the_rollback_of_it(client):
     first()
-    registry.promote(MODEL, 3, expected=1, reason="better")
-    now = registry.rollback(MODEL, "complaints")
+    moves.promote(MODEL, 3, expected=1, reason="better")
+    now = moves.rollback(MODEL, "complaints")
     assert (now.number, now.verdict, now.reason) == (1, "restored", "Version 3 was rolled back: complaints")
     assert aliases() == {"champion": 1, "previous": 3, "challenger": 3}
     undone = registry.find(MODEL, 3)
     assert (undone.verdict, undone.reason) == ("rolled back", "Version 3 was rolled back: complaints")
-    assert registry.rolled_back(undone, now)
-    assert not registry.rolled_back(registry.find(MODEL, 2), now)
-    again = registry.rollback(MODEL)
+    assert moves.rolled_back(undone, now)
+    assert not moves.rolled_back(registry.find(MODEL, 2), now)
+    again = moves.rollback(MODEL)
     assert (again.number, again.verdict, again.replaced) == (3, "restored", 1)
     assert aliases() == {"champion": 3, "previous": 1, "challenger": 3}
 
 
 def test_there_must_be_something_to_roll_back_to(client):
     with pytest.raises(DataError, match="no such alias"):
-        registry.rollback(MODEL)
+        moves.rollback(MODEL)
     first()
     with pytest.raises(DataError, match="the first champion. Allowed: one that followed another"):
-        registry.rollback(MODEL)
-    registry.promote(MODEL, 2, expected=1, reason="better")
+        moves.rollback(MODEL)
+    moves.promote(MODEL, 2, expected=1, reason="better")
     client.delete_model_version(MODEL, "1")
     with pytest.raises(DataError, match="no such version"):
-        registry.rollback(MODEL)
+        moves.rollback(MODEL)
     assert aliases() == {"champion": 2, "challenger": 3}
 
 
 def test_a_deleted_champion_is_not_no_champion_yet(client):
     first()
-    registry.promote(MODEL, 2, expected=1, reason="better")
+    moves.promote(MODEL, 2, expected=1, reason="better")
     client.delete_model_version(MODEL, "2")
     assert registry.serving(MODEL) is None
     with pytest.raises(DataError) as caught:
@@ -241,7 +242,7 @@ def test_a_deleted_champion_is_not_no_champion_yet(client):
         f"models:/{MODEL}@champion: no such alias. Allowed: a version that is there (3 = challenger, 1 = previous). "
         f"Put one in its place: askless promote {MODEL} VERSION --by-hand --reason TEXT."
     )
-    assert registry.promote(MODEL, 1, expected=None, reason="by hand").number == 1
+    assert moves.promote(MODEL, 1, expected=None, reason="by hand").number == 1
 
 
 def test_an_alias_to_a_deleted_version_says_so(client, tmp_path):
@@ -254,7 +255,7 @@ def test_an_alias_to_a_deleted_version_says_so(client, tmp_path):
     connection.close()
     with pytest.raises(DataError, match=r"@champion: it names version 7, which was deleted\. Allowed: .* \(3 = chall"):
         registry.champion(MODEL)
-    assert registry.promote(MODEL, 2, expected=None, reason="by hand").number == 2
+    assert moves.promote(MODEL, 2, expected=None, reason="by hand").number == 2
 
 
 class Killed(BaseException):
@@ -292,32 +293,32 @@ def consistent():
 @pytest.mark.parametrize("write", range(6))
 def test_a_promotion_killed_at_any_write_leaves_one_whole_champion(client, monkeypatch, write):
     first()
-    registry.promote(MODEL, 2, expected=1, reason="better")
+    moves.promote(MODEL, 2, expected=1, reason="better")
     with monkeypatch.context() as patched:
         killed_at(patched, write)
         with pytest.raises(Killed):
-            registry.promote(MODEL, 3, expected=2, reason="cheaper")
+            moves.promote(MODEL, 3, expected=2, reason="cheaper")
     now = consistent()
     assert (now.number, now.replaced) == ((2, 1) if write < 5 else (3, 2))
-    assert registry.promote(MODEL, 3, expected=2, reason="cheaper").number == 3
+    assert moves.promote(MODEL, 3, expected=2, reason="cheaper").number == 3
     assert aliases() == {"champion": 3, "previous": 2, "challenger": 3}
-    assert registry.rollback(MODEL).number == 2
+    assert moves.rollback(MODEL).number == 2
 
 
 @pytest.mark.parametrize("write", range(9))
 def test_a_rollback_killed_at_any_write_leaves_one_whole_champion(client, monkeypatch, write):
     first()
-    registry.promote(MODEL, 3, expected=1, reason="better")
+    moves.promote(MODEL, 3, expected=1, reason="better")
     with monkeypatch.context() as patched:
         killed_at(patched, write)
         with pytest.raises(Killed):
-            registry.rollback(MODEL, "complaints")
+            moves.rollback(MODEL, "complaints")
     now = consistent()
     assert (now.number, now.replaced) == ((3, 1) if write < 5 else (1, 3))
     if write < 5:
-        now = registry.rollback(MODEL, "complaints")
-    assert registry.rolled_back(registry.find(MODEL, 3), now)
-    registry.refuse(MODEL, 2, "the next command")
+        now = moves.rollback(MODEL, "complaints")
+    assert moves.rolled_back(registry.find(MODEL, 3), now)
+    moves.refuse(MODEL, 2, "the next command")
     assert aliases() == {"champion": 1, "previous": 3, "challenger": 3}
     assert registry.find(MODEL, 3).verdict == "rolled back"
 
@@ -326,22 +327,22 @@ def test_as_many_writes_as_the_tests_above_die_at(client, monkeypatch):
     first()
     with monkeypatch.context() as patched:
         killed_at(patched, 6)
-        registry.promote(MODEL, 3, expected=1, reason="better")
+        moves.promote(MODEL, 3, expected=1, reason="better")
     with monkeypatch.context() as patched:
         killed_at(patched, 9)
-        registry.rollback(MODEL)
+        moves.rollback(MODEL)
 
 
 RACE = """
 import multiprocessing, sys
-from askless import registry
+from askless.registry import aliases as moves
 from askless.errors import DataError
 import mlflow
 
 def run(number, gate, said):
     gate.wait()
     try:
-        registry.promote(sys.argv[1], number, expected=1, reason=f"by process {number}")
+        moves.promote(sys.argv[1], number, expected=1, reason=f"by process {number}")
         said.put(("won", number, ""))
     except DataError as error:
         said.put(("lost", number, str(error)))
@@ -376,12 +377,12 @@ def test_of_promotions_at_once_one_wins_and_the_others_are_told_who(tmp_path, em
 
 
 def test_a_lock_that_is_never_let_go_is_an_error_that_names_it(client, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(moves, "LOCK_SECONDS", 0.1)
     code = (
         "import fcntl, sys, threading; f = open(sys.argv[1], 'a'); fcntl.flock(f, fcntl.LOCK_EX);"
         "print('held', flush=True); threading.Event().wait()"
     )
-    lock = tmp_path / "mlruns" / registry.LOCK
+    lock = tmp_path / "mlruns" / moves.LOCK
     with subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(DataError, match=r"\.registry\.lock: held by another process for 0\.1 s"):
@@ -395,20 +396,20 @@ def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
     with working_in(tmp_path):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         with pytest.raises(Unreachable) as caught:
-            registry.rollback(MODEL)
+            moves.rollback(MODEL)
     assert str(caught.value).startswith("The registry at http://127.0.0.1:9 did not do it: ")
     assert "\n" not in str(caught.value)
 
 
 def test_a_rollback_whose_last_writes_fail_says_that_it_was_done(client, monkeypatch):
     first()
-    registry.promote(MODEL, 3, expected=1, reason="better")
+    moves.promote(MODEL, 3, expected=1, reason="better")
 
     def fails(model):
         raise Unreachable("The registry did not do it.")
 
-    monkeypatch.setattr(registry, "_followed", fails)
+    monkeypatch.setattr(moves, "_followed", fails)
     with pytest.raises(Unreachable, match=f"Version 1 is champion of {MODEL} again; do not roll back once more"):
-        registry.rollback(MODEL)
+        moves.rollback(MODEL)
     monkeypatch.undo()
     assert registry.serving(MODEL).number == 1

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from askless.errors import DataError
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from askless.serving.versions import load
 from tests.production_data import production
@@ -68,7 +69,7 @@ def test_a_broken_version_leaves_the_old_one_in_service_and_is_said_once(made, c
     bundle = kept(folder.folder, "broken", budget=0.4)
     shutil.copytree(bundle, folder.folder / "whole")
     (bundle / "bundle.json").write_text("{")
-    registry.promote(NAME, register(folder.client, bundle, budget=0.4), expected=1, reason="test")
+    moves.promote(NAME, register(folder.client, bundle, budget=0.4), expected=1, reason="test")
     until(lambda: home.metric("askless_loads_total") >= 4)
     assert facts(home, SHORT)["version"] == "1"
     said = [record.getMessage() for record in caplog.records if "stays champion" in record.getMessage()]
@@ -137,6 +138,6 @@ def test_a_number_and_a_folder_are_not_looked_up_again(made, tmp_path):
 def test_the_share_that_a_version_was_set_to_is_its_budget(made):
     folder, home = made
     register(folder.client, kept(folder.folder, "own"), budget=0.0)
-    registry.promote(NAME, 2, expected=1, reason="test")
+    moves.promote(NAME, 2, expected=1, reason="test")
     until(lambda: facts(home, LONG)["version"] == "2")
     assert facts(home, LONG)["expert"] == "majority"

@@ -12,6 +12,7 @@ from askless import config
 from askless.bundles.bundle import Bundle
 from askless.errors import ConfigError, DataError
 from askless.monitoring import baseline
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from tasks.answering import plain, serving
 from tasks.monitoring import look_at_log, propose, read_looks, remember
@@ -293,7 +294,7 @@ def test_a_proposal_is_registered_once_for_a_person_to_decide(registered):
     assert client.get_model_version(MODEL["olhs"], "2").tags["proposal"] == folder
     assert {a.path for a in client.list_artifacts(new.run_id)} == {"bundle.diff", "metrics.json", "reasons.md"}
     # One that is promoted by hand can itself be set anew: it has the evaluation with it.
-    registry.promote(MODEL["olhs"], 2, expected=1, reason="by hand")
+    moves.promote(MODEL["olhs"], 2, expected=1, reason="by hand")
     again = Path(folder).with_name("version-2-again")
     shutil.copytree(folder, again)
     about = json.loads((again / "bundle/bundle.json").read_text())

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from askless.errors import DataError
+from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from askless.registry.versions import Unreachable
 from flows.server import answers, free_port
@@ -29,7 +30,7 @@ def client(tmp_path, empty_store):
     with registry_in(tmp_path, empty_store) as client:
         for share in (0.6, 0.4):
             register(client, made, budget=share)
-        registry.promote(MODEL, 1, expected=None, reason="the first")
+        moves.promote(MODEL, 1, expected=None, reason="the first")
         yield client
 
 
@@ -130,7 +131,7 @@ def test_a_server_killed_between_two_writes_leaves_a_whole_champion_and_the_next
     port, folder = free_port(), weigh()
     for alias, champion in (("champion", 1), ("previous", 2)):
         with served(port) as server, monkeypatch.context() as patched:
-            point = registry._point
+            point = moves._move
 
             def dies(model, moved, number, alias=alias, server=server, point=point):
                 if moved == alias:
@@ -138,7 +139,7 @@ def test_a_server_killed_between_two_writes_leaves_a_whole_champion_and_the_next
                 point(model, moved, number)
 
             patched.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-            patched.setattr(registry, "_point", dies)
+            patched.setattr(moves, "_move", dies)
             with pytest.raises(Unreachable, match="did not do it"):
                 settle_challenger.fn(folder)
         assert registry.champion(MODEL).number == champion
@@ -151,4 +152,4 @@ def test_a_server_killed_between_two_writes_leaves_a_whole_champion_and_the_next
             "previous": 1,
             "challenger": 2,
         }
-        assert registry.rollback(MODEL).number == 1
+        assert moves.rollback(MODEL).number == 1

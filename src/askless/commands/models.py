@@ -10,7 +10,7 @@ import typer
 from askless.commands.options import AsJson, DataFolder, OutFolder, ParamsFile, print_json, tell
 
 if TYPE_CHECKING:
-    from askless.registry.model_version import Version
+    from askless.registry.versions import Version
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="Name of a registered model: evaluate.<task>.model.")]
 Which = Annotated[str, typer.Argument(metavar="VERSION", help="Number or alias of a version.")]
@@ -72,7 +72,7 @@ def promote(
     """
     from askless import config
     from askless.registry import comparison_page, promotion
-    from askless.registry.model_version import REFUSED
+    from askless.registry.versions import REFUSED
 
     settings, which = config.load(params), int(version) if version.isdigit() else version
     if by_hand:
@@ -101,9 +101,9 @@ def rollback(model: Model, reason: Reason = "", as_json: AsJson = False) -> None
 
     Example: askless rollback askless-olhs --reason "complaints about sarcasm"
     """
-    from askless.registry import versions as registry
+    from askless.registry import aliases
 
-    now = registry.rollback(model, reason)
+    now = aliases.rollback(model, reason)
     _say({"model": model, "outcome": "rolled back", "reason": now.reason, "champion": now.number}, as_json, now)
 
 

@@ -18,7 +18,15 @@ from askless.evaluation.expert_results import StatedAnswers, diagrams, labelled_
 from askless.evaluation.headline import headline, operating_point
 from askless.evaluation.metrics import QUALITIES, Quality
 from askless.evaluation.replay import Replay, best_on_valid, chosen_on_valid, only
-from askless.evaluation.results import Bootstrap, Ends, by_group, curve_summary, misrouted, none_if_nan, point_summary
+from askless.evaluation.results import (
+    Bootstrap,
+    Measured,
+    by_group,
+    curve_summary,
+    misrouted,
+    none_if_nan,
+    point_summary,
+)
 from askless.panel import NO_LABEL
 
 CURVE_DRAWS = 200
@@ -49,7 +57,7 @@ class Judged(Protocol):
 class Runs:
     """Everything replayed on one split: a policy's sweep over budgets, and its own rule without a budget.
 
-    `gold` (items,) is void where answers have marks.
+    `gold` (items,) is void where answers have quality scores.
     """
 
     gold: Ints
@@ -58,8 +66,8 @@ class Runs:
     own_rule: Mapping[str, Replay]
 
     def __post_init__(self) -> None:
-        marked = any(run.mark is not None for run in self.sweeps.values())
-        unlabelled = 0 if marked else int((self.gold == NO_LABEL).sum())
+        graded = any(run.graded for run in self.sweeps.values())
+        unlabelled = 0 if graded else int((self.gold == NO_LABEL).sum())
         if unlabelled or not len(self.gold):
             raise DataError(
                 "evaluation",
@@ -97,7 +105,7 @@ class Evaluation:
         reference = f"always_{settings.reference}"
         self.weak, self.strong = self.alone[f"always_{small}"], self.alone[reference]
         self.floor = quality(valid.gold, valid.sweeps[reference].flat_answers())[0]
-        self.ends = Ends.of(self.boot, self.weak, self.strong)
+        self.weak_measured, self.strong_measured = self.boot.measure(self.weak), self.boot.measure(self.strong)
         self.policies: dict[str, dict[str, Any]] = {}
         self.chosen: dict[str, Replay] = {}
         self.columns: dict[str, list[Any]] = {k: [] for k in CURVE_COLUMNS}
@@ -109,19 +117,22 @@ class Evaluation:
 
         Without `valid` no operating point is chosen.
         """
-        found = _policy(self.boot, run, own, self.ends, self.qualities, self.settings.budgets, self.unit)
-        self._append(run)
+        measured = self.boot.measure(run)
+        found = self._figures(run, measured)
+        if own is not None:
+            found["own_rule"] = point_summary(self.boot, own, 0, self.qualities)
+        self._append(run, measured)
         if valid is not None:
             quality, settings = self.boot.quality, self.settings
             floors = self.floor if len(self.floor) == len(valid.seeds) else np.full(len(valid.seeds), self.floor.mean())
             picks = chosen_on_valid(valid, self.valid_gold, quality, floors)
             self.chosen[run.policy] = only(run, picks)
             found["operating_point"] = {
-                **operating_point(self.boot, self.chosen[run.policy], self.strong, settings.margin),
+                **self._beside(self.chosen[run.policy]),
                 "budgets": [none_if_nan(float(run.budgets[i])) for i in picks[0]],
             }
             peak = only(run, best_on_valid(valid, self.valid_gold, quality))
-            found["peak"] = operating_point(self.boot, peak, self.strong, settings.margin)
+            found["peak"] = self._beside(peak)
             if not settings.budgets:
                 found |= self._at(found["operating_point"])
         self.policies[run.policy] = found
@@ -198,22 +209,43 @@ class Evaluation:
         """The `curve` table: each policy, budget and seed, with the interval over items."""
         return schema.table("curve", {k: np.asarray(v) for k, v in self.columns.items()})
 
-    def _append(self, run: Replay) -> None:
-        answers, quality, weights = run.flat_answers(), self.boot.quality, self.boot.weights[:CURVE_DRAWS]
+    def _beside(self, chosen: Replay) -> dict[str, Any]:
+        return operating_point(self.boot, self.boot.measure(chosen), self.strong_measured, self.settings.margin)
+
+    def _figures(self, run: Replay, measured: Measured) -> dict[str, Any]:
+        """A policy at the budgets asked for, and its curve."""
+        swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
+        points = [swept[round(b, 9)] for b in self.settings.budgets if round(b, 9) in swept] or [0]
+        quality, cost = measured.quality, measured.cost
+        best = int(np.argmax(quality)) if run.policy == "oracle" else points[0]
+        weak, strong = self.weak_measured, self.strong_measured
+        out: dict[str, Any] = {
+            "quality": float(quality[best]),
+            "cost_per_1k": 1000 * float(cost[best]),
+            "cost_usd_per_1k": 1000 * float(cost[best]) if self.unit == "usd" else None,
+            "quality_ci": self.boot.interval(float(quality[best]), measured.quality_draws[:, best]).as_dict()["ci"],
+            "seeds": list(run.seeds),
+            "swept": run.points > 1,
+            "points": [point_summary(self.boot, run, p, self.qualities) for p in points],
+        }
+        for p, point in zip(points, out["points"], strict=True):
+            small, large = ((float(one.cost[0]), float(one.quality[0])) for one in (weak, strong))
+            point["ibc_lift"] = none_if_nan(curves.ibc_lift(cost[p], quality[p], small, large))
+        return out | curve_summary(self.boot, measured, weak, strong)
+
+    def _append(self, run: Replay, measured: Measured) -> None:
         tail = (1 - self.settings.confidence) / 2
-        value = quality(self.gold, answers)[0].reshape(run.points, -1)
-        drawn = quality(self.gold, answers, weights).reshape(len(weights), run.points, -1)
-        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0)
+        low, high = np.quantile(measured.seed_quality_draws[:CURVE_DRAWS], [tail, 1 - tail], axis=0)
         for s, seed in enumerate(run.seeds):
             of_run: list[Any] = [[run.policy] * run.points, np.nan_to_num(run.budgets), [seed] * run.points]
-            measured = [
+            figures = [
                 run.cost[:, s].mean(axis=1),
-                value[:, s],
+                measured.seed_quality[:, s],
                 run.deferred[:, s].mean(axis=1),
                 low[:, s],
                 high[:, s],
             ]
-            for column, values in zip(CURVE_COLUMNS, of_run + measured, strict=True):
+            for column, values in zip(CURVE_COLUMNS, of_run + figures, strict=True):
                 self.columns[column] += list(values)
 
 
@@ -228,35 +260,3 @@ def evaluated(task: Judged, settings: Evaluate, unit: str, small: str, test: Run
         if policy not in evaluation.policies:
             evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
     return evaluation
-
-
-def _policy(
-    boot: Bootstrap,
-    run: Replay,
-    own: Replay | None,
-    ends: Ends,
-    qualities: Mapping[str, Quality],
-    budgets: tuple[float, ...],
-    unit: str,
-) -> dict[str, Any]:
-    swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
-    points = [swept[round(b, 9)] for b in budgets if round(b, 9) in swept] or [0]
-    quality, quality_d = boot.quality_of(run)
-    cost, _ = boot.cost_of(run)
-    best = int(np.argmax(quality)) if run.policy == "oracle" else points[0]
-    out: dict[str, Any] = {
-        "quality": float(quality[best]),
-        "cost_per_1k": 1000 * float(cost[best]),
-        "cost_usd_per_1k": 1000 * float(cost[best]) if unit == "usd" else None,
-        "quality_ci": boot.interval(float(quality[best]), quality_d[:, best]).as_dict()["ci"],
-        "seeds": list(run.seeds),
-        "swept": run.points > 1,
-        "points": [point_summary(boot, run, p, qualities) for p in points],
-    }
-    for p, point in zip(points, out["points"], strict=True):
-        small, large = (ends.small_cost, ends.small_quality), (ends.large_cost, ends.large_quality)
-        point["ibc_lift"] = none_if_nan(curves.ibc_lift(cost[p], quality[p], small, large))
-    out |= curve_summary(boot, run, ends)
-    if own is not None:
-        out["own_rule"] = point_summary(boot, own, 0, qualities)
-    return out

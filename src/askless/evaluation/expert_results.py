@@ -1,4 +1,4 @@
-"""What is read off each expert's own answers: quality, price, silence, and how far its confidence is off."""
+"""What is read off each expert's own answers: quality, price, answers missing, and how far its confidence is off."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def summarising_expert(
     summaries, found = [text or "" for text in texts], _point(boot, run, qualities, unit)
     for kind in ROUGES:
         if references and kind not in found:
-            marks = rouge(summaries, references, kind)[:, None]
-            found[kind] = boot.interval(float(mean(marks)[0, 0]), mean(marks, boot.weights)[:, 0]).as_dict()
+            scores = rouge(summaries, references, kind)[:, None]
+            found[kind] = boot.interval(float(mean(scores)[0, 0]), mean(scores, boot.weights)[:, 0]).as_dict()
     return found | {
         "unparsed": pc.mean(missing).as_py(),
         "faulty": pc.mean(pc.and_(table["error"].is_valid(), pc.invert(missing))).as_py(),

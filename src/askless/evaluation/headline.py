@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from askless.config import Evaluate
-from askless.evaluation.replay import Replay
-from askless.evaluation.results import Bootstrap, against_reference
+from askless.evaluation.results import Bootstrap, Measured, against_reference
 
 WORDS = {
     "accuracy": "accuracy",
@@ -15,12 +14,12 @@ WORDS = {
     **{f"rouge{n}": f"ROUGE-{n} F" for n in "12L"},
     **{f"rouge{n}_stemmed": f"ROUGE-{n} F (stemmed)" for n in "12L"},
     "embedding": "embedding cosine",
-    "judge": "judge's mark",
+    "judge": "judge's score",
 }
 
 
-def operating_point(boot: Bootstrap, chosen: Replay, reference: Replay, margin: float) -> dict[str, Any]:
-    """What came on test of the point chosen on valid, and whether the reference's quality is reached."""
+def operating_point(boot: Bootstrap, chosen: Measured, reference: Measured, margin: float) -> dict[str, Any]:
+    """The point chosen on valid as it is on test, and whether the reference's quality is reached."""
     out = against_reference(boot, chosen, reference)
     low = out["quality_difference"]["ci"][0]
     out["reached"] = low is not None and low >= -margin

@@ -43,11 +43,11 @@ def accuracy(gold: Ints, labels: Ints, weights: Weights | None = None) -> Floats
     return np.asarray(count(labels == gold[:, None]) / count(np.ones((len(gold), 1), bool)))
 
 
-def mean(marks: NDArray[Any], weights: Weights | None = None) -> Floats:
-    """Mean of marks (items, columns): (1, columns) or, with bootstrap `weights` (draws, items), (draws, columns)."""
+def mean(scores: NDArray[Any], weights: Weights | None = None) -> Floats:
+    """Mean of scores (items, columns), (1, columns); with bootstrap `weights` (draws, items): (draws, columns)."""
     if weights is None:
-        return np.asarray(np.mean(marks, axis=0, keepdims=True, dtype=np.float64))
-    return np.asarray(weighted_sums(weights, marks) / weights.sum(axis=1, dtype=np.int64)[:, None])
+        return np.asarray(np.mean(scores, axis=0, keepdims=True, dtype=np.float64))
+    return np.asarray(weighted_sums(weights, scores) / weights.sum(axis=1, dtype=np.int64)[:, None])
 
 
 def macro_f1(gold: Ints, labels: Ints, classes: int, weights: Weights | None = None) -> Floats:
@@ -65,14 +65,22 @@ def f1(gold: Ints, labels: Ints, positive: int, weights: Weights | None = None) 
 
 @dataclass(frozen=True)
 class Quality:
-    """A quality by its name in params.yaml: `accuracy`, `macro_f1`, `f1_positive` of labels, or the mean of marks."""
+    """A quality by its name in params.yaml: `accuracy`, `macro_f1`, `f1_positive` of labels, or a mean of scores.
+
+    Parameters
+    ----------
+    name
+        As in params.yaml.
+    classes, positive
+        How many classes there are, and which of them F1 is about; 0 where there are none.
+    """
 
     name: str
     classes: int = 0
     positive: int = 0
 
     def __call__(self, gold: Ints, answers: NDArray[Any], weights: Weights | None = None) -> Floats:
-        """Quality of answers (items, columns), which are labels, or marks from 0 to 1: (draws, columns)."""
+        """Quality of answers (items, columns), which are labels, or scores from 0 to 1: (draws, columns)."""
         if self.name == "accuracy":
             return accuracy(gold, answers, weights)
         if self.name == "macro_f1":

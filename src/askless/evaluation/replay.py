@@ -27,16 +27,26 @@ PACKED = {
     "confidence": np.float32,
     "paid": np.uint32,
 }
-KINDS = {**PACKED, "mark": np.float32}
+KINDS = {**PACKED, "quality": np.float32}
 
 
 @dataclass(frozen=True)
 class Replay:
     """One policy's decisions over budgets and seeds, packed: a million items times many budgets fit in memory.
 
-    `label`, `expert`, `deferred`, `cost`, `score`, `confidence`, `paid` are (points, seeds, items); bit j of `paid`
-    says that expert j was asked. `mark`, of the same shape, is the quality in [0, 1] of the answer given, or None where
-    labels are held against gold ones.
+    Parameters
+    ----------
+    policy
+        Its name.
+    budgets
+        The value of each point's budget, NaN for the policy's own rule, shape (points,).
+    seeds, experts
+        The seeds, and the names that `expert` counts from.
+    label, expert, deferred, cost, score, confidence, paid
+        Shape (points, seeds, items): class of the answer, who gave it, whether an expensive expert was asked, cost of
+        the item, what decided, stated probability of being right, and in bit j whether expert j was asked.
+    quality
+        Quality score from 0 to 1 of the answer given, of the same shape; None where labels are held against gold ones.
     """
 
     policy: str
@@ -50,12 +60,17 @@ class Replay:
     score: NDArray[np.float32]
     confidence: NDArray[np.float32]
     paid: NDArray[np.uint32]
-    mark: NDArray[np.float32] | None = None
+    quality: NDArray[np.float32] | None = None
 
     @property
     def points(self) -> int:
         """How many budgets were replayed."""
         return len(self.budgets)
+
+    @property
+    def graded(self) -> bool:
+        """Whether answers have a quality score, and no gold label."""
+        return self.quality is not None
 
     def asked(self, point: int, seed: int) -> Bools:
         """Who was asked about each row at one point with one seed's policy, (items, experts)."""
@@ -85,12 +100,12 @@ class Replay:
         )
 
     def right(self, gold: Ints) -> NDArray[Any]:
-        """How good each answer is (points, seeds, items): whether the label is `gold` (items,), or its mark."""
-        return np.asarray(self.label == gold) if self.mark is None else self.mark
+        """How good each answer is (points, seeds, items): its score, or whether the label is `gold` (items,)."""
+        return np.asarray(self.label == gold) if self.quality is None else self.quality
 
     def flat_answers(self) -> NDArray[Any]:
-        """Labels, or marks where there are some, as columns, (items, points * seeds)."""
-        answers: NDArray[Any] = self.label if self.mark is None else self.mark
+        """Labels, or quality scores where there are some, as columns, (items, points * seeds)."""
+        answers: NDArray[Any] = self.label if self.quality is None else self.quality
         return answers.reshape(-1, answers.shape[2]).T
 
     def flat_cost(self) -> Floats:
@@ -116,7 +131,7 @@ def replay(
             experts = decided.experts
             columns = _packed(decided)
             if panels[seed].graded:
-                columns["mark"] = _marks(panels[seed], decided)
+                columns["quality"] = _quality(panels[seed], decided)
             for column, value in columns.items():
                 shape = (len(budgets), len(policies), len(value))
                 arrays.setdefault(column, np.empty(shape, KINDS[column]))[p, s] = value
@@ -178,13 +193,13 @@ def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
     }
 
 
-def _marks(panel: Panel, decided: Decisions) -> Floats:
+def _quality(panel: Panel, decided: Decisions) -> Floats:
     """The quality of the answer that stands for each row, shape (rows,)."""
-    marks, open_panel = np.zeros(len(panel)), panel.copy()
+    quality, open_panel = np.zeros(len(panel)), panel.copy()
     for j, name in enumerate(decided.experts):
         rows = np.flatnonzero(decided.expert == j)
-        marks[rows] = open_panel.quality(open_panel.ask(name, rows))
-    return marks
+        quality[rows] = open_panel.quality(open_panel.ask(name, rows))
+    return quality
 
 
 def _columns(run: Replay) -> list[str]:
@@ -228,7 +243,7 @@ def oracle(name: str, small: Replay, expensive: Sequence[Replay], gold: Ints, bu
         score=blank,
         confidence=blank,
         paid=np.uint32(1) << answering.astype(np.uint32),
-        mark=None if small.mark is None else np.where(deferred, strong, weak).astype(np.float32),
+        quality=None if small.quality is None else np.where(deferred, strong, weak).astype(np.float32),
     )
 
 

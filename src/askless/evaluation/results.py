@@ -30,78 +30,97 @@ NO_CURVE: Mapping[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Mean quality and cost of the points of a replay, as they are and in each resample.
+
+    Parameters
+    ----------
+    quality, cost, share
+        Over items and seeds, shape (points,): quality from 0 to 1, cost per item, share of items deferred.
+    quality_draws, cost_draws
+        The same in each resample of items and seeds, shape (draws, points).
+    seed_quality, seed_quality_draws
+        Quality of each seed, (points, seeds), and in each resample of items, (draws, points, seeds).
+    """
+
+    quality: Floats
+    cost: Floats
+    share: Floats
+    quality_draws: Floats
+    cost_draws: Floats
+    seed_quality: Floats
+    seed_quality_draws: Floats
+
+
 class Bootstrap:
-    """Resamples of items and seeds, the same for every policy, so that differences are paired."""
+    """Resamples of items and seeds, the same for every policy, so that differences are paired.
+
+    Parameters
+    ----------
+    gold
+        Index of each item's class, shape (items,); void where answers have a quality score.
+    quality
+        The quality that is reported.
+    draws
+        How many resamples.
+    confidence
+        Of intervals, above 0 and below 1.
+    seed
+        Of the resamples.
+    """
 
     def __init__(self, gold: Ints, quality: Quality, draws: int, confidence: float, seed: int) -> None:
         self.gold, self.quality, self.confidence, self.seed = gold, quality, confidence, seed
         self.weights: Weights = bootstrap_weights(len(gold), draws, seed)
 
+    def measure(self, run: Replay) -> Measured:
+        """Quality and cost of every point of a replay."""
+        (quality, quality_d), (cost, cost_d) = self._seeds_of(run, self.quality), self._seed_costs(run)
+        return Measured(
+            quality.mean(axis=1),
+            cost.mean(axis=1),
+            np.asarray(run.deferred.mean(axis=(1, 2)), np.float64),
+            self._over_seeds(quality_d),
+            self._over_seeds(cost_d),
+            quality,
+            quality_d,
+        )
+
     def quality_of(self, run: Replay, quality: Quality | None = None) -> tuple[Floats, Floats]:
         """Mean quality over seeds of each point (points,), and of each draw (draws, points)."""
-        quality = quality or self.quality
-        answers = run.flat_answers()
-        return self._over_seeds(run, quality(self.gold, answers), quality(self.gold, answers, self.weights))
-
-    def cost_of(self, run: Replay) -> tuple[Floats, Floats]:
-        """Mean cost per item and over seeds of each point (points,), and of each draw (draws, points)."""
-        flat = run.flat_cost()
-        drawn = weighted_sums(self.weights, flat) / len(self.gold)
-        return self._over_seeds(run, flat.mean(axis=0, keepdims=True), drawn)
-
-    def share_of(self, run: Replay) -> Floats:
-        """Mean share of deferred rows of each point (points,)."""
-        return np.asarray(run.deferred.mean(axis=(1, 2)), np.float64)
+        value, drawn = self._seeds_of(run, quality or self.quality)
+        return value.mean(axis=1), self._over_seeds(drawn)
 
     def interval(self, value: float, draws: Floats) -> Interval:
         """The percentile interval at this bootstrap's confidence."""
         return interval(value, draws, self.confidence)
 
-    def _over_seeds(self, run: Replay, value: Floats, drawn: Floats) -> tuple[Floats, Floats]:
-        shape = (run.points, len(run.seeds))
-        mix = seed_weights(len(run.seeds), len(self.weights), self.seed)
-        each = np.einsum("dps,ds->dp", drawn.reshape(-1, *shape), mix)
-        return value.reshape(shape).mean(axis=1), each
+    def _seeds_of(self, run: Replay, quality: Quality) -> tuple[Floats, Floats]:
+        shape, answers = (run.points, len(run.seeds)), run.flat_answers()
+        drawn = quality(self.gold, answers, self.weights)
+        return quality(self.gold, answers).reshape(shape), drawn.reshape(-1, *shape)
+
+    def _seed_costs(self, run: Replay) -> tuple[Floats, Floats]:
+        shape, flat = (run.points, len(run.seeds)), run.flat_cost()
+        drawn = weighted_sums(self.weights, flat) / len(self.gold)
+        return flat.mean(axis=0, keepdims=True).reshape(shape), drawn.reshape(-1, *shape)
+
+    def _over_seeds(self, drawn: Floats) -> Floats:
+        mix = seed_weights(drawn.shape[2], len(self.weights), self.seed)
+        return np.asarray(np.einsum("dps,ds->dp", drawn, mix))
 
 
-@dataclass(frozen=True)
-class Ends:
-    """The two experts a curve runs between: cost and quality, and those of every bootstrap draw."""
-
-    small_cost: float
-    large_cost: float
-    small_quality: float
-    large_quality: float
-    small_draws: tuple[Floats, Floats]
-    large_draws: tuple[Floats, Floats]
-
-    @classmethod
-    def of(cls, boot: Bootstrap, small: Replay, large: Replay) -> Ends:
-        """From the replays of always asking the one and the other; draws are (cost, quality)."""
-        (cs, cs_d), (cl, cl_d) = boot.cost_of(small), boot.cost_of(large)
-        (qs, qs_d), (ql, ql_d) = boot.quality_of(small), boot.quality_of(large)
-        return cls(
-            float(cs[0]),
-            float(cl[0]),
-            float(qs[0]),
-            float(ql[0]),
-            (cs_d[:, 0], qs_d[:, 0]),
-            (cl_d[:, 0], ql_d[:, 0]),
-        )
-
-
-def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
+def curve_summary(boot: Bootstrap, run: Measured, weak: Measured, strong: Measured) -> dict[str, Any]:
     """Everything read off one policy's curve: areas, APGR, CPT, savings at equal quality, with intervals.
 
-    A single point has no area, APGR or CPT: they are None.
+    `weak` and `strong` are always asking the one and the other expert between which the curve runs. A single point has
+    no area, APGR or CPT: they are None.
     """
-    quality, quality_d = boot.quality_of(run)
-    cost, cost_d = boot.cost_of(run)
-    share = boot.share_of(run)
-    low, high = ends.small_cost, ends.large_cost
-    draws = range(len(quality_d))
-    large_c, large_q = ends.large_draws
-    small_q = ends.small_draws[1]
+    low, high = float(weak.cost[0]), float(strong.cost[0])
+    ends = float(weak.quality[0]), float(strong.quality[0])
+    small_q, large_q, large_c = weak.quality_draws[:, 0], strong.quality_draws[:, 0], strong.cost_draws[:, 0]
+    draws = list(enumerate(zip(run.cost_draws, run.quality_draws, strict=True)))
 
     def with_interval(name: str, value: float, drawn: list[float]) -> dict[str, Any]:
         measured = boot.interval(value, np.array(drawn)).as_dict()
@@ -109,22 +128,21 @@ def curve_summary(boot: Bootstrap, run: Replay, ends: Ends) -> dict[str, Any]:
 
     savings = {
         key: boot.interval(
-            curves.saving(cost, quality, high, ends.large_quality, slack),
-            np.array([curves.saving(cost_d[i], quality_d[i], large_c[i], large_q[i], slack) for i in draws]),
+            curves.saving(run.cost, run.quality, high, ends[1], slack),
+            np.array([curves.saving(c, q, large_c[i], large_q[i], slack) for i, (c, q) in draws]),
         ).as_dict()
         for key, slack in SLACKS.items()
     }
-    if run.points == 1:
+    if len(run.quality) == 1:
         return {**NO_CURVE, "saving_at_equal_quality": savings}
-    area = [curves.area(cost_d[i], quality_d[i], low, high) for i in draws]
-    recovered = [curves.apgr(share, quality_d[i], small_q[i], large_q[i]) for i in draws]
-    ends_q = (ends.small_quality, ends.large_quality)
+    area = [curves.area(c, q, low, high) for _, (c, q) in draws]
+    recovered = [curves.apgr(run.share, q, small_q[i], large_q[i]) for i, (_, q) in draws]
     return {
-        **with_interval("auc", curves.area(cost, quality, low, high), area),
-        "auc_hull": none_if_nan(curves.area(*curves.hull(cost, quality), low, high)),
-        "auc_line": none_if_nan(curves.line_area(*ends_q) if high > low else np.nan),
-        **with_interval("apgr", curves.apgr(share, quality, *ends_q), recovered),
-        "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(share, quality, *ends_q, x)) for x in RECOVERED},
+        **with_interval("auc", curves.area(run.cost, run.quality, low, high), area),
+        "auc_hull": none_if_nan(curves.area(*curves.hull(run.cost, run.quality), low, high)),
+        "auc_line": none_if_nan(curves.line_area(*ends) if high > low else np.nan),
+        **with_interval("apgr", curves.apgr(run.share, run.quality, *ends), recovered),
+        "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(run.share, run.quality, *ends, x)) for x in RECOVERED},
         "saving_at_equal_quality": savings,
     }
 
@@ -133,40 +151,42 @@ def point_summary(boot: Bootstrap, run: Replay, point: int, qualities: Mapping[s
     """Quality, cost and deferral rate of one operating point, with intervals; cost is per 1,000 items."""
     one = only(run, np.array([point]))
     out: dict[str, Any] = {"budget": none_if_nan(float(run.budgets[point]))}
+    measured = boot.measure(one)
     for name, quality in qualities.items():
-        value, drawn = boot.quality_of(one, quality)
+        own = measured.quality, measured.quality_draws
+        value, drawn = own if quality == boot.quality else boot.quality_of(one, quality)
         out[name] = boot.interval(float(value[0]), drawn[:, 0]).as_dict()
-    cost, cost_d = boot.cost_of(one)
+    cost, cost_d = measured.cost, measured.cost_draws
     out["cost_per_1k"] = boot.interval(1000 * float(cost[0]), 1000 * cost_d[:, 0]).as_dict()
-    out["deferral_rate"] = float(boot.share_of(one)[0])
+    out["deferral_rate"] = float(measured.share[0])
     return out
 
 
-def against_reference(boot: Bootstrap, run: Replay, reference: Replay) -> dict[str, Any]:
+def against_reference(boot: Bootstrap, run: Measured, reference: Measured) -> dict[str, Any]:
     """A single operating point beside the reference, paired.
 
     Its cost as a share of the reference's (None where that is free), and the difference in quality.
     """
-    (q, q_d), (rq, rq_d) = boot.quality_of(run), boot.quality_of(reference)
-    (c, c_d), (rc, rc_d) = boot.cost_of(run), boot.cost_of(reference)
+    (q, q_d), (rq, rq_d) = (run.quality, run.quality_draws), (reference.quality, reference.quality_draws)
+    (c, c_d), (rc, rc_d) = (run.cost, run.cost_draws), (reference.cost, reference.cost_draws)
     return {
         "quality": boot.interval(float(q[0]), q_d[:, 0]).as_dict(),
         "reference_quality": boot.interval(float(rq[0]), rq_d[:, 0]).as_dict(),
         "quality_difference": boot.interval(float(q[0] - rq[0]), q_d[:, 0] - rq_d[:, 0]).as_dict(),
         "cost_share": boot.interval(float(_ratio(c, rc)[0]), _ratio(c_d, rc_d)[:, 0]).as_dict(),
         "cost_per_1k": boot.interval(1000 * float(c[0]), 1000 * c_d[:, 0]).as_dict(),
-        "deferral_rate": float(boot.share_of(run)[0]),
+        "deferral_rate": float(run.share[0]),
     }
 
 
 def outcomes(run: Replay, small: Replay, expensive: Replay, gold: Ints) -> dict[str, Bools]:
-    """Which rows (seeds, items) came to what at one operating point, against what both experts would have said.
+    """Which rows (seeds, items) came to what at one operating point, against what both experts would have answered.
 
-    An asked row is judged by the answer that was given, a kept one by what the reference would have said.
+    An asked row is judged by the answer that was given, a kept one by what the reference would have answered.
     """
     asked, weak, strong = compared(run, small, expensive, gold)
     better = strong > weak
-    if run.mark is not None:
+    if run.graded:
         return {
             "kept, small as good": ~asked & ~better,
             "asked, LLM better": asked & better,

@@ -228,7 +228,8 @@ def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list
 
 def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str | None:
     """The policy of the headline: the largest area under the curve on the rows that choose; a point has no area."""
-    low, high = evaluation.ends.small_cost, max(float(run.cost.mean()) for run in evaluation.alone.values())
+    low = float(evaluation.weak_measured.cost[0])
+    high = max(float(run.cost.mean()) for run in evaluation.alone.values())
     areas = {}
     for name, run in runs.items():
         if run.points > 1:

@@ -102,11 +102,11 @@ class _PairedRuns:
         positive = self.task.classes.index(self.task.positive) if self.task.positive else 0
         quality = Quality(self.task.quality, len(self.task.classes), positive)
         self.boot = Bootstrap(gold, quality, self.evaluate.bootstrap, held_out.settings.promote.confidence, 0)
-        self.rate = {role: float(self.boot.share_of(run)[0]) for role, run in runs.items()}
+        self.rate = {role: float(run.deferred.mean()) for role, run in runs.items()}
         self.quality = {role: _single(self.boot.quality_of(run)) for role, run in runs.items()}
-        # Champion's and challenger's marks, then what 1,000 of their answers cost, (items, 4).
-        marks = [np.asarray(run.right(gold)[0, 0], float) for run in runs.values()]
-        self.columns = np.stack([*marks, *(1000 * run.cost[0, 0] for run in runs.values())], axis=1)
+        # Quality of champion's and challenger's answers, then what 1,000 of them cost, (items, 4).
+        scores = [np.asarray(run.right(gold)[0, 0], float) for run in runs.values()]
+        self.columns = np.stack([*scores, *(1000 * run.cost[0, 0] for run in runs.values())], axis=1)
         prices = CostModel.of(held_out.settings.costs)
         reference = self.evaluate.reference
         alone = 1000 * prices.price(held_out.answers(reference).answer(held_out.items), reference)
@@ -152,7 +152,7 @@ class _PairedRuns:
         return [self._part(name, of == name) for name in names]
 
     def _part(self, name: str, inside: Bools) -> Figure:
-        """One class or group; quality there is the share of right answers, or the mean mark."""
+        """One class or group; quality there is the share of right answers, or the mean quality score."""
         means = self._means(self.columns[inside], inside)
         return {
             "name": name,

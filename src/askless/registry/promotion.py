@@ -20,11 +20,12 @@ from typing import Any
 from askless.config import Params, Promote
 from askless.errors import ConfigError, DataError
 from askless.monitoring.shadow_log import beside
+from askless.registry import aliases
 from askless.registry import versions as registry
 from askless.registry.comparison import Comparison, compare, on_live
 from askless.registry.comparison_page import cost_words, quality_words
 from askless.registry.held_out import HeldOut, Side
-from askless.registry.model_version import PROMOTED, REFUSED, Version
+from askless.registry.versions import PROMOTED, REFUSED, Version
 from askless.report import wording as words
 
 UNCHANGED = "unchanged"
@@ -105,10 +106,10 @@ def settle(weighed: Weighed) -> str:
     """
     verdict, number = weighed.verdict, weighed.challenger
     if verdict.outcome == PROMOTED:
-        registry.promote(weighed.model, number, expected=weighed.champion, reason=verdict.reason)
+        aliases.promote(weighed.model, number, expected=weighed.champion, reason=verdict.reason)
         return f"Version {number} is champion of {weighed.model}. {verdict.reason}"
     if verdict.outcome == REFUSED:
-        registry.refuse(weighed.model, number, verdict.reason)
+        aliases.refuse(weighed.model, number, verdict.reason)
         return f"Version {weighed.champion} stays champion of {weighed.model}. Version {number}: {verdict.reason}"
     return f"Nothing changes in {weighed.model}. {verdict.reason}"
 
@@ -134,7 +135,7 @@ def by_hand(model: str, which: str | int, settings: Params, reason: str) -> Vers
     side_of(version).require(task, settings.task(task).classes)
     now = registry.serving(model)
     expected = None if now is None else now.number
-    return registry.promote(model, version.number, expected=expected, reason=f"By hand: {reason.strip()}")
+    return aliases.promote(model, version.number, expected=expected, reason=f"By hand: {reason.strip()}")
 
 
 def _with_live(found: Comparison, held_out: HeldOut, numbers: tuple[int, int]) -> Comparison:
@@ -152,7 +153,7 @@ def _nothing_to_decide(version: Version, now: Version | None, asked: bool) -> st
     name, by_hand = f"Version {version.number}", f"askless promote {version.model} {version.number}"
     if now is not None and now.number == version.number:
         return f"{name} is champion already."
-    if now is not None and registry.rolled_back(version, now):
+    if now is not None and aliases.rolled_back(version, now):
         return f"{name} was rolled back and comes back only by hand: {by_hand} --by-hand --reason TEXT."
     if version.proposed_by and not asked:
         return f"{name} was proposed by {version.proposed_by} and waits for a person: {by_hand}."

@@ -1,36 +1,95 @@
-"""The registry of models: addresses into bundles, versions listed, and the moves of its aliases.
+"""The versions of a registered model: listed, found by number, alias or address, and their bundles fetched.
 
-`champion` serves, `challenger` was registered last, `previous` was champion before. One write makes a champion: the
-move of that alias. The tags that a champion needs (`verdict`, `reason`, `decided`, and `replaced`, the champion before
-it) are on the version by then, and what follows of it (alias `previous`, the mark on a version rolled back) is made up
-for by the next command, should the process die in between.
+`askless.registry.aliases` moves the aliases.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from askless.errors import AsklessError, ConfigError, DataError
-from askless.registry.model_version import PROMOTED, REFUSED, RESTORED, ROLLED_BACK, Version, when
 
 FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
-LOCK = ".registry.lock"
-LOCK_SECONDS = 60.0
+PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
+TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "dvc_lock_sha256", "git_commit")
+DECIDED = ("verdict", "reason", "decided", "proposed_by")
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+CHAMPION, CHALLENGER = "champion", "challenger"
 ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 FORMS = "models:/<name>@<alias> or models:/<name>/<version>"
 
 
 class Unreachable(AsklessError):
     """The registry's server or database does not answer: the same may go well a moment later."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model, and what its tags say; a number that was not written down is None.
+
+    `quality` and `cost_per_1k` are those of the headline at registration. At its operating point, chosen on valid,
+    `budget` is the share of items deferred and `threshold` what each is held against. `verdict` (promoted, refused,
+    restored or rolled back), `reason` and `decided` tell the last decision about it, `replaced` whom it followed as
+    champion, `proposed_by` who proposed what a person is to decide about.
+    """
+
+    model: str
+    number: int
+    aliases: tuple[str, ...]
+    run_id: str
+    created: str
+    task: str
+    kind: str
+    experts: tuple[str, ...]
+    seed: str
+    unit: str
+    headline: str
+    quality: float | None
+    cost_per_1k: float | None
+    budget: float | None
+    threshold: str
+    dvc_lock_sha256: str
+    git_commit: str
+    verdict: str
+    reason: str
+    decided: str
+    proposed_by: str
+    replaced: int | None
+
+    @classmethod
+    def of(cls, entry: Any, aliases: Sequence[str]) -> Version:
+        """From what MLflow says of it."""
+        tags: Mapping[str, str] = entry.tags
+        return cls(
+            model=entry.name,
+            number=int(entry.version),
+            aliases=tuple(sorted(aliases)),
+            run_id=entry.run_id or tags.get("run_id", ""),
+            created=when(entry.creation_timestamp / 1000),
+            experts=tuple(filter(None, tags.get("experts", "").split(","))),
+            quality=_float(tags.get("quality")),
+            cost_per_1k=_float(tags.get("cost_per_1k")),
+            budget=_float(tags.get("budget")),
+            replaced=int(tags["replaced"]) if tags.get("replaced") else None,
+            **{name: tags.get(name, "") for name in (*TEXTS, *DECIDED)},
+        )
+
+    @property
+    def address(self) -> str:
+        """Where its bundle is, for ever."""
+        return f"models:/{self.model}/{self.number}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"address": self.address}
 
 
 def store() -> str:
@@ -88,7 +147,7 @@ def versions(model: str) -> list[Version]:
     for alias, number in _aliases(model).items():
         aliases.setdefault(number, []).append(alias)
     found: list[Any] = []
-    with _asking(model) as client:
+    with asking(model) as client:
         token: str | None = ""
         while token is not None:
             page = client.search_model_versions(f"name='{model}'", page_token=token or None)
@@ -110,106 +169,13 @@ def serving(model: str) -> Version | None:
     return next((version for version in versions(model) if CHAMPION in version.aliases), None)
 
 
-def rolled_back(version: Version, now: Version) -> bool:
-    """Whether `version` was taken out of service by hand, `now` being champion: then no rule brings it back."""
-    undone = now.verdict == RESTORED and now.replaced == version.number
-    return undone or version.verdict == ROLLED_BACK
-
-
-def promote(model: str, number: int, *, expected: int | None, reason: str) -> Version:
-    """Make version `number` the champion, provided `expected` still is (None: there is none).
-
-    One move at a time is made on this machine; on a server that several machines share, `expected` is looked up again
-    just before the move. Where `number` is champion already, only what is missing of the move is made up for. Raises
-    `DataError` that names the winner where another version was promoted meanwhile.
-    """
-    with _locked(model):
-        now = serving(model)
-        if now is None or now.number != number:
-            _expect(model, number, expected)
-            find(model, number)
-            _mark(model, number, PROMOTED, reason, replaced=expected)
-            _expect(model, number, expected)
-            _point(model, CHAMPION, number)
-        return _followed(model)
-
-
-def rollback(model: str, reason: str = "") -> Version:
-    """Put the champion before into service again; done twice, all is as it was. Returns who serves now.
-
-    Raises `DataError` where there is no champion, none before it, or that one was deleted.
-    """
-    with _locked(model):
-        now = find(model, CHAMPION)
-        if now.replaced is None:
-            raise DataError(now.address, "the first champion", "one that followed another", "Promote another version.")
-        before = find(model, now.replaced)
-        said = f": {reason}" if reason else ""
-        _mark(model, before.number, RESTORED, f"Version {now.number} was rolled back{said}", replaced=now.number)
-        _point(model, CHAMPION, before.number)
-        try:
-            return _followed(model)
-        except Unreachable as error:
-            done = f"Version {before.number} is champion of {model} again; do not roll back once more."
-            raise Unreachable(f"{done} The next command makes up for the rest. {error}") from error
-
-
-def refuse(model: str, number: int, reason: str) -> None:
-    """Write onto version `number` that it was not promoted, and why; aliases stay as they are."""
-    with _locked(model):
-        now = serving(model)
-        if now is not None and now.number == number:
-            raise _lost(now, number)
-        _mark(model, number, REFUSED, reason)
-        if now is not None:
-            _followed(model)
-
-
-def _followed(model: str) -> Version:
-    """What follows of who is champion, made so where it is not: alias `previous`, the mark on one rolled back."""
-    now = find(model, CHAMPION)
-    before = next((version for version in versions(model) if version.number == now.replaced), None)
-    if before is None:
-        return now
-    if PREVIOUS not in before.aliases:
-        _point(model, PREVIOUS, before.number)
-    if now.verdict == RESTORED and before.verdict != ROLLED_BACK:
-        _mark(model, before.number, ROLLED_BACK, now.reason)
-    return find(model, CHAMPION)
-
-
-def _expect(model: str, number: int, expected: int | None) -> None:
-    now = serving(model)
-    if (None if now is None else now.number) != expected:
-        raise _lost(now, number)
-
-
-def _lost(now: Version | None, number: int) -> DataError:
-    who = "there is no champion any more" if now is None else f"version {now.number} is champion by now ({now.reason})"
-    where = f"version {number}" if now is None else f"models:/{now.model}/{number}"
-    return DataError(where, who, "the champion that it was compared with", "Compare the two and promote again.")
-
-
-def _mark(model: str, number: int, verdict: str, reason: str, **more: int | None) -> None:
-    """Tags that tell the decision, the word for it last."""
-    tags = {"reason": reason, "decided": when(time.time()), **{k: "" if v is None else v for k, v in more.items()}}
-    for key, value in {**tags, "verdict": verdict}.items():
-        with _asking(model) as client:
-            client.set_model_version_tag(model, str(number), key, str(value))
-
-
-def _point(model: str, alias: str, number: int) -> None:
-    with _asking(model) as client:
-        client.set_registered_model_alias(model, alias, str(number))
-
-
 def _aliases(model: str) -> dict[str, int]:
-    with _asking(model) as client:
+    with asking(model) as client:
         return {alias: int(number) for alias, number in client.get_registered_model(model).aliases.items()}
 
 
 @contextmanager
-def _asking(model: str) -> Iterator[Any]:
+def asking(model: str) -> Iterator[Any]:
     """A client of the store; what it fails with becomes one of our errors."""
     address = store()
     database = Path(address.removeprefix("sqlite:///"))
@@ -237,26 +203,13 @@ def _unknown(model: str, address: str, error: Exception) -> AsklessError:
     return ConfigError.unknown("registered model", model, known)
 
 
-@contextmanager
-def _locked(model: str) -> Iterator[None]:
-    """One process of this machine at a time, by a lock that dies with its holder; `DataError` after a minute of it."""
-    import fcntl
+def when(seconds: float) -> str:
+    """A time since 1970 as a date and a time of day in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
-    address = store()
-    folder = Path(address.removeprefix("sqlite:///")).parent if address.startswith("sqlite:///") else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with (folder / LOCK).open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    got = f"held by another process for {LOCK_SECONDS:g} s"
-                    raise DataError(folder / LOCK, got, "one change at a time", "End that process.") from None
-                time.sleep(0.02)
-        yield
+
+def _float(text: str | None) -> float | None:
+    return None if text in (None, "", "None") else float(str(text))
 
 
 def _first_line(error: Exception) -> str:
