@@ -1,4 +1,4 @@
-"""What was decided lately against what the champion was calibrated on; on drift a dial is proposed, nothing changed."""
+"""What was decided lately against what the champion was calibrated on; on drift an operating point is proposed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.registration import register_proposal
 
-BUSY = dict.fromkeys(("said", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
+BUSY = dict.fromkeys(("message", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
 
 
 @flow(flow_run_name="monitor {task}")
@@ -29,7 +29,7 @@ def monitor(
     served = plain(serving(config.load(params), task))
     with locked(Place(task, data).logged / ".monitor.lock", wait=False) as mine:
         found = _looked(task, params, data, reports, served, again) if mine else BUSY
-    get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["said"])
+    get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found
 
@@ -39,11 +39,13 @@ def _looked(task: str, params: str, data: str, reports: str, served: Facts, agai
     found = look_at_log(task, params, data, reports, served)
     if found["status"] == "drift":
         proposed = propose(task, params, data, reports, served, found, again)
-        said = proposed["said"]
+        message = proposed["message"]
         if proposed["proposal"]:
-            said += f" It is version {register_proposal(task, params, proposed['proposal'], int(served['version']))}."
-        page, said = f"{found['page']}\n{said}\n", f"{found['said']} {said}"
-        found = {**found, **proposed, "said": said, "page": page}
+            message += (
+                f" It is version {register_proposal(task, params, proposed['proposal'], int(served['version']))}."
+            )
+        page, message = f"{found['page']}\n{message}\n", f"{found['message']} {message}"
+        found = {**found, **proposed, "message": message, "page": page}
     if found["status"] in TAKEN:
         remember(task, params, data, served, found)
     return found

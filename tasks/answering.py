@@ -181,13 +181,13 @@ def answered(settings: config.Params, place: Place, served: Serving, items: pa.T
 
 
 def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
-    bundle, alike = Bundle.load(served.folder), baseline.alike(baseline.read(Path(served.folder)))
+    bundle, agree_from = Bundle.load(served.folder), baseline.agree_from(baseline.read(Path(served.folder)))
     expensive = bundle.experts[1:]
     if bundle.small is None or not expensive:
         got = f"experts {list(bundle.experts)}{'' if bundle.small else ', the small one not with it'}"
         raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and an expensive one.")
     reference = settings.evaluate[place.task].reference
-    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, alike)
+    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, agree_from)
     about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
     pool: dict[str, Any] = {bundle.experts[0]: bundle.small}
     pool |= {llm: _paid(settings, place, llm) for llm in expensive}

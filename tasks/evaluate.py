@@ -242,8 +242,8 @@ def taught_in_words(taught: Mapping[str, Any], small: str) -> str:
 
 def findings(fitted: Fitted) -> list[str]:
     """What policies say of the experts, each sentence once, by the first seed."""
-    said = [getattr(next(iter(seeds.values()))[0], "finding", str)() for seeds in fitted.values()]
-    return list(dict.fromkeys(sentence for sentence in said if sentence))
+    found = [getattr(next(iter(seeds.values()))[0], "finding", str)() for seeds in fitted.values()]
+    return list(dict.fromkeys(sentence for sentence in found if sentence))
 
 
 def headline_figures(summary: Mapping[str, Any]) -> dict[str, Any]:

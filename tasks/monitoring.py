@@ -29,7 +29,7 @@ LOOKS = "looks.json"
 # What a look may come to that takes its rows; until then they wait for the next one.
 TAKEN = ("first window", "no drift", "drift")
 DAY = timedelta(days=1)
-# Whose drift says nothing of the dial: an expensive expert that errs is no better at another threshold.
+# Whose drift says nothing of the operating point: an expensive expert that errs is no better at another one.
 BESIDE = {ERRORS}
 HISTORY = timedelta(days=30)
 
@@ -54,17 +54,17 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
     window, looks = unseen(settings, place, serving), read_looks(place)
     rows = distinct(window.rows).num_rows
     if rows < settings.monitor.window:
-        said = f"{rows:,} of {settings.monitor.window:,} rows by version {serving.version}: too few for a look."
-        return _found("waiting", said, window)
+        message = f"{rows:,} of {settings.monitor.window:,} rows by version {serving.version}: too few for a look."
+        return _found("waiting", message, window)
     today = [one for one in looks if _age(one) < DAY and one["status"] != "first window"]
     if len(today) >= settings.monitor.looks:
-        said = f"{len(today)} looks in the last 24 hours, all that share the day's level: these rows wait."
-        return _found("put off", said, window)
+        message = f"{len(today)} looks in the last 24 hours, all that share the day's level: these rows wait."
+        return _found("put off", message, window)
     before = held_against(place, serving)
     if before is None:
         baseline.write(_first_window(place, serving), distinct(window.rows))
-        said = f"Version {serving.version} came without a baseline: its first {rows:,} rows are that from now on."
-        return _found("first window", said, window)
+        message = f"Version {serving.version} came without a baseline: its first {rows:,} rows are that from now on."
+        return _found("first window", message, window)
     found = _look(settings, before, window, serving)
     page = found.markdown(settings.costs.unit)
     folder = Path(reports, name, "monitor")
@@ -76,10 +76,10 @@ def look_at_log(name: str, params: str, data: str, reports: str, served: Facts) 
 
 @task(cache_policy=NO_CACHE)
 def propose(name: str, params: str, data: str, reports: str, served: Facts, found: Facts, again: bool = False) -> Facts:
-    """Write, as files, a version whose dial is set anew on the rows of a look; returns the folder in `proposal`.
+    """Write a version whose operating point is set anew on the rows of a look; returns its folder in `proposal`.
 
     A version in service has one proposal, unless one more is wanted `again`: of the one that it has the folder is
-    returned. Where none can be made `proposal` is empty, and `said` has the reason.
+    returned. Where none can be made `proposal` is empty, and `message` has the reason.
     """
     settings, place, serving = config.load(params), Place(name, data), Serving(**served)
     folders = Path(reports, name, "proposals")
@@ -87,27 +87,27 @@ def propose(name: str, params: str, data: str, reports: str, served: Facts, foun
     if made and not again:
         return _proposed(made[-1], "There is a proposal already")
     if not set(found["moved"]) - BESIDE:
-        return _proposed(None, "No other dial would mend that: look at the expensive experts")
+        return _proposed(None, "No other operating point would mend that: look at the expensive experts")
     window = _taken(settings, place, serving, found["parts"])
     folder = folders / f"version-{serving.version}-{_key(serving, window)}"
     try:
         if not folder.exists():
             _write(settings, place, serving, window, folder)
     except (ConfigError, DataError) as error:
-        return _proposed(None, f"No dial can be proposed: {str(error).rstrip('.')}")
-    return _proposed(folder, "A dial is proposed, and nothing was changed")
+        return _proposed(None, f"No operating point can be proposed: {str(error).rstrip('.')}")
+    return _proposed(folder, "An operating point is proposed, and nothing was changed")
 
 
 @task(cache_policy=NO_CACHE)
 def remember(name: str, params: str, data: str, served: Facts, found: Facts) -> None:
-    """Write down that the parts of a look were looked at, and what came of it.
+    """Write down that the parts of a look were looked at, and the outcome.
 
     Of earlier looks those are kept that are not older than 30 days or whose parts are in the log still.
     """
     place = Place(name, data)
     there = {part.name for part in place.log(config.load(params).monitor).parts()}
     one = {"time": datetime.now(UTC).isoformat(), "version": served["version"], "status": found["status"]}
-    one |= {"said": found["said"], "parts": found["parts"], "proposal": found.get("proposal", "")}
+    one |= {"message": found["message"], "parts": found["parts"], "proposal": found.get("proposal", "")}
     looks = [{**each, "parts": [part for part in each["parts"] if part in there]} for each in [*read_looks(place), one]]
     kept = [each for each in looks if each["parts"] or _age(each) < HISTORY]
     write_text(_looks(place), json.dumps(kept, indent=1) + "\n")
@@ -134,8 +134,8 @@ def unseen(settings: config.Params, place: Place, serving: Serving) -> Window:
 
 def held_against(place: Place, serving: Serving) -> pa.Table | None:
     """The baseline that came with a version, else its first window, else None."""
-    came = baseline.read(Path(serving.folder))
-    return baseline.read(_first_window(place, serving)) if came is None else came
+    own = baseline.read(Path(serving.folder))
+    return baseline.read(_first_window(place, serving)) if own is None else own
 
 
 def _taken(settings: config.Params, place: Place, serving: Serving, parts: Sequence[str]) -> Window:
@@ -202,9 +202,9 @@ def _texts(place: Place, names: set[str]) -> dict[str, str]:
     return found
 
 
-def _proposed(folder: Path | None, said: str) -> Facts:
+def _proposed(folder: Path | None, message: str) -> Facts:
     where = "" if folder is None else f": {folder / proposal.REASONS}"
-    return {"said": f"{said}{where}.", "proposal": "" if folder is None else str(folder)}
+    return {"message": f"{message}{where}.", "proposal": "" if folder is None else str(folder)}
 
 
 def _key(serving: Serving, window: Window) -> str:
@@ -223,5 +223,5 @@ def _first_window(place: Place, serving: Serving) -> Path:
     return _looks(place).with_name("baselines") / f"version-{serving.version}"
 
 
-def _found(status: str, said: str, window: Window) -> Facts:
-    return {"status": status, "said": said, "parts": list(window.parts), "page": said, "moved": []}
+def _found(status: str, message: str, window: Window) -> Facts:
+    return {"status": status, "message": message, "parts": list(window.parts), "page": message, "moved": []}

@@ -1,4 +1,4 @@
-"""A registered version held against the champion, and what came of it done in the registry."""
+"""A registered version held against the champion, and the verdict carried out in the registry."""
 
 from __future__ import annotations
 

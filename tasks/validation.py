@@ -126,13 +126,13 @@ def _summaries(frame: pd.DataFrame, settings: config.Task) -> list[Any]:
 def _faults(frame: pd.DataFrame, meta: Mapping[str, Any]) -> str:
     """How many answers have which error, the most frequent five, and what was left out or cut."""
     errors = frame["error"].value_counts()[:5]
-    said = [f"{n} {str(error)[:80]}" for error, n in errors.items()]
-    told = f"Answers with an error: {', '.join(said)}." if said else ""
+    counts = [f"{n} {str(error)[:80]}" for error, n in errors.items()]
+    note = f"Answers with an error: {', '.join(counts)}." if counts else ""
     why = {"unmatched": "to texts that are no example's", "repeated": "to a text that was answered before"}
     left = [f"{meta[key]} {reason}" for key, reason in why.items() if meta.get(key)]
-    told += f" Left out of the recorded answers: {', '.join(left)}." if left else ""
-    told += f" Texts that were too long and lost their end: {meta['truncated']}." if meta.get("truncated") else ""
-    return told.strip()
+    note += f" Left out of the recorded answers: {', '.join(left)}." if left else ""
+    note += f" Texts that were too long and lost their end: {meta['truncated']}." if meta.get("truncated") else ""
+    return note.strip()
 
 
 def _left_out(candidate: str) -> str:

@@ -37,7 +37,7 @@ def plain(text: str) -> str:
         ("rougeL", "ROUGE-L F"),
         ("rougeL_stemmed", "ROUGE-L F (stemmed)"),
         ("embedding", "embedding cosine"),
-        ("judge", "judge's mark"),
+        ("judge", "judge's score"),
     ],
 )
 def test_qualities_in_words(quality: str, shown: str) -> None:

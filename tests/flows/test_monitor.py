@@ -104,7 +104,7 @@ def test_drift_is_proposed_and_registered_and_nothing_is_changed(serving, monkey
     answer("olhs")
     found = monitor("olhs")
     assert found["status"] == "drift"
-    assert found["said"].endswith(f"There is a proposal already: {found['proposal']}/reasons.md. It is version 2.")
+    assert found["message"].endswith(f"There is a proposal already: {found['proposal']}/reasons.md. It is version 2.")
     assert {v.number: v.aliases for v in registry.versions(MODEL["olhs"])} == {2: ("challenger",), 1: ("champion",)}
     page = artifact("monitor-olhs")
     assert page.description == "drift" and found["proposal"] in page.data and "| the scores |" in page.data

@@ -33,7 +33,7 @@ def test_all_rows_are_decided_and_audited():
     assert rows["audit"].to_pylist() == [True] * 40
     assert rows["agree"].to_pylist() == [True] * 30 + [False] * 10
     assert rows["text"].null_count == 40
-    assert baseline.alike(rows) is None
+    assert baseline.agree_from(rows) is None
 
 
 def test_of_many_rows_some_are_drawn(monkeypatch):
@@ -48,18 +48,18 @@ def test_of_summaries_the_median_likeness_is_kept(tmp_path):
     rows = news(40, 4)
     policy = ByScore(PAIR, {text: i / 40 for i, text in enumerate(rows["text"].to_pylist())})
     found = baseline.baseline(policy, panel(rows, small), Budget(share=0.5), DEAR, task="t", time=START)
-    assert 0 < baseline.alike(found) < 1
+    assert 0 < baseline.agree_from(found) < 1
     assert np.mean(found["agree"].to_pylist()) == pytest.approx(0.5, abs=0.05)
     assert found["answer"].null_count == found["small_answer"].null_count == 40
 
 
 def test_it_is_kept_in_a_folder_and_read_again(tmp_path):
     assert baseline.read(tmp_path) is None
-    assert baseline.alike(None) is None
-    rows = schema.with_meta(simple(30), "baseline", {"alike": 0.25})
+    assert baseline.agree_from(None) is None
+    rows = schema.with_meta(simple(30), "baseline", {"agree_from": 0.25})
     assert baseline.write(tmp_path, rows) == tmp_path / "baseline.parquet"
     again = baseline.read(tmp_path)
-    assert again.equals(rows) and baseline.alike(again) == 0.25
+    assert again.equals(rows) and baseline.agree_from(again) == 0.25
 
 
 def test_a_damaged_one_is_named(tmp_path):

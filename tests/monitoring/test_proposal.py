@@ -19,11 +19,11 @@ from tests.monitoring.test_recalibration import BEYOND, LONGER, TEXTS, loaded, l
 
 @pytest.fixture(scope="module")
 def champion(loaded, tmp_path_factory):  # noqa: F811
-    """The bundle of the version in service, its dial at a quarter."""
+    """The bundle of the version in service, deferring a quarter."""
     folder = tmp_path_factory.mktemp("champion") / "bundle"
     Bundle.of(loaded.policy, loaded.classes, {"task": "t", "seed": 1, "budget": 0.25}, loaded.small).save(folder)
     (folder / "card.md").write_text("a card")
-    baseline.write(folder, schema.with_meta(logged(TEXTS), "baseline", {"alike": None}))
+    baseline.write(folder, schema.with_meta(logged(TEXTS), "baseline", {"agree_from": None}))
     return folder
 
 
@@ -76,11 +76,9 @@ def test_the_page_says_what_is_proposed_why_and_what_to_do(proposed):
     found, now, folder = proposed
     page = (folder / "reasons.md").read_text()
     more = 1000 * np.nanmean(now["paid"].to_numpy(zero_copy_only=False)) * (found.held - found.drifted)
-    assert page.startswith("# Version 1 of askless-t: a dial set anew\n")
+    assert page.startswith("# Version 1 of askless-t: an operating point set anew\n")
     assert f"**Proposed: `budget` `0.25` -> `{found.after:g}`.** At calibration 25.0 % of the rows" in page
-    assert (
-        f"50.0 % of these rows go to an expensive expert by the dial as it is, {100 * found.held:.1f} % by the" in page
-    )
+    assert f"50.0 % of these rows go to an expensive expert as it works now, {100 * found.held:.1f} % by the" in page
     assert f" by the one proposed: {-more:.3g} usd less per 1,000 items." in page
     assert "| the scores |" in page and "Drift: 400 rows of version 1" in page
     assert "askless promote askless-t VERSION --by-hand --reason TEXT" in page
@@ -114,7 +112,7 @@ def test_where_no_dial_keeps_the_share_the_page_says_so(loaded):  # noqa: F811
     found = recalibrate(loaded, None, before, now, texts_of(now, BEYOND), margin=0.01, confidence=0.95)
     page = reasons(look(before, now, now, level=0.05), found, now, "askless-t", "usd")
     assert "**Proposed: `budget` its own rule -> `0`.**" in page
-    assert "**No dial defers the share of calibration again:**" in page
+    assert "**No operating point defers the share of calibration again:**" in page
 
 
 def test_all_of_a_proposal_is_written_or_nothing(loaded, champion, proposed, tmp_path, monkeypatch):  # noqa: F811

@@ -1,4 +1,4 @@
-"""A dial set anew on rows that have changed: the share kept, or the agreement where audits allow."""
+"""An operating point set anew on rows that have changed: the share kept, or the agreement where audits allow."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from askless.experts import Setting
 from askless.experts.small.majority import MajorityExpert
 from askless.monitoring import recalibration
 from askless.monitoring.drift import asked
-from askless.monitoring.recalibration import certified, deferred, dial, recalibrate
+from askless.monitoring.recalibration import certified, deferred, recalibrate, share_for
 from askless.panel import Panel
 from askless.policies.base import Budget
 from askless.policies.baselines import Length
@@ -53,8 +53,8 @@ def texts_of(table, texts):
     return dict(zip(table["id"].to_pylist(), texts, strict=True))
 
 
-def recalibrated(loaded, before, now, texts, *, dial=0.25, margin=0.05, confidence=0.95):
-    budget = loaded.budget(dial)
+def recalibrated(loaded, before, now, texts, *, share=0.25, margin=0.05, confidence=0.95):
+    budget = loaded.budget(share)
     return recalibrate(loaded, budget, before, now, texts_of(now, texts), margin=margin, confidence=confidence)
 
 
@@ -72,7 +72,7 @@ def test_the_share_of_calibration_is_had_again_on_longer_texts(loaded):
 
 
 def test_a_dial_of_its_own_rule_is_named_none(loaded):
-    found = recalibrated(loaded, logged(TEXTS), logged(LONGER, audits=0.0), LONGER, dial=None)
+    found = recalibrated(loaded, logged(TEXTS), logged(LONGER, audits=0.0), LONGER, share=None)
     assert found.before is None
     assert found.held == pytest.approx(0.25, abs=0.02)
 
@@ -81,7 +81,7 @@ def test_a_dial_of_its_own_rule_is_named_none(loaded):
 @given(st.floats(0, 1), st.integers(1, N))
 def test_a_dial_comes_as_near_to_a_share_as_texts_allow(loaded, share, n):
     texts = TEXTS[:n]
-    at = dial(loaded, texts, share)
+    at = share_for(loaded, texts, share)
     assert 0 <= at <= 1 and round(at, recalibration.DIGITS) == at
     grid = [deferred(loaded, texts, Budget(share=k / 10)).mean() for k in range(11)]
     had = deferred(loaded, texts, Budget(share=at)).mean()
@@ -89,15 +89,15 @@ def test_a_dial_comes_as_near_to_a_share_as_texts_allow(loaded, share, n):
 
 
 def test_rows_beyond_all_that_was_seen_go_together_or_not_at_all(loaded):
-    """Half of the rows: none at 0, all of them at the least dial above it, so a quarter is out of reach."""
+    """Half of the rows: none at 0, all of them at the least share above it, so a quarter is out of reach."""
     found = recalibrated(loaded, logged(TEXTS), logged(BEYOND, audits=0.0), BEYOND)
     assert (found.after, found.held) == (0.0, 0.0)
     assert deferred(loaded, BEYOND, Budget(share=10**-recalibration.DIGITS)).mean() == 0.5
 
 
 def test_the_ends_are_tried_before_all_else(loaded):
-    assert dial(loaded, TEXTS, 0.0) == 0.0
-    assert deferred(loaded, TEXTS, Budget(share=dial(loaded, TEXTS, 1.0))).all()
+    assert share_for(loaded, TEXTS, 0.0) == 0.0
+    assert deferred(loaded, TEXTS, Budget(share=share_for(loaded, TEXTS, 1.0))).all()
 
 
 def test_where_audits_are_many_the_agreement_is_kept_and_more_is_deferred_for_it(loaded):

@@ -40,8 +40,8 @@ def test_shares_costs_and_likeness_of_both(tmp_path):
     assert [found.cost_per_1k[role]["value"] for role in ("champion", "challenger")] == pytest.approx([0.8, 1.0])
     assert found.cost_difference["value"] == pytest.approx(0.2)
     assert found.cost_difference["ci"] == pytest.approx([2 * low, 2 * high])
-    assert found.alike == 0.9
-    assert (found.known, found.same_answer) == (90, pytest.approx(40 / 90)), "10 of which only one answer is known"
+    assert found.same_expert == 0.9
+    assert (found.compared, found.same_answer) == (90, pytest.approx(40 / 90)), "10 of which only one answer is known"
     assert Live(**json.loads(json.dumps(found.as_dict()))) == found
 
 
@@ -54,15 +54,15 @@ def test_what_counts_is_the_last_decision_of_the_two_versions_compared(tmp_path)
         "champion": {"value": 0.0, "ci": [None, None]},
         "challenger": {"value": 1.0, "ci": [None, None]},
     }
-    assert (found.alike, found.known, found.same_answer) == (0.0, 0, None)
+    assert (found.same_expert, found.compared, found.same_answer) == (0.0, 0, None)
 
 
 def test_an_expensive_expert_that_failed_was_still_meant(tmp_path):
     first = [row(f"i{n}", "1", True, "0", failed=True) for n in range(30)]
     second = [row(f"i{n}", "2", True, None) for n in range(30)]
     found = live(logs(tmp_path / "log", first, second), ("1", "2"), {"llm": 1.0}, **HOW)
-    assert found.deferral_difference == {"value": 0.0, "ci": [0.0, 0.0]} and found.alike == 1.0
-    assert found.known == 0, "what the expensive one would have said is not known"
+    assert found.deferral_difference == {"value": 0.0, "ci": [0.0, 0.0]} and found.same_expert == 1.0
+    assert found.compared == 0, "what the expensive one would have said is not known"
 
 
 def test_two_expensive_experts_have_their_own_prices_and_one_without_is_named(tmp_path):
@@ -70,7 +70,7 @@ def test_two_expensive_experts_have_their_own_prices_and_one_without_is_named(tm
     second = [row("a", "2", True, None, expensive="large"), row("b", "2", True, None, expensive="large")]
     folder = logs(tmp_path / "log", first, second)
     found = live(folder, ("1", "2"), {"llm": 1.0, "large": 3.0}, **HOW)
-    assert found.cost_difference["value"] == pytest.approx(1000.0) and found.alike == 0.5
+    assert found.cost_difference["value"] == pytest.approx(1000.0) and found.same_expert == 0.5
     with pytest.raises(DataError) as error:
         live(folder, ("1", "2"), {"llm": 1.0}, **HOW)
     assert str(error.value).startswith("live requests: no price of 'large'. Allowed: one of ['llm'].")
@@ -96,7 +96,7 @@ def test_the_difference_is_that_of_the_shares_and_within_its_interval(tmp_path_f
     assert found.deferral_difference["value"] == pytest.approx(means[1] - means[0])
     low, high = found.deferral_difference["ci"]
     assert -1 <= low <= high <= 1
-    assert found.alike == pytest.approx(np.mean([one == other for one, other in sent]))
+    assert found.same_expert == pytest.approx(np.mean([one == other for one, other in sent]))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_they_stand_beside_the_comparison_in_every_form(found, tmp_path):
     )
     assert re.search(r"^deferred % +20\.0 \[.*\] +60\.0 \[.*\] +\+40\.0 \[", shown, re.M)
     said = markdown(found)
-    assert "### On live requests" in said and "| alike % |  |  | 60.0 |" in said
+    assert "### On live requests" in said and "| same expert % |  |  | 60.0 |" in said
     html = page(found)
     assert 'id="live-part"' in html and live_words(found)[:40] in html
     write(tmp_path, found)

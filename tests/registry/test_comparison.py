@@ -59,7 +59,7 @@ def test_differences_are_challenger_less_champion(costlier):
     assert costlier.quality_difference["value"] == pytest.approx(0.2)
     assert costlier.cost_difference["value"] == pytest.approx(0.4 * PER_1K)
     assert costlier.cost_change["value"] == pytest.approx(2.0)
-    assert costlier.alike == pytest.approx(0.6)
+    assert costlier.unchanged == pytest.approx(0.6)
     assert (costlier.items, costlier.quality, costlier.kind, costlier.unit) == (
         ROWS,
         "accuracy",
@@ -141,7 +141,7 @@ def test_classes_and_groups_are_read_off_their_own_items(costlier):
 def test_the_same_bundle_is_no_different_from_itself(olhs, long, chance):
     for folder in (long, chance):
         found = compare(Side.of("A", folder, 0.4), Side.of("B", folder, 0.4), held_out(olhs))
-        assert found.alike == 1
+        assert found.unchanged == 1
         for figure in (found.quality_difference, found.cost_difference, found.cost_change):
             assert figure == {"value": 0.0, "ci": [0.0, 0.0]}
 

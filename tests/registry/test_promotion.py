@@ -25,7 +25,7 @@ MODEL = MODELS["olhs"]
 RULE = Promote(quality_margin=0.005, cost_margin=0.0, confidence=0.95)
 
 
-def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, alike=0.5):
+def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, unchanged=0.5):
     """A comparison with these differences, each (value, low, high)."""
 
     def figure(value, low, high):
@@ -47,7 +47,7 @@ def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, a
         quality_difference=figure(*quality),
         cost_difference=figure(*(difference or change)),
         cost_change=figure(*change),
-        alike=alike,
+        unchanged=unchanged,
         classes=[],
         groups=[],
     )
@@ -115,7 +115,7 @@ def test_the_margins_are_those_of_the_rule():
 
 
 def test_the_same_answers_at_the_same_cost_gain_nothing():
-    verdict = judge(found(alike=1.0), RULE)
+    verdict = judge(found(unchanged=1.0), RULE)
     figures = "accuracy 0.0 [0.0, 0.0] points, cost 0.0 [0.0, 0.0] %."
     assert verdict == Verdict("refused", f"The same answers at the same cost, so nothing is gained: {figures}")
 
@@ -245,7 +245,7 @@ def test_a_better_but_costlier_one_needs_a_margin_for_cost(at):
 
 def test_two_versions_of_one_bundle_gain_nothing(at):
     weighed, _ = done(at(("long", 0.4), ("long", 0.4)))
-    assert weighed.comparison.alike == 1
+    assert weighed.comparison.unchanged == 1
     assert weighed.verdict.reason.startswith("The same answers at the same cost, so nothing is gained")
     assert aliases()["champion"] == 1
 

@@ -58,7 +58,7 @@ def test_too_few_rows_wait_for_more(shop):
     assert looked(shop)["status"] == "waiting"
     shop.answer(shop.comes("a.jsonl", CALM[:60]))
     found = looked(shop)
-    assert (found["status"], found["said"]) == ("waiting", "60 of 100 rows by version 1: too few for a look.")
+    assert (found["status"], found["message"]) == ("waiting", "60 of 100 rows by version 1: too few for a look.")
     shop.answer(shop.comes("b.jsonl", CALM[60:]))
     assert looked(shop)["status"] != "waiting"
 
@@ -66,13 +66,13 @@ def test_too_few_rows_wait_for_more(shop):
 def test_the_same_texts_again_are_no_more_rows(shop):
     for name in ("a.jsonl", "b.jsonl"):
         shop.answer(shop.comes(name, CALM[:60]))
-    assert looked(shop)["said"] == "60 of 100 rows by version 1: too few for a look."
+    assert looked(shop)["message"] == "60 of 100 rows by version 1: too few for a look."
 
 
 def test_a_calm_window_is_no_drift_and_is_looked_at_once(shop):
     shop.answer(shop.comes("a.jsonl", CALM))
     found = looked(shop)
-    assert found["status"] == "no drift", found["said"]
+    assert found["status"] == "no drift", found["message"]
     about = json.loads(Path("reports/olhs/monitor/look.json").read_text())
     assert (about["rows"], about["version"], about["alarm"]) == (120, "1", False)
     assert Path("reports/olhs/monitor/look.md").read_text() == found["page"]
@@ -94,27 +94,36 @@ def test_longer_texts_are_drift_in_score_and_share(shop):
     found = looked(shop)
     assert found["status"] == "drift"
     assert {"the scores", "the share deferred"} <= set(found["moved"])
-    assert found["said"].startswith("Drift: 120 rows of version 1 differ from those it was calibrated on. The scores: ")
+    assert found["message"].startswith(
+        "Drift: 120 rows of version 1 differ from those it was calibrated on. The scores: "
+    )
 
 
 def test_rows_of_another_version_are_not_its_own(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     shop.promote(kept(shop.folder, "other", budget=0.5))
-    assert looked(shop)["said"] == "0 of 100 rows by version 2: too few for a look."
+    assert looked(shop)["message"] == "0 of 100 rows by version 2: too few for a look."
 
 
 def test_a_days_looks_share_its_level_and_then_rows_wait(shop):
     change(shop, looks=2)
     path, now = shop.log.folder / "looks.json", datetime.now(UTC)
     looks = [
-        {"time": (now - ago).isoformat(), "version": "1", "status": "no drift", "said": "", "parts": [], "proposal": ""}
+        {
+            "time": (now - ago).isoformat(),
+            "version": "1",
+            "status": "no drift",
+            "message": "",
+            "parts": [],
+            "proposal": "",
+        }
         for ago in (timedelta(hours=30), timedelta(hours=20), timedelta(hours=1))
     ]
     shop.answer(shop.comes("a.jsonl", CALM))
     path.write_text(json.dumps(looks))
     found = looked(shop)
     assert found["status"] == "put off"
-    assert found["said"] == "2 looks in the last 24 hours, all that share the day's level: these rows wait."
+    assert found["message"] == "2 looks in the last 24 hours, all that share the day's level: these rows wait."
     path.write_text(json.dumps(looks[:2]))
     assert looked(shop)["status"] == "no drift"
 
@@ -148,9 +157,9 @@ def test_looks_are_remembered_as_long_as_their_rows_or_for_a_month(shop):
         {"time": (now - timedelta(days=days)).isoformat(), "version": "1", "status": status, "parts": parts}
         for days, status, parts in ((50, "long gone", ["gone"]), (40, "old", ["gone", part]), (10, "late", ["gone"]))
     ]
-    path.write_text(json.dumps([{**one, "said": "", "proposal": ""} for one in looks]))
+    path.write_text(json.dumps([{**one, "message": "", "proposal": ""} for one in looks]))
     assert looked(shop)["status"] == "waiting"
-    taken(shop, {"status": "no drift", "said": "", "parts": []})
+    taken(shop, {"status": "no drift", "message": "", "parts": []})
     kept = [(one["status"], one["parts"]) for one in read_looks(shop.place)]
     assert kept == [("old", [part]), ("late", []), ("no drift", [])]
 
@@ -161,7 +170,7 @@ def test_without_a_baseline_the_first_window_is_that(shop):
     shop.answer(shop.comes("a.jsonl", CALM))
     found = looked(shop)
     said = "Version 2 came without a baseline: its first 120 rows are that from now on."
-    assert (found["status"], found["said"]) == ("first window", said)
+    assert (found["status"], found["message"]) == ("first window", said)
     taken(shop, found)
     # It tested nothing, so that it takes no part of the day's level.
     change(shop, looks=1)
@@ -175,13 +184,13 @@ def test_drift_is_met_with_one_proposal_and_no_more(shop):
     first = proposed(shop, found)
     folder = Path(first["proposal"])
     assert folder.parent == Path("reports/olhs/proposals") and folder.name.startswith("version-1-")
-    assert first["said"] == f"A dial is proposed, and nothing was changed: {folder / 'reasons.md'}."
+    assert first["message"] == f"An operating point is proposed, and nothing was changed: {folder / 'reasons.md'}."
     about = Bundle.load(folder / "bundle").facts
     assert 0 < about["budget"] < 0.4 and about["recalibrated_on"] == folder.name
     diff = (folder / "bundle.diff").read_text()
     assert '-  "budget": 0.4,' in diff and f'+  "budget": {about["budget"]},' in diff
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert proposed(shop, found)["said"] == f"There is a proposal already: {folder / 'reasons.md'}."
+    assert proposed(shop, found)["message"] == f"There is a proposal already: {folder / 'reasons.md'}."
     taken(shop, found, **first)
     shop.answer(shop.comes("b.jsonl", texts(120, 121, 200)))
     later = looked(shop)
@@ -197,7 +206,10 @@ def test_drift_is_met_with_one_proposal_and_no_more(shop):
 def test_what_no_dial_would_mend_is_not_met_with_one(shop):
     shop.answer(shop.comes("a.jsonl", DRIFT))
     found = proposed(shop, {**looked(shop), "moved": ["the share of errors"]})
-    assert found == {"said": "No other dial would mend that: look at the expensive experts.", "proposal": ""}
+    assert found == {
+        "message": "No other operating point would mend that: look at the expensive experts.",
+        "proposal": "",
+    }
 
 
 @pytest.mark.slow
@@ -206,8 +218,8 @@ def test_where_texts_are_gone_it_is_said_why_there_is_no_proposal(shop):
     shutil.rmtree(shop.place.answered)
     found = proposed(shop, looked(shop))
     assert found["proposal"] == ""
-    assert found["said"] == (
-        "No dial can be proposed: window: the texts of 0 of 120 rows. Allowed: those of nine in ten. "
+    assert found["message"] == (
+        "No operating point can be proposed: window: the texts of 0 of 120 rows. Allowed: those of nine in ten. "
         "Keep the answered files until they are looked at."
     )
 
@@ -223,7 +235,7 @@ def test_a_recalibrated_version_that_serves_finds_the_new_rows_normal(shop):
     assert serving(shop.settings, "olhs").share == share
     shop.answer(shop.comes("b.jsonl", texts(120, 101, 200, name="n")))
     found = looked(shop)
-    assert found["status"] == "no drift", found["said"]
+    assert found["status"] == "no drift", found["message"]
     assert "| the share deferred | 0.4" in found["page"]
 
 
@@ -283,7 +295,7 @@ def test_a_proposal_is_registered_once_for_a_person_to_decide(registered):
     assert (new.proposed_by, new.aliases, old.aliases) == ("monitor", ("challenger",), ("champion",))
     share = Bundle.load(Path(folder, "bundle")).facts["budget"]
     assert new.budget == share and (new.quality, new.cost_per_1k) == (None, None)
-    assert new.headline == f"Not evaluated: version 1 with its dial at {share:g}, set anew on rows of production."
+    assert new.headline == f"Not evaluated: version 1 deferring {share:g}, set anew on rows of production."
     assert len(registry.versions(MODEL["olhs"])) == 2
     made = registry.resolve(new.address)
     assert baseline.read(made).num_rows == 150

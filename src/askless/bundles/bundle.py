@@ -154,7 +154,7 @@ class Bundle:
 
     @property
     def small(self) -> Expert | None:
-        """The small expert, ready to answer; None where none came with it."""
+        """The small expert, ready to answer; None without one."""
         return self._policy_and_small[1]
 
     @property

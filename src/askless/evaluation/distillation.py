@@ -29,8 +29,8 @@ def lessons(folder: Path | str, llm: str, examples: pa.Table, classes: Sequence[
     rows = pa.concat_tables(answered) if answered else _nothing()
     column = "label" if classes else "reference"
     fits = pc.is_in(rows["answer"], pa.array(list(classes), pa.string())) if classes else rows["answer"].is_valid()
-    known = pc.is_in(rows["text"], examples["text"].combine_chunks().cast(pa.string()))
-    rows = rows.filter(pc.and_(fits, pc.invert(known)))
+    tested = pc.is_in(rows["text"], examples["text"].combine_chunks().cast(pa.string()))
+    rows = rows.filter(pc.and_(fits, pc.invert(tested)))
     rows = rows.take(pc.sort_indices(rows, [("text", "ascending"), ("id", "ascending")]))
     first = pa.array([i == 0 or a != b for i, (a, b) in enumerate(_pairs(rows["text"].to_pylist()))], pa.bool_())
     rows = rows.filter(first)

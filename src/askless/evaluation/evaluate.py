@@ -181,17 +181,17 @@ class Evaluation:
         """`experts`, and `reliability` where there are classes."""
         alone = {expert: (self.boot, self.alone[f"always_{expert}"]) for expert in answers}
         if self.task.kind == "summarisation":
-            told = {
+            found = {
                 expert: summarising_expert(*alone[expert], table, references, self.qualities, self.unit)
                 for expert, table in answers.items()
             }
-            return {"experts": told, "reliability": {}}
+            return {"experts": found, "reliability": {}}
         classes = self.task.classes
         stated = {expert: StatedAnswers.of(table, classes, self.gold) for expert, table in answers.items()}
-        known = {expert: StatedAnswers.of(table, classes, self.valid_gold) for expert, table in held.items()}
+        valid = {expert: StatedAnswers.of(table, classes, self.valid_gold) for expert, table in held.items()}
         return {
-            "experts": {e: labelled_expert(*alone[e], said, self.qualities, self.unit) for e, said in stated.items()},
-            "reliability": diagrams(main, self.chosen[main], self.gold, stated, known),
+            "experts": {e: labelled_expert(*alone[e], one, self.qualities, self.unit) for e, one in stated.items()},
+            "reliability": diagrams(main, self.chosen[main], self.gold, stated, valid),
         }
 
     def _at(self, point: Mapping[str, Any]) -> dict[str, Any]:

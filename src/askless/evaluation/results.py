@@ -180,7 +180,7 @@ def against_reference(boot: Bootstrap, run: Measured, reference: Measured) -> di
 
 
 def outcomes(run: Replay, small: Replay, expensive: Replay, gold: Ints) -> dict[str, Bools]:
-    """Which rows (seeds, items) came to what at one operating point, against what both experts would have answered.
+    """Which rows (seeds, items) had which outcome at one operating point, by what both experts would have answered.
 
     An asked row is judged by the answer that was given, a kept one by what the reference would have answered.
     """

@@ -42,7 +42,7 @@ def side_by_side(
     for outcome, rows in outcomes(chosen, small, expensive, void).items():
         for row in _telling(np.flatnonzero(rows[0]), gap):
             example = examples.slice(row, 1).to_pylist()[0]
-            told = [
+            given = [
                 {
                     "expert": name,
                     **{key: table[key][row].as_py() for key in ("text", "quality", "error")},
@@ -60,7 +60,7 @@ def side_by_side(
                     "reference": example["reference"],
                     "expert": chosen.experts[int(chosen.expert[0, 0, row])],
                     "cost": float(chosen.cost[0, 0, row]),
-                    "answers": told,
+                    "answers": given,
                 }
             )
     return shown

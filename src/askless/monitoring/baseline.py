@@ -27,16 +27,32 @@ def baseline(
 ) -> pa.Table:
     """How a policy decides the rows that it was calibrated on, as rows of the log, all of them audited.
 
-    `panel` replays recorded answers; of more than 20,000 rows so many are drawn. The metadata hold `alike`, from which
-    ROUGE-L on two summaries agree: the median over these rows; None for labels.
+    Parameters
+    ----------
+    policy
+        Fitted.
+    panel
+        Those rows, with recorded answers; of more than 20,000 so many are drawn.
+    budget
+        At which it is to work; None: by its own rule.
+    reference
+        The expensive expert of the audits.
+    task, time
+        As the log has them.
+
+    Returns
+    -------
+    pa.Table
+        Its metadata hold `agree_from`, the ROUGE-L from which two summaries agree: the median over these rows; None for
+        labels.
     """
     panel = panel.take(some_rows(len(panel), MOST, 0), blind=True)
-    alike = None
+    median = None
     if not panel.classes:
         found = likeness(panel.copy(), policy.experts[0], reference, np.arange(len(panel)))
-        alike = None if np.isnan(found).all() else float(np.nanmedian(found))
-    rows = answer(policy, panel, budget, Audit(reference, 1.0, alike), task=task, version="", time=time)
-    return schema.with_meta(loggable(rows, panel.classes, False), "baseline", {"alike": alike})
+        median = None if np.isnan(found).all() else float(np.nanmedian(found))
+    rows = answer(policy, panel, budget, Audit(reference, 1.0, median), task=task, version="", time=time)
+    return schema.with_meta(loggable(rows, panel.classes, False), "baseline", {"agree_from": median})
 
 
 def write(folder: Path, rows: pa.Table) -> Path:
@@ -59,14 +75,14 @@ def read(folder: Path) -> pa.Table | None:
     return checked(rows, path).replace_schema_metadata(rows.schema.metadata)
 
 
-def alike(rows: pa.Table | None) -> float | None:
-    """From which ROUGE-L on two summaries agree, None where that is not known."""
-    found = None if rows is None else schema.meta_of(rows).get("alike")
+def agree_from(rows: pa.Table | None) -> float | None:
+    """From which ROUGE-L on two summaries agree, None where it was not measured."""
+    found = None if rows is None else schema.meta_of(rows).get("agree_from")
     return None if found is None else float(found)
 
 
 def audit_price(rows: pa.Table | None, share: float) -> float | None:
-    """About what it will cost to audit a share of 1,000 items, None where it is not known.
+    """About what it will cost to audit a share of 1,000 items, None without a baseline that tells.
 
     Only an item that would have stayed with the small expert costs more: the mean of what expensive answers cost.
     """

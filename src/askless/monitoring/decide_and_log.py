@@ -23,15 +23,27 @@ ANSWERS = pa.list_(pa.struct([("expert", pa.string()), ("answer", pa.string())])
 
 @dataclass(frozen=True)
 class Audit:
-    """A `share` of the rows, drawn by a hash of the id, is put to the small expert and to `reference` as well.
+    """A share of the rows is put to the small expert and to the reference, whoever was to answer.
 
-    The two agree where their labels are equal; their summaries where ROUGE-L between them is `alike` or more (None:
-    that is not known, and nothing is said).
+    Parameters
+    ----------
+    reference
+        One of the policy's expensive experts.
+    share
+        Of the rows, from 0 to 1; they are drawn by a hash of the id.
+    agree_from
+        ROUGE-L, from 0 to 1, from which two summaries agree; None: of summaries that is not stated. Labels agree where
+        they are equal.
+
+    Raises
+    ------
+    ConfigError
+        For a share that is none.
     """
 
     reference: str
     share: float
-    alike: float | None = None
+    agree_from: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -41,10 +53,28 @@ class Audit:
 def answer(
     policy: Policy, panel: Panel, budget: Budget | None, audit: Audit, *, task: str, version: str, time: datetime
 ) -> pa.Table:
-    """Decide every row of a blind panel and audit some: rows of the log, texts and summaries among them.
+    """Decide every row of a panel and audit some: rows of the log, texts and summaries among them.
 
-    A column `answers` more has those of every expensive expert that was asked, by decision or audit. Raises
-    `ConfigError` for a reference that is none of the policy's expensive experts.
+    Parameters
+    ----------
+    policy
+        Decides, within `budget` (None: by its own rule).
+    panel
+        The items, blind, with everybody that may be asked; asking is billed to it.
+    audit
+        What is asked beyond the decisions.
+    task, version, time
+        As the log has them.
+
+    Returns
+    -------
+    pa.Table
+        The columns `ROWS`, and `answers`: those of every expensive expert that was asked, by decision or audit.
+
+    Raises
+    ------
+    ConfigError
+        For an audit's reference that is none of the policy's expensive experts.
     """
     small, *expensive = policy.experts
     if audit.reference not in expensive:
@@ -56,9 +86,9 @@ def answer(
     errors = _errors(panel, expensive)
     drawn = np.flatnonzero(panel.draws(AUDIT_SEED) < audit.share)
     before = panel.spent
-    alike = likeness(panel, small, audit.reference, drawn)
+    agreement = likeness(panel, small, audit.reference, drawn)
     audited, audit_cost = np.isin(np.arange(len(panel)), drawn), panel.spent - before
-    agree = _agreed(alike, drawn, len(panel), audit.alike if not panel.classes else 1.0)
+    agree = _agreed(agreement, drawn, len(panel), audit.agree_from if not panel.classes else 1.0)
     small_answers = _answers(panel, small)
     rows = log_rows(
         DecisionRow(
@@ -92,7 +122,7 @@ def loggable(rows: pa.Table, classes: tuple[str, ...], texts: bool) -> pa.Table:
 
 
 def likeness(panel: Panel, small: str, reference: str, rows: Ints) -> Floats:
-    """How alike the two experts' answers to `rows` are (n,): 1 or 0 for labels, ROUGE-L for summaries; both are billed.
+    """How near two experts' answers to `rows` are (n,): 1 or 0 for labels, ROUGE-L for summaries; both are billed.
 
     NaN where either gave no answer.
     """
@@ -106,23 +136,23 @@ def likeness(panel: Panel, small: str, reference: str, rows: Ints) -> Floats:
     return found
 
 
-def _agreed(alike: Floats, drawn: Ints, rows: int, least: float | None) -> list[bool | None]:
+def _agreed(agreement: Floats, drawn: Ints, rows: int, least: float | None) -> list[bool | None]:
     agree: list[bool | None] = [None] * rows
-    for row, found in zip(drawn.tolist(), alike.tolist(), strict=True):
+    for row, found in zip(drawn.tolist(), agreement.tolist(), strict=True):
         agree[row] = None if found != found or least is None else found >= least
     return agree
 
 
 def _answers(panel: Panel, name: str) -> list[str | None]:
     """What an expert answered to the rows it was asked about, None elsewhere."""
-    said: Any = np.full(len(panel), None, object)
+    found: Any = np.full(len(panel), None, object)
     answers = panel.ask(name, np.flatnonzero(panel.asked(name)))
     if panel.classes:
-        said[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
+        found[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
     else:
         texts, given = answers.table["text"].to_pylist(), answered(answers)
-        said[answers.rows] = [text if ok else None for text, ok in zip(texts, given, strict=True)]
-    return list(said)
+        found[answers.rows] = [text if ok else None for text, ok in zip(texts, given, strict=True)]
+    return list(found)
 
 
 def _given(panel: Panel, done: Decisions, answers: Mapping[str, list[str | None]]) -> list[str | None]:

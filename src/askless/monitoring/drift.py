@@ -28,7 +28,21 @@ Count = tuple[int, int]
 
 @dataclass(frozen=True)
 class Measure:
-    """A share, or a median, of `rows` before and now, and the p-value; None where it was not tested, and `why`."""
+    """A share or a median before and now, and whether they differ.
+
+    Parameters
+    ----------
+    name
+        What was compared.
+    before, now
+        At calibration and in the window; None where there is none.
+    rows
+        How many rows tell of either.
+    p
+        The p-value, None where it was not tested.
+    why
+        Why it was not.
+    """
 
     name: str
     before: float | None
@@ -42,9 +56,23 @@ class Measure:
 class WindowCheck:
     """What one look at a window found.
 
-    `rows` are different ids, `repeats` the rows that repeat one of them; `level` is the chance of a false alarm in this
-    look, all tests together, `level` x `looks` that in a day. Money is in the cost's unit, per 1,000 items but for
-    `audit_cost`, that of this window's audits in all.
+    Parameters
+    ----------
+    version
+        Whose rows were looked at.
+    first, last
+        When the first and the last of them was decided.
+    rows, repeats
+        Different ids, and rows that repeat one of them.
+    level, looks
+        The chance of a false alarm in this look, all tests together, and how many looks a day has: `level` x `looks` is
+        that of a day.
+    measures
+        What was compared.
+    cost_before, cost_now
+        Spent on 1,000 items, in the cost's unit.
+    audited, audit_cost
+        How many of the rows were audited, and what that cost in all.
     """
 
     version: str
@@ -66,10 +94,14 @@ class WindowCheck:
         return tuple(measure for measure in self.measures if measure.p is not None)
 
     @property
+    def threshold(self) -> float:
+        """The p-value at which a test raises the alarm."""
+        return self.level / max(len(self.tested), 1)
+
+    @property
     def moved(self) -> tuple[str, ...]:
         """What differs beyond chance: p-value at most `level` over the number of tests."""
-        bar = self.level / max(len(self.tested), 1)
-        return tuple(measure.name for measure in self.tested if measure.p is not None and measure.p <= bar)
+        return tuple(measure.name for measure in self.tested if measure.p is not None and measure.p <= self.threshold)
 
     @property
     def alarm(self) -> bool:
@@ -84,8 +116,8 @@ class WindowCheck:
         if not self.alarm:
             least = min(self.tested, key=lambda measure: measure.p or 0.0)
             return f"No drift seen in {rows}; the least p-value is that of {least.name}, {least.p:.2g}."
-        told = "; ".join(_told(measure) for measure in self.measures if measure.name in self.moved)
-        return f"Drift: {rows} differ from those it was calibrated on. {told}."
+        changes = "; ".join(_change(measure) for measure in self.measures if measure.name in self.moved)
+        return f"Drift: {rows} differ from those it was calibrated on. {changes}."
 
     def markdown(self, unit: str) -> str:
         """A page: the finding, everything compared, what was spent."""
@@ -94,15 +126,14 @@ class WindowCheck:
             f"{m.why if m.p is None else f'{m.p:.2g}'} | {'**moved**' if m.name in self.moved else ''} |\n"
             for m in self.measures
         )
-        bar = self.level / max(len(self.tested), 1)
         return (
             f"{self.words()}\n\n"
             f"Decided from {self.first:%Y-%m-%d %H:%M:%S} to {self.last:%Y-%m-%d %H:%M:%S} UTC.\n\n"
             "| compared | at calibration (rows) | now (rows) | p-value | |\n|---|---|---|---|---|\n"
             f"{rows}\n"
             f"A false alarm has a chance of at most {100 * self.level:.2g} % in a look and of "
-            f"{100 * self.level * self.looks:.2g} % in a day of {self.looks} looks; a test raises it at {bar:.2g} or "
-            f"less. {self.repeats:,} rows that repeat a text are not counted.\n\n"
+            f"{100 * self.level * self.looks:.2g} % in a day of {self.looks} looks; a test raises it at "
+            f"{self.threshold:.2g} or less. {self.repeats:,} rows that repeat a text are not counted.\n\n"
             f"Spent on 1,000 items: {self.cost_now:.4g} {unit}, at calibration {self.cost_before:.4g}. The audits of "
             f"{self.audited:,} of these rows cost {self.audit_cost:.4g} {unit} more.\n"
         )
@@ -123,12 +154,23 @@ def look(
     timed: bool = False,
     random_state: int = 0,
 ) -> WindowCheck:
-    """Hold a window of one version's log against its `baseline`, both as the log has rows.
+    """Hold a window of one version's log against its baseline.
 
-    `audits` are the version's audited rows, of this window and before, of which the last 400 count: a window holds too
-    few. `level` is that of a day. Where expensive answers are `timed`, priced by the second, their costs are not
-    tested:
-    they tell of the machine. `window` has a row or more.
+    Parameters
+    ----------
+    baseline
+        The rows that it was calibrated on, as the log has rows.
+    window
+        What it decided since, one row or more.
+    audits
+        Its audited rows, of this window and before, of which the last 400 count: a window holds too few.
+    level
+        The chance of a false alarm in a day, shared among its `looks`.
+    timed
+        Whether expensive answers are priced by the second: then their costs are not tested, for they tell of the
+        machine.
+    random_state
+        Seed of the permutations.
     """
     rows = distinct(window)
     audits = audits.slice(max(audits.num_rows - AUDITS, 0))
@@ -216,7 +258,7 @@ def _floats(rows: pa.Table, column: str) -> Floats:
     return np.array(rows[column].to_numpy(zero_copy_only=False), np.float64)
 
 
-def _told(measure: Measure) -> str:
+def _change(measure: Measure) -> str:
     name = measure.name[0].upper() + measure.name[1:]
     return f"{name}: {_number(measure.before)} then, {_number(measure.now)} now (p = {measure.p:.2g})"
 

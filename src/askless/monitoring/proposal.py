@@ -36,19 +36,19 @@ def write(folder: Path, champion: Bundle, rows: pa.Table, found: Recalibration, 
         old = (champion.folder / FILE).read_text(encoding="utf-8")
         text = changed(old, found.after, folder.name)
         write_text(new / FILE, text)
-        meta = {"alike": baseline.alike(baseline.read(champion.folder))}
+        meta = {"agree_from": baseline.agree_from(baseline.read(champion.folder))}
         kept = redecided(champion, rows, Budget(share=found.after))
         baseline.write(new, schema.with_meta(kept, "baseline", meta))
-        # The dial of the version in service may stand in the registry alone.
+        # The operating point of the version in service may stand in the registry alone.
         write_text(part / DIFFERENCE, difference(changed(old, found.before), text))
         write_text(part / REASONS, page)
     return folder
 
 
-def changed(text: str, dial: float | None, on: str = "") -> str:
-    """A text of bundle.json with this dial, and where it comes from."""
+def changed(text: str, share: float | None, on: str = "") -> str:
+    """A text of bundle.json with this budget, and the rows it was set on."""
     about = json.loads(text)
-    about["facts"] |= {"budget": dial, **({"recalibrated_on": on} if on else {})}
+    about["facts"] |= {"budget": share, **({"recalibrated_on": on} if on else {})}
     return as_json(about)
 
 
@@ -61,7 +61,7 @@ def difference(old: str, new: str) -> str:
 def redecided(bundle: Bundle, rows: pa.Table, budget: Budget) -> pa.Table:
     """Rows of the log, with their texts, as `budget` would have had them decided; the texts are taken out.
 
-    Who is newly asked costs the mean of those who were; what went wrong is known of those alone.
+    Who is newly asked costs the mean of those who were; errors are those of the latter alone.
     """
     decided = decide(bundle, rows["text"].to_pylist(), budget)
     small, before = bundle.experts[0], asked(rows)
@@ -87,15 +87,15 @@ def redecided(bundle: Bundle, rows: pa.Table, budget: Budget) -> pa.Table:
 def reasons(look: WindowCheck, found: Recalibration, window: pa.Table, model: str, unit: str) -> str:
     """One page for whoever decides on it: what was seen, what is proposed, what it costs, what to do."""
     more = 1000 * float(pc.mean(window["paid"]).as_py() or 0.0) * (found.held - found.drifted)
-    dial = "its own rule" if found.before is None else f"`{found.before:g}`"
-    now = f"{_percent(found.drifted)} of these rows go to an expensive expert by the dial as it is"
+    before = "its own rule" if found.before is None else f"`{found.before:g}`"
+    now = f"{_percent(found.drifted)} of these rows go to an expensive expert as it works now"
     return (
-        f"# Version {look.version} of {model}: a dial set anew\n\n"
-        f"**Proposed: `budget` {dial} -> `{found.after:g}`.** At calibration {_percent(found.kept)} of the rows were "
+        f"# Version {look.version} of {model}: an operating point set anew\n\n"
+        f"**Proposed: `budget` {before} -> `{found.after:g}`.** At calibration {_percent(found.kept)} of the rows were "
         f"deferred; {now}, {_percent(found.held)} by the one proposed: {abs(more):.3g} {unit} "
         f"{'more' if more > 0 else 'less'} per 1,000 items.\n\n"
         f"## What was seen\n\n{look.markdown(unit)}\n"
-        f"## Why this dial\n\n{_why(found)}\n\n"
+        f"## Why this operating point\n\n{_why(found)}\n\n"
         "## What it does not do\n\n"
         "It learns nothing: the small expert and the policy are those of the version in service. Items that changed "
         "may be harder, and the figures of the evaluation are of rows as they were. Label some of them and train "
@@ -109,10 +109,10 @@ def reasons(look: WindowCheck, found: Recalibration, window: pa.Table, model: st
 def _why(found: Recalibration) -> str:
     if found.goal == "share" and abs(found.held - found.kept) > OUT_OF_REACH:
         return (
-            "**No dial defers the share of calibration again:** the scores of too many rows lie beyond all that were "
-            "seen at calibration. This one comes nearest. Train again."
+            "**No operating point defers the share of calibration again:** the scores of too many rows lie beyond "
+            "all that were seen at calibration. This one comes nearest. Train again."
         )
-    share = f"A dial of `{found.for_share:g}` defers the share of calibration again"
+    share = f"A budget of `{found.for_share:g}` defers the share of calibration again"
     if found.certificate is None:
         few = f"There are {found.audited:,} audited rows, too few to go by what the two experts agree on"
         return f"{share}. {few}, or it tells nothing of quality, as with summaries."

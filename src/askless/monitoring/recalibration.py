@@ -1,4 +1,4 @@
-"""The dial of a version set anew, so that on the rows of now it keeps what it kept on those it was calibrated on.
+"""A version's operating point set anew, so that it keeps on the rows of now what it kept where it was calibrated.
 
 A version decides at the share of rows that its bundle names as `budget`, met exactly where it was calibrated. On other
 rows the same thresholds defer another share. What is set anew is that one number, whatever the policy: its thresholds
@@ -23,21 +23,32 @@ from askless.policies.base import Budget
 from askless.stats import shift
 from askless.stats.guarantees import Certificate, certify_quality
 
-STEPS, DIALS = 12, 21
+STEPS, POINTS = 12, 21
 DIGITS = 4
 ENOUGH_TEXTS = 0.9
 
 
 @dataclass(frozen=True)
 class Recalibration:
-    """A new dial, and why.
+    """A new operating point, and why.
 
-    `goal` is "agreement" where the audited rows certify how often the small expert answers other than the reference,
-    else "share". `before` is the dial as it is (None: the policy's own rule), `after` as proposed, `for_share` the one
-    that keeps the share. `kept` is the share deferred at calibration, `drifted` that of the `rows` of now by the dial
-    before, `held` by the one after. `lost` is the share of rows at calibration that stayed with the small expert and
-    on which the reference disagrees, `audited` how many rows of now tell of that, `certificate` what they say: None
-    where they are too few.
+    Parameters
+    ----------
+    goal
+        "agreement" where the audited rows certify how often the small expert answers other than the reference, else
+        "share".
+    before, after
+        The budget, a share of items from 0 to 1, as it is (None: the policy's own rule) and as proposed.
+    for_share
+        The one that keeps the share deferred.
+    kept, drifted, held
+        The share deferred at calibration, and of the `rows` of now at the budget before and after.
+    rows
+        How many rows of now were decided.
+    lost
+        The share of rows at calibration that stayed with the small expert and on which the reference disagrees.
+    audited, certificate
+        How many rows of now tell of that, and what they certify; None where they are too few.
     """
 
     goal: str
@@ -63,23 +74,41 @@ def recalibrate(
     margin: float,
     confidence: float,
 ) -> Recalibration:
-    """The dial that keeps the share deferred at calibration on the rows of `window`, or where audits allow agreement.
+    """The share that keeps on `window` what was deferred at calibration, or where audits allow their agreement.
 
-    `texts` are those of the rows, by id. Agreement is kept where, with `confidence`, the share of rows that stay with
-    the small expert though the reference disagrees is at most `margin` above that at calibration. Nobody expensive is
-    asked. Raises `DataError` where texts are missing, `ConfigError` for a policy that must hear an expensive expert to
-    decide.
+    Nobody expensive is asked.
+
+    Parameters
+    ----------
+    bundle
+        The version in service.
+    budget
+        At which it works now; None: its own rule.
+    baseline, window
+        Rows of the log, at calibration and of now.
+    texts
+        Those of the window's rows, by id.
+    margin, confidence
+        Agreement is kept where, with this confidence, the share of rows that stay with the small expert though the
+        reference disagrees is at most `margin` above that at calibration.
+
+    Raises
+    ------
+    DataError
+        Where texts are missing.
+    ConfigError
+        For a policy that decides by what expensive experts answer.
     """
-    told = [texts[name] for name in window["id"].to_pylist() if name in texts]
-    if len(told) < max(shift.FEWEST, ENOUGH_TEXTS * window.num_rows):
-        got = f"the texts of {len(told)} of {window.num_rows} rows"
+    given = [texts[name] for name in window["id"].to_pylist() if name in texts]
+    if len(given) < max(shift.FEWEST, ENOUGH_TEXTS * window.num_rows):
+        got = f"the texts of {len(given)} of {window.num_rows} rows"
         raise DataError("window", got, "those of nine in ten", "Keep the answered files until they are looked at.")
     kept = float(asked(baseline).mean())
-    for_share = dial(bundle, told, kept)
+    for_share = share_for(bundle, given, kept)
     lost, audits = _lost(baseline), _labelled(window, texts)
     certificate, safe = certified(bundle, audits, texts, lost + margin, confidence)
     after = for_share if safe is None else safe
-    drifted, held = (float(deferred(bundle, told, b).mean()) for b in (budget, Budget(share=after)))
+    drifted, held = (float(deferred(bundle, given, b).mean()) for b in (budget, Budget(share=after)))
     return Recalibration(
         goal="share" if safe is None else "agreement",
         before=budget.share if budget else None,
@@ -88,7 +117,7 @@ def recalibrate(
         kept=kept,
         drifted=drifted,
         held=held,
-        rows=len(told),
+        rows=len(given),
         lost=lost,
         audited=audits.num_rows,
         certificate=certificate,
@@ -101,8 +130,8 @@ def deferred(bundle: Bundle, texts: Sequence[str], budget: Budget | None) -> Boo
     return np.array([name != small for name in decide(bundle, list(texts), budget).expert], bool)
 
 
-def dial(bundle: Bundle, texts: Sequence[str], share: float) -> float:
-    """The dial at which as near as can be to `share` of these texts is deferred, found by bisection."""
+def share_for(bundle: Bundle, texts: Sequence[str], share: float) -> float:
+    """The budget at which as near as can be to `share` of these texts is deferred, found by bisection."""
     tried: dict[float, float] = {}
 
     def below(at: float) -> bool:
@@ -120,18 +149,18 @@ def dial(bundle: Bundle, texts: Sequence[str], share: float) -> float:
 def certified(
     bundle: Bundle, audits: pa.Table, texts: Mapping[str, str], limit: float, confidence: float
 ) -> tuple[Certificate | None, float | None]:
-    """What audited rows certify of ever lower dials, from everybody deferred on; the lowest of which they do.
+    """What audited rows certify of ever lower budgets, from everybody deferred on; the lowest of which they do.
 
     A row is lost that is kept although the two experts disagree on it; at most a share of `limit` may be. Of summaries
     nothing is certified, for to disagree is no fault there.
     """
     if not bundle.classes or audits.num_rows < shift.FEWEST or not 0 < limit < 1:
         return None, None
-    told = [texts[name] for name in audits["id"].to_pylist()]
-    dials = np.linspace(1, 0, DIALS).round(DIGITS)
-    sent = np.stack([deferred(bundle, told, Budget(share=float(at))) for at in dials])
-    found = certify_quality(sent | _agree(audits), np.ones(len(told)), sent.astype(float), limit, confidence)
-    return found, None if found.index is None else float(dials[found.index])
+    given = [texts[name] for name in audits["id"].to_pylist()]
+    points = np.linspace(1, 0, POINTS).round(DIGITS)
+    sent = np.stack([deferred(bundle, given, Budget(share=float(at))) for at in points])
+    found = certify_quality(sent | _agree(audits), np.ones(len(given)), sent.astype(float), limit, confidence)
+    return found, None if found.index is None else float(points[found.index])
 
 
 def _lost(baseline: pa.Table) -> float:
@@ -141,8 +170,8 @@ def _lost(baseline: pa.Table) -> float:
 
 def _labelled(rows: pa.Table, texts: Mapping[str, str]) -> pa.Table:
     """The audited rows on which both experts answered and whose text is at hand."""
-    known = pc.is_in(rows["id"], pa.array(list(texts), pa.string()))
-    return rows.filter(pc.and_(pc.is_valid(rows["agree"]), known))
+    at_hand = pc.is_in(rows["id"], pa.array(list(texts), pa.string()))
+    return rows.filter(pc.and_(pc.is_valid(rows["agree"]), at_hand))
 
 
 def _agree(rows: pa.Table) -> Bools:

@@ -23,11 +23,24 @@ ROLES = ("champion", "challenger")
 
 @dataclass(frozen=True)
 class Live:
-    """What came of it; figures are `{"value", "ci": [low, high]}`, differences challenger less champion, paired.
+    """Two versions on live requests; figures are `{"value", "ci": [low, high]}`, differences challenger less champion.
 
-    `items` were decided by both; `deferral_rate` and `cost_per_1k` are by role, the cost what expensive answers would
-    be at `prices` (by expert). `alike` is the share of items for which both name the same expert; `same_answer` that of
-    the `known`, items whose answers are in the log for both, on which these are equal: None where there are none.
+    Parameters
+    ----------
+    champion, challenger
+        Their numbers.
+    items, since, until
+        How many items both decided, and from when to when.
+    confidence
+        Of the intervals, which are paired over items.
+    prices
+        What an answer of each expensive expert costs.
+    deferral_rate, deferral_difference, cost_per_1k, cost_difference
+        By role, and the difference; the cost is what expensive answers would be at `prices`.
+    same_expert
+        The share of items for which both name the same expert.
+    compared, same_answer
+        How many items' answers are in the log for both, and the share of these that are equal; None where none are.
     """
 
     champion: str
@@ -41,8 +54,8 @@ class Live:
     deferral_difference: Figure
     cost_per_1k: dict[str, Figure]
     cost_difference: Figure
-    alike: float | None
-    known: int
+    same_expert: float | None
+    compared: int
     same_answer: float | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,7 +113,7 @@ class _PairedDecisions:
         self.measured = np.concatenate([columns.mean(axis=0, keepdims=True), drawn]).T
 
     def live(self) -> Live:
-        """Everything that is told."""
+        """All figures."""
         rate, cost = self.measured[:2], self.measured[2:]
         same = _same(*self.sides)
         times = pc.min_max(self.sides[0]["time"]).as_py()
@@ -116,13 +129,13 @@ class _PairedDecisions:
             deferral_difference=self._figure(rate[1] - rate[0]),
             cost_per_1k={role: self._figure(cost[i]) for i, role in enumerate(ROLES)},
             cost_difference=self._figure(cost[1] - cost[0]),
-            alike=float(np.mean([one == other for one, other in zip(*self.meant, strict=True)])),
-            known=len(same),
+            same_expert=float(np.mean([one == other for one, other in zip(*self.meant, strict=True)])),
+            compared=len(same),
             same_answer=float(same.mean()) if len(same) else None,
         )
 
     def _figure(self, measured: Floats) -> Figure:
-        """The first is the value, the others are its draws; of few items no interval is told."""
+        """The first is the value, the others are its draws; of few items no interval is given."""
         value = float(measured[0])
         if len(self.meant[0]) < FEWEST:
             return {"value": value, "ci": [None, None]}
@@ -142,17 +155,17 @@ def _meant(side: pa.Table) -> list[str]:
 
 
 def _same(first: pa.Table, second: pa.Table) -> Bools:
-    """Whether both give the same answer, of the items whose answers are known for both."""
-    known: list[bool] = []
+    """Whether both give the same answer, of the items whose answers are in the log for both."""
+    same: list[bool] = []
     for one, other in zip(_answers(first), _answers(second), strict=True):
         if one[0] == other[0] != "":
-            known.append(True)
+            same.append(True)
         elif one[1] is not None and other[1] is not None:
-            known.append(one[1] == other[1])
-    return np.array(known, bool)
+            same.append(one[1] == other[1])
+    return np.array(same, bool)
 
 
 def _answers(side: pa.Table) -> list[tuple[str, str | None]]:
-    """The expensive expert that answers (empty: the small one, or one that failed), and the answer if it is known."""
+    """The expensive expert that answers (empty: the small one, or one that failed), and the answer if it is there."""
     rows = zip(side["expert"].to_pylist(), side["asked"].to_pylist(), side["answer"].to_pylist(), strict=True)
     return [(expert if expert in asked else "", answer) for expert, asked, answer in rows]

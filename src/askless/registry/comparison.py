@@ -25,14 +25,27 @@ ROLES = ("champion", "challenger")
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it; figures are `{"value", "ci": [low, high]}`, costs those of 1,000 items.
+    """Champion and challenger on the same items; figures are `{"value", "ci": [low, high]}`, costs of 1,000 items.
 
-    `sides` tells of champion and challenger each: `name`, `kind`, `experts`, `budget`, `quality`, `cost_per_1k`,
-    `saving` (of the cost of asking `reference` alone, which has a `name` and a `cost_per_1k`) and `deferral_rate`.
-    Differences are challenger less champion; `cost_change` is that in cost as a share of the champion's, None where it
-    is free. `alike` is the share of items with answers as good at the same cost. `classes` and `groups` have a row for
-    each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`. `live` is
-    `shadow.Live` as a dict, what both did on live requests, None where that was not looked at.
+    Parameters
+    ----------
+    task, kind, quality, positive, unit
+        The task, its kind, the quality measure, the class F1 is about, the unit of costs.
+    items, confidence, bootstrap
+        How many test items, and the confidence and resamples of the paired intervals.
+    reference
+        The expert by whose cost savings are counted: `name` and `cost_per_1k`.
+    sides
+        Of champion and challenger each: `name`, `kind`, `experts`, `budget`, `quality`, `cost_per_1k`, `saving` (of the
+        cost of asking the reference alone) and `deferral_rate`.
+    quality_difference, cost_difference, cost_change
+        Challenger less champion; `cost_change` is a share of the champion's cost, None where that is free.
+    unchanged
+        The share of items with answers as good at the same cost.
+    classes, groups
+        A row for each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`.
+    live
+        `shadow_log.Live` as a dict, None where live requests were not looked at.
     """
 
     task: str
@@ -48,7 +61,7 @@ class Comparison:
     quality_difference: Figure
     cost_difference: Figure
     cost_change: Figure
-    alike: float
+    unchanged: float
     classes: list[Figure]
     groups: list[Figure]
     live: Figure | None = None
@@ -66,7 +79,7 @@ def compare(champion: Side, challenger: Side, held_out: HeldOut) -> Comparison:
     """
     sides = dict(zip(ROLES, (champion, challenger), strict=True))
     found = _PairedRuns(held_out, dict(zip(ROLES, decide_both((champion, challenger), held_out), strict=True)))
-    told = {
+    figures = {
         role: {
             "name": side.name,
             "kind": side.bundle.kind,
@@ -76,7 +89,7 @@ def compare(champion: Side, challenger: Side, held_out: HeldOut) -> Comparison:
         }
         for role, side in sides.items()
     }
-    return found.comparison(told)
+    return found.comparison(figures)
 
 
 def on_live(found: Comparison, held_out: HeldOut, folder: Path, versions: tuple[str, str]) -> Comparison:
@@ -88,8 +101,8 @@ def on_live(found: Comparison, held_out: HeldOut, folder: Path, versions: tuple[
     expensive = sorted({name for side in found.sides.values() for name in side["experts"][1:]})
     recorded = {name: held_out.answers(name).answer(held_out.items) for name in expensive}
     prices = {name: float(costs.price(rows, name).mean()) for name, rows in recorded.items()}
-    told = shadow.live(folder, versions, prices, confidence=found.confidence, draws=found.bootstrap)
-    return replace(found, live=told.as_dict())
+    seen = shadow.live(folder, versions, prices, confidence=found.confidence, draws=found.bootstrap)
+    return replace(found, live=seen.as_dict())
 
 
 class _PairedRuns:
@@ -124,7 +137,7 @@ class _PairedRuns:
         }
 
     def comparison(self, sides: dict[str, Figure]) -> Comparison:
-        """Everything, with the two sides as they were told."""
+        """Everything, with the figures of both sides."""
         costlier = self.cost["challenger"] - self.cost["champion"]
         labels, groups = (self.held_out.items[name].to_pylist() for name in ("label", "group"))
         same = (self.columns[:, 0] == self.columns[:, 1]) & (self.columns[:, 2] == self.columns[:, 3])
@@ -142,7 +155,7 @@ class _PairedRuns:
             quality_difference=self._figure(self.quality["challenger"] - self.quality["champion"]),
             cost_difference=self._figure(costlier),
             cost_change=self._figure(_ratio(costlier, self.cost["champion"])),
-            alike=float(same.mean()),
+            unchanged=float(same.mean()),
             classes=self._parts(labels, self.task.classes),
             groups=self._parts(groups, sorted({group for group in groups if group})),
         )

@@ -24,8 +24,8 @@ def write(folder: Path, found: Comparison, outcome: str = "", reason: str = "") 
 
     `outcome` (promoted, refused, or nothing where nothing was decided) and `reason` say what the rule makes of it.
     """
-    told = {**found.as_dict(), "outcome": outcome, "reason": reason}
-    write_text(folder / "comparison.json", json.dumps(told, indent=1, allow_nan=False) + "\n")
+    written = {**found.as_dict(), "outcome": outcome, "reason": reason}
+    write_text(folder / "comparison.json", json.dumps(written, indent=1, allow_nan=False) + "\n")
     write_text(folder / "comparison.md", markdown(found, reason))
     return write_text(folder / "comparison.html", page(found, outcome, reason))
 
@@ -104,15 +104,15 @@ def live_words(found: Comparison) -> str:
     """What the figures on live requests are of."""
     if found.live is None:
         return ""
-    told = found.live
+    live = found.live
     answers = (
-        f"; of the {told['known']:,} whose answers are known for both {words.percent(told['same_answer'])} % are equal"
-        if told["known"]
+        f"; of the {live['compared']:,} answered by both {words.percent(live['same_answer'])} % have equal answers"
+        if live["compared"]
         else ""
     )
     return (
-        f"{told['items']:,} items of {told['since']} to {told['until']} UTC, decided by version {told['champion']} in "
-        f"service and by version {told['challenger']} in its shadow{answers}. "
+        f"{live['items']:,} items of {live['since']} to {live['until']} UTC, decided by version {live['champion']} in "
+        f"service and by version {live['challenger']} in its shadow{answers}. "
         "Expensive answers are priced as on record. The rule does not look at this."
     )
 
@@ -153,27 +153,27 @@ def _figures(found: Comparison) -> list[Cells]:
         ("deferred %", *(words.percent(side["deferral_rate"]) for side in sides), ""),
         ("may defer %", *shares, ""),
         ("decides by", *(side["kind"] for side in sides), ""),
-        ("alike %", "", "", words.percent(found.alike)),
+        ("unchanged %", "", "", words.percent(found.unchanged)),
     ]
 
 
 def _live(found: Comparison) -> list[Cells]:
     """The table of live requests, its head first."""
-    told, signed = found.live or {}, partial(words.percent, signed=True)
+    live, signed = found.live or {}, partial(words.percent, signed=True)
     unit = words.unit_words(found.as_dict()).replace("1,000 items", "1,000")
     return [
         ("on live requests", *ROLES, "difference"),
         (
             "deferred %",
-            *(_range(told["deferral_rate"][role], words.percent) for role in ROLES),
-            _range(told["deferral_difference"], signed),
+            *(_range(live["deferral_rate"][role], words.percent) for role in ROLES),
+            _range(live["deferral_difference"], signed),
         ),
         (
             f"expensive answers, {unit}",
-            *(_range(told["cost_per_1k"][role], words.amount) for role in ROLES),
-            _range(told["cost_difference"], change),
+            *(_range(live["cost_per_1k"][role], words.amount) for role in ROLES),
+            _range(live["cost_difference"], change),
         ),
-        ("alike %", "", "", words.percent(told["alike"])),
+        ("same expert %", "", "", words.percent(live["same_expert"])),
     ]
 
 

@@ -41,7 +41,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Weighed:
-    """A version held against the champion: what the rule says, and the comparison where one was made."""
+    """A version held against the champion.
+
+    Parameters
+    ----------
+    model
+        The registered model's name.
+    champion, challenger
+        Numbers of the versions, None where there is no champion.
+    run_id
+        MLflow's run of the challenger.
+    verdict
+        What the rule says.
+    comparison
+        None where none was made.
+    """
 
     model: str
     champion: int | None
@@ -56,10 +70,10 @@ class Weighed:
         return {**vars(self), "verdict": vars(self.verdict), "comparison": found}
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> Weighed:
+    def of(cls, plain: Mapping[str, Any]) -> Weighed:
         """From what `as_dict` gave."""
-        found = None if told["comparison"] is None else Comparison(**told["comparison"])
-        return cls(**{**told, "verdict": Verdict(**told["verdict"]), "comparison": found})
+        found = None if plain["comparison"] is None else Comparison(**plain["comparison"])
+        return cls(**{**plain, "verdict": Verdict(**plain["verdict"]), "comparison": found})
 
 
 def judge(found: Comparison, rule: Promote) -> Verdict:
@@ -171,7 +185,7 @@ def _cost(found: Comparison) -> dict[str, Any]:
 def _why_not(found: Comparison, rule: Promote, as_good: bool, as_cheap: bool) -> str:
     """What keeps it back, "is" where its whole interval says so and else "may be"."""
     quality, cost = found.quality_difference["ci"], _cost(found)["ci"]
-    if found.alike == 1:
+    if found.unchanged == 1:
         return "The same answers at the same cost, so nothing is gained"
     if as_good and as_cheap:
         return "Neither better nor cheaper"

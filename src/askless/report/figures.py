@@ -14,7 +14,7 @@ UNSTATED = "No expert here states a probability of being right."
 
 
 def curve(series: Sequence[Mapping[str, Any]], quality: str, unit: str) -> bytes:
-    """The curves of `report_rows.curve_series` as a PNG: cost against quality x 100, the headline with its band.
+    """The curves of `rows.curve_series` as a PNG: cost against quality x 100, the headline with its band.
 
     `quality` and `unit` are the words at the axes.
     """
@@ -69,8 +69,8 @@ def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
     for axes, (name, one) in zip(grid, bins.items(), strict=False):
         shown = [one, one["after"]] if one.get("after") else [one]
         axes.plot([0, 100], [0, 100], ":", color=GREY, linewidth=1)
-        for part, label, colour, mark in zip(shown, ("stated", "calibrated"), COLOURS, "os", strict=False):
-            _bins(axes, part, label, colour, mark)
+        for part, label, colour, symbol in zip(shown, ("stated", "calibrated"), COLOURS, "os", strict=False):
+            _bins(axes, part, label, colour, symbol)
         if len(shown) == 2:
             axes.legend(frameon=False, fontsize=7, loc="upper left", borderpad=0.1, handletextpad=0.1)
         error = " → ".join(f"{100 * part['ece']:.1f}" for part in shown)
@@ -82,7 +82,7 @@ def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
     return _png(picture)
 
 
-def _bins(axes: Any, one: Mapping[str, Any], label: str, colour: str, mark: str) -> None:
+def _bins(axes: Any, one: Mapping[str, Any], label: str, colour: str, symbol: str) -> None:
     total = max(1, sum(one["count"]))
     axes.scatter(
         [100 * v for v in one["confidence"]],
@@ -90,7 +90,7 @@ def _bins(axes: Any, one: Mapping[str, Any], label: str, colour: str, mark: str)
         s=[8 + 160 * n / total for n in one["count"]],
         label=label,
         color=colour,
-        marker=mark,
+        marker=symbol,
         alpha=0.75,
     )
 

@@ -104,9 +104,9 @@ def _limits(summary: Summary) -> str:
         items = next(row["items"] for row in summary["groups"] if row["group"] == worst)
         value = words.percent(reached[worst])
         lines.append(f"- Weakest group: {worst}, {words.quality_words(summary)} {value} on {items} items.")
-    silent = {name: expert["unparsed"] for name, expert in summary["experts"].items() if expert["unparsed"]}
+    missing = {name: expert["unparsed"] for name, expert in summary["experts"].items() if expert["unparsed"]}
     lines += [
-        f"- {name} gives no usable answer to {words.percent(share)} % of the items." for name, share in silent.items()
+        f"- {name} gives no usable answer to {words.percent(share)} % of the items." for name, share in missing.items()
     ]
     return "\n".join(lines)
 

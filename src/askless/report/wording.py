@@ -32,7 +32,7 @@ OUTCOMES = {
         "should have asked": ("miss", "Kept, but the LLM's summary would have been better: quality left on the table."),
         "asked for nothing": (
             "waste",
-            "What came of it is no better and no worse: the call was paid for and changed nothing.",
+            "The outcome is no better and no worse: the call was paid for and changed nothing.",
         ),
         "asked and misled": ("miss", "The small model's summary is better: the LLM was paid for, and made it worse."),
     },
@@ -96,14 +96,14 @@ def label(policy: str) -> str:
 
 def role(summary: Summary, policy: str) -> str:
     """What a policy is in this evaluation: headline, small, reference, bound, chance or other."""
-    known = {
+    roles = {
         summary["headline"]["policy"]: "headline",
         f"always_{summary['small']}": "small",
         f"always_{summary['reference']}": "reference",
         "oracle": "bound",
         "random": "chance",
     }
-    return known.get(policy, "other")
+    return roles.get(policy, "other")
 
 
 def measures(summary: Summary) -> list[str]:
@@ -123,7 +123,7 @@ def budget_measures(summary: Summary) -> list[str]:
 
 
 def of_summaries(summary: Summary) -> bool:
-    """Whether answers are summaries, which have marks, and not classes, which are right or wrong."""
+    """Whether answers are summaries, which have quality scores, and not classes, which are right or wrong."""
     return bool(summary["kind"] == "summarisation")
 
 
@@ -133,7 +133,7 @@ def quality_words(summary: Summary, quality: str | None = None) -> str:
 
 
 def sign(summary: Summary) -> str:
-    """What follows a quality: a sign % after a share of right answers, nothing after a mark, which is shown x 100."""
+    """What follows a quality: a sign % after a share of right answers, nothing after a score, which is shown x 100."""
     return "" if of_summaries(summary) else "\u00a0%"
 
 
@@ -165,10 +165,10 @@ def verdict(summary: Summary) -> tuple[str, str]:
 
 
 def best(summary: Summary) -> str:
-    """The headline's sentence on the best point, unless on test that is no better than what the first has told."""
+    """The headline's sentence on the best point, unless on test that is no better than the first."""
     head, peak = summary["headline"], summary["policies"][summary["headline"]["policy"]]["peak"]
-    more, told = (round(point["quality_difference"]["value"], 3) for point in (peak, head))
-    return str(head["best"]) if more > told else ""
+    peak_gain, gain = (round(point["quality_difference"]["value"], 3) for point in (peak, head))
+    return str(head["best"]) if peak_gain > gain else ""
 
 
 def enough(summary: Summary) -> str:
@@ -249,13 +249,13 @@ def _listed(items: list[str]) -> str:
 def threshold_words(policy: Policy, share: float | None) -> str:
     """The threshold at which `policy` defers `share` of the items, by its own rule without one.
 
-    Lambda is the quality that one unit of cost must be expected to buy. Nothing is said of a policy that has more than
-    one threshold: those are in its bundle.
+    Lambda is the quality that one unit of cost must be expected to buy. Empty for a policy that has several thresholds:
+    they are in its bundle.
     """
     budget = None if share is None else Budget(share=share)
     if isinstance(policy, TwoTier):
-        cut, straight = policy.rule(budget)
-        return f"{policy.experts[1]} alone" if straight else f"{policy.measure_} under {cut.threshold:.4g}"
+        rule, straight = policy.rule(budget)
+        return f"{policy.experts[1]} alone" if straight else f"{policy.measure_} under {rule.threshold:.4g}"
     if isinstance(policy, Allocator):
         return f"lambda {0.0 if budget is None else policy.thresholds_.at(budget):.4g}"
     if isinstance(policy, SummaryGain):
