@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from askless import policies, schema
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.config import Price
 from askless.costs import CostModel
 from askless.data.demo.documents import documents
@@ -279,8 +279,8 @@ def test_what_can_be_kept_goes_through_a_bundle(case: Case, tmp_path: Path) -> N
     said = said if case.classes else measured(learn, said, summary_quality("rougeL"))
     both = {name: RecordedExpert(Setting(name, "demo", case.classes), table=said) for name in prices}
     board = Panel(learn, both, CostModel("usd", prices), case.classes)
-    folder = bundle.save(policy.fit(board, board), tmp_path / "b", {}, case.classes, expert)
-    small = bundle.load(folder).small
+    Bundle.of(policy.fit(board, board), case.classes, small=expert).save(tmp_path / "b")
+    small = Bundle.load(tmp_path / "b").small
     assert isinstance(small, Expert)
     again, before = small.answer(rows), expert.answer(rows)
     assert all(again[name].equals(before[name]) for name in ANSWER)

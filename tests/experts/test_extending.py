@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from askless import experts, plugins, policies
-from askless.bundles import bundle
+from askless.bundles.bundle import Bundle
 from askless.config import Price
 from askless.costs import CostModel
 from askless.errors import ConfigError
@@ -61,7 +61,8 @@ def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(pac
     prices = {each: Price(**price) for each, price in params["costs"]["prices"].items()} | {"large": Price()}
     panel = Panel(train, {name: expert, "large": expert}, CostModel("usd", prices), ("0", "1"))
     policy = policies.build("random", {}, experts=(name, "large")).fit(panel, panel)
-    loaded = bundle.load(bundle.save(policy, tmp_path / "bundle", {}, ("0", "1"), expert))
+    Bundle.of(policy, ("0", "1"), small=expert).save(tmp_path / "bundle")
+    loaded = Bundle.load(tmp_path / "bundle")
     assert loaded.small is not None
     assert loaded.small.answer(asked).equals(table)
     with pytest.raises(ConfigError, match="cannot answer with summaries. Allowed there: llm, vllm, openai, seq2seq"):
