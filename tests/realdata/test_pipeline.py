@@ -11,7 +11,7 @@ from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hate-gpt35.yaml"
-LLM = "gpt-3.5-turbo"
+LLM = "gpt-35-turbo"
 
 
 @pytest.fixture(scope="module")
