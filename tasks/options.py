@@ -18,8 +18,20 @@ from askless.files import replacing_folder, write_text
 def write_options(name: str, params: str, folder: str) -> str:
     """Write a file into `folder` for each stage that asks experts, with the options of those that it asks alone.
 
-    `generate/<llm>.json` has the judge and whether seconds are kept, `train.json` the small expert, the baselines and
-    the judge, `evaluate.json` every expert of the report.
+    Parameters
+    ----------
+    name
+        Of the task.
+    params
+        Path of params.yaml.
+    folder
+        To be replaced: `generate/<llm>.json` has the judge of summaries and whether seconds are kept, `train.json` the
+        small expert, the baselines and the judge, `evaluate.json` every expert of the report.
+
+    Returns
+    -------
+    str
+        The folder.
     """
     settings = config.load(params)
     train, judge = settings.train[name], settings.task(name).judge
@@ -28,7 +40,7 @@ def write_options(name: str, params: str, folder: str) -> str:
     kept: dict[str, Any] = {
         f"generate/{llm}": {"judge": judges, "seconds": counts_seconds(settings, llm)} for llm in settings.base.llms
     }
-    kept["train"] = {expert: settings.expert(expert) for expert in own} | {"judge": judges}
+    kept["train"] = {"experts": {expert: settings.expert(expert) for expert in own}, "judge": judges}
     kept["evaluate"] = {expert: settings.expert(expert) for expert in (*own, *settings.base.llms)}
     with replacing_folder(Path(folder)) as part:
         for about, options in kept.items():

@@ -29,7 +29,7 @@ def test_each_stage_has_a_file_of_those_it_asks_alone(tmp_path):
     assert kept == {
         f"generate/{LLM}.json": {"judge": judge, "seconds": False},
         "generate/demo-s.json": {"judge": judge, "seconds": True},
-        "train.json": {**own, "judge": judge},
+        "train.json": {"experts": own, "judge": judge},
         "evaluate.json": {**own, LLM: entries[LLM], "demo-s": entries["demo-s"]},
     }
 
