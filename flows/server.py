@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-START_SECONDS = 120
+START_SECONDS = 300
 STOP_SECONDS = 20
 PORT = 4200
 # On disk, or the turns that runs hold would be lost with a server that is killed, and never be given back.
