@@ -96,11 +96,18 @@ class Bundle:
         ----------
         policy
             Fitted.
-        classes, facts
+        classes
+            As in the class.
+        facts
             As in the class.
         small
             `experts[0]` of the policy. A team brings its own. Without it the bundle is a record of what was learnt: it
             cannot decide, and saved, word vectors are not in it.
+
+        Returns
+        -------
+        Bundle
+            In memory, `folder` is None.
         """
         given = policy.small_ if hasattr(policy, "allocator_") else small  # type: ignore[attr-defined]
         expert = None if given is None else as_expert(given)
@@ -122,6 +129,11 @@ class Bundle:
             Where it is.
         vectors
             Word vectors for a policy that needs some and has none with it.
+
+        Returns
+        -------
+        Bundle
+            Its policy and small expert are read when they are first asked for.
 
         Raises
         ------

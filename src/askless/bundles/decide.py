@@ -54,6 +54,11 @@ def decide(bundle: Bundle, texts: list[str], budget: Budget | None = None) -> Te
     budget
         How much may be deferred; None: the policy's own rule.
 
+    Returns
+    -------
+    TextDecisions
+        A list of each thing that is said of the texts, in their order.
+
     Raises
     ------
     ConfigError

@@ -37,8 +37,10 @@ def baseline(
         At which it is to work; None: by its own rule.
     reference
         The expensive expert of the audits.
-    task, time
-        As the log has them.
+    task
+        As the log has it.
+    time
+        As the log has it.
 
     Returns
     -------

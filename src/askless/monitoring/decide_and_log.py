@@ -58,13 +58,19 @@ def answer(
     Parameters
     ----------
     policy
-        Decides, within `budget` (None: by its own rule).
+        Decides.
     panel
         The items, blind, with everybody that may be asked; asking is billed to it.
+    budget
+        Within which it decides; None: by its own rule.
     audit
         What is asked beyond the decisions.
-    task, version, time
-        As the log has them.
+    task
+        As the log has it.
+    version
+        As the log has it.
+    time
+        As the log has it.
 
     Returns
     -------

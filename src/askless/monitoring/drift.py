@@ -166,11 +166,18 @@ def look(
         Its audited rows, of this window and before, of which the last 400 count: a window holds too few.
     level
         The chance of a false alarm in a day, shared among its `looks`.
+    looks
+        At most so many in a day, 1 or more.
     timed
         Whether expensive answers are priced by the second: then their costs are not tested, for they tell of the
         machine.
     random_state
         Seed of the permutations.
+
+    Returns
+    -------
+    WindowCheck
+        Every test, and whether any of them is an alarm.
     """
     rows = distinct(window)
     audits = audits.slice(max(audits.num_rows - AUDITS, 0))

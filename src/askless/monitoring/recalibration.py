@@ -84,13 +84,22 @@ def recalibrate(
         The version in service.
     budget
         At which it works now; None: its own rule.
-    baseline, window
-        Rows of the log, at calibration and of now.
+    baseline
+        Rows of the log at calibration.
+    window
+        Rows of the log of now.
     texts
         Those of the window's rows, by id.
-    margin, confidence
-        Agreement is kept where, with this confidence, the share of rows that stay with the small expert though the
-        reference disagrees is at most `margin` above that at calibration.
+    margin
+        Agreement is kept where the share of rows that stay with the small expert though the reference disagrees is at
+        most so much above that at calibration, 0 to 1.
+    confidence
+        With which that must be certain, 0.5 to below 1.
+
+    Returns
+    -------
+    Recalibration
+        The share to defer from now on, and on what grounds.
 
     Raises
     ------

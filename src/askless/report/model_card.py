@@ -31,6 +31,11 @@ def card(summary: Summary, bundle: Bundle, share: float | None, versions: Mappin
     note
         What the task's owner says of its data.
 
+    Returns
+    -------
+    str
+        Markdown.
+
     References
     ----------
     Mitchell et al. 2019, Model Cards for Model Reporting.
