@@ -185,7 +185,7 @@ def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
         (
             "tasks.posts",
             {"judge": "llm"},
-            "tasks.posts: quality 'accuracy' with judge 'llm': the mark of an expert needs both.",
+            "tasks.posts: quality 'accuracy' with judge 'llm': an expert's score needs both.",
         ),
     ],
 )
@@ -234,7 +234,7 @@ def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
         ),
         (
             {"quality": "judge"},
-            "tasks.posts: quality 'judge' with judge None: the mark of an expert needs both.",
+            "tasks.posts: quality 'judge' with judge None: an expert's score needs both.",
         ),
         (
             {"kind": "classification", "quality": "accuracy"},

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # The part of the public surface that is explained; a room is added when all of its classes are.
-EXPLAINED = ("costs", "errors", "panel", "prompts", "stats", "text")
+EXPLAINED = ("config", "costs", "data", "errors", "panel", "plans", "prompts", "stats", "text")
 EXPLAINING = ("parameters", "attributes", "other parameters")
 
 

@@ -39,7 +39,17 @@ QUALITIES = {
 
 @strict
 class Base:
-    """What is run: the tasks, the LLMs whose answers are generated, and the folders."""
+    """What is run: the tasks, the LLMs whose answers are generated, and the folders.
+
+    Parameters
+    ----------
+    tasks
+        Names in the section `tasks`, in the order in which they are run.
+    llms
+        Names in the section `experts`, whose answers the stage `generate` makes.
+    data, models, reports
+        Folders, relative to where the pipeline is run.
+    """
 
     tasks: tuple[str, ...]
     llms: tuple[str, ...]
@@ -50,7 +60,23 @@ class Base:
 
 @strict
 class Source:
-    """Where raw rows come from; `kind` names a reader in `askless.data.readers`."""
+    """Where raw rows come from.
+
+    Parameters
+    ----------
+    kind
+        A reader in `askless.data.readers`.
+    path
+        A local file.
+    url
+        An address to download from; by default the public one of the kind, where it has one.
+    sha256
+        Checksum of the file in hexadecimal; a file with another is refused.
+    rows
+        How many rows are kept, the first ones, or made by the demo; 1 or more. None keeps all.
+    seed
+        Of the demo's rows.
+    """
 
     kind: str
     path: Path | None = None
@@ -62,7 +88,25 @@ class Source:
 
 @strict
 class VectorSource:
-    """Where word vectors come from: `demo`, or `glove` text (plain or zipped) from a path or URL."""
+    """Where word vectors come from.
+
+    Parameters
+    ----------
+    kind
+        `demo`, learnt from made texts, or `glove`, text of GloVe (plain or zipped).
+    dim
+        Numbers in a vector, 1 or more.
+    path, url, sha256
+        The file, as of `Source`.
+    member
+        Which file of a zip; by default the one of `dim`.
+    lower
+        Whether texts are put in lower case before their words are looked up.
+    rows
+        How many texts the demo learns from.
+    seed
+        Of the demo's vectors.
+    """
 
     kind: Literal["demo", "glove"]
     dim: Count = 100
@@ -77,7 +121,16 @@ class VectorSource:
 
 @strict
 class Split:
-    """Shares of the stratified hash split."""
+    """Shares of the stratified hash split.
+
+    Parameters
+    ----------
+    train, valid, test
+        Shares of each class, 0 to 1, that sum to 1.
+    salt
+        Hashed with each id. Its default is the field's word, not the product's name: it decides who is in which
+        split.
+    """
 
     train: Share
     valid: Share
@@ -91,7 +144,23 @@ class Split:
 
 @strict
 class Checks:
-    """What Great Expectations holds a table to."""
+    """What Great Expectations holds a table to.
+
+    Parameters
+    ----------
+    rows_min
+        Fewest examples.
+    rows_change_max
+        Largest change of their number since the last run, as a share, 0 to 1.
+    minority_share_min
+        Smallest share of the rarest class, 0 to 1.
+    balance_change_max
+        Largest change of a class's share since the last run, 0 to 1.
+    text_chars_max, summary_chars_max
+        Longest text and longest summary, in characters.
+    unparsed_share_max
+        Largest share of an expert's answers without a label, or with an error, 0 to 1.
+    """
 
     rows_min: Count = 100
     rows_change_max: Share = 0.3
@@ -104,11 +173,36 @@ class Checks:
 
 @strict
 class Task:
-    """One data set, what is asked about it (the class of a text, or its summary), and which `quality` judges answers.
+    """One data set, what is asked about it (the class of a text, or its summary), and how answers are judged.
 
-    The quality `judge` is the mark that the expert named `judge` gives. Texts of more than `max_chars` characters are
-    left out and counted. `empty_text` says what becomes of an empty text, and of an empty reference summary. `note`
-    goes into the model card: what a user of the data must know.
+    Parameters
+    ----------
+    kind
+        `classification` or `summarisation`.
+    source
+        Where its rows come from.
+    vectors
+        Where the word vectors of its features come from.
+    split
+        Shares of train, valid and test.
+    prompt
+        Name of the prompt that LLMs get.
+    quality
+        How answers are judged, one of `QUALITIES` of the kind.
+    judge
+        The expert whose score from 1 to 5 is the quality `judge`.
+    classes
+        Names of the classes, two or more; none for summaries.
+    positive
+        The class that counts as positive in F1; empty for summaries.
+    max_chars
+        Longer texts are left out and counted, in characters after cleaning; None keeps all.
+    empty_text
+        What becomes of an empty text or reference summary: `error` stops, `drop` leaves it out.
+    note
+        What a user of the data must know; it goes into the model card.
+    checks
+        What its tables are held to.
     """
 
     kind: Literal["classification", "summarisation"]
@@ -130,7 +224,7 @@ class Task:
             allowed = ", ".join(QUALITIES[self.kind])
             raise ValueError(f"quality {self.quality!r} is none of kind '{self.kind}' ({allowed})")
         if (self.quality == "judge") != (self.judge is not None):
-            raise ValueError(f"quality {self.quality!r} with judge {self.judge!r}: the mark of an expert needs both")
+            raise ValueError(f"quality {self.quality!r} with judge {self.judge!r}: an expert's score needs both")
         if self.kind == "summarisation":
             if self.classes or self.positive:
                 got = f"classes {list(self.classes)} and positive {self.positive!r}"
@@ -146,10 +240,22 @@ class Task:
 class Generate:
     """How the stage `generate` is run (docs/scale.md); nothing here determines an answer or the key it is kept under.
 
-    The input is cut into shards of `shard_rows` examples, at most `workers` of them at once (None: one by threads; on
-    Ray as many as its CPUs, or GPUs, allow). `address` is that of a Ray cluster (None: one on this machine, for the
-    length of the stage), `gpus_per_task` what a shard takes of its GPUs. Progress is told every `report_seconds`. A run
-    that may cost more than `ask_above_usd` dollars is asked about first.
+    Parameters
+    ----------
+    shard_rows
+        Examples in a shard, 1 or more.
+    runner
+        `threads` or `ray`.
+    workers
+        Shards at once; None: one by threads, on Ray as many as its CPUs or GPUs allow.
+    address
+        Of a Ray cluster; None: one on this machine, for the length of the stage.
+    gpus_per_task
+        What a shard takes of Ray's GPUs: a share of one, or a whole number.
+    report_seconds
+        Seconds between two lines of progress, above 0.
+    ask_above_usd
+        A run that may cost more dollars is asked about first.
     """
 
     shard_rows: Count = 20_000
@@ -172,9 +278,22 @@ class Generate:
 
 @strict
 class Train:
-    """The small expert of a task, the baselines beside it, and the teams that learn to defer to LLMs.
+    """What is trained for a task: its small expert, the baselines, and the teams that learn to defer to LLMs.
 
-    The small expert also learns from what the LLM called `distil` was paid to say about new items.
+    Parameters
+    ----------
+    seeds
+        One model is trained for each, one or more.
+    small
+        The small expert, a name in `experts`.
+    baselines
+        Experts that are trained beside it, to compare.
+    llms
+        LLMs whose answers are learnt from, names in `base.llms`.
+    teams
+        Name of a team to its options.
+    distil
+        The LLM from whose paid answers to new items the small expert learns too; None: from none.
     """
 
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
@@ -187,7 +306,17 @@ class Train:
 
 @strict
 class Price:
-    """What an expert charges, in US dollars; a hosted API bills tokens, a machine of your own bills hours."""
+    """What an expert charges, in US dollars; a hosted API bills tokens, a machine of your own bills hours.
+
+    Parameters
+    ----------
+    usd_per_1m_prompt_tokens, usd_per_1m_completion_tokens
+        Dollars for a million tokens read and written, 0 or more.
+    usd_per_hour
+        Dollars for an hour of the seconds that answers took, 0 or more.
+    usd_per_1k_answers
+        Dollars for a thousand answers, 0 or more.
+    """
 
     usd_per_1m_prompt_tokens: Amount = 0.0
     usd_per_1m_completion_tokens: Amount = 0.0
@@ -197,7 +326,15 @@ class Price:
 
 @strict
 class Costs:
-    """The unit in which cost is counted, and each expert's price."""
+    """The unit in which cost is counted, and each expert's price.
+
+    Parameters
+    ----------
+    unit
+        `usd`, `seconds` or `tokens`.
+    prices
+        Expert to its price; `decider` prices the seconds of deciding itself.
+    """
 
     unit: Literal["usd", "seconds", "tokens"]
     prices: Mapping[str, Price]
@@ -205,7 +342,27 @@ class Costs:
 
 @strict
 class Evaluate:
-    """How the report is made: operating points, the sweep of the curve, the bootstrap."""
+    """How the report is made: operating points, the sweep of the curve, the bootstrap.
+
+    Parameters
+    ----------
+    reference
+        The expert that the others are measured against.
+    budgets
+        Shares of items deferred, 0 to 1, at which operating points are reported.
+    sweep
+        Points of a curve, 3 or more.
+    bootstrap
+        Resamples of the intervals, 20 or more.
+    confidence
+        Of the two-sided intervals, above 0.5 and below 1.
+    margin
+        By how much a quality may be lower and still be called as good, 0 to 1.
+    headline
+        The policy of the headline, a team or a name in `policies`.
+    model
+        Name of the registered model.
+    """
 
     reference: str
     budgets: tuple[Share, ...]
@@ -219,9 +376,16 @@ class Evaluate:
 
 @strict
 class Promote:
-    """When a challenger takes the champion's place (docs/production.md): what it may lose, and how sure that must be.
+    """When a challenger takes the champion's place (docs/production.md).
 
-    `quality_margin` is in quality, `cost_margin` a share of the champion's cost.
+    Parameters
+    ----------
+    quality_margin
+        What it may lose in quality, 0 or more and below 1.
+    cost_margin
+        What it may cost more, as a share of the champion's cost, 0 or more and below 1.
+    confidence
+        How sure that must be, above 0.5 and below 1.
     """
 
     quality_margin: Margin = 0.005
@@ -233,9 +397,20 @@ class Promote:
 class Monitor:
     """How decisions in production are watched (docs/production.md).
 
-    A look waits for `window` rows. `level` is the chance of a false alarm in a day, shared by at most `looks` of them.
-    `audit_share` of new items are put to both experts whatever the decision. The log of a task takes `log_megabytes`,
-    and has texts in it where `log_text`.
+    Parameters
+    ----------
+    window
+        Rows that a look waits for, 20 or more.
+    level
+        Chance of a false alarm in a day, 0 to 1, shared by its looks.
+    looks
+        Most looks in a day.
+    audit_share
+        Share of new items put to both experts whatever the decision, 0 to 1.
+    log_megabytes
+        What the log of a task may take.
+    log_text
+        Whether texts are in it.
     """
 
     window: Annotated[int, Field(ge=20)] = 500
@@ -248,7 +423,23 @@ class Monitor:
 
 @strict
 class Params:
-    """The whole of `params.yaml`; `train`, `policies` and `evaluate` have a part for each task."""
+    """The whole of `params.yaml`.
+
+    Parameters
+    ----------
+    base
+        What is run, and where.
+    tasks
+        Name of a task to what it is.
+    experts
+        Name of an expert to its backend and options.
+    train, policies, evaluate
+        Name of a task to its part.
+    costs
+        Unit and prices.
+    promote, monitor, generate
+        How versions are promoted, production is watched, and answers are generated.
+    """
 
     base: Base
     tasks: Mapping[str, Task]

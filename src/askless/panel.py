@@ -380,6 +380,7 @@ def draws(ids: Sequence[str], seed: int) -> Floats:
     """A draw from [0, 1) for each id, the same on every machine and in every batch, shape (ids,)."""
     from pandas.util import hash_array
 
+    # The key is the field's word, not the product's name: it decides ties and draws, and may not change.
     hashed = hash_array(np.asarray(ids, dtype=object), hash_key=f"deferral{seed % 10**8:08d}", categorize=False)
     return np.asarray(hashed >> np.uint64(11), np.float64) / 2.0**53
 

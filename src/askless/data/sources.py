@@ -43,7 +43,15 @@ class Sourced(Protocol):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a public file is, and its checksum where that is known."""
+    """Where a public file is.
+
+    Parameters
+    ----------
+    url
+        Its address.
+    sha256
+        Its checksum in hexadecimal, where it is known.
+    """
 
     url: str
     sha256: str | None = None
@@ -168,6 +176,17 @@ class Download:
     """A downloader for pooch: it shows its progress, and goes on where an interrupted download stopped.
 
     It goes on only where a mix of two versions would be noticed: the server names the version, or all is `checked`.
+
+    Parameters
+    ----------
+    part
+        The file that holds what has come so far.
+    name
+        What the progress bar and messages call it.
+    checked
+        Whether the whole is held to a checksum afterwards.
+    attempts
+        How often it is tried, 1 or more.
     """
 
     def __init__(self, part: Path, name: str, *, checked: bool = False, attempts: int = 3) -> None:

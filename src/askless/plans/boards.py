@@ -20,7 +20,17 @@ from askless.policies.base import Budget
 
 @dataclass(frozen=True)
 class Boards:
-    """A study's panels, every answer at hand and nothing billed yet; `valid` may be empty."""
+    """A study's panels, every answer at hand and nothing billed yet.
+
+    Parameters
+    ----------
+    train
+        Rows on which policies are fitted.
+    valid
+        Rows on which operating points are chosen; may be empty.
+    test
+        Rows that are only reported; may be empty.
+    """
 
     train: Panel
     valid: Panel

@@ -49,7 +49,19 @@ NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a study; the last one counts as the positive."""
+    """The classes of a study.
+
+    Parameters
+    ----------
+    classes
+        Their names.
+    positive
+        The one that counts as positive in F1: the last.
+    quality
+        How answers are judged.
+    kind
+        Always `classification`.
+    """
 
     classes: tuple[str, ...]
     positive: str

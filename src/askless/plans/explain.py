@@ -15,7 +15,19 @@ from askless.policies.base import Decisions
 
 @dataclass(frozen=True)
 class ExplainedStep:
-    """One look at a row: after `expert` answered, `score` was held against `threshold`; `kept` if it reached it."""
+    """One step in deciding a row.
+
+    Parameters
+    ----------
+    expert
+        Who had answered last.
+    score
+        What was compared with the threshold.
+    threshold
+        What the score had to reach.
+    kept
+        Whether it did, so that the answer was kept.
+    """
 
     expert: str
     score: float
@@ -27,8 +39,30 @@ class ExplainedStep:
 class Explanation:
     """One row's decision: who was asked in which order, who answered, and what the ways not taken cost.
 
-    `alone` is the mean cost of each expert alone, `earlier` of stopping at an earlier look, by the experts asked until
-    then, `further` this row's cost with one expert more; `confidence` is NaN where none is stated.
+    Parameters
+    ----------
+    row
+        Its number.
+    label
+        The answer; None where there is none.
+    answered_by
+        The expert whose answer it is.
+    asked
+        Who was asked, in order.
+    looks
+        The steps after which asking could have stopped.
+    cost
+        What the row cost, in `unit`.
+    confidence
+        Chance that the answer is right, 0 to 1; NaN where none is stated.
+    alone
+        Expert to the mean cost of asking it alone.
+    earlier
+        Experts asked until an earlier step to what stopping there would have cost.
+    further
+        Expert to this row's cost had it been asked as well.
+    unit
+        In which cost is counted.
     """
 
     row: int

@@ -16,7 +16,20 @@ from askless.stats.shift import Shift
 class PlanOutcome:
     """What became of a plan on labelled rows it had not seen.
 
-    `kept` says whether the floor or the limit held, None for a goal that is no promise.
+    Parameters
+    ----------
+    goal
+        What it was for.
+    measured
+        The same figures as the promise, on these rows.
+    kept
+        Whether the floor or the limit held; None for a goal that is no promise.
+    shift
+        Whether these rows look like those the plan was made on.
+    reference
+        The expert it is measured against.
+    unit
+        In which cost is counted.
     """
 
     goal: Goal

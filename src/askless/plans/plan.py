@@ -24,9 +24,21 @@ Span = tuple[float, float, float]
 class Goal:
     """What a plan is for: exactly one of these, and the confidence of what is promised.
 
-    A budget, kept in expectation: `price` of quality (lambda), cost `per_1000` items, `share` deferred. A `floor`:
-    quality not more than 1 - floor below the reference's. A `limit`: a mean cost per 1,000 items that is promised, not
-    just aimed at.
+    Parameters
+    ----------
+    price
+        Price of quality (lambda): a right answer more is worth 1 / price of cost. A budget, kept in the mean, as the
+        next two.
+    per_1000
+        Cost of 1,000 items.
+    share
+        Share of items that go beyond the first expert, 0 to 1.
+    floor
+        Quality not more than 1 - floor below the reference's, between 0 and 1: 0.99 is at most 1 point below.
+    limit
+        A mean cost of 1,000 items that is promised, not just aimed at; above 0.
+    confidence
+        Of what is promised, 0.5 or more and below 1.
     """
 
     price: float | None = None
@@ -70,10 +82,22 @@ KINDS = tuple(f.name for f in fields(Goal) if f.name != "confidence")
 
 @dataclass(frozen=True)
 class Promise:
-    """What to expect of new rows, measured on `items` labelled rows by policies that were not fitted on them.
+    """What to expect of new rows, measured on labelled rows by policies that were not fitted on them.
 
-    `quality`, `cost` (of an item) and `loss` (the reference's quality less the plan's, on the same rows) are value,
-    low and high at the goal's confidence; `deferred` is the share of rows that go beyond the first expert.
+    Parameters
+    ----------
+    items
+        How many labelled rows.
+    quality
+        Share of right answers: value, low and high at the goal's confidence.
+    cost
+        Cost of an item, the same three.
+    loss
+        The reference's quality less the plan's on the same rows, the same three.
+    deferred
+        Share of rows that go beyond the first expert, 0 to 1.
+    reference_quality, reference_cost
+        The reference's quality, and its cost of an item.
     """
 
     items: int
@@ -113,9 +137,18 @@ class Promise:
 
 @dataclass(frozen=True)
 class StepSummary:
-    """One step over the labelled rows: after `expert`, `kept` of `rows` rows reached their threshold.
+    """What one step did to the labelled rows.
 
-    `threshold` is the lowest and the highest, which differ where a rule sets one for each row.
+    Parameters
+    ----------
+    expert
+        Who had answered last.
+    rows
+        How many rows came to it.
+    kept
+        How many of them reached their threshold.
+    threshold
+        The lowest and the highest threshold, which differ where a rule sets one for each row.
     """
 
     expert: str
@@ -134,10 +167,20 @@ class StepSummary:
 
 @dataclass(frozen=True)
 class FittedRows:
-    """What the policy saw of the labelled rows, to hold later rows against.
+    """What the policy saw of the labelled rows, to compare later rows with.
 
-    `looks` say what was held against which thresholds; `sample` sums up each expert's stated confidence, by `measure`,
-    where it was asked; `deferred` of `rows` rows went beyond the first expert.
+    Parameters
+    ----------
+    looks
+        Each step, in order.
+    measure
+        Expert to how its confidence is measured.
+    sample
+        Expert to a summary of its confidence where it was asked.
+    deferred
+        How many rows went beyond the first expert.
+    rows
+        How many rows there were.
     """
 
     looks: tuple[StepSummary, ...]
@@ -171,7 +214,33 @@ class FittedRows:
 
 @dataclass(frozen=True)
 class Plan:
-    """A fitted policy and its budget, what it promises and on what grounds."""
+    """A fitted policy and its budget, what it promises and on what grounds.
+
+    Parameters
+    ----------
+    goal
+        What it is for.
+    kind
+        Name of the kind of policy.
+    policy
+        The fitted policy.
+    budget
+        At which it decides; None where the policy takes none.
+    reference
+        The expert it is measured against.
+    classes
+        Names of the classes.
+    unit
+        In which cost is counted.
+    promise
+        What to expect.
+    certificate
+        What is proven of a floor or a limit; None for a budget.
+    seen
+        What it saw of the labelled rows.
+    notes
+        What was assumed, a sentence each.
+    """
 
     goal: Goal
     kind: str

@@ -25,7 +25,23 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Option:
-    """One way to reach a goal, and what became of each row decided by it, not fitted on that row; arrays (rows,)."""
+    """One way to reach a goal, and what became of each row decided by it, not fitted on that row.
+
+    Parameters
+    ----------
+    kind
+        Name of the kind of policy.
+    experts
+        Who may be asked.
+    budget
+        At which it decides.
+    right
+        Whether each row was decided rightly, shape (rows,).
+    cost
+        What each row cost, shape (rows,).
+    deferred
+        Which rows went beyond the first expert, shape (rows,).
+    """
 
     kind: str
     experts: tuple[str, ...]

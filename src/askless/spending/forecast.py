@@ -19,7 +19,15 @@ DRAWS, GROUPS = 1000, 500
 
 @dataclass(frozen=True)
 class Range:
-    """An estimate and the interval that covers the true figure at the confidence of its forecast; NaN: not known."""
+    """An estimate and its interval; NaN: not known.
+
+    Parameters
+    ----------
+    value
+        The estimate.
+    low, high
+        Ends of the interval that covers the true figure at the confidence of its forecast.
+    """
 
     value: float
     low: float
@@ -28,9 +36,26 @@ class Range:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What asking `expert` about all rows will take; `kept` answers are there already and free.
+    """What asking an expert about all rows will take.
 
-    `calls` counts rows asked about. `basis` says in plain words what the figures rest on.
+    Parameters
+    ----------
+    expert
+        Its name.
+    calls
+        Rows asked about.
+    prompt_tokens, completion_tokens
+        Tokens read and written, over all rows.
+    seconds
+        Over all rows.
+    usd
+        US dollars, over all rows.
+    kept
+        Answers that are there already, and free.
+    confidence
+        Of the intervals.
+    basis
+        What the figures rest on, in plain words.
     """
 
     expert: str

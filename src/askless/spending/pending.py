@@ -30,8 +30,18 @@ WINDOWS = 8
 class Pending:
     """The different texts that an expert has no answer to yet, in the order of the input.
 
-    `rows` (n,) are where each comes first, `sizes` (n,) its size as `usage.size` counts it; `usage` is learnt from the
-    `kept` answers. `texts` counts all that were looked at, equal ones each time.
+    Parameters
+    ----------
+    rows
+        Where each comes first, shape (n,).
+    sizes
+        The size of each as `usage.size` counts it, shape (n,).
+    usage
+        What an answer takes, learnt from those kept.
+    kept
+        How many answers are kept already.
+    texts
+        How many texts were looked at, equal ones each time.
     """
 
     rows: NDArray[np.int64]

@@ -30,7 +30,25 @@ END, PAD = "</s>", "<pad>"
 
 @dataclass(frozen=True)
 class Size:
-    """The shape of a model and how long it is trained."""
+    """The shape of a model and how long it is trained.
+
+    Parameters
+    ----------
+    hidden
+        Width of the hidden states.
+    layers
+        How many layers.
+    heads
+        Attention heads, a divisor of `hidden`.
+    inner
+        Width inside the feed-forward blocks.
+    rate
+        Highest learning rate.
+    steps
+        Steps of training.
+    varied
+        Whether its training texts vary more.
+    """
 
     hidden: int
     layers: int

@@ -30,9 +30,20 @@ ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class ExpertAnswers:
-    """One expert's answers in their file's order: the columns that the file has, as text and float64.
+    """One expert's answers in their file's order.
 
-    `stated` are the classes that the file names, in the order of its probabilities.
+    Parameters
+    ----------
+    expert
+        Its name.
+    where
+        The file, for messages.
+    table
+        The columns that the file has, as text and float64.
+    stated
+        The classes that the file names, in the order of its probabilities; None where it names none.
+    notes
+        What was assumed or changed.
     """
 
     expert: str

@@ -25,7 +25,17 @@ OF_PAPERS = {"Preds", "generation"}
 
 @dataclass(frozen=True)
 class Imported:
-    """Answers as predictions, the labelled items of the same file if it shows some, and what was assumed."""
+    """Answers as predictions, and what was read beside them.
+
+    Parameters
+    ----------
+    predictions
+        The answers of all experts.
+    items
+        The labelled items of the same file, None where it shows none.
+    notes
+        What was assumed or changed.
+    """
 
     predictions: pa.Table
     items: pa.Table | None

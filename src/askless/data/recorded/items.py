@@ -25,7 +25,17 @@ OTHER_NAMES = {"validation": "valid", "val": "valid", "dev": "valid", "training"
 
 @dataclass(frozen=True)
 class Items:
-    """Examples in the file's order, whether their text is known, and what was assumed."""
+    """Labelled items in their file's order.
+
+    Parameters
+    ----------
+    examples
+        The items, a table of `askless.schema.EXAMPLES`.
+    has_text
+        Whether their texts are known.
+    notes
+        What was assumed or changed.
+    """
 
     examples: pa.Table
     has_text: bool

@@ -39,9 +39,15 @@ from askless.files import write_text
 
 @dataclass(frozen=True)
 class Recorded:
-    """A file's rows in its order (columns `ROWS`), and its answers as predictions.
+    """A recorded file's rows and answers.
 
-    The id of a row is that of its cleaned text, as `prepare` gives it; where a text comes again, the count is mixed in.
+    Parameters
+    ----------
+    rows
+        Its rows in its order, columns `ROWS`. The id of a row is that of its cleaned text, as `prepare` gives it;
+        where a text comes again, the count is mixed in.
+    predictions
+        Its answers.
     """
 
     rows: pa.Table

@@ -24,7 +24,17 @@ NO_ANSWER, NO_CLASS = "no answer is recorded", "the answer is none of the classe
 
 @dataclass(frozen=True)
 class Layout:
-    """Which key of a record is which column: of the row, and of each expert's answer (the reply itself first)."""
+    """Which key of a record is which column.
+
+    Parameters
+    ----------
+    row
+        Keys of the row itself.
+    answers
+        Keys of each expert's answer, the reply itself first.
+    lines
+        Whether it is written as JSON lines rather than one list.
+    """
 
     row: Mapping[str, str]
     answers: tuple[Mapping[str, str], ...]

@@ -14,9 +14,18 @@ MARKS = ")].:;"
 
 @dataclass(frozen=True)
 class Read:
-    """Labels as classes (null where a label is none of them), and how many are spelt otherwise.
+    """Labels read as classes.
 
-    `unread` is true where a label is no class; `examples` are up to three of those.
+    Parameters
+    ----------
+    label
+        The class of each row, null where a label is none of them.
+    respelt
+        How many labels are spelt otherwise than their class.
+    unread
+        Which rows have a label that is no class.
+    examples
+        Up to three of those labels.
     """
 
     label: pa.ChunkedArray

@@ -27,8 +27,22 @@ from askless.errors import DataError
 class Study:
     """Labelled items and what each expert answered: everything a comparison needs.
 
-    `examples` and `answers` (a table of predictions for each expert, its rows in the order of `examples`) keep the data
-    contract; `experts` rise in mean cost on train; `notes` say what was assumed or changed.
+    Parameters
+    ----------
+    examples
+        The items, a table of `askless.schema.EXAMPLES`.
+    answers
+        Expert to its predictions, whose rows are in the order of `examples`.
+    classes
+        Names of the classes.
+    experts
+        Names of the experts, rising in mean cost on train.
+    cost
+        What answers cost.
+    has_text
+        Whether the items have texts of their own.
+    notes
+        What was assumed or changed, a sentence each.
     """
 
     examples: pa.Table
