@@ -42,6 +42,8 @@ MINIMAL: dict[str, Any] = {
     },
 }
 
+DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": "", "quality": "rougeL"}
+
 
 def section_at(tree: dict[str, Any], path: str) -> dict[str, Any]:
     for part in filter(None, path.split(".")):
@@ -107,10 +109,6 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
         f"(at {path + '.' if path else ''}{key})"
     )
     assert set(section_at(MINIMAL, path)) <= set(known)
-
-
-def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
-    assert error_of(tmp_path, "costs", xyz=1) == "Unknown key 'xyz'. Known: prices, unit. (at costs.xyz)"
 
 
 @pytest.mark.parametrize(
@@ -187,102 +185,38 @@ def test_an_unknown_key_like_no_other_has_no_guess(tmp_path):
             {"judge": "llm"},
             "tasks.posts: quality 'accuracy' with judge 'llm': an expert's score needs both.",
         ),
-    ],
-)
-def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, path, changes, message):
-    assert error_of(tmp_path, path, **changes) == message
-
-
-def test_several_wrong_values_are_told_at_once(tmp_path):
-    message = error_of(tmp_path, "evaluate.posts", sweep=1, confidence=2)
-    assert message.startswith("evaluate.posts.sweep: ")
-    assert "; evaluate.posts.confidence: Input should be less than 1. Got 2." in message
-
-
-DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": "", "quality": "rougeL"}
-
-
-@pytest.mark.parametrize("left_out", [(), ("classes",), ("classes", "positive")])
-def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
-    tree = copy.deepcopy(MINIMAL)
-    task = tree["tasks"]["posts"] | DOCUMENTS | {"max_chars": 8000}
-    tree["train"]["posts"]["teams"], tree["evaluate"]["posts"]["headline"] = {}, "random"
-    tree["tasks"]["posts"] = {key: value for key, value in task.items() if key not in left_out}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    task = config.load(tmp_path / "params.yaml").task("posts")
-    assert (task.kind, task.classes, task.positive, task.max_chars) == ("summarisation", (), "", 8000)
-    assert (task.empty_text, task.checks.summary_chars_max) == ("error", 2000)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
         (
-            {"classes": ["0", "1"], "positive": "1"},
+            "tasks.posts",
+            DOCUMENTS | {"classes": ["0", "1"], "positive": "1"},
             "tasks.posts: classes ['0', '1'] and positive '1' belong to kind 'classification'; "
             "kind 'summarisation' has none: remove them.",
         ),
         (
-            {"positive": "1"},
+            "tasks.posts",
+            DOCUMENTS | {"positive": "1"},
             "tasks.posts: classes [] and positive '1' belong to kind 'classification'; "
             "kind 'summarisation' has none: remove them.",
         ),
-        ({"max_chars": 0}, "tasks.posts.max_chars: Input should be greater than or equal to 1. Got 0."),
         (
-            {"kind": "translation"},
+            "tasks.posts",
+            DOCUMENTS | {"max_chars": 0},
+            "tasks.posts.max_chars: Input should be greater than or equal to 1. Got 0.",
+        ),
+        (
+            "tasks.posts",
+            DOCUMENTS | {"kind": "translation"},
             "tasks.posts.kind: Input should be 'classification' or 'summarisation'. Got 'translation'.",
         ),
         (
-            {"quality": "judge"},
+            "tasks.posts",
+            DOCUMENTS | {"quality": "judge"},
             "tasks.posts: quality 'judge' with judge None: an expert's score needs both.",
         ),
         (
-            {"kind": "classification", "quality": "accuracy"},
+            "tasks.posts",
+            DOCUMENTS | {"kind": "classification", "quality": "accuracy"},
             "tasks.posts: classes [] must be two or more different labels.",
         ),
-    ],
-)
-def test_what_a_task_of_summaries_must_not_have(tmp_path, changes, message):
-    assert error_of(tmp_path, "tasks.posts", **DOCUMENTS | changes) == message
-
-
-@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate.posts", "model"), ("tasks.posts", "prompt")])
-def test_a_missing_key_is_named(tmp_path, section, key):
-    tree = copy.deepcopy(MINIMAL)
-    del section_at(tree, section)[key]
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
-    with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "params.yaml")
-    where = f"{section}.{key}" if section else key
-    assert str(error.value) == f"{tmp_path}/params.yaml: {where}: Field required."
-
-
-@pytest.mark.parametrize(
-    ("path", "changes", "where", "allowed"),
-    [
-        ("train.posts", {"llms": ["small"]}, "train.posts.llms", "llm"),
-        ("train.posts.teams", {"team": {"llms": ["small"]}}, "train.posts.teams.team.llms", "llm"),
-        ("", {"base": {"tasks": ["posts"], "llms": []}}, "train.posts.llms", ""),
-        ("train.posts", {"small": "llm", "llms": []}, "policies.posts.pair.experts", "llm"),
-    ],
-)
-def test_an_llm_whose_answers_no_stage_makes_is_refused(tmp_path, path, changes, where, allowed):
-    tree = copy.deepcopy(MINIMAL)
-    tree["policies"]["posts"]["pair"] = {"experts": ["small", "llm"]}
-    section_at(tree, path).update(changes)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    expert = "llm" if not allowed else "small"
-    with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "params.yaml")
-    assert str(error.value) == (
-        f"{tmp_path}/params.yaml: {where} asks '{expert}', whose answers no stage makes. Allowed: {allowed or 'none'}. "
-        "Add it to base.llms, or name another."
-    )
-
-
-@pytest.mark.parametrize(
-    ("path", "changes", "message"),
-    [
         ("base", {"tasks": ["post"]}, "Unknown task 'post'. Known: posts. Did you mean 'posts'? (at base.tasks)"),
         (
             "tasks.posts",
@@ -318,27 +252,109 @@ def test_an_llm_whose_answers_no_stage_makes_is_refused(tmp_path, path, changes,
             {"headline": "tema"},
             "Unknown policy 'tema'. Known: random, team. Did you mean 'team'? (at evaluate.posts.headline)",
         ),
+        (
+            "",
+            {"generate": {"runner": "rey"}},
+            "generate: Unknown runner 'rey'. Known: ray, threads. Did you mean 'ray'?",
+        ),
+        ("", {"generate": {"runner": "dask"}}, "generate: Unknown runner 'dask'. Known: ray, threads."),
+        (
+            "",
+            {"generate": {"shard_rows": 0}},
+            "generate.shard_rows: Input should be greater than or equal to 1. Got 0.",
+        ),
+        (
+            "",
+            {"generate": {"shard_rows": "many"}},
+            "generate.shard_rows: Input should be a valid integer, unable to parse string as an integer. Got 'many'.",
+        ),
+        ("", {"generate": {"workers": 0}}, "generate.workers: Input should be greater than or equal to 1. Got 0."),
+        ("", {"generate": {"report_seconds": 0}}, "generate.report_seconds: Input should be greater than 0. Got 0."),
+        (
+            "",
+            {"generate": {"address": "head:6379"}},
+            "generate: runner 'threads' with address 'head:6379' and gpus_per_task 0: both are of runner 'ray'. "
+            "Set runner: ray, or remove them.",
+        ),
+        (
+            "",
+            {"generate": {"runner": "ray", "gpus_per_task": 1.5}},
+            "generate: gpus_per_task 1.5 must be a share of one GPU or a whole number.",
+        ),
+        (
+            "",
+            {"generate": {"shard_row": 5}},
+            "Unknown key 'shard_row'. Known: address, ask_above_usd, gpus_per_task, "
+            "report_seconds, runner, shard_rows, "
+            "workers. Did you mean 'shard_rows'? (at generate.shard_row)",
+        ),
+        ("costs", {"xyz": 1}, "Unknown key 'xyz'. Known: prices, unit. (at costs.xyz)"),
+        *(
+            ("", {section: {}}, f"Unknown task 'posts'. Known: none. (at tasks, and not in {section})")
+            for section in config.BY_TASK
+        ),
+        (
+            "tasks.posts",
+            DOCUMENTS,
+            "train.posts.teams: got team; teams learn classes. Allowed for summaries: none. "
+            "Put a policy of kind summary_gain into policies.posts.",
+        ),
     ],
 )
-def test_a_name_that_no_section_describes_is_an_error(tmp_path, path, changes, message):
+def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, path, changes, message):
     assert error_of(tmp_path, path, **changes) == message
 
 
-def test_teams_are_for_classes(tmp_path):
-    assert error_of(tmp_path, "tasks.posts", **DOCUMENTS) == (
-        "train.posts.teams: got team; teams learn classes. Allowed for summaries: none. "
-        "Put a policy of kind summary_gain into policies.posts."
-    )
+def test_several_wrong_values_are_told_at_once(tmp_path):
+    message = error_of(tmp_path, "evaluate.posts", sweep=1, confidence=2)
+    assert message.startswith("evaluate.posts.sweep: ")
+    assert "; evaluate.posts.confidence: Input should be less than 1. Got 2." in message
 
 
-@pytest.mark.parametrize("section", config.BY_TASK)
-def test_every_task_has_its_part_of_each_section(tmp_path, section):
-    tree = copy.deepcopy(MINIMAL) | {section: {}}
+@pytest.mark.parametrize("left_out", [(), ("classes",), ("classes", "positive")])
+def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
+    tree = copy.deepcopy(MINIMAL)
+    task = tree["tasks"]["posts"] | DOCUMENTS | {"max_chars": 8000}
+    tree["train"]["posts"]["teams"], tree["evaluate"]["posts"]["headline"] = {}, "random"
+    tree["tasks"]["posts"] = {key: value for key, value in task.items() if key not in left_out}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    task = config.load(tmp_path / "params.yaml").task("posts")
+    assert (task.kind, task.classes, task.positive, task.max_chars) == ("summarisation", (), "", 8000)
+    assert (task.empty_text, task.checks.summary_chars_max) == ("error", 2000)
+
+
+@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate.posts", "model"), ("tasks.posts", "prompt")])
+def test_a_missing_key_is_named(tmp_path, section, key):
+    tree = copy.deepcopy(MINIMAL)
+    del section_at(tree, section)[key]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
     with pytest.raises(ConfigError) as error:
         config.load(tmp_path / "params.yaml")
-    told = f"Unknown task 'posts'. Known: none. (at tasks, and not in {section})"
-    assert str(error.value) == f"{tmp_path}/params.yaml: {told}"
+    where = f"{section}.{key}" if section else key
+    assert str(error.value) == f"{tmp_path}/params.yaml: {where}: Field required."
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "where", "allowed"),
+    [
+        ("train.posts", {"llms": ["small"]}, "train.posts.llms", "llm"),
+        ("train.posts.teams", {"team": {"llms": ["small"]}}, "train.posts.teams.team.llms", "llm"),
+        ("", {"base": {"tasks": ["posts"], "llms": []}}, "train.posts.llms", ""),
+        ("train.posts", {"small": "llm", "llms": []}, "policies.posts.pair.experts", "llm"),
+    ],
+)
+def test_an_llm_whose_answers_no_stage_makes_is_refused(tmp_path, path, changes, where, allowed):
+    tree = copy.deepcopy(MINIMAL)
+    tree["policies"]["posts"]["pair"] = {"experts": ["small", "llm"]}
+    section_at(tree, path).update(changes)
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    expert = "llm" if not allowed else "small"
+    with pytest.raises(ConfigError) as error:
+        config.load(tmp_path / "params.yaml")
+    assert str(error.value) == (
+        f"{tmp_path}/params.yaml: {where} asks '{expert}', whose answers no stage makes. Allowed: {allowed or 'none'}. "
+        "Add it to base.llms, or name another."
+    )
 
 
 def test_asking_for_an_unknown_task_or_expert_lists_the_known_ones(tmp_path):
@@ -386,35 +402,3 @@ def test_the_projects_own_parameters_load():
     params = config.load(Path(__file__).parents[1] / "params.yaml")
     assert params.base.tasks
     assert set(params.base.llms) <= set(params.experts)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"runner": "rey"}, "generate: Unknown runner 'rey'. Known: ray, threads. Did you mean 'ray'?"),
-        ({"runner": "dask"}, "generate: Unknown runner 'dask'. Known: ray, threads."),
-        ({"shard_rows": 0}, "generate.shard_rows: Input should be greater than or equal to 1. Got 0."),
-        ({"shard_rows": "many"}, "generate.shard_rows: Input should be a valid integer, unable to parse string as an "),
-        ({"workers": 0}, "generate.workers: Input should be greater than or equal to 1. Got 0."),
-        ({"report_seconds": 0}, "generate.report_seconds: Input should be greater than 0. Got 0."),
-        (
-            {"address": "head:6379"},
-            "generate: runner 'threads' with address 'head:6379' and gpus_per_task 0: both are of runner 'ray'. "
-            "Set runner: ray, or remove them.",
-        ),
-        (
-            {"runner": "ray", "gpus_per_task": 1.5},
-            "generate: gpus_per_task 1.5 must be a share of one GPU or a whole number.",
-        ),
-        (
-            {"shard_row": 5},
-            "Unknown key 'shard_row'. Known: address, ask_above_usd, gpus_per_task, report_seconds, runner, shard_rows",
-        ),
-    ],
-)
-def test_how_generation_is_run(tmp_path, changes, message):
-    tree = {**copy.deepcopy(MINIMAL), "generate": changes}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
-    with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "params.yaml")
-    assert str(error.value).removeprefix(f"{tmp_path}/params.yaml: ").startswith(message)

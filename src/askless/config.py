@@ -551,7 +551,8 @@ def _explain(error: dict[str, Any]) -> str:
     if error["type"] == "dataclass_type":
         return f"{where}: must be a section of keys ({', '.join(_keys_at(loc))}). Got {error['input']!r}."
     if error["type"] == "value_error":
-        return f"{where}: {error['ctx']['error']}.".replace("?.", "?")
+        message = str(error["ctx"]["error"])
+        return f"{where}: {message}" if message.endswith((".", "?")) else f"{where}: {message}."
     got = "" if error["type"].startswith("missing") else f" Got {error['input']!r}."
     return f"{where}: {error['msg']}.{got}"
 
