@@ -11,8 +11,8 @@ from askless.registry.comparison_page import MOST_GROUPS, change, cost_words, ma
 from askless.registry.held_out import HeldOut, Side
 from askless.report.wording import aligned
 from tests.registry_data import kept, project, settings_of
-from tests.test_report_browser import PHONE
-from tests.test_report_browser import browser as browser
+from tests.report.test_report_browser import PHONE
+from tests.report.test_report_browser import browser as browser
 
 
 @pytest.fixture(scope="module")
