@@ -55,6 +55,8 @@ CASES = [
     if able
 ]
 PAYING = [case for case in CASES if issubclass(resolve(case[0]), PaidExpert)]
+KEPT = [case for case in CASES if resolve(case[0]).kept]
+LEARNING = [case for case in CASES if issubclass(resolve(case[0]), TrainedExpert)]
 LANGUAGE_MODELS = ("llm", "vllm", "openai")
 
 
@@ -269,10 +271,9 @@ def test_what_can_be_kept_answers_the_same_from_its_options_and_files(case: Case
         assert after[name].equals(before[name]), name
 
 
+@pytest.mark.parametrize("case", KEPT, indirect=True, ids="-".join)
 def test_what_can_be_kept_goes_through_a_bundle(case: Case, tmp_path: Path) -> None:
     expert, rows = case.ready(), examples(case.texts)
-    if not expert.kept:
-        pytest.skip("it answers from elsewhere")
     prices = {"one": Price(usd_per_1k_answers=1), "large": Price(usd_per_1k_answers=2)}
     policy, learn = policies.build("length", {}, experts=tuple(prices)), labelled(case.classes, 5)
     said = expert.answer(learn)
@@ -286,11 +287,10 @@ def test_what_can_be_kept_goes_through_a_bundle(case: Case, tmp_path: Path) -> N
     assert all(again[name].equals(before[name]) for name in ANSWER)
 
 
+@pytest.mark.parametrize("case", LEARNING, indirect=True, ids="-".join)
 def test_what_was_learnt_is_saved_to_the_byte(case: Case, tmp_path: Path) -> None:
-    expert = case.ready()
-    if not isinstance(expert, TrainedExpert):
-        pytest.skip("it learns nothing")
-    fresh = case.built()
+    expert, fresh = case.ready(), case.built()
+    assert isinstance(expert, TrainedExpert)
     assert isinstance(fresh, TrainedExpert)
     fresh.load(expert.save(tmp_path / "a")).save(tmp_path / "b")
     (one,), (other,) = (list((tmp_path / name).iterdir()) for name in "ab")

@@ -24,9 +24,10 @@ def resolve(backend: str, expert: str = "") -> type[Expert]:
 
     Raises `ConfigError` for an unknown one, listing those that are known; `expert` is whose backend it is.
     """
-    if backend not in (all_ := known()):
-        raise ConfigError.unknown(f"backend of expert '{expert}'" if expert else "backend", str(backend), all_)
-    return plugins.load(all_[backend], Expert, backend)  # type: ignore[type-abstract]
+    classes = known()
+    if backend not in classes:
+        raise ConfigError.unknown(f"backend of expert '{expert}'" if expert else "backend", str(backend), classes)
+    return plugins.load(classes[backend], Expert, backend)  # type: ignore[type-abstract]
 
 
 def backends(able: Callable[[type[Expert]], bool]) -> list[str]:

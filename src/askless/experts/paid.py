@@ -22,7 +22,7 @@ from askless.prompts import PROMPTS, Prompt
 
 Wording = str | Prompt | Mapping[str, str] | None
 logger = logging.getLogger(__name__)
-BAR_DELAY_S = 3
+PROGRESS_DELAY_S = 3
 # No token is shorter than a byte; a server's chat template adds some of its own.
 TEMPLATE_TOKENS = 256
 
@@ -84,8 +84,8 @@ class PaidExpert(Expert):
         """The store's key of the answer to one text."""
 
     @abstractmethod
-    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
-        """Yield rows for the keys of `work` (key -> text) that are not `known`, batch by batch.
+    def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+        """Yield rows for the keys of `work` (key -> text) that are not `kept`, batch by batch.
 
         A row that says `failed` is used but not kept: it is asked for again by the next run.
         """
@@ -178,11 +178,11 @@ class PaidExpert(Expert):
 
         logger.info("%s: %d answers are kept, %d are asked for", self.name, len(rows), len(work) - len(rows))
         total = len(work) - len(rows)
-        # What stands before a file of answers counts them, and tells of all shards at once.
-        told = self.quiet or not isinstance(store, AnswerStore)
-        bar = tqdm(total=total, desc=self.name, unit=" answers", delay=BAR_DELAY_S, dynamic_ncols=True, disable=told)
-        with bar, closing(self.ask(work, dict(rows))) as batches:
+        # What stands before a file of answers counts them, and shows the progress of all shards at once.
+        hidden = self.quiet or not isinstance(store, AnswerStore)
+        shown = {"total": total, "desc": self.name, "unit": " answers", "delay": PROGRESS_DELAY_S, "disable": hidden}
+        with tqdm(**shown, dynamic_ncols=True) as progress, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
                 store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
                 rows |= fresh
-                bar.update(len(fresh))
+                progress.update(len(fresh))

@@ -96,15 +96,15 @@ def scored(classes: Sequence[str], logprobs: Floats, min_mass: float = 0.0) -> d
     """
     proba, mass = normalised(logprobs)
     best = logprobs.argmax(axis=1)
-    heard = (mass > 0) & (mass >= min_mass)
+    clear = (mass > 0) & (mass >= min_mass)
     floor = f", less than min_mass {min_mass:g}" if min_mass else ""
     return {
-        "label": [classes[i] if ok else None for i, ok in zip(best, heard, strict=True)],
-        "proba": [row if ok else None for row, ok in zip(proba.tolist(), heard, strict=True)],
+        "label": [classes[i] if ok else None for i, ok in zip(best, clear, strict=True)],
+        "proba": [row if ok else None for row, ok in zip(proba.tolist(), clear, strict=True)],
         "logprob": finite(logprobs[np.arange(len(best)), best]),
         "mass": np.minimum(mass, 1.0).tolist(),
         "error": [
-            None if ok else f"probability {m:.3g} on all label words{floor}" for m, ok in zip(mass, heard, strict=True)
+            None if ok else f"probability {m:.3g} on all label words{floor}" for m, ok in zip(mass, clear, strict=True)
         ],
     }
 

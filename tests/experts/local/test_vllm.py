@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from askless import schema
-from askless.errors import ConfigError, ExpertError, MissingExtra
+from askless.errors import ExpertError, MissingExtra
 from askless.experts.local.causal_lm import LlmExpert
 from askless.experts.local.vllm import VllmExpert
 from askless.prompts import Prompt
@@ -177,38 +177,6 @@ def test_without_the_package_without_cuda_and_where_it_does_not_start(
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingExtra, match=r"pip install 'askless\[vllm\]'"):
         expert(tiny).answer(examples(["a"]))
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization is 1.5. Allowed: a share, 0.01 to 1."),
-        ({"tensor_parallel_size": 0}, "tensor_parallel_size is 0. Allowed: a whole number >= 1."),
-        ({"max_model_len": 0}, "max_model_len is 0. Allowed: null or a whole number >= 1."),
-        ({"mode": "chat"}, "mode is 'chat'. Allowed: auto, label, text."),
-        ({"extra": ["a"]}, "extra is ['a']. Allowed: null or options of vllm.LLM."),
-    ],
-)
-def test_an_option_that_cannot_be_meant(tiny: Path, option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        expert(tiny, **option).answer(examples(["a"]))
-    assert str(caught.value) == f"Expert 'tiny': {message}"
-
-
-def test_what_determines_an_answer_changes_its_key(tiny: Path) -> None:
-    key = expert(tiny).key("a")
-    assert expert(tiny, batch_size=3, gpu_memory_utilization=0.5, tensor_parallel_size=2, seed=9).key("a") == key
-    changes: list[dict[str, Any]] = [
-        {"dtype": "float16"},
-        {"mode": "text"},
-        {"mode": "text", "max_new_tokens": 3},
-        {"top_logprobs": 5},
-        {"max_model_len": 64},
-        {"extra": {"quantization": "fp8"}},
-        {"mode": "text", "temperature": 1.0},
-        {"mode": "text", "temperature": 1.0, "seed": 1},
-    ]
-    assert len({key, *(expert(tiny, **change).key("a") for change in changes)}) == 1 + len(changes)
 
 
 def test_the_longest_that_an_answer_can_be(tiny: Path) -> None:

@@ -15,7 +15,7 @@ from askless import schema
 from askless.data.demo.documents import documents
 from askless.data.demo.vectors import write_vectors
 from askless.errors import ConfigError, DataError, ExpertError
-from askless.experts import Setting, build
+from askless.experts import Setting
 from askless.experts.small.extractive import LEAST, STRENGTHS, ExtractiveExpert
 from askless.experts.small.lead import LeadExpert
 from askless.experts.small.ranking import Ranking, best_of, centred, line_through, scores_of
@@ -89,17 +89,6 @@ def test_it_answers_the_same_alone_and_among_others(ranker: ExtractiveExpert, mo
     parts = ranker.answer(test)
     assert parts["text"].equals(whole["text"])
     np.testing.assert_allclose(parts["logprob"].to_numpy(), whole["logprob"].to_numpy(), rtol=1e-6)
-
-
-def test_saved_and_loaded_it_says_the_same_to_the_bit(vectors: Path, ranker: ExtractiveExpert, tmp_path: Path) -> None:
-    test = news(50, 5)
-    ranker.save(tmp_path / "kept")
-    assert [p.name for p in (tmp_path / "kept").iterdir()] == ["extractive.json"]
-    loaded = build(setting(vectors), {"backend": "extractive"})
-    assert isinstance(loaded, ExtractiveExpert)
-    before, after = ranker.answer(test), loaded.load(tmp_path / "kept").answer(test)
-    assert after["text"].equals(before["text"])
-    assert after["logprob"].equals(before["logprob"])
 
 
 def test_ridge_and_the_choice_of_its_penalty_equal_scikit_learns(vectors: Path) -> None:
@@ -231,20 +220,6 @@ def test_references_that_say_nothing_of_the_documents_still_teach_finite_weights
     expert = ExtractiveExpert(setting(vectors)).fit(of(["A b. C d.", "E f. G h."], ["x", "y"]), NONE)
     assert np.isfinite(expert.weights_).all()
     assert np.exp(expert.answer(of(["A b. C d."]))["logprob"].to_numpy()) == pytest.approx(LEAST)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"strengths": []}, "strengths is []. Allowed: one number > 0 or more."),
-        ({"strengths": [0]}, "strengths is [0]. Allowed: one number > 0 or more."),
-        ({"max_sentences": 0}, "max_sentences is 0. Allowed: a whole number >= 1."),
-    ],
-)
-def test_an_option_that_cannot_be_meant_is_named(vectors: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        ExtractiveExpert(setting(vectors), **options).fit(news(5, 1), NONE)
-    assert str(error.value) == f"Expert 'extractive': {message}"
 
 
 def test_it_must_learn_first_and_needs_vectors(vectors: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from askless import schema
-from askless.errors import ConfigError, DataError, ExpertError
+from askless.errors import DataError, ExpertError
 from askless.experts.small.linear import LinearExpert
 from tests.experts.tiny_models import setting
 
@@ -118,19 +117,6 @@ def test_words_never_seen_get_the_intercepts_answer() -> None:
     expert = LinearExpert(setting()).fit(posts(300, 0), posts(100, 1))
     unknown = schema.table("examples", {"id": ["x"], "text": ["zz yy"], "split": ["test"]})
     assert sum(expert.answer(unknown)["proba"].to_pylist()[0]) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"ngrams": 0}, "ngrams is 0"),
-        ({"class_weight": "inverse"}, "class_weight is 'inverse'. Allowed: null or balanced."),
-        ({"strengths": []}, r"strengths is \[\]"),
-    ],
-)
-def test_an_option_that_cannot_be_meant(option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        LinearExpert(setting(), **option).fit(posts(50, 0), posts(50, 1))
 
 
 def test_what_cannot_be_learnt_or_loaded(tmp_path: Path) -> None:

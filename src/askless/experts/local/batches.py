@@ -35,13 +35,13 @@ def in_batches(lengths: Sequence[int], rows: int, tokens: int) -> list[list[int]
 def answered(
     batches: Sequence[Sequence[int]],
     items: Sequence[Keyed],
-    known: Container[str],
+    kept: Container[str],
     backoff: Backoff[Keyed],
     run: Callable[[Sequence[Keyed]], Sequence[Row]],
 ) -> Generator[dict[str, Row]]:
-    """Rows by key, batch by batch, of items whose first part is their key; what is `known` is not asked again."""
+    """Rows by key, batch by batch, of items whose first part is their key; what is `kept` is not asked again."""
     for batch in batches:
-        rows = [items[i] for i in batch if items[i][0] not in known]
+        rows = [items[i] for i in batch if items[i][0] not in kept]
         if rows:
             for some, answers in backoff.run(rows, run):
                 yield {item[0]: row for item, row in zip(some, answers, strict=True)}

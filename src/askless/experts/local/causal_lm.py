@@ -134,7 +134,7 @@ class LlmExpert(LocalExpert):
         rendered = part.render(prompt, text)
         return answer_key("llm", *where, rendered, self._mode, how, part.dtype, self.max_input_tokens)
 
-    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+    def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
         keys = list(work)
         items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
@@ -143,7 +143,7 @@ class LlmExpert(LocalExpert):
         load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
         backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
-        yield from answered(load.batches, keyed, known, backoff, self._run)
+        yield from answered(load.batches, keyed, kept, backoff, self._run)
 
     def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """The prompt's own tokens, and the longest label word or `max_new_tokens`."""

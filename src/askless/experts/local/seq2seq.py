@@ -154,14 +154,14 @@ class Seq2SeqExpert(LocalExpert):
         how = [size, self.temperature, self._drawn(), part.dtype]
         return answer_key("seq2seq", *self._where(), self.prefix + text, *how)
 
-    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+    def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows batch by batch; batches are made of all of `work`, the same in a resumed run."""
         keys, items = list(work), self._encoded(list(work.values()))
         self._warm_up()
         backoff = Backoff[Item](lambda rows: len(rows) * max(self._size(ids) for _, ids, _ in rows))
         batches = in_batches([self._size(ids) for ids, _ in items], self.batch_size, self.batch_tokens)
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
-        yield from answered(batches, keyed, known, backoff, self._run)
+        yield from answered(batches, keyed, kept, backoff, self._run)
 
     def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """The document's own tokens, and those of the longest summary with its end."""

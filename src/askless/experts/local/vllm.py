@@ -124,9 +124,9 @@ class VllmExpert(LocalExpert):
         run = [self.dtype, self.max_model_len, dict(self.extra or {})]
         return answer_key("vllm", *where, prompt.system, prompt.fill(text), self._mode, how, run)
 
-    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+    def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield the missing rows, a group of `batch_size` prompts after the other."""
-        missing = {key: text for key, text in work.items() if key not in known}
+        missing = {key: text for key, text in work.items() if key not in kept}
         llm = self._started()
         vars(self.checkpoint)["tokenizer"] = llm.get_tokenizer()
         labels = self._firsts() if self.labelling else []

@@ -29,7 +29,7 @@ class BatchPlan:
 
 
 class Workload:
-    """The prompts of a run, in tokens; batches and prefix follow from all of them, whatever is already known."""
+    """The prompts of a run, in tokens; batches and prefix follow from all of them, whatever is already kept."""
 
     def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: BatchPlan) -> None:
         self.network = network

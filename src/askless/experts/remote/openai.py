@@ -157,7 +157,7 @@ class OpenAiExpert(PaidExpert):
         """The store's key of the answer to one text."""
         return answer_key("openai", self.revision, self._request(text))
 
-    def ask(self, work: Mapping[str, str], known: Mapping[str, Row]) -> Generator[dict[str, Row]]:
+    def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
         stop, counting = threading.Event(), threading.Lock()
         end, failures = "", 0
@@ -179,7 +179,7 @@ class OpenAiExpert(PaidExpert):
             return row
 
         with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
-            missing = [(key, text) for key, text in work.items() if key not in known]
+            missing = [(key, text) for key, text in work.items() if key not in kept]
             futures = {pool.submit(one, key, text): key for key, text in missing}
             try:
                 for future in as_completed(futures):
