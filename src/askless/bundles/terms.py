@@ -28,8 +28,22 @@ TERMS = 1
 class Terms:
     """What a person says in params.yaml of the expensive experts of one task's policy, and of their prices.
 
-    `longest`: texts of more characters are not answered. `usage` is what an answer of each took on record, as
-    `Usage.state` has it.
+    Parameters
+    ----------
+    task
+        Its name.
+    classes
+        The task's classes, none for summaries.
+    prompt
+        Name of the task's prompt.
+    experts
+        Expensive expert to its backend and options.
+    costs
+        Unit and prices.
+    longest
+        Texts of more characters are not answered; None for no limit.
+    usage
+        Expert to what an answer of it took on record, as `Usage.state` has it.
     """
 
     task: str

@@ -128,7 +128,17 @@ class Side:
 
 @dataclass(frozen=True)
 class StoppedClock(CostModel):
-    """Prices by which a stopwatch makes no difference: deciding takes no time, a small expert the `seconds` given."""
+    """Prices by which a stopwatch makes no difference: deciding takes no time, a small expert the seconds given.
+
+    Parameters
+    ----------
+    unit
+        `usd`, `seconds` or `tokens`.
+    prices
+        Expert to its `Price`.
+    seconds
+        Small expert to the seconds of an answer.
+    """
 
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -33,7 +33,15 @@ UNCHANGED = "unchanged"
 
 @dataclass(frozen=True)
 class Verdict:
-    """`outcome` is promoted, refused, or unchanged where there was nothing to decide; `reason` is one sentence."""
+    """What the rule says of a challenger.
+
+    Parameters
+    ----------
+    outcome
+        Promoted, refused, or unchanged where there was nothing to decide.
+    reason
+        One sentence.
+    """
 
     outcome: str
     reason: str

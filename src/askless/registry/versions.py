@@ -35,10 +35,52 @@ class Unreachable(AsklessError):
 class Version:
     """One version of a registered model, and what its tags say; a number that was not written down is None.
 
-    `quality` and `cost_per_1k` are those of the headline at registration. At its operating point, chosen on valid,
-    `budget` is the share of items deferred and `threshold` what each is held against. `verdict` (promoted, refused,
-    restored or rolled back), `reason` and `decided` tell the last decision about it, `replaced` whom it followed as
-    champion, `proposed_by` who proposed what a person is to decide about.
+    Parameters
+    ----------
+    model
+        Name of the registered model.
+    number
+        Of the version.
+    aliases
+        Those that name it: champion, challenger, previous.
+    run_id
+        MLflow's run that registered it.
+    created
+        When that was.
+    task
+        Its task.
+    kind
+        Kind of its policy.
+    experts
+        Those of its policy, the small one first.
+    seed
+        Of its training.
+    unit
+        Of its costs.
+    headline
+        Name of its policy.
+    quality
+        Of the headline at registration, 0 to 1.
+    cost_per_1k
+        Of the headline at registration, for 1,000 items, in `unit`.
+    budget
+        Share of items deferred at its operating point, 0 to 1, chosen on valid.
+    threshold
+        What each score is held against there.
+    dvc_lock_sha256
+        Of the lock file of its data.
+    git_commit
+        Of its code.
+    verdict
+        The last decision about it: promoted, refused, restored or rolled back; empty before one.
+    reason
+        Of that decision, a sentence.
+    decided
+        When that was.
+    proposed_by
+        Who proposed what a person is to decide about.
+    replaced
+        The champion that it followed.
     """
 
     model: str
