@@ -16,25 +16,30 @@ from tasks.answering import Place, answer_file, new_files, plain, serving
 
 
 @flow(flow_run_name="answer {task}")
-def answer(task: str, params: str = "params.yaml", data: str = "data") -> list[dict[str, Any]]:
-    """Answer every file of `data/incoming/<task>` that is not answered yet; returns what came of each.
+def answer(
+    task: str, params: str = "params.yaml", data: str = "data", max_usd_per_day: float | None = None
+) -> list[dict[str, Any]]:
+    """Answer every file of `data/incoming/<task>` that is not answered yet; returns the outcome of each.
 
-    A file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow
-    fails at the end.
+    Expensive experts are paid at most `max_usd_per_day` in a day (UTC; None: no limit), then the small one answers. A
+    file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow fails
+    at the end.
     """
     without_tracebacks()
     settings, log = config.load(params), get_run_logger()
     served, (files, unknown) = serving(settings, task), new_files(Place(task, data))
     for path in unknown:
         log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
-    states = [answer_file(task, params, data, str(path), plain(served), return_state=True) for path in files]
+    states = [
+        answer_file(task, params, data, str(path), plain(served), max_usd_per_day, return_state=True) for path in files
+    ]
     done = [state.result() for state in states if state.is_completed()]
     for one in done:
         if one["status"] == "put aside":
-            log.warning("%s is put aside. %s", one["file"], one["said"])
+            log.warning("%s is put aside. %s", one["file"], one["reason"])
     price = baseline.audit_price(baseline.read(Path(served.folder)), settings.monitor.audit_share)
-    told = "" if price is None else f", about {price:.3g} {settings.costs.unit} per 1,000 items"
-    audits = f"{100 * settings.monitor.audit_share:g} % of the items are put to both experts{told}"
+    cost = "" if price is None else f", about {price:.3g} {settings.costs.unit} per 1,000 items"
+    audits = f"{100 * settings.monitor.audit_share:g} % of the items are put to both experts{cost}"
     new = [one for one in done if one["status"] != "done before"]
     create_table_artifact(new, f"answered-{task.replace('_', '-')}", f"By version {served.version}; {audits}.")
     failed = [state for state in states if not state.is_completed()]

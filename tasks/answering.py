@@ -9,31 +9,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from askless import config, experts, schema
+from askless import config, schema
 from askless.bundles.bundle import Bundle
-from askless.costs import CostModel
+from askless.bundles.terms import of_bundle
 from askless.data.incoming import ENDINGS, read_items
-from askless.errors import ConfigError, DataError
-from askless.experts.checked_summaries import CheckedSummaries
+from askless.errors import DataError
 from askless.files import replacing, write_text
+from askless.labelling import answerer
+from askless.labelling.answerer import Answerer, DeployedBundle
 from askless.monitoring import baseline
-from askless.monitoring.decide_and_log import ANSWERS, Audit, answer, loggable
+from askless.monitoring.decide_and_log import Audit, loggable
 from askless.monitoring.decision_log import ROWS, DecisionLog, locked
-from askless.panel import Answering, Panel
 from askless.registry import versions as registry
+from askless.spending.billing import FaultHandling
+from askless.spending.ledger import Ledger
 from tasks import worth_a_retry
 
 ASIDE, PENDING = "aside", "pending"
-ANSWERED = pa.schema(
-    [pa.field("source_id", pa.string()), *(field.with_nullable(True) for field in ROWS), pa.field("answers", ANSWERS)]
-)
+ANSWERED = pa.schema([pa.field("source_id", pa.string()), *answerer.ANSWERED])
 Facts = dict[str, Any]
 
 
@@ -105,19 +104,22 @@ def new_files(place: Place) -> tuple[list[Path], list[Path]]:
     retry_delay_seconds=10,
     retry_condition_fn=worth_a_retry,
 )
-def answer_file(name: str, params: str, data: str, file: str, served: Facts) -> Facts:
+def answer_file(
+    name: str, params: str, data: str, file: str, served: Facts, max_usd_per_day: float | None = None
+) -> Facts:
     """Answer one incoming file of a task by the version `served`, unless it is answered; returns what came of it.
 
     The output is written aside, its rows are logged, then it is put in place: killed in between, the next run goes on
-    there, and what was paid for is kept by the experts. A file that cannot be read is put aside with the reason. One
-    run at a time answers files of a task: to another one they are busy.
+    there, and no call is made twice. Within `max_usd_per_day` (UTC) expensive experts are paid, then the small one
+    answers. A file that cannot be read is put aside with the reason. One run at a time answers files of a task: to
+    another one they are busy.
     """
     settings, place, path = config.load(params), Place(name, data), Path(file)
     with locked(place.logged / ".answer.lock", wait=False) as mine:
         if not mine:
-            return _came(path, "busy", "another run answers files of this task")
+            return _outcome(path, "busy", "another run answers files of this task")
         if not path.exists():
-            return _came(path, "gone", "it was taken away meanwhile")
+            return _outcome(path, "gone", "it was taken away meanwhile")
         out = place.answered / f"{path.name}.parquet"
         if out.exists():
             return _done(place, path, out)
@@ -126,8 +128,14 @@ def answer_file(name: str, params: str, data: str, file: str, served: Facts) -> 
             items = read_items(path, settings.task(name), name)
         except (DataError, OSError) as error:
             return _put_aside(place, path, str(error))
-        rows = _finished(settings, place, Serving(**served), items, out, sha)
-    return {**_came(path, "answered"), **figures(rows)}
+        pending, version = place.logged / PENDING / out.name, Serving(**served)
+        if not (pending.exists() and _meta(pending).get("sha256") == sha):
+            rows = _answered(settings, Path(params), place, version, items, max_usd_per_day)
+            about = {"task": name, "sha256": sha, "version": version.version, "share": version.share}
+            with replacing(pending) as part:
+                pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
+        rows = _finished(settings, place, pending, out, sha)
+    return {**_outcome(path, "answered"), **figures(rows)}
 
 
 def figures(rows: pa.Table) -> Facts:
@@ -143,17 +151,35 @@ def figures(rows: pa.Table) -> Facts:
     }
 
 
-def _finished(settings: config.Params, place: Place, served: Serving, items: pa.Table, out: Path, sha: str) -> pa.Table:
-    """Answer the items, or take up what an earlier run had answered; log them; put the output in place."""
-    pending = place.logged / PENDING / out.name
-    if not (pending.exists() and _meta(pending).get("sha256") == sha):
-        rows = answered(settings, place, served, items)
-        about = {"task": place.task, "sha256": sha, "version": served.version, "share": served.share}
-        with replacing(pending) as part:
-            pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
+def _answered(
+    settings: config.Params,
+    params: Path,
+    place: Place,
+    served: Serving,
+    items: pa.Table,
+    limit: float | None,
+) -> pa.Table:
+    """Every item with its answer, who gave it and what that costs, whether it is paid now or was before."""
+    bundle = Bundle.load(served.folder)
+    budget = bundle.budget(served.share)
+    version = DeployedBundle(served.folder, served.version, bundle, of_bundle(bundle, params), budget)
+    expensive, reference = bundle.experts[1:], settings.evaluate[place.task].reference
+    agree_from = baseline.agree_from(baseline.read(Path(served.folder)))
+    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, agree_from)
+    answers, waits = Path(place.data, "answers", place.task), FaultHandling(waits=True)
+    with (
+        Ledger(place.logged / "answer.sqlite", limit, daily=True) as ledger,
+        version.guarded(ledger, answers, waits, kept_cost=True) as guarded,
+    ):
+        rows = Answerer(version, guarded, budget, audit).answer(items["text"].to_pylist()).rows
+    return rows.add_column(0, ANSWERED.field("source_id"), items["source_id"]).cast(ANSWERED)
+
+
+def _finished(settings: config.Params, place: Place, pending: Path, out: Path, sha: str) -> pa.Table:
+    """Log the answered rows and put them in place, each once."""
     rows = pq.read_table(pending)
     key = hashlib.sha256(f"{out.name}\0{sha}".encode()).hexdigest()[:16]
-    decided = rows.filter(pc.and_(pc.is_valid(rows["expert"]), _first_of(rows["id"])))
+    decided = rows.filter(pc.and_(pc.is_valid(rows["expert"]), _first_of(rows["id"]))).select(ROWS.names)
     classes = settings.task(place.task).classes
     place.log(settings.monitor).append(loggable(decided, classes, settings.monitor.log_text), key)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -161,70 +187,23 @@ def _finished(settings: config.Params, place: Place, served: Serving, items: pa.
     return rows
 
 
-def answered(settings: config.Params, place: Place, served: Serving, items: pa.Table) -> pa.Table:
-    """Every item with its answer, who gave it and what it cost; a text that comes again costs nothing again.
-
-    An item that cannot be answered has the reason in `error`, and no `expert`.
-    """
-    first = _first_of(items["id"])
-    good = items.filter(pc.and_(first, pc.is_null(items["fault"])))
-    columns = {"id": good["id"].combine_chunks(), "text": good["text"].combine_chunks()}
-    examples = schema.table("examples", {**columns, "split": ["test"] * good.num_rows})
-    rows = _by_policy(settings, place, served, examples)
-    at = pc.index_in(items["id"], rows["id"].combine_chunks())
-    told = {name: rows[name].take(at) for name in rows.column_names}
-    told |= {name: items[name] for name in ("id", "text", "source_id")}
-    told["error"] = pc.coalesce(items["fault"], told["error"])
-    for name in ("cost", "paid", "audit_cost"):
-        told[name] = pc.if_else(first, told[name], pa.scalar(None if name == "paid" else 0.0, pa.float64()))
-    return pa.table([told[name] for name in ANSWERED.names], schema=ANSWERED)
-
-
-def _by_policy(settings: config.Params, place: Place, served: Serving, examples: pa.Table) -> pa.Table:
-    bundle, agree_from = Bundle.load(served.folder), baseline.agree_from(baseline.read(Path(served.folder)))
-    expensive = bundle.experts[1:]
-    if bundle.small is None or not expensive:
-        got = f"experts {list(bundle.experts)}{'' if bundle.small else ', the small one not with it'}"
-        raise ConfigError(f"{served.folder}: {got}. Allowed: a bundle with its small expert and an expensive one.")
-    reference = settings.evaluate[place.task].reference
-    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, agree_from)
-    about = {"task": place.task, "version": served.version, "time": datetime.now(UTC)}
-    pool: dict[str, Any] = {bundle.experts[0]: bundle.small}
-    pool |= {llm: _paid(settings, place, llm) for llm in expensive}
-    answering: dict[str, Answering] = pool
-    if not bundle.classes:
-        answering = {expert: CheckedSummaries(each) for expert, each in pool.items()}
-    panel = Panel(examples, answering, CostModel.of(settings.costs), bundle.classes, blind=True)
-    return answer(bundle.policy, panel, bundle.budget(served.share), audit, **about)
-
-
-def _paid(settings: config.Params, place: Place, llm: str) -> experts.Expert:
-    """An LLM that keeps its answers where the stage `generate` does."""
-    about = settings.task(place.task)
-    kept = Path(place.data, "answers", place.task)
-    setting = experts.Setting(name=llm, task=place.task, classes=about.classes, prompt=about.prompt, answers=kept)
-    return experts.build(setting, settings.expert(llm))
-
-
 def _first_of(names: pa.ChunkedArray) -> pa.Array:
     """Which rows are the first of their id."""
-    values = np.array(names.to_pylist(), object).astype(str)
-    mask = np.zeros(len(values), bool)
-    mask[np.unique(values, return_index=True)[1]] = True
-    return pa.array(mask)
+    seen = dict(reversed([(name, at) for at, name in enumerate(names.to_pylist())]))
+    return pa.array([at == seen[name] for at, name in enumerate(names.to_pylist())], pa.bool_())
 
 
-def _came(path: Path, status: str, said: str = "") -> Facts:
-    return {"file": path.name, "status": status, "said": said}
+def _outcome(path: Path, status: str, reason: str = "") -> Facts:
+    return {"file": path.name, "status": status, "reason": reason}
 
 
 def _done(place: Place, path: Path, out: Path) -> Facts:
     """A file whose output is there: nothing to do, unless it holds something else than what was answered."""
     if path.stat().st_mtime_ns < out.stat().st_mtime_ns:
-        return _came(path, "done before")
+        return _outcome(path, "done before")
     if _meta(out).get("sha256") == _sha(path):
         os.utime(out)
-        return _came(path, "done before")
+        return _outcome(path, "done before")
     remedy = "Allowed: new content under a new name. Give it one."
     return _put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
 
@@ -243,7 +222,7 @@ def _put_aside(place: Place, path: Path, reason: str) -> Facts:
         target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{path.name}"
     write_text(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n")
     os.replace(path, target)
-    return _came(path, "put aside", reason)
+    return _outcome(path, "put aside", reason)
 
 
 def _meta(path: Path) -> Facts:
@@ -255,5 +234,5 @@ def _meta(path: Path) -> Facts:
 
 
 def plain(served: Serving) -> Facts:
-    """What a task of Prefect is told of the version that serves."""
+    """The version that serves as plain values, for a task of Prefect."""
     return asdict(served)

@@ -46,47 +46,45 @@ class ServedPolicy(PythonModel):
         from askless.errors import AsklessError
 
         try:
-            return self._told(model_input["text"].tolist(), dict(params or {}))
+            return self._answer(model_input["text"].tolist(), dict(params or {}))
         except AsklessError as error:
             raise mlflow.MlflowException.invalid_parameter_value(str(error)) from error
 
-    def _told(self, texts: list[str], given: dict[str, Any]) -> pd.DataFrame:
+    def _answer(self, texts: list[str], given: dict[str, Any]) -> pd.DataFrame:
         from askless.bundles.decide import decide
         from askless.policies.base import Budget
 
-        most = given.pop("max_usd", 0.0)
+        limit = given.pop("max_usd", 0.0)
         given = {k: v for k, v in given.items() if v >= 0}
         budget = Budget(**given) if given else None
-        told = {name: list(values) for name, values in vars(decide(self.bundle, texts, budget)).items()}
-        stays = [name == self.bundle.experts[0] for name in told["expert"]]
-        told["answer"] = [said if kept else None for said, kept in zip(told["small_answer"], stays, strict=True)]
-        told |= {"cost": [0.0] * len(texts), "reason": ["kept" if kept else "deferred" for kept in stays]}
-        if most:
+        columns = {name: list(values) for name, values in vars(decide(self.bundle, texts, budget)).items()}
+        stays = [name == self.bundle.experts[0] for name in columns["expert"]]
+        columns["answer"] = [own if kept else None for own, kept in zip(columns["small_answer"], stays, strict=True)]
+        columns |= {"cost": [0.0] * len(texts), "reason": ["kept" if kept else "deferred" for kept in stays]}
+        if limit:
             with self.lock:
-                told |= self._answered(texts, budget, None if most < 0 else most)
+                columns |= self._asked(texts, budget, None if limit < 0 else limit)
         name = "label" if self.bundle.classes else "summary"
-        told[name] = told.pop("answer")
-        frame = {c: pd.Series(told[c], dtype=NUMBERS.get(c, object)) for c in (name, *COLUMNS)}
-        return pd.DataFrame(frame)
+        columns[name] = columns.pop("answer")
+        return pd.DataFrame({c: pd.Series(columns[c], dtype=NUMBERS.get(c, object)) for c in (name, *COLUMNS)})
 
-    def _answered(self, texts: list[str], budget: Any, most: float | None) -> dict[str, Any]:
-        """What was answered, by whom, at which cost and why, the expensive experts asked within `most` dollars."""
+    def _asked(self, texts: list[str], budget: Any, limit: float | None) -> dict[str, Any]:
+        """Answers, who gave them, at which cost and why, the expensive experts asked within `limit` dollars."""
         from askless.bundles.terms import Terms
         from askless.costs import CostModel
-        from askless.data.stream import Chunk
-        from askless.labelling.label import DeployedBundle, Labeller
+        from askless.labelling.answerer import Answerer, DeployedBundle
         from askless.spending.guard import GuardedExpert
         from askless.spending.ledger import Ledger
 
-        terms = Terms.read(self.folder)
-        version = DeployedBundle(str(self.folder), "0", self.bundle, terms)
-        names = version.bundle.experts[1:]
+        version = DeployedBundle(str(self.folder), "0", self.bundle, Terms.read(self.folder))
         if not self.experts:
+            # They outlast the request, so that a model run here is loaded once.
             kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))
-            self.experts = {name: terms.expert(name, kept) for name in names}
-        with Ledger(limit=most) as ledger:
-            expensive = {name: GuardedExpert(self.experts[name], CostModel.of(terms.costs), ledger) for name in names}
-            rows = Labeller(version, budget, expensive).rows(Chunk(0, 1, [None] * len(texts), list(texts)))
+            self.experts = {name: version.terms.expert(name, kept) for name in self.bundle.experts[1:]}
+        costs = CostModel.of(version.terms.costs)
+        with Ledger(limit=limit) as ledger:
+            expensive = {name: GuardedExpert(expert, costs, ledger) for name, expert in self.experts.items()}
+            rows = Answerer(version, expensive, budget).answer(texts).rows
         return {name: rows[name].to_pylist() for name in ("answer", "expert", "score", "cost", "reason")}
 
 

@@ -89,9 +89,9 @@ class Production:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return path
 
-    def answer(self, path: Path) -> Facts:
+    def answer(self, path: Path, max_usd_per_day: float | None = None) -> Facts:
         """One file, answered."""
-        found: Facts = answer_file.fn(self.task, self.params, self.data, str(path), self.served)
+        found: Facts = answer_file.fn(self.task, self.params, self.data, str(path), self.served, max_usd_per_day)
         return found
 
 

@@ -14,11 +14,13 @@ EXPLAINED = (
     "costs",
     "data",
     "errors",
+    "labelling",
     "monitoring",
     "panel",
     "plans",
     "prompts",
     "registry",
+    "serving",
     "stats",
     "text",
 )

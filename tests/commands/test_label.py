@@ -326,7 +326,7 @@ def test_an_output_of_another_run_is_refused(here):
 
 
 def test_two_processes_do_not_share_a_run(here):
-    from askless.labelling.label import Run
+    from askless.labelling.run import Run
 
     with Run.opened(here[0] / "out.jsonl", {}):
         assert "another process is at this run" in refused("in.jsonl", "--model", here[1], "-o", "out.jsonl")

@@ -10,8 +10,8 @@ from askless.bundles.terms import Terms
 from askless.config import Costs, Price
 from askless.data.stream import ItemSource
 from askless.experts.remote.openai import OpenAiExpert
+from askless.labelling.answerer import DeployedBundle
 from askless.labelling.foreseen import draw, foresee, on_record
-from askless.labelling.label import DeployedBundle
 from askless.policies.base import Budget
 from askless.spending.usage import LEARNT
 from tests.labelling.label_data import shop, write_items

@@ -26,7 +26,6 @@ from askless.serving.server import Server, address, bound
 from askless.serving.service import Limits, Service
 from askless.serving.shadow import Shadow
 from askless.serving.versions import ExpertPool, Watch, load
-from askless.spending.guard import Conduct
 from askless.spending.ledger import Ledger
 from tests.production_data import production
 from tests.registry_data import MODEL
@@ -57,7 +56,7 @@ def service(
     """Everything but HTTP, in the project whose folder is the working directory; not started."""
     measures = Measures()
     with Ledger(folder / "ledger.sqlite", max_usd, daily=True) as ledger:
-        pool = ExpertPool(ledger, folder / "answers", Conduct())
+        pool = ExpertPool(ledger, folder / "answers")
         measures.watches(lambda: ledger.left)
         watch = Watch(champion(task), lambda at: load(at, Path("params.yaml"), pool), reload, "champion", measures)
         classes = watch.current.version.terms.classes

@@ -12,7 +12,7 @@ from askless.serving.messages import ChatRequest, Refusal, read
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "LOCALHOST", "::1", "[::1]"])
 def test_this_machine_alone_needs_no_key(host, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
-    assert is_local(host) and Keys.of_environment(host).known == ()
+    assert is_local(host) and Keys.of_environment(host).keys == ()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "localhost.evil.example", "example.org", ""])
@@ -25,7 +25,7 @@ def test_other_machines_need_one(host, monkeypatch):
         "Export a key in ASKLESS_SERVE_KEY, or serve on this machine alone."
     )
     monkeypatch.setenv(VARIABLE, "one, two")
-    assert Keys.of_environment(host).known == (b"one", b"two")
+    assert Keys.of_environment(host).keys == (b"one", b"two")
 
 
 @pytest.mark.parametrize("key", ["two words", "schlüssel", "tab\tbed"])

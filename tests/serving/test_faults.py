@@ -1,7 +1,8 @@
 """Whatever the server of an expensive expert does, a request is answered and marked, and nothing is billed twice."""
 
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import openai
 import pytest
@@ -10,11 +11,12 @@ from askless.serving.service import Limits
 from tests.experts.chat_server import Answer, chat, problem
 from tests.production_data import said
 from tests.registry_data import LLM, MODEL, PRICE
-from tests.serving.house import LONG, House, ask, house, service, until
+from tests.serving.house import LONG, WAIT_S, House, ask, house, service, until
 from tests.serving.writing_llm import WORDS, writing_llm
 
 DEFER = {"askless": {"share": 1.0}}
 XSUM = MODEL["xsum"]
+SHORT_S = 0.5
 
 
 def told(completion):
@@ -23,17 +25,29 @@ def told(completion):
 
 @pytest.fixture(scope="module")
 def home(kept_llm, empty_store, tmp_path_factory):
-    """A server whose patience is short."""
-    limits = Limits(asking=2, patience=0.8, grace=5.0)
+    """A server that makes two calls at once."""
+    limits = Limits(asking=2, grace=5.0)
     with house(tmp_path_factory.mktemp("faults"), empty_store, kept_llm.url, limits=limits) as made:
         yield made
+
+
+@pytest.fixture
+def impatient(home, kept_llm):
+    """The server while it waits only briefly for an LLM that answers when `go` is set."""
+    patient, go = home.service.limits, threading.Event()
+    home.service.limits = replace(patient, patience=SHORT_S)
+    kept_llm.reply = lambda request, before: Answer(chat("yes" if go.wait(WAIT_S) else "no"))
+    yield home, go
+    go.set()
+    until(lambda: not home.service.busy)
+    home.service.limits = patient
 
 
 @pytest.fixture(autouse=True)
 def closed_breaker(home, kept_llm):
     """Each test finds the server well and the circuit closed."""
     kept_llm.reply = said
-    for guarded in home.service.watch.current.expensive.values():
+    for guarded in home.service.watch.current.answerer.expensive.values():
         guarded.expert.max_retries = 0
         guarded.breaker.well()
     return None
@@ -71,37 +85,32 @@ def test_a_dead_server_is_left_alone_after_repeated_faults(home, kept_llm):
     assert home.metric("askless_errors_total") >= 8
 
 
-def test_a_slow_server_is_not_waited_for_and_its_answer_is_kept_for_the_next_time(home, kept_llm):
-    text = f"{LONG} slow"
-    kept_llm.reply = lambda request, before: Answer(chat("yes"), delay=2.0)
+def test_a_slow_server_is_not_waited_for_and_its_answer_is_kept_for_the_next_time(impatient, kept_llm):
+    (home, go), text = impatient, f"{LONG} slow"
     paid = home.metric("askless_dollars_total")
     facts = told(home.say(text, extra_body=DEFER))
     assert (facts["expert"], facts["reason"], facts["error"]) == (
         "majority",
         "slow",
-        f"{LLM}: slow: no answer within 0.8 s",
+        f"{LLM}: slow: no answer within {SHORT_S:g} s",
     )
+    go.set()
     until(lambda: home.metric("askless_dollars_total") == pytest.approx(paid + PRICE))
+    home.service.limits = replace(home.service.limits, patience=WAIT_S)
     facts = told(home.say(text, extra_body=DEFER))
     assert (facts["expert"], facts["cost_usd"]) == (LLM, 0.0), "paid once, and there now"
     assert sum(text in asked for asked in kept_llm.asked()) == 1
 
 
-def test_who_finds_nobody_free_in_time_is_told_so_and_nothing_is_asked(home, kept_llm):
-    kept_llm.reply = lambda request, before: Answer(chat("yes"), delay=2.0)
-    found = []
-
-    def one(n):
-        found.append(told(home.say(f"{LONG} many {n}", extra_body=DEFER)))
-
-    threads = [threading.Thread(target=one, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    said_of = sorted(facts["error"].partition(": slow: ")[2] for facts in found)
-    assert said_of == ["no answer within 0.8 s"] * 2 + ["nobody was free to ask it within 0.8 s"] * 4
-    until(lambda: not home.service.askers.busy)
+def test_who_finds_nobody_free_in_time_learns_so_and_nothing_is_asked(impatient, kept_llm):
+    home, go = impatient
+    with ThreadPoolExecutor(6) as pool:
+        done = pool.map(lambda n: told(home.say(f"{LONG} many {n}", extra_body=DEFER)), range(6))
+        errors = sorted(facts["error"].partition(": slow: ")[2] for facts in done)
+    within = f"within {SHORT_S:g} s"
+    assert errors == [f"no answer {within}"] * 2 + [f"nobody was free to ask it {within}"] * 4
+    go.set()
+    until(lambda: not home.service.busy)
     assert sum("many" in text for text in kept_llm.asked()) == 2
 
 
@@ -223,16 +232,11 @@ def test_texts_are_logged_where_that_is_asked_for(tmp_path, empty_store):
 
 
 def test_a_second_request_for_a_text_waits_for_the_first_and_pays_nothing(home, kept_llm):
-    kept_llm.reply = lambda request, before: Answer(chat("yes"), delay=0.3)
-    found = []
-
-    def one():
-        found.append(told(home.say(f"{LONG} twin", extra_body=DEFER))["cost_usd"])
-
-    threads = [threading.Thread(target=one) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.05)
-    for thread in threads:
-        thread.join()
-    assert sorted(found) == [0.0, PRICE]
+    go = threading.Event()
+    kept_llm.reply = lambda request, before: Answer(chat("yes" if go.wait(WAIT_S) else "no"))
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(home.say, f"{LONG} twin", extra_body=DEFER) for _ in range(2)]
+        until(lambda: home.service.busy == 2)
+        go.set()
+        assert sorted(told(each.result())["cost_usd"] for each in done) == [0.0, PRICE]
+    assert sum("twin" in text for text in kept_llm.asked()) == 1

@@ -1,6 +1,6 @@
 """The challenger decides a share of the requests too, answers nobody, and its log stands beside the champion's."""
 
-import time
+import threading
 
 import pytest
 
@@ -11,7 +11,7 @@ from askless.serving import shadow as module
 from askless.serving.shadow import SEED, Shadow
 from tests.production_data import production
 from tests.registry_data import LLM, MODEL, PRICE, kept, register
-from tests.serving.house import House, service
+from tests.serving.house import WAIT_S, House, service, until
 
 CHALLENGER = f"models:/{MODEL['olhs']}@challenger"
 TEXTS = [f"A {'long' if n > 120 else 'short'} text. {'x' * n}" for n in range(1, 200, 12)]
@@ -58,17 +58,18 @@ def test_a_share_of_the_items_is_drawn_by_their_ids(project):
 def test_a_challenger_that_is_slow_or_fails_costs_no_answer_and_is_counted(project, monkeypatch):
     monkeypatch.setattr(module, "WAITING", 2)
     with service(project.folder, shadow=CHALLENGER) as made:
-        calls = []
+        calls, go = [], threading.Event()
 
         def slow(batch):
+            go.wait(WAIT_S)
             calls.append(len(batch))
-            time.sleep(0.4)
 
         monkeypatch.setattr(made.shadow, "_decide", slow)
         with House(made) as home:
             answers = [home.say(text).choices[0].message.content for text in TEXTS[:16]]
             assert len(answers) == 16
             dropped = home.metric("askless_shadow_dropped_total")
+            go.set()
         assert dropped + sum(calls) == 16 and dropped > 0
 
 
@@ -79,10 +80,9 @@ def test_what_it_fails_at_is_said_once(project, monkeypatch, caplog):
     with service(project.folder, shadow=CHALLENGER) as made:
         monkeypatch.setattr(module, "decided", broken)
         with House(made) as home:
-            for text in TEXTS[:3]:
+            for n, text in enumerate(TEXTS[:3], 1):
                 home.say(text)
-                time.sleep(0.1)
-    assert made.measures.errors.labels("shadow")._value.get() >= 1
+                until(lambda n=n: home.metric("askless_errors_total") == n)
     said = [record.getMessage() for record in caplog.records if "challenger" in record.getMessage()]
     assert said == ["The challenger cannot decide (ValueError)."]
     assert isinstance(made.shadow, Shadow) and shadow_rows(project.folder) == []

@@ -24,7 +24,7 @@ from tasks.answering import ANSWERED, new_files, serving
 from tests.experts.chat_server import Answer, chat
 from tests.pipeline import ROOT
 from tests.production_data import LLM, SHARE, chat_server, production, said, texts
-from tests.registry_data import MODEL, kept, project, register, registry_in
+from tests.registry_data import MODEL, PRICE, kept, project, register, registry_in
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_file_is_answered_row_by_row_and_logged(shop, server):
     assert found == {
         "file": "a.jsonl",
         "status": "answered",
-        "said": "",
+        "reason": "",
         "rows": 100,
         "deferred": deferred.sum(),
         "errors": 0,
@@ -92,7 +92,7 @@ def test_a_file_that_is_done_is_left_alone_and_nothing_is_asked(shop, server):
     for touch in (False, True):
         if touch:
             os.utime(path)
-        assert shop.answer(path) == {"file": "a.jsonl", "status": "done before", "said": ""}
+        assert shop.answer(path) == {"file": "a.jsonl", "status": "done before", "reason": ""}
     assert len(server.requests) == asked
     assert (shop.place.answered / "a.jsonl.parquet").read_bytes() == out
     assert logged(shop).equals(log)
@@ -108,6 +108,19 @@ def test_texts_that_were_paid_for_are_not_paid_for_again_in_another_file(shop, s
     assert logged(shop).num_rows == 120
 
 
+def test_beyond_the_limit_of_a_day_the_small_expert_answers(shop, server):
+    items = texts(60)
+    shop.answer(shop.comes("a.jsonl", items[:30]), max_usd_per_day=5.5 * PRICE)
+    shop.answer(shop.comes("b.jsonl", items[30:]), max_usd_per_day=5.5 * PRICE)
+    rows = [*output(shop).to_pylist(), *output(shop, "b.jsonl").to_pylist()]
+    assert len(server.requests) == 5 and sum(row["cost"] + row["audit_cost"] for row in rows) == pytest.approx(
+        5 * PRICE
+    )
+    beyond = [row for row in rows if row["reason"] == "limit"]
+    assert len(beyond) > 10 and {row["expert"] for row in beyond} == {"majority"}
+    assert beyond[0]["error"] == f"{LLM}: limit: the spend limit of $0.0055 is reached"
+
+
 def test_a_text_twice_in_a_file_is_decided_and_billed_once_and_answered_twice(shop, server):
     items = texts(40)
     rows_of = shop.answer(shop.comes("a.jsonl", [*items, *items[::-1]]))
@@ -118,12 +131,12 @@ def test_a_text_twice_in_a_file_is_decided_and_billed_once_and_answered_twice(sh
     assert rows_of["rows"] == 80 and max(Counter(server.asked()).values()) == 1
 
 
-def test_what_an_llm_answered_teaches_the_small_expert(shop):
+def test_what_experts_answered_teaches_the_small_expert(shop):
     shop.answer(shop.comes("a.jsonl", texts(100)))
     rows = output(shop)
-    answered = sum(bool(each) for each in rows["answers"].to_pylist())
+    asked = sum(bool(each) for each in rows["answers"].to_pylist())
     learnt = lessons(shop.place.answered, LLM, schema.table("examples", {}), ("0", "1"))
-    assert learnt.num_rows == answered > 40
+    assert learnt.num_rows == asked > 40
 
 
 def bad_files(shop):
@@ -148,9 +161,9 @@ def test_a_bad_file_is_put_aside_with_the_reason_and_the_others_go_on(shop):
     assert sorted(p.name for p in shop.place.incoming.iterdir()) == ["aside", "zgood.jsonl"]
     for one in found[:-1]:
         assert (aside / one["file"]).exists()
-        assert (aside / f"{one['file']}.reason.txt").read_text() == f"{one['said']}\n"
-        assert one["file"] in one["said"] and "Allowed: " in one["said"]
-    assert "an empty text in row 1" in found[6]["said"]
+        assert (aside / f"{one['file']}.reason.txt").read_text() == f"{one['reason']}\n"
+        assert one["file"] in one["reason"] and "Allowed: " in one["reason"]
+    assert "an empty text in row 1" in found[6]["reason"]
     assert sorted(p.name for p in shop.place.answered.glob("*.parquet")) == ["zgood.jsonl.parquet"]
     shop.place.incoming.joinpath("empty.csv").write_text("")
     shop.answer(shop.place.incoming / "empty.csv")
@@ -164,7 +177,7 @@ def test_other_content_under_a_name_that_was_answered_is_put_aside(shop):
     os.utime(path, (time.time() + 60,) * 2)
     found = shop.answer(path)
     assert found["status"] == "put aside"
-    assert found["said"].endswith(
+    assert found["reason"].endswith(
         "a.jsonl: a file of this name was answered, and it held something else. "
         "Allowed: new content under a new name. Give it one."
     )
@@ -184,7 +197,7 @@ def test_a_second_run_finds_the_file_busy(shop):
     path = shop.comes("a.jsonl", texts(30))
     with locked(shop.place.logged / ".answer.lock"):
         found = shop.answer(path)
-    assert found == {"file": "a.jsonl", "status": "busy", "said": "another run answers files of this task"}
+    assert found == {"file": "a.jsonl", "status": "busy", "reason": "another run answers files of this task"}
     assert logged(shop).num_rows == 0
     assert shop.answer(path)["status"] == "answered"
     path.unlink()
@@ -229,7 +242,7 @@ print(answer_file.fn("olhs", "params.yaml", "data", path, served)["status"])
 
 
 def process(shop, path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     command = [sys.executable, "-c", RUN, str(path)]
     return subprocess.Popen(command, cwd=shop.folder, env=environment, stdout=subprocess.PIPE, text=True)
@@ -250,13 +263,15 @@ def test_killed_while_it_asks_it_goes_on_and_pays_nothing_twice(shop, server):
         status = running.communicate()[0]
     assert kills == 1 and status == "answered\n"
     asked = Counter(server.asked())
-    # Of what was under way when it was killed, and had just come in, two at a time.
-    assert sum(asked.values()) - len(asked) <= 4 * kills
+    assert max(asked.values()) == 1, "what may have been billed is not asked again"
     rows = output(shop)
     assert rows["text"].to_pylist() == items
     assert logged(shop).num_rows == 120
+    # Of what was under way when it was killed, two at a time, and perhaps had not left yet.
+    doubtful = sum(reason == "in doubt" for reason in rows["reason"].to_pylist())
+    assert doubtful <= 2 * kills
     with AnswerStore(shop.folder / f"data/answers/olhs/{LLM}.sqlite") as store:
-        assert len(store) == len(asked)
+        assert len(asked) - doubtful <= len(store) <= len(asked)
 
 
 @pytest.mark.slow

@@ -193,10 +193,9 @@ def test_the_code_a_model_carries_has_no_demo_models(tmp_path):
 
 
 ELSEWHERE = """
-import importlib.util, json, sys, warnings
+import importlib.util, json, os, sys, warnings
 warnings.simplefilter("ignore")
-project = sys.argv[1]
-sys.path[:] = [p for p in sys.path if p and ("site-packages" in p or not p.startswith(project))]
+sys.path[:] = [p for p in sys.path if p and ("site-packages" in p or not os.path.exists(f"{p}/askless"))]
 sys.meta_path[:] = [f for f in sys.meta_path if "editable" not in getattr(f, "__module__", "").lower()]
 assert importlib.util.find_spec("askless") is None, "askless can be imported without the model"
 import mlflow, pandas as pd

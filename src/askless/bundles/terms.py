@@ -17,7 +17,8 @@ from askless.errors import ConfigError, DataError
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.paid import PaidExpert
 from askless.files import write_text
-from askless.spending.guard import Conduct, GuardedExpert
+from askless.spending.billing import FaultHandling
+from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 
 FILE = "terms.json"
@@ -26,7 +27,7 @@ TERMS = 1
 
 @dataclass(frozen=True)
 class Terms:
-    """What a person says in params.yaml of the expensive experts of one task's policy, and of their prices.
+    """How the expensive experts of one task's policy are asked, as params.yaml has it.
 
     Parameters
     ----------
@@ -103,9 +104,11 @@ class Terms:
         expert.check_access()
         return expert
 
-    def guarded(self, name: str, ledger: Ledger, answers: Path, conduct: Conduct) -> GuardedExpert:
+    def guarded(
+        self, name: str, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
+    ) -> GuardedExpert:
         """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
-        return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, conduct)
+        return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, handling, **options)
 
 
 def of_bundle(bundle: Bundle, params: Path | None) -> Terms:

@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,8 @@ from askless.commands.options import NONE, AsJson, TermsFile, note, pairs, print
 
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
-    from askless.labelling.label import DeployedBundle, LabelProgress, Run
+    from askless.labelling.answerer import DeployedBundle
+    from askless.labelling.run import LabelProgress, Run
     from askless.policies.base import Budget
     from askless.spending.ledger import Ledger
 
@@ -112,9 +114,10 @@ def label(
     """
     from askless.data.stream import ItemSource
     from askless.errors import BudgetError, ConfigError, ExpertError
-    from askless.labelling.label import PASSING, Labeller, Run, folder_of
+    from askless.labelling.answerer import PASSING, Answerer
     from askless.labelling.outputs import kind_of
-    from askless.spending.guard import DOUBT, Conduct
+    from askless.labelling.run import Run, answer_chunk, folder_of
+    from askless.spending.billing import DOUBT, FaultHandling
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if share is not None and per_1000 is not None:
@@ -126,70 +129,69 @@ def label(
             raise ConfigError.unknown("column", name, ("id", "text"))
     source = ItemSource.of(items, None if kind is None else kind.value, names)
     version, facts = _version(model, out, params)
-    dial = _budget(version, share, per_1000)
-    facts |= {"budget": _named(dial), "chunk_rows": chunk_rows}
+    budget = _budget(version, share, per_1000)
+    facts |= {"budget": _named(budget), "chunk_rows": chunk_rows}
     if dry_run:
-        _foresee(source, version, dial, answers or folder_of(out) / "answers", sample, max_usd, as_json)
+        _foresee(source, version, budget, answers or folder_of(out) / "answers", sample, max_usd, as_json)
         return
-    conduct = Conduct(on_fault is OnFault.WAIT, patience, ask_in_doubt)
+    handling = FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt)
     with ExitStack() as stack:
         run = stack.enter_context(Run.opened(out, facts))
         ledger = stack.enter_context(run.ledger(max_usd))
-        bar = stack.enter_context(_bar(source.count(), ledger))
+        bar = stack.enter_context(closing(_Bar(source.count(), ledger)))
         kept = answers or run.folder / "answers"
-        expensive = {name: version.terms.guarded(name, ledger, kept, conduct) for name in version.bundle.experts[1:]}
+        expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         for each in expensive.values():
-            each.on_wait = bar.waits
-            stack.callback(each.let_go)
-        interrupt = stack.enter_context(_interruptible(expensive))
-        labeller = Labeller(version, dial, expensive, _log(log))
+            each.billing.on_wait = bar.waits
+        interrupted = stack.enter_context(_interruptible(expensive))
+        answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
             anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
-            done = run.label(source, chunk_rows, lambda: labeller, bar, anew, interrupt)
+            done = run.label(
+                source,
+                chunk_rows,
+                lambda chunk: answer_chunk(answerer, chunk, written, f"{begun}{chunk.number:04d}"),
+                bar,
+                anew,
+                interrupted,
+            )
         except ExpertError:
-            if not interrupt():
+            if not interrupted():
                 raise
             done = None
-        bar.end()
-        if done is None or interrupt():
+        bar.close()
+        if done is None or interrupted():
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED)
         if not run.done or done.before < done.rows:
             run.finish(not no_text, {"model": version.address, "max_usd": max_usd})
-        (_as_json if as_json else _tell)(run, version, done, ledger)
+        facts = _facts(run, version, done, ledger)
+        print_json(facts) if as_json else _summary(version, done, ledger, facts)
 
 
 def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle, dict[str, Any]]:
     """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
-    from askless.bundles.bundle import Bundle
-    from askless.bundles.terms import of_bundle
-    from askless.labelling.label import DeployedBundle, begun_with
-    from askless.registry import versions as registry
+    from askless.labelling.answerer import DeployedBundle
+    from askless.labelling.run import begun_with
 
     begun = begun_with(out) or {}
     address = str(begun["model"]) if begun.get("asked") == model else model
-    found = registry.at(address)
-    address, number = (address, "0") if found is None else (found.address, str(found.number))
-    bundle = Bundle.load(registry.resolve(address))
     default = Path("params.yaml")
-    terms = of_bundle(bundle, params or (default if default.exists() else None))
-    return DeployedBundle(address, number, bundle, terms), {"asked": model, "model": address}
+    version = DeployedBundle.at(address, params or (default if default.exists() else None))
+    return version, {"asked": model, "model": version.address}
 
 
-def _budget(version: DeployedBundle, share: float | None, per_1000: float | None) -> Any:
+def _budget(version: DeployedBundle, share: float | None, per_1000: float | None) -> Budget | None:
     from askless.policies.base import Budget
-    from askless.registry import versions as registry
 
-    if share is not None or per_1000 is not None:
-        return Budget(share=share, per_1000=per_1000)
-    found = registry.at(version.address)
-    return version.bundle.budget(found.budget if found else None)
+    given = share is not None or per_1000 is not None
+    return Budget(share=share, per_1000=per_1000) if given else version.budget
 
 
 def _foresee(
     source: ItemSource,
     version: DeployedBundle,
-    dial: Budget | None,
+    budget: Budget | None,
     answers: Path,
     sample: int,
     limit: float | None,
@@ -201,7 +203,7 @@ def _foresee(
     from askless.spending.forecast import together
 
     drawn = draw(source, sample, version.terms.longest, 0)
-    found = foresee(version, drawn, dial, answers, 0.95)
+    found = foresee(version, drawn, budget, answers, 0.95)
     total = together([each.usd for each in found])
     if as_json:
         print_json({"rows": drawn.rows, "experts": [each.as_dict() for each in found], "usd": vars(total)})
@@ -212,9 +214,7 @@ def _foresee(
         typer.echo(f"{forecast_words.block(each, version.terms.task)}\n")
     if limit is not None and total.high > limit:
         enough = "not enough" if total.low > limit else "perhaps not enough"
-        tell(
-            f"A limit of ${limit:g} is {enough}: from there on the small expert answers. See --share for a lower dial."
-        )
+        tell(f"A limit of ${limit:g} is {enough}: from there on the small expert answers. A lower --share asks less.")
 
 
 def _named(budget: Any) -> str:
@@ -249,21 +249,12 @@ class _Bar:
         self._money(f"waiting: {why}")
         self._bar.update(0)
 
-    def end(self) -> None:
+    def close(self) -> None:
         self._bar.close()
 
-    def _money(self, said: str) -> None:
+    def _money(self, more: str) -> None:
         limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {said}", refresh=False)
-
-
-@contextmanager
-def _bar(rows: int | None, ledger: Ledger) -> Iterator[_Bar]:
-    bar = _Bar(rows, ledger)
-    try:
-        yield bar
-    finally:
-        bar.end()
+        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {more}", refresh=False)
 
 
 @contextmanager
@@ -271,7 +262,7 @@ def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
     """Ctrl-C and SIGTERM finish what is under way; a second one does not wait."""
     seen: list[int] = []
 
-    def heard(number: int, _: Any) -> None:
+    def stop(number: int, _: Any) -> None:
         seen.append(number)
         for expert in expensive.values():
             expert.halt("interrupted")
@@ -279,7 +270,7 @@ def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
 
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
-        signal.signal(number, heard)
+        signal.signal(number, stop)
     try:
         yield lambda: bool(seen)
     finally:
@@ -288,7 +279,7 @@ def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
 
 
 def _facts(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> dict[str, Any]:
-    from askless.labelling.label import REASONS
+    from askless.labelling.answerer import REASONS
 
     calls = ledger.counts()
     return {
@@ -305,14 +296,9 @@ def _facts(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledge
     }
 
 
-def _as_json(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> None:
-    print_json(_facts(run, version, done, ledger))
-
-
-def _tell(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledger) -> None:
-    facts = _facts(run, version, done, ledger)
+def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts: dict[str, Any]) -> None:
     small = version.bundle.experts[0]
-    typer.echo(f"{done.rows:,} rows by {version.address}: {run.out}\n")
+    typer.echo(f"{done.rows:,} rows by {version.address}: {facts['output']}\n")
     for name, words in _words(small).items():
         rows = done.reasons[name]
         if rows:

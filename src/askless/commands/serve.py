@@ -116,7 +116,7 @@ def serve(
     how = {"texts": log_text, "seconds": log_seconds, "reload": reload_seconds, "share": shadow_share}
     with bound(host, port) as listening, _service(model, params, places, max_usd, limits, shadow, how) as service:
         now = service.watch.current.version.number
-        who = f"{len(keys.known)} known" if keys.known else "none asked for"
+        who = f"{len(keys.keys)} known" if keys.keys else "none asked for"
         say(f"Serving {service.watch.model} (version {now}) at {address(listening)}. Keys: {who}.")
         _tune()
         ended = run(service, keys, listening)
@@ -168,7 +168,6 @@ def _service(
     from askless.serving.service import Service
     from askless.serving.shadow import Shadow
     from askless.serving.versions import ExpertPool, Watch, load
-    from askless.spending.guard import Conduct
     from askless.spending.ledger import Ledger as Calls
 
     folder, answers, ledger = places
@@ -183,7 +182,7 @@ def _service(
             remedy = "Give this one another --ledger."
             raise DataError(ledger, "another server writes down its calls there", "one server at a time", remedy)
         with Calls(ledger, max_usd, daily=True) as calls:
-            pool = ExpertPool(calls, answers, Conduct())
+            pool = ExpertPool(calls, answers)
             measures.watches(lambda: calls.left)
             watch = Watch(model, lambda name: load(name, params, pool), how["reload"], "champion", measures)
             classes = watch.current.version.terms.classes

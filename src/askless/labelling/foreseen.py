@@ -15,7 +15,7 @@ from askless.data.incoming import fault_of
 from askless.data.prepare import clean
 from askless.data.stream import ItemSource
 from askless.experts.paid import PaidExpert
-from askless.labelling.label import DeployedBundle
+from askless.labelling.answerer import DeployedBundle
 from askless.policies.base import Budget
 from askless.spending.forecast import Forecast, forecast
 from askless.spending.pending import sizes_of, usage_of, used_by
@@ -26,7 +26,15 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class Drawn:
-    """`texts` drawn by chance from `rows` in all, cleaned; None for one that cannot be answered."""
+    """Texts drawn by chance from a stream.
+
+    Parameters
+    ----------
+    texts
+        Cleaned, None for one that cannot be answered.
+    rows
+        Of the stream.
+    """
 
     texts: list[str | None]
     rows: int
@@ -53,7 +61,7 @@ def foresee(
     """What each expensive expert will take for all rows, from those drawn; answers kept in `answers` are free.
 
     A text that comes again is counted each time, though it is paid for once. Raises `ConfigError` for a policy that
-    must hear an expensive expert before it decides.
+    needs an expensive answer before it decides.
     """
     good = [at for at, text in enumerate(drawn.texts) if text is not None]
     texts = [str(drawn.texts[at]) for at in good]
@@ -71,10 +79,10 @@ def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> 
     Seconds that predictions leave out, as those of the pipeline do, are those of the expert's kept answers.
     """
     at = pc.index_in(predictions["id"], examples["id"].combine_chunks())
-    told = predictions.filter(pc.and_(pc.is_valid(at), pc.is_null(predictions["error"])))
-    texts = examples["text"].take(pc.index_in(told["id"], examples["id"].combine_chunks())).to_pylist()
-    taken = told.select(list(QUANTITIES)).to_pylist()
-    if told["seconds"].null_count:
+    answered = predictions.filter(pc.and_(pc.is_valid(at), pc.is_null(predictions["error"])))
+    texts = examples["text"].take(pc.index_in(answered["id"], examples["id"].combine_chunks())).to_pylist()
+    taken = answered.select(list(QUANTITIES)).to_pylist()
+    if answered["seconds"].null_count:
         with expert.store(make=False) as store:
             keys = [expert.key(text) for text in texts]
             kept = store.get_many(keys)

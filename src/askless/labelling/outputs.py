@@ -33,6 +33,14 @@ KINDS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 REMEDY = "Remove the part, and run again: what was paid for is kept."
 
 
+def output(chunk: Chunk, answered: pa.Table) -> pa.Table:
+    """Answered texts of a chunk as rows of `OUTPUT`: under their own ids or their numbers, the texts as they came."""
+    own = [str(chunk.first + n) if name is None else name for n, name in enumerate(chunk.ids)]
+    columns = {name: answered[name] for name in OUTPUT.names}
+    columns |= {"id": pa.array(own, pa.string()), "text": pa.array(chunk.texts, pa.string())}
+    return pa.table(columns, schema=OUTPUT)
+
+
 def kind_of(path: Path) -> str:
     """The format of an output by its ending; raises `DataError` for another."""
     kind = KINDS.get(path.suffix.lower())
@@ -42,7 +50,13 @@ def kind_of(path: Path) -> str:
 
 
 class Parts:
-    """The parts of a run in `folder`; each knows the rows it answers."""
+    """The parts of a run; each knows the rows it answers.
+
+    Parameters
+    ----------
+    folder
+        Where they are.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import ipaddress
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
@@ -22,9 +21,15 @@ LOCAL = ("localhost", "testserver")
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys that clients may show; without any, everybody on this machine may ask."""
+    """The keys that clients may show; without any, everybody on this machine may ask.
 
-    known: tuple[bytes, ...]
+    Parameters
+    ----------
+    keys
+        As bytes.
+    """
+
+    keys: tuple[bytes, ...]
 
     @classmethod
     def of_environment(cls, host: str) -> Keys:
@@ -44,11 +49,11 @@ class Keys:
 
     def check(self, request: Request) -> None:
         """Raise `Refusal` (401) unless the request shows a key; every key is compared, each in constant time."""
-        if not self.known:
+        if not self.keys:
             return
         shown = next((value for name, value in request.headers.raw if name.lower() == b"authorization"), b"")
         kind, _, key = shown.partition(b" ")
-        right = [hmac.compare_digest(key.strip(), known) for known in self.known]
+        right = [hmac.compare_digest(key.strip(), each) for each in self.keys]
         if kind.lower() != b"bearer" or not any(right):
             message = "Wrong or missing API key. Send it as 'Authorization: Bearer KEY'."
             raise Refusal(401, message, "invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
@@ -56,7 +61,7 @@ class Keys:
     def check_host(self, request: Request) -> None:
         """Without keys, refuse what a page of some other site made a browser send here under that site's name."""
         name = request.url.hostname or ""
-        if not self.known and not is_local(name):
+        if not self.keys and not is_local(name):
             raise Refusal(403, "Without a key, requests must be for localhost.", "wrong_host")
 
 
@@ -94,8 +99,3 @@ async def body_of(request: Request, most: int) -> bytes:
     if size > most:
         raise too_long
     return b"".join(parts)
-
-
-def names(keys: Sequence[bytes]) -> str:
-    """How many keys there are, in words; never one of them."""
-    return "no key is asked for" if not keys else f"{len(keys)} key{'s' if len(keys) > 1 else ''}"

@@ -19,7 +19,7 @@ from askless.serving import messages
 from askless.serving.access import Keys, body_of
 from askless.serving.measures import FORMAT
 from askless.serving.messages import ChatRequest, ErrorBody, Refusal, ResponseBody
-from askless.serving.service import Case, Given, Service
+from askless.serving.service import Case, Reply, Service
 
 DECISION_MS = "x-askless-decision-ms"
 STATUSES = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
@@ -82,15 +82,15 @@ def build(service: Service, keys: Keys) -> FastAPI:
         case, chat = await _begun(service, request)
         assert case.task is not None
         case.task.add_done_callback(lambda _: service.measures.request.observe(time.perf_counter() - start))
-        reply = ResponseBody(service.watch.model)
+        body = ResponseBody(service.watch.model)
         if chat.stream:
             await case.begun.wait()
             if case.task.done() and case.task.exception() is not None:
                 await case.task
             usage = bool(chat.stream_options and chat.stream_options.include_usage)
-            return StreamingResponse(_events(case, reply, usage), media_type=EVENTS, headers=_headers(case))
-        given = await _shielded(case)
-        return JSONResponse(reply.whole(given.answer, given.usage, given.facts()), headers=_headers(case))
+            return StreamingResponse(_events(case, body, usage), media_type=EVENTS, headers=_headers(case))
+        found = await _shielded(case)
+        return JSONResponse(body.whole(found.answer, found.usage, found.facts()), headers=_headers(case))
 
     return app
 
@@ -109,26 +109,26 @@ async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest]
     return case, chat
 
 
-async def _events(case: Case, reply: ResponseBody, usage: bool) -> AsyncIterator[str]:
+async def _events(case: Case, body: ResponseBody, usage: bool) -> AsyncIterator[str]:
     """The answer in chunks, as they come; who goes away in between leaves an answer that is logged all the same."""
     assert case.task is not None
-    yield reply.opening()
+    yield body.opening()
     sent = False
     while (piece := await case.pieces.get()) is not None:
         sent = True
-        yield reply.piece(piece)
+        yield body.piece(piece)
     try:
-        given = await _shielded(case)
+        reply = await _shielded(case)
     except Refusal as refusal:
         yield messages.broken(refusal)
         return
     if not sent or case.closed:
-        yield reply.piece(given.answer)
-    yield reply.closing(given.usage if usage else None, given.facts())
+        yield body.piece(reply.answer)
+    yield body.closing(reply.usage if usage else None, reply.facts())
 
 
-async def _shielded(case: Case) -> Given:
-    """What comes of a case, which goes on although whoever waits is gone."""
+async def _shielded(case: Case) -> Reply:
+    """The reply to a case, which goes on although whoever waits is gone."""
     assert case.task is not None
     return await asyncio.shield(case.task)
 

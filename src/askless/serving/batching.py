@@ -7,15 +7,13 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
-import numpy as np
-
-from askless.bundles.bundle import Bundle
-from askless.bundles.decide import decide_panel, small_answers
-from askless.costs import CostModel
 from askless.errors import AsklessError
+from askless.labelling.answerer import Answerer
+from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
 
 T = TypeVar("T")
@@ -23,25 +21,31 @@ MOST = 256
 
 
 @dataclass(frozen=True)
-class Decision:
-    """Who should answer one text, what the small expert said if it was asked, and what that cost."""
-
-    expert: str
-    small_answer: str | None
-    score: float | None
-    cost: float
-
-
-@dataclass(frozen=True)
 class Work:
-    """A text to be decided about, by whom, and at which budget (None: the policy's own rule)."""
+    """A text that waits for its decision.
 
-    bundle: Bundle
-    costs: CostModel
+    Parameters
+    ----------
+    answerer
+        Decides it.
+    name
+        Its id.
+    text
+        Cleaned.
+    budget
+        At which, None for the policy's own rule.
+    arrived
+        When it came.
+    row
+        The decision, when it is made.
+    """
+
+    answerer: Answerer
     name: str
     text: str
     budget: Budget | None
-    found: Future[Decision] = field(default_factory=Future, compare=False)
+    arrived: datetime = field(default_factory=lambda: datetime.now(UTC))
+    row: Future[DecisionRow] = field(default_factory=Future, compare=False)
 
 
 class Batches:
@@ -60,15 +64,14 @@ class Batches:
         self._queue.put(None)
         self._thread.join()
 
-    async def decide(self, bundle: Bundle, costs: CostModel, name: str, text: str, budget: Budget | None) -> Decision:
+    async def decide(self, work: Work) -> DecisionRow:
         """The decision about one text; raises `AsklessError` for a budget that cannot be met."""
-        work = Work(bundle, costs, name, text, budget)
         self._queue.put(work)
-        return await asyncio.wrap_future(work.found)
+        return await asyncio.wrap_future(work.row)
 
     def _run(self) -> None:
         for batch in batches(self._queue):
-            settle([work for work in batch if work.found.set_running_or_notify_cancel()])
+            settle([work for work in batch if work.row.set_running_or_notify_cancel()])
 
 
 def batches(waiting: queue.Queue[T | None] | queue.SimpleQueue[T | None]) -> Iterator[list[T]]:
@@ -89,31 +92,29 @@ def settle(batch: Sequence[Work]) -> None:
     """Decide every text of a batch; what one of them fails at is its own."""
     alike: dict[tuple[int, Budget | None], list[Work]] = {}
     for work in batch:
-        alike.setdefault((id(work.bundle), work.budget), []).append(work)
+        alike.setdefault((id(work.answerer), work.budget), []).append(work)
     for group in alike.values():
         try:
-            decisions = decided(group[0].bundle, group[0].costs, group, group[0].budget)
+            rows = decided(group)
         except Exception as error:
             _one_by_one(group, error)
             continue
-        for work in group:
-            work.found.set_result(decisions[work.name])
+        for work, row in zip(group, rows, strict=True):
+            work.row.set_result(row)
 
 
-def decided(bundle: Bundle, costs: CostModel, texts: Sequence[Work], budget: Budget | None) -> dict[str, Decision]:
-    """The decisions about texts by their names; the same name is decided once."""
-    by_name = {work.name: work.text for work in texts}
-    panel, found = decide_panel(bundle, list(by_name), list(by_name.values()), budget, costs)
-    small, _ = small_answers(panel, bundle.experts[0])
-    score = [float(s) if np.isfinite(s) else None for s in found.score]
-    rows = zip(by_name, found.expert.tolist(), small, score, found.cost.tolist(), strict=True)
-    return {name: Decision(bundle.experts[expert], answer, s, cost) for name, expert, answer, s, cost in rows}
+def decided(group: Sequence[Work]) -> list[DecisionRow]:
+    """A row for each text, all decided by the answerer and at the budget of the first; the same id is decided once."""
+    by_name = {work.name: work.text for work in group}
+    rows = group[0].answerer.decide(list(by_name), list(by_name.values()), group[0].budget)
+    place = {row.id: row for row in rows}
+    return [replace(place[work.name], time=work.arrived) for work in group]
 
 
 def _one_by_one(group: Sequence[Work], error: Exception) -> None:
     if len(group) == 1 or isinstance(error, AsklessError):
         for work in group:
-            work.found.set_exception(error)
+            work.row.set_exception(error)
         return
     for work in group:
         settle([work])

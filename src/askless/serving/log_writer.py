@@ -16,9 +16,22 @@ logger = logging.getLogger(__name__)
 
 
 class LogWriter:
-    """Adds rows to `log` every `seconds`, or as soon as there are `MANY`, from a thread of its own.
+    """Adds rows to a log every few seconds, or as soon as there are `MANY`, from a thread of its own.
 
     A log that cannot be written is tried again; beyond `MOST` rows the newest are dropped and counted.
+
+    Parameters
+    ----------
+    log
+        Where they go.
+    classes
+        The task's, none for summaries.
+    texts
+        Whether texts and summaries are written as well.
+    seconds
+        Between two parts of the log.
+    measures
+        What is counted.
     """
 
     def __init__(
@@ -79,12 +92,12 @@ class LogWriter:
             # The key is that of the rows, so that they are not there twice where only what came after failed.
             self.log.append(loggable(table, self.classes, self.texts), self._key)
         except AsklessError as error:
-            self._say(str(error))
+            self._report(str(error))
             return
         self._measures.log_rows.labels(self._name).inc(len(self._batch))
         self._batch, self._failed = [], ""
 
-    def _say(self, failed: str) -> None:
+    def _report(self, failed: str) -> None:
         self._measures.errors.labels("log").inc()
         if failed != self._failed:
             logger.error("The log of decisions is not written: %s", failed)

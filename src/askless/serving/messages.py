@@ -1,4 +1,4 @@
-"""What a client says and is told: requests, completions, chunks and errors in the form of OpenAI's chat API."""
+"""What goes over the wire: requests, completions, chunks and errors in the form of OpenAI's chat API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,21 @@ Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
 class Refusal(Exception):
-    """A request that gets an error: its HTTP status, and what the body says."""
+    """A request that gets an error.
+
+    Parameters
+    ----------
+    status
+        Of HTTP.
+    message
+        For a person.
+    code
+        For a program.
+    param
+        The field that is wrong.
+    headers
+        Of the response.
+    """
 
     def __init__(
         self,
@@ -36,8 +50,8 @@ class Refusal(Exception):
             "error": {"message": message, "type": KINDS.get(status, INVALID), "code": code, "param": param},
         }
 
-    def tell(self, **more: Any) -> None:
-        """Say more in the body."""
+    def add(self, **more: Any) -> None:
+        """Put more into the body."""
         self.body["error"].update(more)
 
 
@@ -142,7 +156,17 @@ def read(body: bytes) -> ChatRequest:
 
 @dataclass
 class ResponseBody:
-    """What every body about one request has in common."""
+    """What every body about one request has in common.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    id
+        Of the completion.
+    created
+        When, in seconds since 1970.
+    """
 
     model: str
     id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
@@ -166,8 +190,8 @@ class ResponseBody:
         """The last chunks of a stream: `askless`, the usage where it was asked for, and the end."""
         last = self._chunk({}, "stop", askless=dict(askless))
         if usage is not None:
-            told = {"choices": [], "usage": dict(usage), "askless": dict(askless)}
-            last += _event({**self._head("chat.completion.chunk"), **told})
+            facts = {"choices": [], "usage": dict(usage), "askless": dict(askless)}
+            last += _event({**self._head("chat.completion.chunk"), **facts})
         return f"{last}data: [DONE]\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
@@ -188,8 +212,8 @@ def models(name: str, created: int) -> dict[str, Any]:
     return {"object": "list", "data": [{"id": name, "object": "model", "created": created, "owned_by": "askless"}]}
 
 
-def _event(told: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(told, ensure_ascii=False)}\n\n"
+def _event(body: Mapping[str, Any]) -> str:
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"
 
 
 def _part(part: Any) -> str:
@@ -203,7 +227,7 @@ def _part(part: Any) -> str:
 def _check_meaning(chat: ChatRequest) -> None:
     """Refuse what would change what an answer is."""
     form = (chat.response_format or {}).get("type", "text")
-    unmeant = {
+    unsupported = {
         "n": chat.n not in (None, 1),
         "tools": bool(chat.tools),
         "functions": bool(chat.functions),
@@ -211,7 +235,7 @@ def _check_meaning(chat: ChatRequest) -> None:
         "logprobs": bool(chat.logprobs),
         "modalities": chat.modalities not in (None, ["text"]),
     }
-    for name, wanted in unmeant.items():
+    for name, wanted in unsupported.items():
         if wanted:
             raise Refusal(
                 400, f"'{name}' is not supported: an answer is one label or one summary.", "unsupported", name
@@ -220,5 +244,5 @@ def _check_meaning(chat: ChatRequest) -> None:
 
 def _where(place: Sequence[int | str]) -> str | None:
     """The field that is wrong, without names that the client made up."""
-    known = {*ChatRequest.model_fields, *Message.model_fields, *Spending.model_fields, *StreamOptions.model_fields}
-    return ".".join(str(each) for each in place if isinstance(each, int) or each in known) or None
+    fields = {*ChatRequest.model_fields, *Message.model_fields, *Spending.model_fields, *StreamOptions.model_fields}
+    return ".".join(str(each) for each in place if isinstance(each, int) or each in fields) or None

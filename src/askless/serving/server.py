@@ -20,7 +20,15 @@ KEEP_ALIVE_S = 65
 
 
 class Server(uvicorn.Server):
-    """Uvicorn, that ends by returning, whatever signal it was; a second one does not wait."""
+    """Uvicorn, that ends by returning, whatever signal it was; a second one does not wait.
+
+    Parameters
+    ----------
+    service
+        What it serves.
+    keys
+        That clients must show.
+    """
 
     def __init__(self, service: Service, keys: Keys) -> None:
         grace = max(1, round(service.limits.grace))

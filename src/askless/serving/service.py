@@ -6,29 +6,25 @@ import asyncio
 import logging
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from askless.data.incoming import fault_of
-from askless.data.prepare import clean, ids
 from askless.errors import BudgetError
-from askless.labelling.label import DEFERRED, KEPT
+from askless.labelling.answerer import Answerer, AskedText, Items
 from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
-from askless.serving.batching import Batches, Decision
-from askless.serving.calls import Askers, CallOutcome, ask, small_says
+from askless.serving.batching import Batches, Work
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
 from askless.serving.messages import Refusal
 from askless.serving.shadow import Shadow
 from askless.serving.versions import DeployedVersion, Watch
+from askless.spending.billing import SLOW
+from askless.spending.guard import Piece
 
-SLOW = "slow"
 RETRY_AFTER_S = "1"
 STEP_S = 0.02
-NO_COUNT = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 logger = logging.getLogger(__name__)
 
 
@@ -36,8 +32,20 @@ logger = logging.getLogger(__name__)
 class Limits:
     """What the server takes on.
 
-    `kilobytes` of a body, `waiting` requests at once, `asking` calls to expensive experts at once, `patience` seconds
-    for such a call, `fails` (an error rather than the small expert's answer where it fails), `grace` seconds to end.
+    Parameters
+    ----------
+    kilobytes
+        Of the body of a request.
+    waiting
+        Requests at once; others are turned away.
+    asking
+        Calls to expensive experts at once.
+    patience
+        Seconds that such a call is waited for.
+    fails
+        Whether a failed call is an error rather than the small expert's answer.
+    grace
+        Seconds in which calls under way may end when the server does.
     """
 
     kilobytes: int = 256
@@ -49,58 +57,104 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Given:
-    """The answer to one text, and how it came about."""
+class Reply:
+    """The answer to one text.
 
-    answer: str
-    expert: str
+    Parameters
+    ----------
+    row
+        As the log has it.
+    reason
+        Why that expert answered.
+    usage
+        Tokens of an expensive answer.
+    in_dollars
+        Whether costs are counted in dollars.
+    """
+
+    row: DecisionRow
     reason: str
-    error: str | None
-    asked: list[str]
-    score: float | None
-    cost: float | None
-    version: str
     usage: dict[str, int]
+    in_dollars: bool
+
+    @property
+    def answer(self) -> str:
+        """The label or the summary, empty where there is none."""
+        return self.row.answer or ""
 
     def facts(self) -> dict[str, Any]:
         """The object `askless` of a response."""
+        row = self.row
         return {
-            "expert": self.expert,
-            "cost_usd": self.cost,
-            "score": self.score,
+            "expert": row.expert,
+            "cost_usd": row.cost if self.in_dollars else None,
+            "score": None if row.score is None else round(row.score, 6),
             "reason": self.reason,
-            "version": self.version,
-            "asked": self.asked,
-            "error": self.error,
+            "version": row.version,
+            "asked": list(row.asked),
+            "error": row.error,
         }
 
 
 @dataclass
 class Case:
-    """One text on its way to an answer."""
+    """One text on its way to an answer.
 
-    standing: DeployedVersion
-    name: str
-    text: str
-    budget: Budget | None
+    Parameters
+    ----------
+    deployed
+        The version that answers it, in use until then.
+    work
+        What is to be decided.
+    streams
+        Whether the client reads pieces.
+    start
+        When it came, on the performance counter.
+    decided
+        Seconds until it was decided.
+    pieces
+        Of the answer, None after the last.
+    begun
+        Set with the first piece, and at the end.
+    closed
+        Whether another answer was given, so that pieces are dropped.
+    task
+        Comes to the reply.
+    """
+
+    deployed: DeployedVersion
+    work: Work
     streams: bool
-    arrived: datetime = field(default_factory=lambda: datetime.now(UTC))
     start: float = field(default_factory=time.perf_counter)
     decided: float = 0.0
     pieces: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
-    task: asyncio.Task[Given] | None = None
+    task: asyncio.Task[Reply] | None = None
 
-    def piece(self, said: str) -> None:
+    def piece(self, text: str) -> None:
         """Take in a piece of the answer, unless another one was given by now."""
-        if said and not self.closed:
-            self.pieces.put_nowait(said)
+        if text and not self.closed:
+            self.pieces.put_nowait(text)
             self.begun.set()
 
 
 class Service:
-    """Everything that a server is made of but HTTP."""
+    """Everything that a server is made of but HTTP.
+
+    Parameters
+    ----------
+    watch
+        The version in service.
+    log
+        Where decisions are logged.
+    limits
+        What is taken on.
+    measures
+        What is counted and timed.
+    shadow
+        The challenger that decides too, if there is one.
+    """
 
     def __init__(
         self,
@@ -117,28 +171,35 @@ class Service:
         self.shadow = shadow
         self.draining = False
         self.batches = Batches()
-        self.askers = Askers(limits.asking)
-        self._held, self._lock = 0, threading.Lock()
+        self._calls = ThreadPoolExecutor(limits.asking, "ask")
+        self._held = self._busy = 0
+        self._lock = threading.Lock()
+
+    @property
+    def busy(self) -> int:
+        """How many calls to expensive experts are under way."""
+        return self._busy
 
     def start(self) -> None:
         """Begin to serve."""
-        for part in (self.batches, self.askers, self.watch, self.log, self.shadow):
+        for part in (self.batches, self.watch, self.log, self.shadow):
             if part is not None:
                 part.start()
 
     def close(self, until: float = 0.0) -> bool:
         """Wait, until `until` of the monotonic clock, for calls under way; write the log; whether all calls ended."""
         self.draining = True
-        while self.askers.busy and time.monotonic() < until:
+        while self.busy and time.monotonic() < until:
             time.sleep(STEP_S)
         if self.watch.current.pool is not None:
             self.watch.current.pool.halt()
+        self._calls.shutdown(wait=False, cancel_futures=True)
         self.batches.close()
         if self.shadow is not None:
             self.shadow.close()
         self.log.close()
         self.watch.close()
-        return not self.askers.busy
+        return not self.busy
 
     def admit(self) -> None:
         """Let a request in; raises `Refusal` (429, 503) where the server is full, or ends."""
@@ -163,180 +224,124 @@ class Service:
         """Begin to answer a text; raises `Refusal` (404, 400) for another model, or a text that cannot be answered."""
         if model != self.watch.model:
             raise Refusal(404, f"No such model. Served: {self.watch.model}.", "model_not_found", "model")
-        standing = self.watch.take()
+        deployed = self.watch.take()
         try:
-            policy, terms = standing.version.bundle.policy, standing.version.terms
+            answerer = deployed.answerer
+            policy = deployed.version.bundle.policy
             if budget is not None and not policy.takes_budget:
                 message = f"{type(policy).__name__} decides by its own rule and takes no budget."
                 raise Refusal(400, message, "invalid_budget", "askless")
-            cleaned = clean(text)
-            fault = fault_of(cleaned, terms.longest)
-            if fault:
-                raise Refusal(400, f"Unanswerable: {fault}.", "unanswerable", "messages")
+            items = Items.of(deployed.version.terms, [text])
+            if items.faults[0]:
+                raise Refusal(400, f"Unanswerable: {items.faults[0]}.", "unanswerable", "messages")
         except BaseException:
-            standing.leave()
+            deployed.leave()
             raise
-        name = ids(terms.task, [cleaned])[0]
-        case = Case(standing, name, cleaned, standing.budget if budget is None else budget, streams)
+        work = Work(answerer, items.ids[0], items.texts[0], answerer.budget if budget is None else budget)
+        case = Case(deployed, work, streams)
         case.task = asyncio.get_running_loop().create_task(self._answer(case))
         # What nobody waits for any more is no unhandled fault.
         case.task.add_done_callback(lambda task: task.cancelled() or task.exception())
         return case
 
-    async def _answer(self, case: Case) -> Given:
-        late: Future[CallOutcome] | None = None
+    async def _answer(self, case: Case) -> Reply:
+        late: Future[AskedText] | None = None
         try:
-            decision = await self._decided(case)
-            if decision.expert == case.standing.small:
-                return self._given(case, decision, CallOutcome(decision.small_answer), KEPT)
-            heard, late = await self._asked(case, decision)
-            if heard.answer is not None:
-                return self._given(case, decision, heard, DEFERRED)
-            return await self._instead(case, decision, heard, late)
+            decided = await self._decided(case)
+            if not decided.asked:
+                return self._replied(case, AskedText(decided), None)
+            asked, late = await self._asked(case, decided)
+            return self._replied(case, asked, late)
         finally:
             case.pieces.put_nowait(None)
             case.begun.set()
             if late is None:
-                case.standing.leave()
+                case.deployed.leave()
 
-    async def _decided(self, case: Case) -> Decision:
-        standing = case.standing
+    async def _decided(self, case: Case) -> DecisionRow:
         try:
-            decision = await self.batches.decide(
-                standing.version.bundle, standing.costs, case.name, case.text, case.budget
-            )
+            row = await self.batches.decide(case.work)
         except BudgetError as error:
             raise Refusal(400, str(error), "invalid_budget", "askless") from None
         case.decided = time.perf_counter() - case.start
         self.measures.decision.observe(case.decided)
-        self.measures.decisions.labels(decision.expert, standing.version.number).inc()
+        self.measures.decisions.labels(row.expert, row.version).inc()
         if self.shadow is not None:
-            self.shadow.offer(case.name, case.text, case.arrived)
-        return decision
+            self.shadow.offer(row.id, case.work.text, row.time)
+        return row
 
-    async def _asked(self, case: Case, decision: Decision) -> tuple[CallOutcome, Future[CallOutcome] | None]:
-        """What the expensive expert said; one that is slow is not waited for, and comes back to be logged later."""
-        loop = asyncio.get_running_loop()
+    async def _asked(self, case: Case, decided: DecisionRow) -> tuple[AskedText, Future[AskedText] | None]:
+        """The row once its expert was asked; a slow one is not waited for, and its call comes along to end later."""
+        loop, answerer = asyncio.get_running_loop(), case.work.answerer
 
-        def piece(said: str) -> None:
-            loop.call_soon_threadsafe(case.piece, said)
+        def piece(text: str) -> None:
+            loop.call_soon_threadsafe(case.piece, text)
 
-        def call() -> CallOutcome:
-            return ask(case.standing, decision.expert, case.name, case.text, piece if case.streams else None)
-
-        future = self.askers.put(call)
-        heard = asyncio.wrap_future(future)
+        call = self._calls.submit(self._call, answerer, decided, piece if case.streams else None)
+        asked = asyncio.wrap_future(call)
         begun = asyncio.ensure_future(case.begun.wait())
-        both: list[asyncio.Future[Any]] = [heard, begun]
+        both: list[asyncio.Future[Any]] = [asked, begun]
         await asyncio.wait(both, timeout=self.limits.patience, return_when=asyncio.FIRST_COMPLETED)
         if begun.done():
-            await heard
+            await asked
         begun.cancel()
-        if heard.done():
-            return heard.result(), None
+        if asked.done():
+            return asked.result(), None
         case.closed = True
-        seconds = f"within {self.limits.patience:g} s"
-        if future.cancel():
-            return CallOutcome(None, f"{SLOW}: nobody was free to ask it {seconds}"), None
-        return CallOutcome(None, f"{SLOW}: no answer {seconds}"), future
+        seconds, unasked = f"within {self.limits.patience:g} s", call.cancel()
+        why = f"{SLOW}: {'nobody was free to ask it' if unasked else 'no answer'} {seconds}"
+        return AskedText(await asyncio.to_thread(answerer.without, decided, why)), None if unasked else call
 
-    async def _instead(
-        self, case: Case, decision: Decision, heard: CallOutcome, late: Future[CallOutcome] | None
-    ) -> Given:
-        """The small expert's answer where the expensive one's did not come, or the error that says so."""
-        small = CallOutcome(decision.small_answer)
-        if decision.small_answer is None:
-            small = await asyncio.to_thread(small_says, case.standing, case.name, case.text)
-        reason = SLOW if (heard.error or "").startswith(f"{SLOW}: ") else heard.reason
-        self.measures.errors.labels(reason).inc()
-        given = self._given(case, decision, heard, reason, small, late)
-        partly = case.begun.is_set() and case.streams and not case.closed
-        if self.limits.fails or partly or small.answer is None:
-            what = "The reply broke off" if partly else "The expert that should answer did not"
-            failed = Refusal(503, f"{what}: {heard.error}.", reason, headers={"Retry-After": RETRY_AFTER_S})
-            failed.tell(askless={**given.facts(), "answer": given.answer})
-            raise failed
-        return given
+    def _call(self, answerer: Answerer, decided: DecisionRow, piece: Piece | None) -> AskedText:
+        self._count(1)
+        try:
+            return answerer.ask(decided, piece)
+        finally:
+            # Counted before it is known, so that whoever waits for it finds nobody busy.
+            self._count(-1)
 
-    def _given(
-        self,
-        case: Case,
-        decision: Decision,
-        heard: CallOutcome,
-        reason: str,
-        small: CallOutcome | None = None,
-        late: Future[CallOutcome] | None = None,
-    ) -> Given:
-        """What is told, logged and counted of a case."""
-        standing, expensive = case.standing, decision.expert != case.standing.small
-        by = decision.expert if small is None else standing.small
-        answer = heard.answer if small is None else small.answer
-        cheap = decision.cost + (small.paid if small else 0.0)
-        usd = standing.version.terms.costs.unit == "usd"
-        error = None if heard.answer is not None or not expensive else f"{decision.expert}: {heard.error}"
-        given = Given(
-            answer=answer or "",
-            expert=by,
-            reason=reason,
-            error=error,
-            asked=[decision.expert] if expensive else [],
-            score=None if decision.score is None else round(decision.score, 6),
-            cost=cheap + heard.paid if usd else None,
-            version=standing.version.number,
-            usage=_usage(heard) if expensive else dict(NO_COUNT),
-        )
-        row = self._row(case, decision, given, cheap, answer, small)
+    def _count(self, more: int) -> None:
+        with self._lock:
+            self._busy += more
+
+    def _replied(self, case: Case, asked: AskedText, late: Future[AskedText] | None) -> Reply:
+        """The reply, logged and counted, those of a slow expert when its call ends; raises `Refusal` for none."""
+        row, prompt, completion = asked.row, asked.prompt_tokens, asked.completion_tokens
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+        reason = case.work.answerer.reason(row.expert, row.error)
+        reply = Reply(row, reason, usage, case.deployed.version.terms.costs.unit == "usd")
         if late is None:
-            self._write(case, row, given, decision.expert, heard.paid if expensive else None, usd)
+            self._write(case, reply, row.paid)
         else:
-            late.add_done_callback(lambda done: self._later(case, row, given, decision.expert, done, usd))
-        return given
+            late.add_done_callback(lambda call: self._ended(case, reply, call))
+        if row.error is None:
+            return reply
+        self.measures.errors.labels(reason).inc()
+        partly = case.begun.is_set() and case.streams and not case.closed
+        if self.limits.fails or partly or row.answer is None:
+            what = "The reply broke off" if partly else "The expert that should answer did not"
+            why = row.error.removeprefix(f"{row.asked[0]}: ")
+            failed = Refusal(503, f"{what}: {why}.", reason, headers={"Retry-After": RETRY_AFTER_S})
+            failed.add(askless={**reply.facts(), "answer": reply.answer})
+            raise failed
+        return reply
 
-    def _row(
-        self, case: Case, decision: Decision, given: Given, cheap: float, answer: str | None, small: CallOutcome | None
-    ) -> DecisionRow:
-        return DecisionRow(
-            time=case.arrived,
-            id=case.name,
-            task=case.standing.version.terms.task,
-            version=given.version,
-            expert=given.expert,
-            asked=given.asked,
-            score=decision.score,
-            cost=cheap,
-            small_answer=decision.small_answer or (small.answer if small else None),
-            answer=answer,
-            error=given.error,
-            text=case.text,
-        )
-
-    def _later(
-        self, case: Case, row: DecisionRow, given: Given, expensive: str, done: Future[CallOutcome], usd: bool
-    ) -> None:
+    def _ended(self, case: Case, reply: Reply, call: Future[AskedText]) -> None:
         """A slow expert's answer has come, too late to be given: it is kept for the next time, and paid for."""
         try:
-            self._write(case, row, given, expensive, done.result().paid, usd)
+            self._write(case, reply, call.result().row.paid)
         finally:
-            case.standing.leave()
+            case.deployed.leave()
 
-    def _write(self, case: Case, row: DecisionRow, given: Given, expensive: str, paid: float | None, usd: bool) -> None:
-        cheap, small = row.cost, case.standing.small
-        measures, number = self.measures, given.version
-        measures.answers.labels(given.expert, number, given.reason).inc()
-        if usd:
-            measures.dollars.labels(small, number).inc(cheap)
-        if usd and paid is not None:
-            measures.dollars.labels(expensive, number).inc(paid)
-        for kind in ("prompt_tokens", "completion_tokens"):
-            if given.asked:
-                measures.tokens.labels(expensive, kind.removesuffix("_tokens")).inc(given.usage[kind])
-        self.log.put(replace(row, cost=cheap + (paid or 0.0), paid=paid))
-
-
-def _usage(heard: CallOutcome) -> dict[str, int]:
-    total = heard.prompt_tokens + heard.completion_tokens
-    return {
-        "prompt_tokens": heard.prompt_tokens,
-        "completion_tokens": heard.completion_tokens,
-        "total_tokens": total,
-    }
+    def _write(self, case: Case, reply: Reply, paid: float | None) -> None:
+        row, measures = reply.row, self.measures
+        own = row.cost - (row.paid or 0.0)
+        measures.answers.labels(row.expert, row.version, reply.reason).inc()
+        if reply.in_dollars:
+            measures.dollars.labels(case.work.answerer.small, row.version).inc(own)
+        for name in row.asked:
+            if reply.in_dollars:
+                measures.dollars.labels(name, row.version).inc(paid or 0.0)
+            for kind in ("prompt", "completion"):
+                measures.tokens.labels(name, kind).inc(reply.usage[f"{kind}_tokens"])
+        self.log.put(replace(row, cost=own + (paid or 0.0), paid=paid))

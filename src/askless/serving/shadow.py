@@ -7,12 +7,11 @@ import queue
 import threading
 from datetime import datetime
 
-from askless.monitoring.decision_log import DecisionRow
 from askless.panel import draws
-from askless.serving.batching import Decision, Work, batches, decided
+from askless.serving.batching import Work, batches, decided
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
-from askless.serving.versions import DeployedVersion, Watch
+from askless.serving.versions import Watch
 
 SEED = 31_337_007
 WAITING = 256
@@ -21,7 +20,19 @@ Offered = tuple[str, str, datetime]
 
 
 class Shadow:
-    """Decides the `share` of items that a hash of their id draws, in a thread of its own; beyond `WAITING` none."""
+    """Decides some items in a thread of its own; while `WAITING` of them wait no more are taken in.
+
+    Parameters
+    ----------
+    watch
+        The challenger's version.
+    log
+        Where its decisions go.
+    share
+        Of the items, drawn by a hash of their id.
+    measures
+        What is counted.
+    """
 
     def __init__(self, watch: Watch, log: LogWriter, share: float, measures: Measures) -> None:
         self.watch = watch
@@ -59,11 +70,10 @@ class Shadow:
             self._decide(batch)
 
     def _decide(self, batch: list[Offered]) -> None:
-        standing = self.watch.take()
-        bundle, costs = standing.version.bundle, standing.costs
+        deployed = self.watch.take()
         try:
-            works = [Work(bundle, costs, name, text, standing.budget) for name, text, _ in batch]
-            found = decided(bundle, costs, works, standing.budget)
+            answerer = deployed.answerer
+            rows = decided([Work(answerer, name, text, answerer.budget, time) for name, text, time in batch])
         except Exception as error:
             self._measures.errors.labels("shadow").inc()
             self._measures.shadow_dropped.inc(len(batch))
@@ -71,26 +81,8 @@ class Shadow:
                 logger.error("The challenger cannot decide (%s).", type(error).__name__)
             self._failed = type(error).__name__
         else:
-            for name, text, time in batch:
-                self._measures.shadow.labels(found[name].expert, standing.version.number).inc()
-                self.log.put(_row(standing, found[name], name, text, time))
+            for row in rows:
+                self._measures.shadow.labels(row.expert, row.version).inc()
+                self.log.put(row)
         finally:
-            standing.leave()
-
-
-def _row(standing: DeployedVersion, decision: Decision, name: str, text: str, time: datetime) -> DecisionRow:
-    """A row of the log as it would be, had the expensive expert been asked: `asked` names it, nothing is paid."""
-    expensive = decision.expert != standing.small
-    return DecisionRow(
-        time=time,
-        id=name,
-        task=standing.version.terms.task,
-        version=standing.version.number,
-        expert=decision.expert,
-        asked=[decision.expert] if expensive else [],
-        score=decision.score,
-        cost=decision.cost,
-        small_answer=decision.small_answer,
-        answer=None if expensive else decision.small_answer,
-        text=text,
-    )
+            deployed.leave()

@@ -6,36 +6,38 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from askless.bundles.bundle import Bundle
-from askless.bundles.terms import Terms, of_bundle
-from askless.costs import CostModel
+from askless.bundles.terms import Terms
 from askless.errors import AsklessError
-from askless.labelling.label import DeployedBundle
-from askless.policies.base import Budget
+from askless.labelling.answerer import Answerer, DeployedBundle
 from askless.registry import versions as registry
-from askless.serving.batching import Work, decided
 from askless.serving.measures import Measures
-from askless.spending.guard import Conduct, GuardedExpert
+from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 
 logger = logging.getLogger(__name__)
 TRIAL = "A text to begin with."
 
 
-@dataclass
 class ExpertPool:
-    """The expensive experts of all versions in service: one that is asked on the same terms by two is the same."""
+    """The expensive experts of all versions in service: one that is asked on the same terms by two is the same.
 
-    ledger: Ledger
-    answers: Path
-    conduct: Conduct
-    _known: dict[str, GuardedExpert] = field(default_factory=dict)
-    _uses: dict[str, int] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    Parameters
+    ----------
+    ledger
+        Where their calls are billed.
+    answers
+        The folder in which their answers are kept.
+    """
+
+    def __init__(self, ledger: Ledger, answers: Path) -> None:
+        self.ledger = ledger
+        self.answers = answers
+        self._experts: dict[str, GuardedExpert] = {}
+        self._uses: dict[str, int] = {}
+        self._lock = threading.Lock()
 
     def take(self, terms: Terms, names: tuple[str, ...]) -> dict[str, GuardedExpert]:
         """The experts `names` on these terms; each is to be given back."""
@@ -43,47 +45,48 @@ class ExpertPool:
         with self._lock:
             for name in names:
                 key = _key(terms, name)
-                if key not in self._known:
-                    self._known[key] = terms.guarded(name, self.ledger, self.answers, self.conduct)
+                if key not in self._experts:
+                    self._experts[key] = terms.guarded(name, self.ledger, self.answers)
                 self._uses[key] = self._uses.get(key, 0) + 1
-                taken[name] = self._known[key]
+                taken[name] = self._experts[key]
         return taken
 
     def give_back(self, expensive: Mapping[str, GuardedExpert]) -> None:
         """Let go of those that no version uses any more."""
         with self._lock:
-            for key in [key for key, known in self._known.items() if any(known is each for each in expensive.values())]:
+            for key in [key for key, one in self._experts.items() if any(one is each for each in expensive.values())]:
                 self._uses[key] -= 1
                 if not self._uses[key]:
-                    self._known.pop(key).let_go()
+                    self._experts.pop(key).let_go()
 
     def halt(self) -> None:
         """Let none of them make a call any more."""
         with self._lock:
-            for each in self._known.values():
+            for each in self._experts.values():
                 each.halt("the server is shutting down")
 
 
-@dataclass
 class DeployedVersion:
-    """A version that is loaded: what decides, at which budget, and its expensive experts (none for a shadow)."""
+    """A version that is loaded, and how many use it.
 
-    version: DeployedBundle
-    budget: Budget | None
-    expensive: Mapping[str, GuardedExpert]
-    pool: ExpertPool | None = None
-    _uses: int = 1
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    Parameters
+    ----------
+    answerer
+        Decides and asks as it does.
+    pool
+        Where its expensive experts go back to, None for a shadow that has none.
+    """
+
+    def __init__(self, answerer: Answerer, pool: ExpertPool | None = None) -> None:
+        self.answerer = answerer
+        self.pool = pool
+        self._uses = 1
+        self._lock = threading.Lock()
 
     @property
-    def small(self) -> str:
-        """The small expert's name."""
-        return self.version.bundle.experts[0]
-
-    @property
-    def costs(self) -> CostModel:
-        """Its prices."""
-        return CostModel.of(self.version.terms.costs)
+    def version(self) -> DeployedBundle:
+        """What it is."""
+        return self.answerer.version
 
     def enter(self) -> DeployedVersion:
         """One more uses it."""
@@ -97,30 +100,37 @@ class DeployedVersion:
             self._uses -= 1
             last = not self._uses
         if last and self.pool is not None:
-            self.pool.give_back(self.expensive)
+            self.pool.give_back(self.answerer.expensive)
 
 
 def load(address: str, params: Path | None, pool: ExpertPool | None) -> DeployedVersion:
     """The version at `address`, tried on one text; without a `pool` it can decide but not ask.
 
-    Raises `AsklessError` for one that is not there, is broken, or cannot decide without hearing an expensive expert.
+    Raises `AsklessError` for one that is not there, is broken, or needs an expensive answer before it decides.
     """
-    found = registry.at(address)
-    bundle = Bundle.load(registry.resolve(address if found is None else found.address))
-    terms = of_bundle(bundle, params)
-    name, number = (address, "0") if found is None else (found.address, str(found.number))
-    version = DeployedBundle(name, number, bundle, terms)
-    budget = bundle.budget(found.budget if found else None)
-    costs = CostModel.of(terms.costs)
-    decided(bundle, costs, [Work(bundle, costs, "trial", TRIAL, budget)], budget)
-    expensive = {} if pool is None else pool.take(terms, bundle.experts[1:])
-    return DeployedVersion(version, budget, expensive, pool)
+    version = DeployedBundle.at(address, params)
+    Answerer(version).decide(["trial"], [TRIAL], version.budget)
+    expensive = {} if pool is None else pool.take(version.terms, version.bundle.experts[1:])
+    return DeployedVersion(Answerer(version, expensive, version.budget), pool)
 
 
 class Watch:
-    """Keeps the version that an address names in service, in a `role`: looked up every `seconds`, 0 never.
+    """Keeps the version that an address names in service.
 
-    Where the registry does not answer, or a new version is broken, the old one stays: counted, and said once.
+    Where the registry does not answer, or a new version is broken, the old one stays: counted, and logged once.
+
+    Parameters
+    ----------
+    address
+        What is served; only an alias is looked up again.
+    load
+        Loads the version at an address.
+    seconds
+        Between two looks at the alias, 0 for none.
+    role
+        `champion` or `shadow`, for the metrics.
+    measures
+        What is counted.
     """
 
     def __init__(
@@ -132,11 +142,11 @@ class Watch:
         self._seconds = seconds if "@" in address and address.startswith("models:/") else 0.0
         self._role = role
         self._measures = measures
-        self._said = ""
+        self._reported = ""
         self._lock = threading.Lock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"watch {role}", daemon=True)
-        self._tell()
+        self._in_service()
 
     @property
     def model(self) -> str:
@@ -170,31 +180,31 @@ class Watch:
                 fresh.leave()
                 raise AsklessError(f"Version {found.number} has other classes. Start the server anew to serve it.")
         except registry.Unreachable as error:
-            self._say("unreachable", str(error))
+            self._stays("unreachable", str(error))
         except Exception as error:
             why = str(error) if isinstance(error, AsklessError) else type(error).__name__
-            self._say("broken", why)
+            self._stays("broken", why)
         else:
             with self._lock:
                 old, self.current = self.current, fresh
             old.leave()
-            self._tell()
+            self._in_service()
 
     def _run(self) -> None:
         while not self._end.wait(self._seconds):
             self.look()
 
-    def _tell(self) -> None:
-        self._said = ""
+    def _in_service(self) -> None:
+        self._reported = ""
         self._measures.loads.labels(self._role, "loaded").inc()
         self._measures.serves(self._role, self.model, self.current.version.number)
 
-    def _say(self, outcome: str, why: str) -> None:
+    def _stays(self, outcome: str, why: str) -> None:
         self._measures.loads.labels(self._role, outcome).inc()
-        if why != self._said:
+        if why != self._reported:
             kept = self.current.version.number
             logger.error("Version %s stays %s of %s: %s", kept, self._role, self.address, why)
-        self._said = why
+        self._reported = why
 
 
 def _key(terms: Terms, name: str) -> str:

@@ -10,9 +10,20 @@ AFTER, PAUSE_S, LONGEST_S = 5, 15.0, 300.0
 
 
 class Breaker:
-    """Opens after `after` faults in a row, for `pause` seconds, twice as long each time until a call goes well.
+    """Opens after faults in a row, for a pause that is twice as long each time until a call goes well.
 
     Open, it lets no call through; then one, on trial, and all others once that went well.
+
+    Parameters
+    ----------
+    after
+        Faults in a row that open it.
+    pause
+        Seconds that it is open first.
+    longest
+        Seconds that it is open at most at a time.
+    clock
+        Where the seconds are read.
     """
 
     def __init__(
@@ -45,7 +56,7 @@ class Breaker:
             return self._clock() - self._since if self._opened else 0.0
 
     def wait(self) -> float:
-        """Seconds until a call may be tried; 0 lets this one through, which must then be told of."""
+        """Seconds until a call may be tried; 0 lets this one through, the outcome of which must be reported here."""
         with self._lock:
             if not self._opened:
                 return 0.0

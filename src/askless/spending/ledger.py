@@ -38,7 +38,7 @@ _SUM = "SELECT coalesce(sum(cost), 0) FROM calls WHERE state = ? AND day LIKE ?"
 
 
 @dataclass(frozen=True)
-class Call:
+class _Call:
     """A call that is open: its row, its day, the most it can cost in billionths of a dollar."""
 
     row: int
@@ -48,10 +48,25 @@ class Call:
 
 
 class Ledger:
-    """A limit in US dollars (None: none) on calls, in one SQLite file (None: in memory), for one process at a time.
+    """Every call to expensive experts, and the limit that they must not pass; for one process at a time.
 
-    `daily`, the limit is that of a day in UTC. Amounts are whole billionths of a dollar, rounded up. Raises
-    `BudgetError` for a limit that is no number above 0, `DataError` for a file that cannot be used.
+    Amounts are whole billionths of a dollar, rounded up.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; None keeps it in memory.
+    limit
+        US dollars, above 0 and up to a billion; None for no limit.
+    daily
+        Whether the limit is that of a day in UTC rather than that of all time.
+
+    Raises
+    ------
+    BudgetError
+        For a limit that is not.
+    DataError
+        For a file that cannot be used.
     """
 
     def __init__(self, path: Path | None = None, limit: float | None = None, *, daily: bool = False) -> None:
@@ -63,7 +78,7 @@ class Ledger:
         self.overrun = False
         self._changed = threading.Condition()
         self._db = self._guarded(lambda: opened(self.path, _TABLES))
-        self._open = {key: Call(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
+        self._open = {key: _Call(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
 
@@ -109,12 +124,12 @@ class Ledger:
             last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
             self._write("INSERT INTO calls (key, expert, day, state, most) VALUES (?, ?, ?, ?, ?)", rows)
             for number, (key, _, _, _, most) in enumerate(rows, last + 1):
-                self._open[key] = Call(number, expert, day, most)
+                self._open[key] = _Call(number, expert, day, most)
             self._used[day] = self._used.get(day, 0) + sum(row[-1] for row in rows)
             return fit
 
     def settle(self, costs: Mapping[str, float | None]) -> None:
-        """Calls that were answered, and the dollars they cost (None: that is not known, so the most)."""
+        """Calls that were answered, and the dollars they cost (None where that is unknown: the most)."""
         billed = {key: None if cost is None else _nanos(cost) for key, cost in costs.items()}
         self._close(PAID, billed)
 
@@ -141,7 +156,7 @@ class Ledger:
             return [key for key, call in self._open.items() if call.expert == expert]
 
     def paid(self, keys: Sequence[str], part: int = 0) -> list[float]:
-        """Dollars that were paid for the answer of each key, (keys,), told once: to the first `part` that asks.
+        """Dollars that were paid for the answer of each key, shape (keys,): counted for the first `part` that asks.
 
         So the parts of a run add up to what was spent, and any of them may ask again.
         """
@@ -151,8 +166,8 @@ class Ledger:
                 [(part, key, PAID) for key in dict.fromkeys(keys)],
             )
             query = "SELECT coalesce(sum(cost), 0) FROM calls WHERE key = ? AND state = ? AND part = ?"
-            told = {key: self._all(query, key, PAID, part)[0][0] / NANO for key in dict.fromkeys(keys)}
-            return [told.pop(key, 0.0) for key in keys]
+            amounts = {key: self._all(query, key, PAID, part)[0][0] / NANO for key in dict.fromkeys(keys)}
+            return [amounts.pop(key, 0.0) for key in keys]
 
     def close(self) -> None:
         """Release the file."""

@@ -13,8 +13,9 @@ from askless.costs import CostModel
 from askless.experts import Setting
 from askless.experts.remote.openai import OpenAiExpert
 from askless.prompts import Prompt
+from askless.spending.billing import FaultHandling
 from askless.spending.breaker import Breaker
-from askless.spending.guard import Conduct, GuardedExpert
+from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 
 CLASSES = ("0", "1")
@@ -36,7 +37,7 @@ def hosted(
     limit: float | None = None,
     price: Price = ANSWERS,
     *,
-    conduct: Conduct | None = None,
+    handling: FaultHandling | None = None,
     breaker: Breaker | None = None,
     ledger: Ledger | None = None,
     classes: tuple[str, ...] = CLASSES,
@@ -48,9 +49,14 @@ def hosted(
     given = {"concurrency": 4, "timeout": 5.0, "max_retries": 1, **options}
     expert = OpenAiExpert(setting, model="m", base_url=url, prompt=prompt, **given)
     ledger = ledger or Ledger(folder / "ledger.sqlite", limit)
-    made = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, conduct or Conduct(), breaker or Breaker())
+    made = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, breaker)
     OPENED.append(made)
     return made
+
+
+def errors(table: pa.Table) -> list[str | None]:
+    """What went wrong with each row."""
+    return list(table["error"].to_pylist())
 
 
 def close_all() -> None:

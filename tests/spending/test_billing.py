@@ -13,10 +13,11 @@ from askless.errors import AsklessError
 from askless.experts import Setting
 from askless.experts.remote import retrying
 from askless.experts.remote.openai import OpenAiExpert
+from askless.spending.billing import FaultHandling
 from askless.spending.breaker import Breaker
-from askless.spending.guard import Conduct, GuardedExpert
+from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
-from tests.labelling.shop import CLASSES, PROMPT, items
+from tests.spending.guarded import CLASSES, PROMPT, items
 
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/")
 
@@ -99,7 +100,7 @@ def one_run(seed, folder):
     chunk, provider = rng.randint(1, 30), Provider(rng, price)
     kill = rng.choice([0.0, 0.0, 0.05])
     limit = rng.uniform(1e-6, 2.0) * max(1e-6, len(texts) * 300 * price.usd_per_1m_prompt_tokens / 1e6 + 0.01)
-    conduct = Conduct(waits=rng.random() < 0.2, patience=0.0)
+    handling = FaultHandling(waits=rng.random() < 0.2, patience=0.0)
     for _ in range(6):
         setting = Setting("llm", "olhs", CLASSES, answers=folder)
         expert = OpenAiExpert(
@@ -112,7 +113,7 @@ def one_run(seed, folder):
         )
         expert._lasting = Client(provider, rng, kill)
         with Ledger(folder / "ledger.sqlite", limit) as ledger:
-            llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, conduct, Breaker(3, 1e-3, 2e-3))
+            llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, Breaker(3, 1e-3, 2e-3))
             tables = []
             try:
                 for part, at in enumerate(range(0, len(texts), chunk)):

@@ -1,0 +1,382 @@
+"""The one way to new answers for money: `label`, `serve`, the flow `answer` and the registered model all go through it.
+
+A text is cleaned and named, found answerable or not, decided about, put to an expensive expert where it is deferred and
+the ledger allows it, and becomes a row of the decision log. Where no answer came the small expert's is given instead.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from askless import schema
+from askless.arrays import Floats, Ints
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide_panel, small_answers
+from askless.bundles.terms import Terms, of_bundle
+from askless.costs import CostModel
+from askless.data.incoming import fault_of
+from askless.data.prepare import clean, ids
+from askless.errors import AsklessError, ConfigError
+from askless.experts.checked_summaries import CheckedSummaries
+from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
+from askless.monitoring.decision_log import ROWS, DecisionRow
+from askless.panel import Answering, Panel
+from askless.policies.base import Budget, Chooser, Policy
+from askless.registry import versions as registry
+from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling, code_of
+from askless.spending.guard import GuardedExpert, Piece, unpaid
+from askless.spending.ledger import Ledger
+
+KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
+REASONS = (KEPT, DEFERRED, LIMIT, PAUSED, FAULT, DOUBT, UNANSWERABLE)
+PASSING = (LIMIT, PAUSED, FAULT)
+ANSWERED = pa.schema(
+    [
+        *(field.with_nullable(True) for field in ROWS),
+        pa.field("answers", ANSWERS),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class DeployedBundle:
+    """A version that answers.
+
+    Parameters
+    ----------
+    address
+        `models:/name/version`, or a folder.
+    number
+        The version's, "0" for a folder.
+    bundle
+        Its policy and its small expert.
+    terms
+        On which its expensive experts are asked.
+    budget
+        The operating point that it was set to, None for the policy's own rule.
+
+    Raises
+    ------
+    ConfigError
+        For a bundle without a small or an expensive expert.
+    """
+
+    address: str
+    number: str
+    bundle: Bundle
+    terms: Terms
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        experts, small = self.bundle.experts, self.bundle.small
+        if small is None or len(experts) < 2:
+            got = f"experts {', '.join(experts)}{'' if small else ', the small one not with it'}"
+            raise ConfigError(f"{self.address}: {got}. Allowed: a bundle with its small expert and an expensive one.")
+
+    @classmethod
+    def at(cls, address: str, params: Path | None) -> DeployedBundle:
+        """The version at an address of the registry or in a folder; `params` instead of the terms that came with it."""
+        found = registry.at(address)
+        address, number = (address, "0") if found is None else (found.address, str(found.number))
+        bundle = Bundle.load(registry.resolve(address))
+        return cls(address, number, bundle, of_bundle(bundle, params), bundle.budget(found.budget if found else None))
+
+    @contextmanager
+    def guarded(
+        self, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
+    ) -> Iterator[dict[str, GuardedExpert]]:
+        """Its expensive experts behind a ledger (`GuardedExpert`), their answers in a folder; let go at the end."""
+        with ExitStack() as stack:
+            guarded = {}
+            for name in self.bundle.experts[1:]:
+                guarded[name] = self.terms.guarded(name, ledger, answers, handling, **options)
+                stack.callback(guarded[name].let_go)
+            yield guarded
+
+
+@dataclass(frozen=True)
+class Items:
+    """Texts as they are decided about.
+
+    Parameters
+    ----------
+    ids
+        Of each, from its task and the text.
+    texts
+        Cleaned.
+    faults
+        What makes each unanswerable, None for nothing.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    faults: list[str | None]
+
+    @classmethod
+    def of(cls, terms: Terms, texts: Sequence[str | None], faults: Sequence[str | None] = ()) -> Items:
+        """Texts as they came, with what their reader found wrong with them."""
+        cleaned = [clean(text or "") for text in texts]
+        both = zip(faults or [None] * len(cleaned), cleaned, strict=True)
+        return cls(ids(terms.task, cleaned), cleaned, [fault or fault_of(text, terms.longest) for fault, text in both])
+
+    @property
+    def first(self) -> list[int]:
+        """The rows that are the first of their text, and can be answered."""
+        seen = {name: at for at, name in reversed(list(enumerate(self.ids))) if self.faults[at] is None}
+        return sorted(seen.values())
+
+
+@dataclass(frozen=True)
+class AnsweredTexts:
+    """Answers to some texts.
+
+    Parameters
+    ----------
+    rows
+        One of `ANSWERED` for each text in its order. A text that comes again costs nothing again; one that cannot be
+        answered has an `error`, and no `expert`.
+    distinct
+        One of `decision_log.ROWS` for each different text that could be answered, to be logged.
+    """
+
+    rows: pa.Table
+    distinct: pa.Table
+
+
+@dataclass(frozen=True)
+class AskedText:
+    """A text that was put to an expensive expert.
+
+    Parameters
+    ----------
+    row
+        Who answered in the end, and what.
+    prompt_tokens, completion_tokens
+        Of the expensive answer.
+    """
+
+    row: DecisionRow
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Answers texts as a version decides; any number of threads may use `decide` and `ask`.
+
+    Parameters
+    ----------
+    version
+        What decides, its small expert, and the terms on which expensive ones are asked.
+    expensive
+        Its expensive experts by name, each behind a ledger; none where nobody is to be asked.
+    budget
+        The operating point; None for the policy's own rule.
+    audit
+        Which rows are put to the small and the reference expert whatever the decision; None for no row.
+    """
+
+    version: DeployedBundle
+    expensive: Mapping[str, GuardedExpert] = field(default_factory=dict)
+    budget: Budget | None = None
+    audit: Audit | None = None
+
+    @property
+    def small(self) -> str:
+        """The small expert's name."""
+        return self.version.bundle.experts[0]
+
+    @property
+    def costs(self) -> CostModel:
+        """Its prices."""
+        return CostModel.of(self.version.terms.costs)
+
+    def answer(self, texts: Sequence[str | None], part: int = 0, faults: Sequence[str | None] = ()) -> AnsweredTexts:
+        """Answer texts together.
+
+        Parameters
+        ----------
+        texts
+            As they came, None for a row without one.
+        part
+            The part of a run: that which asks first for an answer has its cost, and has it again when it asks again.
+        faults
+            What their reader found wrong with each, None for nothing; such a text is not answered.
+
+        Returns
+        -------
+        AnsweredTexts
+            A row for each text, in their order.
+
+        Raises
+        ------
+        ExpertError
+            Where asking was to stop; what was answered until then is kept.
+        """
+        items = Items.of(self.version.terms, texts, faults)
+        for expert in self.expensive.values():
+            expert.part = part
+        names, cleaned = ([values[at] for at in items.first] for values in (items.ids, items.texts))
+        experts = {self.small: self.version.bundle.small, **self.expensive}
+        rows = self._rows(self.version.bundle.policy, names, cleaned, experts, self.budget, self.audit)
+        return AnsweredTexts(self._in_order(items, rows), rows.drop_columns(["answers"]))
+
+    def decide(
+        self, names: Sequence[str], texts: Sequence[str], budget: Budget | None, time: datetime | None = None
+    ) -> list[DecisionRow]:
+        """Who should answer cleaned texts of these ids: rows of which those that are deferred lack their answer yet.
+
+        Raises `ConfigError` for a policy that needs an expensive answer before it decides, `BudgetError` for a budget
+        that cannot be met.
+        """
+        panel, done = decide_panel(self.version.bundle, list(names), list(texts), budget, self.costs)
+        small, _ = small_answers(panel, self.small)
+        experts, time = self.version.bundle.experts, time or datetime.now(UTC)
+        return [
+            DecisionRow(
+                time=time,
+                id=names[at],
+                task=self.version.terms.task,
+                version=self.version.number,
+                expert=experts[expert],
+                asked=[experts[expert]] if expert else [],
+                score=float(done.score[at]) if np.isfinite(done.score[at]) else None,
+                cost=float(done.cost[at]),
+                small_answer=small[at],
+                answer=None if expert else small[at],
+                text=texts[at],
+            )
+            for at, expert in enumerate(done.expert.tolist())
+        ]
+
+    def ask(self, decided: DecisionRow, piece: Piece | None = None) -> AskedText:
+        """Put a text that was deferred to its expert, and give the row that comes of it; whatever happens, one does.
+
+        With `piece` a summary is passed on as it is written, and nothing in it counts as a fault; a label is not.
+        """
+        call = _OneCall(self.expensive[decided.expert], None if self.version.bundle.classes else piece)
+        try:
+            row = self._completed(decided, call)
+        except Exception as error:
+            why = str(error) if isinstance(error, AsklessError) else type(error).__name__
+            return AskedText(self.without(decided, why))
+        table = call.table
+        return AskedText(row, *(table[name][0].as_py() or 0 for name in ("prompt_tokens", "completion_tokens")))
+
+    def without(self, decided: DecisionRow, why: str) -> DecisionRow:
+        """The row of a text whose expert gave no answer, for the reason `why`: the small expert's answer instead."""
+        return self._completed(decided, _Fixed(decided.expert, {"error": why}))
+
+    def reason(self, expert: str | None, error: str | None) -> str:
+        """The word for how an answer came about, from the columns of its row."""
+        if expert is None:
+            return UNANSWERABLE
+        if expert != self.small:
+            return DEFERRED
+        if not error:
+            return KEPT
+        name = next((name for name in self.version.bundle.experts if error.startswith(f"{name}: ")), "")
+        return code_of(error.removeprefix(f"{name}: "))
+
+    def _completed(self, decided: DecisionRow, expert: Answering) -> DecisionRow:
+        """The row of a decided text once `expert` was asked, and the small one where that gave no answer."""
+        bundle = self.version.bundle
+        small: Any = bundle.small
+        if decided.small_answer is not None:
+            small = _Fixed(self.small, {"label" if bundle.classes else "text": decided.small_answer})
+        made = _Decided(bundle.experts, decided)
+        experts = {self.small: small, decided.expert: expert}
+        rows = self._rows(made, [decided.id], [decided.text or ""], experts, time=decided.time)
+        return DecisionRow(**rows.select(ROWS.names).to_pylist()[0])
+
+    def _rows(
+        self,
+        policy: Policy,
+        names: list[str],
+        texts: list[str],
+        experts: Mapping[str, Any],
+        budget: Budget | None = None,
+        audit: Audit | None = None,
+        time: datetime | None = None,
+    ) -> pa.Table:
+        """Rows of the log about cleaned texts, and the column `answers`."""
+        terms, classes = self.version.terms, self.version.bundle.classes
+        examples = schema.table("examples", {"id": names, "text": texts, "split": ["test"] * len(names)})
+        if not classes:
+            experts = {name: each if _in_pieces(each) else CheckedSummaries(each) for name, each in experts.items()}
+        panel = Panel(examples, experts, self.costs, classes, blind=True)
+        audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
+        return answer(policy, panel, budget, audit, task=terms.task, version=self.version.number, time=time)
+
+    def _in_order(self, items: Items, rows: pa.Table) -> pa.Table:
+        """The rows of distinct texts as one of `ANSWERED` for each text."""
+        place = {name: row for row, name in enumerate(rows["id"].to_pylist())}
+        answerable = [None if fault else place[name] for name, fault in zip(items.ids, items.faults, strict=True)]
+        at = pa.array(answerable, pa.int64())
+        columns = {name: rows[name].take(at) for name in rows.column_names}
+        first = pa.array(np.isin(np.arange(len(items.ids)), items.first))
+        for name in ("cost", "audit_cost"):
+            columns[name] = pc.if_else(first, columns[name], 0.0)
+        columns["paid"] = pc.if_else(first, columns["paid"], pa.scalar(None, pa.float64()))
+        columns |= {"id": pa.array(items.ids), "text": pa.array(items.texts)}
+        columns["error"] = pc.coalesce(pa.array(items.faults, pa.string()), columns["error"])
+        both = zip(columns["expert"].to_pylist(), columns["error"].to_pylist(), strict=True)
+        columns["reason"] = pa.array([self.reason(*each) for each in both], pa.string())
+        return pa.table([columns[name] for name in ANSWERED.names], schema=ANSWERED)
+
+
+class _Decided(Chooser):
+    """A decision that was made, and paid for, before."""
+
+    def __init__(self, experts: tuple[str, ...], row: DecisionRow) -> None:
+        self.experts = (experts[0], row.expert)
+        self.row = row
+
+    def look(self, panel: Panel) -> Floats:
+        panel.charge(self.row.cost)
+        if self.row.small_answer is not None:
+            panel.ask(self.experts[0])
+        return np.array([np.nan if self.row.score is None else self.row.score])
+
+    def choose(self, seen: Floats, budget: Budget | None) -> Ints:
+        return np.ones(len(seen), np.int64)
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """An expert whose one answer, or error, is there already; it costs nothing more."""
+
+    name: str
+    values: Mapping[str, str]
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        return unpaid(self.name, examples, **self.values)
+
+
+@dataclass
+class _OneCall:
+    """An expensive expert asked about one text, for which alone the answer's cost is counted."""
+
+    guarded: GuardedExpert
+    piece: Piece | None
+    table: Any = None
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        self.table = self.guarded.answer(examples, secrets.randbits(62), self.piece)
+        return self.table
+
+
+def _in_pieces(expert: Any) -> bool:
+    """Whether what an expert writes has been passed on already, so that no fault of it may be found any more."""
+    return isinstance(expert, _OneCall) and expert.piece is not None

@@ -1,0 +1,192 @@
+"""A stream of items labelled a chunk at a time, gone on with after a kill.
+
+What a run needs is in the folder beside its output: `run.json` what it was begun with, `ledger.sqlite` every call,
+`answers/` those of expensive experts, `parts/` the answered chunks. A chunk is answered when its part is there. Until
+then the run decides it again, which costs nothing: answers are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from askless.data.stream import Chunk, ItemSource
+from askless.errors import DataError
+from askless.files import write_text
+from askless.labelling.answerer import Answerer
+from askless.labelling.outputs import Parts, output
+from askless.monitoring.decide_and_log import loggable
+from askless.monitoring.decision_log import DecisionLog, locked
+from askless.spending.ledger import Ledger
+
+FORMAT = 1
+
+
+def answer_chunk(answerer: Answerer, chunk: Chunk, log: DecisionLog | None = None, key: str = "") -> pa.Table:
+    """A row of `OUTPUT` for each of the chunk's; what was decided goes to `log`, once under its `key`."""
+    answered = answerer.answer(chunk.texts, chunk.number, chunk.faults)
+    if log is not None:
+        log.append(loggable(answered.distinct, answerer.version.bundle.classes, texts=False), key)
+    return output(chunk, answered.rows)
+
+
+@dataclass
+class LabelProgress:
+    """How far a run is.
+
+    Parameters
+    ----------
+    rows
+        Answered.
+    before
+        Of these, answered before this process began.
+    reasons
+        How many rows have each.
+    """
+
+    rows: int = 0
+    before: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class Run:
+    """One output and the folder of its run. Use `opened`.
+
+    Parameters
+    ----------
+    out
+        The output; the run's folder stands beside it.
+    facts
+        What may not change while the run lasts: model, budget, rows of a chunk.
+    """
+
+    def __init__(self, out: Path, facts: Mapping[str, Any]) -> None:
+        self.out = out
+        self.folder = folder_of(out)
+        self.facts = {"format": FORMAT, **facts}
+        self.parts = Parts(self.folder / "parts")
+
+    @classmethod
+    @contextmanager
+    def opened(cls, out: Path, facts: Mapping[str, Any]) -> Iterator[Run]:
+        """The run of `out`, begun or gone on with; `facts` are what may not change in between.
+
+        Raises `DataError` for an output that another run or another program made, and while another process is at it.
+        """
+        run = cls(out, facts)
+        if out.exists() and not (run.folder / "run.json").exists():
+            remedy = "Give another output, or move the file away."
+            raise DataError(out, "a file that no run of label made", "a new output, or that of the same run", remedy)
+        with locked(run.folder / ".lock", wait=False) as mine:
+            if not mine:
+                raise DataError(run.folder, "another process is at this run", "one at a time", "Wait until it ends.")
+            run._check()
+            yield run
+
+    @property
+    def done(self) -> bool:
+        """Whether the output is there."""
+        return self.out.exists()
+
+    def label(
+        self,
+        source: ItemSource,
+        rows: int,
+        answer: Callable[[Chunk], pa.Table],
+        report: Callable[[LabelProgress], None] = lambda progress: None,
+        again: Collection[str] = (),
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> LabelProgress:
+        """Answer every chunk that has no part yet, in order.
+
+        Parameters
+        ----------
+        source
+            The items.
+        rows
+            Rows of a chunk.
+        answer
+            Gives a row of `OUTPUT` for each row of a chunk.
+        report
+            Called with how far the run is after each chunk.
+        again
+            Chunks in which a row has one of these reasons are answered anew.
+        stopped
+            Whether to end; asked after each chunk.
+
+        Returns
+        -------
+        LabelProgress
+            The rows of all chunks, those that were answered before among them.
+
+        Raises
+        ------
+        DataError
+            For an input that ends before the parts do, or is another.
+        """
+        progress, last = LabelProgress(), -1
+        for chunk in source.chunks(rows):
+            reasons = self.parts.reasons(chunk, source.where)
+            if reasons is None or any(reasons[why] for why in again):
+                reasons = self.parts.write(chunk, answer(chunk))
+            else:
+                progress.before += len(chunk)
+            progress.rows, last = progress.rows + len(chunk), chunk.number
+            progress.reasons.update(reasons)
+            report(progress)
+            if stopped():
+                return progress
+        if not progress.rows:
+            raise DataError(source.where, "no rows", "at least one", "Make or fetch it again.")
+        if self.parts.numbers() != list(range(last + 1)):
+            got = f"{progress.rows:,} rows, fewer than this run has answered"
+            raise DataError(source.where, got, "the rows that this run began with", "Give the same input again.")
+        return progress
+
+    def finish(self, texts: bool, meta: Mapping[str, Any]) -> Path:
+        """Put the parts together as the output, where it was not there or they are newer."""
+        self.parts.merge(self.out, meta, texts)
+        return self.out
+
+    def ledger(self, limit: float | None) -> Ledger:
+        """Every call of this run."""
+        return Ledger(self.folder / "ledger.sqlite", limit)
+
+    def _check(self) -> None:
+        path = self.folder / "run.json"
+        if not path.exists():
+            write_text(path, json.dumps(self.facts, indent=1, sort_keys=True) + "\n")
+            return
+        try:
+            begun = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            remedy = "Give another output, or remove the folder: its answers are asked again."
+            raise DataError(path, f"unreadable ({error})", "the file as it was written", remedy) from error
+        for name in sorted({*begun, *self.facts}):
+            if begun.get(name) != self.facts.get(name):
+                raise DataError(
+                    path,
+                    f"{name} was {begun.get(name)!r} when this run began, and is {self.facts.get(name)!r} now",
+                    "the same input, model and options for one output",
+                    "Give another output, or what the run began with.",
+                )
+
+
+def folder_of(out: Path) -> Path:
+    """The folder of the run whose output is `out`."""
+    return out.with_name(f"{out.name}.run")
+
+
+def begun_with(out: Path) -> dict[str, Any] | None:
+    """The facts of the run of `out` so far, None where there is none."""
+    try:
+        return dict(json.loads((folder_of(out) / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,134 @@
+"""The billing of calls to a server: each is reserved in the ledger before it is made, and closed by its outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from askless.experts.answer_store import AnswerStore, Row
+from askless.experts.faults import NO_CONNECTION, Fault, Refused
+from askless.spending.breaker import Breaker
+from askless.spending.call_price import CallPrice
+from askless.spending.ledger import Ledger
+
+LIMIT, PAUSED, DOUBT, SLOW, FAULT = "limit", "paused", "in doubt", "slow", "fault"
+CODES = (LIMIT, PAUSED, DOUBT, SLOW)
+OVERRUN = "a call was billed more than its price and its tokens allow; nothing more is paid"
+ASKED_BEFORE = "asked once, and no answer came: it may have been billed, and is not asked again"
+STEP_S = 0.2
+
+
+@dataclass(frozen=True)
+class FaultHandling:
+    """What is done about faults of a server.
+
+    Parameters
+    ----------
+    waits
+        Whether items wait until the server answers again; otherwise they are given up.
+    patience
+        Seconds that they wait at most; then asking stops.
+    ask_in_doubt
+        Whether calls in doubt are made once more, which may be billed twice.
+    """
+
+    waits: bool = False
+    patience: float = 600.0
+    ask_in_doubt: bool = False
+
+
+class Billing:
+    """Pays for the calls of one expert, or refuses them (`experts.paid.BillingHook`).
+
+    Parameters
+    ----------
+    name
+        The expert's.
+    price
+        What its calls can cost.
+    ledger
+        Where they are reserved and closed.
+    breaker
+        Says when the server is left alone.
+    handling
+        What is done about its faults.
+    answers
+        Where answers are kept, so that they are there before they are paid for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        price: CallPrice,
+        ledger: Ledger,
+        breaker: Breaker,
+        handling: FaultHandling,
+        answers: Callable[[], AnswerStore],
+    ) -> None:
+        self.halted = ""
+        self.on_wait: Callable[[str], None] = lambda why: None
+        self._name = name
+        self._price = price
+        self._ledger = ledger
+        self._breaker = breaker
+        self._handling = handling
+        self._answers = answers
+
+    def before_call(self, key: str, text: str, stop: threading.Event) -> None:
+        """Reserve a call at the most it can cost; raises `Refused` where it must not be made."""
+        if not self._handling.ask_in_doubt and self._ledger.doubtful(key):
+            raise Refused(f"{DOUBT}: {ASKED_BEFORE}")
+        self._wait_for_server(stop)
+        if not self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop):
+            self._breaker.unused()
+            raise Refused(over_limit(self._ledger))
+
+    def on_fault(self, key: str, found: Fault) -> Fault:
+        """Close a call that failed; one that may have been billed is not made again."""
+        passing = found.then == "retry" and found.why.endswith(" 429")
+        if found.then == "give up" or passing:
+            self._breaker.unused()
+        else:
+            self._breaker.fault(found.why, final=found.then == "stop")
+        if found.sent:
+            self._ledger.doubt([key])
+            if not self._handling.ask_in_doubt:
+                return Fault("give up", f"{DOUBT}: {found.why}; it may have been billed, and is not asked again")
+        self._ledger.release([key])
+        why = "the server cannot be reached" if found.why == NO_CONNECTION else found.why
+        if found.then == "stop" and self._handling.waits:
+            return Fault("stop", why)
+        return Fault("give up" if found.then == "stop" else found.then, why, found.wait)
+
+    def on_answer(self, key: str, row: Row) -> None:
+        """Keep an answer as it comes, and pay for it."""
+        self._breaker.well()
+        self._answers().put_many({key: row})
+        self._ledger.settle(self._price.paid({key: row}))
+
+    def _wait_for_server(self, stop: threading.Event) -> None:
+        while True:
+            if self.halted or stop.is_set():
+                raise Refused(self.halted, "stop")
+            outage, last = self._breaker.outage, self._breaker.last
+            if self._handling.waits and outage > self._handling.patience:
+                raise Refused(f"no answer for {outage:.0f} s, the last fault: {last}", "stop")
+            left = self._breaker.wait()
+            if not left:
+                return
+            why = f"no call for {left:.0f} s after repeated faults, the last: {self._breaker.last}"
+            if not self._handling.waits:
+                raise Refused(f"{PAUSED}: {why}")
+            self.on_wait(why)
+            stop.wait(min(left, STEP_S))
+
+
+def over_limit(ledger: Ledger) -> str:
+    """The error of a row that is not asked about for want of money."""
+    return f"{LIMIT}: {OVERRUN if ledger.overrun else f'the spend limit of ${ledger.limit or 0:g} is reached'}"
+
+
+def code_of(error: str) -> str:
+    """The word for what went wrong with a row: limit, paused, in doubt, slow, else fault."""
+    return next((code for code in CODES if error.startswith(f"{code}: ")), FAULT)
