@@ -187,9 +187,13 @@ class GuardedExpert:
         (self.ledger.doubt if self.expert.hosted else self.ledger.release)(rest)
 
     def _billed(self, table: pa.Table, keys: Sequence[str], part: int | None) -> pa.Table:
-        if self._kept_cost or not self.price.in_dollars:
+        if not self.price.in_dollars:
             return table
-        paid = self.ledger.paid(keys, self.part if part is None else part)
+        if self._kept_cost:
+            prices = self.price.paid(self.kept.get_many(keys))
+            paid = [prices.get(key, 0.0) for key in keys]
+        else:
+            paid = [*self.ledger.paid(keys, self.part if part is None else part)]
         at = table.schema.get_field_index("cost_usd")
         return table.set_column(at, table.schema.field(at), pa.array(paid, pa.float64()))
 
