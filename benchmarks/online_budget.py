@@ -5,7 +5,7 @@ first order and compared by the time of one run (one budget, one order); every a
 With `--published`, a checkout of github.com/guillemram97/margin_llms, the loop is that code itself, and reads these
 arrays instead of its files, so that reading costs it nothing; else it is the same loop, written out below.
 
-    python benchmarks/online_budget.py [--rows 20000] [--budgets 100] [--orders 3] [--loops 5] [--published FOLDER]
+    python -m benchmarks.online_budget [--rows 20000] [--budgets 100] [--orders 3] [--loops 5] [--published FOLDER]
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from askless.policies.online_rule import OnlineRule, online_accuracy, online_decisions, published_order
+from askless.policies.online_rule import OnlineRule, online_decisions, published_order
+from benchmarks.online_areas import online_accuracy
 
 COSTS = (1.0, 15.0)
 CLASSES = 4

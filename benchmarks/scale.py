@@ -75,7 +75,7 @@ def run(rows: int) -> None:
         at = time.perf_counter()
         policy = build(kind, study.experts, study.experts[-1]).fit(boards.train.copy(), boards.valid.copy())
         fitted = time.perf_counter() - at
-        swept = budgets if policies.resolve(kind, kind).takes_budget else [None]
+        swept = budgets if policies.resolve(kind, kind).budgets else [None]
         played = replay(kind, {0: policy}, {0: boards.test.copy(blind=True)}, swept)
         best = max((played.label[:, 0] == gold).mean(axis=1))
         cost = 1000 * played.cost[:, 0].mean(axis=1).max()

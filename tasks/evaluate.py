@@ -24,7 +24,7 @@ from askless.evaluation.summary_examples import side_by_side
 from askless.experts.recorded import RecordedExpert
 from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
-from askless.policies.base import Budget, Plain, Policy
+from askless.policies.base import Budget, Policy
 from askless.text.embeddings import Vectors
 from tasks.train import UNTAUGHT
 
@@ -139,7 +139,7 @@ def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Pat
         for name in inputs.settings.policies[inputs.name]:
             quality = valid.sweeps[name].right(valid.gold)
             for s, (seed, (policy, _)) in enumerate(fitted[name].items()):
-                if isinstance(policy, Plain):
+                if policy.kept:
                     facts = {
                         "task": inputs.name,
                         "team": name,
@@ -160,7 +160,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
         panels = {s: inputs.panel(split, pool) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
-        if not next(iter(by_seed.values())).takes_budget:
+        if not next(iter(by_seed.values())).budgets:
             sweeps[name] = replay.replay(name, by_seed, panels, [None])
             continue
         run = replay.replay(name, by_seed, panels, [*budgets, None])

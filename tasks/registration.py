@@ -18,11 +18,11 @@ from askless.bundles.decide import decide
 from askless.bundles.terms import Terms
 from askless.experts.paid import PaidExpert
 from askless.labelling.foreseen import on_record
+from askless.policies.base import Budget
 from askless.registry.versions import BUNDLE, find, resolve
 from askless.registry.versions import versions as versions_of
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline, markdown_summary
-from askless.report.wording import threshold_words
 from askless.spending.pending import expert_of
 from askless.text.embeddings import Vectors
 from tasks.baseline import add_baseline
@@ -130,7 +130,7 @@ def register(
         "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
         "quality": summary["headline"]["quality"]["value"],
         "budget": "" if share is None else share,
-        "threshold": threshold_words(bundle.policy, share),
+        "threshold": bundle.policy.threshold_words(None if share is None else Budget(share=share)),
         **{name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")},
         **tags,
     }

@@ -19,9 +19,9 @@ from askless.evaluation.evaluate import Runs, evaluated
 from askless.evaluation.replay import Replay, oracle, replay
 from askless.evaluation.summary_examples import side_by_side
 from askless.panel import Panel, class_indices
-from askless.policies.allocator import Allocator
 from askless.policies.base import Budget, Policy
 from askless.policies.baselines import Always, Length, Random
+from askless.policies.team.allocator import Allocator
 from tests import report_documents
 
 CLASSES = ("0", "1")

@@ -200,7 +200,8 @@ def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
         Bundle.of(policy, CLASSES, {}).save(tmp_path / "p")
     assert str(error.value) == (
         f"{type(policy).__name__} cannot be kept. "
-        "Allowed: teams, two_tier, chain, planned, summary_gain, length, random."
+        "Allowed: two_tier, chain, planned, random, length, always, team_alternating, team_joint, team_gain, "
+        "summary_gain."
     )
     assert not (tmp_path / "p").exists()
 
@@ -210,12 +211,12 @@ def kept(gain, extractive, tmp_path_factory):
     return Bundle.of(gain, (), {}, extractive).save(tmp_path_factory.mktemp("kept") / "p").folder
 
 
-@pytest.mark.parametrize(("before", "by"), [(3, ", made by an earlier version"), (5, ""), (None, "")])
+@pytest.mark.parametrize(("before", "by"), [(4, ", made by an earlier version"), (6, ""), (None, "")])
 def test_a_bundle_of_another_format_is_refused(kept, before, by, tmp_path):
     folder = changed(kept, tmp_path / "p", format=before)
     with pytest.raises(DataError) as error:
         assert Bundle.load(folder).policy
-    assert str(error.value) == (f"{folder}: bundle format {before}{by}. Allowed: format 4. {REMEDY}")
+    assert str(error.value) == (f"{folder}: bundle format {before}{by}. Allowed: format 5. {REMEDY}")
 
 
 @pytest.mark.parametrize("missing", ["bundle.json", "extractive.json", "vectors"])

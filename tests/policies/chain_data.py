@@ -3,11 +3,14 @@
 import numpy as np
 
 from askless import schema
+from askless.config import Price
 from askless.costs import CostModel
 from askless.panel import NO_LABEL, Panel
 from tests.helpers import examples
 
 CLASSES = ("A", "B", "C")
+# Of what a team's own network answers under the first one's name; all others bill their answers.
+PRICES = {"e0": Price(usd_per_1k_answers=1000.0)}
 
 
 class Array:
@@ -34,14 +37,16 @@ class Array:
         return schema.table("predictions", columns)
 
 
-def board(gold, label, logprob, cost=None, *, blind=False):
+def board(gold, label, logprob, cost=None, *, blind=False, **columns):
     """A panel of experts e0, e1, ...; `label`, `logprob` and `cost` are (rows, experts), gold is (rows,)."""
     label = np.asarray(label)
     shape = (len(gold), label.shape[1])
     logprob = np.broadcast_to(np.asarray(logprob, float), shape)
     cost = np.broadcast_to(10.0 ** np.arange(shape[1]) if cost is None else np.asarray(cost, float), shape)
     experts = {f"e{j}": Array(f"e{j}", label[:, j], logprob[:, j], cost[:, j]) for j in range(shape[1])}
-    return Panel(examples([CLASSES[g] for g in gold]), experts, CostModel(), CLASSES, blind=blind)
+    return Panel(
+        examples([CLASSES[g] for g in gold], **columns), experts, CostModel(prices=PRICES), CLASSES, blind=blind
+    )
 
 
 def names(experts):

@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from askless import policies
+from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL
-from askless.policies.allocator import Allocator
-from askless.policies.base import Budget, Chooser, Decisions, arguments, settle
+from askless.policies.base import Budget, Chooser, Decisions, Timer, settle
+from askless.policies.state import arguments
+from askless.policies.team.allocator import Allocator
 from tests.helpers import ByScore, indices, panel
 
 PAIR = ("small", "large")
@@ -216,3 +218,15 @@ def test_a_missing_argument_is_named():
     assert str(error.value) == (
         "Policy 'always': Always.__init__() missing 1 required positional argument: 'expert'. Options: experts, expert."
     )
+
+
+def test_the_timer_bills_seconds_to_every_row_alike(monkeypatch):
+    ticks = iter([10.0, 12.5])
+    monkeypatch.setattr("askless.policies.base.time.perf_counter", lambda: next(ticks))
+    with Timer() as timer:
+        pass
+    assert timer.seconds == 2.5
+    board = panel(["0"] * 5, {"small": ["0"] * 5})
+    board.cost_model = CostModel("seconds")
+    timer.bill(board)
+    assert board.spent.tolist() == [0.5] * 5

@@ -3,18 +3,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from askless.errors import BudgetError, ConfigError, DataError
+from askless.errors import BudgetError, DataError
 from askless.policies.online_rule import (
     BOTH,
     LARGE,
     NOBODY,
     SMALL,
     OnlineRule,
-    online_accuracy,
-    online_area,
     online_decisions,
     published_order,
-    random_area,
     running_rank,
 )
 
@@ -22,10 +19,10 @@ from askless.policies.online_rule import (
 def row_by_row(rule, score, budget):
     """The rule as it is told: one row after another, all scores so far in one sorted list."""
     (small, large), n = rule.costs, len(score)
-    cascade, better = rule.mode == "cascade", rule.quality[1] > rule.quality[0]
+    better = rule.quality[1] > rule.quality[0]
     share = min((1 - rule.quality[0]) / 2, 0.6)
     if better and small < large:
-        share = min((budget - small) / (large if cascade else large - small), 1)
+        share = min((budget - small) / large, 1)
     money, seen, out = budget * n, [], []
     for at, s in enumerate(score):
         left = n - at
@@ -42,14 +39,10 @@ def row_by_row(rule, score, budget):
             seen = sorted([*seen, s])
             place = int(len(seen) * share)
             bar = -1 if len(seen) <= 20 else seen[place] if place < len(seen) else seen[-1] + 10
-            if cascade:
-                money -= small
-                asks = s < bar and money - large >= 0
-                money -= large if asks else 0
-            else:
-                asks = s <= bar and money - large > 0
-                money -= large if asks else small
-            out.append((BOTH if cascade else LARGE) if asks else SMALL)
+            money -= small
+            asks = s < bar and money - large >= 0
+            money -= large if asks else 0
+            out.append(BOTH if asks else SMALL)
     return out
 
 
@@ -73,25 +66,23 @@ COSTS = st.one_of(
     COSTS,
     st.sampled_from([(0.5, 0.7), (0.5, 0.7), (0.7, 0.5), (0.5, 0.5), (0.0, 1.0), (1.0, 0.0)]),
     st.one_of(st.floats(0, 1.2), st.sampled_from([k / 99 for k in range(0, 100, 9)])),
-    st.sampled_from(["cascade", "routing"]),
 )
-@example([0.5] * 60, (1.0, 1.0), (0.5, 0.7), 0.0, "cascade")
-@example([0.1 * k for k in range(60)], (0.1, 0.3), (0.5, 0.7), 0.0, "cascade")
-@example([0.1 * k for k in range(60)], (0.1, 0.3), (0.5, 0.7), 1.0, "cascade")
-def test_every_decision_is_that_of_a_loop_over_rows(score, costs, quality, part, mode):
-    rule = OnlineRule(costs, quality, mode)
+@example([0.5] * 60, (1.0, 1.0), (0.5, 0.7), 0.0)
+@example([0.1 * k for k in range(60)], (0.1, 0.3), (0.5, 0.7), 0.0)
+@example([0.1 * k for k in range(60)], (0.1, 0.3), (0.5, 0.7), 1.0)
+def test_every_decision_is_that_of_a_loop_over_rows(score, costs, quality, part):
+    rule = OnlineRule(costs, quality)
     score, budget = np.array(score), min(costs) + part * abs(costs[1] - costs[0])
     order = published_order(0, len(score))
     (fates,) = online_decisions(rule, score, [budget], order)
     assert fates[order].tolist() == row_by_row(rule, score[order], budget)
 
 
-@pytest.mark.parametrize("mode", ["cascade", "routing"])
 @pytest.mark.parametrize("costs", [(1.0, 5.0), (0.1, 0.7), (0.00018, 0.0029)])
-def test_many_budgets_on_many_rows(mode, costs):
+def test_many_budgets_on_many_rows(costs):
     rng = np.random.default_rng(3)
     score = np.round(rng.random(700), 2)
-    rule, order = OnlineRule(costs, (0.6, 0.8), mode), rng.permutation(700)
+    rule, order = OnlineRule(costs, (0.6, 0.8)), rng.permutation(700)
     budgets = np.linspace(*costs, 25)
     fates = online_decisions(rule, score, budgets, order)
     assert fates.shape == (25, 700)
@@ -128,60 +119,15 @@ def test_one_row():
     assert online_decisions(rule, np.empty(0), [2.0], np.arange(0)).shape == (1, 0)
 
 
-@given(st.lists(st.one_of(st.floats(allow_nan=False), st.integers(0, 3)), max_size=70), st.booleans())
-def test_running_rank_counts_what_came_before(score, ties):
+@given(st.lists(st.one_of(st.floats(allow_nan=False), st.integers(0, 3)), max_size=70))
+def test_running_rank_counts_what_came_before(score):
     score = np.array(score, float)
     upto = [score[: i + 1] for i in range(len(score))]
-    expected = [int((s <= s[-1]).sum() if ties else (s < s[-1]).sum()) for s in upto]
-    assert running_rank(score, ties=ties).tolist() == expected
-
-
-def test_accuracy_credits_chance_where_nobody_answers():
-    fates = np.array([[NOBODY, SMALL, BOTH, LARGE], [SMALL] * 4])
-    small, large = np.array([True, True, False, False]), np.array([False, False, True, True])
-    assert online_accuracy(fates, small, large, 4).tolist() == [(0.25 + 3) / 4, 0.5]
-
-
-def test_areas_by_hand():
-    rng = np.random.default_rng(0)
-    n, costs = 200, (1.0, 4.0)
-    score = rng.random(n)
-    small, large = rng.random(n) < score, rng.random(n) < 0.8
-    rule = OnlineRule(costs, (small.mean(), large.mean()))
-    budgets, curves, lines = np.linspace(*costs, 100), [], []
-    for seed in (0, 1, 2):
-        order = np.random.RandomState(seed).permutation(n)  # noqa: NPY002
-        curve, line = [], []
-        for budget in budgets[:-1]:
-            fates = np.array(row_by_row(rule, score[order], budget))
-            curve.append(np.where(fates == SMALL, small[order], np.where(fates == NOBODY, 0.25, large[order])).mean())
-            split = int(n * ((budget - costs[1]) / (costs[0] - costs[1])))
-            line.append((small[order][:split].sum() + large[order][split:].sum()) / n)
-        curves.append([*curve, large.mean()])
-        lines.append([*line, large.mean()])
-    assert online_area(score, small, large, costs, 4) == pytest.approx(np.trapezoid(np.mean(curves, 0), budgets) / 3)
-    assert random_area(small, large, costs) == pytest.approx(np.trapezoid(np.mean(lines, 0), budgets) / 3)
-    assert online_area(score, small, large, costs, 4) > random_area(small, large, costs) + 0.03
-
-
-def test_equal_prices_have_no_area():
-    right = np.ones(30, bool)
-    assert np.isnan(random_area(right, right, (1.0, 1.0)))
-    assert np.isnan(online_area(np.ones(30), right, right, (1.0, 1.0), 4))
-
-
-@pytest.mark.parametrize(("small", "large"), [(True, True), (False, False), (True, False), (False, True)])
-def test_experts_always_right_or_wrong(small, large):
-    score = np.random.default_rng(1).random(150)
-    area = online_area(score, np.full(150, small), np.full(150, large), (1.0, 3.0), 2)
-    assert 0 <= area <= 1
-    # The rule looks at accuracies only to see which is the better; it spends on the worse all the same.
-    assert area >= min(small, large)
+    expected = [int((s <= s[-1]).sum()) for s in upto]
+    assert running_rank(score).tolist() == expected
 
 
 def test_errors_say_what_is_allowed():
-    with pytest.raises(ConfigError, match=r"Unknown mode 'both'\. Known: cascade, routing"):
-        OnlineRule((1.0, 2.0), (0.5, 0.6), "both")
     with pytest.raises(DataError, match=r"costs \(-1.0, 2.0\)\. Allowed: two finite numbers >= 0"):
         OnlineRule((-1.0, 2.0), (0.5, 0.6))
     with pytest.raises(BudgetError, match=r"A budget of 0.5 a row\. Allowed: at least the lower price, 1\."):

@@ -1,17 +1,11 @@
-import json
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError
-from askless.panel import NO_LABEL, Panel
+from askless.panel import NO_LABEL
 from askless.policies.base import Budget
 from askless.policies.two_tier import TwoTier
-from tests.helpers import examples
-from tests.policies.pairs import CLASSES, Says, drawn, empty, pair
+from tests.policies.pairs import Says, drawn, empty, pair
 
 PAIR = ("small", "large")
 
@@ -28,7 +22,7 @@ def test_a_share_is_met_exactly_in_expectation(share, ties):
     rates = [policy.decide(drawn(300, ties=ties, blind=True), Budget(share=share), None).deferral_rate]
     assert rates[0] == pytest.approx(share, abs=1 / 300 if ties is None else 0.06)
     cut, _ = policy.rule(Budget(share=share))
-    expected = policy.rows_ @ ((policy.levels_ < cut.threshold) + cut.tie * (policy.levels_ == cut.threshold))
+    expected = policy.rows_ @ cut.share(policy.levels_)
     assert expected / 300 == pytest.approx(share, abs=1e-12)
 
 
@@ -37,7 +31,7 @@ def test_a_share_is_met_exactly_in_expectation(share, ties):
 def test_a_cost_is_met_exactly_in_expectation_with_the_small_one_in_it(per_1000, ties):
     policy = fitted(300, ties=ties)
     cut, straight = policy.rule(Budget(per_1000=per_1000))
-    spent = 1.0 + policy.cost_ @ ((policy.levels_ < cut.threshold) + cut.tie * (policy.levels_ == cut.threshold)) / 300
+    spent = 1.0 + policy.cost_ @ cut.share(policy.levels_) / 300
     assert not straight
     assert spent * 1000 == pytest.approx(per_1000)
     test = drawn(300, ties=ties, blind=True)
@@ -49,7 +43,7 @@ def test_a_price_is_met_where_the_gain_is_worth_it():
     for price in (0.0, 0.01, 0.02, 0.04):
         cut, _ = policy.rule(Budget(price=price))
         worth = policy.gain(policy.levels_) - price * policy.prices_[1]
-        below = policy.levels_ <= cut.threshold
+        below = policy.levels_ <= cut.value
         # The two probabilities cross once here, so that the best cut is where the worth passes 0.
         assert below.any()
         assert not below.all()
@@ -78,15 +72,6 @@ def test_the_least_sure_go_on_and_both_are_paid():
     assert ((step.score < step.threshold) == on).all()
 
 
-def test_steps_tell_tied_rows_apart():
-    test = drawn(200, 2, ties=3, blind=True)
-    done = fitted(ties=3).decide(test, Budget(share=0.25))
-    (step,) = done.steps
-    on = done.expert == 1
-    assert ((step.score < step.threshold) == on).all()
-    assert np.isin(step.score[on], step.score[~on]).any()
-
-
 def test_at_a_share_of_1_the_large_one_alone_is_paid():
     test = drawn(50, blind=True)
     done = fitted().decide(test, Budget(share=1))
@@ -98,17 +83,6 @@ def test_at_a_share_of_1_the_large_one_alone_is_paid():
     assert (both.label == done.label).all()
 
 
-def test_a_look_asks_nobody_and_serves_many_budgets():
-    policy, base = fitted(), drawn(100, 3, blind=True)
-    seen = policy.look(base)
-    assert base.total == 0
-    budgets = [Budget(share=s) for s in (0.2, 1, 0.6)]
-    for budget in budgets:
-        alone, together = policy.decide(base.copy(), budget), policy.decide(base.copy(), budget, seen)
-        for name in ("label", "expert", "cost", "asked", "confidence", "score"):
-            np.testing.assert_array_equal(getattr(alone, name), getattr(together, name))
-
-
 def test_money_for_the_large_one_goes_straight_to_it_unless_the_small_one_helps():
     n = 400
     rng = np.random.default_rng(0)
@@ -118,7 +92,7 @@ def test_money_for_the_large_one_goes_straight_to_it_unless_the_small_one_helps(
     policy = TwoTier(PAIR).fit(pair(helpful, large), empty())
     cut, straight = policy.rule(Budget(per_1000=10_000))
     assert not straight
-    assert -2.0 <= cut.threshold
+    assert -2.0 <= cut.value
     useless = Says("small", rng.random(n) < 0.3, logprob=np.log(rng.random(n)))
     policy = TwoTier(PAIR).fit(pair(useless, large), empty())
     assert policy.rule(Budget(per_1000=10_000))[1]
@@ -132,7 +106,7 @@ def test_thresholds_come_from_valid_and_calibration_from_train():
     assert policy.rows_.sum() == 200
     assert policy.prices_[1] == valid.bill("large").mean()
     alone = TwoTier(PAIR).fit(drawn(300, 0), empty())
-    assert [c.state() for c in policy.calibrators_] == [c.state() for c in alone.calibrators_]
+    assert [vars(c) for c in policy.calibrators_] == [vars(c) for c in alone.calibrators_]
 
 
 def test_confidence_is_calibrated():
@@ -222,23 +196,10 @@ def test_few_rows(n):
     assert policy.decide(drawn(0, 1, blind=True), Budget(share=0.5)).deferral_rate == 0
 
 
-def test_a_row_is_decided_the_same_alone_and_in_a_batch():
-    policy, test = fitted(ties=4), drawn(40, 7, ties=4, blind=True)
-    together = policy.decide(test, Budget(share=0.4))
-    for row in range(40):
-        one = examples(["A"] * 40).slice(row, 1)
-        experts = {name: test._experts[name] for name in PAIR}
-        done = policy.decide(Panel(one, experts, CostModel(), CLASSES, blind=True), Budget(share=0.4))
-        assert (done.label[0], done.cost[0]) == (together.label[row], together.cost[row])
-
-
 def test_errors_say_what_is_allowed():
     with pytest.raises(ConfigError) as error:
         TwoTier(("a", "b", "c")).fit(drawn(3), empty())
-    assert str(error.value) == (
-        "TwoTier got experts ['a', 'b', 'c']. Allowed: exactly two, the small one and the large one. "
-        "Choose a pair, or a policy for chains."
-    )
+    assert str(error.value) == ("TwoTier got experts ['a', 'b', 'c']. Allowed: two, the small one and the large one.")
     with pytest.raises(ConfigError, match="Unknown measure of uncertainty 'sure'"):
         TwoTier(PAIR, measure="sure").fit(drawn(3), empty())
     with pytest.raises(DataError, match="train: no rows"):
@@ -248,22 +209,3 @@ def test_errors_say_what_is_allowed():
     with pytest.raises(BudgetError) as low:
         fitted().rule(Budget(per_1000=999))
     assert str(low.value) == "A budget of 999 per 1,000 items is under the least cost, 1000. Allowed: at least that."
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.integers(1, 60),
-    st.integers(0, 9),
-    st.sampled_from([None, 2, 5]),
-    st.sampled_from(
-        [None, Budget(share=0.0), Budget(share=0.4), Budget(share=1.0), Budget(per_1000=4000), Budget(price=0.02)]
-    ),
-)
-def test_what_was_saved_decides_the_same(n, seed, ties, budget):
-    policy = fitted(n, seed, ties=ties)
-    saved = json.loads(json.dumps(policy.state()))
-    again = TwoTier(**policy.get_params()).restore(saved)
-    one, two = (p.decide(drawn(50, 11, ties=ties, blind=True), budget) for p in (policy, again))
-    for name in ("label", "expert", "cost", "asked", "confidence", "score"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-    assert again.state() == saved

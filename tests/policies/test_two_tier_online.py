@@ -106,7 +106,7 @@ def test_what_a_budget_buys():
 
 
 def test_two_experts_and_a_known_measure():
-    with pytest.raises(ConfigError, match=r"OnlineTwoTier got experts \['a'\]\. Allowed: exactly two"):
+    with pytest.raises(ConfigError, match=r"OnlineTwoTier got experts \['a'\]\. Allowed: two"):
         OnlineTwoTier(("a",)).fit(drawn(3), empty())
     with pytest.raises(ConfigError, match="Unknown measure of uncertainty"):
         fitted(policy=OnlineTwoTier(PAIR, measure="x"))

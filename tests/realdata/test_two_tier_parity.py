@@ -12,9 +12,9 @@ from askless import schema
 from askless.costs import CostModel
 from askless.panel import Panel
 from askless.policies.base import Budget
-from askless.policies.online_rule import online_area, random_area
 from askless.policies.two_tier import TwoTier
 from askless.policies.two_tier_online import OnlineTwoTier
+from benchmarks.online_areas import online_area, random_area
 from tests.realdata import real_folder
 
 pytestmark = pytest.mark.realdata

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
@@ -5,7 +7,7 @@ from matplotlib.figure import Figure
 
 from askless.report import figures
 from askless.stats.calibration import transform
-from askless.stats.reliability import before_after
+from askless.stats.reliability import Reliability, reliability
 
 
 @pytest.fixture
@@ -24,12 +26,17 @@ def drawn(monkeypatch):
     return found
 
 
+def bins(found: Reliability) -> dict[str, Any]:
+    """Bins as the report's figures have them."""
+    return {"confidence": found.confidence, "accuracy": found.accuracy, "count": found.count, "ece": found.ece}
+
+
 def test_the_reliability_plot_shows_before_and_after_where_both_are_given(drawn):
     p = -np.expm1(-np.random.default_rng(0).exponential(3, 1000))
     right = np.random.default_rng(1).random(1000) < 1 / (1 + np.exp(1 - transform(p) / 2))
-    found = before_after(p, right)
-    before, after = (100 * found[part]["ece"] for part in ("before", "after"))
-    picture = figures.reliability({"both": {**found["before"], "after": found["after"]}, "one": found["before"]})
+    found = [bins(reliability(each, right)) for each in (p, p**2)]
+    before, after = (100 * each["ece"] for each in found)
+    picture = figures.reliability({"both": {**found[0], "after": found[1]}, "one": found[0]})
     assert picture.startswith(b"\x89PNG")
     assert drawn["titles"] == [f"both: ECE {before:.1f} → {after:.1f} %", f"one: ECE {before:.1f} %"]
     assert drawn["legends"] == [["stated", "calibrated"]]

@@ -1,15 +1,12 @@
-import json
 import math
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss
 
-from askless.stats.calibration import cross_fitted, nll
-from askless.stats.reliability import aurc, auroc, before_after, brier, e_aurc, measures, reliability
-from tests.stats.test_calibration import crowded
+from askless.stats.reliability import brier, reliability
 
 stated = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60).map(
     lambda rows: (np.array([r[0] for r in rows]), np.array([r[1] for r in rows]))
@@ -76,59 +73,3 @@ def test_bins_keep_every_row_and_the_gap_of_the_means_is_the_least_error(case, c
 def test_brier_equals_scikit_learns(case):
     confidence, right = case
     assert brier(confidence, right) == pytest.approx(brier_score_loss(right, confidence, pos_label=True))
-
-
-def test_before_and_after_are_plain_values_with_their_bins():
-    p, right = crowded(2000)
-    p[0] = math.nan
-    found = json.loads(json.dumps(before_after(p, right, "isotonic", random_state=3)))
-    assert found["kind"] == "isotonic"
-    assert found["before"] == measures(p, right)
-    assert found["after"] == measures(cross_fitted("isotonic", p, right, random_state=3), right)
-    assert found["before"]["ece"] == reliability(p, right).ece
-    assert found["before"]["ece_mass"] == reliability(p, right, mass=True).ece
-    assert sum(found["after"]["count"]) == found["after"]["rows"] == 1999
-
-
-def test_measures_that_are_undefined_are_none():
-    found = measures(np.array([math.nan]), np.array([True]))
-    assert found.pop("rows") == 0
-    assert set(map(str, found.values())) == {"None", "[]"}
-    assert measures(np.array([0.5, 0.6]), np.array([True, True]))["auroc"] is None
-
-
-@given(stated)
-def test_the_area_under_the_roc_curve_equals_scikit_learns(case):
-    confidence, right = case
-    if right.all() or not right.any():
-        assert math.isnan(auroc(confidence, right))
-    else:
-        assert auroc(confidence, right) == pytest.approx(roc_auc_score(right, confidence))
-
-
-@given(stated)
-def test_the_likelihood_equals_scikit_learns(case):
-    confidence, right = case
-    clipped = np.clip(confidence, 1e-6, 1 - 1e-6)
-    assert nll(confidence, right) == pytest.approx(log_loss(right, clipped, labels=[False, True]))
-
-
-def test_certain_and_wrong_costs_a_finite_loss():
-    assert nll(np.array([1.0]), np.array([False])) == pytest.approx(6 * math.log(10))
-
-
-def test_risk_and_coverage_of_a_known_order():
-    right = np.array([True, False, True, False])
-    confidence = np.array([0.9, 0.8, 0.7, 0.6])
-    assert aurc(confidence, right) == pytest.approx((0 + 1 / 2 + 1 / 3 + 2 / 4) / 4)
-    assert e_aurc(confidence, right) == pytest.approx((1 / 2 + 1 / 3 - 1 / 3) / 4)
-    assert e_aurc(right.astype(float), right) == 0
-
-
-@given(stated)
-def test_tied_rows_share_their_errors_and_no_order_is_better_than_the_perfect_one(case):
-    confidence, right = case
-    assert aurc(np.full(len(right), 0.5), right) == pytest.approx(1 - right.mean())
-    assert e_aurc(confidence, right) >= -1e-12
-    order = np.random.default_rng(0).permutation(len(right))
-    assert aurc(confidence[order], right[order]) == pytest.approx(aurc(confidence, right))

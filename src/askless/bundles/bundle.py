@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,15 +22,14 @@ from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.base import Expert
 from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
 from askless.files import replacing_folder, write_text
-from askless.policies.allocator import Allocator, Thresholds
-from askless.policies.base import Budget, Plain, Policy
+from askless.policies.base import Budget, Policy
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
     from askless.text.mean_vector_net import SmallModel
 
-FORMAT = 4
-FILE, ALLOCATOR = "bundle.json", "allocator.safetensors"
+FORMAT = 5
+FILE = "bundle.json"
 REMEDY = "Train it again; register a registered model again."
 KEYS = {
     "arguments": dict,
@@ -109,7 +108,8 @@ class Bundle:
         Bundle
             In memory, `folder` is None.
         """
-        given = policy.small_ if hasattr(policy, "allocator_") else small  # type: ignore[attr-defined]
+        brought = policy.brought()
+        given = small if brought is None else brought
         expert = None if given is None else as_expert(given)
         if expert is not None and expert.name != policy.experts[0]:
             raise ConfigError(
@@ -182,7 +182,7 @@ class Bundle:
     def budget(self, registered: float | None = None) -> Budget | None:
         """`share` as the policy's budget; None, its own rule, for a policy that takes none."""
         share = self.share(registered)
-        return None if share is None or not self.policy.takes_budget else Budget(share=share)
+        return None if share is None or not self.policy.budgets else Budget(share=share)
 
     def save(self, folder: Path) -> Bundle:
         """Write it into `folder`, replacing what stood there only when all is written; the bundle of that folder.
@@ -190,28 +190,24 @@ class Bundle:
         Raises `ConfigError` for a policy or a small expert that cannot be kept.
         """
         policy, small = self.policy, self.small
-        if not isinstance(policy, Plain | Allocator):
-            raise ConfigError(
-                f"{type(policy).__name__} cannot be kept. Allowed: teams, two_tier, chain, planned, summary_gain, "
-                "length, random."
-            )
+        if not policy.kept:
+            able = ", ".join(policies.able("kept"))
+            raise ConfigError(f"{type(policy).__name__} cannot be kept. Allowed: {able}.")
+        kind = policies.kind_of(policy)
         words = None if small is None else _vectors(policy, small)
         with replacing_folder(folder) as part:
             options = None if small is None else keep(small, part)
-            if hasattr(policy, "allocator_"):
-                from safetensors.torch import save_file
-
-                save_file(policy.allocator_.state_dict(), part / ALLOCATOR)
+            policy.write(part)
             if words is not None:
                 words.save(part / VECTORS)
             written = {
                 "format": FORMAT,
                 "files": [FILE, *sorted(path.name for path in part.iterdir())],
-                "kind": self.kind,
+                "kind": kind,
                 "arguments": dict(self.arguments),
                 "experts": list(self.experts),
                 "classes": list(self.classes),
-                "learnt": policy.state() if isinstance(policy, Plain) else _learnt(policy),
+                "learnt": policy.state(),
                 "small": options,
                 "facts": dict(self.facts),
             }
@@ -226,7 +222,7 @@ def as_json(written: Mapping[str, Any]) -> str:
 
 def _kind(policy: Policy) -> str:
     path = f"{type(policy).__module__}:{type(policy).__qualname__}"
-    return next((name for name, at in policies.POLICIES.items() if at == path), "")
+    return next((name for name, at in policies.known().items() if at == path), "")
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -271,36 +267,8 @@ def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -
         vectors = Vectors.open(folder / VECTORS)
     options = {"kind": about["kind"], **about["arguments"]}
     policy = policies.build(folder.name, options, experts=experts, vectors=vectors)
-    if isinstance(policy, Plain):
-        policy.restore(about["learnt"])
-    elif isinstance(policy, Allocator):
-        _restore(policy, folder, about["learnt"], small)
+    policy.restore(about["learnt"]).read(folder, small)
     return policy, small
-
-
-def _learnt(policy: Allocator) -> dict[str, Any]:
-    """What an allocator has learnt but for networks, as plain values."""
-    thresholds = {name: values.tolist() for name, values in asdict(policy.thresholds_).items()}
-    learnt = {"prices": policy.prices_.tolist(), "thresholds": thresholds}
-    if hasattr(policy, "allocator_"):
-        calibrators = getattr(policy, "calibrators_", np.zeros((0, 2)))
-        learnt |= {"epoch": policy.epoch_, "calibrators": calibrators.tolist()}  # type: ignore[attr-defined]
-    return learnt
-
-
-def _restore(policy: Any, folder: Path, learnt: Mapping[str, Any], small: Any) -> None:
-    policy.prices_ = np.array(learnt["prices"])
-    policy.thresholds_ = Thresholds(**{name: np.array(values) for name, values in learnt["thresholds"].items()})
-    if not (folder / ALLOCATOR).exists():
-        return
-    from safetensors.torch import load_file
-
-    from askless.text.networks import load_stack
-
-    policy.allocator_, policy.epoch_ = load_stack(load_file(folder / ALLOCATOR)), learnt["epoch"]
-    policy.small_, policy.classes_ = small.model_, small.model_.classes
-    if learnt["calibrators"]:
-        policy.calibrators_ = np.array(learnt["calibrators"])
 
 
 def _vectors(policy: Policy, small: Expert) -> Vectors | None:

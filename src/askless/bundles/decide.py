@@ -15,8 +15,7 @@ from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.panel import NO_LABEL, Panel
-from askless.policies.base import Budget, Chooser, Decisions
-from askless.policies.summaries.expected_gain import SummaryGain
+from askless.policies.base import Budget, Decisions
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def decide_panel(
     Ties are settled by the ids. Raises `ConfigError` as `decide`.
     """
     policy, small, classes = bundle.policy, bundle.small, bundle.classes
-    if small is None or not (policy.pair or isinstance(policy, Chooser | SummaryGain)):
+    if small is None or not policy.decides_alone:
         raise ConfigError(
             f"{type(policy).__name__} over {', '.join(policy.experts)} has no small expert with it, or decides by "
             "what expensive ones answer. Allowed: a team, summary_gain, or a policy between the small expert and "

@@ -99,7 +99,7 @@ def diagrams(
         if np.isfinite(one.p).any():
             out[name] = _bins(one.p, one.right)
             if name in held:
-                after = PlattCalibrator().fit(held[name].p, held[name].right).predict(one.p)
+                after = PlattCalibrator().fit(held[name].p, held[name].right)(one.p)
                 out[name]["after"] = _bins(np.where(np.isnan(one.p), np.nan, after), one.right)
     return out
 

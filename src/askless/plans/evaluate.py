@@ -25,22 +25,9 @@ from askless.evaluation.replay import Replay, crossfit, oracle, replay
 from askless.files import write_text
 from askless.panel import Panel
 from askless.plans.boards import Boards
-from askless.policies.base import Budget, Policy, arguments
+from askless.policies.base import Budget, Policy
+from askless.policies.state import arguments
 
-STUDIED = (
-    "two_tier",
-    "two_tier_online",
-    "answer_scorer",
-    "query_allocator",
-    "meta_model",
-    "chain",
-    "chain_forward",
-    "chain_rank",
-    "chain_random",
-    "planned",
-    "random",
-    "length",
-)
 SWEEP, SWEEP_OF_MANY = 41, 21
 MANY = 100_000
 MARGIN = 0.01
@@ -73,7 +60,7 @@ def applicable(study: Study) -> list[str]:
     """The kinds of policy that this study can tell something about."""
     if len(study.experts) < 2:
         return []
-    return [kind for kind in STUDIED if study.has_text or not registry.resolve(kind, kind).reads_text]
+    return [kind for kind in registry.able("studied") if study.has_text or not registry.resolve(kind, kind).reads_text]
 
 
 def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
@@ -200,7 +187,7 @@ class _Sweeps:
         """A policy's sweep on test, and on the rows on which its operating point is chosen."""
         policy, boards = registry.resolve(kind, kind), self.boards
         seeds = self.seeds if "random_state" in arguments(policy) else self.seeds[:1]
-        swept: list[Budget | None] = list(self.budgets) if policy.takes_budget else [None]
+        swept: list[Budget | None] = list(self.budgets) if policy.budgets else [None]
 
         def make(seed: int) -> Policy:
             return build(kind, self.study.experts, self.reference, seed)

@@ -17,7 +17,7 @@ from askless.plans.plan import FittedRows, Goal, Plan, Promise, StepSummary
 from askless.policies.base import Budget
 from askless.stats.guarantees import Certificate
 
-FORMAT = "askless/plan/1"
+FORMAT = "askless/plan/2"
 HEAD = "A plan made by askless. Experts are in order of their mean cost, the cheapest first."
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -79,7 +79,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "policy": {
             "kind": plan.kind,
             "arguments": {k: v for k, v in plan.policy.get_params().items() if k != "experts"},
-            "learnt": getattr(plan.policy, "state", dict)(),
+            "learnt": plan.policy.state() if plan.policy.kept else {},
         },
         "seen": {k: v for k, v in asdict(plan.seen).items() if k != "looks"},
     }
@@ -91,7 +91,7 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
     policy = registry.build(
         "policy", {"kind": found["policy"]["kind"], **found["policy"]["arguments"]}, experts=tuple(found["experts"])
     )
-    if hasattr(policy, "restore"):
+    if policy.kept:
         policy.restore(found["policy"]["learnt"])
     promise, certificate, seen = found["promise"], found["certificate"], found["seen"]
     looks = tuple(StepSummary(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])

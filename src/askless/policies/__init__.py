@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
+from askless import plugins
 from askless.errors import ConfigError
-from askless.policies.base import Policy, arguments
+from askless.policies.base import Policy
+from askless.policies.state import arguments
 
+GROUP = "askless.policies"
 POLICIES = {
-    "always": "askless.policies.baselines:Always",
-    "random": "askless.policies.baselines:Random",
-    "length": "askless.policies.baselines:Length",
-    "team_alternating": "askless.policies.team.published:AlternatingTeam",
-    "team_joint": "askless.policies.team.published:JointTeam",
-    "team_gain": "askless.policies.team.gain:GainTeam",
     "two_tier": "askless.policies.two_tier:TwoTier",
     "two_tier_online": "askless.policies.two_tier_online:OnlineTwoTier",
     "answer_scorer": "askless.policies.learned:AnswerScorer",
@@ -26,16 +22,43 @@ POLICIES = {
     "chain_rank": "askless.policies.chain.published:RankChain",
     "chain_random": "askless.policies.chain.published:RandomChain",
     "planned": "askless.policies.planned.planned:Planned",
+    "random": "askless.policies.baselines:Random",
+    "length": "askless.policies.baselines:Length",
+    "always": "askless.policies.baselines:Always",
+    "team_alternating": "askless.policies.team.published:AlternatingTeam",
+    "team_joint": "askless.policies.team.published:JointTeam",
+    "team_gain": "askless.policies.team.gain:GainTeam",
     "summary_gain": "askless.policies.summaries.expected_gain:SummaryGain",
     "summary_published": "askless.policies.summaries.published:PublishedSummary",
 }
 
 
-def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
-    """The policy that `options` describe: `kind` names its class, the rest are its arguments.
+def known() -> dict[str, str]:
+    """Every policy by name, `module:Class`: those of `POLICIES` and those of other installed packages."""
+    return plugins.known(GROUP, POLICIES)
 
-    `given` are arguments that the task supplies (experts, vectors, seed); those a policy does not take are
-    left out. Raises `ConfigError` for an unknown kind or argument, naming the known ones.
+
+def able(attribute: str) -> list[str]:
+    """Names of the policies that say so of themselves: `able("graded")`."""
+    return [name for name in known() if getattr(resolve(name, name), attribute)]
+
+
+def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
+    """The policy that `options` describe.
+
+    Parameters
+    ----------
+    name
+        What it is called in params.yaml, and the kind where `options` names none.
+    options
+        `kind` names its class, the rest are its arguments.
+    given
+        Arguments that the task supplies (experts, vectors, random_state); those a policy does not take are left out.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown kind or argument, naming the known ones.
     """
     options = dict(options)
     kind = resolve(name, str(options.pop("kind", name)))
@@ -51,8 +74,19 @@ def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
 
 def resolve(name: str, kind: str) -> type[Policy]:
     """The class registered as `kind`, or a `ConfigError` that lists the known ones."""
-    if kind not in POLICIES:
-        raise ConfigError.unknown(f"kind of policy '{name}'", kind, POLICIES)
-    module, _, attribute = POLICIES[kind].partition(":")
-    found: type[Policy] = getattr(import_module(module), attribute)
-    return found
+    found = known()
+    if kind not in found:
+        raise ConfigError.unknown(f"kind of policy '{name}'", kind, found)
+    return plugins.load(found[kind], Policy, kind)  # type: ignore[type-abstract]
+
+
+def kind_of(policy: Policy) -> str:
+    """The name under which the policy's class is registered; raises `ConfigError` where it is not."""
+    path = f"{type(policy).__module__}:{type(policy).__qualname__}"
+    for name, at in known().items():
+        if at == path:
+            return name
+    raise ConfigError(
+        f"{path} is not registered, so that a bundle of it could not be loaded. Allowed: an entry in POLICIES or an "
+        f"entry point of the group {GROUP}; see docs/extending.md."
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pyarrow.compute as pc
@@ -15,14 +16,28 @@ import pyarrow.compute as pc
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
+from askless.policies.state import arguments, learnt, plain, restored
+
+BUDGETS = ("share", "per_1000", "price")
 
 
 @dataclass(frozen=True)
 class Budget:
     """What may be spent: exactly one of the three.
 
-    `share` of the rows that may go beyond the small expert; `per_1000` items in the cost model's unit
-    (dollars, seconds or tokens); `price` of quality, lambda: ask when the expected gain exceeds price x cost.
+    Parameters
+    ----------
+    share
+        Share of the rows, from 0 to 1, that may go beyond the small expert: the escalation rate.
+    per_1000
+        Mean cost of 1,000 items, everything asked included, in the cost model's unit (dollars, seconds or tokens).
+    price
+        Price of quality, lambda: ask where the expected gain in quality exceeds price x cost.
+
+    Raises
+    ------
+    BudgetError
+        Unless exactly one is given, a finite number in its range.
     """
 
     share: float | None = None
@@ -39,16 +54,22 @@ class Budget:
             raise BudgetError(f"Budget {name} is {value}. Allowed: a finite number from 0 to {top:g}.")
 
     @property
+    def kind(self) -> str:
+        """Which of the three is given."""
+        return next(name for name in BUDGETS if getattr(self, name) is not None)
+
+    @property
     def value(self) -> float:
         """The one number given."""
-        return next(v for v in (self.share, self.per_1000, self.price) if v is not None)
+        return float(getattr(self, self.kind))
 
 
 @dataclass(frozen=True)
 class Step:
     """One look before answering or going on: which `rows` (n,) it was about, after asking `expert`.
 
-    `score` (n,) is what was held against `threshold` (n,): at the threshold or above it the row was kept.
+    `score` (n,) is compared with `threshold` (n,): at the threshold or above it the row was kept. `expert` is "" for a
+    look before anyone was asked.
     """
 
     expert: str
@@ -85,27 +106,73 @@ class Decisions:
 class Policy(ABC):
     """Fit on labelled panels, then decide on a blind one.
 
-    `experts` rise in cost: `experts[0]` is the small one, the rest are costlier. A class says of itself whether it
-    is meant for two experts (`pair`), learns from texts (`reads_text`), and can be told a budget (`takes_budget`).
+    A class says of itself what it can; nothing else has a list of names. `askless.policies.score_threshold` has the
+    base of a policy that compares one score with a threshold, which is most of them.
+
+    Attributes
+    ----------
+    experts : tuple of str
+        Whom it may ask, by rising cost: `experts[0]` is the small one.
+    pair : bool
+        It decides between two experts.
+    reads_text : bool
+        It learns from or looks at the texts.
+    labels : bool
+        It decides between labels, where a task has classes.
+    graded : bool
+        It decides between texts of graded quality (summaries), where a task has none.
+    studied : bool
+        `askless evaluate` tries it where no policy is named.
+    budgets : tuple of str
+        The kinds of `Budget` that it takes; none for a rule of one operating point.
+    whole_batch : bool
+        What becomes of a row depends on the rows decided with it, as in some published rules.
+    decides_alone : bool
+        Who should answer is known before any costlier expert has answered.
+    kept : bool
+        What it has learnt can be kept in a bundle or a plan: `state` and `restore` work.
+    fallback : bool
+        A row that a costlier expert leaves without an answer goes to the small one.
     """
 
     experts: tuple[str, ...]
-    fallback = True
-    pair = False
-    reads_text = False
-    takes_budget = True
+    pair: ClassVar[bool] = False
+    reads_text: ClassVar[bool] = False
+    labels: ClassVar[bool] = True
+    graded: ClassVar[bool] = False
+    studied: ClassVar[bool] = True
+    budgets: ClassVar[tuple[str, ...]] = BUDGETS
+    whole_batch: ClassVar[bool] = False
+    decides_alone: ClassVar[bool] = False
+    kept: ClassVar[bool] = True
+    fallback: ClassVar[bool] = True
 
     def fit(self, train: Panel, valid: Panel) -> Self:
-        """Learn from `train` (its asks are billed to it), choose on `valid`; returns itself.
+        """Learn from `train`, set operating points on `valid`.
 
-        A policy that says so takes an empty `valid`: then all is learnt on `train`, cross-fitted.
+        Parameters
+        ----------
+        train
+            Labelled rows; what is asked about them is billed to it.
+        valid
+            Other labelled rows, or none: then all is learnt on `train`, cross-fitted where that is needed.
+
+        Returns
+        -------
+        Policy
+            Itself.
+
+        Raises
+        ------
+        ConfigError
+            For experts that `train` does not have, or too few or many; for a task that it is not for, as `labels` and
+            `graded` have it.
         """
-        self._check_experts(train)
+        self._check_task(train)
+        for name in self.experts:
+            if name not in train.experts:
+                raise ConfigError.unknown("expert", name, train.experts)
         return self
-
-    def get_params(self) -> dict[str, Any]:
-        """The arguments it was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
-        return {name: getattr(self, name) for name in arguments(type(self))}
 
     @abstractmethod
     def look(self, panel: Panel) -> Any:
@@ -113,26 +180,67 @@ class Policy(ABC):
 
     @abstractmethod
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Any = None) -> Decisions:
-        """Decide every row of `panel`, asking (and billing) experts; without a budget by its own rule.
+        """Decide every row of `panel`, asking (and billing) experts.
 
-        `seen` is an earlier `look` at this same panel, so that a sweep over budgets looks once.
+        Parameters
+        ----------
+        panel
+            The rows; it may be blind.
+        budget
+            What may be spent; without one the policy's own rule decides.
+        seen
+            An earlier `look` at this same panel, so that a sweep over budgets looks once.
+
+        Raises
+        ------
+        BudgetError
+            For a budget under the least cost, or of a kind that is not among `budgets`.
         """
 
-    def _check_experts(self, panel: Panel) -> None:
-        for name in self.experts:
-            if name not in panel.experts:
-                raise ConfigError.unknown("expert", name, panel.experts)
+    def _check_task(self, train: Panel) -> None:
+        """Raise unless it is for such a task, and for so many experts."""
+        if self.pair and len(self.experts) != 2:
+            raise ConfigError(
+                f"{type(self).__name__} got experts {list(self.experts)}. Allowed: two, the small one and the "
+                "large one."
+            )
+        if train.classes and not self.labels:
+            raise ConfigError(f"{type(self).__name__} got a task of classification. Allowed: a task of summaries.")
+        if not train.classes and not self.graded:
+            from askless.policies import able
 
+            raise ConfigError(
+                f"{type(self).__name__} got a task without classes, whose answers are texts of graded quality. "
+                f"Allowed: a task of classification. For summaries choose one of {', '.join(able('graded'))}."
+            )
 
-@runtime_checkable
-class Plain(Protocol):
-    """A policy whose learning can all be written down as plain values: numbers, strings, lists and dicts of them."""
+    def threshold_words(self, budget: Budget | None) -> str:
+        """What an item is compared with at `budget`, in a few words; none where there is more than one threshold."""
+        return ""
+
+    def get_params(self) -> dict[str, Any]:
+        """The arguments it was made with: `type(policy)(**policy.get_params())` is an unfitted clone."""
+        return {name: getattr(self, name) for name in arguments(type(self))}
 
     def state(self) -> dict[str, Any]:
-        """What was learnt."""
+        """What was learnt, as numbers, strings, lists and dicts of them: the annotated attributes ending in `_`."""
+        return {name: plain(getattr(self, name)) for name in learnt(type(self))}
 
     def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave; returns itself, and decides the same."""
+        """Take over what `state` gave, also after a round through JSON; returns itself, and decides the same."""
+        for name, hint in learnt(type(self)).items():
+            setattr(self, name, restored(hint, state[name]))
+        return self
+
+    def brought(self) -> Any:
+        """The small expert that it has trained itself under the name `experts[0]`; None where it was given one."""
+        return None
+
+    def write(self, folder: Path) -> None:  # noqa: B027
+        """Put into files what plain values cannot tell, such as networks."""
+
+    def read(self, folder: Path, small: Any) -> None:  # noqa: B027
+        """Take over what `write` put there, and `small`, what it brought."""
 
 
 class Chooser(Policy):
@@ -157,7 +265,7 @@ class Chooser(Policy):
         seen = self.look(panel) if seen is None else seen
         choice = self.choose(seen, budget)
         done = settle(panel, self.experts, choice, self.score(seen), fallback=self.fallback)
-        return replace(done, confidence=self.confidence(seen, done.expert))
+        return replace(done, confidence=self.confidence(seen, done.expert), steps=self.steps(seen, budget))
 
     def score(self, seen: Floats) -> Floats:
         """One number for each row that says why it was deferred, shape (rows,)."""
@@ -167,19 +275,24 @@ class Chooser(Policy):
         """Probability that the chosen expert is right (rows,), NaN for a policy that does not state one."""
         return np.full(len(choice), np.nan)
 
+    def steps(self, seen: Floats, budget: Budget | None) -> tuple[Step, ...]:
+        """What was compared with which threshold, for explanations."""
+        return ()
 
-def arguments(kind: type) -> list[str]:
-    """Names of a policy's arguments, among them those that its `**options` hand on to its parents."""
-    names: list[str] = []
-    for parent in kind.__mro__:
-        if "__init__" not in vars(parent):
-            continue
-        parameters = inspect.signature(parent).parameters.values()
-        own = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        names += [name for name in own if name not in names]
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
-    return names
+
+class Timer:
+    """Seconds of the decider's own work, to be billed like any other."""
+
+    def __enter__(self) -> Timer:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._start
+
+    def bill(self, panel: Panel) -> None:
+        """Charge them to a panel, every row its part."""
+        panel.charge(panel.cost_model.compute(self.seconds) / max(len(panel), 1))
 
 
 def some_rows(rows: int, most: int, seed: int) -> Ints:
@@ -202,15 +315,15 @@ def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, 
 
     No confidence is stated and no step told: a policy that has them puts them in.
     """
-    label, silence = np.full(len(panel), NO_LABEL), np.zeros(len(panel), bool)
+    label, unanswered = np.full(len(panel), NO_LABEL), np.zeros(len(panel), bool)
     expert = choice.astype(np.int64)
     for j, name in enumerate(experts):
         rows = np.flatnonzero(expert == j)
         answers = panel.ask(name, rows)
-        label[rows], silence[rows] = answers.label, ~answered(answers)
-    silent = np.flatnonzero(silence & (expert != 0))
-    if fallback and len(silent):
-        label[silent] = panel.ask(experts[0], silent).label
-        expert[silent] = 0
+        label[rows], unanswered[rows] = answers.label, ~answered(answers)
+    back = np.flatnonzero(unanswered & (expert != 0))
+    if fallback and len(back):
+        label[back] = panel.ask(experts[0], back).label
+        expert[back] = 0
     asked = panel.asked_of(experts)
     return Decisions(experts, expert, label, score, panel.spent, asked, np.full(len(panel), np.nan))

@@ -7,15 +7,26 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.policies.allocator import Allocator
 from askless.policies.base import Budget, Chooser
+from askless.policies.score_threshold import ScoreThreshold
 
 
 class Always(Chooser):
-    """One expert answers every row, whatever the budget; where it gives no label there is none."""
+    """One expert answers every row, whatever the budget; where it gives no label there is none.
 
+    Parameters
+    ----------
+    experts
+        Names of experts, by rising cost.
+    expert
+        The one of them that answers.
+    """
+
+    graded = True
+    studied = False
+    budgets = ()
+    decides_alone = True
     fallback = False
-    takes_budget = False
 
     def __init__(self, experts: tuple[str, ...], expert: str) -> None:
         self.experts = tuple(experts)
@@ -32,29 +43,40 @@ class Always(Chooser):
         return np.full(len(seen), self.experts.index(self.expert), np.int64)
 
 
-class Random(Allocator):
-    """Defers a share of the rows drawn by chance: the straight line every curve is held against."""
+class Random(ScoreThreshold):
+    """Asks the large expert about rows drawn by chance: the straight line that every curve is compared with.
 
-    pair = True
+    The draw is of the id: the same item is decided the same way alone, in a batch and on a stream.
 
-    def __init__(self, experts: tuple[str, ...], random_state: int = 0) -> None:
-        super().__init__(experts)
-        self.random_state = random_state
+    Parameters
+    ----------
+    experts
+        Names of two: the small one and the large one.
+    random_state
+        Seed of the draws.
+    """
 
-    def look(self, panel: Panel) -> Floats:
-        """A draw for each row and costlier expert, shape (rows, experts)."""
-        draw = np.random.default_rng([self.random_state, len(panel)]).random((len(panel), len(self.experts)))
-        draw[:, 0] = 0.5
-        return draw
+    graded = True
+
+    def score(self, panel: Panel) -> Floats:
+        """A draw from [0, 1) for each id."""
+        return panel.draws(self.random_state)
 
 
-class Length(Allocator):
-    """Defers the longest texts: what can be had without learning anything."""
+class Length(ScoreThreshold):
+    """Asks the large expert about the longest texts: what can be had without learning anything.
 
-    pair = True
+    Parameters
+    ----------
+    experts
+        Names of two: the small one and the large one.
+    random_state
+        Seed of the draws by which texts of equal length are told apart.
+    """
+
+    graded = True
     reads_text = True
 
-    def look(self, panel: Panel) -> Floats:
-        """The text's length in characters for every costlier expert, against 0, shape (rows, experts)."""
-        length = np.array([len(text) for text in panel.text], float)[:, None]
-        return np.hstack([np.zeros_like(length), np.repeat(length, len(self.experts) - 1, axis=1)])
+    def score(self, panel: Panel) -> Floats:
+        """The text's length in characters, the longest lowest."""
+        return -np.array([len(text) for text in panel.text], np.float64)

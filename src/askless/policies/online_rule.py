@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from askless.arrays import Bools, Floats, Ints
-from askless.errors import BudgetError, ConfigError, DataError
+from askless.errors import BudgetError, DataError
 
 Fates = NDArray[np.int8]
 # What becomes of a row: the money is gone, the small one answers, the large one after it, the large one alone.
 NOBODY, SMALL, BOTH, LARGE = -1, 0, 1, 2
-MODES = ("cascade", "routing")
 WARM_UP = 20
 
 
@@ -26,20 +25,17 @@ WARM_UP = 20
 class OnlineRule:
     """The rule at fixed `costs` a call and known `quality`, both (small, large).
 
-    In `cascade` mode the score is the small one's confidence, and both are paid where it is too low; in `routing` mode
-    it is known before anyone is asked, and one is paid. In a row's turn, what is left of budget x rows pays nobody:
-    nobody answers. It pays the small one for the rows left and no more: that answers. It pays the large one for all of
-    them, and that is the better one: it answers alone, and the score is never looked at. Else the large one answers
-    where the score is under the `share`-quantile of the scores so far (-1 for the first 20) and it can be paid.
+    The score is the small one's confidence, and both are paid where it is too low. In a row's turn, what is left of
+    budget x rows pays nobody: nobody answers. It pays the small one for the rows left and no more: that answers. It
+    pays the large one for all of them, and that is the better one: it answers alone, and the score is never looked
+    at. Else the large one answers where the score is under the `share`-quantile of the scores so far (-1 for the
+    first 20) and it can be paid.
     """
 
     costs: tuple[float, float]
     quality: tuple[float, float]
-    mode: str = "cascade"
 
     def __post_init__(self) -> None:
-        if self.mode not in MODES:
-            raise ConfigError.unknown("mode", self.mode, MODES)
         if not (np.isfinite(self.costs).all() and min(self.costs) >= 0):
             raise DataError("online rule", f"costs {self.costs}", "two finite numbers >= 0", "Measure them again.")
 
@@ -55,18 +51,17 @@ class OnlineRule:
             raise BudgetError(f"A budget of {budget:g} a row. Allowed: at least the lower price, {min(self.costs):g}.")
         if not (self.large_better and small < large):
             return min((1 - self.quality[0]) / 2, 0.6)
-        return min((budget - small) / (large if self.mode == "cascade" else large - small), 1)
+        return min((budget - small) / large, 1)
 
     def rank(self, score: Floats) -> Ints:
         """How many of the scores so far, with this one, keep it from being under a threshold, shape (rows,)."""
-        return running_rank(score, ties=self.mode == "cascade")
+        return running_rank(score)
 
     def wanted(self, score: Floats, rank: Ints, top: Floats, count: Ints, budget: float) -> Bools:
         """Whether each score is under its threshold, shape (rows,); `count` were seen with it, `top` the largest."""
-        under = np.less if self.mode == "cascade" else np.less_equal
         place = (count * self.share(budget)).astype(np.int64)
-        low = np.where(place < count, rank <= place, under(score, top + 10))
-        return np.asarray(np.where(count > WARM_UP, low, under(score, -1.0)), bool)
+        low = np.where(place < count, rank <= place, score < top + 10)
+        return np.asarray(np.where(count > WARM_UP, low, score < -1.0), bool)
 
     def play(
         self, budget: float, rows: int, wanted: Callable[[Fates, int], Bools], block: Callable[[float, int], int]
@@ -94,7 +89,7 @@ class OnlineRule:
                 fate, money = self._tiers(money, rows - at, want[at - end :])
             done[at : at + len(fate)] = fate
             at += len(fate)
-        return np.where(done == BOTH, LARGE, done).astype(np.int8) if self.mode == "routing" else done
+        return done
 
     def _case(self, money: Floats | float, left: Floats | float) -> Fates:
         """NOBODY, SMALL or LARGE where the money settles it, else BOTH; `left` are the rows from this one on."""
@@ -106,8 +101,7 @@ class OnlineRule:
     def _can(self, money: Floats | float, case: Fates) -> Bools:
         """Whether the large one can be paid for where its answer is wanted."""
         small, large = self.costs
-        enough = money - small - large >= 0 if self.mode == "cascade" else money - large > 0
-        return np.asarray(enough & (case == BOTH))
+        return np.asarray((money - small - large >= 0) & (case == BOTH))
 
     def _alone(self, money: float, left: int) -> tuple[Fates, float]:
         """The large one alone, for as long as the money says so."""
@@ -120,8 +114,7 @@ class OnlineRule:
         small, large = self.costs
         paid = bool(self._can(money, self._case(money, float(left))))
         go = want if paid or not want[0] else np.zeros(len(want), bool)
-        first = np.full(len(want), -small) if self.mode == "cascade" else np.where(go, -large, -small)
-        second = np.where(go, -large, 0.0) if self.mode == "cascade" else np.zeros(len(want))
+        first, second = np.full(len(want), -small), np.where(go, -large, 0.0)
         # One payment after the other, so that the money is rounded as by a loop over the rows.
         path = np.add.accumulate(np.append(money, np.stack([first, second], axis=1)))[::2]
         case = self._case(path[:-1], left - np.arange(len(want), dtype=float))
@@ -154,69 +147,19 @@ def online_decisions(rule: OnlineRule, score: Floats, budgets: Sequence[float] |
     return out
 
 
-def online_accuracy(fates: Fates, small_right: Bools, large_right: Bools, n_classes: int) -> Floats:
-    """Accuracy of each budget's `fates` (budgets, rows); a row that nobody answers counts 1 / n_classes."""
-    credit = np.where(fates == SMALL, small_right, np.where(fates == NOBODY, 1 / n_classes, large_right))
-    return np.asarray(credit.mean(axis=1), np.float64)
-
-
-def online_area(
-    score: Floats,
-    small_right: Bools,
-    large_right: Bools,
-    costs: tuple[float, float],
-    n_classes: int,
-    *,
-    mode: str = "cascade",
-    seeds: Sequence[int] = (0, 1, 2),
-    points: int = 100,
-) -> float:
-    """The published area: mean accuracy over budgets from the small one's price to the large one's, mean of the orders.
-
-    The last budget is the large one alone. NaN where the large one is not costlier.
-    """
-    rule = OnlineRule(costs, (float(np.mean(small_right)), float(np.mean(large_right))), mode)
-    budgets = np.linspace(*costs, points)
-    runs = [online_decisions(rule, score, budgets[:-1], published_order(seed, len(score))) for seed in seeds]
-    curve = np.mean([online_accuracy(run, small_right, large_right, n_classes) for run in runs], axis=0)
-    return _mean_over(budgets, np.append(curve, rule.quality[1]))
-
-
-def random_area(
-    small_right: Bools,
-    large_right: Bools,
-    costs: tuple[float, float],
-    *,
-    seeds: Sequence[int] = (0, 1, 2),
-    points: int = 100,
-) -> float:
-    """The same area for the published random line: the small one answers the first rows, the large one the rest."""
-    budgets = np.linspace(*costs, points)
-    if not costs[1] > costs[0]:
-        return float("nan")
-    split = (len(small_right) * ((budgets[:-1] - costs[1]) / (costs[0] - costs[1]))).astype(np.int64)
-    curves = []
-    for seed in seeds:
-        order = published_order(seed, len(small_right))
-        first = np.append(0, np.cumsum(small_right[order]))[split]
-        last = np.append(0, np.cumsum(large_right[order]))
-        curves.append((first + last[-1] - last[split]) / len(order))
-    return _mean_over(budgets, np.append(np.mean(curves, axis=0), np.mean(large_right)))
-
-
 def published_order(seed: int, rows: int) -> Ints:
     """The order in which rows come, as the published code draws it."""
     return np.asarray(np.random.RandomState(seed).permutation(rows), np.int64)  # noqa: NPY002
 
 
-def running_rank(score: Floats, *, ties: bool = True) -> Ints:
-    """For each score how many up to and with it are at most it (with `ties`), else less than it, shape (rows,).
+def running_rank(score: Floats) -> Ints:
+    """For each score how many up to and with it are at most it, shape (rows,).
 
     Merges ever smaller halves of the stream, each level in a few passes over all rows: O(n log n), no loop over rows.
     """
     n = len(score)
-    at = np.argsort(score, kind="stable") if ties else n - 1 - np.argsort(score[::-1], kind="stable")
-    rank = np.full(n, int(ties), np.int64)
+    at = np.argsort(score, kind="stable")
+    rank = np.ones(n, np.int64)
     for level in range(max(n - 1, 0).bit_length() - 1, -1, -1):
         start = at >> (level + 1) << (level + 1)
         late = (at >> level) & 1
@@ -234,7 +177,3 @@ def running_rank(score: Floats, *, ties: bool = True) -> Ints:
 def _first(where: Bools) -> int:
     """Index of the first that is true, the length if none is."""
     return int(np.argmax(where)) if where.any() else len(where)
-
-
-def _mean_over(x: Floats, y: Floats) -> float:
-    return float(np.trapezoid(y, x) / (x[-1] - x[0])) if x[-1] > x[0] else float("nan")

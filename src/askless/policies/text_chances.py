@@ -118,6 +118,6 @@ class TextChances:
         x = sparse.diags(1 / np.where(length > 0, length, 1)) @ x
         if not self.answers:
             return x.tocsr()
-        said = given[:, None] == np.arange(self.answers)
-        blocks = [sparse.diags(mine.astype(float)) @ x for mine in said.T]
-        return sparse.hstack([x, sparse.csr_matrix(said.astype(float)), *blocks]).tocsr()
+        answer = given[:, None] == np.arange(self.answers)
+        blocks = [sparse.diags(mine.astype(float)) @ x for mine in answer.T]
+        return sparse.hstack([x, sparse.csr_matrix(answer.astype(float)), *blocks]).tocsr()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from askless.arrays import Floats, Ints
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.panel import Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, answered
-from askless.policies.cuts import ALL, NONE, Cut, cut_at, least_if_nan
+from askless.policies.operating_points import EVERYBODY, NOBODY, Threshold, least_if_nan, threshold_at
 from askless.stats.calibration import PlattCalibrator
 from askless.stats.uncertainty import MEASURES, confidence, probability, resolve, unit
 
@@ -31,25 +30,50 @@ class SmallScores:
 
 
 class TwoTier(Policy):
-    """Asks the small expert, and the large one where the small one's confidence is under a threshold; both are paid.
+    """The cascade: asks the small expert, and the large one where the small one's confidence is under a threshold.
 
-    The threshold is a quantile of the confidence on valid (on train where that is empty), so that a share or a cost is
-    met exactly in expectation, ties or not. At a price the threshold is where the gain expected of the large one, a
-    difference of two calibrated probabilities, falls to price x cost; without a budget the price is 0. Source of the
-    decision: Ramirez et al. 2024.
+    Both are paid then. The threshold is a quantile of the confidence on valid (on train where that is empty), so that a
+    share or a cost is met exactly in expectation, ties or not. At a price the threshold is where the gain expected of
+    the large one, a difference of two calibrated probabilities, falls to price x cost; without a budget the price is 0.
+    Where the small one states no confidence, rows are drawn by chance. Of answers without labels the score is the mean
+    log-probability of their tokens, what is calibrated is their quality in [0, 1], and no confidence is stated, for
+    quality is no probability.
 
-    With `straight` the large one alone is asked at a share of 1 (the same answers, and the small one saved), and where
-    a cost pays it for every row and the rows that the threshold would keep are not expected to be the better for it; at
-    a price, where that is worth more. Where the small one states no confidence, rows are drawn by chance. Of answers
-    without labels the score is the mean log-probability of their tokens, what is calibrated is their quality in [0, 1],
-    and no confidence is stated, for quality is no probability.
+    Parameters
+    ----------
+    experts
+        Names of two: the small one and the large one.
+    measure
+        How sure the small one is: "margin", "entropy", "least_confidence", "logprob", or "auto", which is the margin
+        where a distribution is stated; see `askless.stats.uncertainty.confidence`.
+    straight
+        Ask the large one alone at a share of 1 (the same answers, and the small one saved), and where a cost pays it
+        for every row and the rows that the threshold would keep are not expected to be the better for it; at a price,
+        where that is worth more.
+    random_state
+        Seed of the draws, one for each id, by which rows of equal confidence are told apart.
 
-    Attributes learnt: `measure_`; `states_confidence_`, False if the draw is all there is; `prices_`, mean cost of
-    (small, large); `levels_`, the scores seen, ascending, with `rows_` and `cost_`, how many rows had each and what the
-    large one took for them; `calibrators_`: small right by score, large right by that score, large right by its own.
+    Attributes
+    ----------
+    measure_ : str
+        What "auto" came to.
+    states_confidence_ : bool
+        False where chance is all there is.
+    prices_ : tuple of float
+        Mean cost of an answer of each.
+    levels_, rows_, cost_ : arrays (levels,)
+        The scores seen, ascending; how many rows had each; what the large one took for them.
+    calibrators_ : tuple of PlattCalibrator
+        Small right by its score, large right by that score, large right by its own.
+
+    References
+    ----------
+    Ramirez, Birch and Titov 2024, Optimising Calls to Large Language Models with Uncertainty-Based Two-Tier Selection.
     """
 
     pair = True
+    graded = True
+    decides_alone = True
     measure_: str
     states_confidence_: bool
     prices_: tuple[float, float]
@@ -68,8 +92,8 @@ class TwoTier(Policy):
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Calibrate on `train`, set thresholds on `valid`, or on `train` where that is empty."""
-        check_pair(self, self.measure, train)
         super().fit(train, valid)
+        check_pair(self.measure, train)
         small, large = (train.ask(name) for name in self.experts)
         self.measure_ = resolve(small, self.measure)
         score = self._score(small)
@@ -93,11 +117,11 @@ class TwoTier(Policy):
         return SmallScores()
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: SmallScores | None = None) -> Decisions:
-        """Ask the small one for every row and the large one below the cut, or the large one straight away.
+        """Ask the small one for every row and the large one below the threshold, or the large one straight away.
 
         Raises `BudgetError` for a cost under that of the small one.
         """
-        cut, straight = self.rule(budget)
+        threshold, straight = self.rule(budget)
         if straight:
             return self._large_alone(panel)
         small, seen = panel.ask(self.experts[0]), seen or SmallScores()
@@ -105,7 +129,7 @@ class TwoTier(Policy):
             seen.score = self._score(small)
             seen.right = self.calibrators_[0](self._unit(confidence(small, self.measure_)))
         draw = panel.draws(self.random_state)
-        rows = np.flatnonzero(cut.below(seen.score, draw))
+        rows = np.flatnonzero(threshold.below(seen.score, draw))
         large = panel.ask(self.experts[1], rows)
         given = answered(large)
         better = rows[given]
@@ -114,43 +138,26 @@ class TwoTier(Policy):
         right[better] = self._large_right(large, seen.score[rows])[given]
         expert = np.zeros(len(panel), np.int64)
         expert[rows[given | ~answered(small)[rows]]] = 1
-        step = Step(self.experts[0], np.arange(len(panel)), seen.score, cut.bar(draw))
+        step = Step(self.experts[0], np.arange(len(panel)), seen.score, threshold.by_row(draw))
         return self._decisions(panel, expert, label, seen.score, right, (step,))
 
-    def rule(self, budget: Budget | None) -> tuple[Cut, bool]:
-        """The cut that meets `budget`, and whether the large one is asked straight away instead."""
+    def rule(self, budget: Budget | None) -> tuple[Threshold, bool]:
+        """The threshold that meets `budget`, and whether the large one is asked straight away instead."""
         if budget is None or budget.price is not None:
             return self._by_price(0.0 if budget is None else budget.value)
         if budget.share is not None:
-            return cut_at(self.levels_, budget.share, self.rows_), self.straight and budget.share == 1
+            return threshold_at(self.levels_, budget.share, self.rows_), self.straight and budget.share == 1
         return self._by_cost(budget.value / 1000)
+
+    def threshold_words(self, budget: Budget | None) -> str:
+        """The confidence under which the large one is asked."""
+        threshold, straight = self.rule(budget)
+        return f"{self.experts[1]} alone" if straight else f"{self.measure_} under {threshold.value:.4g}"
 
     def gain(self, score: Floats) -> Floats:
         """How much likelier the large one is right than the small one, by the small one's score, shape of `score`."""
         small, large, _ = self.calibrators_
         return large(self._unit(score)) - small(self._unit(score))
-
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "measure": self.measure_,
-            "states_confidence": self.states_confidence_,
-            "prices": list(self.prices_),
-            "levels": self.levels_.tolist(),
-            "rows": self.rows_.tolist(),
-            "cost": self.cost_.tolist(),
-            "calibrators": [calibrator.state() for calibrator in self.calibrators_],
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave: it then decides the same."""
-        self.measure_ = str(state["measure"])
-        self.states_confidence_ = bool(state["states_confidence"])
-        self.prices_ = float(state["prices"][0]), float(state["prices"][1])
-        self.levels_, self.rows_, self.cost_ = (np.array(state[k], float) for k in ("levels", "rows", "cost"))
-        first, second, third = (PlattCalibrator().restore(learnt) for learnt in state["calibrators"])
-        self.calibrators_ = first, second, third
-        return self
 
     def _score(self, small: Answers) -> Floats:
         return np.minimum(least_if_nan(confidence(small, self.measure_)), SUREST_SCORE)
@@ -158,18 +165,19 @@ class TwoTier(Policy):
     def _unit(self, score: Floats) -> Floats:
         return unit(score, self.measure_)
 
-    def _by_price(self, price: float) -> tuple[Cut, bool]:
-        """The best cut of all, by what the rows below it are expected to gain; then against the large one alone."""
+    def _by_price(self, price: float) -> tuple[Threshold, bool]:
+        """The best threshold, by what the rows below it are expected to gain; then against the large one alone."""
         gain, (small, large) = self.gain(self.levels_), self.prices_
         worth = np.append(0.0, np.cumsum(self.rows_ * (gain - price * large)))
         best = int(np.argmax(worth))
         alone = float(self.rows_ @ gain - price * (large - small) * self.rows_.sum())
         everything = best == len(self.levels_)
-        cut = ALL if everything else NONE if best == 0 else Cut(float(self.levels_[best - 1]), 1.0)
-        return cut, self.straight and (everything or alone > worth[best])
+        last = float(self.levels_[best - 1])
+        threshold = EVERYBODY if everything else NOBODY if best == 0 else Threshold(last, 1.0)
+        return threshold, self.straight and (everything or alone > worth[best])
 
-    def _by_cost(self, cost: float) -> tuple[Cut, bool]:
-        """The cut that spends `cost` a row in the mean; the large one alone if that is payable and no worse."""
+    def _by_cost(self, cost: float) -> tuple[Threshold, bool]:
+        """The threshold that spends `cost` a row in the mean; the large one alone if that is payable and no worse."""
         small, large = self.prices_
         slack = 1e-9 * (small + large)
         payable = self.straight and cost >= large - slack
@@ -177,9 +185,9 @@ class TwoTier(Policy):
             least = min(small, large) if self.straight else small
             raise BudgetError.too_little(cost * 1000, least * 1000)
         share = float(np.clip((cost - small) / large, 0, 1)) if large > 0 else 1.0
-        cut = cut_at(self.levels_, share, self.cost_ if large > 0 else self.rows_)
-        kept = self.rows_ * ((self.levels_ > cut.threshold) + (1 - cut.tie) * (self.levels_ == cut.threshold))
-        return cut, bool(payable and (cost < small - slack or kept @ self.gain(self.levels_) >= 0))
+        threshold = threshold_at(self.levels_, share, self.cost_ if large > 0 else self.rows_)
+        kept = self.rows_ * (1 - threshold.share(self.levels_))
+        return threshold, bool(payable and (cost < small - slack or kept @ self.gain(self.levels_) >= 0))
 
     def _large_right(self, large: Answers, score: Floats | None = None) -> Floats:
         """Calibrated probability that the large one is right: by what it states, else by the small one's score."""
@@ -204,13 +212,8 @@ class TwoTier(Policy):
         return Decisions(self.experts, expert, label, score, panel.spent, asked, right, steps)
 
 
-def check_pair(policy: Policy, measure: str, train: Panel) -> None:
-    """Raise unless `policy` has two experts, a known measure and rows to learn on."""
-    if len(policy.experts) != 2:
-        raise ConfigError(
-            f"{type(policy).__name__} got experts {list(policy.experts)}. "
-            "Allowed: exactly two, the small one and the large one. Choose a pair, or a policy for chains."
-        )
+def check_pair(measure: str, train: Panel) -> None:
+    """Raise unless there is a known measure and rows to learn on."""
     if measure not in MEASURES:
         raise ConfigError.unknown("measure of uncertainty", measure, MEASURES)
     if not len(train):

@@ -11,7 +11,6 @@ from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
-from askless.policies.classes import check_classes
 from askless.policies.online_rule import BOTH, LARGE, SMALL, Fates, OnlineRule, published_order, running_rank
 from askless.policies.two_tier import check_pair
 from askless.stats.calibration import PlattCalibrator
@@ -25,14 +24,29 @@ class OnlineTwoTier(Policy):
     large ones' for each row. What the rule does not look at is not asked: neither expert once the money is gone (no
     label then, no cost), the small one not where the large one alone answers. Where the large one is not costlier there
     is no cascade: the better one answers, the small one if they are equal. As published, a costlier one that is worse
-    is asked all the same.
+    is asked all the same. Where the small one states no confidence rows are drawn by chance.
 
-    `measure` as in `uncertainty.confidence`; scores of log-probability and entropy are exponentiated, as published.
-    Where the small one states no confidence rows are drawn by chance. Attributes learnt: `rule_`, `measure_`,
-    `states_confidence_`, `calibrators_`.
+    Parameters
+    ----------
+    experts
+        Names of two: the small one and the large one.
+    measure
+        How sure the small one is, as in `TwoTier`; log-probability and entropy are exponentiated, as published.
+    random_state
+        Seed of the order of the rows.
+
+    Attributes
+    ----------
+    rule_ : OnlineRule
+        The rule at the prices and accuracies of train.
+    measure_, states_confidence_, calibrators_
+        As in `TwoTier`, but one calibrator for each expert.
     """
 
     pair = True
+    budgets = ("share", "per_1000")
+    whole_batch = True
+    kept = False
     rule_: OnlineRule
     measure_: str
     states_confidence_: bool
@@ -45,9 +59,8 @@ class OnlineTwoTier(Policy):
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn prices, accuracies and calibration on `train`; `valid` is not needed."""
-        check_pair(self, self.measure, train)
-        check_classes(self, train)
         super().fit(train, valid)
+        check_pair(self.measure, train)
         answers = [train.ask(name) for name in self.experts]
         right = [a.label == train.gold for a in answers]
         self.measure_ = resolve(answers[0], self.measure)
@@ -66,20 +79,20 @@ class OnlineTwoTier(Policy):
 
         Raises `BudgetError` for a price of quality, and for less than the least cost.
         """
-        heard = self.look(panel) if seen is None else seen
-        stream = _Stream(self, panel, self._per_row(budget), heard)
+        seen = self.look(panel) if seen is None else seen
+        stream = _Stream(self, panel, self._per_row(budget), seen)
         fates = stream.fates()
         large = panel.ask(self.experts[1], (fates == BOTH) | (fates == LARGE))
         asked = panel.asked_of(self.experts)
-        label = np.where(asked[:, 0], heard.label, NO_LABEL)
-        score, right = (np.where(asked[:, 0], values, np.nan) for values in (heard.score, heard.right))
+        label = np.where(asked[:, 0], seen.label, NO_LABEL)
+        score, right = (np.where(asked[:, 0], values, np.nan) for values in (seen.score, seen.right))
         kept = (large.label == NO_LABEL) & (label[large.rows] != NO_LABEL)
         rows, expert = large.rows[~kept], np.zeros(len(panel), np.int64)
         label[rows], expert[rows], right[rows] = large.label[~kept], 1, self.right(large)[~kept]
         return Decisions(self.experts, expert, label, score, panel.spent, asked, right, (stream.step(fates),))
 
     def score(self, small: Answers, draw: Floats) -> Floats:
-        """What is held against the threshold (n,): at least 0 but for rows without a label, which come first."""
+        """What is compared with the threshold (n,): at least 0 but for rows without a label, which come first."""
         if not self.states_confidence_:
             return draw
         stated = confidence(small, self.measure_)
@@ -104,20 +117,20 @@ class OnlineTwoTier(Policy):
 
 
 class OrderedScores:
-    """What the small one has said to a panel's rows, in their `order`, worked out once for all budgets.
+    """The small one's answers to a panel's rows, in their `order`, worked out once for all budgets.
 
-    `label`, `score`, `right` (rows,) are void where not `known`; `rank` is a score's among those up to it in the order,
+    `label`, `score`, `right` (rows,) are void where not `given`; `rank` is a score's among those up to it in the order,
     worked out for its first `upto` rows.
     """
 
     def __init__(self, order: Ints) -> None:
         self.order, self.upto, self.sorted = order, 0, np.empty(0)
-        self.known = np.zeros(len(order), bool)
+        self.given = np.zeros(len(order), bool)
         self.label, self.rank = np.full((2, len(order)), NO_LABEL)
         self.score, self.right = np.full((2, len(order)), np.nan)
 
     def rank_to(self, end: int) -> None:
-        """Rank the scores of the first `end` rows of the order, all of which are known."""
+        """Rank the scores of the first `end` rows of the order, all of which are given."""
         rows = self.order[self.upto : max(end, self.upto)]
         self.rank[rows] = np.searchsorted(self.sorted, self.score[rows], side="right") + running_rank(self.score[rows])
         self.sorted = np.sort(np.append(self.sorted, self.score[rows]), kind="stable")
@@ -127,9 +140,9 @@ class OrderedScores:
 class _Stream:
     """The rows of a panel as they come in: the small one is asked only when it is certain that the rule asks it."""
 
-    def __init__(self, policy: OnlineTwoTier, panel: Panel, budget: float, heard: OrderedScores) -> None:
-        self.policy, self.panel, self.budget, self.heard, self.rule = policy, panel, budget, heard, policy.rule_
-        self.standing, self.threshold = np.full((2, len(panel)), np.nan)
+    def __init__(self, policy: OnlineTwoTier, panel: Panel, budget: float, scores: OrderedScores) -> None:
+        self.policy, self.panel, self.budget, self.scores, self.rule = policy, panel, budget, scores, policy.rule_
+        self.place, self.threshold = np.full((2, len(panel)), np.nan)
         self.top = -np.inf
 
     def fates(self) -> Fates:
@@ -138,7 +151,7 @@ class _Stream:
         n = len(self.panel)
         out = np.full(n, LARGE if self.rule.large_better else SMALL, np.int8)
         if small < large:
-            out[self.heard.order] = self.rule.play(self.budget, n, self._wanted, self._certain)
+            out[self.scores.order] = self.rule.play(self.budget, n, self._wanted, self._certain)
         elif not self.rule.large_better:
             self._ask(np.arange(n))
         return out
@@ -148,37 +161,35 @@ class _Stream:
 
         Where the money said otherwise than the score, the threshold shows it as infinite.
         """
-        order = self.heard.order
+        order = self.scores.order
         rows = order[np.isin(fates[order], (SMALL, BOTH))]
-        standing, threshold, went = self.standing[rows], self.threshold[rows], fates[rows] == BOTH
+        place, threshold, went = self.place[rows], self.threshold[rows], fates[rows] == BOTH
         settled = np.where(went, np.inf, -np.inf)
-        return Step(
-            self.policy.experts[0], rows, standing, np.where((standing < threshold) == went, threshold, settled)
-        )
+        return Step(self.policy.experts[0], rows, place, np.where((place < threshold) == went, threshold, settled))
 
     def _ask(self, rows: Ints) -> None:
-        small, heard = self.panel.ask(self.policy.experts[0], rows), self.heard
-        if not heard.known[rows].all():
-            heard.label[rows], heard.right[rows] = small.label, self.policy.right(small)
-            heard.score[rows] = self.policy.score(small, self.panel.draws(self.policy.random_state)[rows])
-            heard.known[rows] = True
+        small, scores = self.panel.ask(self.policy.experts[0], rows), self.scores
+        if not scores.given[rows].all():
+            scores.label[rows], scores.right[rows] = small.label, self.policy.right(small)
+            scores.score[rows] = self.policy.score(small, self.panel.draws(self.policy.random_state)[rows])
+            scores.given[rows] = True
 
     def _wanted(self, done: Fates, end: int) -> Bools:
-        heard, at = self.heard, len(done)
-        rows = heard.order[at:end]
+        scores, at = self.scores, len(done)
+        rows = scores.order[at:end]
         self._ask(rows)
-        score, spared = heard.score[rows], done == LARGE
+        score, spared = scores.score[rows], done == LARGE
         if spared.any():
             # Rounding can end a run of the large one alone; the scores it was spared are not among those so far.
-            before = np.sort(heard.score[heard.order[:at][~spared]])
+            before = np.sort(scores.score[scores.order[:at][~spared]])
             rank = np.searchsorted(before, score, side="right") + running_rank(score)
         else:
-            heard.rank_to(end)
-            rank = heard.rank[rows]
+            scores.rank_to(end)
+            rank = scores.rank[rows]
         count = np.arange(1, len(rows) + 1) + np.sum(~spared)
         top = np.maximum(self.top, np.maximum.accumulate(score))
         self.top = float(top[-1])
-        self.standing[rows] = rank / count
+        self.place[rows] = rank / count
         self.threshold[rows] = (np.floor(count * self.rule.share(self.budget)) + 1) / count
         return self.rule.wanted(score, rank, top, count, self.budget)
 

@@ -191,5 +191,5 @@ def _decided(side: Side, answers: pa.Table | None, seconds: float, held_out: Hel
     pool = {small: held_out.answers(small) if answers is None else RecordedExpert(own, table=answers), **pool}
     clock = {} if answers is None else {small: seconds}
     panel = Panel(held_out.items, pool, StoppedClock(costs.unit, costs.prices, clock), held_out.classes)
-    budget = None if side.budget is None or not policy.takes_budget else Budget(share=side.budget)
+    budget = None if side.budget is None or not policy.budgets else Budget(share=side.budget)
     return replay(side.name, {0: policy}, {0: panel}, [budget])

@@ -228,7 +228,7 @@ class Service:
         try:
             answerer = deployed.answerer
             policy = deployed.version.bundle.policy
-            if budget is not None and not policy.takes_budget:
+            if budget is not None and not policy.budgets:
                 message = f"{type(policy).__name__} decides by its own rule and takes no budget."
                 raise Refusal(400, message, "invalid_budget", "askless")
             items = Items.of(deployed.version.terms, [text])

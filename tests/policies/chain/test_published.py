@@ -162,19 +162,3 @@ def test_experts_are_checked():
         RankChain(("e0",)).fit(nobody(), nobody())
     with pytest.raises(ConfigError, match="Unknown expert 'e7'"):
         RankChain(("e0", "e7")).fit(nobody(), nobody())
-
-
-def test_an_earlier_look_is_used_and_nobody_is_asked_twice():
-    panel = board(*drawn(20, seed=3), blind=True)
-    policy = RankChain(TRIO)
-    seen = policy.look(panel)
-    done = [policy.decide(panel.copy(), None, seen).cost.tolist() for _ in range(2)]
-    assert [len(panel._experts[name].asked) for name in TRIO] == [20, 14, 7]
-    assert done[0] == done[1]
-
-
-@pytest.mark.parametrize("policy", [ForwardChain(TRIO, "logprob"), RankChain(TRIO, False), RandomChain(TRIO, 3)])
-def test_a_policy_can_be_made_again_from_its_arguments(policy):
-    data = drawn(50, seed=4)
-    twin = type(policy)(**policy.get_params())
-    assert decided(twin, *data)[0].label.tolist() == decided(policy, *data)[0].label.tolist()

@@ -47,11 +47,3 @@ def test_odd_answers_are_asked_on_or_not_but_all_are_decided(odd):
     right, cost, beyond = outcomes(FirstThreshold().fit(told), told)
     assert np.isfinite(cost).all()
     assert beyond[0].all() and not beyond[140].any()
-
-
-def test_state_round_trip():
-    told = made(60, **PAIR)
-    rule = FirstThreshold().fit(told)
-    again = FirstThreshold().restore(rule.state())
-    for mine, theirs in zip(outcomes(rule, told), outcomes(again, told), strict=True):
-        np.testing.assert_array_equal(mine, theirs)

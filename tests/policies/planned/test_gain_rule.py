@@ -73,19 +73,6 @@ def test_the_first_asked_need_not_be_the_cheapest():
     assert rule.first(np.array([0, 140])).tolist() == [1, 0]
 
 
-@pytest.mark.parametrize("votes", [False, True])
-def test_alone_as_in_a_batch(rule, votes):
-    told = made(60, (0.6, 0.7, 0.8, 0.9), (1, 2, 3, 8))
-    rule = GainRule(votes=votes).fit(told)
-    fresh = made(40, (0.6, 0.7, 0.8, 0.9), (1, 2, 3, 8), seed=5)
-    batch = led(rule, fresh, 50)
-    for i in range(40):
-        one = led(rule, fresh[np.array([i])], 50)
-        np.testing.assert_array_equal(one.asked[0], batch.asked[i])
-        assert one.last.answer[0] == batch.last.answer[i]
-        assert one.last.sure[0] == pytest.approx(batch.last.sure[i], abs=1e-12)
-
-
 def test_no_more_experts_than_allowed():
     told = made(200, (0.5,) * 6, (1, 1, 1, 1, 1, 1))
     rule = GainRule(tax=-1.0, most=3).fit(told)
@@ -130,12 +117,3 @@ def test_a_log_probability_of_minus_infinity_is_a_p_of_zero():
     told.p[:10, 0], told.score[:10, 0] = 0.0, -np.inf
     done = led(GainRule().fit(told), told, 60)
     assert np.isfinite(done.last.sure).all()
-
-
-def test_state_round_trip(rule):
-    told = made(100, seed=7)
-    again = GainRule().restore(rule.state())
-    for point in (0, 40, 90, 140):
-        mine, theirs = led(rule, told, point), led(again, told, point)
-        np.testing.assert_array_equal(mine.asked, theirs.asked)
-        np.testing.assert_array_equal(mine.last.sure, theirs.last.sure)

@@ -5,12 +5,8 @@ from askless.panel import NO_LABEL
 from askless.policies.planned.posteriors import (
     Posteriors,
     Surety,
-    code_named,
-    code_of,
     known_ranks,
     logistic,
-    members_of,
-    name_of,
 )
 from askless.policies.planned.walk import STOP, Observations
 from tests.policies.answered import made
@@ -19,13 +15,6 @@ from tests.policies.answered import made
 def heard(told, members):
     members = np.array(members)
     return Observations(members, told.label[:, members], told.p[:, members], told.score[:, members])
-
-
-def test_a_set_has_a_number_and_a_name():
-    assert code_of((0, 2)) == 5
-    assert members_of(5).tolist() == [0, 2]
-    assert name_of(5) == "0+2"
-    assert code_named("0+2") == 5
 
 
 def test_logistic_regression_is_scikit_learns():
@@ -72,7 +61,7 @@ def test_equal_confidences_and_unstated_ones_say_nothing_and_no_label_is_p_zero(
     z = surety.features(told.label, told.p, np.arange(3))
     np.testing.assert_allclose(z[:, :2], 0, atol=1e-12)
     assert (z[0, 2] < z[1:, 2].min(axis=0)).all()
-    assert surety.quiet_
+    assert surety.unstated_
 
 
 def test_many_ranks_are_kept_as_quantiles():
@@ -120,12 +109,3 @@ def test_where_nothing_is_stated_agreement_tells():
     agree = told.label[:, 0] == told.label[:, 1]
     assert sure[agree].min() > sure[~agree].max()
     assert abs(sure[agree].mean() - told.right[agree, 1].mean()) < 0.01
-
-
-def test_state_round_trip():
-    told = made(100, quiet=(1,))
-    posteriors = Posteriors().fit(told)
-    again = Posteriors().restore(posteriors.state())
-    for members in ([0], [0, 1], [0, 1, 2]):
-        for mine, theirs in zip(posteriors.look(heard(told, members)), again.look(heard(told, members)), strict=True):
-            np.testing.assert_array_equal(mine, theirs)

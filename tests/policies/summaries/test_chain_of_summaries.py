@@ -1,11 +1,7 @@
 """Chains of several summarisers, ours and the published rules, on summaries of known quality."""
 
-import json
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from askless.errors import ConfigError, DataError
 from askless.panel import NO_LABEL
@@ -145,20 +141,6 @@ def test_a_missing_summary_goes_on_first_and_one_already_paid_stands_in():
     assert (done.expert[20:60] == 0).all()
     nothing = policy.decide(panel(test, blind=True), Budget(share=0.0))
     assert not nothing.expert.any() and nothing.cost.tolist() == [1.0] * 300
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 1000), st.sampled_from(BUDGETS), st.sampled_from([0.0, 0.3]))
-def test_a_stream_is_decided_as_the_batch_also_by_what_went_through_json(seed, budget, gaps):
-    data = drawn(12, seed, silent=gaps, unstated=gaps)
-    policy = fitted(drawn(80, seed + 1, silent=gaps, unstated=gaps), random_state=seed)
-    twin = Chain(**policy.get_params()).restore(json.loads(json.dumps(policy.state())))
-    whole = panel(data, blind=True)
-    batch = policy.decide(whole.copy(), budget)
-    for row in range(12):
-        alone = twin.decide(whole.take(np.array([row]), blind=True), budget)
-        for name in ("expert", "label", "score", "confidence", "cost"):
-            assert np.array_equal(getattr(alone, name)[0], getattr(batch, name)[row], equal_nan=True)
 
 
 def test_the_published_rule_keeps_the_thirds_of_the_largest_log_probability():

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -76,9 +74,9 @@ def test_budgets_are_met_exactly_in_expectation_on_the_rows_they_were_set_on(val
     for options in WAYS:
         one = policy(**options).fit(world(300), held)
         for share in (0.0, 0.13, 0.5, 1.0):
-            assert one.by_share_.mix(Budget(share=share)).share == pytest.approx(share)
+            assert one.by_share_.mix(Budget(share=share)).of(one.by_share_.share) == pytest.approx(share)
         for cost in (1000.0, 1234.5, 2500.0, 3999.0):
-            assert one.by_cost_.mix(Budget(per_1000=cost)).cost == pytest.approx(cost / 1000)
+            assert one.by_cost_.mix(Budget(per_1000=cost)).of(one.by_cost_.cost) == pytest.approx(cost / 1000)
     if valid:
         test = world(300, 1, blind=True)
         decided = one.decide(test, Budget(share=0.37))
@@ -102,7 +100,7 @@ def test_new_rows_cost_about_what_was_budgeted(options):
 def test_a_cost_under_the_small_ones_is_refused(fitted):
     with pytest.raises(BudgetError) as error:
         fitted.decide(world(5, blind=True), Budget(per_1000=900))
-    assert str(error.value) == "A budget of 900 is under the least cost per 1,000 items, 1000. Allowed: at least that."
+    assert str(error.value) == "A budget of 900 per 1,000 items is under the least cost, 1000. Allowed: at least that."
 
 
 def test_a_higher_price_asks_no_more_and_an_absurd_one_nobody(fitted):
@@ -190,35 +188,9 @@ def test_a_log_probability_that_tells_is_used():
     assert told[0] > told[1] + 0.01
 
 
-def test_rows_are_decided_alone_as_in_a_batch(fitted):
-    whole = world(40, 2, blind=True)
-    decided = fitted.decide(whole.copy(), Budget(share=0.4))
-    for row in range(0, 40, 7):
-        alone = fitted.decide(whole.take(np.array([row])), Budget(share=0.4))
-        assert alone.expert.tolist() == decided.expert[[row]].tolist()
-
-
-def test_summaries_read_once_serve_every_budget_and_each_pays_for_them(fitted):
-    test = world(100, 2, blind=True)
-    seen = fitted.look(test)
-    shared = [fitted.decide(test.copy(), Budget(share=s), seen) for s in (0.6, 0.2, 0.6)]
-    fresh = [fitted.decide(test.copy(), Budget(share=s)) for s in (0.6, 0.2, 0.6)]
-    for one, two in zip(shared, fresh, strict=True):
-        assert one.expert.tolist() == two.expert.tolist()
-        assert one.cost.tolist() == two.cost.tolist()
-
-
-def test_a_restored_policy_decides_the_same(fitted):
-    learnt = json.loads(json.dumps(fitted.state()))
-    twin = SummaryGain(**fitted.get_params()).restore(learnt)
-    test = world(60, 3, blind=True)
-    for budget in (None, Budget(share=0.3), Budget(per_1000=2000), Budget(price=0.02)):
-        one, two = fitted.decide(test.copy(), budget), twin.decide(test.copy(), budget)
-        assert one.expert.tolist() == two.expert.tolist()
-        assert one.score.tolist() == two.score.tolist()
-    assert twin.finding() == fitted.finding()
+def test_other_word_vectors_than_in_fit_are_refused(fitted):
     with pytest.raises(ConfigError) as error:
-        SummaryGain(PAIR, None).restore(learnt)
+        SummaryGain(PAIR, None).restore(fitted.state())
     assert str(error.value) == "SummaryGain got word vectors of dimension 0. Allowed: 10, as in fit."
 
 

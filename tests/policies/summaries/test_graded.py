@@ -44,12 +44,12 @@ def test_confidence_in_a_summary_is_its_mean_log_probability():
 def test_platt_scaling_estimates_the_mean_quality_and_is_as_before_where_it_is_0_or_1():
     rng = np.random.default_rng(0)
     p = rng.uniform(0.05, 0.95, 20_000)
-    mean = PlattCalibrator().fit(p, rng.random(len(p)) < p).predict(np.array([0.2, 0.5, 0.8]))
-    graded = PlattCalibrator().fit(p, rng.beta(8 * p, 8 * (1 - p))).predict(np.array([0.2, 0.5, 0.8]))
+    mean = PlattCalibrator().fit(p, rng.random(len(p)) < p)(np.array([0.2, 0.5, 0.8]))
+    graded = PlattCalibrator().fit(p, rng.beta(8 * p, 8 * (1 - p)))(np.array([0.2, 0.5, 0.8]))
     assert graded == pytest.approx(mean, abs=0.02)
     right = rng.random(200) < p[:200]
     assert platt(p[:200], right).tolist() == platt(p[:200], right.astype(float)).tolist()
-    assert PlattCalibrator().fit(p[:200], np.full(200, 0.4)).predict(p[:2]) == pytest.approx(0.4, abs=0.01)
+    assert PlattCalibrator().fit(p[:200], np.full(200, 0.4))(p[:2]) == pytest.approx(0.4, abs=0.01)
 
 
 def test_two_tiers_replace_the_summaries_of_least_log_probability():
@@ -100,4 +100,6 @@ def test_baselines_take_graded_quality(kind):
     decided = policy.decide(world(200, 2, blind=True), Budget(share=0.5))
     assert decided.deferral_rate == pytest.approx(0.5, abs=0.12)
     truth = world(200).quality_of
-    assert policy.thresholds_.quality[[0, -1]] == pytest.approx(truth.mean(axis=0), abs=1e-6)
+    gain = truth[:, 1] - truth[:, 0]
+    assert policy.points_.quality[[0, -1]] == pytest.approx([0, gain.mean()], abs=1e-6)
+    assert np.isnan(decided.confidence).all()

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesRegressor
@@ -82,15 +80,6 @@ def test_few_rows_teach_the_mean(n):
     assert model.out_of_fold_.shape == y.shape
     later = Stacked().fit(x, y, y)
     assert later.predict(x, y) == pytest.approx(np.tile(y.mean(axis=0), (n, 1)))
-
-
-@pytest.mark.parametrize("n", [10, 60])
-def test_what_was_learnt_can_be_written_down(n):
-    x, y = data(n)
-    model = Stacked(trees=5).fit(x, y, y[:, ::-1])
-    twin = Stacked(trees=5).restore(json.loads(json.dumps(model.state())))
-    new, given = data(20, 2)
-    assert twin.predict(new, given).tolist() == model.predict(new, given).tolist()
 
 
 def test_a_constant_is_learnt_as_one():

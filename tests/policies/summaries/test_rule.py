@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 
@@ -102,10 +100,3 @@ def test_rows_that_all_look_alike_are_all_or_none():
     same = np.full((10, 1), 0.2)
     _, by_share = rule().points(same, same, np.tile([1.0, 4.0], (10, 1)), np.tile([0.3, 0.5], (10, 1)))
     assert set(by_share.share) == {0, 1}
-
-
-def test_the_rule_can_be_written_down():
-    one = rule(look_at="small", straight=False)
-    twin = SummaryGainRule.restored(json.loads(json.dumps(one.state())))
-    assert twin.state() == one.state()
-    assert (twin.reads, twin.straight) == (True, False)

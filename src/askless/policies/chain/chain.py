@@ -6,7 +6,7 @@ After LLM Chain Ensembles for Scalable and Accurate Data Annotation; what differ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
-from askless.policies.chain.points import GRID, Points
-from askless.policies.cuts import Cut, cut_at
+from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, threshold_at
 from askless.stats.uncertainty import MEASURES
 
 HELP = 2.0
@@ -31,21 +30,43 @@ class Chain(Policy):
     Other than the published rule it saves thresholds, so that a row is decided alike alone, in a batch and on a stream;
     it keeps exact shares where scores tie; it takes budgets; and it combines the answers only where that helps.
 
-    `shares` are the rows that each link keeps, of all, adding up to 1 (equal by default): the policy's own rule, used
-    without a budget. With one, a common threshold at every link meets it. `aggregate`: who answers of those asked:
-    "last", the one of the highest "rank" or "posterior", or "auto". `measure`: "margin", "entropy", or by any other
-    name the probability of the answer; an answer that states none is held against those already paid for.
-
     Of summaries, read "quality in [0, 1] to be expected" for "probability of being right": it goes by the mean
     log-probability of the tokens, or where none is stated it is the link's mean. No confidence is stated.
 
-    Attributes learnt: `lines_` (links, 2, 2), slope and intercept from a stated confidence and from agreement;
-    `cuts_`, the own rule's; `points_`; `aggregate_`; `ranks_` (links, 101), quantiles of the probabilities.
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the links.
+    shares
+        What each link keeps of all rows, adding up to 1 (equal by default): the policy's own rule, used without a
+        budget. With one, a common threshold at every link meets it.
+    aggregate
+        Who answers of those asked: "last", the one of the highest "rank" or "posterior", or "auto", which is the last
+        unless another is clearly better.
+    measure
+        "margin", "entropy", or by any other name the probability of the answer; an answer that states none is compared
+        with those already paid for.
+    random_state
+        Seed of the draws, one for each id and link, by which rows of equal probability are told apart.
+
+    Attributes
+    ----------
+    lines_ : array (links, 2, 2)
+        Slope and intercept from a stated confidence and from agreement.
+    thresholds_ : tuple of Threshold
+        The own rule's thresholds.
+    points_ : ThresholdPoints
+        What each common threshold buys.
+    aggregate_ : str
+        What "auto" came to.
+    ranks_ : array (links, 101)
+        Quantiles of the probabilities.
     """
 
+    graded = True
     lines_: Floats
-    cuts_: tuple[Cut, ...]
-    points_: Points
+    thresholds_: tuple[Threshold, ...]
+    points_: ThresholdPoints
     aggregate_: str
     ranks_: Floats
 
@@ -93,7 +114,7 @@ class Chain(Policy):
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Answers | None = None) -> Decisions:
         """Ask link after link the rows that are not sure enough; raises `BudgetError` for less than the first costs."""
         n, links = len(panel), len(self.experts)
-        bars = self._bars(panel, budget)
+        thresholds = self._by_row(panel, budget)
         rows, steps = np.arange(n), []
         sure, label, given = np.full((n, links), PENDING), np.full((n, links), NO_LABEL), np.zeros((n, links), bool)
         for link, name in enumerate(self.experts):
@@ -101,8 +122,8 @@ class Chain(Policy):
             label[rows, link] = answers.label
             about = stated(answers, label[rows, : link + 1], self.measure)
             sure[rows, link], given[rows, link] = sure_of(about, self.lines_[link]), given_of(about)
-            steps.append(Step(name, rows, sure[rows, link], bars[link][rows]))
-            rows = rows[sure[rows, link] < bars[link][rows]]
+            steps.append(Step(name, rows, sure[rows, link], thresholds[link][rows]))
+            rows = rows[sure[rows, link] < thresholds[link][rows]]
         chosen = best_so_far(self._standing(sure, given, self.aggregate_), self.aggregate_)[:, -1]
         every, last = np.arange(n), (sure >= 0).sum(axis=1) - 1
         sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
@@ -110,24 +131,6 @@ class Chain(Policy):
         return Decisions(
             self.experts, chosen, label[every, chosen], sure[every, last], panel.spent, asked, sureness, tuple(steps)
         )
-
-    def state(self) -> dict[str, Any]:
-        """All that was learnt, as numbers, strings and lists."""
-        return {
-            "lines": self.lines_.tolist(),
-            "cuts": [[cut.threshold, cut.tie] for cut in self.cuts_],
-            "points": {name: values.tolist() for name, values in vars(self.points_).items()},
-            "aggregate": self.aggregate_,
-            "ranks": self.ranks_.tolist(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take up what `state` gave; returns itself, fitted."""
-        self.lines_, self.ranks_ = np.array(state["lines"], float), np.array(state["ranks"], float)
-        self.cuts_ = tuple(Cut(*map(float, cut)) for cut in state["cuts"])
-        self.points_ = Points(**{name: np.array(values, float) for name, values in state["points"].items()})
-        self.aggregate_ = str(state["aggregate"])
-        return self
 
     def _check(self) -> None:
         links = len(self.experts)
@@ -147,7 +150,7 @@ class Chain(Policy):
     def _learn(self, sure: Floats, given: Bools, quality: Floats, cost: Floats) -> None:
         """Set the thresholds, and who answers, on the calibration rows: all arrays (rows, links)."""
         rows = np.arange(len(sure))[:, None]
-        self.cuts_ = self._own_cuts(sure)
+        self.thresholds_ = self._own_thresholds(sure)
         self.ranks_ = np.quantile(sure, np.linspace(0, 1, GRID), axis=0).T
         reached = {
             how: quality[rows, best_so_far(self._standing(sure, given, how), how)]
@@ -155,36 +158,33 @@ class Chain(Policy):
         }
         self.aggregate_ = self.aggregate
         if self.aggregate == "auto":
-            self.aggregate_ = _helpful(sure, reached, Points.measured(sure, quality, cost))
-        self.points_ = Points.measured(sure, reached[self.aggregate_], cost)
+            self.aggregate_ = _helpful(sure, reached, ThresholdPoints.of_links(sure, quality, cost))
+        self.points_ = ThresholdPoints.of_links(sure, reached[self.aggregate_], cost)
 
-    def _own_cuts(self, sure: Floats) -> tuple[Cut, ...]:
-        """For each link but the last the cut that keeps its share of the rows expected to reach it."""
+    def _own_thresholds(self, sure: Floats) -> tuple[Threshold, ...]:
+        """For each link but the last the threshold that keeps its share of the rows expected to reach it."""
         links = sure.shape[1]
         shares = np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
         left = np.cumsum(shares[::-1])[::-1]
-        reach, cuts = np.ones(len(sure)), []
+        reach, found = np.ones(len(sure)), []
         for link in range(links - 1):
             on = left[link + 1] / left[link] if left[link] > 0 else 0.0
-            cut = cut_at(sure[:, link], float(np.clip(on, 0, 1)), reach)
-            below, at = sure[:, link] < cut.threshold, sure[:, link] == cut.threshold
-            reach = reach * (below + at * cut.tie)
-            cuts.append(cut)
-        return tuple(cuts)
+            found.append(threshold_at(sure[:, link], float(np.clip(on, 0, 1)), reach))
+            reach = reach * found[-1].share(sure[:, link])
+        return tuple(found)
 
-    def _bars(self, panel: Panel, budget: Budget | None) -> list[Floats]:
+    def _by_row(self, panel: Panel, budget: Budget | None) -> list[Floats]:
         """What each row must reach to be kept, for each link (rows,); the last keeps all."""
         # A draw of its own for each link: a row that was let on by chance is no likelier to be let on again.
         if budget is None:
-            draws = [panel.draws(self.random_state + 7919 * link) for link in range(len(self.cuts_))]
-            bars = [cut.bar(draw) for cut, draw in zip(self.cuts_, draws, strict=True)]
+            draws = [panel.draws(self.random_state + 7919 * link) for link in range(len(self.thresholds_))]
+            found = [each.by_row(draw) for each, draw in zip(self.thresholds_, draws, strict=True)]
         else:
-            below, above, part = self.points_.at(budget)
-            draw = panel.draws(self.random_state)
-            low, high = (Cut(*self.points_.cuts[k]).bar(draw) for k in (below, above))
-            common = np.where(panel.draws(self.random_state + 7919) < part, high, low)
-            bars = [common] * (len(self.experts) - 1)
-        return [*bars, np.full(len(panel), -np.inf)]
+            mix, draw = self.points_.mix(budget), panel.draws(self.random_state)
+            low, high = (self.points_.threshold(place).by_row(draw) for place in (mix.low, mix.high))
+            common = np.where(panel.draws(self.random_state + 7919) < mix.weight, high, low)
+            found = [common] * (len(self.experts) - 1)
+        return [*found, np.full(len(panel), -np.inf)]
 
     def _standing(self, sure: Floats, given: Bools, how: str) -> Floats:
         """By what the answers are compared (rows, links): the highest answers."""
@@ -210,12 +210,12 @@ def best_so_far(standing: Floats, how: str) -> Ints:
     return np.maximum.accumulate(np.where(better, np.arange(standing.shape[1]), 0), axis=1)
 
 
-def _helpful(sure: Floats, reached: Mapping[str, Floats], points: Points) -> str:
+def _helpful(sure: Floats, reached: Mapping[str, Floats], points: ThresholdPoints) -> str:
     """The aggregate that beats the last answer by most, if by over two standard errors, else "last".
 
     Compared as the mean over all operating points of the quality, `reached` (rows, links), where each row stops.
     """
-    levels = np.sort(points.cuts[:, 0])
+    levels = np.sort(points.value)
     passed = np.searchsorted(levels, np.maximum.accumulate(sure[:, :-1], axis=1), side="right") / len(levels)
     stops = np.diff(np.pad(passed, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1))), axis=1)
     found, gain = "last", 0.0

@@ -82,10 +82,20 @@ class ForwardChain(Policy):
     It learns nothing and has one operating point. Rows without a stated confidence go on to the next link. As
     published, a row stays with the link that keeps it even if that gave no label: nobody else's answer takes its place.
     Of summaries the confidence is the mean log-probability of their tokens; the links `judged` by it must state it.
+
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the links.
+    measure
+        How sure a link is; see `askless.stats.uncertainty.confidence`.
     """
 
+    graded = True
+    budgets = ()
+    whole_batch = True
+    kept = False
     fallback = False
-    takes_budget = False
     judged = slice(0, -1)
 
     def __init__(self, experts: tuple[str, ...], measure: str = "auto") -> None:
@@ -139,7 +149,7 @@ class ForwardChain(Policy):
         return self._decisions(panel, label, self._answering(kept, standing), tuple(steps))
 
     def _score(self, panel: Panel, answers: Answers, rows: Ints) -> Floats:
-        # Here a reply that is no label is held against the threshold like any other.
+        # Here a reply that is no label is compared with the threshold like any other.
         return confidence(replace(answers, label=np.maximum(answers.label, 0)), self.measure)
 
     def _standing(self, upto: Ints, value: Floats) -> Floats:
@@ -164,6 +174,15 @@ class RankChain(ForwardChain):
 
     The published "backward pass": `rank` compares each link's ranks among the rows that reached it, else confidences
     stretched from 0 to 1 (a link where all are equal says nothing); the earliest on a tie.
+
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the links.
+    rank
+        Compare ranks, or else stretched confidences.
+    measure
+        How sure a link is.
     """
 
     judged = slice(None)
@@ -181,7 +200,15 @@ class RankChain(ForwardChain):
 
 
 class RandomChain(ForwardChain):
-    """The published control: the same shares, but chance says which rows each link keeps."""
+    """The published control: the same shares, but chance says which rows each link keeps.
+
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the links.
+    random_state
+        Seed of the draws, one for each id.
+    """
 
     judged = slice(0)
 
@@ -194,6 +221,6 @@ class RandomChain(ForwardChain):
 
 
 def _step(expert: str, rows: Ints, levels: Levels, lowest: int) -> Step:
-    """What was held against what: no threshold at the last link, an infinite one where no row is kept."""
+    """What was compared with what: no threshold at the last link, an infinite one where no row is kept."""
     threshold = -np.inf if lowest == 0 else np.append(levels.value, np.inf)[lowest]
     return Step(expert, rows, levels.value[levels.code], np.full(len(rows), threshold))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.policies.planned.posteriors import Posteriors, code_named, code_of, name_of
+from askless.policies.planned.posteriors import Posteriors, code_of
 from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, RuleVerdict
 
 POINTS = 141
@@ -30,6 +29,10 @@ class GainRule:
     Attributes learnt: `prices_` (experts,), `lambdas_` (points,), `first_` (points,), `posteriors_`.
     """
 
+    prices_: Floats
+    lambdas_: Floats
+    first_: Ints
+    posteriors_: Posteriors
     next_: dict[int, tuple[Ints, Floats]]
 
     def __init__(self, *, tax: float = 0.0, most: int = 4, votes: bool = False, points: int = POINTS) -> None:
@@ -38,63 +41,39 @@ class GainRule:
         self.votes = votes
         self.points = points
 
-    def fit(self, told: AnswerMatrix) -> Self:
+    def fit(self, seen: AnswerMatrix) -> Self:
         """Learn P and Q of every set of up to `most` experts, and whom to ask first at each lambda."""
-        self.prices_ = told.cost.mean(axis=0)
+        self.prices_ = seen.cost.mean(axis=0)
         self.lambdas_ = price_grid(self.prices_, self.points)
-        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).fit(told)
-        self._learn_next(told)
+        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).fit(seen)
+        self._learn_next(seen)
         return self
 
     def first(self, point: Ints) -> Ints:
         """The expert to ask first at each row's operating point, shape (n,)."""
         return self.first_[point]
 
-    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
+    def look(self, point: Ints, answers: Observations) -> RuleVerdict:
         """Stop, or the costlier expert of the largest expected gain."""
-        answer, sure, x = self.posteriors_.look(heard)
-        code = code_of(heard.experts)
+        answer, sure, x = self.posteriors_.look(answers)
+        code = code_of(answers.experts)
         if code not in self.next_:
-            return RuleVerdict(answer, sure, sure, np.full(len(heard), -np.inf), np.full(len(heard), STOP))
+            return RuleVerdict(answer, sure, sure, np.full(len(answers), -np.inf), np.full(len(answers), STOP))
         costlier, coef = self.next_[code]
         worth = np.clip(x @ coef.T, 0.0, 1.0) - self.lambdas_[point, None] * self.prices_[costlier] - self.tax
         best = worth.argmax(axis=1)
         threshold = worth[np.arange(len(worth)), best]
         return RuleVerdict(answer, sure, sure, threshold, np.where(threshold > sure, costlier[best], STOP))
 
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "prices": self.prices_.tolist(),
-            "lambdas": self.lambdas_.tolist(),
-            "first": self.first_.tolist(),
-            "posteriors": self.posteriors_.state(),
-            "next": {
-                name_of(code): {int(j): row.tolist() for j, row in zip(costlier, coef, strict=True)}
-                for code, (costlier, coef) in self.next_.items()
-            },
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave: it then decides the same."""
-        self.prices_, self.lambdas_ = np.array(state["prices"], float), np.array(state["lambdas"], float)
-        self.first_ = np.array(state["first"], np.int64)
-        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).restore(state["posteriors"])
-        self.next_ = {
-            code_named(name): (np.array([int(j) for j in rows]), np.array(list(rows.values()), float))
-            for name, rows in state["next"].items()
-        }
-        return self
-
-    def _learn_next(self, told: AnswerMatrix) -> None:
-        post, k = self.posteriors_, told.label.shape[1]
-        z = post.surety_.features(told.label, told.p, np.arange(k))
+    def _learn_next(self, seen: AnswerMatrix) -> None:
+        post, k = self.posteriors_, seen.label.shape[1]
+        z = post.surety_.features(seen.label, seen.p, np.arange(k))
         self.next_ = {}
-        for sets in post.sets(k, len(told)):
+        for sets in post.sets(k, len(seen)):
             if sets.shape[1] == min(self.most, k):
                 break
-            x = post.design(z, told.label, sets)
-            target = np.zeros((len(sets), len(told), k))
+            x = post.design(z, seen.label, sets)
+            target = np.zeros((len(sets), len(seen), k))
             for i, members in enumerate(sets):
                 for j in range(members[-1] + 1, k):
                     target[i, :, j] = post.fitted_[code_of(members) | 1 << j]
@@ -103,7 +82,7 @@ class GainRule:
                 costlier = np.arange(members[-1] + 1, k)
                 if len(costlier):
                     self.next_[code_of(members)] = (costlier, coef[i][:, costlier].T)
-        self.first_ = self._first(post.design(z, told.label, np.arange(k)[:, None]))
+        self.first_ = self._first(post.design(z, seen.label, np.arange(k)[:, None]))
 
     def _first(self, x: Floats) -> Ints:
         """For each lambda the expert that promises most when asked first: its posterior, or that of asking on."""

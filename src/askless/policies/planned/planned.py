@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from functools import partial
+from typing import Self
 
 import numpy as np
 
@@ -11,18 +12,19 @@ from askless.arrays import Bools, Floats, Ints
 from askless.errors import ConfigError, DataError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
-from askless.policies.classes import check_classes
+from askless.policies.operating_points import PricedPoints
 from askless.policies.planned.first_threshold import FirstThreshold
 from askless.policies.planned.gain_rule import GainRule
-from askless.policies.planned.operating_points import Measured, Mix, OperatingPoints
+from askless.policies.planned.measured import Measured
 from askless.policies.planned.subchains import Subchains
-from askless.policies.planned.walk import STOP, Alone, AnswerMatrix, Rule, outcomes, walk
+from askless.policies.planned.walk import STOP, Alone, AnswerMatrix, outcomes, walk
 from askless.stats.uncertainty import confidence, probability, resolve
 
-METHODS: dict[str, Callable[[], Rule]] = {
+AnyRule = GainRule | FirstThreshold | Subchains
+METHODS: dict[str, Callable[[], AnyRule]] = {
     "threshold": FirstThreshold,
     "gain": GainRule,
-    "vote": lambda: GainRule(votes=True),
+    "vote": partial(GainRule, votes=True),
     "search": Subchains,
 }
 CLEARLY = 0.5
@@ -32,23 +34,47 @@ SUREST_SCORE = 1e300
 class Planned(Policy):
     """Chooses, on labelled answers, a way to ask one expert after another, and its operating point for every budget.
 
-    `method` is a threshold on the first of two experts' confidence (`threshold`), the gain rule (`gain`; `vote`, where
-    the surest answer stands instead of the costliest), a search over sub-chains (`search`), or `auto`: the threshold
-    for two experts and the gain rule for more, unless another has by more than half a standard error the larger area
-    under its cost-quality curve. Single experts are operating points too.
-
     With an empty `valid` quality is cross-fitted on train, and costs are those of the rule learnt on all of train: they
     foretell the bill of new rows better than the costs of the rules that lacked a fold. Else rules are learnt on train,
     chosen and measured on valid: experts trained on train are surer there than they should be, so the two are not
-    pooled.
+    pooled. Single experts are operating points too.
 
-    Attributes learnt: `method_`; `order_`, places of `experts` by rising mean cost; `thresholds_`, the operating
-    points, cheapest first, with what each costs and promises; `areas_`, method -> area under its curve over the mix of
-    single experts, as a share of right answers; `single_`, the expert that alone is the whole plan, or None; `items_`,
-    on how many rows the promise rests; `prices_` (experts,), mean cost of each on train.
+    Parameters
+    ----------
+    experts
+        Names of one or more, in any order.
+    method
+        "threshold" on the first of two experts' confidence; "gain", the gain rule; "vote", the same, where the surest
+        answer stands instead of the costliest; "search" over sub-chains; or "auto": the threshold for two experts and
+        the gain rule for more, unless another has by more than half a standard error the larger area under its
+        cost-quality curve.
+    folds
+        How many folds qualities out of fold come from, 2 or more.
+    most_rows
+        Of more rows so many are drawn.
+    random_state
+        Seed of folds, of the rows drawn, and of the draws by which a budget is met.
+
+    Attributes
+    ----------
+    method_ : str
+        What "auto" came to.
+    order_ : array (experts,)
+        Places of `experts` by rising mean cost on train, `prices_`.
+    measures_ : tuple of str
+        How sure each is, in that order.
+    rule_ : GainRule or FirstThreshold or Subchains
+        The rule.
+    thresholds_ : PricedPoints
+        The operating points, cheapest first, with what each costs and promises.
     """
 
-    single_: str | None
+    method_: str
+    order_: Ints
+    prices_: Floats
+    measures_: tuple[str, ...]
+    rule_: GainRule | FirstThreshold | Subchains
+    thresholds_: PricedPoints
 
     def __init__(
         self,
@@ -72,17 +98,13 @@ class Planned(Policy):
         method or a task without classes.
         """
         super().fit(train, valid)
-        check_classes(self, train)
         self._check(train)
-        told = self._told(train)
-        rest = self._told(valid) if len(valid) else None
-        tried = {name: self._measure(name, told, rest) for name in self._candidates(told)}
-        self.items_ = len(told if rest is None else rest)
-        self.areas_ = {name: float((m.area() - m.mixture()).mean()) for name, (_, m) in tried.items()}
+        seen = self._answers(train)
+        held = self._answers(valid) if len(valid) else None
+        tried = {name: self._measure(name, seen, held) for name in self._candidates(seen)}
         self.method_ = chosen({name: m.area() for name, (_, m) in tried.items()})
         self.rule_, measured = tried[self.method_]
         self.thresholds_ = measured.points() if worth_it(measured) else measured.alone()
-        self._name_single()
         return self
 
     def look(self, panel: Panel) -> None:
@@ -93,8 +115,8 @@ class Planned(Policy):
 
         Raises `BudgetError` for a budget under the least cost.
         """
-        mix = self.thresholds_.mix(budget)
-        place = np.where(panel.draws(self.random_state) < mix.weight, mix.high, mix.low)
+        mix = self.thresholds_.mix(Budget(price=0.0) if budget is None else budget)
+        place = mix.place(panel.draws(self.random_state))
         names = [self.experts[j] for j in self.order_]
         label = np.full((len(panel), len(names)), NO_LABEL)
 
@@ -107,53 +129,9 @@ class Planned(Policy):
         given = np.where(done.last.answer == STOP, done.asked.argmax(axis=1), done.last.answer)
         steps = tuple(Step(names[j], rows, look.score, look.threshold) for j, rows, look in done.looks)
         asked = panel.asked_of(self.experts)
-        said = label[np.arange(len(panel)), given]
-        sure = np.where(said == NO_LABEL, np.nan, done.last.sure)
-        return Decisions(self.experts, self.order_[given], said, done.last.score, panel.spent, asked, sure, steps)
-
-    def promise(self, budget: Budget | None = None) -> Mix:
-        """What `budget` buys: cost per item, share beyond the first expert, quality on rows not learnt on."""
-        return self.thresholds_.mix(budget)
-
-    def alone(self, budget: Budget | None = None) -> str | None:
-        """The one expert that answers everything at `budget`, None where more than one is asked."""
-        mix = self.thresholds_.mix(budget)
-        places = {mix.low, mix.high} if mix.weight else {mix.low}
-        names = {self._expert_at(int(self.thresholds_.point[place])) for place in places}
-        return names.pop() if len(names) == 1 else None
-
-    def cross_fitted(self, train: Panel) -> tuple[Bools, Floats]:
-        """What became of each row of `train` at each of `thresholds_`, by a rule that was not learnt on the row.
-
-        Whether it was answered rightly and what it cost, each (points, rows): for certificates, which need the outcomes
-        themselves. The method and the operating points are those of `fit`.
-        """
-        told = self._told(train, sample=False)
-        right, cost, _ = crossfit(METHODS[self.method_], told, self.folds, self.random_state, self._first())
-        return right[self.thresholds_.point], cost[self.thresholds_.point]
-
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "method": self.method_,
-            "single": self.single_,
-            "items": self.items_,
-            "order": self.order_.tolist(),
-            "prices": self.prices_.tolist(),
-            "measures": list(self.measures_),
-            "areas": dict(self.areas_),
-            "points": self.thresholds_.state(),
-            "rule": self.rule_.state(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave: it then decides the same."""
-        self.method_, self.single_, self.items_ = state["method"], state["single"], int(state["items"])
-        self.order_, self.prices_ = np.array(state["order"], np.int64), np.array(state["prices"], float)
-        self.measures_, self.areas_ = tuple(state["measures"]), dict(state["areas"])
-        self.thresholds_ = OperatingPoints.restored(state["points"])
-        self.rule_ = METHODS[self.method_]().restore(state["rule"])
-        return self
+        answer = label[np.arange(len(panel)), given]
+        sure = np.where(answer == NO_LABEL, np.nan, done.last.sure)
+        return Decisions(self.experts, self.order_[given], answer, done.last.score, panel.spent, asked, sure, steps)
 
     def _check(self, train: Panel) -> None:
         if self.method not in ("auto", *METHODS):
@@ -172,28 +150,28 @@ class Planned(Policy):
         self.order_ = np.argsort(self.prices_, kind="stable")
         self.measures_ = tuple(resolve(answers[j], "auto") for j in self.order_)
 
-    def _candidates(self, told: AnswerMatrix) -> list[str]:
+    def _candidates(self, seen: AnswerMatrix) -> list[str]:
         """Methods to compare, the default first; too few rows to cross-fit leave nothing to choose."""
         if self.method != "auto":
             return [self.method]
         k = len(self.experts)
         if k == 2:
-            return ["threshold", "gain", "search"] if len(told) >= 2 * self.folds else ["threshold"]
-        more = [] if len(told) < 2 * self.folds or k < 2 else ["vote", "search"] if k > 3 else ["search"]
+            return ["threshold", "gain", "search"] if len(seen) >= 2 * self.folds else ["threshold"]
+        more = [] if len(seen) < 2 * self.folds or k < 2 else ["vote", "search"] if k > 3 else ["search"]
         return ["gain", *more]
 
-    def _measure(self, name: str, told: AnswerMatrix, valid: AnswerMatrix | None) -> tuple[Rule, Measured]:
-        make, k, first = METHODS[name], told.label.shape[1], self._first()
-        rule = make().fit(told)
-        right, cost, beyond = outcomes(rule, told if valid is None else valid, first)
+    def _measure(self, name: str, seen: AnswerMatrix, valid: AnswerMatrix | None) -> tuple[AnyRule, Measured]:
+        make, k, first = METHODS[name], seen.label.shape[1], int(np.flatnonzero(self.order_ == 0)[0])
+        rule = make().fit(seen)
+        right, cost, beyond = outcomes(rule, seen if valid is None else valid, first)
         bill, share = cost.mean(axis=1), beyond.mean(axis=1)
         if valid is None:
-            right, cost, _ = crossfit(make, told, self.folds, self.random_state, first)
+            right, cost, _ = crossfit(make, seen, self.folds, self.random_state, first)
         return rule, Measured(right, cost, bill, share, rule.lambdas_, k)
 
-    def _told(self, panel: Panel, *, sample: bool = True) -> AnswerMatrix:
+    def _answers(self, panel: Panel) -> AnswerMatrix:
         """Everybody's answers to a panel, experts by rising cost."""
-        rows = some_rows(len(panel), self.most_rows, self.random_state) if sample else np.arange(len(panel))
+        rows = some_rows(len(panel), self.most_rows, self.random_state)
         answers = [panel.ask(self.experts[j], rows) for j in self.order_]
         stated = [self._stated(j, a) for j, a in enumerate(answers)]
         label = np.stack([a.label for a in answers], axis=1)
@@ -209,32 +187,21 @@ class Planned(Policy):
         score = confidence(answers, self.measures_[j])
         return probability(answers), np.clip(score, -SUREST_SCORE, SUREST_SCORE)
 
-    def _first(self) -> int:
-        return int(np.flatnonzero(self.order_ == 0)[0])
-
-    def _expert_at(self, point: int) -> str | None:
-        own = self.rule_.points
-        return None if point < own else self.experts[self.order_[point - own]]
-
-    def _name_single(self) -> None:
-        names = {self._expert_at(int(point)) for point in self.thresholds_.point}
-        self.single_ = names.pop() if len(names) == 1 else None
-
 
 def crossfit(
-    make: Callable[[], Rule], told: AnswerMatrix, folds: int, seed: int, first: int = 0
+    make: Callable[[], AnyRule], seen: AnswerMatrix, folds: int, seed: int, first: int = 0
 ) -> tuple[Bools, Floats, Bools]:
     """`outcomes` of each row by a rule that `make` made and that was fitted on the other folds, all (points, rows).
 
     With fewer than two rows a fold nothing can be learnt: the rule's own points then count as wrong.
     """
-    n, k = told.label.shape
+    n, k = seen.label.shape
     if n < 2 * folds:
-        right, cost, beyond = outcomes(make().fit(told), told, first)
+        right, cost, beyond = outcomes(make().fit(seen), seen, first)
         right[:-k] = False
         return right, cost, beyond
     fold = np.random.default_rng(seed).permutation(n) % folds
-    parts = [outcomes(make().fit(told[fold != held]), told[fold == held], first) for held in range(folds)]
+    parts = [outcomes(make().fit(seen[fold != held]), seen[fold == held], first) for held in range(folds)]
     back = np.argsort(np.concatenate([np.flatnonzero(fold == held) for held in range(folds)]))
     right, cost, beyond = (np.concatenate(part, axis=1)[:, back] for part in zip(*parts, strict=True))
     return right, cost, beyond

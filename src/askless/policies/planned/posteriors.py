@@ -1,10 +1,10 @@
-"""The probability that an answer is right, given what everybody asked so far has said."""
+"""The probability that an answer is right, given the answers of everybody asked so far."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -26,12 +26,12 @@ class Surety:
     sorted_: list[Floats]
     mean_: Floats
     scale_: Floats
-    quiet_: bool
+    unstated_: bool
 
     def fit(self, label: Ints, p: Floats) -> Self:
-        """Learn each expert's ranks, means and scales; `quiet_` if some answer states no probability."""
+        """Learn each expert's ranks, means and scales; `unstated_` if some answer states no probability."""
         t = self._t(label, p)
-        self.quiet_ = bool(np.isnan(t).any())
+        self.unstated_ = bool(np.isnan(t).any())
         self.sorted_ = [known_ranks(column[~np.isnan(column)]) for column in t.T]
         raw = self._raw(t, np.arange(t.shape[1]))
         known = ~np.isnan(raw)
@@ -55,22 +55,6 @@ class Surety:
     def _t(label: Ints, p: Floats) -> Floats:
         return transform(np.where(label == NO_LABEL, 0.0, p))
 
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "quiet": self.quiet_,
-            "sorted": [column.tolist() for column in self.sorted_],
-            "mean": self.mean_.tolist(),
-            "scale": self.scale_.tolist(),
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave."""
-        self.quiet_ = bool(state["quiet"])
-        self.sorted_ = [np.array(column, float) for column in state["sorted"]]
-        self.mean_, self.scale_ = np.array(state["mean"]), np.array(state["scale"])
-        return self
-
 
 class Posteriors:
     """For every set of up to `most` experts: whose answer stands, and the probability that it is right.
@@ -79,22 +63,25 @@ class Posteriors:
     own confidence alone. The probability is a logistic regression on the surety of all who were asked.
     """
 
+    surety_: Surety
+    coef_: dict[int, Floats]
+
     def __init__(self, *, most: int = 4, votes: bool = False) -> None:
         self.most = most
         self.votes = votes
 
-    def fit(self, told: AnswerMatrix) -> Self:
+    def fit(self, seen: AnswerMatrix) -> Self:
         """Learn the posterior of every set; `fitted_` keeps them on these rows, set -> (rows,)."""
-        self.surety_ = Surety().fit(told.label, told.p)
-        self.coef_: dict[int, Floats] = {}
+        self.surety_ = Surety().fit(seen.label, seen.p)
+        self.coef_ = {}
         self.fitted_: dict[int, Floats] = {}
         self.right_: dict[int, Bools] = {}
-        k = told.label.shape[1]
-        z = self.surety_.features(told.label, told.p, np.arange(k))
-        for sets in self.sets(k, len(told)):
-            x = self.design(z, told.label, sets)
-            answer = np.stack([self.answer(z[:, s], told.label[:, s], s) for s in sets])
-            right = told.right[np.arange(len(told)), answer] & (answer != STOP)
+        k = seen.label.shape[1]
+        z = self.surety_.features(seen.label, seen.p, np.arange(k))
+        for sets in self.sets(k, len(seen)):
+            x = self.design(z, seen.label, sets)
+            answer = np.stack([self.answer(z[:, s], seen.label[:, s], s) for s in sets])
+            right = seen.right[np.arange(len(seen)), answer] & (answer != STOP)
             coef = logistic(x, right)
             fitted = np.where(answer == STOP, 0.0, sigmoid(np.einsum("snf,sf->sn", x, coef)))
             for i, members in enumerate(sets):
@@ -118,9 +105,9 @@ class Posteriors:
         """
         size = sets.shape[1]
         parts = [np.moveaxis(z[:, sets], 0, 1).reshape(len(sets), len(z), 2 * size), np.ones((len(sets), len(z), 1))]
-        if self.surety_.quiet_ and size > 1:
-            said = label[:, sets]
-            same = (said[:, :, :-1] == said[:, :, -1:]) & (said[:, :, -1:] != NO_LABEL)
+        if self.surety_.unstated_ and size > 1:
+            labels = label[:, sets]
+            same = (labels[:, :, :-1] == labels[:, :, -1:]) & (labels[:, :, -1:] != NO_LABEL)
             parts.insert(1, same.mean(axis=2).T[:, :, None] - 0.5)
         return np.concatenate(parts, axis=2)
 
@@ -135,23 +122,12 @@ class Posteriors:
         last = len(members) - 1 - worth[:, ::-1].argmax(axis=1)
         return np.where(known.any(axis=1), members[last], STOP)
 
-    def look(self, heard: Observations) -> tuple[Ints, Floats, Floats]:
+    def look(self, answers: Observations) -> tuple[Ints, Floats, Floats]:
         """Whose answer stands, how surely, and the features (n, f)."""
-        z = self.surety_.features(heard.label, heard.p, heard.experts)
-        answer = self.answer(z, heard.label, heard.experts)
-        x = self.design(z, heard.label, np.arange(len(heard.experts))[None])[0]
-        return answer, np.where(answer == STOP, 0.0, sigmoid(x @ self.coef_[code_of(heard.experts)])), x
-
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values; a set is named by its experts' places."""
-        coef = {name_of(code): coef.tolist() for code, coef in self.coef_.items()}
-        return {"surety": self.surety_.state(), "coefficients": coef}
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave."""
-        self.surety_ = Surety().restore(state["surety"])
-        self.coef_ = {code_named(name): np.array(coef, float) for name, coef in state["coefficients"].items()}
-        return self
+        z = self.surety_.features(answers.label, answers.p, answers.experts)
+        answer = self.answer(z, answers.label, answers.experts)
+        x = self.design(z, answers.label, np.arange(len(answers.experts))[None])[0]
+        return answer, np.where(answer == STOP, 0.0, sigmoid(x @ self.coef_[code_of(answers.experts)])), x
 
 
 def known_ranks(t: Floats) -> Floats:
@@ -161,24 +137,9 @@ def known_ranks(t: Floats) -> Floats:
     return np.quantile(t, np.arange(1, RANKS + 1) / RANKS, method="inverted_cdf")
 
 
-def name_of(code: int) -> str:
-    """A set of experts in words, such as `0+2`."""
-    return "+".join(map(str, members_of(code)))
-
-
-def code_named(name: str) -> int:
-    """The set that `name_of` named."""
-    return code_of([int(j) for j in name.split("+")])
-
-
 def code_of(members: Sequence[int] | Ints) -> int:
     """A set of experts as a number, a bit for each."""
     return sum(1 << int(j) for j in members)
-
-
-def members_of(code: int) -> Ints:
-    """The experts of a set, by rising cost."""
-    return np.array([j for j in range(code.bit_length()) if code >> j & 1], np.int64)
 
 
 def logistic(x: Floats, right: Bools, l2: float = 2.0, steps: int = 30) -> Floats:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -17,7 +17,7 @@ AT_ONCE = 200_000
 
 @dataclass(frozen=True)
 class AnswerMatrix:
-    """What experts said to some rows, in arrays (rows, experts), experts by rising mean cost.
+    """The answers of experts to some rows, in arrays (rows, experts), experts by rising mean cost.
 
     `label` is `NO_LABEL` where an expert gave none; `p` is the stated probability of the label and `score` the stated
     confidence, NaN where nothing is stated; `cost` is what the answer cost; `right` whether it is the gold label.
@@ -38,7 +38,7 @@ class AnswerMatrix:
 
 @dataclass(frozen=True)
 class Observations:
-    """What some rows have heard so far, all from the same `experts` (m,), by rising cost; the rest is (n, m)."""
+    """The answers to some rows so far, all from the same `experts` (m,), by rising cost; the rest is (n, m)."""
 
     experts: Ints
     label: Ints
@@ -54,7 +54,7 @@ class RuleVerdict:
     """What a rule makes of the answers so far, each (n,).
 
     `answer` is the expert whose label stands, `STOP` where none gave one; `sure` the calibrated posterior that it is
-    right; `score` what was held against `threshold`; `then` the expert to ask next, `STOP` where the answer stands.
+    right; `score` what was compared with `threshold`; `then` the expert to ask next, `STOP` where the answer stands.
     """
 
     answer: Ints
@@ -65,7 +65,7 @@ class RuleVerdict:
 
     @classmethod
     def blank(cls, n: int) -> RuleVerdict:
-        """Nothing heard and nobody to ask, for `n` rows."""
+        """No answer yet and nobody to ask, for `n` rows."""
         return cls(np.full(n, STOP), np.zeros(n), np.zeros(n), np.full(n, -np.inf), np.full(n, STOP))
 
     def put(self, rows: Ints | Bools, other: RuleVerdict) -> None:
@@ -74,7 +74,17 @@ class RuleVerdict:
             getattr(self, f.name)[rows] = getattr(other, f.name)
 
 
-class Rule(Protocol):
+class Leading(Protocol):
+    """What a walk needs of a rule."""
+
+    def first(self, point: Ints) -> Ints:
+        """The expert to ask first at each row's operating point, shape (n,)."""
+
+    def look(self, point: Ints, answers: Observations) -> RuleVerdict:
+        """What to do next with rows (n,), each at its operating point."""
+
+
+class Rule(Leading, Protocol):
     """A family of operating points, each a way to ask one expert after another, always a costlier one.
 
     `lambdas_` (points,) is the price of quality that each is meant for, rising: the costliest comes first.
@@ -83,20 +93,8 @@ class Rule(Protocol):
     points: int
     lambdas_: Floats
 
-    def fit(self, told: AnswerMatrix) -> Self:
+    def fit(self, seen: AnswerMatrix) -> Self:
         """Learn every operating point."""
-
-    def first(self, point: Ints) -> Ints:
-        """The expert to ask first at each row's operating point, shape (n,)."""
-
-    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
-        """What to do next with rows (n,), each at its operating point."""
-
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave: it then decides the same."""
 
 
 class Alone:
@@ -111,10 +109,10 @@ class Alone:
         own = point < self.rule.points
         return np.where(own, self.rule.first(np.where(own, point, 0)), point - self.rule.points)
 
-    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
+    def look(self, point: Ints, answers: Observations) -> RuleVerdict:
         """The rule's look, which ends there for an expert alone."""
         own = point < self.rule.points
-        look = self.rule.look(np.where(own, point, 0), heard)
+        look = self.rule.look(np.where(own, point, 0), answers)
         look.threshold[~own], look.then[~own] = -np.inf, STOP
         return look
 
@@ -129,16 +127,6 @@ class Walked:
     asked: Bools
     last: RuleVerdict
     looks: list[tuple[int, Ints, RuleVerdict]]
-
-
-class Leading(Protocol):
-    """What a walk needs of a rule."""
-
-    def first(self, point: Ints) -> Ints:
-        """The expert to ask first at each row's operating point, shape (n,)."""
-
-    def look(self, point: Ints, heard: Observations) -> RuleVerdict:
-        """What to do next with rows (n,), each at its operating point."""
 
 
 def walk(rule: Leading, point: Ints, experts: int, ask: Ask) -> Walked:
@@ -173,28 +161,28 @@ def same_experts(asked: Bools) -> list[tuple[Ints, Ints]]:
     return [(np.flatnonzero(asked[rows[0]]), rows) for rows in places]
 
 
-def outcomes(rule: Rule, told: AnswerMatrix, first: int = 0) -> tuple[Bools, Floats, Bools]:
+def outcomes(rule: Rule, seen: AnswerMatrix, first: int = 0) -> tuple[Bools, Floats, Bools]:
     """What every operating point of a rule, and then each expert alone, makes of recorded answers.
 
     Whether each row is answered rightly, what it costs, and whether anyone but the expert `first` was asked; all
     (points, rows).
     """
-    n, experts = told.label.shape
+    n, experts = seen.label.shape
     led, parts = Alone(rule, experts), []
     step = max(1, AT_ONCE // max(n, 1))
     for start in range(0, led.points, step):
         points = np.arange(start, min(start + step, led.points))
-        parts.append(_outcomes(led, told, np.repeat(points, n), np.tile(np.arange(n), len(points)), first))
+        parts.append(_outcomes(led, seen, np.repeat(points, n), np.tile(np.arange(n), len(points)), first))
     right, cost, beyond = (np.concatenate(part).reshape(-1, n) for part in zip(*parts, strict=True))
     return right, cost, beyond
 
 
-def _outcomes(led: Leading, told: AnswerMatrix, point: Ints, place: Ints, first: int) -> tuple[Bools, Floats, Bools]:
+def _outcomes(led: Leading, seen: AnswerMatrix, point: Ints, place: Ints, first: int) -> tuple[Bools, Floats, Bools]:
     def ask(j: int, rows: Ints) -> tuple[Ints, Floats, Floats]:
         at = place[rows]
-        return told.label[at, j], told.p[at, j], told.score[at, j]
+        return seen.label[at, j], seen.p[at, j], seen.score[at, j]
 
-    done = walk(led, point, told.label.shape[1], ask)
-    right = told.right[place, done.last.answer] & (done.last.answer != STOP)
+    done = walk(led, point, seen.label.shape[1], ask)
+    right = seen.right[place, done.last.answer] & (done.last.answer != STOP)
     beyond = np.asarray(np.delete(done.asked, first, axis=1).any(axis=1), np.bool_)
-    return right, (done.asked * told.cost[place]).sum(axis=1), beyond
+    return right, (done.asked * seen.cost[place]).sum(axis=1), beyond

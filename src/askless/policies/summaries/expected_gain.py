@@ -11,9 +11,8 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError, DataError
 from askless.panel import Answers, Panel
-from askless.policies.allocator import Timer
-from askless.policies.base import Budget, Decisions, Policy, Step, answered, settle, some_rows
-from askless.policies.planned.operating_points import OperatingPoints
+from askless.policies.base import Budget, Decisions, Policy, Step, Timer, answered, settle, some_rows
+from askless.policies.operating_points import Mix, PricedPoints
 from askless.policies.summaries.features import WordVectors, chunks, document_features, summary_features
 from askless.policies.summaries.regression import Stacked
 from askless.policies.summaries.rule import SummaryGainRule
@@ -23,7 +22,7 @@ LOOKS = ("input", "small")
 
 @dataclass
 class GainEstimates:
-    """What is known of a panel's rows: the gain expected of each costlier expert, (rows, costlier), `before` any call.
+    """What is estimated of rows: the gain expected of each costlier expert, (rows, costlier), `before` any call.
 
     `after` the small one's summary was read, NaN where it was not; `work` (rows,) is what that reading costs.
     """
@@ -36,22 +35,59 @@ class GainEstimates:
 class SummaryGain(Policy):
     """Estimates how much better than the small expert's each costlier one's summary will be, and asks who is worth it.
 
-    With `look_at="input"` only the document is read before one expert is asked: the one of the largest gain - lambda x
-    price. With `look_at="small"` the small one is asked first, its summary read, and perhaps another asked, both being
-    paid; and with `straight` the costlier one is asked at once where the document promises so much that reading the
-    small one's summary would not be worth its price. Qualities are any numbers in [0, 1], as ROUGE-L F.
+    Qualities are any numbers in [0, 1], as ROUGE-L F. Budgets are met exactly in expectation on valid, or on train by
+    estimates that are out of fold; a price is lambda itself, and without a budget lambda is 0, so that a costlier
+    expert is asked only where it is expected to be better. No confidence is stated: quality is no probability.
 
-    Budgets are met exactly in expectation on valid, or on train by estimates that are out of fold; a price is lambda
-    itself, and without a budget lambda is 0, so that a costlier expert is asked only where it is expected to be better.
-    Of more than `most` rows so many are drawn to learn from. No confidence is stated: quality is no probability.
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the small one first.
+    vectors
+        Word vectors that documents and summaries are read by; None reads without.
+    look_at
+        "input": only the document is read before one expert is asked, the one of the largest gain - lambda x price.
+        "small": the small one is asked first, its summary read, and perhaps another asked, both being paid.
+    straight
+        With `look_at="small"`: the costlier one is asked at once where the document promises so much that reading the
+        small one's summary would not be worth its price.
+    trees
+        Random trees in each regression.
+    folds
+        How many folds estimates out of fold come from, 2 or more.
+    most
+        Of more rows to learn from, so many are drawn.
+    random_state
+        Seed of trees, folds, the rows drawn, and the draws by which a budget is met.
 
-    Attributes learnt: `before_` and `after_`, the regressions; `prices_` and `quality_` (experts,), means on train;
-    `gains_` (costlier, 3), each costlier expert's mean gain and its 95 % interval; `rule_`; `by_cost_`, `by_share_`,
-    its operating points; `single_`, the one expert that answers all without a budget, or None.
+    Attributes
+    ----------
+    before_, after_ : Stacked
+        The regressions before and after reading the small one's summary.
+    prices_, quality_ : arrays (experts,)
+        Means on train.
+    gains_ : array (costlier, 3)
+        Each costlier expert's mean gain and its 95 % interval.
+    rule_ : SummaryGainRule
+        Whom a price means.
+    by_cost_, by_share_ : PricedPoints
+        Its operating points.
+    single_ : str or None
+        The one expert that answers all without a budget.
     """
 
     reads_text = True
+    graded = True
+    studied = False
+    decides_alone = True
+    before_: Stacked
     after_: Stacked | None
+    prices_: Floats
+    quality_: Floats
+    gains_: Floats
+    rule_: SummaryGainRule
+    by_cost_: PricedPoints
+    by_share_: PricedPoints
     single_: str | None
 
     def __init__(
@@ -77,8 +113,8 @@ class SummaryGain(Policy):
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn on `train`, set operating points on `valid`, or where that is empty on train, out of fold."""
-        self._check(train)
         super().fit(train, valid)
+        self._check(train)
         rows = some_rows(len(train), self.most, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         quality = np.stack([train.quality(each) for each in answers], axis=1)
@@ -108,18 +144,18 @@ class SummaryGain(Policy):
         """The gain expected from the documents alone, before anyone is asked."""
         with Timer() as timer:
             before = self._before(panel, np.arange(len(panel)))
-        panel.charge(panel.cost_model.compute(timer.seconds) / max(len(panel), 1))
+        timer.bill(panel)
         return GainEstimates(before, np.full(before.shape, np.nan), np.zeros(len(before)))
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: GainEstimates | None = None) -> Decisions:
         """Ask the expert that each row's gain is worth; raises `BudgetError` for a budget under the least cost."""
         seen = self.look(panel) if seen is None else seen
         price = self._lambdas(panel, budget)
-        score, bar = self.rule_.first(seen.before, price)
+        score, threshold = self.rule_.first(seen.before, price)
         after = "" if self.look_at == "input" else self.experts[0]
-        steps: tuple[Step, ...] = (Step("", np.arange(len(panel)), score, bar),)
+        steps: tuple[Step, ...] = (Step("", np.arange(len(panel)), score, threshold),)
         if after:
-            rows = np.flatnonzero(score >= bar)
+            rows = np.flatnonzero(score >= threshold)
             self._read(panel, seen, rows)
             steps += (Step(after, rows, *self.rule_.second(seen.after[rows], price[rows])),)
             score = score.copy()
@@ -140,33 +176,24 @@ class SummaryGain(Policy):
         end = f"Where quality has no price, {self.single_} answers all." if self.single_ else ""
         return " ".join([*parts, end]).strip()
 
+    def threshold_words(self, budget: Budget | None) -> str:
+        """Lambda, or the two between which a budget's items are divided."""
+        if budget is None or budget.price is not None:
+            return f"lambda {0.0 if budget is None else budget.value:.4g}"
+        points, mix = self._points(budget)
+        places = {0.0: [mix.low], 1.0: [mix.high]}.get(mix.weight, [mix.low, mix.high])
+        return "lambda " + " or ".join(f"{price:.4g}" for price in dict.fromkeys(points.price[places].tolist()))
+
     def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "dim": self.vectors.dim if self.vectors else 0,
-            "before": self.before_.state(),
-            "after": self.after_.state() if self.after_ else None,
-            "rule": self.rule_.state(),
-            "by_cost": self.by_cost_.state(),
-            "by_share": self.by_share_.state(),
-            "prices": self.prices_.tolist(),
-            "quality": self.quality_.tolist(),
-            "gains": self.gains_.tolist(),
-            "single": self.single_,
-        }
+        """What was learnt, and of how many dimensions the word vectors were."""
+        return {"dim": self.vectors.dim if self.vectors else 0, **super().state()}
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         """Take over what `state` gave: it then decides the same; raises `ConfigError` for other word vectors."""
         dim = self.vectors.dim if self.vectors else 0
         if dim != state["dim"]:
             raise ConfigError(f"SummaryGain got word vectors of dimension {dim}. Allowed: {state['dim']}, as in fit.")
-        self.before_ = self._regression().restore(state["before"])
-        self.after_ = self._regression().restore(state["after"]) if state["after"] else None
-        self.rule_ = SummaryGainRule.restored(state["rule"])
-        self.by_cost_, self.by_share_ = (OperatingPoints.restored(state[k]) for k in ("by_cost", "by_share"))
-        self.prices_, self.quality_, self.gains_ = (np.array(state[k], float) for k in ("prices", "quality", "gains"))
-        self.single_ = state["single"]
-        return self
+        return super().restore(state)
 
     def _held(self, valid: Panel) -> tuple[Floats, Floats, list[Answers], Floats]:
         """Estimates, answers and qualities on rows that nothing was learnt from."""
@@ -179,10 +206,12 @@ class SummaryGain(Policy):
         """The price of quality that each row is decided at, shape (rows,)."""
         if budget is None or budget.price is not None:
             return np.full(len(panel), 0.0 if budget is None else budget.value)
+        points, mix = self._points(budget)
+        return np.asarray(points.price[mix.place(panel.draws(self.random_state))])
+
+    def _points(self, budget: Budget) -> tuple[PricedPoints, Mix]:
         points = self.by_cost_ if budget.share is None else self.by_share_
-        mix = points.mix(budget)
-        place = np.where(panel.draws(self.random_state) < mix.weight, mix.high, mix.low)
-        return np.asarray(points.price[place])
+        return points, points.mix(budget)
 
     def _read(self, panel: Panel, seen: GainEstimates, rows: Ints) -> None:
         """Ask the small one about `rows`, and read those of its summaries that were not read before."""
@@ -217,9 +246,9 @@ class SummaryGain(Policy):
 
     def _summaries(self, panel: Panel, small: Answers, part: slice = slice(None), texts: Any = None) -> Floats:
         texts = small.table["text"] if texts is None else texts
-        said = texts.slice(part.start or 0, len(small.rows[part]))
+        summaries = texts.slice(part.start or 0, len(small.rows[part]))
         documents = [panel.text[row] for row in small.rows[part]]
-        return summary_features(said, documents, small.logprob[part], self.vectors)
+        return summary_features(summaries, documents, small.logprob[part], self.vectors)
 
     def _regression(self) -> Stacked:
         return Stacked(self.trees, self.folds, self.random_state)

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.errors import ConfigError, DataError
+from askless.errors import DataError
 from askless.panel import Panel
-from askless.policies.base import Budget, Chooser, Decisions, Step
+from askless.policies.base import Budget, Chooser, Step
 from askless.policies.summaries.features import WordVectors, vector_sums
 
 
 class PublishedSummary(Chooser):
     """Sums the word vectors of both experts' summaries, and a support-vector machine says whose is to be kept.
 
-    PCA to `components` dimensions, then SVC(C=0.1, rbf); the target is 0 where the costlier expert's quality is the
-    larger, else 1. Its feature needs both summaries, so that both experts are asked, and paid, for every row: the
-    decision costs more than asking the costlier one alone. No budget is taken. Source: Enhanced Cost Efficiency, the
-    summarisation part.
+    PCA, then SVC(rbf); the target is 0 where the costlier expert's quality is the larger, else 1. Its feature needs
+    both summaries, so that both experts are asked, and paid, for every row: the decision costs more than asking the
+    costlier one alone. No budget is taken.
 
-    Attributes learnt: `reduce_` and `classify_`, or `always_`, the one target that train has.
+    Parameters
+    ----------
+    experts
+        Names of two: the small one and the large one.
+    vectors
+        The word vectors.
+    components
+        Dimensions that the PCA keeps.
+    strength
+        C of the machine, as published.
+    random_state
+        Seed of both.
+
+    Attributes
+    ----------
+    reduce_, classify_
+        The PCA and the machine.
+    always_ : int or None
+        The one target that train has.
+
+    References
+    ----------
+    Enhanced Cost Efficiency, the summarisation part.
     """
 
     pair = True
     reads_text = True
-    takes_budget = False
+    labels = False
+    graded = True
+    studied = False
+    budgets = ()
+    kept = False
     always_: int | None
 
     def __init__(
@@ -50,13 +74,9 @@ class PublishedSummary(Chooser):
         from sklearn.decomposition import PCA
         from sklearn.svm import SVC
 
-        if len(self.experts) != 2:
-            raise ConfigError(
-                f"PublishedSummary got experts {list(self.experts)}. Allowed: two, the small one and the large one."
-            )
+        super().fit(train, valid)
         if not len(train):
             raise DataError("train split", "no rows", "one row or more", "Add some documents with references.")
-        super().fit(train, valid)
         small, large = (train.quality(train.ask(name)) for name in self.experts)
         target = np.where(large > small, 0, 1)
         self.always_ = int(target[0]) if target.min() == target.max() else None
@@ -78,11 +98,9 @@ class PublishedSummary(Chooser):
         """1, the costlier one, below the border, else 0; no budget changes that."""
         return (seen < 0).astype(np.int64)
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: Floats | None = None) -> Decisions:
-        """Keep one of the two summaries, both of which are paid for."""
-        seen = self.look(panel) if seen is None else seen
-        step = Step(self.experts[-1], np.arange(len(panel)), seen, np.zeros(len(panel)))
-        return replace(super().decide(panel, budget, seen), steps=(step,))
+    def steps(self, seen: Floats, budget: Budget | None) -> tuple[Step, ...]:
+        """The look at both summaries."""
+        return (Step(self.experts[-1], np.arange(len(seen)), seen, np.zeros(len(seen))),)
 
     def _features(self, panel: Panel) -> Floats:
         """The summed word vectors of both summaries, shape (rows, dim)."""

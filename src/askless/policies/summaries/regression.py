@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -43,15 +42,6 @@ class Ridge:
     def predict(self, x: Floats) -> Floats:
         """Shape (rows, targets)."""
         return np.asarray((np.where(np.isnan(x), self.centre, x) - self.centre) @ self.slope + self.offset)
-
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {name: value.tolist() for name, value in vars(self).items()}
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Ridge:
-        """The regression that `state` tells of."""
-        return cls(*(np.array(state[name], float) for name in ("centre", "slope", "offset")))
 
 
 @dataclass
@@ -108,17 +98,6 @@ class Trees:
             total += self.value[t, node]
         return np.asarray(total / len(self.value))
 
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {name: np.asarray(value).tolist() for name, value in vars(self).items()}
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Trees:
-        """The trees that `state` tells of."""
-        left, right, feature = (np.array(state[name], np.int64) for name in ("left", "right", "feature"))
-        centre, threshold, value = (np.array(state[name], np.float64) for name in ("centre", "threshold", "value"))
-        return cls(centre, left, right, feature, threshold, value)
-
 
 class Stacked:
     """A mean and what ridge, random trees and earlier estimates add to it, by weights that are not negative.
@@ -135,7 +114,6 @@ class Stacked:
     offset_: Floats
     ridge_: Ridge | None
     trees_: list[Trees]
-    out_of_fold_: Floats
 
     def __init__(self, trees: int = 50, folds: int = 5, random_state: int = 0) -> None:
         self.trees = trees
@@ -165,23 +143,6 @@ class Stacked:
         parts = self._parts(x) if self.ridge_ else np.zeros((0, len(x), len(self.offset_)))
         return self._sum(parts if given is None else np.concatenate([parts, given[None]]))
 
-    def state(self) -> dict[str, Any]:
-        """What was learnt, as plain values."""
-        return {
-            "weights": self.weights_.tolist(),
-            "offset": self.offset_.tolist(),
-            "ridge": self.ridge_.state() if self.ridge_ else None,
-            "trees": [trees.state() for trees in self.trees_],
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> Self:
-        """Take over what `state` gave: it then predicts the same."""
-        self.offset_ = np.array(state["offset"], float)
-        self.weights_ = np.array(state["weights"], float).reshape(-1, len(self.offset_))
-        self.ridge_ = Ridge.restored(state["ridge"]) if state["ridge"] else None
-        self.trees_ = [Trees.restored(learnt) for learnt in state["trees"]]
-        return self
-
     def _learn(self, x: Floats, y: Floats) -> None:
         self.ridge_ = Ridge.fit(x, y)
         self.trees_ = [Trees.fit(x, target, self.trees, self.random_state) for target in y.T]
@@ -199,7 +160,9 @@ class Stacked:
         self.offset_ = y.mean(axis=0) - (self.weights_ * middle).sum(axis=0)
 
     def _sum(self, parts: Floats) -> Floats:
-        return np.asarray(np.einsum("pnt,pt->nt", parts, self.weights_) + self.offset_, np.float64)
+        return np.asarray(
+            np.einsum("pnt,pt->nt", parts, self.weights_.reshape(-1, len(self.offset_))) + self.offset_, np.float64
+        )
 
 
 def _means(x: Floats) -> Floats:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.policies.planned.operating_points import OperatingPoints
+from askless.policies.operating_points import PricedPoints
 
 GRID = 201
 SPREAD, LEAST = 1e-9, 1e-6
@@ -44,34 +42,32 @@ class SummaryGainRule:
         return np.asarray(np.maximum(self.prices[1:] - self.prices[0], SPREAD * self.prices.max()), np.float64)
 
     def first(self, before: Floats, price: Floats) -> tuple[Floats, Floats]:
-        """Score and bar of each row before any call: below the bar a costlier expert is asked at once, each (rows,)."""
+        """Score and threshold of each row before any call, (rows,): below it a costlier expert is asked at once."""
         worth = before - price[:, None] * self.extra
         best = worth.argmax(axis=1)
         every = np.arange(len(before))
-        bar = price * self.extra[best]
+        threshold = price * self.extra[best]
         if self.reads:
-            bar = bar + (self._reading(before, price) - LEAST if self.straight else np.inf)
-        return -before[every, best], -bar
+            threshold = threshold + (self._reading(before, price) - LEAST if self.straight else np.inf)
+        return -before[every, best], -threshold
 
     def second(self, after: Floats, price: Floats) -> tuple[Floats, Floats]:
-        """Score and bar of rows whose summary was read: below the bar a costlier expert is asked, each (rows,)."""
+        """Score and threshold of rows whose summary was read: below it a costlier expert is asked, each (rows,)."""
         best = (after - price[:, None] * self.prices[1:]).argmax(axis=1)
         return -after[np.arange(len(after)), best], -price * self.prices[1:][best]
 
     def decide(self, before: Floats, after: Floats, price: Floats) -> tuple[Ints, Ints]:
         """The expert asked first and the one whose answer stands, for each row at its price, each (rows,)."""
-        score, bar = self.first(before, price)
+        score, threshold = self.first(before, price)
         costlier = 1 + (before - price[:, None] * self.extra).argmax(axis=1)
-        first = np.where(score < bar, costlier, 0)
+        first = np.where(score < threshold, costlier, 0)
         if not self.reads:
             return first, first
-        score, bar = self.second(after, price)
-        on = np.where(score < bar, 1 + (after - price[:, None] * self.prices[1:]).argmax(axis=1), 0)
+        score, threshold = self.second(after, price)
+        on = np.where(score < threshold, 1 + (after - price[:, None] * self.prices[1:]).argmax(axis=1), 0)
         return first, np.where(first > 0, first, on)
 
-    def points(
-        self, before: Floats, after: Floats, cost: Floats, quality: Floats
-    ) -> tuple[OperatingPoints, OperatingPoints]:
+    def points(self, before: Floats, after: Floats, cost: Floats, quality: Floats) -> tuple[PricedPoints, PricedPoints]:
         """What each price of a grid buys on rows of known `cost` and `quality` (rows, experts): by cost, by share."""
         grid, rows, found = self._grid(before, after), np.arange(len(before)), []
         for price in grid:
@@ -79,17 +75,8 @@ class SummaryGainRule:
             paid = cost[rows, last] + (cost[:, 0] * (last > 0) if self.reads else 0.0) * (first == 0)
             found.append(((last > 0).mean(), paid.mean(), quality[rows, last].mean()))
         share, paid, had = np.array(found).T
-        points = OperatingPoints(price=grid, share=share, cost=paid, quality=had, point=np.arange(len(grid)))
+        points = PricedPoints(price=grid, share=share, cost=paid, quality=had, point=np.arange(len(grid)))
         return _rising(points, paid), _rising(points, share)
-
-    def state(self) -> dict[str, Any]:
-        """The rule as plain values."""
-        return {"prices": self.prices.tolist(), "news": self.news.tolist(), **{k: getattr(self, k) for k in FLAGS}}
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> SummaryGainRule:
-        """The rule that `state` tells of."""
-        return cls(np.array(state["prices"], float), np.array(state["news"], float), *(bool(state[k]) for k in FLAGS))
 
     def _reading(self, before: Floats, price: Floats) -> Floats:
         """What the small one's summary is worth before it is read, shape (rows,); nothing at a price under 0."""
@@ -111,10 +98,7 @@ class SummaryGainRule:
         return np.unique(np.concatenate([tried, [0.0, tried.min() - room, tried.max() + room]]))[::-1]
 
 
-FLAGS = ("reads", "straight")
-
-
-def _rising(points: OperatingPoints, spent: Floats) -> OperatingPoints:
+def _rising(points: PricedPoints, spent: Floats) -> PricedPoints:
     """The points that spend no less than all before them; of those that spend the least the price furthest out.
 
     New rows go on at such a price no more than the known ones did.

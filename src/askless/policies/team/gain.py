@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
 from askless.panel import Panel
 from askless.policies.team.team import Team, Training
 from askless.stats.calibration import platt, platt_apply
-from askless.text.embeddings import Vectors
-from askless.text.mean_vector_net import SmallModel
-from askless.text.networks import Stack, class_weights, cross_entropy, least_loss, one_thread, predict, require, train
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from askless.text.embeddings import Vectors
+    from askless.text.networks import Stack
 
 
 class GainTeam(Team):
@@ -25,9 +25,32 @@ class GainTeam(Team):
     What differs from the published variants: the small network's targets are out-of-fold; the allocator
     estimates each expert's probability of being right (several members, averaged, Platt-scaled on
     valid), so that lambda, the price of quality, enters the decision itself and every budget has its own
-    operating point; rare classes may weigh more (`balance`, 0 to 1). With `look_at="small"` it reads the small
-    network's answer first, and pays for it.
+    operating point.
+
+    Parameters
+    ----------
+    experts, vectors, **options
+        As of `Team`.
+    look_at
+        "input": the allocator reads the text alone. "small": it reads the small network's answer first, and pays it.
+    folds
+        How many folds the small network's probabilities out of fold come from, 2 or more.
+    members
+        Networks of the allocator, averaged, 1 or more.
+    allocator_epochs
+        How often the allocator sees the training rows, 1 or more.
+    weight_decay
+        Of the allocator's AdamW.
+    balance
+        From 0, all rows weigh the same, to 1, all classes do.
+
+    Attributes
+    ----------
+    calibrators_ : array (experts, 2)
+        Platt's slope and intercept of each expert's chance.
     """
+
+    calibrators_: Floats
 
     def __init__(
         self,
@@ -51,6 +74,12 @@ class GainTeam(Team):
         self.balance = balance
 
     def _train(self, data: Training, held: Training) -> None:
+        import torch
+        from torch.nn import functional as F  # noqa: N812
+
+        from askless.text.mean_vector_net import SmallModel
+        from askless.text.networks import class_weights, predict, require, train
+
         if self.look_at not in ("input", "small"):
             raise ConfigError.unknown("look_at", self.look_at, ("input", "small"))
         for name, least in (("folds", 2), ("members", 1), ("allocator_epochs", 1)):
@@ -84,6 +113,10 @@ class GainTeam(Team):
 
     def _train_small(self, data: Training, held: Training, weight: Tensor) -> tuple[Stack, Tensor]:
         """The network trained on all rows, and out-of-fold probabilities of those trained beside it."""
+        import torch
+
+        from askless.text.networks import class_weights, cross_entropy, least_loss, train
+
         fold = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(self.random_state)) % self.folds
         use = torch.ones(self.folds + 1, len(data.x))
         use[1:] = (fold[None] != torch.arange(self.folds)[:, None]).float()
@@ -98,19 +131,31 @@ class GainTeam(Team):
         return small, outer
 
     def _allocator_data(self, data: Training, small: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
         right = torch.cat([(small.argmax(1) == data.gold)[:, None], data.llm_right], dim=1).float()
         return self._with_small(data.x, small), right
 
     def _with_small(self, x: Tensor, small: Tensor) -> Tensor:
         if self.look_at == "input":
             return x
+        import torch
+
         return torch.cat([x, torch.log(small.float().clamp_min(1e-6))], dim=1)
 
     def confidence(self, seen: Floats, choice: Ints) -> Floats:
         """The calibrated probability that the chosen expert is right, shape (rows,)."""
         return np.asarray(seen[np.arange(len(choice)), choice])
 
+    def looked_at(self) -> str:
+        """The small network where its answer is read."""
+        return self.experts[0] if self.look_at == "small" else ""
+
     def _estimate(self, panel: Panel) -> Floats:
+        import torch
+
+        from askless.text.networks import one_thread
+
         x = self._features(panel)
         if self.look_at == "small":
             x = self._with_small(x, torch.from_numpy(panel.ask(self.experts[0]).proba))

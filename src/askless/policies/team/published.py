@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from typing import TYPE_CHECKING, Any
 
 from askless.policies.team.team import Team, Training
-from askless.text.embeddings import Vectors
-from askless.text.networks import Stack, Trainer, batches, cross_entropy, epochs, require, steps_per_epoch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from askless.text.embeddings import Vectors
+    from askless.text.networks import Stack, Trainer
 
 
 class AlternatingTeam(Team):
     """The published approach: each epoch trains the small network, then the allocator on the disagreements.
 
-    Target of a row on which exactly some of the experts are right: the cheapest right one. With
-    `oversample` the rarer target counts up to twice, as published.
+    Target of a row on which exactly some of the experts are right: the cheapest right one.
+
+    Parameters
+    ----------
+    experts, vectors, **options
+        As of `Team`.
+    passes
+        How often the allocator sees the disagreements of an epoch, 1 or more.
+    oversample
+        The rarer target counts up to twice, as published.
     """
 
     def __init__(
@@ -35,6 +44,10 @@ class AlternatingTeam(Team):
         self.oversample = oversample
 
     def _train(self, data: Training, held: Training) -> None:
+        import torch
+
+        from askless.text.networks import Trainer, cross_entropy, epochs, require, steps_per_epoch
+
         require("passes", self.passes, 1)
         small, allocator = self._pair(data)
         steps = steps_per_epoch(len(data.x), self.batch_size) * self.epochs * self.passes
@@ -52,6 +65,11 @@ class AlternatingTeam(Team):
     def _train_allocator(
         self, allocator: Stack, trainer: Trainer, data: Training, seen: Tensor, generator: torch.Generator
     ) -> None:
+        import torch
+        from torch.nn import functional as F  # noqa: N812
+
+        from askless.text.networks import batches
+
         right = torch.cat([(seen.argmax(1) == data.gold)[:, None], data.llm_right], dim=1)
         met = ~seen[:, 0].isnan()
         disputed = met & right.any(1) & ~right.all(1)
@@ -70,6 +88,8 @@ class AlternatingTeam(Team):
     def _class_weights(self, target: Tensor) -> Tensor | None:
         if not self.oversample:
             return None
+        import torch
+
         counts = torch.bincount(target, minlength=len(self.experts)).clamp_min(1).float()
         return (counts.max() / counts).clamp_max(2.0)
 
@@ -81,6 +101,10 @@ class JointTeam(Team):
     """
 
     def _train(self, data: Training, held: Training) -> None:
+        import torch
+
+        from askless.text.networks import Trainer, batches, steps_per_epoch
+
         small, allocator = self._pair(data)
         steps = steps_per_epoch(len(data.x), self.batch_size) * self.epochs
         trainer = Trainer([*small.parameters(), *allocator.parameters()], self._recipe(), steps)

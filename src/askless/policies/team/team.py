@@ -7,34 +7,59 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from askless.arrays import Floats
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.policies.allocator import Allocator, Timer
-from askless.text.embeddings import Vectors
-from askless.text.mean_vector_net import SmallModel
-from askless.text.networks import (
-    Recipe,
-    Stack,
-    one_thread,
-    predict,
-)
+from askless.policies.base import Timer
+from askless.policies.team.allocator import Allocator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from askless.text.embeddings import Vectors
+    from askless.text.networks import Recipe, Stack
+
+NETWORK = "allocator.safetensors"
 
 
 class Team(Allocator):
     """A small network `small_` and an allocator network `allocator_` over mean word vectors.
 
     `experts[0]` names the team's own small network: the team brings it to every panel it decides on.
+
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the small one first.
+    vectors
+        The word vectors.
+    epochs
+        How often the networks see the training rows, 1 or more; the epoch that does best on valid is kept.
+    learning_rate
+        Step size of AdamW, > 0.
+    batch_size
+        Rows a step, 1 or more.
+    hidden
+        Hidden units of each network, 1 or more.
+    random_state
+        Seed of the weights and of the order of rows.
+
+    Attributes
+    ----------
+    small_, allocator_
+        The networks.
+    epoch_ : int
+        The epoch that was kept.
+    classes_ : tuple of str
+        The classes that the small network knows.
     """
 
-    small_: SmallModel
-    allocator_: Stack
+    reads_text = True
     epoch_: int
     classes_: tuple[str, ...]
 
@@ -64,6 +89,9 @@ class Team(Allocator):
         """
         if len(self.experts) < 2:
             raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more.")
+        from askless.text.networks import one_thread
+
+        self._check_task(train)
         self._recipe()
         data = Training.of(train, self.experts[1:], self.vectors)
         held = Training.of(valid, self.experts[1:], self.vectors)
@@ -83,16 +111,40 @@ class Team(Allocator):
         panel.join(self.experts[0], self.small_)
         with Timer() as timer:
             seen = self._estimate(panel)
-        panel.charge(panel.cost_model.compute(timer.seconds) / max(len(panel), 1))
+        timer.bill(panel)
         return seen
 
+    def brought(self) -> Any:
+        """The small network."""
+        return self.small_
+
+    def write(self, folder: Path) -> None:
+        """Put the allocator network into a file."""
+        from safetensors.torch import save_file
+
+        save_file(self.allocator_.state_dict(), folder / NETWORK)
+
+    def read(self, folder: Path, small: Any) -> None:
+        """Take over the networks."""
+        from safetensors.torch import load_file
+
+        from askless.text.networks import load_stack
+
+        self.allocator_, self.small_ = load_stack(load_file(folder / NETWORK)), small.model_
+
     def _estimate(self, panel: Panel) -> Floats:
+        from askless.text.networks import predict
+
         return predict(self.allocator_, self._features(panel)).double().numpy()
 
     def _features(self, panel: Panel) -> Tensor:
+        import torch
+
         return torch.from_numpy(panel.features(self.vectors))
 
     def _recipe(self, **changes: Any) -> Recipe:
+        from askless.text.networks import Recipe
+
         given = {
             "epochs": self.epochs,
             "learning_rate": self.learning_rate,
@@ -102,6 +154,8 @@ class Team(Allocator):
         return Recipe(**{**given, **changes})
 
     def _new(self, inputs: int, outputs: int, *, members: int = 1, offset: int = 0) -> Stack:
+        from askless.text.networks import Stack
+
         return Stack(members, inputs, outputs, self.hidden, self.random_state + offset)
 
     def _pair(self, data: Training) -> tuple[Stack, Stack]:
@@ -110,6 +164,8 @@ class Team(Allocator):
 
     def _keep_best(self, small: Stack, allocator: Stack, held: Training, run: Iterator[None]) -> None:
         """Run the epochs and keep the one whose system accuracy on `held` is best."""
+        from askless.text.mean_vector_net import SmallModel
+
         best = -1.0
         kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for epoch, _ in enumerate(run, start=1):
@@ -124,6 +180,10 @@ class Team(Allocator):
     @staticmethod
     def _system_accuracy(small_stack: Stack, allocator: Stack, held: Training) -> float:
         """Accuracy on `held` when the allocator's largest output decides."""
+        import torch
+
+        from askless.text.networks import predict
+
         small = predict(small_stack, held.x).argmax(1)
         labels = torch.cat([small[:, None], held.llm], dim=1)
         choice = predict(allocator, held.x).argmax(1)
@@ -139,6 +199,8 @@ class Training:
     @classmethod
     def of(cls, panel: Panel, llms: tuple[str, ...], vectors: Vectors) -> Training:
         """The rows of `panel`, every LLM asked about every row."""
+        import torch
+
         labels = np.stack([panel.ask(name).label for name in llms], axis=1)
         x = torch.from_numpy(panel.features(vectors))
         return cls(x, torch.from_numpy(panel.gold), torch.from_numpy(labels), len(panel.classes))

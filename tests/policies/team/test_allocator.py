@@ -4,8 +4,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from askless.errors import BudgetError, ConfigError
-from askless.policies.allocator import GRID, Allocator, Thresholds, Timer
 from askless.policies.base import Budget
+from askless.policies.team.allocator import GRID, Allocator, AllocatorPoints
 from tests.helpers import panel
 
 PAIR = ("small", "large")
@@ -115,7 +115,7 @@ def test_a_budget_under_the_least_cost_is_refused():
 
 
 def test_a_share_that_no_operating_point_keeps_is_refused():
-    points = Thresholds(np.array([1.0, 0.0]), np.array([0.5, 1.0]), np.array([1.0, 2.0]), np.array([0.1, 0.2]))
+    points = AllocatorPoints(np.array([1.0, 0.0]), np.array([0.5, 1.0]), np.array([1.0, 2.0]), np.array([0.1, 0.2]))
     with pytest.raises(BudgetError) as error:
         points.at(Budget(share=0.2))
     assert str(error.value) == (
@@ -177,11 +177,3 @@ def test_more_money_never_buys_a_lower_expected_quality(estimates):
         choice = policy.choose(seen, Budget(price=price))
         expected.append(seen[rows, choice].mean())
     assert (np.diff(expected) >= -1e-9).all()
-
-
-def test_the_timer_counts_seconds(monkeypatch):
-    ticks = iter([10.0, 12.5])
-    monkeypatch.setattr("askless.policies.allocator.time.perf_counter", lambda: next(ticks))
-    with Timer() as timer:
-        pass
-    assert timer.seconds == 2.5

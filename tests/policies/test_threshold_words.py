@@ -11,7 +11,6 @@ from askless.policies.baselines import Length
 from askless.policies.chain.chain import Chain
 from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.two_tier import TwoTier
-from askless.report.wording import threshold_words
 from askless.text.embeddings import Vectors
 from tests import summaries_data
 from tests.plans.test_evaluate import made
@@ -29,20 +28,16 @@ def fitted(kind, boards):
 
 def test_two_tiers_ask_under_a_confidence(boards):
     policy = fitted(TwoTier, boards)
-    text = re.fullmatch(r"(\w+) under (\S+)", threshold_words(policy, 0.3))
+    said = re.fullmatch(r"(\w+) under (\S+)", policy.threshold_words(Budget(share=0.3)))
     cut, _ = policy.rule(Budget(share=0.3))
-    assert text[1] == policy.measure_
-    assert float(text[2]) == pytest.approx(cut.threshold, rel=1e-3)
-    assert threshold_words(policy, 1.0) == "e2 alone"
+    assert said[1] == policy.measure_
+    assert float(said[2]) == pytest.approx(cut.value, rel=1e-3)
+    assert policy.threshold_words(Budget(share=1.0)) == "e2 alone"
 
 
-def test_an_allocator_has_the_price_of_quality(boards):
+def test_a_score_has_its_threshold(boards):
     policy = fitted(Length, boards)
-    price = policy.thresholds_.at(Budget(share=0.3))
-    assert threshold_words(policy, 0.3) == f"lambda {price:.4g}"
-    assert threshold_words(policy, None) == "lambda 0"
-    at_price = policy.decide(boards.test.copy(), Budget(price=price))
-    assert (at_price.expert == policy.decide(boards.test.copy(), Budget(share=0.3)).expert).all()
+    assert policy.threshold_words(Budget(share=0.3)) == f"score under {policy.threshold(Budget(share=0.3)).value:.4g}"
 
 
 def test_of_summaries_it_is_one_lambda_or_the_two_between_which_items_are_divided(tmp_path):
@@ -50,14 +45,14 @@ def test_of_summaries_it_is_one_lambda_or_the_two_between_which_items_are_divide
     small = ranker(vectors)
     policy = SummaryGain(summaries_data.PAIR, Vectors.open(vectors), trees=5)
     policy.fit(panel(news(60, 2), small), panel(EMPTY, small))
-    assert threshold_words(policy, None) == "lambda 0"
+    assert policy.threshold_words(None) == "lambda 0"
     for share in np.linspace(0, 1, 7):
         mix = policy.by_share_.mix(Budget(share=float(share)))
-        named = re.findall(r"[-\d.e+]+", threshold_words(policy, float(share)).removeprefix("lambda "))
+        named = re.findall(r"[-\d.e+]+", policy.threshold_words(Budget(share=float(share))).removeprefix("lambda "))
         prices = {f"{policy.by_share_.price[place]:.4g}" for place in (mix.low, mix.high)}
         assert set(named) <= prices
         assert len(named) == (1 if mix.weight in (0, 1) else len(prices))
 
 
 def test_of_a_policy_with_several_thresholds_nothing_is_said(boards):
-    assert threshold_words(fitted(Chain, boards), 0.3) == ""
+    assert fitted(Chain, boards).threshold_words(Budget(share=0.3)) == ""

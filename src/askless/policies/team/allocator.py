@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,14 +10,14 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import Panel
-from askless.policies.base import Budget, Chooser
+from askless.policies.base import Budget, Chooser, Step
 
 GRID = 101
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Operating points measured on valid, from nobody deferred to everybody, cost ascending.
+class AllocatorPoints:
+    """Operating points measured on valid, from nobody deferred to everybody, cost ascending, each array (points,).
 
     `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item;
     `quality` is the mean quality, accuracy where answers are labels.
@@ -50,11 +49,23 @@ class Allocator(Chooser):
     Lambda is set for each budget on valid. A subclass gives `look` (rows, experts): its estimate of each
     expert's quality.
 
-    Attributes learnt: `prices_` (experts,), mean cost of each expert on train; `thresholds_`.
+    Parameters
+    ----------
+    experts
+        Names of two or more, by rising cost: the small one first.
+
+    Attributes
+    ----------
+    prices_ : array (experts,)
+        Mean cost of each expert on train.
+    thresholds_ : AllocatorPoints
+        What each lambda buys.
     """
 
+    studied = False
+    decides_alone = True
     prices_: Floats
-    thresholds_: Thresholds
+    thresholds_: AllocatorPoints
 
     def __init__(self, experts: tuple[str, ...]) -> None:
         self.experts = tuple(experts)
@@ -81,14 +92,31 @@ class Allocator(Chooser):
 
         A share of nothing is nobody, whatever a new row looks like.
         """
-        if budget is not None and budget.share == 0:
-            return np.zeros(len(seen), np.int64)
-        price = 0.0 if budget is None else self.thresholds_.at(budget)
-        return np.asarray(np.argmax(seen - price * self._effective_prices(), axis=1), np.int64)
+        return np.asarray(np.argmax(self._worth(seen, budget), axis=1), np.int64)
 
     def score(self, seen: Floats) -> Floats:
         """Expected gain of the best costlier expert over the small one, shape (rows,)."""
         return np.asarray(seen[:, 1:].max(axis=1) - seen[:, 0])
+
+    def steps(self, seen: Floats, budget: Budget | None) -> tuple[Step, ...]:
+        """What the small one is worth, less its price, against the best costlier one."""
+        worth = self._worth(seen, budget)
+        return (Step(self.looked_at(), np.arange(len(seen)), worth[:, 0], worth[:, 1:].max(axis=1)),)
+
+    def looked_at(self) -> str:
+        """The expert whose answer was read before the choice, "" for none."""
+        return ""
+
+    def threshold_words(self, budget: Budget | None) -> str:
+        """Lambda, the quality that one unit of cost must be expected to buy."""
+        return f"lambda {0.0 if budget is None else self.thresholds_.at(budget):.4g}"
+
+    def _worth(self, seen: Floats, budget: Budget | None) -> Floats:
+        """Each expert's quality less lambda times its price, (rows, experts)."""
+        if budget is not None and budget.share == 0:
+            return np.where(np.arange(seen.shape[1]) > 0, -np.inf, seen)
+        price = 0.0 if budget is None else self.thresholds_.at(budget)
+        return np.asarray(seen - price * self._effective_prices())
 
     def _learn(self, train: Panel, valid: Panel) -> None:
         """What the subclass learns before its operating points are measured."""
@@ -99,14 +127,14 @@ class Allocator(Chooser):
             return self.prices_
         return np.arange(len(self.experts)).clip(0, 1).astype(float)
 
-    def _thresholds(self, seen: Floats, quality: Floats, cost: Floats) -> Thresholds:
+    def _thresholds(self, seen: Floats, quality: Floats, cost: Floats) -> AllocatorPoints:
         prices = self._effective_prices()
         lambdas = self._lambdas(seen, prices)
         rows, points = np.arange(len(seen)), []
         for price in lambdas[np.argsort(-lambdas, kind="stable")]:
             choice = np.argmax(seen - price * prices, axis=1)
             points.append((price, (choice != 0).mean(), cost[rows, choice].mean(), quality[rows, choice].mean()))
-        return Thresholds(*np.array(points).T)
+        return AllocatorPoints(*np.array(points).T)
 
     @staticmethod
     def _lambdas(seen: Floats, prices: Floats) -> Floats:
@@ -124,14 +152,3 @@ class Allocator(Chooser):
         targets = np.linspace(prices.min(), prices.max(), GRID)
         affordable = np.searchsorted(spent, targets + 1e-12 * prices.max(), side="right") - 1
         return np.unique(tried[::-1][np.maximum(affordable, 0)])
-
-
-class Timer:
-    """Seconds of the decider's own work, to be billed like any other."""
-
-    def __enter__(self) -> Timer:
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self._start
