@@ -56,6 +56,8 @@ class Recorded:
 class Hunch(Allocator):
     """Reads how hard an item is off its text, with noise of its own seed."""
 
+    graded = True
+
     def __init__(self, experts: tuple[str, ...], noise: float = 0.25, random_state: int = 0) -> None:
         super().__init__(experts)
         self.noise, self.random_state = noise, random_state

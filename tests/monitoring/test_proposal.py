@@ -47,7 +47,7 @@ def test_the_bundle_is_the_champions_but_for_its_dial(loaded, champion, proposed
     assert new == old
     assert (folder / "bundle/card.md").read_text() == "a card"
     again = Bundle.load(folder / "bundle").policy
-    assert again.thresholds_.share.tolist() == loaded.policy.thresholds_.share.tolist()
+    assert again.points_.share.tolist() == loaded.policy.points_.share.tolist()
 
 
 def test_the_difference_is_of_two_lines(champion, proposed):

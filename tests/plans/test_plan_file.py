@@ -54,7 +54,7 @@ def test_a_person_can_review_it(file, plan):
     assert found["policy"]["kind"] == "two_tier"
     (look,) = found["looks"]
     assert (look["expert"], look["rows"], look["kept"]) == ("small", 300, 300 - plan.seen.deferred)
-    assert look["threshold"] == pytest.approx([plan.policy.rule(plan.budget)[0].threshold] * 2)
+    assert look["threshold"] == pytest.approx([plan.policy.rule(plan.budget)[0].value] * 2)
     assert found["policy"]["learnt"] == plan.policy.state()
     assert max(map(len, lines[len(plan.words()) + 1 :])) <= 150
     assert write(plan, file).read_text("utf-8") == text
