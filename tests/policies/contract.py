@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from askless.bundles.decide import _Unheard as Unasked
+from askless.bundles.decide import _NeverAsked as Unasked
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL
 from askless.policies.base import BUDGETS, Budget

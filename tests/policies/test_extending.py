@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from askless import plugins, policies, schema
-from askless.bundles import bundle
-from askless.bundles.decide import assign
+from askless.bundles.bundle import Bundle
+from askless.bundles.decide import decide
 from askless.errors import ConfigError
+from askless.experts import Expert, Setting
 from askless.plans.evaluate import evaluate
 from askless.policies.base import BUDGETS, Budget, Policy
 from tests.plans.test_evaluate import made
@@ -64,19 +65,16 @@ def test_evaluate_tries_it(package, tmp_path):
 def test_a_bundle_of_it_is_loaded_and_decides(package, tmp_path):
     case = Case(policies.resolve("rare_words", "rare_words"), labelled)
     policy = case.fit()
-    loaded = bundle.load(bundle.save(policy, tmp_path / "bundle", {}, ("A", "B", "C")))
+    loaded = Bundle.load(Bundle.of(policy, ("A", "B", "C")).save(tmp_path / "bundle").folder).policy
     for budget in case.budgets():
-        contract.alike(loaded.policy.decide(case.test(), budget), policy.decide(case.test(), budget))
-    done = assign(
-        bundle.Loaded(loaded.policy, loaded.classes, Sure()), ["calm calm river", "never met"], Budget(share=0.5)
-    )
+        contract.alike(loaded.decide(case.test(), budget), policy.decide(case.test(), budget))
+    whole = Bundle.of(loaded, ("A", "B", "C"), small=Sure(Setting("e0", "t", ("A", "B", "C"))))
+    done = decide(whole, ["calm calm river", "never met"], Budget(share=0.1))
     assert (done.expert, done.small_answer) == (["e0", "e1"], ["A", None])
 
 
-class Sure:
+class Sure(Expert):
     """A small expert that says A and is sure of it."""
-
-    name = "e0"
 
     def answer(self, table):
         """An answer to each row."""
