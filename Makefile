@@ -49,13 +49,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports
-	$(BIN)/pydoclint src/askless
 	$(BIN)/mypy
 
 # The site, in site/: a broken link, a missing or a false docstring stops it.
 docs: setup
 	$(BIN)/ruff check --select D1 --ignore D105,D107 src
-	$(BIN)/pydoclint src/askless
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 ui: setup
