@@ -20,9 +20,9 @@ from askless.experts.small.extractive import ExtractiveExpert
 from askless.panel import Panel
 from askless.text import embeddings
 
-SMALL, DEAR = "extractive", "expensive"
-PAIR = (SMALL, DEAR)
-COST = CostModel("usd", {SMALL: Price(usd_per_1k_answers=1), DEAR: Price(usd_per_1k_answers=10)})
+SMALL, EXPENSIVE = "extractive", "expensive"
+PAIR = (SMALL, EXPENSIVE)
+COST = CostModel("usd", {SMALL: Price(usd_per_1k_answers=1), EXPENSIVE: Price(usd_per_1k_answers=10)})
 EMPTY = schema.table("examples", {})
 ODD = ("...", "word " * 40, "Ends here.", "今天很好。明天更好！")
 
@@ -46,7 +46,7 @@ def ranker(vectors: Path) -> ExtractiveExpert:
     return ExtractiveExpert(Setting(SMALL, "demo", (), vectors=vectors)).fit(news(60, 1), EMPTY)
 
 
-def panel(rows: pa.Table, small: Expert, names: tuple[str, ...] = (DEAR,), *, blind: bool = False) -> Panel:
+def panel(rows: pa.Table, small: Expert, names: tuple[str, ...] = (EXPENSIVE,), *, blind: bool = False) -> Panel:
     """A panel on which all experts have said everything: expensive ones the reference, in odd rows next to nothing."""
     said = {small.name: small.answer(rows)}
     references = rows["reference"].to_pylist()
@@ -63,5 +63,5 @@ def panel(rows: pa.Table, small: Expert, names: tuple[str, ...] = (DEAR,), *, bl
         # An expensive one's faults are not known before it is asked, so that here it has none.
         marked[name] = marked[name].drop_columns("error").append_column("error", pa.nulls(rows.num_rows, pa.string()))
     recorded = {name: RecordedExpert(Setting(name, "demo", ()), table=table) for name, table in marked.items()}
-    prices = {name: COST.prices[SMALL if name == small.name else DEAR] for name in recorded}
+    prices = {name: COST.prices[SMALL if name == small.name else EXPENSIVE] for name in recorded}
     return Panel(rows, recorded, CostModel("usd", prices), (), blind=blind)

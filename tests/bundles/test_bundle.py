@@ -27,7 +27,7 @@ from askless.text.networks import Stack
 from askless.text.vocabulary import Vocabulary
 from tests import summaries_data
 from tests.plans.test_evaluate import CLASSES, made
-from tests.summaries_data import DEAR, EMPTY, SMALL, news, panel, ranker, vectors_in
+from tests.summaries_data import EMPTY, EXPENSIVE, SMALL, news, panel, ranker, vectors_in
 
 PAIR = ("e0", "e2")
 BUDGETS = (None, Budget(share=0.3), Budget(per_1000=4.0), Budget(price=20.0))
@@ -194,7 +194,7 @@ def test_the_small_expert_is_the_policys_first(boards, small, tmp_path):
     assert str(error.value) == "The small expert is 'e0'. Allowed: 'e1', the policy's first."
 
 
-@pytest.mark.parametrize("policy", [QueryAllocator(PAIR), PublishedSummary((SMALL, DEAR), None)])
+@pytest.mark.parametrize("policy", [QueryAllocator(PAIR), PublishedSummary((SMALL, EXPENSIVE), None)])
 def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
     with pytest.raises(ConfigError) as error:
         Bundle.of(policy, CLASSES, {}).save(tmp_path / "p")

@@ -21,7 +21,7 @@ from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.two_tier import TwoTier
 from tests.bundles.test_bundle import boards, fitted, small  # noqa: F401
 from tests.plans.test_evaluate import CLASSES
-from tests.summaries_data import DEAR, EMPTY, ODD, PAIR, SMALL, news, panel, ranker, vectors_in
+from tests.summaries_data import EMPTY, EXPENSIVE, ODD, PAIR, SMALL, news, panel, ranker, vectors_in
 
 TEXTS = [f"item {i / 100:.2f}" for i in range(100)]
 BUDGETS = (None, Budget(share=0.0), Budget(share=0.4), Budget(share=1.0), Budget(per_1000=6.0), Budget(price=5.0))
@@ -76,13 +76,13 @@ def test_documents_go_to_whom_the_evaluated_policy_sends_them(way, bundles, extr
 
 def test_who_reads_the_document_alone_asks_nobody(bundles):
     assigned = decide(bundles["input"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
-    assert {SMALL, DEAR} == set(assigned.expert)
-    assert [said is None for said in assigned.small_answer] == [expert == DEAR for expert in assigned.expert]
+    assert {SMALL, EXPENSIVE} == set(assigned.expert)
+    assert [said is None for said in assigned.small_answer] == [expert == EXPENSIVE for expert in assigned.expert]
 
 
 def test_who_reads_the_small_ones_summary_asks_it_first(bundles):
     assigned = decide(bundles["small first"][1], news(60, 4)["text"].to_pylist(), Budget(share=0.5))
-    assert {SMALL, DEAR} == set(assigned.expert)
+    assert {SMALL, EXPENSIVE} == set(assigned.expert)
     assert None not in assigned.small_answer
 
 
@@ -93,7 +93,7 @@ def test_a_summary_that_is_none_is_no_answer_as_it_was_in_training(bundles):
     assigned = decide(Bundle.of(one, (), small=loaded.small), ["...", "A text. Another."], Budget(price=0.0))
     assert assigned.score == [-one.quality_[1].round(6), -one.after_.offset_[0].round(6)], "all is gained, or the mean"
     assert assigned.small_answer[0] == "...", "what it said is shown"
-    assert assigned.expert == [DEAR, SMALL]
+    assert assigned.expert == [EXPENSIVE, SMALL]
 
 
 def test_the_lead_states_nothing_and_a_cascade_on_it_draws(tmp_path):
@@ -101,7 +101,7 @@ def test_the_lead_states_nothing_and_a_cascade_on_it_draws(tmp_path):
     one = TwoTier(PAIR).fit(panel(news(60, 2), lead), panel(EMPTY, lead))
     texts = news(60, 4)["text"].to_pylist()
     assigned = decide(Bundle.load(Bundle.of(one, (), {}, lead).save(tmp_path / "p").folder), texts, Budget(share=0.5))
-    assert 15 < assigned.expert.count(DEAR) < 45
+    assert 15 < assigned.expert.count(EXPENSIVE) < 45
     assert assigned.score == [None] * 60
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from askless.errors import ConfigError
-from askless.labelling.answerer import ANSWERED, Answerer, DeployedBundle, Items
+from askless.labelling.answerer import ANSWERED, Answerer, DeployedBundle, TextBatch
 from askless.monitoring.decide_and_log import Audit
 from askless.monitoring.decision_log import ROWS
 from askless.policies.base import Budget
@@ -45,7 +45,7 @@ def answering(version, folder, limit=None, budget=None, audit=None, **options):
 
 def by_itself(answerer, text):
     """The row of one text as a server makes it: decided, and asked about if it is deferred."""
-    items = Items.of(answerer.version.terms, [text])
+    items = TextBatch.of(answerer.version.terms, [text])
     (decided,) = answerer.decide(items.ids, items.texts, answerer.budget)
     return answerer.ask(decided).row if decided.asked else decided
 

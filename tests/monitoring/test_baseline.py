@@ -11,7 +11,7 @@ from askless.panel import Panel
 from askless.policies.base import Budget
 from tests.helpers import ByScore, examples, told
 from tests.log_data import START, simple
-from tests.summaries_data import DEAR, PAIR, news, panel, ranker, vectors_in
+from tests.summaries_data import EXPENSIVE, PAIR, news, panel, ranker, vectors_in
 
 
 def board(n, agree=0.75):
@@ -47,7 +47,7 @@ def test_of_summaries_the_median_likeness_is_kept(tmp_path):
     small = ranker(vectors_in(tmp_path))
     rows = news(40, 4)
     policy = ByScore(PAIR, {text: i / 40 for i, text in enumerate(rows["text"].to_pylist())})
-    found = baseline.baseline(policy, panel(rows, small), Budget(share=0.5), DEAR, task="t", time=START)
+    found = baseline.baseline(policy, panel(rows, small), Budget(share=0.5), EXPENSIVE, task="t", time=START)
     assert 0 < baseline.agree_from(found) < 1
     assert np.mean(found["agree"].to_pylist()) == pytest.approx(0.5, abs=0.05)
     assert found["answer"].null_count == found["small_answer"].null_count == 40

@@ -13,7 +13,7 @@ from askless.monitoring.decide_and_log import ANSWERS, Audit, answer, likeness, 
 from askless.panel import Panel
 from askless.policies.base import Budget
 from tests.helpers import ByScore, examples, ids, told
-from tests.summaries_data import DEAR, EMPTY, PAIR, SMALL, news, panel, ranker, vectors_in
+from tests.summaries_data import EMPTY, EXPENSIVE, PAIR, SMALL, news, panel, ranker, vectors_in
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ABOUT = {"task": "t", "version": "7", "time": NOW}
@@ -124,15 +124,15 @@ def summarisers(tmp_path_factory):
 def test_summaries_agree_where_they_are_as_alike_as_was_said(summarisers):
     rows = news(40, 4)
     board = panel(rows, summarisers, blind=True)
-    alike = likeness(board.copy(), SMALL, DEAR, np.arange(len(board)))
+    alike = likeness(board.copy(), SMALL, EXPENSIVE, np.arange(len(board)))
     assert not np.isnan(alike).any() and 0 < alike.mean() < 1
     policy = ByScore(PAIR, {text: 1 - i / 40 for i, text in enumerate(rows["text"].to_pylist())})
     bar = float(np.median(alike))
-    found = answer(policy, board.copy(), Budget(share=0.25), Audit(DEAR, 1.0, bar), **ABOUT)
+    found = answer(policy, board.copy(), Budget(share=0.25), Audit(EXPENSIVE, 1.0, bar), **ABOUT)
     assert found["agree"].to_pylist() == (alike >= bar).tolist()
-    assert found["answer"][0].as_py() == board.ask(DEAR).table["text"][0].as_py()
+    assert found["answer"][0].as_py() == board.ask(EXPENSIVE).table["text"][0].as_py()
     assert found["answer"][39].as_py() == found["small_answer"][39].as_py()
-    unknown = answer(policy, board.copy(), Budget(share=0.25), Audit(DEAR, 1.0), **ABOUT)
+    unknown = answer(policy, board.copy(), Budget(share=0.25), Audit(EXPENSIVE, 1.0), **ABOUT)
     assert unknown["agree"].null_count == 40
 
 

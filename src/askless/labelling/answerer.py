@@ -106,7 +106,7 @@ class DeployedBundle:
 
 
 @dataclass(frozen=True)
-class Items:
+class TextBatch:
     """Texts as they are decided about.
 
     Parameters
@@ -124,7 +124,7 @@ class Items:
     faults: list[str | None]
 
     @classmethod
-    def of(cls, terms: Terms, texts: Sequence[str | None], faults: Sequence[str | None] = ()) -> Items:
+    def of(cls, terms: Terms, texts: Sequence[str | None], faults: Sequence[str | None] = ()) -> TextBatch:
         """Texts as they came, with what their reader found wrong with them."""
         cleaned = [clean(text or "") for text in texts]
         both = zip(faults or [None] * len(cleaned), cleaned, strict=True)
@@ -224,7 +224,7 @@ class Answerer:
         ExpertError
             Where asking was to stop; what was answered until then is kept.
         """
-        items = Items.of(self.version.terms, texts, faults)
+        items = TextBatch.of(self.version.terms, texts, faults)
         for expert in self.expensive.values():
             expert.part = part
         names, cleaned = ([values[at] for at in items.first] for values in (items.ids, items.texts))
@@ -319,7 +319,7 @@ class Answerer:
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
         return answer(policy, panel, budget, audit, task=terms.task, version=self.version.number, time=time)
 
-    def _in_order(self, items: Items, rows: pa.Table) -> pa.Table:
+    def _in_order(self, items: TextBatch, rows: pa.Table) -> pa.Table:
         """The rows of distinct texts as one of `ANSWERED` for each text."""
         place = {name: row for row, name in enumerate(rows["id"].to_pylist())}
         answerable = [None if fault else place[name] for name, fault in zip(items.ids, items.faults, strict=True)]

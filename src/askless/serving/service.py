@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from askless.errors import BudgetError
-from askless.labelling.answerer import Answerer, AskedText, Items
+from askless.labelling.answerer import Answerer, AskedText, TextBatch
 from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
 from askless.serving.batching import Batches, Work
@@ -231,7 +231,7 @@ class Service:
             if budget is not None and not policy.budgets:
                 message = f"{type(policy).__name__} decides by its own rule and takes no budget."
                 raise Refusal(400, message, "invalid_budget", "askless")
-            items = Items.of(deployed.version.terms, [text])
+            items = TextBatch.of(deployed.version.terms, [text])
             if items.faults[0]:
                 raise Refusal(400, f"Unanswerable: {items.faults[0]}.", "unanswerable", "messages")
         except BaseException:

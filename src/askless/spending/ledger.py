@@ -38,7 +38,7 @@ _SUM = "SELECT coalesce(sum(cost), 0) FROM calls WHERE state = ? AND day LIKE ?"
 
 
 @dataclass(frozen=True)
-class _Call:
+class _OpenCall:
     """A call that is open: its row, its day, the most it can cost in billionths of a dollar."""
 
     row: int
@@ -78,7 +78,7 @@ class Ledger:
         self.overrun = False
         self._changed = threading.Condition()
         self._db = self._guarded(lambda: opened(self.path, _TABLES))
-        self._open = {key: _Call(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
+        self._open = {key: _OpenCall(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
 
@@ -124,7 +124,7 @@ class Ledger:
             last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
             self._write("INSERT INTO calls (key, expert, day, state, most) VALUES (?, ?, ?, ?, ?)", rows)
             for number, (key, _, _, _, most) in enumerate(rows, last + 1):
-                self._open[key] = _Call(number, expert, day, most)
+                self._open[key] = _OpenCall(number, expert, day, most)
             self._used[day] = self._used.get(day, 0) + sum(row[-1] for row in rows)
             return fit
 

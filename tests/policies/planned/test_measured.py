@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askless.policies.planned.measured import Measured, rising, upper_hull
+from askless.policies.planned.measured import MeasuredPoints, rising, upper_hull
 
 
 def measured(right, cost, *, experts, bill=None):
@@ -11,7 +11,9 @@ def measured(right, cost, *, experts, bill=None):
     own = len(right) - experts
     mean = cost.mean(axis=1)
     share = np.linspace(1, 0, own).tolist() + [0.0] + [1.0] * (experts - 1)
-    return Measured(right, cost, mean if bill is None else np.array(bill), np.array(share), np.arange(own) / 2, experts)
+    return MeasuredPoints(
+        right, cost, mean if bill is None else np.array(bill), np.array(share), np.arange(own) / 2, experts
+    )
 
 
 def rows(share, n=20):

@@ -13,7 +13,7 @@ GRID = 201
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredPoints:
     """What every operating point came to on rows it was not fitted on.
 
     `right` and `cost` (points, rows): answered rightly, and paid. `bill` and `share` (points,): the mean cost and the

@@ -15,7 +15,7 @@ from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
 from askless.policies.operating_points import PricedPoints
 from askless.policies.planned.first_threshold import FirstThreshold
 from askless.policies.planned.gain_rule import GainRule
-from askless.policies.planned.measured import Measured
+from askless.policies.planned.measured import MeasuredPoints
 from askless.policies.planned.subchains import Subchains
 from askless.policies.planned.walk import STOP, Alone, AnswerMatrix, outcomes, walk
 from askless.stats.uncertainty import confidence, probability, resolve
@@ -160,14 +160,14 @@ class Planned(Policy):
         more = [] if len(seen) < 2 * self.folds or k < 2 else ["vote", "search"] if k > 3 else ["search"]
         return ["gain", *more]
 
-    def _measure(self, name: str, seen: AnswerMatrix, valid: AnswerMatrix | None) -> tuple[AnyRule, Measured]:
+    def _measure(self, name: str, seen: AnswerMatrix, valid: AnswerMatrix | None) -> tuple[AnyRule, MeasuredPoints]:
         make, k, first = METHODS[name], seen.label.shape[1], int(np.flatnonzero(self.order_ == 0)[0])
         rule = make().fit(seen)
         right, cost, beyond = outcomes(rule, seen if valid is None else valid, first)
         bill, share = cost.mean(axis=1), beyond.mean(axis=1)
         if valid is None:
             right, cost, _ = crossfit(make, seen, self.folds, self.random_state, first)
-        return rule, Measured(right, cost, bill, share, rule.lambdas_, k)
+        return rule, MeasuredPoints(right, cost, bill, share, rule.lambdas_, k)
 
     def _answers(self, panel: Panel) -> AnswerMatrix:
         """Everybody's answers to a panel, experts by rising cost."""
@@ -219,7 +219,7 @@ def clearly(gain: Floats) -> bool:
     return bool(gain.mean() > CLEARLY * gain.std() / np.sqrt(len(gain)) + 1e-12)
 
 
-def worth_it(measured: Measured) -> bool:
+def worth_it(measured: MeasuredPoints) -> bool:
     """Whether to ask more than one: always where a costlier expert is better, else only if that clearly helps."""
     quality = measured.right[measured.own :].mean(axis=1)
     return bool(quality.argmax()) or clearly(measured.area() - measured.mixture())
