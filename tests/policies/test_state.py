@@ -76,7 +76,9 @@ def test_of_an_object_the_arguments_and_what_is_annotated_are_kept():
 
 
 @pytest.mark.parametrize(
-    "rule", [GainRule(), GainRule(votes=True, most=2), Subchains(levels=3), FirstThreshold()], ids=repr
+    "rule",
+    [GainRule(), GainRule(votes=True, most=2), Subchains(levels=3), FirstThreshold()],
+    ids=["gain rule", "gain rule with votes", "subchains", "first threshold"],
 )
 def test_a_rule_comes_back_among_others_and_does_the_same(rule):
     seen = made(150, (0.6, 0.9), (1.0, 10.0)) if isinstance(rule, FirstThreshold) else made(150)
