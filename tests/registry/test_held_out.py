@@ -42,8 +42,9 @@ def changed(folder, to, **values):
 def test_without_a_share_the_one_in_the_facts_or_the_own_rule_decides(tmp_path, board, long):
     known = changed(long, tmp_path / "b", facts={"budget": 0.4})
     own, fact, given = decide_both([Side.of("A", long), Side.of("B", known), Side.of("C", known, 0.2)], board)
-    alone = Bundle.load(long).policy.choose(np.array([[0.0, 1.0]]), None)
-    assert own.deferred.mean() == alone.mean() == 1
+    lengths = np.array([len(text) for text in board.items["text"].to_pylist()], float)
+    alone = Bundle.load(long).policy.threshold(None).share(-lengths)
+    assert own.deferred.tolist() == alone.tolist()
     assert (fact.deferred.mean(), given.deferred.mean()) == (0.4, 0.2)
 
 
@@ -85,7 +86,7 @@ def test_a_stopped_clock_counts_a_given_time_and_no_other():
     [
         ({"facts": {"task": "xsum"}}, "B: a model of task 'xsum'. Allowed: of task 'olhs'. Give one of this task."),
         ({"classes": ["a", "b"]}, "B: a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
-        ({"format": 99}, "B: bundle format 99. Allowed: format 4. Train it again; register a registered model again."),
+        ({"format": 99}, "B: bundle format 99. Allowed: format 5. Train it again; register a registered model again."),
         ({"experts": ["majority", "gone"]}, "no answers on record of an expert that is asked"),
     ],
 )
