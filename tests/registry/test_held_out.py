@@ -44,7 +44,7 @@ def test_without_a_share_the_one_in_the_facts_or_the_own_rule_decides(tmp_path, 
     own, fact, given = decide_both([Side.of("A", long), Side.of("B", known), Side.of("C", known, 0.2)], board)
     lengths = np.array([len(text) for text in board.items["text"].to_pylist()], float)
     alone = Bundle.load(long).policy.threshold(None).share(-lengths)
-    assert own.deferred.tolist() == alone.tolist()
+    assert own.deferred.ravel().tolist() == alone.tolist()
     assert (fact.deferred.mean(), given.deferred.mean()) == (0.4, 0.2)
 
 
