@@ -95,9 +95,7 @@ class Bundle:
         ----------
         policy
             Fitted.
-        classes
-            As in the class.
-        facts
+        classes, facts
             As in the class.
         small
             `experts[0]` of the policy. A team brings its own. Without it the bundle is a record of what was learnt: it

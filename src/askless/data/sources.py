@@ -47,10 +47,8 @@ class Address:
 
     Parameters
     ----------
-    url
-        Its address.
-    sha256
-        Its checksum in hexadecimal, where it is known.
+    url, sha256
+        Its address, and its checksum in hexadecimal, where it is known.
     """
 
     url: str

@@ -55,9 +55,16 @@ class Judged(Protocol):
 
 @dataclass(frozen=True)
 class Runs:
-    """Everything replayed on one split: a policy's sweep over budgets, and its own rule without a budget.
+    """Everything replayed on one split.
 
-    `gold` (items,) is void where answers have quality scores.
+    Parameters
+    ----------
+    gold
+        Class index of each item, (items,); void where answers have quality scores.
+    group
+        Each item's group, None for none.
+    sweeps, own_rule
+        By policy, its replay over budgets, and its replay by its own rule without a budget.
     """
 
     gold: Ints
@@ -80,8 +87,18 @@ class Runs:
 class Evaluation:
     """One evaluation, fed one policy at a time: of each sweep only what is read off it and its chosen point are kept.
 
-    `alone` and `alone_valid` are the replays of always asking each expert, under `always_<expert>`; `valid_gold`
-    belongs to the rows on which operating points are chosen. All figures are of the test rows `gold`, in `group`s.
+    Parameters
+    ----------
+    task
+        What is asked of the experts, and the quality that is reported.
+    settings
+        The section `evaluate` of params.yaml.
+    unit
+        The cost model's unit: `usd`, `seconds` or `tokens`.
+    small
+        Name of the small expert.
+    test, valid
+        The rows that all figures are of, and those on which operating points are chosen; both hold `always_<expert>`.
     """
 
     def __init__(

@@ -25,7 +25,13 @@ ROUGES = ("rouge1", "rouge2", "rougeL")
 
 @dataclass(frozen=True)
 class StatedAnswers:
-    """One expert's answers: labels, the stated probability of each, and whether they are right, all (rows,)."""
+    """One expert's answers to some rows, in their order.
+
+    Parameters
+    ----------
+    label, p, right
+        Class index (`NO_LABEL` for none), its stated probability (NaN for none), and whether it is right, each (rows,).
+    """
 
     label: Ints
     p: Floats

@@ -22,7 +22,13 @@ QUALITIES, GRADES = config.QUALITIES["classification"], config.QUALITIES["summar
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured value and its percentile bootstrap interval; None where it is undefined."""
+    """A measured value and its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    value, low, high
+        The value and the ends of the interval, in the value's unit; None where it is undefined.
+    """
 
     value: float | None
     low: float | None = None

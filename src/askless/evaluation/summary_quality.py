@@ -47,7 +47,15 @@ class MeanVectors(Protocol):
 
 @dataclass(frozen=True)
 class Rouge:
-    """ROUGE F-measure against the reference, see `askless.text.rouge`."""
+    """ROUGE F-measure against the reference, see `askless.text.rouge`.
+
+    Parameters
+    ----------
+    kind
+        `rouge1`, `rouge2` or `rougeL`.
+    stemmer
+        Whether words are compared by their stems.
+    """
 
     kind: str
     stemmer: bool = False
@@ -63,6 +71,11 @@ class Embedding:
 
     A cosine below 0 counts as 0, and so does a text without a known word. Means of common words are alike
     whatever a text says: cosines lie close together, and differences tell more than values.
+
+    Parameters
+    ----------
+    vectors
+        The word vectors.
     """
 
     vectors: MeanVectors
@@ -78,11 +91,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Judge:
-    """The mark that an expert gives, worst to best on `scale` and evenly from 0 to 1.
+    """The score that an expert gives. An empty summary is 0 without asking; no score given is NaN, never a default.
 
-    The expert is shown summary, reference (where there is one) and document as one text, of whose end it may lose
-    what is too long for it; its prompt says what to mark, and its classes are the scale. An empty summary is 0 without
-    asking; no mark given is NaN, never a default.
+    Parameters
+    ----------
+    expert
+        Is shown summary, reference (where there is one) and document as one text, of whose end it may lose what is too
+        long for it; its prompt says what to score, and its classes are the scale.
+    scale
+        Two labels or more, worst to best: evenly from 0 to 1.
     """
 
     expert: Answering

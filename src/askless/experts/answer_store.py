@@ -39,11 +39,16 @@ def answer_key(*determinants: Any) -> str:
 
 
 class AnswerStore:
-    """Answers in one SQLite file (or in memory when `path` is None), safe to share among threads.
+    """Answers in one SQLite file, safe to share among threads.
 
     Rows put together are kept together or not at all. The first answer to a key stays. Write-ahead logging
     with `synchronous=NORMAL` loses nothing when the process is killed; a power cut can lose the last few
     batches, never the file, and spares one disk flush a batch.
+
+    Parameters
+    ----------
+    path
+        The file; None keeps answers in memory.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:

@@ -138,7 +138,13 @@ class Expert(ABC):
 
 
 class TrainedExpert(Expert):
-    """A small expert that learns from labelled examples and is kept as a folder without pickles."""
+    """A small expert that learns from labelled examples and is kept as a folder without pickles.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    """
 
     kept = True
 

@@ -12,7 +12,13 @@ from askless.text.summary_faults import faults
 
 @dataclass(frozen=True)
 class CheckedSummaries:
-    """A summariser whose faulty summaries count as none, as they did where the policy was fitted."""
+    """A summariser whose faulty summaries count as none, as they did where the policy was fitted.
+
+    Parameters
+    ----------
+    expert
+        The summariser.
+    """
 
     expert: Answering
 

@@ -34,7 +34,15 @@ STOPPED = Fault("stop", "")
 
 
 class Refused(Exception):
-    """A call was not made: `then` says whether the item is given up or nothing more is asked."""
+    """A call that was not made.
+
+    Parameters
+    ----------
+    why
+        The reason, free of keys and texts.
+    then
+        Whether the item is given up or nothing more is asked.
+    """
 
     def __init__(self, why: str, then: Literal["give up", "stop"] = "give up") -> None:
         super().__init__(why)

@@ -55,10 +55,8 @@ class DeployedBundle:
 
     Parameters
     ----------
-    address
-        `models:/name/version`, or a folder.
-    number
-        The version's, "0" for a folder.
+    address, number
+        `models:/name/version` or a folder, and the version's number, "0" for a folder.
     bundle
         Its policy and its small expert.
     terms

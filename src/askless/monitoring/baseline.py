@@ -37,10 +37,8 @@ def baseline(
         At which it is to work; None: by its own rule.
     reference
         The expensive expert of the audits.
-    task
-        As the log has it.
-    time
-        As the log has it.
+    task, time
+        As the log has them.
 
     Returns
     -------

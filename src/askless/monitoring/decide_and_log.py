@@ -65,12 +65,8 @@ def answer(
         Within which it decides; None: by its own rule.
     audit
         What is asked beyond the decisions.
-    task
-        As the log has it.
-    version
-        As the log has it.
-    time
-        As the log has it.
+    task, version, time
+        As the log has them.
 
     Returns
     -------

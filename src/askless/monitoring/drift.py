@@ -38,10 +38,8 @@ class Measure:
         At calibration and in the window; None where there is none.
     rows
         How many rows tell of either.
-    p
-        The p-value, None where it was not tested.
-    why
-        Why it was not.
+    p, why
+        The p-value, None where it was not tested, and why it was not.
     """
 
     name: str

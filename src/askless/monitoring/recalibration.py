@@ -84,10 +84,8 @@ def recalibrate(
         The version in service.
     budget
         At which it works now; None: its own rule.
-    baseline
-        Rows of the log at calibration.
-    window
-        Rows of the log of now.
+    baseline, window
+        Rows of the log at calibration and of now.
     texts
         Those of the window's rows, by id.
     margin

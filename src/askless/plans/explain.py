@@ -21,10 +21,8 @@ class ExplainedStep:
     ----------
     expert
         Who had answered last.
-    score
-        What was compared with the threshold.
-    threshold
-        What the score had to reach.
+    score, threshold
+        What was compared with the threshold, and what it had to reach.
     kept
         Whether it did, so that the answer was kept.
     """

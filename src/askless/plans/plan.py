@@ -143,10 +143,8 @@ class StepSummary:
     ----------
     expert
         Who had answered last.
-    rows
-        How many rows came to it.
-    kept
-        How many of them reached their threshold.
+    rows, kept
+        How many rows came to it, and how many of them reached their threshold.
     threshold
         The lowest and the highest threshold, which differ where a rule sets one for each row.
     """

@@ -35,12 +35,8 @@ class Option:
         Who may be asked.
     budget
         At which it decides.
-    right
-        Whether each row was decided rightly, shape (rows,).
-    cost
-        What each row cost, shape (rows,).
-    deferred
-        Which rows went beyond the first expert, shape (rows,).
+    right, cost, deferred
+        Whether each row was decided rightly, what it cost, and whether it went beyond the first expert, each (rows,).
     """
 
     kind: str

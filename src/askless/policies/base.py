@@ -66,10 +66,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class Step:
-    """One look before answering or going on: which `rows` (n,) it was about, after asking `expert`.
+    """One look before answering or going on.
 
-    `score` (n,) is compared with `threshold` (n,): at the threshold or above it the row was kept. `expert` is "" for a
-    look before anyone was asked.
+    Parameters
+    ----------
+    expert
+        Who was asked before it; "" where nobody was.
+    rows
+        Places of the rows it was about, (n,).
+    score, threshold
+        What was compared, each (n,): at the threshold or above it the row was kept.
     """
 
     expert: str
@@ -82,10 +88,18 @@ class Step:
 class Decisions:
     """Who answered each row and what it cost.
 
-    `expert` (rows,) indexes `experts`; `label` (rows,) is a class index or `NO_LABEL`; `score` (rows,) is
-    what decided (NaN where nothing did); `cost` (rows,) is everything asked for the row; `asked` is
-    (rows, experts); `confidence` (rows,) is the stated probability of being right, NaN where none is stated;
-    `steps` are the looks on the way there, in order.
+    Parameters
+    ----------
+    experts
+        Names of whom the policy may ask.
+    expert, label
+        Who answered, an index of `experts`, and its class index or `NO_LABEL`, each (rows,).
+    score, confidence
+        What decided, and the stated probability of being right, each (rows,); NaN where there is none.
+    cost, asked
+        What all that was asked for the row cost, in the cost model's unit, (rows,); and who was asked, (rows, experts).
+    steps
+        The looks on the way there, in order.
     """
 
     experts: tuple[str, ...]

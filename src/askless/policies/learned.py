@@ -24,7 +24,7 @@ from askless.stats.calibration import PlattCalibrator
 
 
 @dataclass(frozen=True)
-class BothAnswers:
+class _BothAnswers:
     """Rows that both experts answered: the small one's `label` (rows,), the `quality` and `cost` of each (rows, 2).
 
     `unanswered` (rows,) are those that the large one did not answer, so that the small one's answer stands.
@@ -37,7 +37,7 @@ class BothAnswers:
     unanswered: Bools
 
     @classmethod
-    def of(cls, panel: Panel, experts: Sequence[str], rows: Ints) -> BothAnswers:
+    def of(cls, panel: Panel, experts: Sequence[str], rows: Ints) -> _BothAnswers:
         """The answers to `rows` of a panel that shows their quality."""
         small, large = (panel.ask(name, rows) for name in experts)
         first, second = panel.quality(small), panel.quality(large)
@@ -96,12 +96,12 @@ class Learned(ScoreThreshold):
         """Learn the chances on `train`, the thresholds on `valid`, or without one on train, out of fold."""
         Policy.fit(self, train, valid)
         self._validate(train)
-        seen = BothAnswers.of(train, self.experts, some_rows(len(train), self.most, self.random_state))
+        seen = _BothAnswers.of(train, self.experts, some_rows(len(train), self.most, self.random_state))
         self.prices_ = seen.cost.mean(axis=0)
         self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
         if len(valid):
             self.chances_.fit(seen.text, seen.label, self.events(seen.quality))
-            seen = BothAnswers.of(valid, self.experts, np.arange(len(valid)))
+            seen = _BothAnswers.of(valid, self.experts, np.arange(len(valid)))
             chances = self.chances_.predict(seen.text, seen.label)
         else:
             chances = self.chances_.cross_fit(
@@ -151,6 +151,11 @@ class AnswerScorer(Learned):
     """Asks the small expert, estimates from text and answer whether it is right, and escalates the least likely.
 
     Source: FrugalGPT (Chen et al. 2023), the scoring function of its cascade.
+
+    Parameters
+    ----------
+    experts, strength, folds, most, random_state
+        As of `Learned`.
     """
 
     asks_first = True
@@ -164,6 +169,11 @@ class QueryAllocator(Learned):
     """Estimates from the text alone whether the small expert will do as well as the large one, and asks one of the two.
 
     Source: Hybrid LLM (Ding et al. 2024), the deterministic target.
+
+    Parameters
+    ----------
+    experts, strength, folds, most, random_state
+        As of `Learned`.
     """
 
     graded = True
@@ -178,6 +188,11 @@ class MetaModel(Learned):
 
     Chooses the large one where P_large - P_small > lambda x (price_large - price_small). Source: Šakota et al. 2024,
     Fly-Swat or Cannon.
+
+    Parameters
+    ----------
+    experts, strength, folds, most, random_state
+        As of `Learned`.
     """
 
     def events(self, quality: Floats) -> Bools:

@@ -23,13 +23,18 @@ WARM_UP = 20
 
 @dataclass(frozen=True)
 class OnlineRule:
-    """The rule at fixed `costs` a call and known `quality`, both (small, large).
+    """The published rule at fixed costs and known quality.
 
     The score is the small one's confidence, and both are paid where it is too low. In a row's turn, what is left of
     budget x rows pays nobody: nobody answers. It pays the small one for the rows left and no more: that answers. It
     pays the large one for all of them, and that is the better one: it answers alone, and the score is never looked
     at. Else the large one answers where the score is under the `share`-quantile of the scores so far (-1 for the
     first 20) and it can be paid.
+
+    Parameters
+    ----------
+    costs, quality
+        Of the small and the large one: cost of a call, finite and 0 or more; share of its answers that are right.
     """
 
     costs: tuple[float, float]

@@ -18,10 +18,15 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Threshold:
-    """Rows whose score is under `value` go on, and of those just at it the share `tie`.
+    """A threshold of a score: rows under it go on, and of those just at it a share.
 
     Which of the tied rows go on is settled by `Panel.draws`, a fixed draw for each id: the same row goes the same way
     alone, in a batch and on a stream.
+
+    Parameters
+    ----------
+    value, tie
+        The score, and the share, 0 to 1, of the rows just at it that go on.
     """
 
     value: float
@@ -72,7 +77,15 @@ def least_if_nan(score: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Mix:
-    """Two operating points, by their place: `high` for the share `weight` of the rows, `low` for the rest."""
+    """Two operating points, one for some of the rows and one for the rest.
+
+    Parameters
+    ----------
+    low, high
+        Their places among the points.
+    weight
+        Share of the rows, 0 to 1, that `high` is for.
+    """
 
     low: int
     high: int
@@ -89,9 +102,14 @@ class Mix:
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """Points of rising cost, each array (points,), on the rows that they were measured on.
+    """Points of rising cost on the rows that they were measured on.
 
-    `share` of rows beyond the first expert; `cost` and `quality` of a row in the mean.
+    Parameters
+    ----------
+    share
+        Share of rows beyond the first expert, (points,).
+    cost, quality
+        Of a row in the mean, each (points,); cost is in the cost model's unit.
     """
 
     share: Floats
@@ -130,7 +148,12 @@ class OperatingPoints:
 class ThresholdPoints(OperatingPoints):
     """What every threshold of a score buys, from nobody who goes on to everybody.
 
-    `value` and `tie` (points,) are those of the thresholds.
+    Parameters
+    ----------
+    share, cost, quality
+        As of `OperatingPoints`.
+    value, tie
+        Those of the thresholds, each (points,).
     """
 
     value: Floats
@@ -187,7 +210,12 @@ class ThresholdPoints(OperatingPoints):
 class PricedPoints(OperatingPoints):
     """Points that are each meant for a price of quality.
 
-    `price` (points,) is that price, lambda, falling; `point` (points,) names the rule's own point.
+    Parameters
+    ----------
+    share, cost, quality
+        As of `OperatingPoints`.
+    price, point
+        The price, lambda, falling, and the place of the rule's own point, each (points,).
     """
 
     price: Floats

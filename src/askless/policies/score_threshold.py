@@ -18,7 +18,13 @@ from askless.stats.calibration import PlattCalibrator
 
 @dataclass(frozen=True)
 class Scores:
-    """What is looked at: the `score` of each row (rows,), and the chance of either expert to be right, (rows, 2)."""
+    """What is looked at.
+
+    Parameters
+    ----------
+    score, right
+        The score of each row (rows,), and the chance of either expert to be right, (rows, 2).
+    """
 
     score: Floats
     right: Floats

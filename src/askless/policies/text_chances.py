@@ -40,11 +40,18 @@ def counts(texts: list[str]) -> Any:
 
 
 class TextChances:
-    """P(event) for each of several events, given a text and, with `answers` > 1, which of so many answers it got.
+    """P(event) for each of several events, given a text and perhaps which of several answers it got.
 
     Words and word pairs are hashed, so that no vocabulary grows with the rows, kept where two texts or more have them,
     and weighed by TF-IDF. Each answer has a weight of its own, and one for each word: what speaks for one answer speaks
-    against another. `strength` is logistic regression's C. An event that always or never happened has Laplace's rate.
+    against another. An event that always or never happened has Laplace's rate.
+
+    Parameters
+    ----------
+    strength
+        Logistic regression's C, > 0: the larger, the less its weights are shrunk.
+    answers
+        How many answers there are to tell apart; with 0 chances are of the text alone.
     """
 
     kept_: Ints

@@ -19,7 +19,7 @@ SUREST_SCORE = 1e300
 
 
 @dataclass
-class SmallScores:
+class _SmallScores:
     """What the small one's answers to a panel come to, worked out when it is first asked and then kept.
 
     `score` (rows,) orders them; `right` (rows,) is the calibrated probability that they are, NaN where none is stated.
@@ -112,11 +112,11 @@ class TwoTier(Policy):
         self.prices_ = float(small.cost.mean()), float(large.cost.mean())
         return self
 
-    def look(self, panel: Panel) -> SmallScores:
+    def look(self, panel: Panel) -> _SmallScores:
         """Nothing yet: some budgets never ask the small one."""
-        return SmallScores()
+        return _SmallScores()
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: SmallScores | None = None) -> Decisions:
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: _SmallScores | None = None) -> Decisions:
         """Ask the small one for every row and the large one below the threshold, or the large one straight away.
 
         Raises `BudgetError` for a cost under that of the small one.
@@ -124,7 +124,7 @@ class TwoTier(Policy):
         threshold, straight = self.rule(budget)
         if straight:
             return self._large_alone(panel)
-        small, seen = panel.ask(self.experts[0]), seen or SmallScores()
+        small, seen = panel.ask(self.experts[0]), seen or _SmallScores()
         if seen.score is None or seen.right is None:
             seen.score = self._score(small)
             seen.right = self.calibrators_[0](self._unit(confidence(small, self.measure_)))

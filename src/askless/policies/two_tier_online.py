@@ -70,11 +70,11 @@ class OnlineTwoTier(Policy):
         self.calibrators_ = tuple(PlattCalibrator().fit(probability(a), r) for a, r in zip(answers, right, strict=True))
         return self
 
-    def look(self, panel: Panel) -> OrderedScores:
+    def look(self, panel: Panel) -> _OrderedScores:
         """Nobody is asked yet: whom to ask depends on the money from the first row on."""
-        return OrderedScores(published_order(self.random_state, len(panel)))
+        return _OrderedScores(published_order(self.random_state, len(panel)))
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: OrderedScores | None = None) -> Decisions:
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: _OrderedScores | None = None) -> Decisions:
         """Ask as the rule says; without a budget each row may cost a large one's price.
 
         Raises `BudgetError` for a price of quality, and for less than the least cost.
@@ -116,7 +116,7 @@ class OnlineTwoTier(Policy):
         return max(per_row, least)
 
 
-class OrderedScores:
+class _OrderedScores:
     """The small one's answers to a panel's rows, in their `order`, worked out once for all budgets.
 
     `label`, `score`, `right` (rows,) are void where not `given`; `rank` is a score's among those up to it in the order,
@@ -140,7 +140,7 @@ class OrderedScores:
 class _Stream:
     """The rows of a panel as they come in: the small one is asked only when it is certain that the rule asks it."""
 
-    def __init__(self, policy: OnlineTwoTier, panel: Panel, budget: float, scores: OrderedScores) -> None:
+    def __init__(self, policy: OnlineTwoTier, panel: Panel, budget: float, scores: _OrderedScores) -> None:
         self.policy, self.panel, self.budget, self.scores, self.rule = policy, panel, budget, scores, policy.rule_
         self.place, self.threshold = np.full((2, len(panel)), np.nan)
         self.top = -np.inf

@@ -43,20 +43,14 @@ class Version:
         Of the version.
     aliases
         Those that name it: champion, challenger, previous.
-    run_id
-        MLflow's run that registered it.
-    created
-        When that was.
-    task
-        Its task.
-    kind
-        Kind of its policy.
+    run_id, created
+        MLflow's run that registered it, and when that was.
+    task, kind
+        Its task, and the kind of its policy.
     experts
         Those of its policy, the small one first.
-    seed
-        Of its training.
-    unit
-        Of its costs.
+    seed, unit
+        The seed of its training, and the unit of its costs.
     headline
         Name of its policy.
     quality
@@ -67,16 +61,12 @@ class Version:
         Share of items deferred at its operating point, 0 to 1, chosen on valid.
     threshold
         What each score is held against there.
-    dvc_lock_sha256
-        Of the lock file of its data.
-    git_commit
-        Of its code.
+    dvc_lock_sha256, git_commit
+        Of the lock file of its data, and of its code.
     verdict
         The last decision about it: promoted, refused, restored or rolled back; empty before one.
-    reason
-        Of that decision, a sentence.
-    decided
-        When that was.
+    reason, decided
+        Of that decision, a sentence, and when it was.
     proposed_by
         Who proposed what a person is to decide about.
     replaced

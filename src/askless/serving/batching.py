@@ -28,10 +28,8 @@ class Work:
     ----------
     answerer
         Decides it.
-    name
-        Its id.
-    text
-        Cleaned.
+    name, text
+        Its id, and its text, cleaned.
     budget
         At which, None for the policy's own rule.
     arrived

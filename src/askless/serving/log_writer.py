@@ -28,10 +28,8 @@ class LogWriter:
         The task's, none for summaries.
     texts
         Whether texts and summaries are written as well.
-    seconds
-        Between two parts of the log.
-    measures
-        What is counted.
+    seconds, measures
+        Seconds between two parts of the log, and what is counted.
     """
 
     def __init__(

@@ -26,10 +26,8 @@ class Refusal(Exception):
     ----------
     status
         Of HTTP.
-    message
-        For a person.
-    code
-        For a program.
+    message, code
+        For a person, and for a program.
     param
         The field that is wrong.
     headers
@@ -162,10 +160,8 @@ class ResponseBody:
     ----------
     model
         Its name.
-    id
-        Of the completion.
-    created
-        When, in seconds since 1970.
+    id, created
+        Of the completion, and when it was, in seconds since 1970.
     """
 
     model: str

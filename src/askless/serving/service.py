@@ -108,10 +108,8 @@ class Case:
         What is to be decided.
     streams
         Whether the client reads pieces.
-    start
-        When it came, on the performance counter.
-    decided
-        Seconds until it was decided.
+    start, decided
+        When it came, on the performance counter, and the seconds until it was decided.
     pieces
         Of the answer, None after the last.
     begun

@@ -18,10 +18,8 @@ class Breaker:
     ----------
     after
         Faults in a row that open it.
-    pause
-        Seconds that it is open first.
-    longest
-        Seconds that it is open at most at a time.
+    pause, longest
+        Seconds that it is open first, and at most at a time.
     clock
         Where the seconds are read.
     """

@@ -46,10 +46,8 @@ class Forecast:
         Rows asked about.
     prompt_tokens, completion_tokens
         Tokens read and written, over all rows.
-    seconds
-        Over all rows.
-    usd
-        US dollars, over all rows.
+    seconds, usd
+        Seconds and US dollars, over all rows.
     kept
         Answers that are there already, and free.
     confidence

@@ -32,10 +32,8 @@ class Pending:
 
     Parameters
     ----------
-    rows
-        Where each comes first, shape (n,).
-    sizes
-        The size of each as `usage.size` counts it, shape (n,).
+    rows, sizes
+        Where each comes first, and its size as `usage.size` counts it, each (n,).
     usage
         What an answer takes, learnt from those kept.
     kept

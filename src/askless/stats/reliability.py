@@ -15,10 +15,8 @@ class Reliability:
 
     Parameters
     ----------
-    confidence
-        Mean confidence of each bin, shape (bins,), 0 to 1.
-    accuracy
-        Share of right answers, shape (bins,), 0 to 1.
+    confidence, accuracy
+        Mean confidence and share of right answers of each bin, each (bins,), 0 to 1.
     count
         Rows, shape (bins,).
     """

@@ -20,10 +20,8 @@ class SmallModel:
 
     Parameters
     ----------
-    name
-        The expert's name in tables.
-    classes
-        Names of the classes.
+    name, classes
+        The expert's name in tables, and the names of the classes.
     stack
         The network, of one member or of several that are averaged.
     vectors

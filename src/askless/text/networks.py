@@ -43,10 +43,8 @@ class Stack(nn.Module):
     ----------
     members
         How many networks.
-    inputs
-        Features of a row.
-    outputs
-        Logits of a row.
+    inputs, outputs
+        Features and logits of a row.
     hidden
         Width of the two hidden layers.
     seed

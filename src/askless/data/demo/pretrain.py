@@ -36,16 +36,12 @@ class Size:
     ----------
     hidden
         Width of the hidden states.
-    layers
-        How many layers.
-    heads
-        Attention heads, a divisor of `hidden`.
+    layers, heads
+        How many layers, and attention heads, a divisor of `hidden`.
     inner
         Width inside the feed-forward blocks.
-    rate
-        Highest learning rate.
-    steps
-        Steps of training.
+    rate, steps
+        Highest learning rate, and steps of training.
     varied
         Whether its training texts vary more.
     """

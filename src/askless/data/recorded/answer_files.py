@@ -34,10 +34,8 @@ class ExpertAnswers:
 
     Parameters
     ----------
-    expert
-        Its name.
-    where
-        The file, for messages.
+    expert, where
+        Its name, and the file, for messages.
     table
         The columns that the file has, as text and float64.
     stated

@@ -33,10 +33,8 @@ class Study:
         The items, a table of `askless.schema.EXAMPLES`.
     answers
         Expert to its predictions, whose rows are in the order of `examples`.
-    classes
-        Names of the classes.
-    experts
-        Names of the experts, rising in mean cost on train.
+    classes, experts
+        Names of the classes, and of the experts, rising in mean cost on train.
     cost
         What answers cost.
     has_text

@@ -50,8 +50,13 @@ def answered(
 class Backoff(Generic[T]):
     """Runs batches; where memory runs out, each half alone, and so on down to one row.
 
-    `size` is what a batch takes. One that is no smaller than what was too large before is halved at once: what
-    shares a batch is what it would be had it been tried, and a resumed run halves alike.
+    A batch that is no smaller than what was too large before is halved at once: what shares a batch is what it would be
+    had it been tried, and a resumed run halves alike.
+
+    Parameters
+    ----------
+    size
+        Gives what a batch takes of the memory, such as its tokens.
     """
 
     def __init__(self, size: Callable[[Sequence[T]], int]) -> None:

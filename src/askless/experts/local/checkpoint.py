@@ -30,9 +30,7 @@ class Checkpoint:
         `demo:<size>`, a folder with a transformers checkpoint, or a repository of the hub.
     revision
         Commit of a hub repository, None is the newest.
-    dtype
-        As of `LlmExpert`.
-    device
+    dtype, device
         As of `LlmExpert`.
     remote_code
         Whether to run the repository's own code.

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a reply is written: greedily at temperature 0, else sampled from the top `top_p` of probability.
+    """How a reply is written.
 
-    It does not end before `min_new_tokens`.
+    Parameters
+    ----------
+    max_new_tokens, min_new_tokens
+        Most tokens of a reply, and how many it has before it may end.
+    temperature, top_p
+        Greedy at a temperature of 0, else sampled from the top `top_p` of probability.
     """
 
     max_new_tokens: int
@@ -32,7 +37,15 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Generated:
-    """Tokens of a reply up to and with its end, if it `ended`, and their mean natural log-probability."""
+    """A reply.
+
+    Parameters
+    ----------
+    tokens, logprob
+        Its tokens up to and with its end, and their mean natural log-probability.
+    ended
+        False where it was cut off.
+    """
 
     tokens: list[int]
     logprob: float

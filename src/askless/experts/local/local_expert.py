@@ -21,7 +21,18 @@ Item = tuple[str, list[int], bool]
 
 
 class LocalExpert(PaidExpert):
-    """A language model that runs here; `whole_options` are whole numbers of 1 or more, `limits` those or None."""
+    """A language model that runs here.
+
+    Parameters
+    ----------
+    setting, model, prompt
+        As of `PaidExpert`.
+
+    Attributes
+    ----------
+    whole_options, limits : tuple of str
+        The options that are whole numbers of 1 or more, and those that are so or None.
+    """
 
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     whole_options: ClassVar[tuple[str, ...]] = ("batch_size", "max_new_tokens")

@@ -22,9 +22,14 @@ ROOM = 16
 
 @dataclass
 class Memory:
-    """Keys and values of each row, `end` tokens so far, and a mask of what there is and will be: (rows, tokens).
+    """Keys and values of each row; padding stands between what the rows share and what is a row's own.
 
-    Padding stands between what the rows share and what is a row's own.
+    Parameters
+    ----------
+    network, held
+        The language model, and its cache.
+    mask, end
+        Where there are tokens and will be, (rows, tokens), and how many a row has so far, padding included.
     """
 
     network: Any

@@ -53,7 +53,13 @@ def new_cache() -> Any:
 
 @dataclass(frozen=True)
 class SharedPrefix:
-    """Tokens that all prompts begin with, and the keys and values of each layer: (1, heads, tokens, size)."""
+    """What all prompts begin with, read.
+
+    Parameters
+    ----------
+    tokens, layers
+        The tokens, and the keys and values of each layer: (1, heads, tokens, size).
+    """
 
     tokens: list[int]
     layers: list[tuple[Tensor, Tensor]]

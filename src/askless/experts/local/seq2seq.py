@@ -29,7 +29,13 @@ KEPT = "checkpoint"
 
 
 class Seq2SeqCheckpoint(Checkpoint):
-    """An encoder-decoder: its first tokens are the model's own, its beams and penalties are habits."""
+    """An encoder-decoder: its first tokens are the model's own, its beams and penalties are habits.
+
+    Parameters
+    ----------
+    model, revision, dtype, device, remote_code
+        As of `Checkpoint`.
+    """
 
     auto = "AutoModelForSeq2SeqLM"
     keeps = ("decoder_start_token_id", "forced_bos_token_id")
@@ -58,7 +64,7 @@ class Seq2SeqExpert(LocalExpert):
         What the task tells the expert.
     model
         A folder with a transformers checkpoint, or a repository of the hub.
-    revision
+    revision, dtype, device, trust_remote_code
         As of `LlmExpert`.
     prefix
         What stands before each document: T5 wants its task named.
@@ -66,10 +72,6 @@ class Seq2SeqExpert(LocalExpert):
         Most rows at once, 1 or more.
     batch_tokens
         Most tokens at once, 1 or more, padding and what is to be written included.
-    dtype
-        As of `LlmExpert`.
-    device
-        As of `LlmExpert`.
     max_new_tokens
         Most tokens of a summary, 1 or more.
     min_new_tokens
@@ -83,8 +85,6 @@ class Seq2SeqExpert(LocalExpert):
     max_input_tokens
         Most tokens of a document, 1 or more; None is what the model can read, 1,024 where neither configuration nor
         tokenizer say. A longer one loses its end; metadata `truncated` counts them.
-    trust_remote_code
-        As of `LlmExpert`.
     """
 
     labels = False

@@ -17,9 +17,16 @@ from askless.experts.local.prefix import SharedPrefix, can_share, shared_tokens
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How prompts become batches: most rows, most tokens (padding and the `new_tokens` after each prompt included).
+    """How prompts become batches.
 
-    `share_prefix` reads what all prompts begin with once.
+    Parameters
+    ----------
+    batch_size, batch_tokens
+        Most rows and most tokens of a batch, padding and `new_tokens` included, the shared prefix not.
+    share_prefix
+        Whether what all prompts begin with is read once.
+    new_tokens
+        Most tokens that are written after each prompt.
     """
 
     batch_size: int
@@ -29,7 +36,15 @@ class BatchPlan:
 
 
 class Workload:
-    """The prompts of a run, in tokens; batches and prefix follow from all of them, whatever is already kept."""
+    """The prompts of a run; batches and prefix follow from all of them, whatever is already kept.
+
+    Parameters
+    ----------
+    network, pad
+        The language model, and its padding token.
+    prompts, plan
+        The prompts in tokens, and how they become batches.
+    """
 
     def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: BatchPlan) -> None:
         self.network = network

@@ -38,7 +38,13 @@ class _Failed(Exception):
 
 
 class Pace:
-    """Spreads the requests of many threads, and their tokens, over each minute, and holds all when a server says so."""
+    """Spreads the requests of many threads, and their tokens, over each minute, and holds all when a server says so.
+
+    Parameters
+    ----------
+    per_minute, tokens_per_minute
+        Most requests and most tokens a minute, more than 0; None is no limit.
+    """
 
     def __init__(self, per_minute: float | None, tokens_per_minute: float | None = None) -> None:
         self._gap = 60.0 / per_minute if per_minute else 0.0

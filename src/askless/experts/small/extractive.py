@@ -33,7 +33,7 @@ NAMES = ("intercept", *FEATURES)
 
 
 @dataclass(frozen=True)
-class Learnt:
+class _Learnt:
     """Weights, the penalty that they were learnt with, and the scores of sentences that they were not learnt from."""
 
     strength: float
@@ -156,13 +156,13 @@ class ExtractiveExpert(TrainedExpert):
 
     _truncated = 0
 
-    def _choose(self, learn: Ranking, held: Ranking | None) -> Learnt:
+    def _choose(self, learn: Ranking, held: Ranking | None) -> _Learnt:
         """The weights of the penalty with the least error on `held` or, without it, cross-fitted."""
         found = []
         for strength in self.strengths:
             weights = learn.ridge(strength)
             scores = scores_of(held.x, weights) if held else learn.crossed(strength, self.random_state)
-            found.append(((held or learn).error(scores), strength, Learnt(strength, weights, scores)))
+            found.append(((held or learn).error(scores), strength, _Learnt(strength, weights, scores)))
         return min(found, key=lambda row: row[:2])[2]
 
     def _ranking(self, examples: pa.Table) -> Ranking:

@@ -16,11 +16,15 @@ LEAST = 0.01
 
 @dataclass(frozen=True)
 class Ranking:
-    """Sentences to learn from: x (sentences, features), y (sentences,) ROUGE-L F with the reference.
+    """Sentences to learn from.
 
-    `document` (sentences,) is the place of each one's own. `within`, sentences are held against those of their own
-    document alone: all is taken from the document's mean, and y in units of its spread there. Then documents of which
-    every sentence is near to the reference teach no more than others.
+    Parameters
+    ----------
+    x, y, document
+        Features (sentences, features), ROUGE-L F with the reference and the place of its document, each (sentences,).
+    within
+        Hold sentences against those of their own document alone: all is taken from the document's mean, and y in units
+        of its spread there. Then documents of which every sentence is near to the reference teach no more than others.
     """
 
     x: Floats

@@ -33,6 +33,11 @@ class Sentences:
     A word is a run of letters and digits in lower case. Its rarity is the logarithm of its row in the word vectors,
     which stand by frequency, from 0 to 1 for an unknown word. `shared` is, for each different word of each
     sentence, the share of the document's other sentences that have it too.
+
+    Parameters
+    ----------
+    documents, vectors
+        The sentences of each document, in order, and the word vectors.
     """
 
     def __init__(self, documents: Sequence[Sequence[str]], vectors: Vectors) -> None:

@@ -23,8 +23,12 @@ from askless.stats.uncertainty import confidence
 class Levels:
     """Scores as whole numbers in the same order: 0 where nothing is stated, then 1 for the lowest score.
 
-    `code` (rows,) indexes `value` (levels,), which rises; `value[0]` is NaN. Any rows of `code` can be counted without
-    sorting them again.
+    Any rows of `code` can be counted without sorting them again.
+
+    Parameters
+    ----------
+    value, code
+        The scores that occur, rising, after NaN, (levels,); and the place of each row's among them, (rows,).
     """
 
     value: Floats

@@ -18,6 +18,11 @@ class FirstThreshold:
     """Asks the cheaper of two experts, and the costlier where its confidence is below a threshold.
 
     The decision's source: Ramirez et al. 2024, the cascade. Thresholds are quantiles of the confidence on train.
+
+    Parameters
+    ----------
+    points
+        How many thresholds there are: from one under which all rows go on to one under which none do.
     """
 
     lambdas_: Floats

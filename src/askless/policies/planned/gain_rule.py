@@ -23,10 +23,16 @@ class GainRule:
     """Asks the costlier expert j with the largest Q_j - P - lambda * c_j - tax while that is positive.
 
     P is the posterior that the answer so far is right, Q_j the posterior to expect after asking j; both are linear in
-    the features of who was asked. `tax` is the gain an ask must promise beyond its price; at most `most` experts are
-    asked about a row.
+    the features of who was asked. Attributes learnt: `prices_` (experts,), `lambdas_` and `first_` (points,).
 
-    Attributes learnt: `prices_` (experts,), `lambdas_` (points,), `first_` (points,), `posteriors_`.
+    Parameters
+    ----------
+    tax
+        The gain that an ask must promise beyond its price.
+    most, votes
+        As of `Posteriors`.
+    points
+        How many operating points there are, each a lambda of `price_grid`.
     """
 
     prices_: Floats

@@ -16,9 +16,16 @@ GRID = 201
 class MeasuredPoints:
     """What every operating point came to on rows it was not fitted on.
 
-    `right` and `cost` (points, rows): answered rightly, and paid. `bill` and `share` (points,): the mean cost and the
-    rows beyond the first expert under the rule that will decide. The last `experts` points are each expert alone,
-    cheapest first, the others the rule's own, costliest first, of lambda `price` (rising).
+    Parameters
+    ----------
+    right, cost
+        Whether each row was answered rightly, and what was paid for it, each (points, rows).
+    bill, share
+        The mean cost and the share of rows beyond the first expert under the rule that will decide, each (points,).
+    price
+        Lambda of each of the rule's own points, rising: the costliest comes first.
+    experts
+        How many points there are after them: each expert alone, cheapest first.
     """
 
     right: Bools

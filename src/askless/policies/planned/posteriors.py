@@ -57,10 +57,17 @@ class Surety:
 
 
 class Posteriors:
-    """For every set of up to `most` experts: whose answer stands, and the probability that it is right.
+    """For every set of experts: whose answer stands, and the probability that it is right.
 
-    The answer is that of the costliest asked that gave a label; with `votes` that of the largest posterior given its
-    own confidence alone. The probability is a logistic regression on the surety of all who were asked.
+    The probability is a logistic regression on the surety of all who were asked.
+
+    Parameters
+    ----------
+    most
+        Most experts of a set.
+    votes
+        Whether the answer of the largest posterior given its own confidence alone stands, or else that of the costliest
+        asked that gave a label.
     """
 
     surety_: Surety

@@ -14,12 +14,21 @@ from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, Rule
 
 
 class Subchains:
-    """Asks a chain of up to `most` experts, each link keeping the rows whose posterior reaches its threshold.
-
-    Thresholds are among `levels` quantiles of the posterior on train. A kept row counts `trust` times whether it is
-    right and 1 - trust times its posterior, which a few hundred labels tell more surely.
+    """Asks a chain of experts, each link keeping the rows whose posterior reaches its threshold.
 
     Attributes learnt: `chain_` (points, most) experts, `STOP` beyond the last; `threshold_` (points, most).
+
+    Parameters
+    ----------
+    most
+        Most experts of a chain.
+    levels
+        Thresholds are among so many quantiles of the posterior on train.
+    trust
+        From 0 to 1: a kept row counts `trust` times whether it is right and 1 - trust times its posterior, which a few
+        hundred labels tell more surely.
+    points
+        How many operating points there are, each a lambda of `price_grid`.
     """
 
     lambdas_: Floats
@@ -40,7 +49,7 @@ class Subchains:
         self.best_ = np.full(self.points, -np.inf)
         self.chain_ = np.full((self.points, self.most), STOP)
         self.threshold_ = np.full((self.points, self.most), -np.inf)
-        self._search(ChainPrefix((), (), np.zeros(len(seen), np.int64), np.zeros(()), np.zeros(())), seen)
+        self._search(_ChainPrefix((), (), np.zeros(len(seen), np.int64), np.zeros(()), np.zeros(())), seen)
         return self
 
     def first(self, point: Ints) -> Ints:
@@ -58,7 +67,7 @@ class Subchains:
             answer, sure, sure, threshold, np.where(sure < threshold, self.chain_[point, link + 1], STOP)
         )
 
-    def _search(self, prefix: ChainPrefix, seen: AnswerMatrix) -> None:
+    def _search(self, prefix: _ChainPrefix, seen: AnswerMatrix) -> None:
         """Try every chain that begins with `prefix`, for all choices of thresholds at once."""
         experts = seen.label.shape[1]
         for j in range(prefix.chain[-1] + 1 if prefix.chain else 0, experts):
@@ -87,7 +96,7 @@ class Subchains:
 
 
 @dataclass(frozen=True)
-class ChainPrefix:
+class _ChainPrefix:
     """The first links of a chain, with every choice of their thresholds, one axis for each link.
 
     `thresholds` are those of each link; `cell` (rows,) is the place of each row among the cells between them;
@@ -105,13 +114,13 @@ class ChainPrefix:
         table = np.asarray(np.bincount(self.cell, each, self.kept.size), np.float64)
         return upto(table.reshape(self.kept.shape), self.kept.ndim)
 
-    def link(self, expert: int, thresholds: Floats, sure: Floats, worth: Floats, paid: Floats) -> ChainPrefix:
+    def link(self, expert: int, thresholds: Floats, sure: Floats, worth: Floats, paid: Floats) -> _ChainPrefix:
         """The prefix with one link more, which keeps the rows whose `sure` (rows,) is not under its threshold."""
         levels = len(thresholds)
         cell = self.cell * levels + np.searchsorted(thresholds[:-1], sure, side="right")
         table = np.bincount(cell, worth, self.kept.size * levels).reshape(*self.kept.shape, levels)
         stays = upto(table.sum(axis=-1, keepdims=True) - table.cumsum(axis=-1), self.kept.ndim)
-        return ChainPrefix(
+        return _ChainPrefix(
             (*self.chain, expert),
             (*self.thresholds, thresholds),
             cell,

@@ -19,8 +19,14 @@ AT_ONCE = 200_000
 class AnswerMatrix:
     """The answers of experts to some rows, in arrays (rows, experts), experts by rising mean cost.
 
-    `label` is `NO_LABEL` where an expert gave none; `p` is the stated probability of the label and `score` the stated
-    confidence, NaN where nothing is stated; `cost` is what the answer cost; `right` whether it is the gold label.
+    Parameters
+    ----------
+    label, right
+        Class index, `NO_LABEL` where an expert gave none, and whether it is the gold label.
+    p, score
+        The stated probability of the label and the stated confidence, NaN where nothing is stated.
+    cost
+        What the answer cost, in the cost model's unit.
     """
 
     label: Ints
@@ -38,7 +44,15 @@ class AnswerMatrix:
 
 @dataclass(frozen=True)
 class Observations:
-    """The answers to some rows so far, all from the same `experts` (m,), by rising cost; the rest is (n, m)."""
+    """The answers to some rows so far, all from the same experts.
+
+    Parameters
+    ----------
+    experts
+        Places of the experts asked, by rising cost, (m,).
+    label, p, score
+        As of `AnswerMatrix`, each (n, m).
+    """
 
     experts: Ints
     label: Ints
@@ -53,8 +67,14 @@ class Observations:
 class RuleVerdict:
     """What a rule makes of the answers so far, each (n,).
 
-    `answer` is the expert whose label stands, `STOP` where none gave one; `sure` the calibrated posterior that it is
-    right; `score` what was compared with `threshold`; `then` the expert to ask next, `STOP` where the answer stands.
+    Parameters
+    ----------
+    answer, sure
+        The expert whose label stands, `STOP` where none gave one, and the calibrated posterior that it is right.
+    score, threshold
+        What was compared with what.
+    then
+        The expert to ask next, `STOP` where the answer stands.
     """
 
     answer: Ints
@@ -98,7 +118,13 @@ class Rule(Leading, Protocol):
 
 
 class Alone:
-    """A rule's operating points and, after them, those of each expert alone, cheapest first."""
+    """A rule's operating points and, after them, those of each expert alone, cheapest first.
+
+    Parameters
+    ----------
+    rule, experts
+        The rule, and how many experts there are.
+    """
 
     def __init__(self, rule: Rule, experts: int) -> None:
         self.rule = rule
@@ -122,7 +148,15 @@ Ask = Callable[[int, Ints], tuple[Ints, Floats, Floats]]
 
 @dataclass(frozen=True)
 class Walked:
-    """Rows at their end: who was `asked` (rows, experts), the `last` look, and every look with its expert and rows."""
+    """Rows at their end.
+
+    Parameters
+    ----------
+    asked, last
+        Who was asked, (rows, experts), and the last look at each row.
+    looks
+        Every look, with the place of its expert and of its rows.
+    """
 
     asked: Bools
     last: RuleVerdict

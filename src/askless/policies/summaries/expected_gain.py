@@ -21,7 +21,7 @@ LOOKS = ("input", "small")
 
 
 @dataclass
-class GainEstimates:
+class _GainEstimates:
     """What is estimated of rows: the gain expected of each costlier expert, (rows, costlier), `before` any call.
 
     `after` the small one's summary was read, NaN where it was not; `work` (rows,) is what that reading costs.
@@ -140,14 +140,14 @@ class SummaryGain(Policy):
         self.single_ = self.experts[place[0]] if len(place) == 1 else None
         return self
 
-    def look(self, panel: Panel) -> GainEstimates:
+    def look(self, panel: Panel) -> _GainEstimates:
         """The gain expected from the documents alone, before anyone is asked."""
         with Timer() as timer:
             before = self._before(panel, np.arange(len(panel)))
         timer.bill(panel)
-        return GainEstimates(before, np.full(before.shape, np.nan), np.zeros(len(before)))
+        return _GainEstimates(before, np.full(before.shape, np.nan), np.zeros(len(before)))
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: GainEstimates | None = None) -> Decisions:
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: _GainEstimates | None = None) -> Decisions:
         """Ask the expert that each row's gain is worth; raises `BudgetError` for a budget under the least cost."""
         seen = self.look(panel) if seen is None else seen
         price = self._lambdas(panel, budget)
@@ -198,7 +198,7 @@ class SummaryGain(Policy):
     def _held(self, valid: Panel) -> tuple[Floats, Floats, list[Answers], Floats]:
         """Estimates, answers and qualities on rows that nothing was learnt from."""
         answers = [valid.ask(name) for name in self.experts]
-        seen = GainEstimates(self._before(valid, np.arange(len(valid))), np.empty(0), np.empty(0))
+        seen = _GainEstimates(self._before(valid, np.arange(len(valid))), np.empty(0), np.empty(0))
         after = self._after(valid, answers[0], seen.before) if self.after_ else seen.before
         return seen.before, after, answers, np.stack([valid.quality(each) for each in answers], axis=1)
 
@@ -213,7 +213,7 @@ class SummaryGain(Policy):
         points = self.by_cost_ if budget.share is None else self.by_share_
         return points, points.mix(budget)
 
-    def _read(self, panel: Panel, seen: GainEstimates, rows: Ints) -> None:
+    def _read(self, panel: Panel, seen: _GainEstimates, rows: Ints) -> None:
         """Ask the small one about `rows`, and read those of its summaries that were not read before."""
         small = panel.ask(self.experts[0], rows)
         new = np.isnan(seen.after[rows, 0])

@@ -124,14 +124,22 @@ def bare_words(texts: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True)
 class Words:
-    """The words of some texts in order: each one's `row`, `code` (a hash) and size, each (words,); `length` (rows,)."""
+    """The words of some texts in order.
+
+    Parameters
+    ----------
+    row, code, size, number
+        Each word's text, hash, number of characters, and whether it begins with a digit, each (words,).
+    length
+        How many words each text has, (rows,).
+    """
 
     row: Ints
     code: Hashes
     size: Ints
     number: Bools
     length: Ints
-    _keys: dict[int, tuple[Ints, Hashes]] = field(default_factory=dict, repr=False)
+    _keys: dict[int, tuple[Ints, Hashes]] = field(init=False, default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, bare: pa.Array) -> Words:

@@ -26,10 +26,8 @@ class PublishedSummary(Chooser):
         Names of two: the small one and the large one.
     vectors
         The word vectors.
-    components
-        Dimensions that the PCA keeps.
-    strength
-        C of the machine, as published.
+    components, strength
+        Dimensions that the PCA keeps, and C of the machine, as published.
     random_state
         Seed of both.
 

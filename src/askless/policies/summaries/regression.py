@@ -19,7 +19,10 @@ DEPTH, LEAF, ROWS_A_TREE = 5, 10, 2_500
 class Ridge:
     """Linear regression on standardised features, its penalty chosen by leave-one-out; a missing value is the mean's.
 
-    `centre`, `slope` (features, targets) and `offset` (targets,) are learnt.
+    Parameters
+    ----------
+    centre, slope, offset
+        What is learnt: the features' means (features,), weights (features, targets), and constants (targets,).
     """
 
     centre: Floats
@@ -46,10 +49,15 @@ class Ridge:
 
 @dataclass
 class Trees:
-    """Extremely randomised trees of one target as arrays (trees, nodes), padded with leaves; they predict their mean.
+    """Extremely randomised trees of one target, which predict their mean. Source: Geurts, Ernst and Wehenkel 2006.
 
-    At a node the left child is taken where `feature` <= `threshold`; a leaf's children are itself. A missing value is
-    the mean's. Source: Geurts, Ernst and Wehenkel 2006.
+    Parameters
+    ----------
+    centre
+        The features' means (features,), which stand for missing values.
+    left, right, feature, threshold, value
+        Arrays (trees, nodes), padded with leaves: the left child, taken where `feature` <= `threshold`, the right child
+        (a leaf's are itself), and the mean target there.
     """
 
     centre: Floats
@@ -108,6 +116,13 @@ class Stacked:
 
     Attributes learnt: `weights_` (parts, targets), the parts being ridge, trees and what is `given`; `offset_`
     (targets,); `ridge_`; `trees_`, one for each target; `out_of_fold_` (rows, targets).
+
+    Parameters
+    ----------
+    trees, folds
+        How many trees a target has, 1 or more, and how many folds the weights come from, 2 or more.
+    random_state
+        Seed of both.
     """
 
     weights_: Floats

@@ -17,11 +17,20 @@ SPREAD, LEAST = 1e-9, 1e-6
 class SummaryGainRule:
     """At a price lambda asks the expert of the largest expected gain - lambda x cost, the small one's gain being 0.
 
-    `prices` (experts,) are mean costs. With `reads` the small one may be asked first and its summary read: `news`
-    (costlier,) is the standard deviation of what that reading changes in the expected gain. Under `straight` a costlier
-    expert is asked at once where gain - lambda x (price - small price) exceeds the value of reading, the mean of
-    max(0, gain after reading - lambda x price), gains after reading being normal about those before. Where quality has
-    no price, reading that is expected to add less than `LEAST` is left out all the same.
+    Where quality has no price, reading that is expected to add less than `LEAST` is left out all the same.
+
+    Parameters
+    ----------
+    prices
+        Mean cost of each expert, (experts,).
+    news
+        Standard deviation of what reading the small one's summary changes in each expected gain, (costlier,).
+    reads
+        Whether the small one may be asked first and its summary read.
+    straight
+        Whether a costlier expert is asked at once where gain - lambda x (price - small price) exceeds the value of
+        reading, the mean of max(0, gain after reading - lambda x price), gains after reading being normal about those
+        before.
     """
 
     prices: Floats

@@ -17,10 +17,14 @@ GRID = 101
 
 @dataclass(frozen=True)
 class AllocatorPoints:
-    """Operating points measured on valid, from nobody deferred to everybody, cost ascending, each array (points,).
+    """Operating points measured on valid, from nobody deferred to everybody, cost ascending.
 
-    `price` is lambda, the quality one unit of cost must buy; `share` of rows deferred; `cost` per item;
-    `quality` is the mean quality, accuracy where answers are labels.
+    Parameters
+    ----------
+    price
+        Lambda, the quality that one unit of cost must buy, (points,).
+    share, cost, quality
+        Share of rows deferred; cost of an item; mean quality, accuracy where answers are labels: each (points,).
     """
 
     price: Floats

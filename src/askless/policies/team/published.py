@@ -98,6 +98,11 @@ class JointTeam(Team):
     """The published joint baseline: one loss over both networks, -log of the mixture of all answers.
 
     p = r_0(x) m(x) + sum_j r_j(x) onehot(LLM_j), loss NLL(log(p + 1e-7)).
+
+    Parameters
+    ----------
+    experts, vectors, epochs, learning_rate, batch_size, hidden, random_state
+        As of `Team`.
     """
 
     def _train(self, data: Training, held: Training) -> None:

@@ -191,7 +191,15 @@ class Team(Allocator):
 
 
 class Training:
-    """A panel as tensors: features x (rows, dim), gold (rows,), the LLMs' labels llm (rows, LLMs)."""
+    """A panel as tensors.
+
+    Parameters
+    ----------
+    x, gold, llm
+        Features (rows, dim), class indices (rows,), and the LLMs' class indices (rows, LLMs).
+    classes
+        How many classes there are.
+    """
 
     def __init__(self, x: Tensor, gold: Tensor, llm: Tensor, classes: int) -> None:
         self.x, self.gold, self.llm, self.classes = x, gold, llm, classes
