@@ -25,8 +25,8 @@ def write_options(name: str, params: str, folder: str) -> str:
     params
         Path of params.yaml.
     folder
-        To be replaced: `generate/<llm>.json` has the judge of summaries and whether seconds are kept, `train.json` the
-        small expert, the baselines and the judge, `evaluate.json` every expert of the report.
+        To be replaced: `generate/<llm>.json` has the LLM, the judge of summaries and whether seconds are kept,
+        `train.json` the small expert, the baselines and the judge, `evaluate.json` every expert of the report.
 
     Returns
     -------
@@ -38,7 +38,12 @@ def write_options(name: str, params: str, folder: str) -> str:
     own = (train.small, *train.baselines)
     judges = {judge: settings.expert(judge)} if judge else {}
     kept: dict[str, Any] = {
-        f"generate/{llm}": {"judge": judges, "seconds": counts_seconds(settings, llm)} for llm in settings.base.llms
+        f"generate/{llm}": {
+            "expert": settings.expert(llm),
+            "judge": judges,
+            "seconds": counts_seconds(settings, llm),
+        }
+        for llm in settings.base.llms
     }
     kept["train"] = {"experts": {expert: settings.expert(expert) for expert in own}, "judge": judges}
     kept["evaluate"] = {expert: settings.expert(expert) for expert in (*own, *settings.base.llms)}

@@ -127,7 +127,7 @@ def leaves(node, at=()):
 
 def another(key, value):
     """Another value for a key, one that params.yaml may have where a stage's options are made of it."""
-    chosen = {"base.llms": [*LLMS, "chatglm3-6b"], "costs.unit": "seconds", "train.xsum.small": "lead"}
+    chosen = {"base.llms": [*LLMS, "qwen1.5-7b-chat"], "costs.unit": "seconds", "train.xsum.small": "lead"}
     chosen |= {"train.olhs.small": "linear", "experts.mlp.backend": "linear", "experts.extractive.backend": "lead"}
     if key in chosen:
         return chosen[key]
@@ -232,3 +232,15 @@ def test_one_small_expert_policy_or_page_re_runs_no_generate(file):
     path = Path("src/askless", file)
     assert not any(path.is_relative_to(dep) for dep in STAGES["generate"]["deps"])
     assert any(path.is_relative_to(dep) for dep in STAGES["evaluate"]["deps"])
+
+
+def test_an_llm_with_a_dot_in_its_name_is_no_level_of_params_to_dvc(tmp_path):
+    from dvc.repo import Repo
+
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    write_params(tmp_path, {**PARAMS, "base": {**PARAMS["base"], "llms": ["qwen1.5-7b-chat"]}})
+    with Repo.init(str(tmp_path), no_scm=True) as repo:
+        stages = [stage for stage in repo.index.stages if stage.name.startswith("generate@olhs")]
+        assert [stage.cmd for stage in stages] == ["python -m flows.generate olhs qwen1.5-7b-chat"]
+        read = [key for dep in stages[0].deps for key in getattr(dep, "params", ())]
+        assert read and not any("qwen" in key for key in read)
