@@ -110,6 +110,8 @@ def indices(labels: Labels, classes: Sequence[str] = CLASSES) -> Ints:
 class ByScore(Chooser):
     """Defers the rows of the largest score, as many as a budget's share allows; half without a budget."""
 
+    graded = True
+
     def __init__(self, experts: tuple[str, ...], scores: Mapping[str, float]) -> None:
         self.experts = experts
         self.scores = scores

@@ -77,7 +77,7 @@ def test_each_row_has_its_answer_who_gave_it_why_and_at_which_cost(here):
         long = "A long text" in row["text"]
         assert (row["expert"], row["answer"]) == ((LLM, str(int(long))) if put else ("majority", "0"))
         assert row["cost"] == (pytest.approx(PRICE) if put else 0) and row["error"] is None
-        assert row["score"] == len(row["text"])
+        assert row["score"] == -len(row["text"])
     assert len(here[2].requests) == sum(deferred)
 
 

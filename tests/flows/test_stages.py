@@ -105,7 +105,7 @@ FAULTS = {
     "label": r"label '2' in row 7",
     "text": r"empty text in row 7",
     "rows": r"table row count to be between: 120",
-    "column": r"missing column 'text' \(columns are \['tweet', 'label'\]\)",
+    "column": r"no column 'text' \(its columns are tweet, label\)",
     "balance": r"column mean to be between \(is_1\)",
 }
 IN_THE_SUITE = {"rows": "table row count to be between", "balance": "column mean to be between (is_1)"}

@@ -23,7 +23,7 @@ def test_the_small_experts_answer_costs_no_tokens(home):
     assert about(done) == {
         "expert": "majority",
         "cost_usd": 0.0,
-        "score": float(len(SHORT)),
+        "score": -float(len(SHORT)),
         "reason": "kept",
         "version": "1",
         "asked": [],
@@ -63,7 +63,7 @@ def test_the_last_user_message_is_the_text_and_parts_of_it_are_joined(home):
         done = client.chat.completions.create(
             model=MODEL, messages=messages, temperature=0.7, max_tokens=5, seed=1, user="u", n=1, tools=[]
         )
-    assert about(done)["score"] == 193.0 and about(done)["expert"] == LLM
+    assert about(done)["score"] == -193.0 and about(done)["expert"] == LLM
 
 
 @pytest.mark.parametrize(("text", "expert", "answer"), [(SHORT, "majority", "0"), (f"{LONG} streamed", LLM, "1")])

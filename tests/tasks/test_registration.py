@@ -59,7 +59,7 @@ def test_each_seed_of_a_team_has_a_run(built):
     assert run.data.metrics["training_cost"] == pytest.approx(about["facts"]["training_cost"])
     curve = client.get_metric_history(run.info.run_id, "valid.quality")
     assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(
-        about["learnt"]["thresholds"]["quality"]
+        about["learnt"]["thresholds_"]["quality"]
     )
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"prices.json", "thresholds.json"}
 
@@ -124,7 +124,9 @@ def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built)
 def test_a_version_carries_the_policies_that_plain_values_tell(built):
     with working_in(built):
         folder = resolve(f"models:/{MODEL}@challenger")
-    assert sorted(p.name for p in (folder / "policies").iterdir()) == ["chain.json", "planned.json", "two_tier.json"]
+    assert sorted(p.name for p in (folder / "policies").iterdir()) == [
+        f"{name}.json" for name in ("chain", "length", "planned", "random", "two_tier")
+    ]
     kept = json.loads((folder / "policies" / "planned.json").read_text())
     assert kept == json.loads((built / "reports/olhs/policies/planned/seed-67/bundle.json").read_text())
 
@@ -296,7 +298,7 @@ def test_the_signature_holds(served):
     assert said["params"] == ["share", "per_1000", "max_usd"]
     assert "text" in said["renamed"]
     assert "Budget share is 1.5" in said["too much"]
-    assert "budget of 0 is under the least cost" in said["impossible"]
+    assert "budget of 0 per 1,000 items is under the least cost" in said["impossible"]
 
 
 def test_the_model_of_summaries_is_registered_with_its_facts(summarised):
@@ -342,6 +344,6 @@ def test_the_model_of_summaries_keeps_budgets_and_needs_no_network(served_summar
     share = said["some"]["expert"].count("demo-xs") / len(texts)
     assert share == pytest.approx(0.3, abs=0.15)
     assert all(np.isnan(value) for name in ("none", "some") for value in said[name]["small_confidence"])
-    assert "budget of 0 is under the least cost" in said["impossible"]
+    assert "budget of 0 per 1,000 items is under the least cost" in said["impossible"]
     assert "askless" in said["modules"]
     assert not {"torch", "transformers"} & set(said["modules"])
