@@ -298,7 +298,7 @@ def test_the_signature_holds(served):
     assert said["params"] == ["share", "per_1000", "max_usd"]
     assert "text" in said["renamed"]
     assert "Budget share is 1.5" in said["too much"]
-    assert "budget of 0 per 1,000 items is under the least cost" in said["impossible"]
+    assert "budget of 0 is under the least cost" in said["impossible"]
 
 
 def test_the_model_of_summaries_is_registered_with_its_facts(summarised):
