@@ -181,8 +181,12 @@ class Production:
             try:
                 yield
             finally:
-                process.terminate()
-                process.wait(60)
+                # Where interrupts are ignored, as in a background job of a shell, the worker ends at the second call.
+                for _ in range(2):
+                    process.terminate()
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(60)
+                process.wait(1)
 
 
 def until(true: Callable[[], T | None], what: str) -> T:
