@@ -1,4 +1,4 @@
-# make repro: the whole pipeline; make test: lint, types, tests. Needs Python 3.11, make and git.
+# make repro: the whole pipeline; make test: lint, types, tests (make test-all: the slow ones too). Needs Python 3.11, make and git.
 PYTHON ?= python3.11
 BIN := .venv/bin
 export DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false MLFLOW_DISABLE_TELEMETRY=true \
@@ -18,7 +18,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test pytest lint docs ui deploy worker demo-ops clean
+.PHONY: setup repro smoke test test-all pytest lint docs ui deploy worker demo-ops clean
 
 setup: .venv/installed
 
@@ -41,9 +41,13 @@ smoke-%:
 
 test: lint pytest
 
+# The slow ones too: kills, real servers and schedules, DVC, training.
+test-all: lint
+	$(MAKE) pytest SELECT='-m "slow or not slow"'
+
 # Two at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
 pytest: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SELECT)
 
 lint: setup
 	$(BIN)/ruff format --check .
