@@ -27,8 +27,8 @@ def test_each_stage_has_a_file_of_those_it_asks_alone(tmp_path):
     entries = committed_params()["experts"]
     judge, own = {"demo-l": entries["demo-l"]}, {name: entries[name] for name in ("extractive", "lead")}
     assert kept == {
-        f"generate/{LLM}.json": {"judge": judge, "seconds": False},
-        "generate/demo-s.json": {"judge": judge, "seconds": True},
+        f"generate/{LLM}.json": {"expert": entries[LLM], "judge": judge, "seconds": False},
+        "generate/demo-s.json": {"expert": entries["demo-s"], "judge": judge, "seconds": True},
         "train.json": {"experts": own, "judge": judge},
         "evaluate.json": {**own, LLM: entries[LLM], "demo-s": entries["demo-s"]},
     }

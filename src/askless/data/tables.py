@@ -242,10 +242,12 @@ class TableFile:
                 continue
             if self.lists and first and line.lstrip().startswith("["):
                 text = line + "".join(rest for _, rest in lines)
+                halves = _may_have_halves(text)
                 for place, record in enumerate(self._loaded(text, number, allowed)):
-                    yield place + 1, self._object(record, f"record {place}", allowed, text)
+                    yield place + 1, self._object(record, f"record {place}", allowed, halves)
             else:
-                yield number, self._object(self._loaded(line, number, allowed), f"line {number}", allowed, line)
+                record, halves = self._loaded(line, number, allowed), _may_have_halves(line)
+                yield number, self._object(record, f"line {number}", allowed, halves)
             first = False
 
     def _loaded(self, text: str, number: int, allowed: str) -> Any:
@@ -256,11 +258,10 @@ class TableFile:
         except (ValueError, RecursionError):
             self._refuse(f"line {number}: not to be read", allowed)
 
-    def _object(self, record: Any, at: str, allowed: str, text: str) -> Record:
+    def _object(self, record: Any, at: str, allowed: str, halves: bool) -> Record:
         if not isinstance(record, dict):
             self._refuse(f"{at}: a {type(record).__name__}", allowed)
-        # Only an escape can be half a character: the text itself is UTF-8.
-        if "\\ud" in text.lower():
+        if halves:
             try:
                 json.dumps(record, ensure_ascii=False).encode()
             except UnicodeEncodeError:
@@ -352,3 +353,8 @@ def read_records(path: Path | str) -> tuple[list[Record], bool]:
         first = next(((number, line) for number, line in lines if line.strip()), None)
         records = [] if first is None else [record for _, record in file._records(chain([first], lines))]
     return records, first is None or not first[1].lstrip().startswith("[")
+
+
+def _may_have_halves(text: str) -> bool:
+    """Whether JSON may hold half a character: only an escape can be one, for the text itself is UTF-8."""
+    return "\\ud" in text.lower()
