@@ -18,7 +18,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test test-all pytest lint docs ui deploy worker demo-ops clean
+.PHONY: setup repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops clean
 
 setup: .venv/installed
 
@@ -41,9 +41,11 @@ smoke-%:
 
 test: lint pytest
 
-# The slow ones too: kills, real servers and schedules, DVC, training.
-test-all: lint
-	$(MAKE) pytest SELECT='-m "slow or not slow"'
+test-all: test slow
+
+# Kills, real servers and schedules, DVC, training.
+slow: setup
+	$(MAKE) pytest SELECT='-m slow'
 
 # Two at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
 pytest: setup
