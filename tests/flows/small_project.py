@@ -21,7 +21,7 @@ from prefect.client.schemas.objects import State
 
 from flows.server import api, free_port, prefect_command, running
 from tests.pipeline import ROOT
-from tests.report_data import evaluation
+from tests.report.report_data import evaluation
 
 T = TypeVar("T")
 PATIENCE = 120

@@ -130,6 +130,13 @@ def test_what_cannot_be_planned_is_refused():
         plan_on(board(20), PAIR, Goal(share=0.5), kinds=("best",))
 
 
+@pytest.mark.parametrize("kind", ["answer_scorer", "two_tier_online", "chain_forward"])
+def test_a_policy_that_cannot_be_kept_makes_no_plan(kind):
+    said = f"^Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: two_tier, chain, planned, "
+    with pytest.raises(ConfigError, match=said):
+        plan_on(board(20), PAIR, Goal(share=0.5), kinds=("two_tier", kind))
+
+
 @pytest.mark.parametrize(
     ("experts", "kinds", "each"),
     [

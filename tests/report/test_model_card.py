@@ -7,7 +7,7 @@ import pytest
 from askless.bundles.bundle import Bundle
 from askless.report import wording as words
 from askless.report.model_card import card
-from tests.report_data import evaluation
+from tests.report.report_data import evaluation
 
 FACTS = {"team": "team", "seed": 3}
 BUNDLE = Bundle("team_gain", ("mlp", "llm"), (), {"epochs": 10, "look_at": "small"}, FACTS, None, None, lambda: None)

@@ -17,8 +17,8 @@ from askless.report import figures
 from askless.report import wording as words
 from askless.report.report import headline, markdown_summary, write_report
 from askless.report.rows import curve_series, policy_rows
-from tests.report_data import BUDGETS, evaluation, examples
-from tests.report_page import Page, bare, flat
+from tests.report.report_data import BUDGETS, evaluation, examples
+from tests.report.report_page import Page, bare, flat
 
 FILES = ("curve.png", "reliability.png", "report.html")
 VERSIONS = {"git_commit": "3f2a9c1", "dvc_lock_sha256": "77ab19"}

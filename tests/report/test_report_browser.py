@@ -15,8 +15,8 @@ import pytest
 from askless.report import wording as words
 from askless.report.report import write_report
 from askless.report.rows import curve_series
-from tests.report_data import evaluation, examples
-from tests.report_documents import NASTY
+from tests.report.report_data import evaluation, examples
+from tests.report.report_documents import NASTY
 
 pytestmark = pytest.mark.browser
 CHROMIUM = os.environ.get("ASKLESS_CHROMIUM") or next(

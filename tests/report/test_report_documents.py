@@ -13,9 +13,9 @@ from askless.errors import ConfigError
 from askless.report import wording as words
 from askless.report.report import headline, markdown_summary, text_summary, write_report
 from askless.report.rows import TEASER_CHARS, TEXT_CHARS, example_cards
-from tests.report_data import evaluation, examples
-from tests.report_documents import NASTY
-from tests.report_page import Page, bare, flat
+from tests.report.report_data import evaluation, examples
+from tests.report.report_documents import NASTY
+from tests.report.report_page import Page, bare, flat
 
 
 def written(folder: Path, which: str = "documents", **more: Any) -> tuple[dict[str, Any], Page, str]:

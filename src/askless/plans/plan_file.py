@@ -15,6 +15,7 @@ from askless.errors import AsklessError, DataError
 from askless.files import write_text
 from askless.plans.plan import FittedRows, Goal, Plan, Promise, StepSummary
 from askless.policies.base import Budget
+from askless.policies.state import plain
 from askless.stats.guarantees import Certificate
 
 FORMAT = "askless/plan/2"
@@ -79,11 +80,11 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "policy": {
             "kind": plan.kind,
             "arguments": {k: v for k, v in plan.policy.get_params().items() if k != "experts"},
-            "learnt": plan.policy.state() if plan.policy.kept else {},
+            "learnt": plan.policy.state(),
         },
         "seen": {k: v for k, v in asdict(plan.seen).items() if k != "looks"},
     }
-    return {name: _plain(value) for name, value in values.items()}
+    return {name: plain(value) for name, value in values.items()}
 
 
 def from_dict(found: Mapping[str, Any]) -> Plan:
@@ -91,8 +92,7 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
     policy = registry.build(
         "policy", {"kind": found["policy"]["kind"], **found["policy"]["arguments"]}, experts=tuple(found["experts"])
     )
-    if policy.kept:
-        policy.restore(found["policy"]["learnt"])
+    policy.restore(found["policy"]["learnt"])
     promise, certificate, seen = found["promise"], found["certificate"], found["seen"]
     looks = tuple(StepSummary(**{**look, "threshold": tuple(look["threshold"])}) for look in found["looks"])
     spans = {k: tuple(promise[k]) for k in ("quality", "cost", "loss")}
@@ -110,12 +110,3 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
         seen=FittedRows(**{**seen, "looks": looks, "sample": sample}),
         notes=tuple(found["notes"]),
     )
-
-
-def _plain(value: Any) -> Any:
-    """Without numpy and tuples, which YAML does not know."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(v) for v in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    return value.item() if isinstance(value, np.generic) else value

@@ -127,7 +127,7 @@ def plan_on(
     Raises
     ------
     ConfigError
-        For an unknown expert or kind of policy.
+        For an unknown expert or kind of policy, and for a kind that cannot be kept.
     DataError
         For fewer than two rows a fold.
     BudgetError
@@ -138,6 +138,10 @@ def plan_on(
         raise DataError("labelled rows", got, allowed, "Label more.")
     if reference is not None and reference not in experts:
         raise ConfigError.unknown("expert", reference, experts)
+    for kind in kinds or ():
+        if not registry.resolve(kind, kind).kept:
+            able = ", ".join(name for name in registry.able("kept") if registry.resolve(name, name).budgets)
+            raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
     gold = labelled.gold
     alone = {}
     for name in experts:

@@ -74,14 +74,9 @@ def text_summary(summary: Summary) -> str:
         area = row["auc"]["value"]
         last = words.DASH if area is None else words.percent(area)
         lines.append((name, reached, words.amount(row["cost"]["value"]), saving, last))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = [
-        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        for line in lines
-    ]
     points = f"{quality} and cost at the point that {summary.get('chosen_on', 'the valid split')} chose, on test"
     legend = f"saving: of {reference}'s cost at its {quality}; area: mean {quality} over the range of costs; * headline"
-    return "\n".join([*table, "", f"{points};", f"{legend}."])
+    return "\n".join([words.aligned(lines), "", f"{points};", f"{legend}."])
 
 
 def _falling(row: Row) -> tuple[bool, bool, float]:

@@ -22,7 +22,7 @@ from askless.panel import Panel, class_indices
 from askless.policies.base import Budget, Policy
 from askless.policies.baselines import Always, Length, Random
 from askless.policies.team.allocator import Allocator
-from tests import report_documents
+from tests.report import report_documents
 
 CLASSES = ("0", "1")
 SEEDS = (67, 68, 69)
