@@ -70,13 +70,13 @@ class ServedPolicy(PythonModel):
 
     def _asked(self, texts: list[str], budget: Any, limit: float | None) -> dict[str, Any]:
         """Answers, who gave them, at which cost and why, the expensive experts asked within `limit` dollars."""
-        from askless.bundles.terms import Terms
+        from askless.bundles.terms import of_bundle
         from askless.costs import CostModel
         from askless.labelling.answerer import Answerer, DeployedBundle
         from askless.spending.guard import GuardedExpert
         from askless.spending.ledger import Ledger
 
-        version = DeployedBundle(str(self.folder), "0", self.bundle, Terms.read(self.folder))
+        version = DeployedBundle(str(self.folder), "0", self.bundle, of_bundle(self.bundle, None))
         if not self.experts:
             # They outlast the request, so that a model run here is loaded once.
             kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field, fields, is_dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ Count = Annotated[int, Field(ge=1)]
 Margin = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Options = dict[str, Any]
 Use = tuple[str, str, Iterable[str], Iterable[str]]
+NAME = re.compile(r"\w[\w .+@:()-]{0,99}")
 BY_TASK = ("train", "policies", "evaluate")
 RUNNERS = ("threads", "ray")
 QUALITIES = {
@@ -487,9 +489,22 @@ def load(path: Path | str = "params.yaml") -> Params:
     return params
 
 
+def check_name(name: str) -> None:
+    """Raise `ConfigError` for a name of a task, expert or policy that could not be a file's."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(
+            f"Got the name {name!r}. Allowed for tasks, experts and policies: up to 100 letters, digits and "
+            "_ . + @ : ( ) - or spaces, a letter, digit or _ first. Rename it."
+        )
+
+
 def _check_names(params: Params, path: Path) -> None:
     """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
     base, tasks = params.base, params.tasks
+    teams = (team for train in params.train.values() for team in train.teams)
+    policies = (policy for part in params.policies.values() for policy in part)
+    for name in (*tasks, *params.experts, *teams, *policies):
+        check_name(name)
     uses: list[Use] = [
         ("base.tasks", "task", base.tasks, tasks),
         ("base.llms", "expert", base.llms, params.experts),

@@ -1,6 +1,6 @@
 """A fitted policy as a folder: safetensors for what is large, JSON for what is read; no pickle.
 
-bundle.json             kind, arguments, experts, classes, what was learnt, the small expert's options, facts, files
+bundle.json             kind, arguments, experts, classes, what was learnt, the small expert's options, facts, digests
 allocator.safetensors   a team's allocator network
 small.safetensors, ...  what the small expert has learnt, as it saves it (`Expert.keep`)
 vectors/                the word vectors by which policy and small expert decide and answer
@@ -8,8 +8,9 @@ vectors/                the word vectors by which policy and small expert decide
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from askless import policies
+from askless import config, policies
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.base import Expert
 from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
     from askless.text.mean_vector_net import SmallModel
 
-FORMAT = 5
+FORMAT = 6
 FILE = "bundle.json"
 REMEDY = "Train it again; register a registered model again."
 KEYS = {
     "arguments": dict,
     "classes": list,
+    "digests": dict,
     "experts": list,
     "facts": dict,
     "files": list,
@@ -200,6 +202,7 @@ class Bundle:
                 words.save(part / VECTORS)
             written = {
                 "format": FORMAT,
+                "digests": _digests(part),
                 "files": [FILE, *sorted(path.name for path in part.iterdir())],
                 "kind": kind,
                 "arguments": dict(self.arguments),
@@ -238,6 +241,11 @@ def _read(folder: Path) -> dict[str, Any]:
     wrong = [key for key, kind in KEYS.items() if key not in about or not isinstance(about[key], kind)]
     if wrong:
         raise _broken(folder, f"'{wrong[0]}' in {FILE} is {about.get(wrong[0], 'absent')!r}")
+    for name in (*about["experts"], *filter(None, [about["facts"].get("task")])):
+        try:
+            config.check_name(str(name))
+        except ConfigError as error:
+            raise _broken(folder, str(error)) from None
     files = [str(name) for name in about["files"]]
     missing = [name for name in files if not (folder / name).exists()]
     if missing:
@@ -254,7 +262,19 @@ def _parts(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> t
         raise _broken(folder, f"{type(error).__name__}: {error}") from error
 
 
+def _digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
+    """SHA-256 of files under a bundle's folder, all of them by default."""
+    if names is None:
+        names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
 def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
+    kept = about["digests"]
+    outside = [name for name in kept if not (folder / name).resolve().is_relative_to(folder.resolve())]
+    changed = outside or [name for name, digest in _digests(folder, kept).items() if digest != kept[name]]
+    if changed:
+        raise _broken(folder, f"{changed[0]} is not the file that was saved")
     experts, small = tuple(about["experts"]), None
     if about["small"]:
         small = restored(folder, experts[0], tuple(about["classes"]), about["small"])

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from askless import config, experts
+from askless.bundles import trust
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
@@ -85,10 +86,13 @@ class Terms:
         try:
             if not isinstance(kept, dict) or kept.pop("format", None) != TERMS:
                 raise ValueError(f"no terms of format {TERMS}")
-            return TypeAdapter(cls).validate_python(kept)
-        except (ValidationError, ValueError) as error:
+            terms = TypeAdapter(cls).validate_python(kept)
+            for name in (terms.task, *terms.experts):
+                config.check_name(name)
+        except (ConfigError, ValidationError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None
+        return terms
 
     def expert(self, name: str, answers: Path) -> PaidExpert:
         """The expert `name`, its answers kept in the folder `answers`.
@@ -111,14 +115,17 @@ class Terms:
         return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, handling, **options)
 
 
-def of_bundle(bundle: Bundle, params: Path | None) -> Terms:
+def of_bundle(bundle: Bundle, params: Path | None, agreed: bool = False) -> Terms:
     """The terms that `params` states for the experts of a bundle that has a folder, else (None) those kept in it.
 
-    Raises `ConfigError` for parameters that know another task or other classes.
+    Raises `ConfigError` for parameters that know another task or other classes, and for kept terms that reach what
+    nobody agreed to (`trust.check`); `agreed` agrees to their addresses now.
     """
     assert bundle.folder is not None
     if params is None:
-        return Terms.read(bundle.folder)
+        terms = Terms.read(bundle.folder)
+        trust.check(terms.experts, str(bundle.folder / FILE), agreed)
+        return terms
     terms = Terms.of(config.load(params), bundle.task, bundle.experts[1:])
     if terms.classes != bundle.classes:
         raise ConfigError(

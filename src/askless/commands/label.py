@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, AsJson, TermsFile, note, pairs, print_json, say, tell
+from askless.commands.options import NONE, AsJson, TermsFile, Trust, note, pairs, print_json, say, tell
 
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
@@ -91,6 +91,7 @@ def label(
     share: Share = None,
     per_1000: Per1000 = None,
     params: TermsFile = None,
+    trust: Trust = False,
     answers: Answers = None,
     column: Columns = NONE,
     kind: Kind = None,
@@ -128,7 +129,7 @@ def label(
         if name not in ("id", "text"):
             raise ConfigError.unknown("column", name, ("id", "text"))
     source = ItemSource.of(items, None if kind is None else kind.value, names)
-    version, facts = _version(model, out, params)
+    version, facts = _version(model, out, params, trust)
     budget = _budget(version, share, per_1000)
     facts |= {"budget": _named(budget), "chunk_rows": chunk_rows}
     if dry_run:
@@ -169,7 +170,7 @@ def label(
         print_json(facts) if as_json else _summary(version, done, ledger, facts)
 
 
-def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle, dict[str, Any]]:
+def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[DeployedBundle, dict[str, Any]]:
     """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
     from askless.labelling.answerer import DeployedBundle
     from askless.labelling.run import begun_with
@@ -177,7 +178,7 @@ def _version(model: str, out: Path, params: Path | None) -> tuple[DeployedBundle
     begun = begun_with(out) or {}
     address = str(begun["model"]) if begun.get("asked") == model else model
     default = Path("params.yaml")
-    version = DeployedBundle.at(address, params or (default if default.exists() else None))
+    version = DeployedBundle.at(address, params or (default if default.exists() else None), trust)
     return version, {"asked": model, "model": version.address}
 
 

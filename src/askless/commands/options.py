@@ -63,6 +63,9 @@ Prices = Annotated[
     typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Agree to the servers that came with the model; remembered until one changes.")
+]
 TermsFile = Annotated[
     Path | None,
     typer.Option(

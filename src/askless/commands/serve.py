@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import TermsFile, say
+from askless.commands.options import TermsFile, Trust, say
 
 if TYPE_CHECKING:
     from askless.serving.service import Service
@@ -73,6 +73,7 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8080,
     params: TermsFile = None,
+    trust: Trust = False,
     log: Log = None,
     log_text: LogText = False,
     log_seconds: LogSeconds = 30.0,
@@ -109,7 +110,7 @@ def serve(
     keys = Keys.of_environment(host)
     default = Path("params.yaml")
     params = params or (default if default.exists() else None)
-    task = of_bundle(Bundle.load(registry.resolve(model)), params).task
+    task = of_bundle(Bundle.load(registry.resolve(model)), params, trust).task
     folder = log or Path("data/log", task)
     limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is ServeFault.FAIL, grace)
     places = (folder, answers or Path("data/answers", task), ledger or folder / "serve.sqlite")

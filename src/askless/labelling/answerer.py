@@ -83,12 +83,16 @@ class DeployedBundle:
             raise ConfigError(f"{self.address}: {got}. Allowed: a bundle with its small expert and an expensive one.")
 
     @classmethod
-    def at(cls, address: str, params: Path | None) -> DeployedBundle:
-        """The version at an address of the registry or in a folder; `params` instead of the terms that came with it."""
+    def at(cls, address: str, params: Path | None, agreed: bool = False) -> DeployedBundle:
+        """The version at an address of the registry or in a folder; `params` instead of the terms that came with it.
+
+        `agreed` agrees to the addresses in those (`trust.check`).
+        """
         found = registry.at(address)
         address, number = (address, "0") if found is None else (found.address, str(found.number))
         bundle = Bundle.load(registry.resolve(address))
-        return cls(address, number, bundle, of_bundle(bundle, params), bundle.budget(found.budget if found else None))
+        terms = of_bundle(bundle, params, agreed)
+        return cls(address, number, bundle, terms, bundle.budget(found.budget if found else None))
 
     @contextmanager
     def guarded(

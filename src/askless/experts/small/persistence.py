@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from askless.errors import ConfigError
-from askless.experts import backend_of, backends, build
+from askless.experts import backend_of, backends, build, resolve
 from askless.experts.base import Expert, Setting
 
 if TYPE_CHECKING:
@@ -39,9 +39,27 @@ def keep(expert: Expert, folder: Path) -> dict[str, Any]:
             f"Expert '{expert.name}' of class {type(expert).__name__} cannot be kept in a bundle. "
             f"Allowed backends: {', '.join(sorted(backends(lambda kind: kind.kept)))}."
         )
-    return {"backend": backend, **expert.keep(folder)}
+    _check_code(expert.name, options := expert.keep(folder))
+    return {"backend": backend, **options}
 
 
 def restored(folder: Path, name: str, classes: tuple[str, ...], options: Mapping[str, Any]) -> Expert:
-    """The expert that `keep` wrote into `folder`, where `vectors` has its word vectors, ready to answer."""
+    """The expert that `keep` wrote into `folder`, where `vectors` has its word vectors, ready to answer.
+
+    Raises `ConfigError` for a backend that cannot be kept, and for code that came along: neither came from `keep`.
+    """
+    if not resolve(str(options.get("backend")), name).kept:
+        raise ConfigError(
+            f"Expert '{name}' in {folder} has backend {options.get('backend')}, which no bundle can keep. "
+            f"Allowed: {', '.join(sorted(backends(lambda kind: kind.kept)))}. Use a bundle that Bundle.save wrote."
+        )
+    _check_code(name, options)
     return build(Setting(name, "", classes, vectors=folder / VECTORS), options).restore(folder)
+
+
+def _check_code(name: str, options: Mapping[str, Any]) -> None:
+    if options.get("trust_remote_code"):
+        raise ConfigError(
+            f"Expert '{name}' has trust_remote_code, which would run code of a bundle wherever that is loaded. "
+            "Allowed for the small expert of a bundle: false. Take a model that transformers knows itself."
+        )

@@ -1,0 +1,158 @@
+"""Bundles of somebody who means harm: each is refused in a sentence; nothing is run, sent or written elsewhere."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from askless.bundles import trust
+from askless.bundles.bundle import Bundle
+from askless.bundles.terms import Terms, of_bundle
+from askless.cli import app
+from askless.config import Costs, Price, check_name
+from askless.errors import ConfigError, DataError
+from askless.policies.two_tier import TwoTier
+from tests.bundles.test_bundle import PAIR, boards, changed, fitted, small  # noqa: F401  fixtures
+from tests.plans.test_evaluate import CLASSES
+
+THEIRS = "https://collector.example/v1"
+REMOTE = ("llm", "vllm", "openai", "recorded")
+OPENAI = {"backend": "openai", "model": "m"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A user who agreed to nothing yet, outside any project, with a secret in the environment."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
+    monkeypatch.delenv(trust.VARIABLE, raising=False)
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory, boards, small):  # noqa: F811
+    policy = fitted(TwoTier, PAIR, boards)
+    return Bundle.of(policy, CLASSES, {"task": "study"}, small).save(tmp_path_factory.mktemp("honest") / "p").folder
+
+
+def with_terms(honest, home, **options):
+    """A copy of the bundle whose expensive expert is asked with these options."""
+    folder = shutil.copytree(honest, home / "theirs", dirs_exist_ok=True)
+    costs = Costs("usd", {"e2": Price(usd_per_1k_answers=1.0)})
+    Terms("study", CLASSES, "olhs", {"e2": {**OPENAI, **options}}, costs).write(folder)
+    return Bundle.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"api_key_env": "AWS_SECRET_ACCESS_KEY"}, "would send what the variable 'AWS_SECRET_ACCESS_KEY' holds"),
+        ({"api_key_env": "X_API_KEY\n"}, "would send what the variable"),
+        ({"api_key_env": ["OPENAI_API_KEY"]}, "would send what the variable"),
+        ({"base_url": "http://127.0.0.1:1/v1", "api_key_env": "HOME"}, "would send what the variable 'HOME' holds"),
+        ({"backend": "llm", "trust_remote_code": True}, "has trust_remote_code, which runs code that came along"),
+        ({"backend": "llm", "trust_remote_code": "yes"}, "has trust_remote_code, which runs code that came along"),
+        ({"base_url": THEIRS}, f"texts would be sent to 'e2' at '{THEIRS}' with the key in OPENAI_API_KEY"),
+        ({"base_url": "http://127.0.0.1@collector.example/v1"}, "texts would be sent to"),
+        ({"base_url": "http://collector.example\\@127.0.0.1/v1"}, "texts would be sent to"),
+        ({"base_url": "http://127.0.0.1.collector.example/v1"}, "texts would be sent to"),
+        ({"base_url": "http://localhost:80@collector.example/v1"}, "texts would be sent to"),
+    ],
+)
+def test_terms_that_reach_what_nobody_agreed_to_are_refused(honest, home, options, sentence):
+    bundle = with_terms(honest, home, **options)
+    with pytest.raises(ConfigError) as error:
+        of_bundle(bundle, None)
+    assert sentence in str(error.value) and "Allowed" in str(error.value) and "--params" in str(error.value)
+    assert not trust.remembered_in().exists()
+
+
+@pytest.mark.parametrize("url", [None, "http://localhost:8000/v1", "http://127.0.0.1/v1", "https://[::1]:8/v1"])
+def test_this_machine_and_the_provider_itself_need_no_agreement(honest, home, url):
+    assert of_bundle(with_terms(honest, home, base_url=url), None).experts["e2"]["base_url"] == url
+
+
+def test_an_agreement_is_remembered_until_address_or_key_change(honest, home, monkeypatch):
+    of_bundle(with_terms(honest, home, base_url=THEIRS), None, agreed=True)
+    of_bundle(with_terms(honest, home, base_url=THEIRS), None)
+    for other in ({"base_url": THEIRS + "/x"}, {"base_url": THEIRS, "api_key_env": "OTHER_API_KEY"}):
+        bundle = with_terms(honest, home, **other)
+        with pytest.raises(ConfigError, match="texts would be sent to") as error:
+            of_bundle(bundle, None)
+        mark = str(error.value).split(f"{trust.VARIABLE}=")[1].split()[0]
+        monkeypatch.setenv(trust.VARIABLE, f"another,{mark}")
+        of_bundle(bundle, None)
+    trust.remembered_in().write_text("{")
+    monkeypatch.delenv(trust.VARIABLE)
+    with pytest.raises(ConfigError, match="texts would be sent to"):
+        of_bundle(with_terms(honest, home, base_url=THEIRS), None)
+
+
+@pytest.mark.parametrize("options", [{"api_key_env": "AWS_SECRET_ACCESS_KEY"}, {"base_url": THEIRS}])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_label_sends_nothing(honest, home, options, more):
+    with_terms(honest, home, **options)
+    (home / "in.jsonl").write_text('{"text": "item 0.11"}\n{"text": "item 0.52"}\n')
+    words = ["label", str(home / "in.jsonl"), "--model", str(home / "theirs"), "-o", str(home / "out.jsonl"), *more]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code != 0 and isinstance(done.exception, ConfigError)
+    assert not (home / "out.jsonl").exists() and not (home / "out.jsonl.run").exists()
+
+
+def test_a_small_expert_of_another_backend_runs_nothing(honest, tmp_path):
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "evil.Config"}, "model_type": "evil"}))
+    (code / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\n")
+    options = {"model": str(code), "trust_remote_code": True}
+    for backend, sentence in (
+        ("seq2seq", "has trust_remote_code, which would run code of a bundle"),
+        *((backend, f"backend {backend}, which no bundle can keep. Allowed: .*linear") for backend in REMOTE),
+    ):
+        bundle = Bundle.load(changed(honest, tmp_path / "p", small={"backend": backend, **options}, classes=[]))
+        with pytest.raises(ConfigError, match=sentence):
+            assert bundle.small
+    assert not (tmp_path / "ran").exists()
+
+
+NAMES = ["../../../x", "/etc/x", "a/b", "a\\b", ".hidden", "", "a\nb", "a\0b", "x" * 101]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_are_paths_are_refused(honest, name, tmp_path):
+    with pytest.raises(DataError, match="Got the name"):
+        Bundle.load(changed(honest, tmp_path / "p", experts=["e0", name]))
+    if name:
+        with pytest.raises(DataError, match="Got the name"):
+            Bundle.load(changed(honest, tmp_path / "p", facts={"task": name}))
+    for task, expert in ((name, "e2"), ("study", name)):
+        Terms(task, CLASSES, "olhs", {expert: OPENAI}, Costs("usd", {})).write(tmp_path)
+        with pytest.raises(DataError, match="not the terms of experts"):
+            Terms.read(tmp_path)
+    with pytest.raises(ConfigError, match="Got the name"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "Qwen1.5 (7B)", "org:model@2", "größer", "_x"])
+def test_names_that_people_give_are_kept(name):
+    check_name(name)
+
+
+def test_files_that_are_not_those_that_were_saved_are_not_read(honest, tmp_path):
+    digests = json.loads((honest / "bundle.json").read_text())["digests"]
+    assert {"small.safetensors", "vectors/vectors.safetensors"} <= set(digests)
+    for part in digests:
+        folder = changed(honest, tmp_path / "p")
+        (folder / part).write_bytes((folder / part).read_bytes() + b" ")
+        with pytest.raises(DataError, match=f"{part} is not the file that was saved"):
+            assert Bundle.load(folder).policy
+    (tmp_path / "secret").write_text("x")
+    with pytest.raises(DataError, match="is not the file that was saved"):
+        assert Bundle.load(changed(honest, tmp_path / "p", digests={**digests, "../secret": "0"})).policy
+    (folder := changed(honest, tmp_path / "p")).joinpath("small.safetensors").unlink()
+    (folder / "small.safetensors").symlink_to(tmp_path / "secret")
+    with pytest.raises(DataError, match="is not the file that was saved"):
+        assert Bundle.load(folder).policy
