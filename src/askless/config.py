@@ -501,9 +501,8 @@ def check_name(name: str) -> None:
 def _check_names(params: Params, path: Path) -> None:
     """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
     base, tasks = params.base, params.tasks
-    teams = (team for train in params.train.values() for team in train.teams)
-    policies = (policy for part in params.policies.values() for policy in part)
-    for name in (*tasks, *params.experts, *teams, *policies):
+    decide = [*(train.teams for train in params.train.values()), *params.policies.values()]
+    for name in (*tasks, *params.experts, *(policy for part in decide for policy in part)):
         check_name(name)
     uses: list[Use] = [
         ("base.tasks", "task", base.tasks, tasks),
