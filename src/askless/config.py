@@ -318,12 +318,16 @@ class Price:
         Dollars for an hour of the seconds that answers took, 0 or more.
     usd_per_1k_answers
         Dollars for a thousand answers, 0 or more.
+    cost
+        What is counted for a call: `price`, what its tokens cost at these prices, or what its server states where that
+        is more; `server`, what it states, even if that is nothing.
     """
 
     usd_per_1m_prompt_tokens: Amount = 0.0
     usd_per_1m_completion_tokens: Amount = 0.0
     usd_per_hour: Amount = 0.0
     usd_per_1k_answers: Amount = 0.0
+    cost: Literal["price", "server"] = "price"
 
 
 @strict

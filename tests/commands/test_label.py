@@ -181,7 +181,7 @@ def test_decisions_go_to_the_log_where_one_is_named(here):
 
 
 def test_a_server_that_fails_is_borne_where_the_small_expert_may_stand_in(here):
-    here[2].reply = lambda request, before: Answer(problem("no"), status=500)
+    here[2].reply = lambda request, before: Answer(problem("no"), status=503)
     rows = labelled(here, "--on-fault", "small")
     assert {row["reason"] for row in rows} == {"kept", "fault", "paused"}
     assert {row["answer"] for row in rows} == {"0"} and all(row["expert"] == "majority" for row in rows)
@@ -360,3 +360,13 @@ def test_whatever_is_in_a_file_it_is_read_or_refused_in_a_sentence(tmp_path, end
             assert len(chunk.ids) == len(chunk.texts) and chunk.digest
     except AsklessError as error:
         assert str(path) in str(error) and "Allowed: " in str(error)
+
+
+def test_a_ledger_that_is_missing_is_no_new_limit(here):
+    labelled(here, "--max-usd", 1)
+    asked = len(here[2].requests)
+    (here[0] / "out.jsonl").unlink()
+    for left in (here[0] / "out.jsonl.run").glob("ledger.sqlite*"):
+        left.unlink()
+    error = refused("in.jsonl", "--model", here[1], "-o", "out.jsonl", "--max-usd", 1)
+    assert "no ledger beside the answers of this run" in error and len(here[2].requests) == asked

@@ -94,15 +94,20 @@ def test_a_torn_file_is_one_clear_error(tmp_path: Path) -> None:
         store.get_many(rows)
 
 
-def test_a_row_that_is_no_json_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_row_that_is_no_json_is_set_aside_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "a.sqlite"
-    AnswerStore(path).close()
+    with AnswerStore(path) as store:
+        store.put_many({"good": {"n": 1}})
     db = sqlite3.connect(path)
     with db:
-        db.execute("INSERT INTO answers VALUES ('k', '{half')")
+        db.execute("INSERT INTO answers VALUES ('k', '{half'), ('l', '[1]')")
+    with AnswerStore(path) as store:
+        assert store.get_many(["k", "l", "good"]) == {"good": {"n": 1}}
+        store.put_many({"k": {"n": 2}})
+        assert store.get_many(["k"]) == {"k": {"n": 2}}, "asked again, it is kept"
+    assert "2 kept answers are not valid. They were set aside" in caplog.text
+    assert sorted(db.execute("SELECT key, row FROM set_aside")) == [("k", "{half"), ("l", "[1]")]
     db.close()
-    with AnswerStore(path) as store, pytest.raises(DataError, match="not a file of kept answers"):
-        store.get_many(["k"])
 
 
 def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path: Path) -> None:

@@ -55,7 +55,8 @@ def closed_breaker(home, kept_llm):
 
 FAULTS = {
     "overloaded": (Answer(problem("slow down"), 429), "fault", "HTTP 429"),
-    "broken": (Answer(problem("oops"), 500), "fault", "HTTP 500"),
+    "broken": (Answer(problem("oops"), 503), "fault", "HTTP 503"),
+    "a gateway": (Answer(b"bad gateway", 502), "in doubt", "HTTP 502"),
     "rubbish": (Answer(chat("perhaps")), "fault", "unparsable reply"),
     "no JSON": (Answer(b"<html>"), "in doubt", "unreadable reply"),
     "another model": (Answer(problem("no such model"), 404), "fault", "no such model"),
@@ -78,7 +79,7 @@ def test_the_small_experts_answer_is_given_and_says_why(home, kept_llm, fault, s
 
 
 def test_a_dead_server_is_left_alone_after_repeated_faults(home, kept_llm):
-    kept_llm.reply = lambda request, before: Answer(problem("oops"), 500)
+    kept_llm.reply = lambda request, before: Answer(problem("oops"), 503)
     reasons = [told(home.say(f"{LONG} dead {n}", extra_body=DEFER))["reason"] for n in range(8)]
     assert reasons == ["fault"] * 5 + ["paused"] * 3
     assert sum("dead" in text for text in kept_llm.asked()) == 5

@@ -1,5 +1,6 @@
 """Many runs with prices, sizes, faults and kills drawn at random: what the provider bills never passes the limit."""
 
+import json
 import random
 from types import SimpleNamespace
 
@@ -19,6 +20,16 @@ from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 from tests.spending.guarded import CLASSES, PROMPT, items
 
+LIES = (
+    {"prompt_tokens": None, "completion_tokens": None},
+    {"prompt_tokens": 0, "completion_tokens": 0},
+    {"prompt_tokens": -5, "completion_tokens": -1},
+    {"prompt_tokens": 2**31, "completion_tokens": 2**31},
+    {"prompt_tokens": float("nan"), "completion_tokens": "many"},
+    {"cost": 0},
+    {"cost": -1.0},
+    {"cost": float("nan")},
+)
 REQUEST = httpx2.Request("POST", "http://127.0.0.1/")
 
 
@@ -32,20 +43,26 @@ class Provider:
     def __init__(self, rng: random.Random, price: Price) -> None:
         self.rng, self.price, self.billed, self.asked = rng, price, 0.0, []
         self.faults = rng.choice([0.0, 0.1, 0.5])
-        self.silent = rng.random() < 0.2
+        self.duplicates = rng.choice([0.0, 0.0, 0.1])
+        self.lies = rng.choice([None, None, *LIES])
+        self.given = 0
 
     def complete(self, messages, max_tokens, extra_headers, **_):
         self.asked.append(extra_headers["Idempotency-Key"])
         size = sum(len(turn["content"].encode()) for turn in messages)
         prompt, written = self.rng.randint(1, size + 50), self.rng.randint(0, max_tokens)
-        kind = self.rng.choice(["timeout", "dropped", "rubbish", "500", "429", "400", "refused", "504"])
+        kind = self.rng.choice(["timeout", "dropped", "rubbish", "500", "429", "400", "refused", "504", "520"])
         if self.rng.random() < self.faults:
             return self._fault(kind, prompt, written)
         self._bill(prompt, written)
-        usage = SimpleNamespace(prompt_tokens=prompt, completion_tokens=written, model_extra={})
-        message = SimpleNamespace(content=self.rng.choice(["yes", "no", "perhaps"]))
-        choice = SimpleNamespace(message=message, finish_reason="stop", logprobs=None)
-        return SimpleNamespace(choices=[choice], usage=None if self.silent else usage, model="m")
+        self.given += 1
+        content = "yes" if "1" in messages[-1]["content"].split()[1] else "no"
+        usage = {"prompt_tokens": prompt, "completion_tokens": written, **(self.lies or {})}
+        choice = {"message": {"content": content}, "finish_reason": "stop"}
+        reply = {"id": f"chatcmpl-{self.given:032x}", "choices": [choice], "usage": usage, "model": "m"}
+        self.last, before = reply, getattr(self, "last", reply)
+        twice = before if self.rng.random() < self.duplicates else reply
+        return SimpleNamespace(content=json.dumps(twice).encode())
 
     def _bill(self, prompt, written):
         price = self.price
@@ -53,17 +70,18 @@ class Provider:
         self.billed += tokens / 1e6 + price.usd_per_1k_answers / 1e3
 
     def _fault(self, kind, prompt, written):
-        if kind.isdigit() and kind != "504":
+        if kind in ("429", "400"):
             response = httpx2.Response(int(kind), request=REQUEST)
             raise openai.APIStatusError("no", response=response, body=None)
         if kind == "refused":
+            self.wire._on_step("connection.connect_tcp.started", None)
             raise openai.APIConnectionError(request=REQUEST) from httpx2.ConnectError("refused")
         if self.rng.random() < 0.7:
             self._bill(prompt, written)
-        if kind == "504":
-            raise openai.APIStatusError("late", response=httpx2.Response(504, request=REQUEST), body=None)
+        if kind.isdigit():
+            raise openai.APIStatusError("late", response=httpx2.Response(int(kind), request=REQUEST), body=None)
         if kind == "rubbish":
-            return SimpleNamespace(choices=[])
+            return SimpleNamespace(content=self.rng.choice([b"{}", b"<html>", b'{"choices": [{', b"[NaN]"]))
         error = (
             openai.APITimeoutError(request=REQUEST) if kind == "timeout" else openai.APIConnectionError(request=REQUEST)
         )
@@ -72,7 +90,8 @@ class Provider:
 
 class Client:
     def __init__(self, provider, rng, kill):
-        self.chat = SimpleNamespace(completions=SimpleNamespace(create=self._create))
+        raw = SimpleNamespace(create=self._create)
+        self.chat = SimpleNamespace(completions=SimpleNamespace(with_raw_response=raw))
         self._provider, self._rng, self._kill = provider, rng, kill
 
     def _create(self, **request):
@@ -111,6 +130,7 @@ def one_run(seed, folder):
             concurrency=rng.randint(1, 3),
             max_retries=rng.randint(0, 2),
         )
+        provider.wire = expert.wire
         expert._lasting = Client(provider, rng, kill)
         with Ledger(folder / "ledger.sqlite", limit) as ledger:
             llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, Breaker(3, 1e-3, 2e-3))
@@ -122,7 +142,7 @@ def one_run(seed, folder):
             except (Killed, AsklessError):
                 continue
         break
-    return limit, provider, tables, ledger
+    return limit, provider, tables, texts, chunk
 
 
 @pytest.mark.parametrize("block", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 10))])
@@ -131,8 +151,11 @@ def test_the_bill_never_passes_the_limit_in_a_thousand_random_runs(tmp_path, mon
     calls = refused = 0
     for seed in range(100 * block, 100 * block + 100):
         folder = tmp_path / str(seed)
-        limit, provider, tables, _ = one_run(seed, folder)
+        limit, provider, tables, texts, chunk = one_run(seed, folder)
         assert provider.billed <= limit, seed
         calls += len(provider.asked)
+        for part, table in enumerate(tables):
+            for row in filter(lambda row: row["label"] is not None, table.to_pylist()):
+                assert row["label"] == str(int("1" in texts[part * chunk + int(row["id"][1:])].split()[0])), seed
         refused += sum("the spend limit" in (e or "") for t in tables for e in t["error"].to_pylist())
     assert calls > 100 and refused > 100, "the runs do spend, and do come to their limits"

@@ -65,3 +65,44 @@ def test_an_expert_without_a_price_is_refused_before_it_is_asked(tmp_path, serve
         GuardedExpert(llm.expert, CostModel("usd", {}), llm.ledger)
     with pytest.raises(ConfigError, match="A spend limit is in dollars. Got costs in seconds"):
         GuardedExpert(llm.expert, CostModel("seconds", {"llm": ANSWERS}), Ledger(limit=1.0))
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": 0},
+        {"completion_tokens": 0},
+        {"prompt_tokens": -5, "completion_tokens": 1},
+        {"prompt_tokens": 2**31, "completion_tokens": 1},
+        {"prompt_tokens": float("nan"), "completion_tokens": 1},
+        {"prompt_tokens": "11", "completion_tokens": 1},
+        {"prompt_tokens": True, "completion_tokens": 1},
+        {"cost": 0},
+        {"cost": 1e-9},
+    ],
+)
+def test_usage_that_cannot_be_believed_counts_as_the_most_and_is_told_once(tmp_path, server, usage, caplog):
+    body = chat("yes")
+    body["usage"] = {**body["usage"], **usage}
+    server.reply = lambda request, before: Answer(body)
+    llm = hosted(tmp_path, server.url, limit=1.0, price=TOKENS)
+    table = llm.answer(items(TEXT, "item 1"))
+    assert table["label"].to_pylist() == ["1", "1"], "the answer is kept all the same"
+    assert llm.ledger.spent == pytest.approx(sum(llm.price.most([TEXT, "item 1"])))
+    assert caplog.text.count("count as the most that they can cost") == 1
+
+
+@pytest.mark.parametrize("stated", [-1.0, float("nan"), float("inf"), "free", None, [1]])
+def test_a_cost_that_is_none_is_not_taken_for_one(tmp_path, server, stated):
+    server.reply = lambda request, before: Answer(chat("yes", cost=stated))
+    llm = hosted(tmp_path, server.url, limit=1.0, price=TOKENS)
+    llm.answer(items(TEXT))
+    assert llm.ledger.spent == pytest.approx(11 * 100e-6 + 1 * 1000e-6), "its tokens at their price"
+
+
+def test_a_server_is_believed_that_it_bills_nothing_where_params_say_so(tmp_path, server):
+    server.reply = lambda request, before: Answer(chat("yes", cost=0))
+    llm = hosted(tmp_path, server.url, limit=1.0, price=Price(usd_per_1m_prompt_tokens=100.0, cost="server"))
+    llm.answer(items(TEXT))
+    assert llm.ledger.spent == 0.0

@@ -46,7 +46,11 @@ def test_the_call_that_would_pass_the_limit_is_not_made(tmp_path, server):
 @pytest.mark.parametrize(
     ("reply", "code", "why"),
     [
-        (Answer(problem("no"), status=500), FAULT, "HTTP 500, 2 tries"),
+        (Answer(problem("no"), status=503), FAULT, "HTTP 503, 2 tries"),
+        *(
+            (Answer(problem("no"), status=late), DOUBT, f"in doubt: HTTP {late}; it may")
+            for late in (500, 502, 520, 522, 524)
+        ),
         (Answer(problem("slow down"), status=429), FAULT, "HTTP 429, 2 tries"),
         (Answer(problem("bad words"), status=400), FAULT, "HTTP 400: bad words"),
         (Answer(problem("who"), status=401), FAULT, "HTTP 401: the key was refused"),
@@ -100,14 +104,14 @@ def test_what_was_open_when_a_process_died_is_taken_up(tmp_path, server):
 
 
 def test_after_repeated_faults_the_server_is_left_alone_and_then_tried_again(tmp_path, server):
-    server.reply = lambda request, before: Answer(problem("no"), status=500)
+    server.reply = lambda request, before: Answer(problem("no"), status=503)
     now = [0.0]
     breaker = Breaker(after=3, pause=15, clock=lambda: now[0])
     llm = hosted(tmp_path, server.url, concurrency=1, max_retries=0, breaker=breaker)
     table = llm.answer(items(*TEXTS))
     assert len(server.requests) == 3
     assert [code_of(error) for error in errors(table)] == [FAULT] * 3 + [PAUSED] * 17
-    assert errors(table)[-1] == "paused: no call for 15 s after repeated faults, the last: HTTP 500"
+    assert errors(table)[-1] == "paused: no call for 15 s after repeated faults, the last: HTTP 503"
     server.reply = lambda request, before: Answer(chat("no"))
     now[0] = 15.0
     assert llm.answer(items(*TEXTS))["label"].to_pylist() == ["0"] * 20
@@ -116,7 +120,7 @@ def test_after_repeated_faults_the_server_is_left_alone_and_then_tried_again(tmp
 
 def test_items_wait_where_that_is_wanted_until_the_server_is_back(tmp_path, server):
     server.reply = lambda request, before: (
-        Answer(problem("no"), status=500) if len(server.requests) < 6 else Answer(chat("yes"))
+        Answer(problem("no"), status=503) if len(server.requests) < 6 else Answer(chat("yes"))
     )
     waits = []
     # Its clock goes on when it is looked at: a busy machine does not sleep through the pause.
@@ -124,10 +128,10 @@ def test_items_wait_where_that_is_wanted_until_the_server_is_back(tmp_path, serv
     llm = hosted(tmp_path, server.url, handling=FaultHandling(waits=True), breaker=breaker, max_retries=9)
     llm.billing.on_wait = waits.append
     assert llm.answer(items(*TEXTS))["label"].to_pylist() == ["1"] * 20
-    assert "the last: HTTP 500" in waits[0]
+    assert "the last: HTTP 503" in waits[0]
 
 
-@pytest.mark.parametrize("reply", [Answer(problem("who"), status=401), Answer(problem("no"), status=500)])
+@pytest.mark.parametrize("reply", [Answer(problem("who"), status=401), Answer(problem("no"), status=503)])
 def test_waiting_ends_where_it_is_no_use_and_loses_nothing(tmp_path, server, reply):
     server.reply = lambda request, before: Answer(chat("yes")) if len(server.requests) <= 5 else reply
     handling, breaker = FaultHandling(waits=True, patience=0.3), Breaker(after=2, pause=0.1, longest=0.1)
@@ -210,3 +214,36 @@ def test_a_model_run_here_that_died_under_way_is_asked_again_and_what_it_kept_is
     table = after.answer(items(*TEXTS[:4]))
     assert table["label"].null_count == 0 and sum(table["cost_usd"].to_pylist()) == pytest.approx(after.ledger.spent)
     assert after.ledger.spent > paid
+
+
+def test_a_reply_that_came_before_is_no_answer_to_another_text(tmp_path, server):
+    first = []
+
+    def reply(request, before):
+        first.append(chat("yes"))
+        first[0]["id"] = f"chatcmpl-{0:032x}"
+        return Answer(first[0])
+
+    server.reply = reply
+    llm = hosted(tmp_path, server.url, concurrency=1, max_retries=1)
+    assert llm.answer(items("item a"))["label"].to_pylist() == ["1"]
+    table = llm.answer(items("item b"))
+    assert table["label"].to_pylist() == [None] and code_of(errors(table)[0]) == DOUBT
+    assert "the reply had come before, to another request" in errors(table)[0]
+
+
+def test_a_reply_of_any_length_is_read_only_so_far(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("askless.experts.remote.wire.LONGEST", 2000)
+    server.reply = lambda request, before: Answer(chat("yes" + " " * 5000))
+    llm = hosted(tmp_path, server.url, max_retries=0)
+    table = llm.answer(items("item"))
+    assert code_of(errors(table)[0]) == DOUBT and "a reply of more than 2,000 bytes" in errors(table)[0]
+
+
+def test_a_kept_row_that_makes_no_answer_is_asked_again_and_ends_nothing(tmp_path, server, caplog):
+    llm = hosted(tmp_path, server.url)
+    poison = {"text": "yes", "finish": "stop", "top": [["1", 7.0]], "logprob": float("inf"), "prompt_tokens": "many"}
+    llm.kept.put_many({llm.expert.key("item 1"): poison})
+    assert llm.answer(items("item 0", "item 1"))["label"].to_pylist() == ["1", "1"]
+    assert "1 kept answers are not valid. They were set aside" in caplog.text
+    assert llm.answer(items("item 1"))["label"].to_pylist() == ["1"] and len(server.requests) == 2

@@ -172,3 +172,15 @@ def test_many_threads_share_one_limit():
         assert highest[0] <= 1.0
         assert ledger.spent == pytest.approx(sum(costs[key] for key, ok in zip(costs, done, strict=True) if ok))
         assert ledger.spent > 0.98, "what is left is less than one call's most"
+
+
+def test_an_overrun_is_in_the_file_and_ends_with_its_day(tmp_path, monkeypatch):
+    path = tmp_path / "l.sqlite"
+    with Ledger(path, 1.0, daily=True) as ledger:
+        ledger.reserve("llm", [("a", 0.1)])
+        ledger.settle({"a": 0.2})
+        assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)])
+    with Ledger(path, 1.0, daily=True) as ledger:
+        assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)]), "a restart does not forget it"
+        monkeypatch.setattr(ledger, "_today", lambda: "2999-01-01")
+        assert not ledger.overrun and ledger.reserve("llm", [("b", 0.1)]) == 1, "the next day goes on"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,11 @@ from askless.files import opened
 Row = dict[str, Any]
 T = TypeVar("T")
 _CHUNK = 500
-_TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS set_aside (key TEXT NOT NULL, row TEXT NOT NULL);
+"""
+logger = logging.getLogger(__name__)
 
 
 class PaidAnswers(Protocol):
@@ -54,7 +59,7 @@ class AnswerStore:
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._lock = threading.Lock()
-        self._db = self._guarded(lambda: opened(self.path, _TABLE))
+        self._db = self._guarded(lambda: opened(self.path, _TABLES))
 
     def __enter__(self) -> Self:
         return self
@@ -68,16 +73,19 @@ class AnswerStore:
     def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
         """The rows of those `keys` that are kept."""
 
-        def read() -> dict[str, Row]:
-            found: dict[str, Row] = {}
+        def read() -> dict[str, Row | None]:
+            found: dict[str, Row | None] = {}
             wanted = list(keys)
             for part in (wanted[at : at + _CHUNK] for at in range(0, len(wanted), _CHUNK)):
                 marks = ",".join("?" * len(part))
                 query = f"SELECT key, row FROM answers WHERE key IN ({marks})"
-                found |= {key: json.loads(row) for key, row in self._db.execute(query, part)}
+                found |= {key: _row(row) for key, row in self._db.execute(query, part)}
             return found
 
-        return self._guarded(read)
+        found = self._guarded(read)
+        if broken := [key for key, row in found.items() if row is None]:
+            self.set_aside(broken)
+        return {key: row for key, row in found.items() if row is not None}
 
     def put_many(self, rows: Mapping[str, Row]) -> None:
         """Keep `rows`, all of them or none; a key that is already kept keeps its first row."""
@@ -88,6 +96,19 @@ class AnswerStore:
                 self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values)
 
         self._guarded(write)
+
+    def set_aside(self, keys: Iterable[str]) -> None:
+        """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
+        these = [(key,) for key in keys]
+
+        def move() -> None:
+            with self._db:
+                self._db.executemany("INSERT INTO set_aside SELECT key, row FROM answers WHERE key = ?", these)
+                self._db.executemany("DELETE FROM answers WHERE key = ?", these)
+
+        self._guarded(move)
+        note = "%s: %d kept answers are not valid. They were set aside (table set_aside), and will be asked for again."
+        logger.warning(note, self.path or "answers", len(these))
 
     def close(self) -> None:
         """Fold the log into the file and release it."""
@@ -112,3 +133,12 @@ class AnswerStore:
                 "a SQLite file that askless wrote, in a folder that can be written",
                 "Restore the file, or move it away: its answers will then be asked for again.",
             ) from error
+
+
+def _row(text: str) -> Row | None:
+    """A kept row, None for what is none."""
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from askless.errors import ConfigError, ExpertError
+from askless import schema
+from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import AnswerStore, PaidAnswers, Row
 from askless.experts.base import Expert, Setting
 from askless.experts.faults import Fault
@@ -110,6 +111,10 @@ class PaidExpert(Expert):
         work = dict(zip(keys, texts, strict=True))
         with self._kept() as store:
             rows = store.get_many(work)
+            if broken := self._unreadable(rows):
+                rows = {key: row for key, row in rows.items() if key not in broken}
+                if isinstance(store, AnswerStore):
+                    store.set_aside(broken)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
         return self.predictions(examples, self.columns([rows[key] for key in keys]))
@@ -168,6 +173,24 @@ class PaidExpert(Expert):
         prompt = self.template()
         parts = [prompt.template, dict(prompt.words), prompt.system]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _unreadable(self, rows: Mapping[str, Row]) -> list[str]:
+        """Keys of the kept rows that make no valid prediction, whoever wrote them."""
+        try:
+            self.check_rows(list(rows.values()))
+        except (ConfigError, ExpertError, MissingExtra):
+            raise
+        except Exception:
+            if len(rows) == 1:
+                return list(rows)
+            return [key for one in rows.items() for key in self._unreadable(dict([one]))]
+        return []
+
+    def check_rows(self, rows: Sequence[Row]) -> None:
+        """Raise where rows make no valid predictions."""
+        names = [str(n) for n in range(len(rows))]
+        examples = schema.table("examples", {"id": names, "text": names, "split": ["test"] * len(rows)})
+        self.predictions(examples, self.columns(rows))
 
     def _kept(self) -> AbstractContextManager[PaidAnswers]:
         answers = self.setting.answers

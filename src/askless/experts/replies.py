@@ -15,6 +15,8 @@ EMPTY = "empty reply"
 CUT = "cut off: it did not end within the tokens it may have"
 GARBLED = "not valid Unicode"
 OVERFLOW = "no finite probability: the model needs a larger dtype"
+# No context is longer, and no log-probability of JSON lower.
+MOST_TOKENS, NEVER = 10_000_000, -9999.0
 _TRIM = string.whitespace + string.punctuation
 _ALLOWED = "the reply must be one of {words} and nothing else"
 
@@ -158,17 +160,78 @@ def finite(values: Floats) -> list[float | None]:
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
-def observed(reply: Any) -> dict[str, Any]:
-    """What is kept of a server's reply: text, tokens, and the alternatives to its first visible token."""
-    choice, usage = reply.choices[0], reply.usage
-    steps = (choice.logprobs.content if choice.logprobs else None) or []
-    first = next((step for step in steps if step.token.strip()), None)
+def observed(reply: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a server's reply, as its JSON has it: text, counts, the alternatives to its first visible token.
+
+    A number that cannot be meant is None, so that what is kept can always be read; raises `ValueError` for a reply
+    without a message.
+    """
+    choices = reply.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        raise ValueError("it has no message")
+    logprobs = choice.get("logprobs")
+    steps = logprobs.get("content") if isinstance(logprobs, Mapping) else None
+    steps = [step for step in steps or [] if isinstance(step, Mapping)] if isinstance(steps, list) else []
+    first = next((step for step in steps if str(step.get("token") or "").strip()), None)
+    likely = [_logprob(step.get("logprob")) for step in steps]
+    usage = reply.get("usage")
+    usage = usage if isinstance(usage, Mapping) else {}
     return {
-        "text": choice.message.content,
-        "finish": choice.finish_reason,
-        "top": [[top.token, top.logprob] for top in first.top_logprobs or []] if first else None,
-        "logprob": sum(step.logprob for step in steps) / len(steps) if steps else None,
-        "prompt_tokens": usage.prompt_tokens if usage else None,
-        "completion_tokens": usage.completion_tokens if usage else None,
-        "cost_usd": (usage.model_extra or {}).get("cost") if usage else None,
+        "text": _content(message.get("content")),
+        "finish": None if choice.get("finish_reason") is None else str(choice["finish_reason"]),
+        "top": _alternatives(first),
+        "logprob": None if not likely or None in likely else sum(filter(None, likely)) / len(likely),
+        "prompt_tokens": _count(usage.get("prompt_tokens")),
+        "completion_tokens": _count(usage.get("completion_tokens")),
+        "cost_usd": _billed(usage),
     }
+
+
+def _content(content: Any) -> str | None:
+    """The text of a message, which some servers send in parts."""
+    if not isinstance(content, list):
+        return None if content is None else str(content)
+    texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    return "".join(str(text) for text in texts if text is not None)
+
+
+def _logprob(value: Any) -> float | None:
+    """A log-probability, at most 0 and at least that of what never happens; None for what is none."""
+    if not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return min(0.0, max(NEVER, float(value)))
+
+
+def _alternatives(step: Mapping[str, Any] | None) -> list[list[Any]] | None:
+    """Token and log-probability of each alternative to a step, None where one of them says neither."""
+    top = step.get("top_logprobs") if step else None
+    if step is None or (top is not None and not isinstance(top, list)):
+        return None
+    each = [[one.get("token"), _logprob(one.get("logprob"))] for one in top or [] if isinstance(one, Mapping)]
+    return None if any(token is None or logprob is None for token, logprob in each) else each
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for one that no model can have read or written."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return int(value)
+
+
+def _amount(value: Any) -> float | None:
+    """Dollars, as a number or in digits; None for what is none, or less than 0."""
+    try:
+        dollars = float(value)
+    except (TypeError, ValueError):
+        return None
+    return dollars if 0 <= dollars < math.inf else None
+
+
+def _billed(usage: Mapping[str, Any]) -> float | None:
+    """Dollars that a server says it billed: with a key of the user's own, what was paid upstream is not among them."""
+    details = usage.get("cost_details")
+    upstream = _amount(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+    billed = _amount(usage.get("cost"))
+    return billed if upstream is None else max(upstream, billed or 0.0)

@@ -6,6 +6,7 @@ the ledger allows it, and becomes a row of the decision log. Where no answer cam
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -29,7 +30,7 @@ from askless.data.prepare import clean, ids
 from askless.errors import AsklessError, ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
-from askless.monitoring.decision_log import ROWS, DecisionRow
+from askless.monitoring.decision_log import ROWS, DecisionRow, locked
 from askless.panel import Answering, Panel
 from askless.policies.base import Budget, Chooser, Policy
 from askless.registry import versions as registry
@@ -37,6 +38,7 @@ from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling,
 from askless.spending.guard import GuardedExpert, Piece, unpaid
 from askless.spending.ledger import Ledger
 
+logger = logging.getLogger(__name__)
 KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
 REASONS = (KEPT, DEFERRED, LIMIT, PAUSED, FAULT, DOUBT, UNANSWERABLE)
 PASSING = (LIMIT, PAUSED, FAULT)
@@ -98,8 +100,15 @@ class DeployedBundle:
     def guarded(
         self, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
     ) -> Iterator[dict[str, GuardedExpert]]:
-        """Its expensive experts behind a ledger (`GuardedExpert`), their answers in a folder; let go at the end."""
+        """Its expensive experts behind a ledger (`GuardedExpert`), their answers in a folder; let go at the end.
+
+        Runs that share answers wait for each other, so that none pays for what another is asking.
+        """
         with ExitStack() as stack:
+            lock = answers / ".lock"
+            if not stack.enter_context(locked(lock, wait=False)):
+                logger.warning("Waiting: another run is asking with the answers in %s.", answers)
+                stack.enter_context(locked(lock))
             guarded = {}
             for name in self.bundle.experts[1:]:
                 guarded[name] = self.terms.guarded(name, ledger, answers, handling, **options)

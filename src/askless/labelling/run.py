@@ -156,8 +156,17 @@ class Run:
         return self.out
 
     def ledger(self, limit: float | None) -> Ledger:
-        """Every call of this run."""
-        return Ledger(self.folder / "ledger.sqlite", limit)
+        """Every call of this run; raises `DataError` where what was paid is no longer known."""
+        path = self.folder / "ledger.sqlite"
+        begun = bool(self.parts.numbers()) or any((self.folder / "answers").glob("*.sqlite"))
+        if begun and not (path.exists() and path.stat().st_size):
+            raise DataError(
+                path,
+                "no ledger beside the answers of this run, so that what was paid is not known",
+                "the ledger that the run began with",
+                "Put it back, or give another output for a new run with a limit of its own.",
+            )
+        return Ledger(path, limit)
 
     def _check(self) -> None:
         path = self.folder / "run.json"

@@ -14,7 +14,7 @@ from askless.spending.ledger import Ledger
 
 LIMIT, PAUSED, DOUBT, SLOW, FAULT = "limit", "paused", "in doubt", "slow", "fault"
 CODES = (LIMIT, PAUSED, DOUBT, SLOW)
-OVERRUN = "a call was billed more than its price and its tokens allow; nothing more is paid"
+OVERRUN = "a call was billed more than its price and its tokens allow; nothing more is paid until tomorrow (UTC)"
 ASKED_BEFORE = "asked once, and no answer came: it may have been billed, and is not asked again"
 STEP_S = 0.2
 

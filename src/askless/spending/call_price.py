@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from askless import schema
 from askless.config import Price
 from askless.costs import CostModel
-from askless.errors import ConfigError, DataError
+from askless.errors import ConfigError
 from askless.experts.answer_store import Row
 from askless.experts.paid import PaidExpert
+from askless.experts.replies import MOST_TOKENS
+
+# No discount (cached prompts, batches) is larger.
+LEAST_SHARE = 0.1
+logger = logging.getLogger(__name__)
 
 
 class CallPrice:
@@ -37,6 +42,7 @@ class CallPrice:
         self._expert = expert
         self._costs = costs
         self._price = costs.prices.get(expert.name, Price())
+        self._told = False
         self._check(limited)
         # Without a limit the most matters only where a server does not say how many tokens it billed.
         self._bounded = self.in_dollars and (limited or (expert.hosted and not self._price.usd_per_hour))
@@ -62,17 +68,42 @@ class CallPrice:
         return [float(most) for most in tokens @ rates + price.usd_per_1k_answers / 1e3]
 
     def paid(self, rows: Mapping[str, Row]) -> dict[str, float | None]:
-        """Dollars that each kept row cost by its key, None where what is priced was not measured."""
-        if not self.in_dollars or not rows:
-            return dict.fromkeys(rows, 0.0)
-        name = self._expert.name
-        columns = {"id": list(rows), "expert": [name] * len(rows), **self._expert.columns(list(rows.values()))}
-        try:
-            return dict(zip(rows, self._costs.price(schema.table("predictions", columns), name).tolist(), strict=True))
-        except DataError:
-            if len(rows) == 1:
-                return dict.fromkeys(rows)
-            return {key: cost for one in rows.items() for key, cost in self.paid(dict([one])).items()}
+        """Dollars that each kept row cost by its key, None where that is not known: then it counts as the most.
+
+        A server is not trusted to bill less than its tokens cost, unless `cost: server` says so.
+        """
+        return {key: self._cost(row) if self.in_dollars else 0.0 for key, row in rows.items()}
+
+    def _cost(self, row: Row) -> float | None:
+        stated, price = _number(row.get("cost_usd")), self._price
+        if price.cost == "server" and stated is not None:
+            return stated
+        cost = price.usd_per_1k_answers / 1e3
+        for rate, name in (
+            (price.usd_per_1m_prompt_tokens / 1e6, "prompt_tokens"),
+            (price.usd_per_1m_completion_tokens / 1e6, "completion_tokens"),
+            (price.usd_per_hour / 3600, "seconds"),
+        ):
+            if rate:
+                used = _number(row.get(name))
+                if used is None or (not used and self._expert.hosted and (name != "completion_tokens" or row["text"])):
+                    self._tell(f"its server states {name} {row.get(name)!r} for a call")
+                    return None
+                cost += rate * used
+        if stated is not None and stated < LEAST_SHARE * cost:
+            self._tell(f"its server states a cost of ${stated:g} for a call that costs ${cost:g} at its price")
+            return None
+        return max(cost, stated or 0.0)
+
+    def _tell(self, what: str) -> None:
+        """Say once what a server states that cannot be believed."""
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "Expert '%s': %s. Such calls count as the most that they can cost. Correct costs.prices.%s, or set its "
+                "cost to server to count what the server states.",
+                *(self._expert.name, what, self._expert.name),
+            )
 
     def _check(self, limited: bool) -> None:
         name, prices = self._expert.name, self._costs.prices
@@ -88,3 +119,10 @@ class CallPrice:
                 f"Expert '{name}' is priced by the hour, and how long a call will take is not known before. "
                 "Allowed under a spend limit: prices of tokens or answers. Price it so, or give no limit."
             )
+
+
+def _number(value: object) -> float | None:
+    """A count or an amount, None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
+        return None
+    return float(value)

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS calls (
   state TEXT NOT NULL, most INTEGER NOT NULL, cost INTEGER, part INTEGER
 );
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, state);
+CREATE TABLE IF NOT EXISTS overruns (day TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _KEYED = "SELECT key, id, expert, day, most FROM calls"
 _USED = f"SELECT day, sum(CASE state WHEN '{OPEN}' THEN most ELSE cost END) FROM calls GROUP BY day"
@@ -75,12 +76,12 @@ class Ledger:
         self.path = path
         self.limit = limit
         self.daily = daily
-        self.overrun = False
         self._changed = threading.Condition()
         self._db = self._guarded(lambda: opened(self.path, _TABLES))
         self._open = {key: _OpenCall(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
+        self._overruns = {day for (day,) in self._all("SELECT day FROM overruns")}
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +104,11 @@ class Ledger:
         """Dollars that may still be reserved, infinite without a limit."""
         with self._changed:
             return self._left() / NANO
+
+    @property
+    def overrun(self) -> bool:
+        """Whether a call was billed more than its most today, under a limit: nothing more is paid until tomorrow."""
+        return self._today() in self._overruns
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many calls there were of each expert, by what came of them."""
@@ -183,9 +189,11 @@ class Ledger:
                 self._write("UPDATE calls SET state = ?, cost = ? WHERE id = ?", rows)
             else:
                 self._write("DELETE FROM calls WHERE id = ?", [(call.row,) for call in calls.values()])
+            if self.limit is not None and any(cost[key] > call.most for key, call in calls.items()):
+                self._write("INSERT OR IGNORE INTO overruns VALUES (?)", [(self._today(),)])
+                self._overruns.add(self._today())
             for key, call in calls.items():
                 self._used[call.day] += cost[key] - call.most
-                self.overrun = self.overrun or cost[key] > call.most
                 del self._open[key]
             self._left_open.difference_update(calls)
             self._changed.notify_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -17,13 +18,15 @@ from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.faults import Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording
-from askless.experts.remote.retrying import Pace, persist
+from askless.experts.remote.retrying import BILLED_ERRORS, Failed, Pace, fault, persist
+from askless.experts.remote.wire import HEADERS, SeenReplies, Wire
 from askless.experts.replies import listed, observed, replied
 
 FAILED_IN_A_ROW = 24
 # Answers of another model are paid for: fewer of them in a row are enough.
 FEW = 3
 ANOTHER = "answered by another model"
+REPEATED = "the reply had come before, to another request"
 NO_KEY = "none"
 OPENAI = "https://api.openai.com/v1"
 MAX_TOKENS = {"label": 16, "summary": 128}
@@ -76,6 +79,9 @@ class OpenAiExpert(PaidExpert):
         Further tries, 0 or more, after HTTP 408, 409, 425, 429 and 5xx, time-outs and replies that cannot be read.
     extra
         Further fields of the request, such as `{guided_choice: ["0", "1"]}`.
+    billed_errors
+        HTTP statuses after which a call may have been billed all the same, so that it is in doubt; `[]` for a server
+        that surely bills no error.
     """
 
     hosted = True
@@ -102,6 +108,7 @@ class OpenAiExpert(PaidExpert):
         timeout: float = 60.0,
         max_retries: int = 5,
         extra: Mapping[str, Any] | None = None,
+        billed_errors: Sequence[int] = BILLED_ERRORS,
     ) -> None:
         super().__init__(setting, model=model, prompt=prompt)
         self.base_url = base_url
@@ -119,6 +126,7 @@ class OpenAiExpert(PaidExpert):
         self.timeout = timeout
         self.max_retries = max_retries
         self.extra = extra
+        self.billed_errors = billed_errors
 
     def validate(self) -> None:
         """Raise `ConfigError` for an option that cannot be meant."""
@@ -135,6 +143,9 @@ class OpenAiExpert(PaidExpert):
             self.require(option, rate is None or number(rate, 1e-6), "null or a number > 0")
         self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
+        statuses = self.billed_errors
+        listed = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
+        self.require("billed_errors", listed, "a list of HTTP statuses, 400 to 599")
         self.words()
 
     def check_access(self) -> None:
@@ -250,27 +261,58 @@ class OpenAiExpert(PaidExpert):
         """When requests may be made, over all runs."""
         return Pace(self.requests_per_minute, self.tokens_per_minute)
 
+    @cached_property
+    def wire(self) -> Wire:
+        """What happened to requests on their way."""
+        return Wire()
+
+    @cached_property
+    def seen(self) -> SeenReplies:
+        """Whose answers the replies were, over all runs."""
+        return SeenReplies()
+
     def call(self, client: Any, stop: threading.Event, key: str, text: str, **more: Any) -> Any:
-        """One request about `text`, paid for by the billing, if there is one.
+        """The raw reply to one request about `text`, paid for by the billing, if there is one; raises `Failed`.
 
         Its key goes along, for servers that bill what they are asked again under one key once.
         """
         if self.billing is not None:
             self.billing.before_call(key, text, stop)
             more["extra_headers"] = {"Idempotency-Key": key}
-        return client.chat.completions.create(**self._request(text), **more)
+        self.wire.begin()
+        asked = client.chat.completions
+        try:
+            return (asked if more.get("stream") else asked.with_raw_response).create(**self._request(text), **more)
+        except Exception as error:
+            raise Failed(self.fault(error, text)) from None
+
+    def fault(self, error: Exception, text: str) -> Fault:
+        """What a request about `text` failed of."""
+        return fault(error, (self.api_key(), text), self.wire.sent, self.billed_errors)
+
+    def read(self, reply: Mapping[str, Any], key: str, seconds: float) -> Row:
+        """The row of a reply, checked before it is kept; raises `Failed` for one that cannot be read, or another's."""
+        try:
+            row = {**observed(reply), "seconds": seconds}
+            self.check_rows([row])
+        except Exception as error:
+            why = str(error) if type(error) is ValueError else type(error).__name__
+            raise Failed(Fault("retry", f"unreadable reply ({why})", sent=True)) from None
+        if self.seen.another(reply.get("id"), key):
+            raise Failed(Fault("retry", REPEATED, sent=True))
+        return row
 
     def about(self, text: str) -> int:
         """Tokens to set aside for a request: a quarter of its characters, and the longest reply."""
         written = self._tokens if isinstance(self._tokens, int) else 0
         return len(f"{self.template().system or ''}{self.template().fill(text)}") // 4 + written
 
-    def another(self, reply: Any) -> str:
+    def another(self, reply: Mapping[str, Any]) -> str:
         """What is wrong with the model that a reply names, empty where nothing is.
 
         `gpt-4o-mini` is served as `gpt-4o-mini-2024-07-18` and the like.
         """
-        name, asked = getattr(reply, "model", None) or "", self.served_as or self.model
+        name, asked = str(reply.get("model") or ""), self.served_as or self.model
         return "" if not name or name.startswith(asked) else f"{ANOTHER}, '{name}', not '{asked}'"
 
     def on_fault(self, key: str, found: Fault) -> Fault:
@@ -286,8 +328,8 @@ class OpenAiExpert(PaidExpert):
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
-            reply = self.call(client, stop, key, text)
-            row = {**observed(reply), "seconds": time.perf_counter() - start}
+            reply = whole_reply(self.call(client, stop, key, text).content)
+            row = self.read(reply, key, time.perf_counter() - start)
             if (used := row["prompt_tokens"]) is not None:
                 self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
             if wrong := self.another(reply):
@@ -295,8 +337,8 @@ class OpenAiExpert(PaidExpert):
                 return {"failed": why, **{name: row[name] for name in OBSERVED if name != "logprob"}}
             return self.on_answer(key, row)
 
-        start, tokens, secrets = time.perf_counter(), self.about(text), (self.api_key(), text)
-        row = persist(call, self.pace, stop, self.max_retries + 1, secrets, partial(self.on_fault, key), tokens)
+        start, tokens = time.perf_counter(), self.about(text)
+        row = persist(call, self.pace, stop, self.max_retries + 1, partial(self.on_fault, key), tokens)
         if not isinstance(row, Fault):
             return row
         if row.then == "stop":
@@ -320,7 +362,11 @@ class OpenAiExpert(PaidExpert):
 
     def _new_client(self) -> Any:
         openai = import_openai()
-        return openai.OpenAI(api_key=self.api_key(), base_url=self.base_url, timeout=self.timeout, max_retries=0)
+        http = openai.DefaultHttpxClient(
+            timeout=self.timeout, follow_redirects=False, headers=HEADERS, event_hooks=self.wire.hooks
+        )
+        options = {"base_url": self.base_url, "timeout": self.timeout, "max_retries": 0, "http_client": http}
+        return openai.OpenAI(api_key=self.api_key(), **options)
 
     def api_key(self) -> str:
         """The key of the API; raises `ExpertError` where one is needed and the environment has none."""
@@ -339,6 +385,17 @@ class OpenAiExpert(PaidExpert):
             f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
             "right and run again: what was answered is kept and not asked again."
         )
+
+
+def whole_reply(content: bytes) -> Mapping[str, Any]:
+    """A reply as its JSON has it; raises `Failed` for what is none, or is an error under the status of a success."""
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError):
+        raise Failed(Fault("retry", "unreadable reply (no JSON)", sent=True)) from None
+    if not isinstance(reply, Mapping):
+        raise Failed(Fault("retry", "unreadable reply (no object)", sent=True))
+    return reply
 
 
 def import_openai() -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused
+from askless.experts.remote.wire import TooLong
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -20,17 +21,22 @@ LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 T = TypeVar("T")
 _PASSING = (408, 409, 425, 429)
-# A gateway's: behind it the request may still be answered.
-_LATE = (408, 504, 524)
+# What failed behind these may have been answered, and billed, all the same.
+BILLED_ERRORS = (408, 500, 502, 504, 520, 522, 524)
 _LONGEST_REASON = 200
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-# What the client's transport raises before a request has left.
-_UNSENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "LocalProtocolError")
+LOST = "the connection broke before all of the reply had come"
 
 
-class _Failed(Exception):
-    """One try, and what its failure means."""
+class Failed(Exception):
+    """One try, and what its failure means.
+
+    Parameters
+    ----------
+    found
+        What it means.
+    """
 
     def __init__(self, found: Fault) -> None:
         super().__init__(found.why)
@@ -83,11 +89,10 @@ def persist(
     pace: Pace,
     stop: threading.Event,
     tries: int,
-    secrets: tuple[str, ...] = (),
     on_fault: Callable[[Fault], Fault] = unchanged,
     tokens: int = 0,
 ) -> T | Fault:
-    """The result of `call`, tried up to `tries` times, or the fault that no try got over.
+    """The result of `call`, which raises `Failed`, tried up to `tries` times, or the fault that no try got over.
 
     A server that cannot be reached at all is a reason to stop, not to give up item after item. Once `stop` is set by
     another thread nothing more is tried, and the fault is `STOPPED`. `on_fault` gets each fault and returns what is
@@ -98,18 +103,18 @@ def persist(
     def attempt() -> T:
         pace.wait(stop, tokens)
         if stop.is_set():
-            raise _Failed(STOPPED)
+            raise Failed(STOPPED)
         try:
             return call()
         except Refused as refused:
             pace.settle(tokens, 0)
-            raise _Failed(Fault(refused.then, str(refused))) from None
-        except Exception as error:
+            raise Failed(Fault(refused.then, str(refused))) from None
+        except Failed as failed:
             pace.settle(tokens, 0)
-            found = on_fault(fault(error, secrets))
+            found = on_fault(failed.found)
         if found.then == "retry" and found.wait is not None:
             pace.hold(min(found.wait, LONGEST_RETRY_AFTER_S))
-        raise _Failed(found)
+        raise Failed(found)
 
     retrying = Retrying(
         stop=stop_after_attempt(tries),
@@ -120,7 +125,7 @@ def persist(
     )
     try:
         return retrying(attempt)
-    except _Failed as failed:
+    except Failed as failed:
         found = failed.found
     if found.then != "retry":
         return found
@@ -128,7 +133,7 @@ def persist(
 
 
 def _passing(error: BaseException) -> bool:
-    return isinstance(error, _Failed) and error.found.then == "retry"
+    return isinstance(error, Failed) and error.found.then == "retry"
 
 
 def _delay(state: RetryCallState) -> float:
@@ -136,34 +141,54 @@ def _delay(state: RetryCallState) -> float:
     from tenacity import wait_exponential, wait_random
 
     failed = state.outcome.exception() if state.outcome else None
-    if isinstance(failed, _Failed) and failed.found.wait is not None:
+    if isinstance(failed, Failed) and failed.found.wait is not None:
         return 0.0
     backoff = wait_exponential(FIRST_WAIT_S, LONGEST_WAIT_S) + wait_random(0, FIRST_WAIT_S / 2)
     return float(backoff(state))
 
 
-def fault(error: Exception, secrets: tuple[str, ...] = ()) -> Fault:
-    """What an exception of the openai client, or a reply that could not be read, means.
+def fault(
+    error: Exception, secrets: tuple[str, ...] = (), sent: bool = True, billed: Sequence[int] = BILLED_ERRORS
+) -> Fault:
+    """What an exception of the openai client means, by what happened and not by its class.
 
-    `secrets` (the key, the item's text) are cut out of what the server said.
+    Parameters
+    ----------
+    error
+        The exception; one with a `status_code` is a server's refusal, any other came before all of a reply had.
+    secrets
+        What is cut out of what the server said: the key, the item's text.
+    sent
+        Whether the request may have reached the server.
+    billed
+        Statuses after which it may have been billed.
     """
-    import openai
-
-    if isinstance(error, openai.APIConnectionError):
-        why = "timed out" if isinstance(error, openai.APITimeoutError) else NO_CONNECTION
-        return Fault("retry", why, sent=type(error.__cause__).__name__ not in _UNSENT)
-    if not isinstance(error, openai.APIStatusError):
-        return Fault("retry", f"unreadable reply ({type(error).__name__})", sent=True)
-    status, code = error.status_code, str(error.code or error.type or "")
+    status, response = getattr(error, "status_code", None), getattr(error, "response", None)
+    if not isinstance(status, int) or response is None:
+        if not sent:
+            return Fault("retry", NO_CONNECTION)
+        long = next((each for each in (error, error.__cause__) if isinstance(each, TooLong)), None)
+        if long is not None:
+            return Fault("give up", str(long), sent=True)
+        return Fault("retry", "timed out" if _is_timeout(error) else LOST, sent=True)
+    code = str(getattr(error, "code", None) or getattr(error, "type", None) or "")
     if status in (401, 403):
         return Fault("stop", f"HTTP {status}: the key was refused")
+    if status == 402:
+        return Fault("stop", f"HTTP 402: no credits are left ({_reason(error, secrets)})")
     if status == 404:
         return Fault("stop", "HTTP 404: no such model or no such path")
     if status == 429 and code == "insufficient_quota":
         return Fault("stop", "HTTP 429: the account's quota is used up")
     if status in _PASSING or status >= 500:
-        return Fault("retry", f"HTTP {status}", retry_after(error.response.headers), sent=status in _LATE)
-    return Fault("give up", f"HTTP {status}: {_reason(error, secrets)}")
+        return Fault("retry", f"HTTP {status}", retry_after(response.headers), sent=status in billed)
+    return Fault("give up", f"HTTP {status}: {_reason(error, secrets)}", sent=status in billed)
+
+
+def _is_timeout(error: BaseException) -> bool:
+    """Whether an exception, or what caused it, says that time was up."""
+    causes = [each for each in (error, error.__cause__) if each is not None]
+    return any("timeout" in kind.__name__.casefold() for each in causes for kind in type(each).__mro__)
 
 
 def retry_after(headers: Any) -> float | None:
@@ -197,8 +222,10 @@ def _reset(headers: Any, what: str) -> float | None:
 
 
 def _reason(error: Any, secrets: tuple[str, ...]) -> str:
-    body = error.body if isinstance(error.body, dict) else {}
-    reason = str(body.get("message") or error.code or error.type or "no reason given")
+    said = getattr(error, "body", None)
+    body = said if isinstance(said, dict) else {}
+    code = getattr(error, "code", None) or getattr(error, "type", None)
+    reason = str(body.get("message") or code or "no reason given")
     for secret in filter(None, secrets):
         reason = reason.replace(secret, "...")
     return reason[:_LONGEST_REASON]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from askless.experts.answer_store import Row
 from askless.experts.faults import Fault
 from askless.experts.remote.openai import OpenAiExpert
-from askless.experts.remote.retrying import fault, persist
-from askless.experts.replies import observed
+from askless.experts.remote.retrying import Failed, persist
 
 
 def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
@@ -34,34 +34,36 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
 
 
 def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, Row]:
-    start, secrets, stop = time.perf_counter(), (expert.api_key(), text), threading.Event()
+    start, stop = time.perf_counter(), threading.Event()
     tokens, tries, on_fault = expert.about(text), expert.max_retries + 1, partial(expert.on_fault, key)
     with expert.client() as client:
 
         def call() -> Any:
             return expert.call(client, stop, key, text, stream=True, stream_options={"include_usage": True})
 
-        opened = persist(call, expert.pace, stop, tries, secrets, on_fault, tokens)
+        opened = persist(call, expert.pace, stop, tries, on_fault, tokens)
         if isinstance(opened, Fault):
             return _failed(opened, start)
         try:
             with opened:
                 whole = yield from _read(opened)
-            row = observed(whole)
+            row = expert.read(whole, key, time.perf_counter() - start)
+        except Failed as failed:
+            return _failed(on_fault(replace(failed.found, then="give up")), start)
         except GeneratorExit:
             on_fault(Fault("give up", "whoever read the reply went away", sent=True))
             raise
         except Exception as error:
-            why = f"it broke off ({fault(error, secrets).why})"
+            why = f"it broke off ({expert.fault(error, text).why})"
             return _failed(on_fault(Fault("give up", why, sent=True)), start)
         if (used := row["prompt_tokens"]) is not None:
             expert.pace.settle(tokens, used + (row["completion_tokens"] or 0))
         if wrong := expert.another(whole):
             return _failed(on_fault(Fault("give up", wrong, sent=True)), start)
-    return {**row, "seconds": time.perf_counter() - start}
+    return row
 
 
-def _read(chunks: Any) -> Generator[str, None, Any]:
+def _read(chunks: Any) -> Generator[str, None, dict[str, Any]]:
     from openai.lib.streaming.chat import ChatCompletionStreamState
 
     whole = ChatCompletionStreamState()
@@ -72,7 +74,7 @@ def _read(chunks: Any) -> Generator[str, None, Any]:
     reply = whole.get_final_completion()
     if reply.choices[0].finish_reason is None:
         raise EOFError("the reply does not say that it has ended")
-    return reply
+    return dict(reply.model_dump(warnings=False))
 
 
 def _failed(found: Fault, start: float) -> Row:
