@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import secrets
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,21 +22,20 @@ def write_text(path: Path | str, text: str) -> Path:
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, private: bool = False) -> Iterator[Path]:
     """Yield a scratch path beside `path` that takes its place only if the block succeeds.
 
-    What an earlier, killed write left behind is removed.
+    What an earlier, killed write left behind is removed. A `private` file is read by its owner alone, any other as the
+    umask says.
     """
     path, part = Path(path), None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
             left.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        part = Path(name)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
         yield part
-        part.chmod(0o644)
         os.replace(part, path)
     except OSError as error:
         raise DataError(
@@ -82,9 +81,14 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def opened(path: Path | None, tables: str) -> sqlite3.Connection:
-    """The file at `path` (None: one in memory) with its `tables`, written ahead; raises `sqlite3.Error`, `OSError`."""
+    """The file at `path` (None: one in memory) with its `tables`, written ahead, read by its owner alone.
+
+    Raises `sqlite3.Error`, `OSError`.
+    """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # SQLite gives the files of its log the rights of this one.
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = sqlite3.connect(path or ":memory:", timeout=30, check_same_thread=False)
     try:
         db.execute("PRAGMA journal_mode=WAL")

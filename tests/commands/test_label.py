@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import random
 
 import pyarrow as pa
@@ -370,3 +371,32 @@ def test_a_ledger_that_is_missing_is_no_new_limit(here):
         left.unlink()
     error = refused("in.jsonl", "--model", here[1], "-o", "out.jsonl", "--max-usd", 1)
     assert "no ledger beside the answers of this run" in error and len(here[2].requests) == asked
+
+
+def test_no_cell_of_a_csv_is_a_formula_for_a_spreadsheet(here):
+    texts = ["=HYPERLINK(1)", "+1+1", "-2+3", "@SUM(1)", "\tx", "-5", "plain"]
+    rows = [{"id": f"={n}", "text": text} for n, text in enumerate(texts)]
+    (here[0] / "f.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    written = {}
+    for more in ([], ["--raw-csv"]):
+        run("f.jsonl", "--model", here[1], "-o", f"f{len(more)}.csv", *more)
+        with open(here[0] / f"f{len(more)}.csv", newline="") as file:
+            written[len(more)] = [(row["id"], row["text"]) for row in csv.DictReader(file)]
+    assert written[1] == [(f"={n}", text) for n, text in enumerate(texts)]
+    assert written[0] == [(f"'={n}", text if text in ("-5", "plain") else f"'{text}") for n, text in enumerate(texts)]
+
+
+def test_what_holds_texts_and_answers_is_read_by_its_owner_alone(here, umask):
+    labelled(here, "--log", here[0] / "log")
+    files = [path for path in here[0].rglob("*") if path.is_file() and path.suffix in (".sqlite", ".parquet")]
+    kept = [path for path in files if {"log", "out.jsonl.run"} & set(path.relative_to(here[0]).parts)]
+    assert {path.suffix for path in kept} == {".sqlite", ".parquet"}
+    assert {oct(path.stat().st_mode & 0o777) for path in kept} == {"0o600"}
+    assert oct((here[0] / "out.jsonl").stat().st_mode & 0o777) == "0o640", "as the umask says"
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o027)
+    yield
+    os.umask(before)

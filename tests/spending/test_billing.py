@@ -2,6 +2,7 @@
 
 import json
 import random
+import threading
 from types import SimpleNamespace
 
 import httpx2
@@ -45,7 +46,7 @@ class Provider:
         self.faults = rng.choice([0.0, 0.1, 0.5])
         self.duplicates = rng.choice([0.0, 0.0, 0.1])
         self.lies = rng.choice([None, None, *LIES])
-        self.given = 0
+        self.given, self.sent = 0, threading.local()
 
     def complete(self, messages, max_tokens, extra_headers, **_):
         self.asked.append(extra_headers["Idempotency-Key"])
@@ -60,9 +61,11 @@ class Provider:
         usage = {"prompt_tokens": prompt, "completion_tokens": written, **(self.lies or {})}
         choice = {"message": {"content": content}, "finish_reason": "stop"}
         reply = {"id": f"chatcmpl-{self.given:032x}", "choices": [choice], "usage": usage, "model": "m"}
-        self.last, before = reply, getattr(self, "last", reply)
-        twice = before if self.rng.random() < self.duplicates else reply
-        return SimpleNamespace(content=json.dumps(twice).encode())
+        # What has come to a thread may come to it again.
+        if self.rng.random() < self.duplicates:
+            reply = getattr(self.sent, "last", reply)
+        self.sent.last = reply
+        return SimpleNamespace(content=json.dumps(reply).encode())
 
     def _bill(self, prompt, written):
         price = self.price
@@ -130,7 +133,7 @@ def one_run(seed, folder):
             concurrency=rng.randint(1, 3),
             max_retries=rng.randint(0, 2),
         )
-        provider.wire = expert.wire
+        provider.wire, provider.sent = expert.wire, threading.local()
         expert._lasting = Client(provider, rng, kill)
         with Ledger(folder / "ledger.sqlite", limit) as ledger:
             llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, Breaker(3, 1e-3, 2e-3))

@@ -80,6 +80,7 @@ Log = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")]
 Sample = Annotated[int, typer.Option(min=2, help="Rows, drawn by chance, that --dry-run decides.")]
 NoText = Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the output.")]
+RawCsv = Annotated[bool, typer.Option("--raw-csv", help="Do not guard cells of a CSV that a spreadsheet would run.")]
 ChunkRows = Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are decided and kept together.")]
 
 
@@ -101,6 +102,7 @@ def label(
     ask_in_doubt: InDoubt = False,
     log: Log = None,
     no_text: NoText = False,
+    raw_csv: RawCsv = False,
     chunk_rows: ChunkRows = 1000,
     dry_run: DryRun = False,
     sample: Sample = 5000,
@@ -165,7 +167,7 @@ def label(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED)
         if not run.done or done.before < done.rows:
-            run.finish(not no_text, {"model": version.address, "max_usd": max_usd})
+            run.finish(not no_text, {"model": version.address, "max_usd": max_usd}, raw_csv)
         facts = _facts(run, version, done, ledger)
         print_json(facts) if as_json else _summary(version, done, ledger, facts)
 

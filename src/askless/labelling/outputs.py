@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ OUTPUT = pa.schema(
     ]
 )
 KINDS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 REMEDY = "Remove the part, and run again: what was paid for is kept."
 
 
@@ -89,15 +92,16 @@ class Parts:
         """Keep the answers to a chunk, whole or not at all; returns how often they have each reason."""
         reasons = Counter(rows["reason"].to_pylist())
         meta = {"digest": chunk.digest, "reasons": dict(reasons)}
-        with replacing(self.path(chunk.number)) as part:
+        with replacing(self.path(chunk.number), private=True) as part:
             pq.write_table(schema.with_meta(rows, "labelled", meta), part, compression="zstd")
         return reasons
 
-    def merge(self, out: Path, meta: Mapping[str, Any], texts: bool) -> None:
-        """All parts in order as one file, a part at a time."""
+    def merge(self, out: Path, meta: Mapping[str, Any], texts: bool, raw: bool = False) -> None:
+        """All parts in order as one file, a part at a time; `raw`: of a CSV, cells as they are (`inert`)."""
         names = [name for name in OUTPUT.names if texts or name != "text"]
+        write = {"jsonl": _jsonl, "csv": _raw_csv if raw else _csv, "parquet": _parquet}[kind_of(out)]
         with replacing(out) as part:
-            {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}[kind_of(out)](self._tables(names), part, names, meta)
+            write(self._tables(names), part, names, meta)
 
     def clear(self) -> None:
         """Remove them."""
@@ -129,12 +133,33 @@ def _jsonl(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mappi
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
 
 
+def inert(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: a text that begins like one gets an apostrophe before it.
+
+    >>> inert('=HYPERLINK("http://example.org")'), inert("-5"), inert(-5.0), inert("2 - 1")
+    ('\'=HYPERLINK("http://example.org")', '-5', -5.0, '2 - 1')
+    """
+    if not isinstance(cell, str) or not cell.startswith(FORMULA) or NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
+
+
 def _csv(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
+    _raw_csv(tables, path, names, meta, inert)
+
+
+def _raw_csv(
+    tables: Iterator[pa.Table],
+    path: Path,
+    names: list[str],
+    meta: Mapping[str, Any],
+    cell: Callable[[Any], Any] = lambda value: value,
+) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for table in tables:
-            writer.writerows(zip(*(table[name].to_pylist() for name in names), strict=True))
+            writer.writerows(zip(*(map(cell, table[name].to_pylist()) for name in names), strict=True))
 
 
 def _parquet(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:

@@ -150,9 +150,9 @@ class Run:
             raise DataError(source.where, got, "the rows that this run began with", "Give the same input again.")
         return progress
 
-    def finish(self, texts: bool, meta: Mapping[str, Any]) -> Path:
-        """Put the parts together as the output, where it was not there or they are newer."""
-        self.parts.merge(self.out, meta, texts)
+    def finish(self, texts: bool, meta: Mapping[str, Any], raw: bool = False) -> Path:
+        """Put the parts together as the output, where it was not there or they are newer; `raw` as of `Parts.merge`."""
+        self.parts.merge(self.out, meta, texts, raw)
         return self.out
 
     def ledger(self, limit: float | None) -> Ledger:

@@ -138,7 +138,7 @@ class DecisionLog:
             if key and any(part.stem.endswith(f"-{key}") for part in self.parts()):
                 return None
             path = self.folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{key or uuid.uuid4().hex[:KEY]}.parquet"
-            with replacing(path) as part:
+            with replacing(path, private=True) as part:
                 pq.write_table(rows, part, compression="zstd")
             self._drop()
         return path

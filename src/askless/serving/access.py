@@ -16,7 +16,7 @@ from askless.serving.messages import Refusal
 VARIABLE = "ASKLESS_SERVE_KEY"
 BODY_SECONDS = 30.0
 DRAINED = 16
-LOCAL = ("localhost", "testserver")
+LOCAL = ("localhost",)
 
 
 @dataclass(frozen=True)

@@ -423,3 +423,16 @@ def test_a_missing_client_names_the_extra(server: ChatServer, monkeypatch: pytes
 def test_metadata_say_model_and_revision(server: ChatServer) -> None:
     meta = schema.meta_of(expert(server, revision="2026-01").answer(examples(["a"])))
     assert (meta["model"], meta["revision"]) == ("m", "2026-01")
+
+
+def test_an_address_in_the_environment_is_told_and_its_answers_are_kept_apart(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expert = OpenAiExpert(Setting("gpt", "olhs", ("0", "1"), "olhs"), model="m")
+    own = expert.key("a")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert expert.key("a") != own and expert.server == "127.0.0.1:9"
+    expert._new_client().close()
+    assert "Expert 'gpt' is asked at http://127.0.0.1:9/v1, as OPENAI_BASE_URL in the environment says." in caplog.text
+    named = OpenAiExpert(Setting("gpt", "olhs", ("0", "1"), "olhs"), model="m", base_url="http://127.0.0.1:8/v1")
+    assert named.key("a") == own and named.server == "127.0.0.1:8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -22,12 +23,14 @@ from askless.experts.remote.retrying import BILLED_ERRORS, Failed, Pace, fault, 
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire
 from askless.experts.replies import listed, observed, replied
 
+logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
 # Answers of another model are paid for: fewer of them in a row are enough.
 FEW = 3
 ANOTHER = "answered by another model"
 REPEATED = "the reply had come before, to another request"
 NO_KEY = "none"
+REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
@@ -47,7 +50,8 @@ class OpenAiExpert(PaidExpert):
     model
         The name that the server knows.
     base_url
-        The server's address up to `/v1`; None is OpenAI's.
+        The server's address up to `/v1`; None is OpenAI's, or the one that OPENAI_BASE_URL in the environment names,
+        which is told, and asks everything again.
     revision
         A mark of your own for what stands behind the name; a change asks everything again.
     prompt
@@ -161,12 +165,18 @@ class OpenAiExpert(PaidExpert):
 
     @property
     def server(self) -> str:
-        """Host and port of `base_url`."""
-        return urlsplit(self.base_url or OPENAI).netloc
+        """Host and port of `address`."""
+        return urlsplit(self.address or OPENAI).netloc
+
+    @property
+    def address(self) -> str | None:
+        """Where it is asked: `base_url`, else what OPENAI_BASE_URL in the environment says; None for OpenAI's own."""
+        return self.base_url or os.environ.get(REDIRECT) or None
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
-        return answer_key("openai", self.revision, self._request(text))
+        redirected = [self.address] if self.address != self.base_url else []
+        return answer_key("openai", self.revision, self._request(text), *redirected)
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
@@ -365,13 +375,16 @@ class OpenAiExpert(PaidExpert):
         http = openai.DefaultHttpxClient(
             timeout=self.timeout, follow_redirects=False, headers=HEADERS, event_hooks=self.wire.hooks
         )
-        options = {"base_url": self.base_url, "timeout": self.timeout, "max_retries": 0, "http_client": http}
+        if self.address != self.base_url:
+            note = "Expert '%s' is asked at %s, as %s in the environment says."
+            logger.warning(note, self.name, self.address, REDIRECT)
+        options = {"base_url": self.address, "timeout": self.timeout, "max_retries": 0, "http_client": http}
         return openai.OpenAI(api_key=self.api_key(), **options)
 
     def api_key(self) -> str:
         """The key of the API; raises `ExpertError` where one is needed and the environment has none."""
         key = os.environ.get(self.api_key_env, "")
-        if not key and self.base_url is None:
+        if not key and self.address is None:
             raise ExpertError(
                 f"Expert '{self.name}': the environment variable {self.api_key_env} is not set. Allowed: a "
                 "key of the API. Export it, name another by api_key_env, or set base_url to your own server."
@@ -379,7 +392,7 @@ class OpenAiExpert(PaidExpert):
         return key or NO_KEY
 
     def _stopped(self, why: str) -> ExpertError:
-        where = self.base_url or "the OpenAI API"
+        where = self.address or "the OpenAI API"
         return ExpertError(
             f"Expert '{self.name}': stopped asking '{self.model}' at {where}: {why}. Needed: a server "
             f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
