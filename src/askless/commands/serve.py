@@ -142,7 +142,11 @@ def _tune() -> None:
     """Set what holds for the whole process."""
     import torch
 
+    from askless.serving.server import Sparing
+
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Sparing())
     # Decisions are small: handing them to other threads costs more than making them, and a thread that waits for the
     # interpreter's lock should not wait the usual 5 ms (benchmarks/README.md).
     torch.set_num_threads(1)

@@ -76,12 +76,16 @@ def is_local(host: str) -> bool:
 async def body_of(request: Request, most: int) -> bytes:
     """The body, of at most `most` bytes; raises `Refusal`: 415 for another type than JSON, 413, 408.
 
-    A longer body is read on, and thrown away, up to sixteen times that, so that the client gets to read why.
+    A longer body is read on, and thrown away, up to sixteen times that, so that the client gets to read why; nothing
+    is read of one that says that it is longer still.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(415, "The Content-Type must be application/json.", "unsupported_media_type")
     too_long = Refusal(413, f"The body has more than {most // 1024} KB.", "too_large", headers={"Connection": "close"})
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > DRAINED * most:
+        raise too_long
     parts: list[bytes] = []
     size = 0
     try:

@@ -29,6 +29,8 @@ class Measures:
         self.request = Histogram("askless_request_seconds", "Of whole requests.", buckets=REQUEST_S, registry=of)
         self.errors = Counter("askless_errors", "Faults, by kind.", ["kind"], registry=of)
         self.shed = Counter("askless_shed", "Requests turned away at once.", registry=of)
+        self.connections = Gauge("askless_connections", "Open connections.", registry=of)
+        self.cut = Counter("askless_cut", "Connections cut, by what was waited for too long.", ["phase"], registry=of)
         self.in_flight = Gauge("askless_in_flight", "Requests being answered.", registry=of)
         self.log_rows = Counter("askless_log_rows", "Rows written to the log of decisions.", ["log"], registry=of)
         self.log_dropped = Counter("askless_log_dropped", "Rows that no log has.", ["log"], registry=of)

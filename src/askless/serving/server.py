@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
 import time
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -14,9 +16,12 @@ import uvicorn
 from askless.errors import ConfigError
 from askless.serving.access import Keys
 from askless.serving.app import build
+from askless.serving.connections import Connection, Connections, room_for
 from askless.serving.service import Service
 
 KEEP_ALIVE_S = 65
+MOST, MOST_OF_PEER, HEAD_BYTES = 1024, 256, 16 * 1024
+RECORDS, RECORDS_S = 10, 60.0
 
 
 class Server(uvicorn.Server):
@@ -35,10 +40,22 @@ class Server(uvicorn.Server):
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False}
         # Longer than clients keep a connection, or it is closed just as one is used again.
         quiet["timeout_keep_alive"] = KEEP_ALIVE_S
+        self.connections = Connections(room_for(MOST), MOST_OF_PEER, service.measures)
+        quiet |= {
+            "http": partial(Connection, self.connections),
+            "ws": "none",
+            "h11_max_incomplete_event_size": HEAD_BYTES,
+        }
         # Nothing is done at the application's start or end: the service has its own.
         super().__init__(uvicorn.Config(build(service, keys), lifespan="off", timeout_graceful_shutdown=grace, **quiet))
         self.service = service
         self.until = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        """Once a second, look at the connections; whether to end."""
+        if counter % 10 == 0:
+            self.connections.look()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take in nothing more, and end when what is under way has ended."""
@@ -47,6 +64,25 @@ class Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         self.should_exit = True
+
+
+class Sparing(logging.Filter):
+    """Lets through `RECORDS` records of a kind in `RECORDS_S` seconds: what clients do must not fill a disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether there is room for the record."""
+        kind, now = (record.name, str(record.msg)[:80]), time.monotonic()
+        begun, count = self._kinds.get(kind, (now, 0))
+        if now - begun > RECORDS_S:
+            begun, count = now, 0
+        if len(self._kinds) > 1000:
+            self._kinds.clear()
+        self._kinds[kind] = (begun, count + 1)
+        return count < RECORDS
 
 
 def bound(host: str, port: int) -> socket.socket:
