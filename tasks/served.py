@@ -12,7 +12,7 @@ import mlflow
 import pandas as pd
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-ANSWERS = "ASKLESS_ANSWERS"
+ANSWERS, CEILING = "ASKLESS_ANSWERS", "ASKLESS_MAX_USD"
 COLUMNS = ("expert", "score", "cost", "reason", "small_answer", "small_confidence")
 NUMBERS = {"score": float, "cost": float, "small_confidence": float}
 
@@ -22,6 +22,7 @@ class ServedPolicy(PythonModel):
 
     A request says how much it may cost: `max_usd` dollars, below 0 without a limit. By default that is nothing: then
     nobody expensive is asked, `expert` is who should answer, and a row that goes beyond the small one has no answer.
+    All requests of a process together pay at most ASKLESS_MAX_USD dollars, an environment variable, whatever they say.
     What the small expert was not asked, or does not state, is missing (None, NaN). Paid answers are kept in the folder
     that the environment variable ASKLESS_ANSWERS names, else as long as the process lives.
     """
@@ -34,7 +35,7 @@ class ServedPolicy(PythonModel):
         self.bundle = Bundle.load(self.folder)
         self.policy = self.bundle.policy
         self.experts: dict[str, Any] = {}
-        self.lock = threading.Lock()
+        self.lock, self.spent = threading.Lock(), 0.0
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -63,10 +64,23 @@ class ServedPolicy(PythonModel):
         columns |= {"cost": [0.0] * len(texts), "reason": ["kept" if kept else "deferred" for kept in stays]}
         if limit:
             with self.lock:
-                columns |= self._asked(texts, budget, None if limit < 0 else limit)
+                if limit := self._allowed(limit):
+                    columns |= self._asked(texts, budget, None if limit < 0 else limit)
         name = "label" if self.bundle.classes else "summary"
         columns[name] = columns.pop("answer")
         return pd.DataFrame({c: pd.Series(columns[c], dtype=NUMBERS.get(c, object)) for c in (name, *COLUMNS)})
+
+    def _allowed(self, limit: float) -> float:
+        """What a request may pay of the dollars that it asks for, below 0 for no limit."""
+        from askless.errors import ConfigError
+
+        given = os.environ.get(CEILING, "").strip()
+        try:
+            left = max(float(given) - self.spent, 0.0) if given else -1.0
+        except ValueError:
+            allowed = "Allowed: dollars, such as 5. Correct it on the server."
+            raise ConfigError(f"{CEILING} is {given!r}. {allowed}") from None
+        return limit if left < 0 else left if limit < 0 else min(limit, left)
 
     def _asked(self, texts: list[str], budget: Any, limit: float | None) -> dict[str, Any]:
         """Answers, who gave them, at which cost and why, the expensive experts asked within `limit` dollars."""
@@ -84,7 +98,10 @@ class ServedPolicy(PythonModel):
         costs = CostModel.of(version.terms.costs)
         with Ledger(limit=limit) as ledger:
             expensive = {name: GuardedExpert(expert, costs, ledger) for name, expert in self.experts.items()}
-            rows = Answerer(version, expensive, budget).answer(texts).rows
+            try:
+                rows = Answerer(version, expensive, budget).answer(texts).rows
+            finally:
+                self.spent += ledger.spent + ledger.doubted
         return {name: rows[name].to_pylist() for name in ("answer", "expert", "score", "cost", "reason")}
 
 
