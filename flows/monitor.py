@@ -8,7 +8,7 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 
 from askless import config
-from askless.monitoring.decision_log import locked
+from askless.files import locked
 from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
@@ -27,7 +27,7 @@ def monitor(
     """
     without_tracebacks()
     served = plain(serving(config.load(params), task))
-    with locked(Place(task, data).logged / ".monitor.lock", wait=False) as mine:
+    with locked(Place(task, data).logged / ".monitor.lock", wait=0) as mine:
         found = _looked(task, params, data, reports, served, again) if mine else BUSY
     get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])

@@ -20,12 +20,12 @@ from askless.bundles.bundle import Bundle
 from askless.bundles.terms import of_bundle
 from askless.data.incoming import ENDINGS, read_items
 from askless.errors import DataError
-from askless.files import replacing, write_text
+from askless.files import locked, replacing, sha256_of, write_text
 from askless.labelling import answerer
 from askless.labelling.answerer import Answerer, DeployedBundle
 from askless.monitoring import baseline
 from askless.monitoring.decide_and_log import Audit, loggable
-from askless.monitoring.decision_log import ROWS, DecisionLog, locked
+from askless.monitoring.decision_log import ROWS, DecisionLog
 from askless.registry import versions as registry
 from askless.spending.billing import FaultHandling
 from askless.spending.ledger import Ledger
@@ -115,7 +115,7 @@ def answer_file(
     another one they are busy.
     """
     settings, place, path = config.load(params), Place(name, data), Path(file)
-    with locked(place.logged / ".answer.lock", wait=False) as mine:
+    with locked(place.logged / ".answer.lock", wait=0) as mine:
         if not mine:
             return _outcome(path, "busy", "another run answers files of this task")
         if not path.exists():
@@ -124,7 +124,7 @@ def answer_file(
         if out.exists():
             return _done(place, path, out)
         try:
-            sha = _sha(path)
+            sha = sha256_of(path)
             items = read_items(path, settings.task(name), name)
         except (DataError, OSError) as error:
             return _put_aside(place, path, str(error))
@@ -201,16 +201,11 @@ def _done(place: Place, path: Path, out: Path) -> Facts:
     """A file whose output is there: nothing to do, unless it holds something else than what was answered."""
     if path.stat().st_mtime_ns < out.stat().st_mtime_ns:
         return _outcome(path, "done before")
-    if _meta(out).get("sha256") == _sha(path):
+    if _meta(out).get("sha256") == sha256_of(path):
         os.utime(out)
         return _outcome(path, "done before")
     remedy = "Allowed: new content under a new name. Give it one."
     return _put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
-
-
-def _sha(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put_aside(place: Place, path: Path, reason: str) -> Facts:

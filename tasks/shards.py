@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -115,6 +115,12 @@ class Shards:
         self._bill(rows)
         self._go_on()
 
+    def set_aside(self, number: int, keys: list[str]) -> None:
+        """Take answers that cannot be read any more out of those that are kept."""
+        self._store.set_aside(keys)
+        with self._lock:
+            self._done[number] -= len(keys)
+
     def counts(self) -> Counts:
         """How far all shards are."""
         with self._lock:
@@ -180,6 +186,10 @@ class ShardAnswers:
     def put_many(self, rows: Mapping[str, Row]) -> None:
         """Keep `rows`, all of them or none."""
         self.shards.keep(self.number, dict(rows))
+
+    def set_aside(self, keys: Sequence[str]) -> None:
+        """Take answers that cannot be read any more out of those that are kept."""
+        self.shards.set_aside(self.number, list(keys))
 
 
 def examples_of(folder: str | Path, number: int) -> Path:

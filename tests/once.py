@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from askless.monitoring.decision_log import locked
+from askless.files import locked
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

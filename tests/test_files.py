@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from askless.errors import DataError
-from askless.files import replacing, write_text
+from askless.files import locked, replacing, write_text
 
 
 def left_in(folder: Path) -> list[str]:
@@ -75,3 +75,13 @@ def test_text_is_written_as_utf8_into_new_folders(tmp_path):
     path = write_text(tmp_path / "a" / "b" / "x.json", json.dumps("é", ensure_ascii=False))
     assert path.read_bytes() == '"é"'.encode()
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
+    path = tmp_path / "new" / ".lock"
+    with locked(path) as mine, locked(path, wait=0) as second:
+        assert (mine, second) == (True, False)
+    code = f"import fcntl, os; fcntl.flock(open({str(path)!r}, 'a'), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
+    with locked(path, wait=0) as mine:
+        assert mine

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
+import hashlib
+import math
 import os
 import secrets
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from askless.errors import DataError
+
+STEP_S = 0.02
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, in hexadecimal, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -98,3 +111,34 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+@contextmanager
+def locked(path: Path, wait: float = math.inf) -> Iterator[bool]:
+    """Hold the lock file `path` while the block lasts; yields False where another process holds it for `wait` seconds.
+
+    The lock ends with the process that holds it, however that ends. Raises `DataError` where it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed below, which is what ends the lock
+    except OSError as error:
+        got = f"cannot be locked ({error.strerror or error})"
+        raise DataError(path, got, "a folder that can be written", "Correct the path or its rights.") from error
+    with file:
+        yield _taken(file, wait)
+
+
+def _taken(file: IO[str], wait: float) -> bool:
+    if wait == math.inf:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return True
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(STEP_S)

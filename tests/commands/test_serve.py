@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from askless.cli import app
 from askless.errors import AsklessError
-from askless.monitoring.decision_log import DecisionLog, locked
+from askless.files import locked
+from askless.monitoring.decision_log import DecisionLog
 from tests.production_data import chat_server, production
 from tests.registry_data import LLM, MODEL
 from tests.serving.house import CHAMPION, LONG, SHORT, Process, ask, until

@@ -9,7 +9,7 @@ import yaml
 from prefect.client.orchestration import get_client
 
 from askless.errors import ExpertError
-from askless.monitoring.decision_log import locked
+from askless.files import locked
 from askless.registry import versions as registry
 from askless.registry.versions import Unreachable
 from flows.answer import answer

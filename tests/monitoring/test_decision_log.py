@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from askless.errors import ConfigError, DataError
-from askless.monitoring.decision_log import ROWS, DecisionLog, checked, locked
+from askless.monitoring.decision_log import ROWS, DecisionLog, checked
 from tests.log_data import simple
 
 
@@ -171,16 +171,6 @@ def test_many_writers_at_once_lose_nothing_and_double_nothing(log, megabytes):
     else:
         assert log.dropped()["parts"] > 0
         assert sum(part.stat().st_size for part in log.parts()) <= megabytes * 1e6
-
-
-def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
-    path = tmp_path / "new" / ".lock"
-    with locked(path) as mine, locked(path, wait=False) as second:
-        assert (mine, second) == (True, False)
-    code = f"import fcntl, os; fcntl.flock(open({str(path)!r}, 'a'), fcntl.LOCK_EX); os.kill(os.getpid(), 9)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -9
-    with locked(path, wait=False) as mine:
-        assert mine
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -18,7 +18,7 @@ from askless.data.prepare import ids
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.evaluation.distillation import lessons
 from askless.experts.answer_store import AnswerStore
-from askless.monitoring.decision_log import locked
+from askless.files import locked
 from tasks import answering
 from tasks.answering import ANSWERED, new_files, serving
 from tests.experts.chat_server import Answer, chat

@@ -85,3 +85,12 @@ def test_the_examples_of_a_shard(shards, tmp_path):
     table = examples(texts(4))
     schema.write(table, examples_of(tmp_path / "work", 0), "examples")
     assert shards.examples(0).equals(table)
+
+
+def test_an_answer_that_broke_is_set_aside_and_the_new_one_is_kept(shards):
+    own = ShardAnswers(shards, 0)
+    own.put_many({"a": ROW, "b": ROW})
+    own.set_aside(["a"])
+    assert list(own.get_many(["a", "b"])) == ["b"] and shards.done(0) == 1
+    own.put_many({"a": {**ROW, "seconds": 9.0}})
+    assert own.get_many(["a"])["a"]["seconds"] == 9.0

@@ -8,9 +8,8 @@ vectors/                the word vectors by which policy and small expert decide
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ from askless import config, policies
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.base import Expert
 from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
-from askless.files import replacing_folder, write_text
+from askless.files import replacing_folder, sha256_of, write_text
 from askless.policies.base import Budget, Policy
 
 if TYPE_CHECKING:
@@ -202,7 +201,7 @@ class Bundle:
                 words.save(part / VECTORS)
             written = {
                 "format": FORMAT,
-                "digests": _digests(part),
+                "digests": {str(path.relative_to(part)): sha256_of(path) for path in _files_in(part)},
                 "files": [FILE, *sorted(path.name for path in part.iterdir())],
                 "kind": kind,
                 "arguments": dict(self.arguments),
@@ -262,19 +261,16 @@ def _parts(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> t
         raise _broken(folder, f"{type(error).__name__}: {error}") from error
 
 
-def _digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, str]:
-    """SHA-256 of files under a bundle's folder, all of them by default."""
-    if names is None:
-        names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
-    kept = about["digests"]
-    outside = [name for name in kept if not (folder / name).resolve().is_relative_to(folder.resolve())]
-    changed = outside or [name for name, digest in _digests(folder, kept).items() if digest != kept[name]]
-    if changed:
-        raise _broken(folder, f"{changed[0]} is not the file that was saved")
+    inside = folder.resolve()
+    for name, digest in about["digests"].items():
+        path = (folder / name).resolve()
+        if not path.is_relative_to(inside) or sha256_of(path) != digest:
+            raise _broken(folder, f"{name} is not the file that was saved")
     experts, small = tuple(about["experts"]), None
     if about["small"]:
         small = restored(folder, experts[0], tuple(about["classes"]), about["small"])

@@ -45,7 +45,7 @@ def check(experts: Experts, where: str, agreed: bool = False) -> None:
                 f"{where}: expert '{name}' has trust_remote_code, which runs code that came along. "
                 f"Allowed in terms that came along: false. {OWN}"
             )
-        key = options.get("api_key_env", "OPENAI_API_KEY")
+        key = _variable(options)
         if not isinstance(key, str) or not KEY.fullmatch(key):
             raise ConfigError(
                 f"{where}: expert '{name}' would send what the variable {key!r} holds. "
@@ -68,10 +68,15 @@ def check(experts: Experts, where: str, agreed: bool = False) -> None:
 def addresses(experts: Experts) -> list[tuple[str, str, str]]:
     """Name, address and key's variable of each expert that is asked beyond this machine, at an address of its own."""
     return sorted(
-        (name, str(options["base_url"]), str(options.get("api_key_env", "OPENAI_API_KEY")))
+        (name, str(options["base_url"]), str(_variable(options)))
         for name, options in experts.items()
         if options.get("base_url") is not None and not HERE.fullmatch(str(options["base_url"]))
     )
+
+
+def _variable(options: Mapping[str, Any]) -> Any:
+    """What names the variable that holds an expert's key."""
+    return options.get("api_key_env", "OPENAI_API_KEY")
 
 
 def digest(beyond: list[tuple[str, str, str]]) -> str:

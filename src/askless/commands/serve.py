@@ -166,7 +166,8 @@ def _service(
     """Everything that serves, made and not started."""
     from askless import config
     from askless.errors import DataError
-    from askless.monitoring.decision_log import DecisionLog, locked
+    from askless.files import locked
+    from askless.monitoring.decision_log import DecisionLog
     from askless.monitoring.shadow_log import beside
     from askless.serving.log_writer import LogWriter
     from askless.serving.measures import Measures
@@ -182,7 +183,7 @@ def _service(
     def log_in(place: Path, classes: tuple[str, ...]) -> LogWriter:
         return LogWriter(DecisionLog(place, monitor.log_megabytes), classes, texts, how["seconds"], measures)
 
-    with locked(ledger.with_name(f".{ledger.name}.lock"), wait=False) as mine:
+    with locked(ledger.with_name(f".{ledger.name}.lock"), wait=0) as mine:
         if not mine:
             remedy = "Give this one another --ledger."
             raise DataError(ledger, "another server writes down its calls there", "one server at a time", remedy)

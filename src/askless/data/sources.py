@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from urllib.parse import urlparse
 
 from askless.errors import ConfigError, DataError
-from askless.files import replacing, write_text
+from askless.files import replacing, sha256_of, write_text
 
 MIRROR, CACHE = "ASKLESS_MIRROR", "ASKLESS_CACHE"
 CHUNK = 1 << 20
@@ -107,7 +107,7 @@ def verify(path: Path, sha256: str | None) -> None:
     """Raise `DataError` unless the file has this SHA-256 (in hexadecimal); None stands for any."""
     if sha256 is None:
         return
-    got = _sha256(path)
+    got = sha256_of(path)
     if got != sha256.lower():
         raise DataError(
             path,
@@ -261,8 +261,3 @@ class Download:
             f"Run again{f' ({kept:,} bytes are kept and it goes on there)' if kept else ''}, "
             f"or put {file} into the folder named by {MIRROR}.",
         )
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -32,6 +32,9 @@ class PaidAnswers(Protocol):
 
     def put_many(self, rows: Mapping[str, Row]) -> None:
         """Keep `rows`, all of them or none; once this returns they survive a kill."""
+
+    def set_aside(self, keys: Sequence[str]) -> None:
+        """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
 
 
 def answer_key(*determinants: Any) -> str:
@@ -97,7 +100,7 @@ class AnswerStore:
 
         self._guarded(write)
 
-    def set_aside(self, keys: Iterable[str]) -> None:
+    def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
         these = [(key,) for key in keys]
 

@@ -113,8 +113,7 @@ class PaidExpert(Expert):
             rows = store.get_many(work)
             if broken := self._unreadable(rows):
                 rows = {key: row for key, row in rows.items() if key not in broken}
-                if isinstance(store, AnswerStore):
-                    store.set_aside(broken)
+                store.set_aside(broken)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
         return self.predictions(examples, self.columns([rows[key] for key in keys]))
@@ -183,7 +182,9 @@ class PaidExpert(Expert):
         except Exception:
             if len(rows) == 1:
                 return list(rows)
-            return [key for one in rows.items() for key in self._unreadable(dict([one]))]
+            items = list(rows.items())
+            half = len(items) // 2
+            return self._unreadable(dict(items[:half])) + self._unreadable(dict(items[half:]))
         return []
 
     def check_rows(self, rows: Sequence[Row]) -> None:

@@ -166,20 +166,15 @@ def observed(reply: Mapping[str, Any]) -> dict[str, Any]:
     A number that cannot be meant is None, so that what is kept can always be read; raises `ValueError` for a reply
     without a message.
     """
-    choices = reply.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, Mapping) else None
-    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+    choice = next(iter(_mappings(reply.get("choices"))), {})
+    if not isinstance(choice.get("message"), Mapping):
         raise ValueError("it has no message")
-    logprobs = choice.get("logprobs")
-    steps = logprobs.get("content") if isinstance(logprobs, Mapping) else None
-    steps = [step for step in steps or [] if isinstance(step, Mapping)] if isinstance(steps, list) else []
+    steps = _mappings(_mapping(choice.get("logprobs")).get("content"))
     first = next((step for step in steps if str(step.get("token") or "").strip()), None)
     likely = [_logprob(step.get("logprob")) for step in steps]
-    usage = reply.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
+    usage = _mapping(reply.get("usage"))
     return {
-        "text": _content(message.get("content")),
+        "text": _content(choice["message"].get("content")),
         "finish": None if choice.get("finish_reason") is None else str(choice["finish_reason"]),
         "top": _alternatives(first),
         "logprob": None if not likely or None in likely else sum(filter(None, likely)) / len(likely),
@@ -189,11 +184,19 @@ def observed(reply: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
 def _content(content: Any) -> str | None:
     """The text of a message, which some servers send in parts."""
     if not isinstance(content, list):
         return None if content is None else str(content)
-    texts = [part.get("text") for part in content if isinstance(part, Mapping) and part.get("type") == "text"]
+    texts = [part.get("text") for part in _mappings(content) if part.get("type") == "text"]
     return "".join(str(text) for text in texts if text is not None)
 
 
@@ -209,15 +212,20 @@ def _alternatives(step: Mapping[str, Any] | None) -> list[list[Any]] | None:
     top = step.get("top_logprobs") if step else None
     if step is None or (top is not None and not isinstance(top, list)):
         return None
-    each = [[one.get("token"), _logprob(one.get("logprob"))] for one in top or [] if isinstance(one, Mapping)]
+    each = [[one.get("token"), _logprob(one.get("logprob"))] for one in _mappings(top)]
     return None if any(token is None or logprob is None for token, logprob in each) else each
 
 
-def _count(value: Any) -> int | None:
-    """A number of tokens; None for one that no model can have read or written."""
+def quantity(value: Any) -> float | None:
+    """A number of tokens, seconds or dollars; None for one that cannot be: below 0, beyond all contexts, or none."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
         return None
-    return int(value)
+    return float(value)
+
+
+def _count(value: Any) -> int | None:
+    found = quantity(value)
+    return None if found is None else int(found)
 
 
 def _amount(value: Any) -> float | None:
@@ -231,7 +239,6 @@ def _amount(value: Any) -> float | None:
 
 def _billed(usage: Mapping[str, Any]) -> float | None:
     """Dollars that a server says it billed: with a key of the user's own, what was paid upstream is not among them."""
-    details = usage.get("cost_details")
-    upstream = _amount(details.get("upstream_inference_cost")) if isinstance(details, Mapping) else None
+    upstream = _amount(_mapping(usage.get("cost_details")).get("upstream_inference_cost"))
     billed = _amount(usage.get("cost"))
     return billed if upstream is None else max(upstream, billed or 0.0)

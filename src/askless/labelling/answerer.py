@@ -29,8 +29,9 @@ from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
 from askless.errors import AsklessError, ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
+from askless.files import locked
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
-from askless.monitoring.decision_log import ROWS, DecisionRow, locked
+from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import Answering, Panel
 from askless.policies.base import Budget, Chooser, Policy
 from askless.registry import versions as registry
@@ -106,7 +107,7 @@ class DeployedBundle:
         """
         with ExitStack() as stack:
             lock = answers / ".lock"
-            if not stack.enter_context(locked(lock, wait=False)):
+            if not stack.enter_context(locked(lock, wait=0)):
                 logger.warning("Waiting: another run is asking with the answers in %s.", answers)
                 stack.enter_context(locked(lock))
             guarded = {}

@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ OUTPUT = pa.schema(
     ]
 )
 KINDS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+Writer = Callable[[Iterator[pa.Table], Path, list[str], Mapping[str, Any]], None]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 REMEDY = "Remove the part, and run again: what was paid for is kept."
@@ -99,7 +101,8 @@ class Parts:
     def merge(self, out: Path, meta: Mapping[str, Any], texts: bool, raw: bool = False) -> None:
         """All parts in order as one file, a part at a time; `raw`: of a CSV, cells as they are (`inert`)."""
         names = [name for name in OUTPUT.names if texts or name != "text"]
-        write = {"jsonl": _jsonl, "csv": _raw_csv if raw else _csv, "parquet": _parquet}[kind_of(out)]
+        as_csv: Writer = partial(_csv, guarded=not raw)
+        write = {"jsonl": _jsonl, "csv": as_csv, "parquet": _parquet}[kind_of(out)]
         with replacing(out) as part:
             write(self._tables(names), part, names, meta)
 
@@ -144,22 +147,15 @@ def inert(cell: Any) -> Any:
     return f"'{cell}"
 
 
-def _csv(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
-    _raw_csv(tables, path, names, meta, inert)
-
-
-def _raw_csv(
-    tables: Iterator[pa.Table],
-    path: Path,
-    names: list[str],
-    meta: Mapping[str, Any],
-    cell: Callable[[Any], Any] = lambda value: value,
+def _csv(
+    tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any], guarded: bool = True
 ) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for table in tables:
-            writer.writerows(zip(*(map(cell, table[name].to_pylist()) for name in names), strict=True))
+            columns = (table[name].to_pylist() for name in names)
+            writer.writerows(zip(*(map(inert, each) if guarded else each for each in columns), strict=True))
 
 
 def _parquet(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:

@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from askless.data.stream import Chunk, ItemSource
 from askless.errors import DataError
-from askless.files import write_text
+from askless.files import locked, write_text
 from askless.labelling.answerer import Answerer
 from askless.labelling.outputs import Parts, output
 from askless.monitoring.decide_and_log import loggable
-from askless.monitoring.decision_log import DecisionLog, locked
+from askless.monitoring.decision_log import DecisionLog
 from askless.spending.ledger import Ledger
 
 FORMAT = 1
@@ -84,7 +84,7 @@ class Run:
         if out.exists() and not (run.folder / "run.json").exists():
             remedy = "Give another output, or move the file away."
             raise DataError(out, "a file that no run of label made", "a new output, or that of the same run", remedy)
-        with locked(run.folder / ".lock", wait=False) as mine:
+        with locked(run.folder / ".lock", wait=0) as mine:
             if not mine:
                 raise DataError(run.folder, "another process is at this run", "one at a time", "Wait until it ends.")
             run._check()

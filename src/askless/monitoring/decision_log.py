@@ -7,11 +7,9 @@ asked for: a row is found again by its id.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from askless.errors import ConfigError, DataError
-from askless.files import replacing, write_text
+from askless.files import locked, replacing, write_text
 
 ROWS = pa.schema(
     [
@@ -181,27 +179,6 @@ class DecisionLog:
                 write_text(self.folder / "dropped.json", json.dumps(now) + "\n")
             part.unlink()
             left -= size
-
-
-@contextmanager
-def locked(path: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock file `path` while the block lasts; without `wait` yields False where another process holds it.
-
-    The lock ends with the process that holds it, however that ends. Raises `DataError` where it cannot be made.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed below, which is what ends the lock
-    except OSError as error:
-        got = f"cannot be locked ({error.strerror or error})"
-        raise DataError(path, got, "a folder that can be written", "Correct the path or its rights.") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-            return
-        yield True
 
 
 def checked(rows: pa.Table, where: object) -> pa.Table:

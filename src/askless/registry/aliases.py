@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from askless.errors import DataError
+from askless.files import locked
 from askless.registry.versions import (
     CHAMPION,
     FOLDER,
@@ -132,20 +133,10 @@ def _move(model: str, alias: str, number: int) -> None:
 @contextmanager
 def _locked(model: str) -> Iterator[None]:
     """One process of this machine at a time, by a lock that dies with its holder; `DataError` after a minute of it."""
-    import fcntl
-
     address = store()
     folder = Path(address.removeprefix("sqlite:///")).parent if address.startswith("sqlite:///") else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with (folder / LOCK).open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    got = f"held by another process for {LOCK_SECONDS:g} s"
-                    raise DataError(folder / LOCK, got, "one change at a time", "End that process.") from None
-                time.sleep(0.02)
+    with locked(folder / LOCK, LOCK_SECONDS) as mine:
+        if not mine:
+            got = f"held by another process for {LOCK_SECONDS:g} s"
+            raise DataError(folder / LOCK, got, "one change at a time", "End that process.")
         yield

@@ -97,9 +97,10 @@ def build(service: Service, keys: Keys) -> FastAPI:
 
 async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest]:
     """A request read, let in, and on its way; it holds its place until its answer is found."""
-    chat = messages.read(await body_of(request, service.limits.kilobytes * 1024))
+    body = await body_of(request, service.limits.kilobytes * 1024)
     service.admit()
     try:
+        chat = messages.read(body)
         case = service.begin(chat.model, chat.text(), chat.budget(), bool(chat.stream))
     except BaseException:
         service.release()

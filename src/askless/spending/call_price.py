@@ -12,7 +12,7 @@ from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.experts.answer_store import Row
 from askless.experts.paid import PaidExpert
-from askless.experts.replies import MOST_TOKENS
+from askless.experts.replies import quantity
 
 # No discount (cached prompts, batches) is larger.
 LEAST_SHARE = 0.1
@@ -75,7 +75,7 @@ class CallPrice:
         return {key: self._cost(row) if self.in_dollars else 0.0 for key, row in rows.items()}
 
     def _cost(self, row: Row) -> float | None:
-        stated, price = _number(row.get("cost_usd")), self._price
+        stated, price = quantity(row.get("cost_usd")), self._price
         if price.cost == "server" and stated is not None:
             return stated
         cost = price.usd_per_1k_answers / 1e3
@@ -85,7 +85,7 @@ class CallPrice:
             (price.usd_per_hour / 3600, "seconds"),
         ):
             if rate:
-                used = _number(row.get(name))
+                used = quantity(row.get(name))
                 if used is None or (not used and self._expert.hosted and (name != "completion_tokens" or row["text"])):
                     self._tell(f"its server states {name} {row.get(name)!r} for a call")
                     return None
@@ -119,10 +119,3 @@ class CallPrice:
                 f"Expert '{name}' is priced by the hour, and how long a call will take is not known before. "
                 "Allowed under a spend limit: prices of tokens or answers. Price it so, or give no limit."
             )
-
-
-def _number(value: object) -> float | None:
-    """A count or an amount, None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_TOKENS:
-        return None
-    return float(value)

@@ -148,8 +148,8 @@ class OpenAiExpert(PaidExpert):
         self.require("timeout", number(self.timeout, 1e-6), "seconds > 0")
         self.require("max_retries", whole(self.max_retries, 0), "a whole number >= 0")
         statuses = self.billed_errors
-        listed = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
-        self.require("billed_errors", listed, "a list of HTTP statuses, 400 to 599")
+        errors = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
+        self.require("billed_errors", errors, "a list of HTTP statuses, 400 to 599")
         self.words()
 
     def check_access(self) -> None:
@@ -378,8 +378,9 @@ class OpenAiExpert(PaidExpert):
         if self.address != self.base_url:
             note = "Expert '%s' is asked at %s, as %s in the environment says."
             logger.warning(note, self.name, self.address, REDIRECT)
-        options = {"base_url": self.address, "timeout": self.timeout, "max_retries": 0, "http_client": http}
-        return openai.OpenAI(api_key=self.api_key(), **options)
+        return openai.OpenAI(
+            api_key=self.api_key(), base_url=self.address, timeout=self.timeout, max_retries=0, http_client=http
+        )
 
     def api_key(self) -> str:
         """The key of the API; raises `ExpertError` where one is needed and the environment has none."""
@@ -401,7 +402,7 @@ class OpenAiExpert(PaidExpert):
 
 
 def whole_reply(content: bytes) -> Mapping[str, Any]:
-    """A reply as its JSON has it; raises `Failed` for what is none, or is an error under the status of a success."""
+    """A reply as its JSON has it; raises `Failed` for what is none."""
     try:
         reply = json.loads(content)
     except (ValueError, RecursionError):
