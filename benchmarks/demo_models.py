@@ -26,9 +26,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from askless.data.demo.documents import documents
 from askless.data.demo.posts import Post, Templates, posts
-from askless.data.demo.pretrain import MODELS, SIZES
 from askless.data.demo.vectors import write_vectors
 from askless.prompts import PROMPTS
+from tasks.demo_models import MODELS, SIZES
 
 SHARE = 0.4
 

@@ -3,7 +3,7 @@ import pytest
 
 from askless.data.demo.posts import posts
 from askless.data.demo.vectors import write_vectors
-from askless.data.demo.word_lists import SLANG, SLANG_INSULTS, SLANG_PRAISES
+from askless.data.demo.wordings import SLANG, SLANG_INSULTS, SLANG_PRAISES
 
 
 def read(path):

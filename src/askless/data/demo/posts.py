@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from askless.data.demo import templates as wordings
-from askless.data.demo import word_lists as words
 from askless.data.demo.composed import compose
+from askless.data.demo.wordings import (
+    INSULTS,
+    NAMES,
+    POSTS,
+    PRAISES,
+    SLANG_INSULTS,
+    SLANG_PRAISES,
+    WORDS,
+    made_up,
+    pick,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 Templates = Literal["held-out", "seen", "varied"]
 Post = dict[str, str]
 
-ORDER_KINDS = tuple(wordings.ORDER_SEEN)
+ORDER_KINDS = tuple(POSTS["order"]["seen"])
 _CHOICE = re.compile(r"\[([^\]]+)\]")
 
 
@@ -56,10 +65,9 @@ def order_pair(rng: np.random.Generator, templates: Templates = "held-out") -> t
     if templates == "varied" and rng.random() < 0.7:
         kind, line = compose(rng)
     else:
-        kind = _pick(rng, ORDER_KINDS)
-        table = wordings.ORDER_HELD_OUT if templates == "held-out" else wordings.ORDER_SEEN
-        line = _CHOICE.sub(lambda m: _pick(rng, m[1].split("|")), _pick(rng, table[kind]))
-    bad, good = _pick(rng, words.INSULTS), _pick(rng, words.PRAISES)
+        kind = pick(rng, ORDER_KINDS)
+        line = _CHOICE.sub(lambda m: pick(rng, m[1].split("|")), pick(rng, _lines("order", templates)[kind]))
+    bad, good = pick(rng, INSULTS), pick(rng, PRAISES)
     fields = _fields(rng) | {"b": bad, "g": good}
     if " || " in line:
         offensive, clean = line.split(" || ")
@@ -76,14 +84,14 @@ def _post(
         kind, bad, good = order_pair(rng, templates)
         core = bad if offensive else good
     elif share < order + slang:
-        kind, core = "slang", _plain(rng, templates, offensive, _slang(rng, offensive))
+        word = pick(rng, SLANG_INSULTS if offensive else SLANG_PRAISES)
+        kind, core = "slang", _plain(rng, templates, offensive, word)
     elif share < order + slang + novel:
-        word = words.made_up(rng.integers(999, size=6).tolist())
+        word = made_up(rng.integers(999, size=6).tolist())
         kind, core = "novel", _plain(rng, templates, offensive, word)
     elif rng.random() < 0.15:
         kind, offensive = "neutral", False
-        table = wordings.NEUTRAL_HELD_OUT if templates == "held-out" else wordings.NEUTRAL_SEEN
-        core = _pick(rng, table).format(**_fields(rng))
+        core = _said(rng, _lines("neutral", templates))
     else:
         kind, core = "plain", _plain(rng, templates, offensive, _known(rng, offensive))
     text = _surround(rng, core, offensive)
@@ -93,43 +101,41 @@ def _post(
 
 def _plain(rng: np.random.Generator, templates: Templates, offensive: bool, word: str) -> str:
     """A sentence that calls someone `word`; half of them add a well-known word of the same valence."""
-    held_out = templates == "held-out"
     if rng.random() < 0.5:
-        line = _pick(rng, wordings.PLAIN_HELD_OUT if held_out else wordings.PLAIN_SEEN)
-        return line.format(w=word, **_fields(rng))
+        return _said(rng, _lines("plain", templates), w=word)
     pair = [word, _known(rng, offensive)]
     if rng.random() < 0.5:
         pair.reverse()
-    line = _pick(rng, wordings.DOUBLE_HELD_OUT if held_out else wordings.DOUBLE_SEEN)
-    return line.format(w=pair[0], v=pair[1], **_fields(rng))
+    return _said(rng, _lines("double", templates), w=pair[0], v=pair[1])
 
 
 def _surround(rng: np.random.Generator, core: str, offensive: bool) -> str:
     """Add an opening, an aside and a mood word that fits the label four times in five."""
     parts = [core]
     if rng.random() < 0.4:
-        parts.insert(0, _pick(rng, wordings.OPENINGS).format(**_fields(rng)))
+        parts.insert(0, _said(rng, POSTS["openings"]))
     if rng.random() < 0.5:
-        parts.append(". " + _pick(rng, wordings.ASIDES).format(**_fields(rng)))
+        parts.append(". " + _said(rng, POSTS["asides"]))
     if rng.random() < 0.4:
         cross = offensive if rng.random() < 0.8 else not offensive
-        parts.append(", " + _pick(rng, wordings.CROSS if cross else wordings.GLAD))
+        parts.append(", " + pick(rng, POSTS["cross" if cross else "glad"]))
     return " ".join(parts)
 
 
 def _known(rng: np.random.Generator, offensive: bool) -> str:
-    return _pick(rng, words.INSULTS if offensive else words.PRAISES)
+    return pick(rng, INSULTS if offensive else PRAISES)
 
 
-def _slang(rng: np.random.Generator, offensive: bool) -> str:
-    return _pick(rng, words.SLANG_INSULTS if offensive else words.SLANG_PRAISES)
+def _said(rng: np.random.Generator, lines: Sequence[str], **words: str) -> str:
+    return pick(rng, lines).format(**words, **_fields(rng))
+
+
+def _lines(kind: str, templates: Templates) -> Any:
+    return POSTS[kind]["held-out" if templates == "held-out" else "seen"]
 
 
 def _fields(rng: np.random.Generator) -> dict[str, str]:
-    n, m = rng.choice(len(words.NAMES), 2, replace=False)
-    t, s = rng.choice(len(words.THINGS), 2, replace=False)
-    return {"n": words.NAMES[n], "m": words.NAMES[m], "t": words.THINGS[t], "s": words.THINGS[s]}
-
-
-def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    return options[int(rng.integers(len(options)))]
+    n, m = rng.choice(len(NAMES), 2, replace=False)
+    things = WORDS["things"]
+    t, s = rng.choice(len(things), 2, replace=False)
+    return {"n": NAMES[n], "m": NAMES[m], "t": things[t], "s": things[s]}

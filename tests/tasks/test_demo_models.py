@@ -3,7 +3,10 @@ import pytest
 
 from askless.data.demo.documents import documents
 from askless.data.demo.posts import posts
-from askless.data.demo.pretrain import (
+from askless.data.demo.wordings import SLANG
+from askless.errors import ConfigError
+from askless.prompts import PROMPTS
+from tasks.demo_models import (
     END,
     MODELS,
     PAD,
@@ -13,9 +16,6 @@ from askless.data.demo.pretrain import (
     pretrain,
     tokenizer_corpus,
 )
-from askless.data.demo.word_lists import SLANG
-from askless.errors import ConfigError
-from askless.prompts import PROMPTS
 
 FLOORS = {"xs": 0.79, "s": 0.83, "l": 0.87}
 

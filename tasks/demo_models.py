@@ -1,4 +1,4 @@
-"""Trains the demo's LLMs from nothing: Llama architecture, fixed steps and seeds, one thread.
+"""Train the demo's LLMs from nothing: Llama architecture, fixed steps and seeds, one thread.
 
 The same machine gives the same bytes. Every batch is generated afresh from (seed, step): posts and documents
 through the demo's prompts, and questions for single facts, without which so small a model never copies.
@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,7 +24,7 @@ from askless.prompts import PROMPTS
 if TYPE_CHECKING:
     import torch
 
-MODELS = Path(__file__).parent / "models"
+MODELS = Path(str(files("askless.data.demo"))) / "models"
 VOCABULARY = 2000
 END, PAD = "</s>", "<pad>"
 
