@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tqdm import tqdm
@@ -18,10 +19,12 @@ from askless import config, experts, policies, schema
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.data import readers
+from askless.errors import DataError
 from askless.evaluation import evaluate, replay
 from askless.evaluation.distillation import brought
 from askless.evaluation.summary_examples import side_by_side
 from askless.experts.recorded import RecordedExpert
+from askless.experts.small.out_of_fold import is_out_of_fold
 from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
 from askless.policies.base import Budget, Policy
@@ -72,8 +75,25 @@ class Inputs:
         return RecordedExpert(setting, path=str(path))
 
     def pool(self, seed: int) -> dict[str, Answering]:
-        """Every expert's predictions, the small one's as trained with `seed`."""
-        return {expert: self.recorded(expert, seed if expert == self.train.small else None) for expert in self.experts}
+        """Every expert's predictions, the small one's as trained with `seed`.
+
+        Raises `DataError` where a policy would be fitted on what an expert says of rows that it has learnt from.
+        """
+        found = {}
+        for expert in self.experts:
+            found[expert] = self.recorded(expert, seed if expert == self.train.small else None)
+            if self._learns(expert) and not is_out_of_fold(pq.read_schema(found[expert].path)):
+                raise DataError(
+                    str(found[expert].path),
+                    f"the train split as a model of '{expert}' answers it that has learnt from it",
+                    "answers out of fold, for policies are fitted on them",
+                    f"Run dvc repro train@{self.name}.",
+                )
+        return dict(found)
+
+    def _learns(self, expert: str) -> bool:
+        kind = experts.resolve(self.settings.expert(expert)["backend"])
+        return expert not in self.settings.base.llms and issubclass(kind, experts.TrainedExpert)
 
     def panel(self, split: str, answering: Mapping[str, Answering]) -> Panel:
         """A fresh panel over one split."""

@@ -16,6 +16,7 @@ from askless import config, experts, schema
 from askless.evaluation import summary_quality
 from askless.evaluation.distillation import lessons
 from askless.experts.paid import PaidExpert
+from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.files import write_text
 from tasks.options import reproducible
 
@@ -51,30 +52,37 @@ def train_expert(
 ) -> str:
     """Train one small expert with every seed into `models/<expert>/seed-<n>`; each answers into `out/seed-<n>.parquet`.
 
-    A baseline is wanted with the first seed only, and an expert that does not learn answers once, as the first. Where
-    the small one learns from an LLM too, it is trained without as well, into the folders `untaught` beside the seeds.
+    What it learnt from, the train split, is answered out of fold, so that policies can be fitted on these answers. A
+    baseline is wanted with the first seed only, and an expert that does not learn answers once, as the first. Where
+    the small one learns from an LLM too, it is trained without as well, into the folders `untaught` beside the seeds:
+    these answer test alone.
     """
     settings = config.load(params)
     train, task_settings = settings.train[name], settings.task(name)
     rows = schema.read(examples, "examples", classes=task_settings.classes)
     summarises = task_settings.kind == "summarisation"
     quality = summary_quality.of_task(name, settings, vectors, kept.answers) if summarises else None
-    own, more = schema.rows_in(rows, "train"), None
+    own, valid, test = (schema.rows_in(rows, split) for split in schema.SPLITS)
+    more = None
     if expert == train.small and train.distil:
         more = lessons(kept.answered or "", train.distil, rows, task_settings.classes)
     seeds = train.seeds if expert == train.small else train.seeds[:1]
     for seed in tqdm(seeds, desc=expert, unit="seed", disable=None):
-        ways = {"": own if more is None else pa.concat_tables([own, more])} | ({} if more is None else {UNTAUGHT: own})
-        for way, learn in ways.items():
-            model = small_expert(settings, name, expert, vectors, seed)
+        for way in ("",) if more is None else ("", UNTAUGHT):
+            model, asked, taught = small_expert(settings, name, expert, vectors, seed), rows, more
+            if way == UNTAUGHT:
+                asked, taught = test, None
             if isinstance(model, experts.TrainedExpert):
-                model.fit(learn, schema.rows_in(rows, "valid"))
+                model.fit(own if taught is None else pa.concat_tables([own, taught]), valid)
                 model.save(Path(models) / expert / way / f"seed-{seed}")
             elif seed != train.seeds[0]:
                 break
-            predictions = model.answer(rows)
+            predictions = model.answer(asked)
+            if isinstance(model, experts.TrainedExpert) and asked is rows:
+                held = out_of_fold(model, own, valid, folds=train.folds, random_state=seed, lessons=taught)
+                predictions = replaced(predictions, held)
             if quality is not None:
-                predictions = summary_quality.measured(rows, predictions, quality)
+                predictions = summary_quality.measured(asked, predictions, quality)
             predictions = reproducible(settings, expert, predictions)
             schema.write(predictions, Path(out) / way / f"seed-{seed}.parquet", "predictions")
     if more is not None:

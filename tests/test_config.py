@@ -226,7 +226,7 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
         (
             "train",
             {"pots": None},
-            "train.pots: must be a section of keys (seeds, small, baselines, llms, teams, distil). Got None.",
+            "train.pots: must be a section of keys (seeds, small, baselines, llms, teams, folds, distil). Got None.",
         ),
         ("policies", {"pots": {}}, "Unknown task 'pots'. Known: posts. Did you mean 'posts'? (at policies)"),
         ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),

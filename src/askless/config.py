@@ -294,6 +294,9 @@ class Train:
         LLMs whose answers are learnt from, names in `base.llms`.
     teams
         Name of a team to its options.
+    folds
+        How many more models answer the train split, each the part that it has not learnt from, for policies to be
+        fitted on; 2 or more.
     distil
         The LLM from whose paid answers to new items the small expert learns too; None: from none.
     """
@@ -303,6 +306,7 @@ class Train:
     baselines: tuple[str, ...]
     llms: tuple[str, ...]
     teams: Mapping[str, Options]
+    folds: Annotated[int, Field(ge=2)] = 5
     distil: str | None = None
 
 

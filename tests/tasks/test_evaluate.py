@@ -2,12 +2,14 @@
 
 import html
 import json
+import shutil
 
 import pandas as pd
 import pytest
 
-from askless import schema
-from tasks.evaluate import evaluate_policies, headline_figures
+from askless import config, schema
+from askless.errors import DataError
+from tasks.evaluate import Inputs, evaluate_policies, fit_all, headline_figures
 from tests.pipeline import LLM, TEAM, small_params
 
 REPORTS = "reports/olhs"
@@ -81,6 +83,23 @@ def test_the_same_inputs_give_the_same_figures(tmp_path, built):
         }
 
     assert steady(tmp_path / "metrics.json") == steady(built / REPORTS / "metrics.json")
+
+
+@pytest.mark.parametrize("expert", ["mlp", "linear", "majority"])
+def test_no_policy_is_fitted_on_what_an_expert_says_of_rows_it_learnt_from(expert, tmp_path, built):
+    predictions = shutil.copytree(built / "data/predictions/olhs", tmp_path / "predictions")
+    path = predictions / "trained" / expert / "seed-67.parquet"
+    said = schema.read(path, "predictions")
+    schema.write(schema.with_meta(said, "predictions", {"task": "olhs", "classes": ["0", "1"]}), path, "predictions")
+    rows = schema.read(built / "data/prepared/olhs/examples.parquet", "examples")
+    settings = config.load(built / "params.yaml")
+    inputs = Inputs("olhs", settings, rows, predictions, built / "models/olhs", built / "data/vectors/olhs")
+    with pytest.raises(DataError) as error:
+        fit_all(inputs)
+    assert str(error.value) == (
+        f"{path}: the train split as a model of '{expert}' answers it that has learnt from it. Allowed: answers out of "
+        "fold, for policies are fitted on them. Run dvc repro train@olhs."
+    )
 
 
 @pytest.fixture(scope="module")

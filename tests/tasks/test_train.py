@@ -33,7 +33,24 @@ def test_the_small_expert_learns_and_answers_with_every_seed_and_a_baseline_with
         model = small_expert(settings, "olhs", expert, str(built / VECTORS), seed)
         again = model.load(models / f"seed-{seed}").answer(rows)
         assert said["id"].to_pylist() == rows["id"].to_pylist()
-        assert said["label"].to_pylist() == again["label"].to_pylist()
+        assert schema.meta_of(said)["out_of_fold"] == {"folds": 5, "random_state": seed}
+        same = np.array(said["proba"].to_pylist()) == np.array(again["proba"].to_pylist())
+        learnt = np.array(rows["split"].to_pylist()) == "train"
+        assert same[~learnt].all() and same[learnt].mean() < 0.1
+
+
+def test_summaries_of_train_are_out_of_fold_too(summarised):
+    settings = config.load(summarised / "params.yaml")
+    rows = schema.read(summarised / "data/prepared/xsum/examples.parquet", "examples")
+    said = schema.read(summarised / "data/predictions/xsum/trained/extractive/seed-67.parquet", "predictions")
+    model = small_expert(settings, "xsum", "extractive", str(summarised / "data/vectors/xsum"), 67)
+    again = model.load(summarised / "models/xsum/extractive/seed-67").answer(rows)
+    same = said["logprob"].to_numpy() == again["logprob"].to_numpy()
+    learnt = np.array(rows["split"].to_pylist()) == "train"
+    assert same[~learnt].all() and same[learnt].mean() < 0.1
+    assert "out_of_fold" not in schema.meta_of(
+        schema.read(summarised / "data/predictions/xsum/trained/lead/seed-67.parquet", "predictions")
+    )
 
 
 def test_summaries_of_small_experts_have_their_quality_and_one_that_does_not_learn_answers_once(summarised):
@@ -110,6 +127,9 @@ def test_the_small_expert_learns_what_an_llm_was_paid_to_say_and_without_it_too(
     assert json.loads((out / "untaught/lessons.json").read_text()) == {"llm": LLM, "rows": len(texts)}
     taught, untaught = (schema.read(out / way / "seed-67.parquet", "predictions") for way in ("", "untaught"))
     before = schema.read(built / "data/predictions/olhs/trained/mlp/seed-67.parquet", "predictions")
+    # It is held against the other on test alone.
+    test = np.array(rows["split"].to_pylist()) == "test"
+    taught, before = taught.filter(test), before.filter(test)
     assert untaught["proba"].to_pylist() == before["proba"].to_pylist()
     # All lessons say 1, and so it says 1 more often.
     ones = [table["label"].to_pylist().count("1") for table in (untaught, taught)]
@@ -122,5 +142,5 @@ def test_without_anything_answered_nothing_is_taught(tmp_path, built):
     train_expert.fn("olhs", "mlp", params, *where, Kept(answered=str(tmp_path / "none")))
     assert json.loads((tmp_path / "mlp/untaught/lessons.json").read_text())["rows"] == 0
     files = [tmp_path / "mlp" / way / "seed-67.parquet" for way in ("", "untaught")]
-    taught, untaught = (schema.read(file, "predictions")["proba"].to_pylist() for file in files)
-    assert taught == untaught
+    taught, untaught = (schema.read(file, "predictions").to_pandas().set_index("id")["proba"] for file in files)
+    assert taught[untaught.index].map(list).tolist() == untaught.map(list).tolist()

@@ -160,6 +160,11 @@ class TrainedExpert(Expert):
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote; returns itself, ready to answer."""
 
+    def predictions(self, examples: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
+        """As of any expert; metadata say that rows that it has learnt from, if any are there, are not out of fold."""
+        table = super().predictions(examples, columns)
+        return schema.with_meta(table, "predictions", {**schema.meta_of(table), schema.OUT_OF_FOLD: None})
+
     def keep(self, folder: Path) -> dict[str, Any]:
         """Save what was learnt into `folder`; returns the options."""
         self.save(folder)

@@ -456,3 +456,19 @@ def test_columns_under_other_names(folder):
     )
     assert study.answers["m"]["label"].to_pylist() == GOLD
     assert study.has_text
+
+
+def test_answers_of_a_model_to_rows_that_it_learnt_from_are_told(folder):
+    """As any expert that learns writes them; out of fold, or where nothing was learnt, there is nothing to say."""
+    columns = {"id": IDS, "expert": ["small"] * 6, "label": GOLD, "cost_usd": [0.1] * 6}
+    paths, path, told = [items(folder), answers(folder, "large")], folder / "small.parquet", {}
+    for how, meta in (("in sample", {"out_of_fold": None}), ("out of fold", {"out_of_fold": {"folds": 5}}), ("", {})):
+        table = schema.table("predictions", columns, {"classes": ["A", "B", "C"], **meta})
+        schema.write(table, path, "predictions")
+        told[how] = load(paths[0], [path, paths[1]]).notes
+    assert told["out of fold"] == told[""] == ()
+    (note,) = told["in sample"]
+    assert note == (
+        f"{path}: answers of a trained model, not out of fold. A policy that is fitted on rows which "
+        "the model has learnt from trusts it too much (docs/policies.md, What a policy is fitted on)."
+    )

@@ -60,6 +60,11 @@ def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | Non
     meta = schema.meta_of(raw)
     table, stated = _typed(raw, path, meta.get("classes"))
     table, notes = _checked(table, path)
+    if meta.get(schema.OUT_OF_FOLD, {}) is None:
+        notes.append(
+            f"{path}: answers of a trained model, not out of fold. A policy that is fitted on rows which the model has "
+            "learnt from trusts it too much (docs/policies.md, What a policy is fitted on)."
+        )
     if "expert" not in table.column_names:
         name = expert or path.stem
         unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)

@@ -95,7 +95,8 @@ class MlpExpert(TrainedExpert):
         if not hasattr(self, "model_"):
             raise ExpertError(f"Expert '{self.name}' has not been trained. Call fit, or load a saved folder.")
         table = self.model_.answer(examples)
-        return schema.with_meta(table, "predictions", {"task": self.setting.task, **schema.meta_of(table)})
+        meta = {"task": self.setting.task, schema.OUT_OF_FOLD: None, **schema.meta_of(table)}
+        return schema.with_meta(table, "predictions", meta)
 
     def save(self, folder: Path) -> Path:
         """Write the network; the vectors stay where they are."""
