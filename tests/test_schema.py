@@ -232,7 +232,7 @@ OUTSIDE = "Allowed: one of ['0', '1'], or null. Correct the label or the classes
             "predictions",
             {"label": ["0", None]},
             "neither an answer nor an error in column 'label', row 1 (1 ",
-            "Allowed: a label, a text or an error. Say why.",
+            "Allowed: a label, a text, a quality or an error. Say why.",
         ),
         *(
             (

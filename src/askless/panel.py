@@ -257,15 +257,16 @@ class Panel:
     def quality(self, answers: Answers) -> Floats:
         """Quality of answers in [0, 1], shape (n,): 1 where the label is gold, or what the predictions' `quality` says.
 
-        Where no answer was given it is 0. Raises `BlindError` on a blind panel, `DataError` where neither a gold label
-        nor a quality is known.
+        An error in the place of a text has 0. Raises `BlindError` on a blind panel, `DataError` where neither a gold
+        label nor a quality is known.
         """
         if self._blind:
             raise BlindError("The quality of answers is not shown while decisions are made: fit on another panel.")
         if not self.graded:
             return np.asarray(answers.label == self.gold[answers.rows], np.float64)
         table = answers.table
-        quality = pc.if_else(table["text"].is_null(), pa.scalar(0.0, pa.float32()), table["quality"])
+        missing = pc.and_(table["text"].is_null(), table["error"].is_valid())
+        quality = pc.if_else(missing, pa.scalar(0.0, pa.float32()), table["quality"])
         if quality.null_count:
             raise DataError(
                 f"answers of '{answers.expert}'",

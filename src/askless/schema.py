@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -331,14 +332,15 @@ def _check_examples(tbl: pa.Table, where: object) -> None:
 
 
 def _check_predictions(tbl: pa.Table, where: object) -> None:
-    silent = pc.and_(pc.and_(pc.is_null(tbl["label"]), pc.is_null(tbl["text"])), pc.is_null(tbl["error"]))
+    parts = (pc.is_null(tbl[name]) for name in ("label", "text", "error", "quality"))
+    silent = reduce(pc.and_, parts)
     _refuse(
         tbl,
         silent,
         where,
         "neither an answer nor an error",
         "label",
-        "a label, a text or an error",
+        "a label, a text, a quality or an error",
         "Say why.",
     )
     for name in ("seconds", "cost_usd", "prompt_tokens", "completion_tokens"):

@@ -5,15 +5,20 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from askless import policies, schema
 from askless.costs import CostModel
-from askless.data.recorded import Study
+from askless.data.recorded import Study, load
 from askless.errors import ConfigError, DataError
 from askless.plans import evaluate as evaluating
+from askless.plans import plan_file
 from askless.plans.boards import Boards
 from askless.plans.evaluate import applicable, evaluate
+from askless.plans.outcome import outcome_of
+from askless.plans.plan import Goal
+from askless.plans.planner import make_plan
 from askless.report.report import text_summary as table
 
 QUICK = ["two_tier", "chain", "chain_forward", "planned", "random"]
@@ -227,3 +232,65 @@ def test_prices_are_those_of_train():
     assert boards.prices(("e0", "e2")) == pytest.approx([0.001, 0.009])
     assert (len(boards.train), len(boards.valid), len(boards.test)) == (120, 0, 120)
     assert boards.train.total == 0.0
+
+
+def judged(tmp_path, by="correct", n=300, experts=(0.6, 0.75), seed=0):
+    """A study of recordings that say only who was right, by chance alone: nothing tells on which items."""
+    rng = np.random.default_rng(seed)
+    ids = [f"i{i}" for i in range(n)]
+    marks = (rng.random((len(experts), n)) < np.array(experts)[:, None]).astype(float)
+    if by == "quality":
+        marks = 0.25 + marks / 2
+    names = [name for j in range(len(experts)) for name in [f"e{j}"] * n]
+    said = {"id": ids * len(experts), "expert": names, by: marks.ravel() if by == "quality" else marks.ravel() == 1}
+    cost = [0.001 * 10.0**j for j in range(len(experts)) for _ in ids]
+    pq.write_table(pa.table(said | {"cost_usd": cost}), tmp_path / "answers.parquet")
+    texts = [f"question {rng.integers(100)}" for _ in ids]
+    pq.write_table(pa.table({"id": ids, "text": texts, "split": ["train", "test"] * (n // 2)}), tmp_path / "i.parquet")
+    return load(tmp_path / "i.parquet", [tmp_path / "answers.parquet"])
+
+
+@pytest.mark.parametrize("by", ["correct", "quality"])
+def test_no_policy_sees_how_an_answer_was_judged(tmp_path, by):
+    """Given as labels, the same judgements made every policy the oracle."""
+    study = judged(tmp_path, by)
+    done = evaluate(study, bootstrap=50, seeds=(0,), out=tmp_path / "out")
+    tried = {"two_tier", "query_allocator", "chain", "random", "length"}
+    assert tried <= set(done["policies"]) <= {"always_e0", "always_e1", "oracle", *applicable(study)}
+    best = max(done["policies"][f"always_{e}"]["quality"] for e in ("e0", "e1"))
+    assert done["policies"]["oracle"]["quality"] > best + 0.08 * (1 if by == "correct" else 0.5)
+    for name in tried:
+        reached = [
+            point["quality"] for point in (done["policies"][name]["operating_point"], done["policies"][name]["peak"])
+        ]
+        assert max(each["value"] for each in reached) < best + 0.04, name
+    assert (done["kind"], done["quality"], done["classes"]) == ("judged", {"quality": "mean_quality"}.get(by, by), [])
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "nan" not in json.dumps(done).lower()
+    assert ("Share of answers that were judged right" in page) == (by == "correct")
+    assert "F1 of class" not in page
+    assert "summary" not in page.partition("<main>")[2].partition("</main>")[0].lower()
+    assert ("accuracy %" in table(done)) == (by == "correct")
+
+
+def test_a_judged_study_has_no_other_measure(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        evaluate(judged(tmp_path), quality="macro_f1")
+    assert str(caught.value) == (
+        "Quality 'macro_f1' of answers that were judged already. Allowed: correct. Leave it out, or give labels and "
+        "gold labels."
+    )
+
+
+def test_a_plan_on_judged_answers(tmp_path):
+    plan = make_plan(judged(tmp_path, experts=(0.75, 0.75)), Goal(floor=0.8))
+    assert plan.certificate.index is not None
+    assert plan.promise.quality[0] < 0.85
+    plan_file.write(plan, tmp_path / "plan.yaml")
+    study = judged(tmp_path, experts=(0.75, 0.75), seed=1)
+    outcome = outcome_of(plan_file.read(tmp_path / "plan.yaml"), Boards.labelled(study).test)
+    assert 0.65 < outcome.measured.quality[0] < 0.85
+    three = make_plan(judged(tmp_path, experts=(0.5, 0.6, 0.9)), Goal(per_1000=8.0))
+    assert set(three.policy.experts) <= {"e0", "e1", "e2"}
+    with pytest.raises(DataError, match="a quality of 0.25. Allowed: 0 or 1: a plan counts right answers."):
+        make_plan(judged(tmp_path, "quality"), Goal(floor=0.8))

@@ -64,8 +64,9 @@ def explain(
         return
     for line in why.words():
         tell(line)
-    recorded = (f"{name} {_named(found['label'])} for {found['cost']:.3g}" for name, found in record["experts"].items())
-    tell(f"On record for this item, gold {_named(record['gold'])}: {', '.join(recorded)}.")
+    recorded = (f"{name} {_said(found)} for {found['cost']:.3g}" for name, found in record["experts"].items())
+    gold = "" if given.judged else f", gold {_named(record['gold'])}"
+    tell(f"On record for this item{gold}: {', '.join(recorded)}.")
 
 
 def _only(given: Study, item: str, where: Path) -> Study:
@@ -90,9 +91,15 @@ def _only(given: Study, item: str, where: Path) -> Study:
 def _record(one: Study) -> dict[str, Any]:
     """What every expert said to the item and what that cost."""
     found = {
-        e: {"label": t["label"][0].as_py(), "cost": float(one.cost.price(t, e)[0])} for e, t in one.answers.items()
+        e: {"label": t["label"][0].as_py(), "cost": float(one.cost.price(t, e)[0])}
+        | ({"quality": t["quality"][0].as_py()} if one.judged else {})
+        for e, t in one.answers.items()
     }
     return {"gold": one.examples["label"][0].as_py(), "experts": found}
+
+
+def _said(found: dict[str, Any]) -> str:
+    return f"judged {found['quality']:g}" if found.get("quality") is not None else _named(found["label"])
 
 
 def _named(label: str | None) -> str:

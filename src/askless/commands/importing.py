@@ -44,6 +44,8 @@ def import_answers(
 
     Example: askless import answers.json --task olhs --expert chatglm3 -o chatglm3.parquet --items items.parquet
 
+    Answers that were judged already have correct (true or false) or quality (0 to 1) in the place of a label.
+
     Example: askless import log.csv --column label=reply --column expert=model -o answers.parquet
     """
     from askless import schema
@@ -69,7 +71,10 @@ def _report(answers: Any, rows: Any, output: Path, items: Path | None, as_json: 
     from askless import schema
 
     given = Counter(answers["expert"].to_pylist())
-    unlabelled = Counter(answers.filter(answers["label"].is_null())["expert"].to_pylist())
+    import pyarrow.compute as pc
+
+    nothing = pc.and_(answers["label"].is_null(), answers["quality"].is_null())
+    unlabelled = Counter(answers.filter(nothing)["expert"].to_pylist())
     if as_json:
         experts = {e: {"answers": n, "without_label": unlabelled[e]} for e, n in given.items()}
         found = {"path": str(output), "experts": experts, "classes": schema.meta_of(answers).get("classes")}

@@ -32,7 +32,8 @@ AnswerFiles = Annotated[
     typer.Option(
         "--answers",
         metavar="FILE",
-        help="Answers: id, expert, label, and proba or logprob, cost_usd or tokens or seconds. Once for each file.",
+        help="Answers: id, expert, label (or correct or quality), and proba or logprob, cost_usd or tokens or seconds. "
+        "Once for each file.",
         show_default=False,
     ),
 ]

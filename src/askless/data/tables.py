@@ -79,21 +79,18 @@ class Wanted:
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 raise DataError(where, f"no column '{name}'", f"one of {listed(theirs)}", f"Correct the name.{hint}")
         called = {name: ours for ours, name in self.names.items()}
-        own = {n for n in theirs if n in self.required or self.others(n)} - set(called.values())
+        own = {n for n in theirs if n in (*self.required, *self.either) or self.others(n)} - set(called.values())
         keep = [n for n in theirs if n in called or n in own]
         for name in keep:
             if keep.count(name) > 1:
                 raise DataError(where, f"two columns '{name}'", "one", "Rename or drop the other.")
         chosen = {name: called.get(name, name) for name in keep}
-        for name in self.required:
-            if name not in chosen.values():
-                got = f"no column '{name}' (its columns are {listed(theirs)})"
-                way = f"Add it, or say which column holds it: {self.option} {name}=ITS_NAME."
-                raise DataError(where, got, f"a column '{name}'", way if self.option else "Add it, or rename one.")
-        if self.either and not set(self.either) & set(chosen.values()):
-            either = " or ".join(f"'{name}'" for name in self.either)
-            got = f"no column {either} (its columns are {listed(theirs)})"
-            raise DataError(where, got, "one of them", "Add it, or rename one.")
+        for names in (*((name,) for name in self.required), self.either):
+            if names and not set(names) & set(chosen.values()):
+                got = f"no column {' or '.join(map(repr, names))} (its columns are {listed(theirs)})"
+                way = f"Add it, or say which column holds it: {self.option} {names[0]}=ITS_NAME."
+                allowed = f"a column '{names[0]}'" if len(names) == 1 else "one of them"
+                raise DataError(where, got, allowed, way if self.option else "Add it, or rename one.")
         return chosen
 
 

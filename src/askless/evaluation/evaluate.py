@@ -38,7 +38,7 @@ class Judged(Protocol):
 
     @property
     def kind(self) -> str:
-        """`classification` or `summarisation`."""
+        """`classification`, `summarisation`, or `judged` where answers were judged already."""
 
     @property
     def quality(self) -> str:
@@ -46,7 +46,7 @@ class Judged(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Every class, in a fixed order."""
+        """Every class, in a fixed order; none where answers have a quality."""
 
     @property
     def positive(self) -> str:
@@ -112,7 +112,7 @@ class Evaluation:
     ) -> None:
         self.task, self.settings, self.unit, self.small = task, settings, unit, small
         self.gold, self.group, self.valid_gold = test.gold, test.group, valid.gold
-        if task.kind == "summarisation":
+        if not task.classes:
             self.qualities = {task.quality: Quality(task.quality)}
         else:
             self.qualities = {q: Quality(q, len(task.classes), task.classes.index(task.positive)) for q in QUALITIES}

@@ -39,9 +39,18 @@ class StatedAnswers:
 
     @classmethod
     def of(cls, table: pa.Table, classes: tuple[str, ...], gold: Ints) -> StatedAnswers:
-        """From predictions in the order of `gold`; NaN where no probability is stated."""
-        label = class_indices(table["label"], classes)
+        """From predictions in the order of `gold`; NaN where no probability is stated.
+
+        Without classes an answer counts as right where its quality is 1, and 0 is the label of every answer. A quality
+        between 0 and 1 is none that a probability could be held to.
+        """
         logprob = table["logprob"].cast(pa.float64()).to_numpy()
+        if not classes:
+            quality = pc.fill_null(table["quality"], 0.0).to_numpy()
+            label = np.where(table["error"].is_valid().to_numpy(), NO_LABEL, 0)
+            p = np.exp(logprob) if np.isin(quality, (0, 1)).all() else np.full(len(label), np.nan)
+            return cls(label, p, quality == 1)
+        label = class_indices(table["label"], classes)
         top = proba_matrix(table["proba"], len(classes)).max(axis=1)
         return cls(label, np.where(np.isnan(top), np.exp(logprob), top), label == gold)
 

@@ -11,6 +11,8 @@ from askless.evaluation.results import Bootstrap, Measured, against_reference
 WORDS = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
+    "correct": "accuracy",
+    "mean_quality": "quality",
     **{f"rouge{n}": f"ROUGE-{n} F" for n in "12L"},
     **{f"rouge{n}_stemmed": f"ROUGE-{n} F (stemmed)" for n in "12L"},
     "embedding": "embedding cosine",

@@ -18,6 +18,7 @@ Weights = NDArray[np.uint8]
 Counts = Callable[[NDArray[np.bool_]], Floats]
 BLOCK = 1 << 15
 QUALITIES, GRADES = config.QUALITIES["classification"], config.QUALITIES["summarisation"]
+JUDGED = ("correct", "mean_quality")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Quality:
             return macro_f1(gold, answers, self.classes, weights)
         if self.name == "f1_positive":
             return f1(gold, answers, self.positive, weights)
-        if self.name in GRADES:
+        if self.name in (*GRADES, *JUDGED):
             return mean(answers, weights)
         raise ConfigError.unknown("quality", self.name, (*QUALITIES, *GRADES))
 

@@ -131,7 +131,7 @@ def replay(
             experts = decided.experts
             columns = _packed(decided)
             if panels[seed].graded:
-                columns["quality"] = _quality(panels[seed], decided)
+                columns["quality"] = quality_of(panels[seed], decided)
             for column, value in columns.items():
                 shape = (len(budgets), len(policies), len(value))
                 arrays.setdefault(column, np.empty(shape, KINDS[column]))[p, s] = value
@@ -193,8 +193,10 @@ def _packed(decided: Decisions) -> dict[str, NDArray[Any]]:
     }
 
 
-def _quality(panel: Panel, decided: Decisions) -> Floats:
-    """The quality of the answer that stands for each row, shape (rows,)."""
+def quality_of(panel: Panel, decided: Decisions) -> Floats:
+    """The quality of the answer that stands for each row of an open panel, 0 to 1, shape (rows,)."""
+    if not panel.graded:
+        return np.asarray(decided.label == panel.gold, np.float64)
     quality, open_panel = np.zeros(len(panel)), panel.copy()
     for j, name in enumerate(decided.experts):
         rows = np.flatnonzero(decided.expert == j)

@@ -16,7 +16,7 @@ from askless import policies as registry
 from askless import schema
 from askless.arrays import Ints
 from askless.config import Evaluate
-from askless.data.prepare import class_counts
+from askless.data.prepare import class_counts, document_counts
 from askless.data.recorded import Study
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.evaluation import curves
@@ -35,32 +35,48 @@ NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
 
 
 @dataclass(frozen=True)
-class Classes:
-    """The classes of a study.
+class Asked:
+    """What the experts of a study were asked, and how answers are judged.
 
     Parameters
     ----------
     classes
-        Their names.
+        Names of the classes; none where answers were judged already.
     positive
-        The one that counts as positive in F1: the last.
+        The class that counts as positive in F1: the last.
     quality
         How answers are judged.
     kind
-        Always `classification`.
+        `classification` or `judged`.
     """
 
     classes: tuple[str, ...]
     positive: str
     quality: str
-    kind: str = "classification"
+    kind: str
+
+    @classmethod
+    def of(cls, study: Study, quality: str) -> Asked:
+        """By labels with `quality`, or as the answers were judged; raises `ConfigError` for another quality there."""
+        if not study.judged:
+            return cls(study.classes, study.classes[-1], quality, "classification")
+        own = "correct" if study.judged == "correct" else "mean_quality"
+        if quality not in ("accuracy", own):
+            got = f"Quality '{quality}' of answers that were judged already"
+            raise ConfigError(f"{got}. Allowed: {own}. Leave it out, or give labels and gold labels.")
+        return cls((), "", own, "judged")
 
 
 def applicable(study: Study) -> list[str]:
     """The kinds of policy that this study can tell something about."""
     if len(study.experts) < 2:
         return []
-    return [kind for kind in registry.able("studied") if study.has_text or not registry.resolve(kind, kind).reads_text]
+    able = {kind: registry.resolve(kind, kind) for kind in registry.able("studied")}
+    return [
+        name
+        for name, kind in able.items()
+        if (study.has_text or not kind.reads_text) and (study.classes or kind.graded)
+    ]
 
 
 def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
@@ -106,7 +122,7 @@ def evaluate(
     confidence
         Of the two-sided intervals, between 0 and 1.
     quality
-        `accuracy`, `macro_f1` or `f1_positive`.
+        `accuracy`, `macro_f1` or `f1_positive`; of answers that were judged already their judgement.
     out
         Folder for metrics.json, curve.csv, decisions.parquet and report.html; without one nothing is written.
     say
@@ -138,7 +154,7 @@ def evaluate(
     settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[call-arg]
     sweeps = _Sweeps(study, boards, reference, boards.budgets(study.experts, sweep), seeds, folds)
     evaluation = Evaluation(
-        Classes(study.classes, study.classes[-1], quality),
+        Asked.of(study, quality),
         settings,
         study.cost.unit,
         study.experts[0],
@@ -158,12 +174,12 @@ def evaluate(
     expensive = [evaluation.alone[f"always_{e}"] for e in study.experts[1:]]
     if expensive:
         evaluation.add(oracle("oracle", evaluation.weak, expensive, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
-    main = _main(evaluation, boards.held.gold, choosing) or f"always_{reference}"
+    main = _main(evaluation, evaluation.valid_gold, choosing) or f"always_{reference}"
     known = _answers(study, "valid" if len(boards.valid) else "train")
     summary = evaluation.summary("study", main, _answers(study, "test"), known) | {
         "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
         "notes": notes,
-        "splits": class_counts(study.examples, study.classes),
+        "splits": class_counts(study.examples, study.classes) if study.classes else document_counts(study.examples),
         "prices": {},
         "demo": False,
     }
@@ -204,7 +220,8 @@ class _Sweeps:
         for expert in self.study.experts:
             policy = registry.build("always", {"expert": expert}, experts=tuple(dict.fromkeys((first, expert))))
             sweeps[f"always_{expert}"] = replay(f"always_{expert}", {0: policy}, {0: board}, [None])
-        return Runs(board.gold, board.groups, sweeps, {})
+        gold = np.zeros(len(board), np.int64) if self.study.judged else board.gold
+        return Runs(gold, board.groups, sweeps, {})
 
 
 def _reference(study: Study, reference: str | None) -> str:
@@ -243,7 +260,8 @@ def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) 
     """What the user should know before reading any curve: a cheaper expert that is as good needs no cascade."""
     answers = {e: held.copy().ask(e) for e in study.experts}
     price = {e: float(a.cost.mean()) for e, a in answers.items()}
-    reached = {e: float(evaluation.boot.quality(held.gold, a.label[:, None])[0, 0]) for e, a in answers.items()}
+    given = {e: held.quality(a) if study.judged else a.label for e, a in answers.items()}
+    reached = {e: float(evaluation.boot.quality(evaluation.valid_gold, a[:, None])[0, 0]) for e, a in given.items()}
     out = [
         f"{e} costs less than {reference} and is at least as good where policies are fitted "
         f"({100 * reached[e]:.1f} against {100 * reached[reference]:.1f} %): between these two no cascade is needed."

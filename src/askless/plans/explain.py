@@ -42,7 +42,7 @@ class Explanation:
     row
         Its number.
     label
-        The answer; None where there is none.
+        The answer; None where there is none, empty where there are no classes.
     answered_by
         The expert whose answer it is.
     asked
@@ -86,8 +86,8 @@ class Explanation:
         if not lines:
             lines = [f"{' and '.join(self.asked)} answered straight away: nothing was looked at before."]
         sure = "" if np.isnan(self.confidence) else f", {100 * self.confidence:.0f} % likely to be right"
-        answer = "no label" if self.label is None else f"'{self.label}'"
-        lines.append(f"The answer is {answer} by {self.answered_by}{sure}.")
+        answer = "" if self.label == "" else "no label by " if self.label is None else f"'{self.label}' by "
+        lines.append(f"The answer is {answer or 'that of '}{self.answered_by}{sure}.")
         ways = [f"{name} alone {price:.3g}" for name, price in self.alone.items()]
         ways += [f"stopping after {names} {price:.3g}" for names, price in self.earlier.items()]
         ways += [f"asking {name} as well {price:.3g}" for name, price in self.further.items()]
@@ -119,7 +119,7 @@ def explain(
     prefixes = [asked[:i] for i in range(2, len(asked))]
     return Explanation(
         row=row,
-        label=None if label == NO_LABEL else classes[label],
+        label="" if not classes else None if label == NO_LABEL else classes[label],
         answered_by=decisions.experts[int(decisions.expert[row])],
         asked=asked,
         looks=tuple(looks),

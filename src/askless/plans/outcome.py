@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from askless.evaluation.replay import quality_of
 from askless.panel import Panel
 from askless.plans.plan import Goal, Plan, Promise
 from askless.stats.shift import Shift
@@ -73,12 +74,11 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     panel = test.copy(blind=True)
     done = plan.decide(panel)
     reference = test.copy().ask(plan.reference)
-    gold = test.gold
     measured = Promise.of(
-        np.asarray(done.label == gold),
+        quality_of(test, done) == 1,
         done.cost,
         np.asarray(done.asked[:, 1:].any(axis=1)),
-        (np.asarray(reference.label == gold), reference.cost),
+        (test.quality(reference) == 1, reference.cost),
         plan.goal.confidence,
     )
     kept = None

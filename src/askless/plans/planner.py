@@ -13,7 +13,7 @@ from askless.arrays import Bools, Floats
 from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
-from askless.panel import Panel
+from askless.panel import Answers, Panel
 from askless.plans.boards import Boards
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
@@ -142,14 +142,24 @@ def plan_on(
         if not registry.resolve(kind, kind).kept:
             able = ", ".join(name for name in registry.able("kept") if registry.resolve(name, name).budgets)
             raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
-    gold = labelled.gold
     alone = {}
     for name in experts:
         answers = labelled.copy().ask(name)
-        alone[name] = Option("always", (name,), None, answers.label == gold, answers.cost, gold < 0)
+        right, nobody = right_of(labelled, answers), np.zeros(len(labelled), bool)
+        alone[name] = Option("always", (name,), None, right, answers.cost, nobody)
     experts = tuple(sorted(experts, key=lambda e: (alone[e].mean_cost, e)))
     asked = None if kinds is None else tuple(kinds)
     return _Search(labelled, experts, goal, reference or experts[-1], alone, asked, bound, folds, random_state).plan()
+
+
+def right_of(panel: Panel, answers: Answers) -> Bools:
+    """Which answers are right, (n,); raises `DataError` where some were judged to be neither right nor wrong."""
+    quality = panel.quality(answers)
+    if not np.isin(quality, (0, 1)).all():
+        got = f"a quality of {quality[(quality != 0) & (quality != 1)][0]:g}"
+        remedy = "Judge them as right or wrong, in a column correct; `askless evaluate` takes any quality from 0 to 1."
+        raise DataError(f"answers of '{answers.expert}'", got, "0 or 1: a plan counts right answers", remedy)
+    return np.asarray(quality == 1)
 
 
 @dataclass(frozen=True)
@@ -224,7 +234,8 @@ class _Search:
 
     def _families(self) -> list[tuple[str, tuple[str, ...]]]:
         """Kinds of policy with their experts, each with a dial of budgets."""
-        default: tuple[str, ...] = {1: (), 2: ("two_tier",)}.get(len(self.experts), ("planned",))
+        more = "planned" if self.labelled.classes else "chain"
+        default: tuple[str, ...] = {1: (), 2: ("two_tier",)}.get(len(self.experts), (more,))
         return [(kind, self.experts) for kind in (default if self.kinds is None else self.kinds)]
 
     def _dial(self, first: str, top: float) -> list[Budget]:
@@ -249,7 +260,8 @@ class _Search:
             return self._make(kind, experts, seed)
 
         run = crossfit(kind, make, self.labelled, budgets, (self.random_state,), self.folds)
-        right = run.label[:, 0] == self.labelled.gold
+        gold = np.zeros(len(self.labelled), np.int64) if self.labelled.graded else self.labelled.gold
+        right = run.right(gold)[:, 0] == 1
         return [Option(kind, experts, b, right[i], run.cost[i, 0], run.deferred[i, 0]) for i, b in enumerate(budgets)]
 
     def _fitted(self, option: Option, certificate: Certificate | None) -> Plan:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pyarrow.compute as pc
 
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
@@ -317,11 +316,10 @@ def some_rows(rows: int, most: int, seed: int) -> Ints:
 
 
 def answered(answers: Answers) -> Bools:
-    """Which rows were answered (n,): by a label or, where the task has no classes, by a text without an error."""
+    """Which rows were answered (n,): by a label or, where the task has no classes, without an error."""
     if answers.proba.shape[1]:
         return np.asarray(answers.label != NO_LABEL)
-    table = answers.table
-    return np.asarray(pc.and_(table["text"].is_valid(), table["error"].is_null()).to_numpy(), np.bool_)
+    return np.asarray(answers.table["error"].is_null().to_numpy(), np.bool_)
 
 
 def settle(panel: Panel, experts: tuple[str, ...], choice: Ints, score: Floats, *, fallback: bool = True) -> Decisions:

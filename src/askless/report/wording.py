@@ -39,6 +39,10 @@ EFFECTS = {
     "should have asked": "gain missed",
     "asked and misled": "lost",
 }
+OUTCOMES["judged"] = {
+    name: (tone, meaning.replace("The LLM's summary", "The LLM's answer").replace("summary", "answer"))
+    for name, (tone, meaning) in OUTCOMES["summarisation"].items()
+}
 # What any expert must beat, and what it says of those that do not.
 LEAST = {
     "classification": ("majority", "Always answering the commonest class", "on such data this measure says little"),
@@ -109,6 +113,8 @@ def measures(summary: Summary) -> list[str]:
     """
     if of_summaries(summary):
         return [name for name in GRADES if all(name in expert for expert in summary["experts"].values())]
+    if not summary["classes"]:
+        return [summary["quality"]]
     shown = len(summary["classes"]) == 2 or summary["quality"] == "f1_positive"
     return [name for name in QUALITIES if shown or name != "f1_positive"]
 
@@ -123,6 +129,11 @@ def of_summaries(summary: Summary) -> bool:
     return bool(summary["kind"] == "summarisation")
 
 
+def _shares(summary: Summary) -> bool:
+    """Whether a quality is a share of right answers, and no score."""
+    return not of_summaries(summary) and summary["quality"] != "mean_quality"
+
+
 def quality_words(summary: Summary, quality: str | None = None) -> str:
     """A quality measure in words, the summary's own by default."""
     return WORDS.get(quality or summary["quality"], f"F1 of class “{summary['positive']}”")
@@ -130,12 +141,12 @@ def quality_words(summary: Summary, quality: str | None = None) -> str:
 
 def sign(summary: Summary) -> str:
     """What follows a quality: a sign % after a share of right answers, nothing after a score, which is shown x 100."""
-    return "" if of_summaries(summary) else "\u00a0%"
+    return "\u00a0%" if _shares(summary) else ""
 
 
 def axis_words(summary: Summary) -> str:
     """The quality with its unit, as an axis or a column has it."""
-    return quality_words(summary) + ("" if of_summaries(summary) else " (%)")
+    return quality_words(summary) + (" (%)" if _shares(summary) else "")
 
 
 def unit_words(summary: Summary) -> str:
@@ -197,7 +208,7 @@ def ranking(summary: Summary) -> list[str]:
         out = [f"{claim}." for claim in found]
     if enough(summary):
         out.append(f"{enough(summary)} Deferring pays only where it lifts the team above both.")
-    least, what, so = LEAST[summary["kind"]]
+    least, what, so = LEAST.get(summary["kind"], ("", "", ""))
     common = _quality_of(summary, least)
     matched = [name for name in (small, large) if name != least and 0 <= _quality_of(summary, name) <= common]
     if matched:

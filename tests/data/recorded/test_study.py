@@ -119,28 +119,112 @@ def test_whole_numbers_are_classes_in_their_own_order(folder):
 
 
 def test_classes_that_no_gold_label_shows_can_be_named(folder):
-    one = items(folder, label=["A"] * 6)
-    path = answers(folder, label=["B"] * 5 + ["A"])
+    one = items(folder, label=["A"] * 5 + ["B"])
+    path = answers(folder, label=["C"] * 5 + ["A"])
     assert fault(one, [path]) == (
-        f"{path}: 5 of 6 labels of 'small' are none of the classes, such as 'B'. Allowed: labels among 'A'. "
+        f"{path}: 5 of 6 labels of 'small' are none of the classes, such as 'C'. Allowed: labels among 'A', 'B'. "
         "Name the column of labels (--column label=ITS_NAME) or all the classes (--classes A,B,C)."
     )
-    study = load(one, [path], classes=["A", "B"])
-    assert study.answers["small"]["label"].to_pylist() == ["B"] * 5 + ["A"]
+    study = load(one, [path], classes=["A", "B", "C"])
+    assert study.answers["small"]["label"].to_pylist() == ["C"] * 5 + ["A"]
     assert fault(items(folder), [path], classes=["A", "B"]) == (
         f"{folder / 'items.parquet'}: 1 label outside the classes (C). Allowed: one of A, B. "
         "Correct --classes or the labels."
     )
 
 
-def test_one_class_only(folder):
-    study = load(items(folder, label=["A"] * 6), [answers(folder, label=["A"] * 4 + ["B", None])])
-    assert study.classes == ("A",)
-    assert study.answers["small"]["label"].to_pylist() == ["A"] * 4 + [None, None]
+def test_gold_of_one_class_shows_policies_which_answers_are_right(folder):
+    """A recording of who was right, given as labels that are all held against "True"."""
+    gold = items(folder, label=["True"] * 6)
+    path = answers(folder, label=["True", "False"] * 3)
+    for classes in (None, ["True", "False"]):
+        assert fault(gold, [path], classes=classes) == (
+            f"{gold}: every gold label is 'True', so that answers show every policy which are right. Allowed: "
+            "gold labels of two classes or more. Where labels are judgements, say so and give no gold labels: "
+            "--column correct=ITS_NAME (true or false) or --column quality=ITS_NAME (0 to 1)."
+        )
+    # To decide or to explain, one item is enough.
+    assert load(gold, [path], classes=["True", "False"], fit=False).classes == ("True", "False")
+    judged = load(gold, [path], columns={"correct": "label"})
+    assert (judged.judged, judged.classes) == ("correct", ())
+    assert judged.answers["small"]["quality"].to_pylist() == [1, 0] * 3
+    assert judged.answers["small"]["label"].null_count == judged.examples["label"].null_count == 6
+    assert judged.notes == (f"The gold labels of {gold} do not count: the answers were judged already.",)
+
+
+JUDGED = [
+    ([True, False, True, True, False, True], "correct", [1, 0, 1, 1, 0, 1]),
+    (["True", " no", "YES", "1", "0", "false"], "correct", [1, 0, 1, 1, 0, 0]),
+    ([1.0, 0.0, 1.0, 1.0, 0.0, 1.0], "correct", [1, 0, 1, 1, 0, 1]),
+    ([0.5, 0.25, 1.0, 0.0, 0.5, 1.0], "quality", [0.5, 0.25, 1, 0, 0.5, 1]),
+]
+
+
+@pytest.mark.parametrize(("said", "by", "quality"), JUDGED)
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_answers_that_were_judged_already(folder, said, by, quality, kind):
+    gold = items(folder, label=None)
+    path = answers(folder, label=None, **{by: said}, proba=None)
+    if kind == "jsonl":
+        path = folder / "small.jsonl"
+        rows = [{"id": i, "expert": "small", by: value, "cost_usd": 0.1} for i, value in zip(IDS, said, strict=True)]
+        path.write_text("\n".join(map(json.dumps, rows)))
+    study = load(gold, [path])
+    assert (study.judged, study.classes, study.notes) == (by, (), ())
+    assert study.answers["small"]["quality"].to_pylist() == quality
+    assert study.answers["small"]["error"].null_count == 6
+
+
+def test_a_judged_answer_keeps_what_was_said_and_what_is_missing(folder):
+    path = answers(
+        folder,
+        label=["a", "b", None, "c", None, "d"],
+        quality=[1.0, 0.5, None, 0.0, 0.25, 1.0],
+        error=[None, None, "a time-out", None, None, None],
+        proba=[[0.5, 0.5]] * 6,
+    )
+    study = load(items(folder, label=None), [path])
+    small = study.answers["small"]
+    assert small["text"].to_pylist() == ["a", "b", None, "c", None, "d"]
+    assert small["error"].to_pylist() == [None, None, "a time-out", None, None, None]
+    assert (small["label"].null_count, small["proba"].null_count) == (6, 6)
+    assert study.notes == ("'small': proba is of classes, which judged answers have none of; logprob counts.",)
+
+
+def test_labels_are_held_against_gold_ones_where_there_are_some(folder):
+    """A file of a benchmark has both the answer and whether it was right."""
+    study = load(items(folder), [answers(folder, correct=[False] * 6)])
+    assert (study.judged, study.classes) == ("", ("A", "B", "C"))
+    assert study.answers["small"]["quality"].null_count == 6
+    assert study.notes == ("'small': correct or quality does not count, for labels are held against gold ones.",)
+
+
+def test_judgements_that_cannot_be_meant(folder):
+    gold = items(folder, label=None)
+
+    def refused(**columns):
+        return fault(gold, [answers(folder, **{"label": None, **columns})])
+
+    assert "correct is maybe in row 1" in refused(correct=["true", "maybe", "no", "no", "no", "no"])
+    assert "quality is 1.5 in row 0 (1 row in all). Allowed: a number from 0 to 1." in refused(
+        quality=[1.5] + [0.5] * 5
+    )
+    assert "Allowed: a finite number of at least 0." in refused(quality=[-0.5] + [0.5] * 5)
+    assert "Allowed: a judgement of every answer, or its error." in refused(quality=[None] + [0.5] * 5)
+    assert "both 'correct' and 'quality'. Allowed: one of them." in refused(quality=[0.5] * 6, correct=[True] * 6)
+    assert "Allowed: one judged answer to an item." in refused(
+        id=[IDS[0]] * 2, correct=[True] * 2, sample=[0, 1], cost_usd=[0.1] * 2, expert=["small"] * 2
+    )
+    assert (
+        "no column 'label' or 'correct' or 'quality' (its columns are id, expert, cost_usd). Allowed: one of them. "
+        "Add it, or say which column holds it: --column label=ITS_NAME."
+    ) in refused()
+    both = [answers(folder, label=None, correct=[True] * 6), answers(folder, "large")]
+    assert "'large' has labels and 'small' a judgement of its answers" in fault(gold, both)
 
 
 def test_one_item(folder):
-    study = load(write(folder / "i.parquet", id=[7], label=[1]), [answers(folder, id=[7], label=[1])])
+    study = load(write(folder / "i.parquet", id=[7], label=[1]), [answers(folder, id=[7], label=[1])], fit=False)
     assert study.examples["split"].to_pylist() == ["train"]
 
 

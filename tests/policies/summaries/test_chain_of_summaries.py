@@ -195,9 +195,9 @@ def test_published_rules_refuse_a_link_that_must_be_judged_and_states_nothing():
     with pytest.raises(DataError) as error:
         RankChain(TRIO).fit(train, NOBODY)
     assert str(error.value) == (
-        "answers of 'huge': RankChain goes by their log-probability and none states one. Allowed: the mean "
-        "log-probability of a summary's tokens (logprob). Record logprob, or choose the policy 'chain' or "
-        "'summary_gain', which need none."
+        "answers of 'huge': RankChain goes by their log-probability and none states one. Allowed: the "
+        "log-probability of each answer (logprob), of a text the mean over its tokens. Record logprob, or choose the "
+        "policy 'chain', which needs none."
     )
     logprob[:, 0] = np.nan
     with pytest.raises(DataError, match=r"^answers of 'small': ForwardChain goes by their log-probability"):

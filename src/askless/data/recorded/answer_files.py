@@ -2,7 +2,7 @@
 
 A file has columns `id`, `label` and, unless one expert's name is given for all of it, `expert`; it may have `proba`
 (a list) or `proba_<class>`, `logprob`, `cost_usd`, `prompt_tokens`, `completion_tokens`, `seconds`, `text`, `error`
-and `sample`.
+and `sample`. Where answers were judged already, `correct` (true or false) or `quality` (0 to 1) stands for the label.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from askless.data.recorded import probabilities
 from askless.data.tables import Wanted
 from askless.errors import DataError
 
-NUMBERS = ("logprob", "mass", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+NUMBERS = ("logprob", "mass", "quality", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")
 TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
+CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
 MOST_EXPERTS = 200
 ROUNDING = 1e-6
 
@@ -50,13 +51,17 @@ class ExpertAnswers:
     stated: tuple[str, ...] | None
     notes: tuple[str, ...] = field(default=())
 
+    def has(self, column: str) -> bool:
+        """Whether a column is there and says anything."""
+        return column in self.table.column_names and self.table[column].null_count < len(self.table)
+
 
 def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, ExpertAnswers]:
     """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
 
     Raises `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
-    raw = tables.read(path, Wanted(("id", "label"), _others, columns or {}, "--column"))
+    raw = tables.read(path, Wanted(("id",), _others, columns or {}, "--column", ("label", "correct", "quality")))
     meta = schema.meta_of(raw)
     table, stated = _typed(raw, path, meta.get("classes"))
     table, notes = _checked(table, path)
@@ -93,6 +98,11 @@ def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.
     """The columns as text and float64, wide probabilities as lists."""
     columns = {name: strings(raw[name], name, path) for name in TEXTS if name in raw.column_names}
     columns |= {name: numbers(raw[name], name, path) for name in NUMBERS if name in raw.column_names}
+    columns.setdefault("label", pa.chunked_array([pa.nulls(len(raw), pa.string())]))
+    if "correct" in raw.column_names:
+        if "quality" in columns and columns["quality"].null_count < len(raw):
+            raise DataError(path, "both 'correct' and 'quality'", "one of them", "Drop or rename the other.")
+        columns["quality"] = _correct(raw["correct"], path)
     wide = [name for name in raw.column_names if name.startswith(WIDE)]
     if wide and "proba" not in raw.column_names:
         stated = [name.removeprefix(WIDE) for name in wide]
@@ -100,6 +110,15 @@ def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.
     elif "proba" in raw.column_names:
         columns["proba"] = probabilities.from_lists(raw["proba"], path)
     return pa.table(columns), tuple(stated) if stated else None
+
+
+def _correct(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    """Whether answers are right as a quality of 1 or 0, null where nobody said."""
+    text = pc.utf8_lower(pc.utf8_trim_whitespace(strings(column, "correct", path)))
+    text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    at = pc.index_in(text, pa.array(list(CORRECT)))
+    refuse(text, pc.and_(pc.is_valid(text), pc.is_null(at)), "correct", path, "true or false (yes or no, 1 or 0)")
+    return pc.take(pa.array(list(CORRECT.values())), at)
 
 
 def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
@@ -121,6 +140,8 @@ def _checked(table: pa.Table, path: Path) -> tuple[pa.Table, list[str]]:
         else:
             bad = pc.or_(pc.less(column, 0), pc.invert(pc.is_finite(column)))
             refuse(column, bad, name, path, "a finite number of at least 0")
+        if name == "quality":
+            refuse(column, pc.greater(column, 1.0), name, path, "a number from 0 to 1")
         if name.endswith("tokens"):
             bad = pc.or_(pc.not_equal(column, pc.floor(column)), pc.greater(column, 2**31 - 1))
             refuse(column, bad, name, path, "a whole number below 2^31")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless import schema
-from askless.data.columns import counted, refuse_repeated, shorten
+from askless.data.columns import counted, refuse, refuse_repeated, shorten
 from askless.data.recorded import probabilities
 from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.spelling import read_labels
@@ -30,6 +30,10 @@ def settled(answers: ExpertAnswers, classes: Sequence[str] | None) -> tuple[Expe
     if classes is None:
         return replace(answers, notes=()), answers.notes
     table, notes = _classed(answers.table, answers, classes)
+    if answers.has("quality"):
+        notes.append(f"'{answers.expert}': correct or quality does not count, for labels are held against gold ones.")
+    if "quality" in table.column_names:
+        table = table.drop_columns("quality")
     voted = _voted(table, answers, classes)
     stated = answers.stated
     if voted is not table:
@@ -37,6 +41,25 @@ def settled(answers: ExpertAnswers, classes: Sequence[str] | None) -> tuple[Expe
         summary = f"{counted(len(table), 'sampled answer')} to {counted(len(voted), 'item')}"
         notes.append(f"'{answers.expert}': {summary} put to the vote.")
     return replace(answers, table=voted, stated=stated, notes=()), (*answers.notes, *notes)
+
+
+def judged(answers: ExpertAnswers) -> tuple[ExpertAnswers, tuple[str, ...]]:
+    """The same answers by their quality alone, a label kept as the text unless there is one; and what was changed.
+
+    Raises `DataError` where nobody judged an answer, and for sampled answers: what a vote of them is worth is unknown.
+    """
+    table, null, notes = answers.table, pa.scalar(None, pa.string()), list(answers.notes)
+    remedy = "Keep one, or give labels and gold labels: these can be put to the vote."
+    refuse_repeated(table["id"], answers.where, "one judged answer to an item", remedy, f"'{answers.expert}' answers ")
+    kept = {name: table[name] if name in table.column_names else null for name in ("text", "error")}
+    unjudged = pc.and_(pc.is_null(table["quality"]), pc.is_null(kept["error"]))
+    refuse(table["quality"], unjudged, "quality", answers.where, "a judgement of every answer, or its error")
+    table = _with(table, "text", pc.coalesce(kept["text"], table["label"]))
+    table = _with(table, "label", pa.chunked_array([pa.nulls(len(table), pa.string())]))
+    if answers.has("proba"):
+        notes.append(f"'{answers.expert}': proba is of classes, which judged answers have none of; logprob counts.")
+    table = table.drop_columns([name for name in ("proba",) if name in table.column_names])
+    return replace(answers, table=table, stated=None, notes=()), tuple(notes)
 
 
 def predictions(
@@ -120,7 +143,8 @@ def _voted(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str]) -> p
 def _contract(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str] | None, task: str | None) -> pa.Table:
     names = {name: table[name] for name in table.column_names if name in schema.PREDICTIONS.names}
     error = names.get("error", pa.nulls(len(table), pa.string()))
-    missing = pc.and_(pc.is_null(table["label"]), pc.is_null(error))
+    unjudged = pc.is_null(table["quality"]) if "quality" in table.column_names else True
+    missing = pc.and_(pc.and_(pc.is_null(table["label"]), pc.is_null(error)), unjudged)
     names["error"] = pc.if_else(missing, pa.scalar(NO_ANSWER), error)
     names["expert"] = pa.repeat(answers.expert, len(table))
     arrays = [

@@ -33,25 +33,40 @@ class Items:
         The items, a table of `askless.schema.EXAMPLES`.
     has_text
         Whether their texts are known.
+    labelled
+        Whether they have gold labels that count.
     notes
         What was assumed or changed.
     """
 
     examples: pa.Table
     has_text: bool
+    labelled: bool
     notes: tuple[str, ...]
 
 
-def read_items(path: Path, split_seed: int = 0, columns: Mapping[str, str] | None = None) -> Items:
+def read_items(
+    path: Path, split_seed: int = 0, columns: Mapping[str, str] | None = None, labelled: bool | None = True
+) -> Items:
     """Read items with `id` and `label`, and `text`, `split`, `group` where the file has them.
 
     Without a split each class is cut by a hash of its ids and `split_seed`; without a text the id stands for it. Items
-    without a label are left out. Raises `DataError` for a duplicate id, an unknown split, and where no label is left.
+    without a label are left out. Where `labelled` is False gold labels do not count, where it is None they need not be
+    there. Raises `DataError` for a duplicate id, an unknown split, and where no label is left.
     """
-    raw = tables.read(path, Wanted(("id", "label"), NAMES.__contains__, columns or {}, "--item-column"))
+    needed = ("id", "label") if labelled else ("id",)
+    raw = tables.read(path, Wanted(needed, NAMES.__contains__, columns or {}, "--item-column"))
     table = pa.table({name: strings(raw[name], name, path) for name in raw.column_names})
-    meta = schema.meta_of(raw)
-    table, notes = _labelled(table, path)
+    meta, notes = schema.meta_of(raw), list[str]()
+    has_labels = "label" in table.column_names and table["label"].null_count < len(table)
+    if labelled is None:
+        labelled = has_labels
+    if labelled:
+        table, notes = _labelled(table, path)
+    else:
+        notes = [f"The gold labels of {path} do not count: the answers were judged already."] if has_labels else []
+        table = table.drop_columns("label") if "label" in table.column_names else table
+        table = table.append_column("label", pa.nulls(len(table), pa.string()))
     _check_ids(table, path)
     text, has_text = _texts(table, notes)
     columns_of = {
@@ -61,8 +76,9 @@ def read_items(path: Path, split_seed: int = 0, columns: Mapping[str, str] | Non
         "split": _splits(table, path, split_seed, notes),
         **{name: table[name] for name in ("reference", "group") if name in table.column_names},
     }
-    examples = schema.table("examples", {n: c.combine_chunks() for n, c in columns_of.items()}, _classes_of(meta))
-    return Items(examples, has_text, tuple(notes))
+    known = _classes_of(meta) if labelled else {}
+    examples = schema.table("examples", {n: c.combine_chunks() for n, c in columns_of.items()}, known)
+    return Items(examples, has_text, labelled, tuple(notes))
 
 
 def _classes_of(meta: Mapping[str, object]) -> dict[str, object]:
@@ -102,7 +118,12 @@ def _splits(table: pa.Table, path: Path, seed: int, notes: list[str]) -> pa.Chun
         split = pa.chunked_array([hash_split(names, labels, shares)], pa.string())
         counts = {name: pc.sum(pc.equal(split, name)).as_py() for name in schema.SPLITS}
         sizes = ", ".join(f"{n:,} {name}" for name, n in counts.items() if n)
-        notes.append(f"{path} has no split: each class was split by a hash of its ids (seed {seed}): {sizes}.")
+        what = (
+            "the items were split by a hash of their ids"
+            if labels.count(None)
+            else "each class was split by a hash of its ids"
+        )
+        notes.append(f"{path} has no split: {what} (seed {seed}): {sizes}.")
         return split
     given = pc.utf8_lower(pc.utf8_trim_whitespace(table["split"]))
     split = given

@@ -34,13 +34,16 @@ class Study:
     answers
         Expert to its predictions, whose rows are in the order of `examples`.
     classes, experts
-        Names of the classes, and of the experts, rising in mean cost on train.
+        Names of the classes, none where answers were judged already; and of the experts, rising in mean cost on train.
     cost
         What answers cost.
     has_text
         Whether the items have texts of their own.
     notes
         What was assumed or changed, a sentence each.
+    judged
+        By what answers were judged already: `correct` where each is right or wrong, else `quality`, from 0 to 1; empty
+        where labels are held against gold ones. It is a column of `answers` that no policy is shown.
     """
 
     examples: pa.Table
@@ -50,6 +53,7 @@ class Study:
     cost: CostModel
     has_text: bool
     notes: tuple[str, ...]
+    judged: str = ""
 
 
 def load(
@@ -70,14 +74,19 @@ def load(
     `columns` and `item_columns` map our names of columns to the files'. `intersect` keeps the items that every expert
     answered. `classes` are those of the labels where the files do not show all of them; `unit` is that of cost, by
     default dollars where they are known. Without `fit` there need not be any train items; costs are then compared on
-    all. Raises `DataError` for whatever cannot be read one way only.
+    all. Answers with a column `correct` or `quality`, and no gold labels to be held against, are judged already.
+    Raises `DataError` for whatever cannot be read one way only, and for gold labels of one class.
     """
-    read = read_items(Path(items), split_seed, item_columns)
-    notes = list(read.notes)
     found = _gathered([Path(path) for path in answers], columns)
-    classes = _classes(read.examples, found, classes, Path(items), notes)
+    read = read_items(Path(items), split_seed, item_columns, _labelled(found))
+    notes = list(read.notes)
+    classes = _classes(read.examples, found, classes, Path(items), notes) if read.labelled else ()
+    if fit and read.labelled:
+        _refuse_one_class(read.examples, Path(items))
     for expert in found:
-        found[expert], changed = answer_tables.settled(found[expert], classes)
+        found[expert], changed = (
+            answer_tables.settled(found[expert], classes) if read.labelled else answer_tables.judged(found[expert])
+        )
         notes += changed
     examples, places = _common(read.examples, found, intersect, Path(items), notes)
     train = _train(examples, fit, Path(items))
@@ -87,7 +96,39 @@ def load(
     mean = {e: float(cost.price(tables[e].filter(train), e).mean()) for e in tables}
     experts = tuple(sorted(tables, key=lambda e: (mean[e], e)))
     notes += priced
-    return Study(examples, {e: tables[e] for e in experts}, classes, experts, cost, read.has_text, tuple(notes))
+    kept = {e: tables[e] for e in experts}
+    return Study(examples, kept, classes, experts, cost, read.has_text, tuple(notes), _judged_by(kept, read.labelled))
+
+
+def _labelled(answers: Mapping[str, ExpertAnswers]) -> bool | None:
+    """Whether answers have labels that need gold ones; None where they were judged as well and need none."""
+    judged = [one.expert for one in answers.values() if one.has("quality")]
+    unjudged = [one for one in answers.values() if not one.has("quality")]
+    labelled = all(one.has("label") for one in answers.values())
+    if judged and unjudged and not labelled:
+        got = f"'{unjudged[0].expert}' has labels and '{judged[0]}' a judgement of its answers"
+        raise DataError(unjudged[0].where, got, "the same of every expert", "Add correct or quality, or the labels.")
+    return True if unjudged else None if labelled else False
+
+
+def _refuse_one_class(examples: pa.Table, items: Path) -> None:
+    """Where every answer is held against one label, any policy that sees answers sees which are right."""
+    gold = pc.unique(examples["label"])
+    if len(gold) == 1:
+        raise DataError(
+            items,
+            f"every gold label is '{shorten(gold[0].as_py())}', so that answers show every policy which are right",
+            "gold labels of two classes or more",
+            "Where labels are judgements, say so and give no gold labels: --column correct=ITS_NAME (true or false) or "
+            "--column quality=ITS_NAME (0 to 1).",
+        )
+
+
+def _judged_by(tables: Mapping[str, pa.Table], labelled: bool) -> str:
+    if labelled:
+        return ""
+    marks = pa.chunked_array([chunk for table in tables.values() for chunk in table["quality"].chunks])
+    return "correct" if pc.all(pc.is_in(marks.drop_null(), pa.array([0, 1], marks.type))).as_py() else "quality"
 
 
 def _train(examples: pa.Table, fit: bool, items: Path) -> pa.ChunkedArray:

@@ -120,8 +120,8 @@ class ForwardChain(Policy):
                 raise DataError(
                     f"answers of '{name}'",
                     f"{type(self).__name__} goes by their log-probability and none states one",
-                    "the mean log-probability of a summary's tokens (logprob)",
-                    "Record logprob, or choose the policy 'chain' or 'summary_gain', which need none.",
+                    "the log-probability of each answer (logprob), of a text the mean over its tokens",
+                    "Record logprob, or choose the policy 'chain', which needs none.",
                 )
         return self
 
