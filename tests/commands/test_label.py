@@ -140,6 +140,56 @@ def test_a_parquet_output_has_its_facts_with_it_and_no_texts_where_none_are_want
     assert json.loads(table.schema.metadata[b"model"]) == str(here[1])
 
 
+MARKER = "Theodora Quillfeather, 5 Elm Street"
+
+
+def left(folder):
+    """Files under a folder in which the marker's name can be read."""
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = b"Quillfeather"
+        inside = path.read_bytes()
+        if path.suffix == ".parquet":
+            inside += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+        found += [path.name] if name in inside else []
+    return found
+
+
+def test_no_text_leaves_none_in_any_file_of_the_run(here):
+    def refusing(request, before):
+        """Some it refuses, and says what it read."""
+        if len(request.text) % 2:
+            return Answer(problem(f"Flagged input: '{request.text[:60]}' ..."), status=400)
+        return said(request, before)
+
+    here[2].reply = refusing
+    items = [f"{MARKER}: {text}" for text in ITEMS]
+    write_items(here[0] / "in.jsonl", [*items, f"{MARKER} " * 4000])
+    with_log = ("--log", here[0] / "log", "--no-text", "--on-fault", "small")
+    rows = labelled(here, *with_log)
+    (here[0] / "in.jsonl").unlink()
+    assert left(here[0]) == []
+    assert {"deferred", "fault"} <= {row["reason"] for row in rows} and "text" not in rows[0]
+    assert any("HTTP 400: Flagged input: '..." in (row["error"] or "") for row in rows)
+
+
+def test_a_run_keeps_to_what_it_was_told_about_texts(here):
+    labelled(here, "--no-text")
+    (here[0] / "out.jsonl").unlink()
+    base = ("in.jsonl", "--model", here[1], "-o", "out.jsonl")
+    assert "texts was 'left out' when this run began, and is 'not given' now" in refused(*base)
+
+
+def test_an_error_that_nobody_foresaw_shows_no_text_where_none_is_wanted(here, monkeypatch):
+    def broken(*args):
+        raise ValueError(f"cannot read {MARKER}")
+
+    monkeypatch.setattr("askless.labelling.run.answer_chunk", broken)
+    done = CliRunner().invoke(app, ["label", "in.jsonl", "--model", str(here[1]), "-o", "out.jsonl", "--no-text"])
+    assert done.exit_code == 1 and "ValueError; what it says is left out" in done.stderr
+    assert "in broken" in done.stderr and MARKER not in done.stderr
+
+
 def test_a_text_that_comes_again_is_paid_for_once_and_what_is_no_text_is_said(here):
     long = ITEMS[-1]
     write_items(here[0] / "in.jsonl", [long, "", long, None, "short", f" {long}\n"])

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, AsJson, TermsFile, Trust, note, pairs, print_json, say, tell
+from askless.commands.options import NONE, AsJson, TermsFile, Trust, hushed, note, pairs, print_json, say, tell
 
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
@@ -79,7 +79,7 @@ Log = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")]
 Sample = Annotated[int, typer.Option(min=2, help="Rows, drawn by chance, that --dry-run decides.")]
-NoText = Annotated[bool, typer.Option("--no-text", help="Leave the texts out of the output.")]
+NoText = Annotated[bool, typer.Option("--no-text", help="Keep no text: not in the output, nor in what the run keeps.")]
 RawCsv = Annotated[bool, typer.Option("--raw-csv", help="Do not guard cells of a CSV that a spreadsheet would run.")]
 ChunkRows = Annotated[int, typer.Option(min=1, max=100_000, help="Rows that are decided and kept together.")]
 
@@ -133,12 +133,13 @@ def label(
     source = ItemSource.of(items, None if kind is None else kind.value, names)
     version, facts = _version(model, out, params, trust)
     budget = _budget(version, share, per_1000)
-    facts |= {"budget": _named(budget), "chunk_rows": chunk_rows}
+    facts |= {"budget": _named(budget), "chunk_rows": chunk_rows, **({"texts": "left out"} if no_text else {})}
     if dry_run:
         _foresee(source, version, budget, answers or folder_of(out) / "answers", sample, max_usd, as_json)
         return
     handling = FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt)
     with ExitStack() as stack:
+        stack.enter_context(hushed() if no_text else nullcontext())
         run = stack.enter_context(Run.opened(out, facts))
         ledger = stack.enter_context(run.ledger(max_usd))
         bar = stack.enter_context(closing(_Bar(source.count(), ledger)))
@@ -153,7 +154,7 @@ def label(
             done = run.label(
                 source,
                 chunk_rows,
-                lambda chunk: answer_chunk(answerer, chunk, written, f"{begun}{chunk.number:04d}"),
+                lambda chunk: answer_chunk(answerer, chunk, written, f"{begun}{chunk.number:04d}", not no_text),
                 bar,
                 anew,
                 interrupted,

@@ -9,7 +9,9 @@ import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -161,6 +163,21 @@ def tell(text: str) -> None:
 def print_json(value: Any) -> None:
     """One JSON object on stdout, on one line; null where a number is not finite."""
     typer.echo(json.dumps(_finite(value), allow_nan=False))
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Let no text out by the message of an error that nobody foresaw: its kind and where it happened are shown."""
+    from askless.errors import AsklessError
+
+    try:
+        yield
+    except (AsklessError, typer.Exit):
+        raise
+    except Exception as error:
+        where = "".join(traceback.format_tb(error.__traceback__))
+        sys.stderr.write(f"{where}{type(error).__name__}; what it says is left out, as --no-text asks.\n")
+        raise SystemExit(1) from None
 
 
 def _finite(value: Any) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 NO_CONNECTION = "no connection"
+QUOTE = 12
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,23 @@ class Fault:
     why: str
     wait: float | None = None
     sent: bool = False
+
+
+def unquoted(said: str, secret: str) -> str:
+    """What a server said without what it quotes of a secret: all of it, or `QUOTE` characters and more in a row.
+
+    >>> unquoted("Flagged: 'Alice lives at 5 Elm Street, and'", "Alice lives at 5 Elm Street, and more.")
+    "Flagged: '...'"
+    """
+    said = said.replace(secret, "...")
+    hidden = [False] * len(said)
+    for at in range(len(said) - QUOTE + 1):
+        if said[at : at + QUOTE] in secret:
+            hidden[at : at + QUOTE] = [True] * QUOTE
+    return "".join(
+        "..." if hide else "".join(letters for letters, _ in run)
+        for hide, run in groupby(zip(said, hidden, strict=True), key=lambda each: each[1])
+    )
 
 
 STOPPED = Fault("stop", "")

@@ -38,11 +38,12 @@ NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 REMEDY = "Remove the part, and run again: what was paid for is kept."
 
 
-def output(chunk: Chunk, answered: pa.Table) -> pa.Table:
+def output(chunk: Chunk, answered: pa.Table, texts: bool = True) -> pa.Table:
     """Answered texts of a chunk as rows of `OUTPUT`: under their own ids or their numbers, the texts as they came."""
     own = [str(chunk.first + n) if name is None else name for n, name in enumerate(chunk.ids)]
     columns = {name: answered[name] for name in OUTPUT.names}
-    columns |= {"id": pa.array(own, pa.string()), "text": pa.array(chunk.texts, pa.string())}
+    shown = pa.array(chunk.texts if texts else [None] * len(chunk), pa.string())
+    columns |= {"id": pa.array(own, pa.string()), "text": shown}
     return pa.table(columns, schema=OUTPUT)
 
 

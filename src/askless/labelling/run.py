@@ -29,12 +29,17 @@ from askless.spending.ledger import Ledger
 FORMAT = 1
 
 
-def answer_chunk(answerer: Answerer, chunk: Chunk, log: DecisionLog | None = None, key: str = "") -> pa.Table:
-    """A row of `OUTPUT` for each of the chunk's; what was decided goes to `log`, once under its `key`."""
+def answer_chunk(
+    answerer: Answerer, chunk: Chunk, log: DecisionLog | None = None, key: str = "", texts: bool = True
+) -> pa.Table:
+    """A row of `OUTPUT` for each of the chunk's, its text too with `texts`; `log` has the decisions, once for a `key`.
+
+    No log of this has texts.
+    """
     answered = answerer.answer(chunk.texts, chunk.number, chunk.faults)
     if log is not None:
         log.append(loggable(answered.distinct, answerer.version.bundle.classes, texts=False), key)
-    return output(chunk, answered.rows)
+    return output(chunk, answered.rows, texts)
 
 
 @dataclass
@@ -182,7 +187,8 @@ class Run:
             if begun.get(name) != self.facts.get(name):
                 raise DataError(
                     path,
-                    f"{name} was {begun.get(name)!r} when this run began, and is {self.facts.get(name)!r} now",
+                    f"{name} was {begun.get(name, 'not given')!r} when this run began, "
+                    f"and is {self.facts.get(name, 'not given')!r} now",
                     "the same input, model and options for one output",
                     "Give another output, or what the run began with.",
                 )

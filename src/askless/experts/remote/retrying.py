@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused
+from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused, unquoted
 from askless.experts.remote.wire import TooLong
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ T = TypeVar("T")
 _PASSING = (408, 409, 425, 429)
 # What failed behind these may have been answered, and billed, all the same.
 BILLED_ERRORS = (408, 500, 502, 504, 520, 522, 524)
-_LONGEST_REASON = 200
+_LONGEST_REASON, _LONGEST_LOOK = 200, 2000
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 LOST = "the connection broke before all of the reply had come"
@@ -226,6 +226,7 @@ def _reason(error: Any, secrets: tuple[str, ...]) -> str:
     body = said if isinstance(said, dict) else {}
     code = getattr(error, "code", None) or getattr(error, "type", None)
     reason = str(body.get("message") or code or "no reason given")
+    reason = reason[:_LONGEST_LOOK]
     for secret in filter(None, secrets):
-        reason = reason.replace(secret, "...")
+        reason = unquoted(reason, secret)
     return reason[:_LONGEST_REASON]
