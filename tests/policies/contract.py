@@ -5,7 +5,7 @@ does not apply to it.
 """
 
 import json
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -50,13 +50,61 @@ def graded(seed=0, experts=2, *, blind=False, rows=slice(None), text=None):
     return panel if rows == slice(None) else panel.take(np.arange(ROWS)[rows], blind=blind)
 
 
+def _labels_that_teach_little(experts):
+    """Panels of labelled rows, each made anew by a call."""
+    gold, label, logprob, cost = data = chain_data.drawn(30, experts, 22)
+    right = np.repeat(gold[:, None], experts, axis=1)
+    worlds = {
+        "one row": chain_data.part(data, slice(0, 1)),
+        "one class": (gold * 0, label * 0, logprob, cost),
+        "all right": (gold, right, logprob, cost),
+        "all wrong": (gold, (right + 1) % 3, logprob, cost),
+        "nobody answers": (gold, np.full_like(label, NO_LABEL), logprob, cost),
+        "nothing stated": (gold, label, np.full_like(logprob, np.nan), cost),
+        "minus infinity": (gold, label, np.full_like(logprob, -np.inf), cost),
+        "certainty": (gold, label, np.zeros_like(logprob), cost),
+        "no cost": (gold, label, logprob, cost * 0),
+        "equal cost": (gold, label, logprob, np.ones_like(cost)),
+    }
+    return {name: partial(chain_data.board, *given) for name, given in worlds.items()}
+
+
+def _texts_that_teach_little(experts):
+    """Panels of summarised documents, each made anew by a call."""
+    names = tuple(summaries.PRICES)[:experts]
+
+    def made(rows=30, quality=None, text="", logprob=None, **options):
+        panel = summaries.world(rows, 22, names=names, stated=True, **options)
+        for j, name in enumerate(names):
+            expert = panel._experts[name]
+            if quality is not None:
+                expert.quality = np.full(rows, quality)
+            if text is None:
+                expert.texts = [None] * rows
+            expert.logprob = (
+                np.log(np.clip(panel.quality_of[:, j], 0.01, 0.99)) if logprob is None else [logprob] * rows
+            )
+        return panel
+
+    worlds = {
+        "one row": {"rows": 1},
+        "all the same": {"quality": 0.4},
+        "all perfect": {"quality": 1.0},
+        "nobody answers": {"quality": 0.0, "text": None},
+        "minus infinity": {"logprob": -np.inf},
+        "certainty": {"logprob": 0.0},
+        "no cost": {"prices": dict.fromkeys(summaries.PRICES, 0.0)},
+    }
+    return {name: partial(made, **given) for name, given in worlds.items()}
+
+
 class Case:
     """A policy on one of the worlds: `fit` makes and fits it anew, `test` gives the rows to decide."""
 
-    quick = {"epochs": 1, "trees": 5, "allocator_epochs": 1, "members": 1}
+    quick = {"epochs": 1, "trees": 2, "allocator_epochs": 1, "members": 1}
 
-    def __init__(self, kind, world):
-        self.kind, self.world = kind, world
+    def __init__(self, kind, world, **options):
+        self.kind, self.world, self.options = kind, world, options
         self.experts = 2 if kind.pair else 3
 
     def make(self):
@@ -64,7 +112,7 @@ class Case:
         names = self.world(experts=self.experts, rows=slice(0, 0)).experts
         options = {**self.quick, "vectors": summaries.vectors(), "expert": names[-1], "random_state": 3}
         allowed = arguments(self.kind)
-        return self.kind(names, **{name: value for name, value in options.items() if name in allowed})
+        return self.kind(names, **{name: value for name, value in options.items() if name in allowed} | self.options)
 
     def fit(self, policy=None):
         """The policy, fitted on two worlds."""
@@ -74,6 +122,10 @@ class Case:
     def test(self, **options):
         """Rows that it has not seen."""
         return self.world(2, self.experts, blind=True, **options)
+
+    def little(self):
+        """Worlds that teach little, by name."""
+        return (_labels_that_teach_little if self.world is labelled else _texts_that_teach_little)(self.experts)
 
     def budgets(self):
         """None, and for each kind of budget that the policy takes one that is neither nothing nor everything."""
@@ -123,7 +175,11 @@ def a_look_serves_many_budgets(case):
     policy, base = case.fit(), case.test()
     seen = policy.look(base)
     for budget in case.budgets():
-        alike(policy.decide(base.copy(), budget, seen), policy.decide(case.test(), budget))
+        one, other = policy.decide(base.copy(), budget, seen), policy.decide(case.test(), budget)
+        alike(one, other)
+        for mine, theirs in zip(one.steps, other.steps, strict=True):
+            assert np.array_equal(mine.rows, theirs.rows)
+            np.testing.assert_allclose(mine.score, theirs.score, rtol=1e-5, atol=1e-6)
 
 
 def a_clone_learns_the_same(case):
@@ -175,6 +231,32 @@ def it_spends_what_it_says(case):
         assert spent.mean() <= budget.value + 3 * spent.std() / np.sqrt(ROWS) + 1e-9
 
 
+def a_cost_that_pays_nobody_is_refused(case):
+    """With what is allowed."""
+    if "per_1000" in case.kind.budgets:
+        with pytest.raises(
+            BudgetError, match=r"^A budget of 1e-06 .*is under the least cost.* Allowed: at least that\.$"
+        ):
+            case.fit().decide(case.test(), Budget(per_1000=1e-6))
+
+
+def what_teaches_little_is_decided_all_the_same(case):
+    """One row, one class, experts that are always right or never answer, that state nothing or cost nothing."""
+    for name, made in case.little().items():
+        for held in (made(), made().take(np.empty(0, np.int64))):
+            policy = case.make().fit(made(), held)
+            panel = made(blind=True)
+            assert not len(policy.decide(panel.take(np.empty(0, np.int64), blind=True)).label)
+            for budget in (None, *(Budget(share=s) for s in (0, 0.3, 1)), Budget(price=0.1), Budget(per_1000=1e6)):
+                if budget is not None and budget.kind not in case.kind.budgets:
+                    continue
+                done = policy.decide(panel.copy(), budget)
+                assert np.isfinite(done.cost).all(), name
+                assert np.isnan(done.confidence[done.label == NO_LABEL]).all(), name
+                stated = done.confidence[~np.isnan(done.confidence)]
+                assert ((stated >= 0) & (stated <= 1)).all(), name
+
+
 def it_explains_what_it_did(case):
     """Of each step, the rows under their threshold are those that went beyond; without steps all are decided alike.
 
@@ -224,5 +306,7 @@ def check(case, folder):
     a_clone_learns_the_same(case)
     what_was_learnt_goes_through_json(case, folder)
     it_spends_what_it_says(case)
+    a_cost_that_pays_nobody_is_refused(case)
+    what_teaches_little_is_decided_all_the_same(case)
     it_explains_what_it_did(case)
     its_attributes_are_true(case)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from askless import policies
 from askless.costs import CostModel
-from askless.errors import BudgetError, ConfigError
+from askless.errors import BudgetError, ConfigError, DataError
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget, Chooser, Decisions, Timer, settle
 from askless.policies.state import arguments
@@ -122,18 +122,27 @@ def test_the_score_is_the_last_column_of_what_was_seen_and_confidence_is_not_sta
     assert np.isnan(policy.confidence(np.zeros(3), np.zeros(3, int))).all()
 
 
-def test_an_empty_panel_is_decided():
-    decided = ByScore(PAIR, {}).decide(panel([], {"small": [], "large": []}))
-    assert len(decided.label) == 0
-    assert decided.asked.shape == (0, 2)
-    assert decided.deferral_rate == 0.0
-
-
 def test_fitting_on_a_panel_without_its_experts_lists_those_there():
     board = panel(["0", "1"], {"small": ["0", "1"], "huge": ["0", "1"]})
     with pytest.raises(ConfigError) as error:
         ByScore(PAIR, {}).fit(board, board)
     assert str(error.value) == "Unknown expert 'large'. Known: huge, small."
+
+
+@pytest.mark.parametrize(
+    ("experts", "least", "rows", "error"),
+    [
+        (("a",), {}, 1, ConfigError("ByScore got experts ['a']. Allowed: at least two, the small one first.")),
+        (PAIR, {"folds": 2}, 1, ConfigError("ByScore got folds 1. Allowed: 2 or more.")),
+        (PAIR, {}, 0, DataError("train split", "no rows", "one row or more", "Label some items to learn from.")),
+    ],
+)
+def test_what_a_policy_needs_is_said(experts, least, rows, error):
+    policy, board = ByScore(experts, {}), panel(["0"] * rows, {"small": ["0"] * rows})
+    policy.folds = 1
+    with pytest.raises(type(error)) as caught:
+        policy._require(board, experts=2, **least)
+    assert str(caught.value) == str(error)
 
 
 class Base(Allocator):

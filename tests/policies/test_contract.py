@@ -5,21 +5,39 @@ import pytest
 
 from askless.policies import POLICIES, resolve
 from askless.policies.base import Chooser
+from askless.policies.operating_points import NOBODY
 from askless.policies.score_threshold import ScoreThreshold
 from tests.policies import contract
 from tests.policies.contract import Case, graded, labelled
 
+# Other ways of a policy than its own.
+OPTIONS = {
+    "two_tier": [{"straight": False}],
+    "chain": [{"aggregate": "last"}, {"aggregate": "rank"}],
+    "chain_rank": [{"rank": False}],
+    "planned": [{"method": "gain"}, {"method": "search"}],
+    "team_gain": [{"look_at": "small"}],
+    "summary_gain": [{"look_at": "small", "straight": False}],
+}
 CASES = [
-    pytest.param(name, world, id=f"{name}-{world.__name__}")
+    pytest.param(name, world, options, id="-".join([name, world.__name__, *map(str, options.values())]))
     for name in POLICIES
     for world, for_it in ((labelled, resolve(name, name).labels), (graded, resolve(name, name).graded))
     if for_it
+    for options in ({}, *OPTIONS.get(name, []))
 ]
 
 
-@pytest.mark.parametrize(("name", "world"), CASES)
-def test_every_policy_keeps_the_contract(name, world, tmp_path):
-    contract.check(Case(resolve(name, name), world), tmp_path)
+@pytest.mark.parametrize(("name", "world", "options"), CASES)
+def test_every_policy_keeps_the_contract(name, world, options, tmp_path):
+    contract.check(Case(resolve(name, name), world, **options), tmp_path)
+
+
+def test_a_policy_that_may_skip_the_small_one_spends_what_it_says():
+    case = Case(resolve("summary_gain", "summary_gain"), graded, look_at="small")
+    contract.it_spends_what_it_says(case)
+    contract.a_row_is_decided_alone_as_in_a_batch(case)
+    contract.what_teaches_little_is_decided_all_the_same(case)
 
 
 class ByPosition(ScoreThreshold):
@@ -55,6 +73,20 @@ class Forgetful(ScoreThreshold):
         return self.longest_ - np.array([len(text) for text in panel.text], float)
 
 
+class Spendthrift(ByPosition):
+    """Takes any cost."""
+
+    def threshold(self, budget):
+        return NOBODY
+
+
+class Particular(ByPosition):
+    """Needs a second row."""
+
+    def learn(self, train):
+        self.second_ = train.text[1]
+
+
 class Silent(ByPosition):
     """Reads the text, and says that it does not."""
 
@@ -73,6 +105,16 @@ def test_a_policy_that_looks_at_the_rows_beside_is_found_out(kind):
 def test_a_policy_that_dies_on_a_budget_is_found_out():
     with pytest.raises(TypeError):
         contract.budgets_are_taken_or_refused(Case(ByBatch, labelled))
+
+
+def test_a_policy_that_takes_any_cost_is_found_out():
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        contract.a_cost_that_pays_nobody_is_refused(Case(Spendthrift, labelled))
+
+
+def test_a_policy_that_needs_many_rows_is_found_out():
+    with pytest.raises(IndexError):
+        contract.what_teaches_little_is_decided_all_the_same(Case(Particular, labelled))
 
 
 def test_a_policy_that_explains_nothing_is_found_out():

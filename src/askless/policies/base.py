@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
-from askless.errors import BudgetError, ConfigError
+from askless.errors import BudgetError, ConfigError, DataError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.state import arguments, learnt, plain, restored
 
@@ -226,6 +226,17 @@ class Policy(ABC):
                 f"{type(self).__name__} got a task without classes, whose answers are texts of graded quality. "
                 f"Allowed: a task of classification. For summaries choose one of {', '.join(able('graded'))}."
             )
+
+    def _require(self, train: Panel | None = None, *, experts: int = 1, **least: int) -> None:
+        """Raise unless there are rows in `train`, so many experts, and options of at least so much."""
+        name = type(self).__name__
+        if len(self.experts) < experts:
+            raise ConfigError(f"{name} got experts {list(self.experts)}. Allowed: at least two, the small one first.")
+        for option, fewest in least.items():
+            if (value := getattr(self, option)) < fewest:
+                raise ConfigError(f"{name} got {option} {value}. Allowed: {fewest} or more.")
+        if train is not None and not len(train):
+            raise DataError("train split", "no rows", "one row or more", "Label some items to learn from.")
 
     def threshold_words(self, budget: Budget | None) -> str:
         """What an item is compared with at `budget`, in a few words; none where there is more than one threshold."""

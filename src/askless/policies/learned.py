@@ -14,7 +14,7 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
-from askless.errors import ConfigError, DataError
+from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Policy, answered, some_rows
 from askless.policies.operating_points import Threshold
@@ -95,7 +95,9 @@ class Learned(ScoreThreshold):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn the chances on `train`, the thresholds on `valid`, or without one on train, out of fold."""
         Policy.fit(self, train, valid)
-        self._validate(train)
+        self._require(train, folds=2, most=1)
+        if not self.strength > 0:
+            raise ConfigError(f"{type(self).__name__} got strength {self.strength:g}. Allowed: a number > 0.")
         seen = _BothAnswers.of(train, self.experts, some_rows(len(train), self.most, self.random_state))
         self.prices_ = seen.cost.mean(axis=0)
         self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
@@ -135,16 +137,6 @@ class Learned(ScoreThreshold):
     def _sure(self, chances: Floats, given: Ints) -> Floats:
         """The chances, but 0 for an answer without a label."""
         return np.where(given[:, None] == NO_LABEL, 0.0, chances) if self.asks_first else chances
-
-    def _validate(self, train: Panel) -> None:
-        name = type(self).__name__
-        for what, value, least in (("folds", self.folds, 2), ("most", self.most, 1)):
-            if value < least:
-                raise ConfigError(f"{name} got {what} {value}. Allowed: {least} or more.")
-        if not self.strength > 0:
-            raise ConfigError(f"{name} got strength {self.strength:g}. Allowed: a number > 0.")
-        if not len(train):
-            raise DataError("train split", "no rows", "one row or more", "Label some items to learn from.")
 
 
 class AnswerScorer(Learned):

@@ -9,7 +9,6 @@ from typing import ClassVar, Self
 import numpy as np
 
 from askless.arrays import Bools, Floats
-from askless.errors import DataError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, Timer, answered, settle
 from askless.policies.operating_points import Threshold, ThresholdPoints
@@ -79,8 +78,7 @@ class ScoreThreshold(Policy):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn on `train`, set thresholds on `valid`, or on `train` where it is empty; see `Policy.fit`."""
         super().fit(train, valid)
-        if not len(train):
-            raise DataError("train split", "no rows", "one row or more", "Label some items to learn from.")
+        self._require(train)
         self.learn(train)
         held = valid if len(valid) else train
         small, large = (held.ask(name) for name in self.experts)

@@ -8,12 +8,12 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.errors import BudgetError, ConfigError, DataError
+from askless.errors import BudgetError
 from askless.panel import Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, answered
 from askless.policies.operating_points import EVERYBODY, NOBODY, Threshold, least_if_nan, threshold_at
 from askless.stats.calibration import PlattCalibrator
-from askless.stats.uncertainty import MEASURES, confidence, probability, resolve, unit
+from askless.stats.uncertainty import check, confidence, probability, resolve, unit
 
 SUREST_SCORE = 1e300
 
@@ -93,7 +93,8 @@ class TwoTier(Policy):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Calibrate on `train`, set thresholds on `valid`, or on `train` where that is empty."""
         super().fit(train, valid)
-        check_pair(self.measure, train)
+        check(self.measure)
+        self._require(train)
         small, large = (train.ask(name) for name in self.experts)
         self.measure_ = resolve(small, self.measure)
         score = self._score(small)
@@ -210,11 +211,3 @@ class TwoTier(Policy):
         if not panel.classes:
             right = np.full(len(panel), np.nan)
         return Decisions(self.experts, expert, label, score, panel.spent, asked, right, steps)
-
-
-def check_pair(measure: str, train: Panel) -> None:
-    """Raise unless there is a known measure and rows to learn on."""
-    if measure not in MEASURES:
-        raise ConfigError.unknown("measure of uncertainty", measure, MEASURES)
-    if not len(train):
-        raise DataError("train", "no rows", "at least one labelled row", "Put some rows into the split 'train'.")

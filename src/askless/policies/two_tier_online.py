@@ -12,9 +12,8 @@ from askless.errors import BudgetError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.online_rule import BOTH, LARGE, SMALL, Fates, OnlineRule, published_order, running_rank
-from askless.policies.two_tier import check_pair
 from askless.stats.calibration import PlattCalibrator
-from askless.stats.uncertainty import confidence, probability, resolve
+from askless.stats.uncertainty import check, confidence, probability, resolve
 
 
 class OnlineTwoTier(Policy):
@@ -60,7 +59,8 @@ class OnlineTwoTier(Policy):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn prices, accuracies and calibration on `train`; `valid` is not needed."""
         super().fit(train, valid)
-        check_pair(self.measure, train)
+        check(self.measure)
+        self._require(train)
         answers = [train.ask(name) for name in self.experts]
         right = [a.label == train.gold for a in answers]
         self.measure_ = resolve(answers[0], self.measure)

@@ -59,13 +59,18 @@ def confidence(answers: Stated, measure: str = "auto") -> Floats:
     return np.where(_silent(answers), np.nan, score)
 
 
+def check(measure: str) -> None:
+    """Raise `ConfigError` for an unknown measure."""
+    if measure not in MEASURES:
+        raise ConfigError.unknown("measure of uncertainty", measure, MEASURES)
+
+
 def resolve(answers: Stated, measure: str) -> str:
     """The measure that `auto` means for these answers, else `measure` itself; raises as `confidence` does.
 
     Resolve on the rows that a threshold is set on: a batch in which nothing is stated would tell otherwise.
     """
-    if measure not in MEASURES:
-        raise ConfigError.unknown("measure of uncertainty", measure, MEASURES)
+    check(measure)
     texts, full = not answers.proba.shape[1], bool((~np.isnan(answers.proba)).any())
     if measure == "auto":
         return "margin" if full else "logprob"

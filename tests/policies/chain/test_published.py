@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askless.errors import BudgetError, ConfigError
+from askless.errors import BudgetError
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget
 from askless.policies.chain.published import ForwardChain, RandomChain, RankChain
-from tests.policies.chain_data import board, drawn, names, nobody
+from tests.policies.chain_data import board, drawn, names
 
 TRIO = names(3)
 INF = math.inf
@@ -100,11 +100,6 @@ def test_one_row_goes_through_to_the_last_link():
     assert [step.threshold.tolist() for step in done.steps] == [[INF], [INF], [-INF]]
 
 
-def test_no_rows():
-    policy = ForwardChain(TRIO).fit(nobody(), nobody())
-    assert len(policy.decide(nobody()).label) == 0
-
-
 def test_where_nothing_is_stated_every_row_goes_on_and_the_last_answers():
     label = np.tile([0, 1, 2], (4, 1))
     for policy in (ForwardChain(TRIO), RankChain(TRIO), RankChain(TRIO, rank=False)):
@@ -155,10 +150,3 @@ def test_it_takes_no_budget_and_says_so():
         "Leave the budget out, or use the policy 'chain'."
     )
     assert panel.total == 0
-
-
-def test_experts_are_checked():
-    with pytest.raises(ConfigError, match=r"^RankChain got experts \['e0'\]. Allowed: at least two.$"):
-        RankChain(("e0",)).fit(nobody(), nobody())
-    with pytest.raises(ConfigError, match="Unknown expert 'e7'"):
-        RankChain(("e0", "e7")).fit(nobody(), nobody())

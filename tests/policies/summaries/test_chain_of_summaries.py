@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from askless.errors import ConfigError, DataError
+from askless.errors import DataError
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget
 from askless.policies.chain.chain import Chain
@@ -181,12 +181,6 @@ def test_a_missing_summary_follows_the_published_rule():
     assert done.asked[0].all()
 
 
-@pytest.mark.parametrize("kind", PUBLISHED)
-def test_every_published_rule_asks_each_link_two_thirds_of_those_before(kind):
-    done = kind(TRIO).fit(panel(drawn(90)), NOBODY).decide(panel(drawn(90, 15), blind=True))
-    assert done.asked.sum(axis=0).tolist() == [90, 60, 30]
-
-
 def test_published_rules_refuse_a_link_that_must_be_judged_and_states_nothing():
     quality, logprob, mute = drawn(30, 16)
     logprob[:, 2] = np.nan
@@ -213,27 +207,3 @@ def test_a_measure_of_classes_is_refused(kind, unstated):
         "answers of 'small': measure 'margin' needs the probability of every class and the answers are texts, which "
         "have none. Allowed: logprob, least_confidence or auto. Choose one of these."
     )
-
-
-def test_a_chain_of_one_is_refused():
-    with pytest.raises(ConfigError, match=r"^Chain got experts \['small'\]. Allowed: at least two.$"):
-        Chain(("small",)).fit(panel(drawn(5)), NOBODY)
-
-
-def bad_worlds():
-    quality, logprob, mute = drawn(30, 18)
-    yield "one row", drawn(1, 18)
-    yield "all the same", (np.full_like(quality, 0.4), logprob, mute)
-    yield "all perfect", (np.ones_like(quality), logprob, mute)
-    yield "nobody answers", (np.zeros_like(quality), np.full_like(logprob, np.nan), np.ones_like(mute))
-    yield "minus infinity", (quality, np.full_like(logprob, -np.inf), mute)
-    yield "certainty", (quality, np.zeros_like(logprob), mute)
-
-
-@pytest.mark.parametrize(("what", "data"), list(bad_worlds()), ids=lambda v: v if isinstance(v, str) else "")
-def test_worlds_that_teach_little_are_still_decided(what, data):
-    policy = fitted(data)
-    for budget in (None, *(Budget(share=s) for s in (0, 0.3, 1)), Budget(price=0.1), Budget(per_1000=1e6)):
-        done = policy.decide(panel(data, blind=True), budget)
-        assert np.isfinite(done.score).all() and np.isfinite(done.cost).all()
-    assert all(np.isfinite(values).all() for values in (policy.points_.cost, policy.points_.quality))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askless.errors import BudgetError, ConfigError, DataError
+from askless.errors import ConfigError
 from askless.panel import BlindError
 from askless.policies.base import Budget
 from askless.policies.summaries.expected_gain import SummaryGain
@@ -45,17 +45,6 @@ def test_a_summary_that_went_astray_is_seen_and_replaced():
     assert decided.asked[:, 1].tolist() == went.tolist()
 
 
-def test_who_is_asked_is_paid_and_nobody_else():
-    for options in WAYS:
-        test = world(200, 2, blind=True)
-        decided = policy(**options).fit(world(300), empty()).decide(test, Budget(share=0.4))
-        assert decided.cost.tolist() == (decided.asked @ np.array([1.0, 4.0])).tolist()
-        for j, name in enumerate(PAIR):
-            assert sorted(test._experts[name].asked) == np.flatnonzero(decided.asked[:, j]).tolist()
-        if options["look_at"] == "input":
-            assert (decided.asked.sum(axis=1) == 1).all()
-
-
 def test_straight_saves_the_small_one_where_the_document_says_enough():
     test = world(300, 2, blind=True)
     one = policy(look_at="small").fit(world(600), empty())
@@ -95,12 +84,6 @@ def test_new_rows_cost_about_what_was_budgeted(options):
     assert rates[0] == 0
     assert rates[-1] == 1
     assert rates == pytest.approx([0, 0.25, 0.5, 0.75, 1], abs=0.08)
-
-
-def test_a_cost_under_the_small_ones_is_refused(fitted):
-    with pytest.raises(BudgetError) as error:
-        fitted.decide(world(5, blind=True), Budget(per_1000=900))
-    assert str(error.value) == "A budget of 900 per 1,000 items is under the least cost, 1000. Allowed: at least that."
 
 
 def test_a_higher_price_asks_no_more_and_an_absurd_one_nobody(fitted):
@@ -225,10 +208,7 @@ def test_few_rows_do_no_harm(n, seed, options, free):
     ("options", "message"),
     [
         ({"look_at": "both"}, "Unknown look_at 'both'. Known: input, small."),
-        (
-            {"experts": ("small",)},
-            "SummaryGain got experts ['small']. Allowed: the small one and at least one to defer to.",
-        ),
+        ({"experts": ("small",)}, "SummaryGain got experts ['small']. Allowed: at least two, the small one first."),
         ({"folds": 1}, "SummaryGain got folds 1. Allowed: 2 or more."),
         ({"trees": 0}, "SummaryGain got trees 0. Allowed: 1 or more."),
         ({"most": 0}, "SummaryGain got most 0. Allowed: 1 or more."),
@@ -238,9 +218,3 @@ def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
         SummaryGain(**{"experts": PAIR, **options}).fit(world(10), empty())
     assert str(error.value) == message
-
-
-def test_no_train_split_is_refused():
-    with pytest.raises(DataError) as error:
-        policy().fit(empty(), world(10))
-    assert str(error.value) == "train split: no rows. Allowed: one row or more. Add some documents with references."

@@ -3,7 +3,6 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 
-from askless.errors import ConfigError, DataError
 from askless.policies.base import Budget
 from askless.policies.summaries.published import PublishedSummary
 from tests.policies.summaries.made import WORDS, Writes, board, empty, vectors, world
@@ -61,14 +60,3 @@ def test_a_missing_summary_is_read_as_no_words_and_the_other_stands():
     one = PublishedSummary(PAIR, vectors()).fit(train, empty())
     test._experts["large"].texts = [None] * 20
     assert (one.decide(test).expert == 0).all()
-
-
-def test_three_experts_and_no_rows_are_refused():
-    with pytest.raises(ConfigError) as error:
-        PublishedSummary(("a", "b", "c"), vectors()).fit(world(5), empty())
-    assert (
-        str(error.value)
-        == "PublishedSummary got experts ['a', 'b', 'c']. Allowed: two, the small one and the large one."
-    )
-    with pytest.raises(DataError, match="no rows"):
-        PublishedSummary(PAIR, vectors()).fit(empty(), empty())

@@ -16,7 +16,7 @@ from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
 from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, threshold_at
-from askless.stats.uncertainty import MEASURES
+from askless.stats.uncertainty import check
 
 HELP = 2.0
 PENDING = -2.0
@@ -91,20 +91,20 @@ class Chain(Policy):
         Of texts without `valid` they are set on train itself: cross-fitted lines of so little slope would lie further
         apart than the rows, and a budget between two of them would be missed.
         """
-        self._check()
+        self._require(train, experts=2)
+        self._check_shares()
+        if self.aggregate not in ("auto", *AGGREGATES):
+            raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
+        check(self.measure)
         super().fit(train, valid)
-        asked = [train.ask(name) for name in self.experts]
-        about = evidence(asked, self.measure)
-        quality = np.stack([train.quality(each) for each in asked], axis=1)
+        about, quality, cost = self._answers(train)
         self.lines_ = lines_of(about, quality)
         if len(valid):
-            asked = [valid.ask(name) for name in self.experts]
-            about = evidence(asked, self.measure)
-            quality = np.stack([valid.quality(each) for each in asked], axis=1)
+            about, quality, cost = self._answers(valid)
         sure = sure_of(about, self.lines_)
         if train.classes and not len(valid):
             sure = cross_fitted(about, quality, train.draws(self.random_state))
-        self._learn(sure, given_of(about), quality, np.stack([a.cost for a in asked], axis=1))
+        self._learn(sure, given_of(about), quality, cost)
         return self
 
     def look(self, panel: Panel) -> Answers:
@@ -132,15 +132,19 @@ class Chain(Policy):
             self.experts, chosen, label[every, chosen], sure[every, last], panel.spent, asked, sureness, tuple(steps)
         )
 
-    def _check(self) -> None:
+    def _answers(self, panel: Panel) -> tuple[Floats, Floats, Floats]:
+        """What each link states of each row (rows, links, 2), its quality and its cost, (rows, links)."""
+        asked = [panel.ask(name) for name in self.experts]
+        quality, cost = ([panel.quality(each) for each in asked], [each.cost for each in asked])
+        return evidence(asked, self.measure), np.stack(quality, axis=1), np.stack(cost, axis=1)
+
+    def _kept(self) -> Floats:
+        """The share of all rows that each link keeps, (links,)."""
         links = len(self.experts)
-        if links < 2:
-            raise ConfigError(f"Chain got experts {list(self.experts)}. Allowed: at least two.")
-        if self.aggregate not in ("auto", *AGGREGATES):
-            raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
-        if self.measure not in MEASURES:
-            raise ConfigError.unknown("measure of uncertainty", self.measure, MEASURES)
-        shares = np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
+        return np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
+
+    def _check_shares(self) -> None:
+        links, shares = len(self.experts), self._kept()
         if shares.shape != (links,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
             raise ConfigError(
                 f"Chain got shares {self.shares}. Allowed: {links} numbers from 0 to 1 that add up to 1, "
@@ -163,11 +167,9 @@ class Chain(Policy):
 
     def _own_thresholds(self, sure: Floats) -> tuple[Threshold, ...]:
         """For each link but the last the threshold that keeps its share of the rows expected to reach it."""
-        links = sure.shape[1]
-        shares = np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
-        left = np.cumsum(shares[::-1])[::-1]
+        left = np.cumsum(self._kept()[::-1])[::-1]
         reach, found = np.ones(len(sure)), []
-        for link in range(links - 1):
+        for link in range(sure.shape[1] - 1):
             on = left[link + 1] / left[link] if left[link] > 0 else 0.0
             found.append(threshold_at(sure[:, link], float(np.clip(on, 0, 1)), reach))
             reach = reach * found[-1].share(sure[:, link])

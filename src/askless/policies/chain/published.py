@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.errors import BudgetError, ConfigError, DataError
+from askless.errors import BudgetError, DataError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.stats.uncertainty import confidence
@@ -111,8 +111,7 @@ class ForwardChain(Policy):
 
         Of summaries raises `DataError` for a link that is `judged` and never states a confidence on `train`.
         """
-        if len(self.experts) < 2:
-            raise ConfigError(f"{type(self).__name__} got experts {list(self.experts)}. Allowed: at least two.")
+        self._require(experts=2)
         super().fit(train, valid)
         for name in () if train.classes else self.experts[self.judged]:
             answers = train.ask(name)

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.errors import ConfigError, DataError
+from askless.errors import ConfigError
 from askless.panel import Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, Timer, answered, settle, some_rows
 from askless.policies.operating_points import Mix, PricedPoints
@@ -114,7 +114,9 @@ class SummaryGain(Policy):
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn on `train`, set operating points on `valid`, or where that is empty on train, out of fold."""
         super().fit(train, valid)
-        self._check(train)
+        if self.look_at not in LOOKS:
+            raise ConfigError.unknown("look_at", self.look_at, LOOKS)
+        self._require(train, experts=2, folds=2, trees=1, most=1)
         rows = some_rows(len(train), self.most, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         quality = np.stack([train.quality(each) for each in answers], axis=1)
@@ -252,19 +254,6 @@ class SummaryGain(Policy):
 
     def _regression(self) -> Stacked:
         return Stacked(self.trees, self.folds, self.random_state)
-
-    def _check(self, train: Panel) -> None:
-        if self.look_at not in LOOKS:
-            raise ConfigError.unknown("look_at", self.look_at, LOOKS)
-        if len(self.experts) < 2:
-            raise ConfigError(
-                f"SummaryGain got experts {list(self.experts)}. Allowed: the small one and at least one to defer to."
-            )
-        for what, value, least in (("folds", self.folds, 2), ("trees", self.trees, 1), ("most", self.most, 1)):
-            if value < least:
-                raise ConfigError(f"SummaryGain got {what} {value}. Allowed: {least} or more.")
-        if not len(train):
-            raise DataError("train split", "no rows", "one row or more", "Add some documents with references.")
 
 
 def _interval(gain: Floats) -> Floats:

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.errors import DataError
 from askless.panel import Panel
 from askless.policies.base import Budget, Chooser, Step
 from askless.policies.summaries.features import WordVectors, vector_sums
@@ -73,8 +72,7 @@ class PublishedSummary(Chooser):
         from sklearn.svm import SVC
 
         super().fit(train, valid)
-        if not len(train):
-            raise DataError("train split", "no rows", "one row or more", "Add some documents with references.")
+        self._require(train)
         small, large = (train.quality(train.ask(name)) for name in self.experts)
         target = np.where(large > small, 0, 1)
         self.always_ = int(target[0]) if target.min() == target.max() else None
@@ -88,8 +86,8 @@ class PublishedSummary(Chooser):
     def look(self, panel: Panel) -> Floats:
         """The distance from the machine's border, above 0 where the small one's summary is to be kept, (rows,)."""
         x = self._features(panel)
-        if self.always_ is not None:
-            return np.full(len(panel), 2.0 * self.always_ - 1)
+        if self.always_ is not None or not len(panel):
+            return np.full(len(panel), 2.0 * (self.always_ or 0) - 1)
         return np.asarray(self.classify_.decision_function(self.reduce_.transform(x)), np.float64)
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:

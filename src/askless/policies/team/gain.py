@@ -158,7 +158,7 @@ class GainTeam(Team):
 
         x = self._features(panel)
         if self.look_at == "small":
-            x = self._with_small(x, torch.from_numpy(panel.ask(self.experts[0]).proba))
+            x = self._with_small(x, torch.tensor(panel.ask(self.experts[0]).proba))
         with torch.no_grad(), one_thread():
             logits = self.allocator_(x).mean(0).double().numpy()
         return np.stack([platt_apply(logits[:, j], self.calibrators_[j]) for j in range(logits.shape[1])], axis=1)

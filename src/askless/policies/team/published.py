@@ -60,7 +60,7 @@ class AlternatingTeam(Team):
                 self._train_allocator(allocator, trainer, data, seen[0], generator)
                 yield
 
-        self._keep_best(small, allocator, held, run())
+        self._keep_best(small, allocator, held if len(held.x) else data, run())
 
     def _train_allocator(
         self, allocator: Stack, trainer: Trainer, data: Training, seen: Tensor, generator: torch.Generator
@@ -130,4 +130,4 @@ class JointTeam(Team):
                     trainer.step(loss(data.x[order[cut]], order[cut]))
                 yield
 
-        self._keep_best(small, allocator, held, run())
+        self._keep_best(small, allocator, held if len(held.x) else data, run())
