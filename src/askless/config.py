@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from askless.errors import ConfigError
+from askless.files import read_yaml
 
 strict = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -482,7 +483,7 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Run from the project's root or pass the path.") from None
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import glob
 import hashlib
+import json
 import math
 import os
 import secrets
@@ -12,19 +13,42 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from askless.errors import DataError
 
 STEP_S = 0.02
+DEEPEST = 100
 
 
 def sha256_of(path: Path) -> str:
     """Of a file, in hexadecimal, read in pieces."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """What a file of JSON says; raises `ValueError` for one that is none, or that is nested too deep, and `OSError`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """What a file of YAML says; raises `yaml.YAMLError`, also for one that is nested too deep, and as reading does."""
+    import yaml
+
+    text, loader, depth = path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader), 0
+    for event in yaml.parse(text, loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        # The fast loader ends the process where its stack does.
+        if depth > DEEPEST:
+            raise yaml.YAMLError("nested too deep")
+    return yaml.load(text, loader)
 
 
 def write_text(path: Path | str, text: str) -> Path:
@@ -96,6 +120,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 def opened(path: Path | None, tables: str) -> sqlite3.Connection:
     """The file at `path` (None: one in memory) with its `tables`, written ahead, read by its owner alone.
 
+    A file that holds anything else, such as a trigger, which would change what is written, is refused.
     Raises `sqlite3.Error`, `OSError`.
     """
     if path is not None:
@@ -104,13 +129,33 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = sqlite3.connect(path or ":memory:", timeout=30, check_same_thread=False)
     try:
+        db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(tables)
+        if others := _schema(db) - _schema_of(tables):
+            raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
     except sqlite3.Error:
         db.close()
         raise
     return db
+
+
+def _schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:
+    """Kind, name and definition of all that a database holds, but for what SQLite keeps for itself."""
+    found = db.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
+    return frozenset(
+        (kind, name, " ".join(text.split()))
+        for kind, name, text in found
+        if kind not in ("table", "index") or not name.startswith("sqlite_")
+    )
+
+
+@cache
+def _schema_of(tables: str) -> frozenset[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(tables)
+        return _schema(db)
 
 
 @contextmanager

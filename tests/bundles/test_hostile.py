@@ -2,16 +2,22 @@
 
 import json
 import shutil
+import tracemalloc
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 from askless.bundles import trust
 from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms, of_bundle
 from askless.cli import app
-from askless.config import Costs, Price, check_name
+from askless.config import Costs, Price, check_name, load
 from askless.errors import ConfigError, DataError
+from askless.files import sha256_of
+from askless.labelling.answerer import DeployedBundle
+from askless.plans import plan_file
 from askless.policies.two_tier import TwoTier
 from tests.bundles.test_bundle import PAIR, boards, changed, fitted, small  # noqa: F401  fixtures
 from tests.plans.test_evaluate import CLASSES
@@ -19,6 +25,7 @@ from tests.plans.test_evaluate import CLASSES
 THEIRS = "https://collector.example/v1"
 REMOTE = ("llm", "vllm", "openai", "recorded")
 OPENAI = {"backend": "openai", "model": "m"}
+PRICE = Price(usd_per_1k_answers=1.0)
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +45,10 @@ def honest(tmp_path_factory, boards, small):  # noqa: F811
     return Bundle.of(policy, CLASSES, {"task": "study"}, small).save(tmp_path_factory.mktemp("honest") / "p").folder
 
 
-def with_terms(honest, home, **options):
+def with_terms(honest, home, price=PRICE, **options):
     """A copy of the bundle whose expensive expert is asked with these options."""
     folder = shutil.copytree(honest, home / "theirs", dirs_exist_ok=True)
-    costs = Costs("usd", {"e2": Price(usd_per_1k_answers=1.0)})
-    Terms("study", CLASSES, "olhs", {"e2": {**OPENAI, **options}}, costs).write(folder)
+    Terms("study", CLASSES, "olhs", {"e2": {**OPENAI, **options}}, Costs("usd", {"e2": price})).write(folder)
     return Bundle.load(folder)
 
 
@@ -70,16 +76,27 @@ def test_terms_that_reach_what_nobody_agreed_to_are_refused(honest, home, option
     assert not trust.remembered_in().exists()
 
 
-@pytest.mark.parametrize("url", [None, "http://localhost:8000/v1", "http://127.0.0.1/v1", "https://[::1]:8/v1"])
-def test_this_machine_and_the_provider_itself_need_no_agreement(honest, home, url):
+@pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://127.0.0.1/v1", "https://[::1]:8/v1"])
+def test_this_machine_needs_no_agreement(honest, home, url):
     assert of_bundle(with_terms(honest, home, base_url=url), None).experts["e2"]["base_url"] == url
 
 
-def test_an_agreement_is_remembered_until_address_or_key_change(honest, home, monkeypatch):
-    of_bundle(with_terms(honest, home, base_url=THEIRS), None, agreed=True)
-    of_bundle(with_terms(honest, home, base_url=THEIRS), None)
-    for other in ({"base_url": THEIRS + "/x"}, {"base_url": THEIRS, "api_key_env": "OTHER_API_KEY"}):
-        bundle = with_terms(honest, home, **other)
+@pytest.mark.parametrize("url", [None, THEIRS])
+def test_an_agreement_is_remembered_until_an_option_or_a_price_changes(honest, home, monkeypatch, url):
+    with pytest.raises(ConfigError, match="m; its price: usd_per_1k_answers 1.0. Allowed: servers and prices that you"):
+        of_bundle(with_terms(honest, home, base_url=url), None)
+    of_bundle(with_terms(honest, home, base_url=url), None, agreed=True)
+    of_bundle(with_terms(honest, home, base_url=url), None)
+    for other in (
+        {"base_url": THEIRS + "/x"},
+        {"api_key_env": "OTHER_API_KEY"},
+        {"model": "the-dearest"},
+        {"extra": {"n": 100}},
+        {"max_tokens": 100_000},
+        {"price": Price(usd_per_1k_answers=0.001)},
+        {"price": Price(usd_per_1k_answers=1.0, cost="server")},
+    ):
+        bundle = with_terms(honest, home, **{"base_url": url, **other})
         with pytest.raises(ConfigError, match="texts would be sent to") as error:
             of_bundle(bundle, None)
         mark = str(error.value).split(f"{trust.VARIABLE}=")[1].split()[0]
@@ -88,7 +105,7 @@ def test_an_agreement_is_remembered_until_address_or_key_change(honest, home, mo
     trust.remembered_in().write_text("{")
     monkeypatch.delenv(trust.VARIABLE)
     with pytest.raises(ConfigError, match="texts would be sent to"):
-        of_bundle(with_terms(honest, home, base_url=THEIRS), None)
+        of_bundle(with_terms(honest, home, base_url=url), None)
 
 
 @pytest.mark.parametrize("options", [{"api_key_env": "AWS_SECRET_ACCESS_KEY"}, {"base_url": THEIRS}])
@@ -143,6 +160,11 @@ def test_names_that_people_give_are_kept(name):
 
 def test_files_that_are_not_those_that_were_saved_are_not_read(honest, tmp_path):
     digests = json.loads((honest / "bundle.json").read_text())["digests"]
+    with pytest.raises(DataError, match="small.safetensors is not the file that was saved"):
+        assert Bundle.load(changed(honest, tmp_path / "p", digests={})).policy
+    (changed(honest, tmp_path / "p") / "allocator.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="allocator.safetensors is not the file that was saved"):
+        assert Bundle.load(tmp_path / "p").policy
     assert {"small.safetensors", "vectors/vectors.safetensors"} <= set(digests)
     for part in digests:
         folder = changed(honest, tmp_path / "p")
@@ -156,3 +178,87 @@ def test_files_that_are_not_those_that_were_saved_are_not_read(honest, tmp_path)
     (folder / "small.safetensors").symlink_to(tmp_path / "secret")
     with pytest.raises(DataError, match="is not the file that was saved"):
         assert Bundle.load(folder).policy
+
+
+def redigested(folder):
+    """The bundle of somebody who can write all of it."""
+    about = json.loads((folder / "bundle.json").read_text())
+    about["digests"] = {name: sha256_of(folder / name) for name in about["digests"]}
+    (folder / "bundle.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "made"),
+    [
+        ("small.safetensors", lambda state: {**state, "weights.1": np.full_like(state["weights.1"], np.nan)}),
+        ("small.safetensors", lambda state: {**state, "weights.0": np.zeros((1, 1, 200_000), np.float32)}),
+        ("small.safetensors", lambda state: {"weights.0": state["weights.0"]}),
+        ("vectors/vectors.safetensors", lambda state: {"vectors": np.full_like(state["vectors"], np.inf)}),
+    ],
+    ids=["no number", "far too wide", "not all there", "infinite vectors"],
+)
+def test_weights_that_are_none_are_refused_before_anything_is_made_of_them(honest, tmp_path, name, made):
+    folder = shutil.copytree(honest, tmp_path / "p")
+    save_file(made(load_file(folder / name)), folder / name)
+    tracemalloc.start()
+    with pytest.raises(DataError) as error:
+        assert Bundle.load(redigested(folder)).policy
+    assert tracemalloc.get_traced_memory()[1] < 2**26 and name.split("/")[0] in str(error.value)
+    tracemalloc.stop()
+
+
+DEEP = "[" * 200_000
+
+
+def test_files_nested_without_end_are_refused(honest, home):
+    with_terms(honest, home)
+    (home / "theirs" / "terms.json").write_text(DEEP)
+    with pytest.raises(DataError, match="nested too deep"):
+        of_bundle(Bundle.load(home / "theirs"), None)
+    (home / "theirs" / "bundle.json").write_text(DEEP)
+    with pytest.raises(DataError, match="nested too deep"):
+        Bundle.load(home / "theirs")
+    (home / "plan.yaml").write_text(DEEP)
+    with pytest.raises(DataError, match="nested too deep"):
+        plan_file.read(home / "plan.yaml")
+    with pytest.raises(ConfigError, match="nested too deep"):
+        load(home / "plan.yaml")
+
+
+def test_a_run_that_came_along_does_not_say_who_answers(home, monkeypatch):
+    asked_for = []
+
+    def at(address, *_):
+        asked_for.append(address)
+        raise DataError(address, "nobody", "somebody", "Stop.")
+
+    monkeypatch.setattr(DeployedBundle, "at", at)
+    (home / "in.jsonl").write_text('{"text": "item 0.11"}\n')
+    (home / "out.jsonl.run").mkdir()
+    asked = "models:/askless-olhs@champion"
+    theirs = [str(home), "models:/other/1", "models:/askless-olhs/../x", ["models:/askless-olhs/1"], asked, None]
+    for model in (*theirs, "models:/askless-olhs/12"):
+        (home / "out.jsonl.run" / "run.json").write_text(json.dumps({"asked": asked, "model": model}))
+        CliRunner().invoke(app, ["label", str(home / "in.jsonl"), "--model", asked, "-o", str(home / "out.jsonl")])
+    assert asked_for == [asked] * len(theirs) + ["models:/askless-olhs/12"]
+    (home / "out.jsonl.run" / "run.json").write_text(DEEP)
+    CliRunner().invoke(app, ["label", str(home / "in.jsonl"), "--model", asked, "-o", str(home / "out.jsonl")])
+    assert asked_for[-1] == asked
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"prompt": 5}, "prompt"),
+        ({"extra": "x"}, "extra"),
+        ({"extra": {"n": 100}, "max_tokens": 16}, "extra"),
+        ({"extra": {"max_completion_tokens": 10**6}}, "extra"),
+        ({"extra": {"messages": []}}, "extra"),
+    ],
+)
+def test_options_that_change_what_is_billed_are_refused(honest, home, options, said, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    terms = of_bundle(with_terms(honest, home, **options), None, agreed=True)
+    with pytest.raises(ConfigError, match=said):
+        terms.expert("e2", home / "answers").validate()

@@ -13,6 +13,7 @@ import pytest
 from askless.serving import connections
 from askless.serving.connections import Phase
 from askless.serving.server import MOST_OF_PEER, RECORDS, Sparing
+from tests.registry_data import MODEL
 from tests.serving.house import WAIT_S, house, until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -98,3 +99,35 @@ def test_a_log_has_so_many_records_of_a_kind():
     records = [logging.makeLogRecord({"name": "uvicorn.error", "msg": "Invalid HTTP request received."})] * 1000
     assert sum(map(sparing.filter, records)) == RECORDS
     assert sparing.filter(logging.makeLogRecord({"name": "uvicorn.error", "msg": "another"}))
+
+
+def test_who_waits_in_the_queue_when_it_ends_is_answered(home, monkeypatch):
+    held, go, tick = threading.Event(), threading.Event(), home.server.on_tick
+
+    async def hold(counter):
+        held.set()
+        go.wait(WAIT_S)
+        return await tick(counter)
+
+    monkeypatch.setattr(home.server, "on_tick", hold)
+    assert held.wait(WAIT_S)
+    with ExitStack() as stack:
+        waiting = [opened(stack, home, HEALTH) for _ in range(200)]
+        home.server.handle_exit(signal.SIGTERM, None)
+        go.set()
+        assert all(made.recv(1000).startswith(b"HTTP/1.1 503") for made in waiting)
+
+
+def test_no_more_are_taken_in_at_once_than_are_counted(home):
+    assert home.server.config.backlog < MOST_OF_PEER
+
+
+@pytest.mark.parametrize("where", ["askless.serving.messages.read", "askless.serving.app._headers"])
+def test_what_a_fault_says_is_in_no_log(home, monkeypatch, caplog, where):
+    def fails(*_):
+        raise RuntimeError("the-text-itself")
+
+    monkeypatch.setattr(where, fails)
+    assert home.post({"model": MODEL["olhs"], "messages": [{"role": "user", "content": "x"}]}).status_code == 500
+    until(lambda: "RuntimeError at test_connections.py" in caplog.text)
+    assert "the-text-itself" not in caplog.text

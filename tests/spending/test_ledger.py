@@ -1,6 +1,7 @@
 """The limit holds over any history, threads and kills included; what is told adds up."""
 
 import random
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -184,3 +185,30 @@ def test_an_overrun_is_in_the_file_and_ends_with_its_day(tmp_path, monkeypatch):
         assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)]), "a restart does not forget it"
         monkeypatch.setattr(ledger, "_today", lambda: "2999-01-01")
         assert not ledger.overrun and ledger.reserve("llm", [("b", 0.1)]) == 1, "the next day goes on"
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "CREATE TRIGGER free AFTER UPDATE ON calls BEGIN UPDATE calls SET cost = 0 WHERE id = new.id; END",
+        "CREATE VIEW dear AS SELECT * FROM calls",
+        "CREATE INDEX other ON calls (cost)",
+        "INSERT INTO calls VALUES (9, 'k', 'llm', '2026-01-01', 'paid', 1, -1000000000, NULL)",
+        "INSERT INTO calls VALUES (9, 'k', 'llm', '2026-01-01', 'open', -1000000000, NULL, NULL)",
+        "INSERT INTO calls VALUES (9, 'k', 'llm', '2026-01-01', 'paid', 1, NULL, NULL)",
+        "INSERT INTO calls VALUES (9, 'k', 'llm', '2026-01-01', 'gone', 1, 0, NULL)",
+        "INSERT INTO calls VALUES (9, 'k', 'llm', '2026-01-01', 'paid', 1, 'x', NULL)",
+        "DROP TABLE calls; CREATE TABLE calls (id INTEGER PRIMARY KEY, key TEXT, expert TEXT, day TEXT, state TEXT, "
+        "most INTEGER, cost INTEGER AS (0), part INTEGER)",
+    ],
+)
+def test_a_ledger_that_somebody_prepared_lifts_no_limit(tmp_path, planted):
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path, 0.2) as ledger:
+        ledger.reserve("llm", [("a", 0.15)])
+        ledger.settle({"a": 0.15})
+    with sqlite3.connect(path) as db:
+        db.executescript(planted)
+    db.close()
+    with pytest.raises(DataError, match="the ledger of calls could not be kept or read"):
+        Ledger(path, 0.2)

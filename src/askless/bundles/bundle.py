@@ -21,7 +21,7 @@ from askless import config, policies
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.base import Expert
 from askless.experts.small.persistence import VECTORS, as_expert, keep, restored
-from askless.files import replacing_folder, sha256_of, write_text
+from askless.files import read_json, replacing_folder, sha256_of, write_text
 from askless.policies.base import Budget, Policy
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = 6
 FILE = "bundle.json"
+# What is put beside a bundle after it was saved, and is no part of what decides.
+BESIDE = ("baseline.parquet", "card.md", "curve.png", "policies", "terms.json")
 REMEDY = "Train it again; register a registered model again."
 KEYS = {
     "arguments": dict,
@@ -230,7 +232,7 @@ def _read(folder: Path) -> dict[str, Any]:
     if not (folder / FILE).exists():
         raise DataError(folder, f"no {FILE}", "the folder of a trained team or policy", REMEDY)
     try:
-        about = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        about = read_json(folder / FILE)
     except (OSError, ValueError) as error:
         raise _broken(folder, str(error)) from error
     kept = about.get("format") if isinstance(about, dict) else None
@@ -266,10 +268,10 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
-    inside = folder.resolve()
-    for name, digest in about["digests"].items():
-        path = (folder / name).resolve()
-        if not path.is_relative_to(inside) or sha256_of(path) != digest:
+    found = {str(path.relative_to(folder)): path for path in _files_in(folder)}
+    saved = {name for name in found if name != FILE and name.split("/")[0] not in BESIDE}
+    for name in sorted(saved | set(about["digests"])):
+        if name not in saved or sha256_of(found[name]) != about["digests"].get(name):
             raise _broken(folder, f"{name} is not the file that was saved")
     experts, small = tuple(about["experts"]), None
     if about["small"]:

@@ -17,7 +17,7 @@ from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.paid import PaidExpert
-from askless.files import write_text
+from askless.files import read_json, write_text
 from askless.spending.billing import FaultHandling
 from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
@@ -78,7 +78,7 @@ class Terms:
         path = folder / FILE
         remedy = "Give --params with a params.yaml that has these experts and prices, or register the model again."
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_json(path)
         except FileNotFoundError:
             raise DataError(path, "no such file", "the terms on which expensive experts are asked", remedy) from None
         except (OSError, ValueError) as error:
@@ -119,12 +119,12 @@ def of_bundle(bundle: Bundle, params: Path | None, agreed: bool = False) -> Term
     """The terms that `params` states for the experts of a bundle that has a folder, else (None) those kept in it.
 
     Raises `ConfigError` for parameters that know another task or other classes, and for kept terms that reach what
-    nobody agreed to (`trust.check`); `agreed` agrees to their addresses now.
+    nobody agreed to (`trust.check`); `agreed` agrees to them now.
     """
     assert bundle.folder is not None
     if params is None:
         terms = Terms.read(bundle.folder)
-        trust.check(terms.experts, str(bundle.folder / FILE), agreed)
+        trust.check(terms.experts, terms.costs, str(bundle.folder / FILE), agreed)
         return terms
     terms = Terms.of(config.load(params), bundle.task, bundle.experts[1:])
     if terms.classes != bundle.classes:

@@ -1,4 +1,4 @@
-"""What terms that came with a bundle may reach: addresses that somebody agreed to once, and keys of APIs alone."""
+"""What terms that came with a bundle may reach: servers that somebody agreed to once, and keys of APIs alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from askless import experts as backends
+from askless.config import Costs, Price
 from askless.errors import ConfigError
-from askless.files import write_text
+from askless.files import read_json, write_text
 
 VARIABLE = "ASKLESS_TRUST"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
@@ -19,25 +21,29 @@ HERE = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/[^\\@]*
 OWN = "Give --params with a params.yaml of your own, which may say so."
 
 Experts = Mapping[str, Mapping[str, Any]]
+Server = tuple[str, Mapping[str, Any], Mapping[str, Any]]
 
 
-def check(experts: Experts, where: str, agreed: bool = False) -> None:
+def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> None:
     """Refuse what nobody agreed to.
 
     Parameters
     ----------
     experts
         Expert to its options, as they came along.
+    costs
+        Their prices: what a spend limit means depends on them.
     where
         Where from, for the message.
     agreed
-        Whether the addresses are agreed to now; it is remembered for this user.
+        Whether the servers are agreed to now; it is remembered for this user.
 
     Raises
     ------
     ConfigError
-        For `trust_remote_code`, for a key's variable that does not end in _API_KEY, and for an address beyond this
-        machine that was never agreed to, by this user or in the variable `ASKLESS_TRUST`.
+        For `trust_remote_code`, for a key's variable that does not end in _API_KEY, and for a server beyond this
+        machine that was never agreed to, with these options and prices, by this user or in the variable
+        `ASKLESS_TRUST`.
     """
     for name, options in experts.items():
         if options.get("trust_remote_code"):
@@ -51,27 +57,42 @@ def check(experts: Experts, where: str, agreed: bool = False) -> None:
                 f"{where}: expert '{name}' would send what the variable {key!r} holds. "
                 f"Allowed in terms that came along: names that end in _API_KEY. {OWN}"
             )
-    beyond = addresses(experts)
+    beyond = servers(experts, costs)
     if not beyond:
         return
     mark = digest(beyond)
     if agreed:
         _remember(mark, beyond)
     elif mark not in {*_remembered(), *os.environ.get(VARIABLE, "").split(",")}:
-        asked = "; ".join(f"'{name}' at {url!r} with the key in {key}" for name, url, key in beyond)
         raise ConfigError(
-            f"{where}: texts would be sent to {asked}. Allowed: addresses that you agreed to. Give --trust once, set "
-            f"{VARIABLE}={mark} where nobody can type, or give --params with terms of your own."
+            f"{where}: texts would be sent to {'; '.join(map(_shown, beyond))}. Allowed: servers and prices that you "
+            f"agreed to. Give --trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms "
+            "of your own."
         )
 
 
-def addresses(experts: Experts) -> list[tuple[str, str, str]]:
-    """Name, address and key's variable of each expert that is asked beyond this machine, at an address of its own."""
-    return sorted(
-        (name, str(options["base_url"]), str(_variable(options)))
-        for name, options in experts.items()
-        if options.get("base_url") is not None and not HERE.fullmatch(str(options["base_url"]))
-    )
+def servers(experts: Experts, costs: Costs) -> list[Server]:
+    """Name, options and price of each expert that is asked beyond this machine."""
+    return [
+        (name, options, vars(costs.prices.get(name, Price())))
+        for name, options in sorted(experts.items())
+        if (url := options.get("base_url")) is not None or backends.resolve(str(options.get("backend")), name).hosted
+        if url is None or not HERE.fullmatch(str(url))
+    ]
+
+
+def _shown(server: Server) -> str:
+    """A server, what it is asked with, and for what, in a line."""
+    name, options, price = server
+    url = options.get("base_url")
+    others = {key: options[key] for key in sorted({*options} - {"backend", "base_url", "api_key_env"})}
+    cost = {key: value for key, value in price.items() if value and value != "price"} or "no price"
+    at = "the API of OpenAI" if url is None else repr(url)
+    return f"'{name}' at {at} with the key in {_variable(options)}, {_words(others)}; its price: {_words(cost)}"
+
+
+def _words(values: Mapping[str, Any] | str) -> str:
+    return values if isinstance(values, str) else ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _variable(options: Mapping[str, Any]) -> Any:
@@ -79,9 +100,9 @@ def _variable(options: Mapping[str, Any]) -> Any:
     return options.get("api_key_env", "OPENAI_API_KEY")
 
 
-def digest(beyond: list[tuple[str, str, str]]) -> str:
-    """By which an agreement to `addresses` is remembered: the same until one of them changes."""
-    return hashlib.sha256(json.dumps(beyond).encode()).hexdigest()[:32]
+def digest(beyond: Sequence[Server]) -> str:
+    """By which an agreement to `servers` is remembered: the same until an option or a price changes."""
+    return hashlib.sha256(json.dumps(beyond, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def remembered_in() -> Path:
@@ -91,11 +112,11 @@ def remembered_in() -> Path:
 
 def _remembered() -> dict[str, Any]:
     try:
-        found = json.loads(remembered_in().read_text(encoding="utf-8"))
+        found = read_json(remembered_in())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _remember(mark: str, beyond: list[tuple[str, str, str]]) -> None:
+def _remember(mark: str, beyond: Sequence[Server]) -> None:
     write_text(remembered_in(), json.dumps({**_remembered(), mark: beyond}, indent=1, sort_keys=True) + "\n")

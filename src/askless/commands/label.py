@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -179,7 +180,10 @@ def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[D
     from askless.labelling.run import begun_with
 
     begun = begun_with(out) or {}
-    address = str(begun["model"]) if begun.get("asked") == model else model
+    resolved, asked = str(begun.get("model")), model.removeprefix("models:/").split("@")[0].split("/")[0]
+    # An alias may have moved since. Whoever wrote run.json names a version of this model, or nothing that counts.
+    goes_on = begun.get("asked") == model and re.fullmatch(rf"models:/{re.escape(asked)}/[0-9]+", resolved)
+    address = resolved if goes_on else model
     default = Path("params.yaml")
     version = DeployedBundle.at(address, params or (default if default.exists() else None), trust)
     return version, {"asked": model, "model": version.address}

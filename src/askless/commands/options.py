@@ -67,7 +67,8 @@ Prices = Annotated[
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Agree to the servers that came with the model; remembered until one changes.")
+    bool,
+    typer.Option("--trust", help="Agree to servers and prices that came with the model; remembered until one changes."),
 ]
 TermsFile = Annotated[
     Path | None,

@@ -89,7 +89,7 @@ class DeployedBundle:
     def at(cls, address: str, params: Path | None, agreed: bool = False) -> DeployedBundle:
         """The version at an address of the registry or in a folder; `params` instead of the terms that came with it.
 
-        `agreed` agrees to the addresses in those (`trust.check`).
+        `agreed` agrees to the servers and prices in those (`trust.check`).
         """
         found = registry.at(address)
         address, number = (address, "0") if found is None else (found.address, str(found.number))

@@ -73,7 +73,7 @@ class Parts:
 
     def numbers(self) -> list[int]:
         """Those that are there, in order."""
-        return sorted(int(path.stem) for path in self.folder.glob("[0-9]*.parquet"))
+        return sorted(int(path.stem) for path in self.folder.glob(f"{8 * '[0-9]'}.parquet"))
 
     def reasons(self, chunk: Chunk, where: str) -> Counter[str] | None:
         """How often a part has each reason; None where it is not there. Raises `DataError` for one of other rows."""
@@ -89,7 +89,10 @@ class Parts:
                 "the rows that this run began with",
                 "Give the same input again, or another output for a new one.",
             )
-        return Counter(about["reasons"])
+        reasons = about.get("reasons")
+        if not isinstance(reasons, dict) or not all(isinstance(count, int) for count in reasons.values()):
+            raise DataError(path, f"reasons {reasons!r}", "a part as it was written", REMEDY)
+        return Counter(reasons)
 
     def write(self, chunk: Chunk, rows: pa.Table) -> Counter[str]:
         """Keep the answers to a chunk, whole or not at all; returns how often they have each reason."""

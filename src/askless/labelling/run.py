@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from askless.data.stream import Chunk, ItemSource
 from askless.errors import DataError
-from askless.files import locked, write_text
+from askless.files import locked, read_json, write_text
 from askless.labelling.answerer import Answerer
 from askless.labelling.outputs import Parts, output
 from askless.monitoring.decide_and_log import loggable
@@ -179,8 +179,8 @@ class Run:
             write_text(path, json.dumps(self.facts, indent=1, sort_keys=True) + "\n")
             return
         try:
-            begun = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            begun = dict(read_json(path))
+        except (OSError, TypeError, ValueError) as error:
             remedy = "Give another output, or remove the folder: its answers are asked again."
             raise DataError(path, f"unreadable ({error})", "the file as it was written", remedy) from error
         for name in sorted({*begun, *self.facts}):
@@ -202,6 +202,6 @@ def folder_of(out: Path) -> Path:
 def begun_with(out: Path) -> dict[str, Any] | None:
     """The facts of the run of `out` so far, None where there is none."""
     try:
-        return dict(json.loads((folder_of(out) / "run.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(read_json(folder_of(out) / "run.json"))
+    except (OSError, TypeError, ValueError):
         return None

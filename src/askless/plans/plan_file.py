@@ -12,7 +12,7 @@ import yaml
 
 from askless import policies as registry
 from askless.errors import AsklessError, DataError
-from askless.files import write_text
+from askless.files import read_yaml, write_text
 from askless.plans.plan import FittedRows, Goal, Plan, Promise, StepSummary
 from askless.policies.base import Budget
 from askless.policies.state import plain
@@ -21,7 +21,6 @@ from askless.stats.guarantees import Certificate
 FORMAT = "askless/plan/2"
 HEAD = "A plan made by askless. Experts are in order of their mean cost, the cheapest first."
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Blocks(_Dumper):  # type: ignore[misc]
@@ -49,7 +48,7 @@ def read(path: Path | str) -> Plan:
     if not path.is_file():
         raise DataError(path, "no such file", "a plan written by `askless plan`", "Make one, or correct the path.")
     try:
-        found = yaml.load(path.read_text("utf-8"), _Loader)
+        found = read_yaml(path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         first = str(error).splitlines()[0]
         raise DataError(path, f"not YAML ({first})", "a plan written by `askless plan`", "Plan again.") from error

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askless import __version__
 from askless.serving import messages
@@ -25,6 +26,29 @@ DECISION_MS = "x-askless-decision-ms"
 STATUSES = (400, 401, 403, 404, 408, 413, 415, 429, 500, 503)
 EVENTS = "text/event-stream"
 logger = logging.getLogger(__name__)
+
+
+class Unspoken:
+    """An application whose faults leave in the log where they were, never what they say, which may hold a text.
+
+    Starlette raises a fault again once it is answered, and a server would log it whole.
+
+    Parameters
+    ----------
+    app
+        The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        try:
+            await self.app(scope, receive, send)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            logger.error("%s at %s:%s", type(error).__name__, Path(last.filename).name, last.lineno)
 
 
 def build(service: Service, keys: Keys) -> FastAPI:
@@ -170,7 +194,5 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    """A fault of ours: where it is goes to the log, never what it says, which may hold a text."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    logger.error("%s at %s:%s", type(error).__name__, Path(last.filename).name, last.lineno)
+    """A fault of ours, which `Unspoken` writes into the log."""
     return JSONResponse(Refusal(500, "The server failed at this request.", "internal").body, 500)

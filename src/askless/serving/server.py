@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -15,13 +16,14 @@ import uvicorn
 
 from askless.errors import ConfigError
 from askless.serving.access import Keys
-from askless.serving.app import build
+from askless.serving.app import Unspoken, build
 from askless.serving.connections import Connection, Connections, room_for
 from askless.serving.service import Service
 
 KEEP_ALIVE_S = 65
 MOST, MOST_OF_PEER, HEAD_BYTES = 1024, 256, 16 * 1024
 RECORDS, RECORDS_S = 10, 60.0
+AT_ONCE, QUEUE, DRAIN_S = 64, 2048, 0.3
 
 
 class Server(uvicorn.Server):
@@ -44,12 +46,26 @@ class Server(uvicorn.Server):
         quiet |= {
             "http": partial(Connection, self.connections),
             "ws": "none",
+            # As many are taken in at once; more would be in before any is counted.
+            "backlog": AT_ONCE,
             "h11_max_incomplete_event_size": HEAD_BYTES,
         }
         # Nothing is done at the application's start or end: the service has its own.
-        super().__init__(uvicorn.Config(build(service, keys), lifespan="off", timeout_graceful_shutdown=grace, **quiet))
+        app = Unspoken(build(service, keys))
+        super().__init__(uvicorn.Config(app, lifespan="off", timeout_graceful_shutdown=grace, **quiet))
         self.service = service
         self.until = 0.0
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, with a longer queue than is taken in at once."""
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(QUEUE)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; who waits in the queue is taken in before, and told."""
+        await asyncio.sleep(DRAIN_S)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second, look at the connections; whether to end."""
@@ -89,7 +105,7 @@ def bound(host: str, port: int) -> socket.socket:
     """A socket that listens; raises `ConfigError` where it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=QUEUE)
     except (OSError, OverflowError) as error:
         number = getattr(error, "errno", None) or 0
         why = os.strerror(number) if number > 0 else error

@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS overruns (day TEXT PRIMARY KEY) WITHOUT ROWID;
 _KEYED = "SELECT key, id, expert, day, most FROM calls"
 _USED = f"SELECT day, sum(CASE state WHEN '{OPEN}' THEN most ELSE cost END) FROM calls GROUP BY day"
 _COUNTS = "SELECT expert, state, count(*) FROM calls GROUP BY expert, state"
+_WRONG = f"""SELECT 1 FROM calls WHERE typeof(most) != 'integer' OR most < 0
+  OR state NOT IN ('{OPEN}', '{PAID}', '{DOUBT}')
+  OR (state != '{OPEN}' AND (typeof(cost) != 'integer' OR cost < 0)) LIMIT 1"""
 _SUM = "SELECT coalesce(sum(cost), 0) FROM calls WHERE state = ? AND day LIKE ?"
 
 
@@ -78,6 +81,8 @@ class Ledger:
         self.daily = daily
         self._changed = threading.Condition()
         self._db = self._guarded(lambda: opened(self.path, _TABLES))
+        if self._all(_WRONG):
+            raise self._unusable("a call in it has a cost below 0, or none")
         self._open = {key: _OpenCall(*rest) for key, *rest in self._all(f"{_KEYED} WHERE state = ?", OPEN)}
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
@@ -237,12 +242,15 @@ class Ledger:
         try:
             return action()
         except (sqlite3.Error, OSError) as error:
-            raise DataError(
-                self.path,
-                f"the ledger of calls could not be kept or read ({error})",
-                "a SQLite file that askless wrote, in a folder with room that can be written",
-                "Free some space or correct the path and run again: what was paid for is kept.",
-            ) from error
+            raise self._unusable(str(error)) from error
+
+    def _unusable(self, why: str) -> DataError:
+        return DataError(
+            self.path,
+            f"the ledger of calls could not be kept or read ({why})",
+            "a SQLite file that askless wrote, in a folder with room that can be written",
+            "Free some space or correct the path and run again: what was paid for is kept.",
+        )
 
 
 def _nanos(dollars: float) -> int:

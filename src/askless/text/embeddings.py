@@ -132,7 +132,10 @@ def _read_matrix(folder: Path) -> Matrix:
         if (folder / BUNDLED).is_file():
             from safetensors.numpy import load_file
 
-            return np.asarray(load_file(folder / BUNDLED)["vectors"], np.float32)
+            matrix = np.asarray(load_file(folder / BUNDLED)["vectors"], np.float32)
+            if not np.isfinite(matrix).all():
+                raise ValueError("numbers that are not finite")
+            return matrix
         return np.asarray(np.load(folder / MATRIX, mmap_mode="r"))
     except FileNotFoundError:
         raise DataError(folder, f"no {MATRIX}", "a folder of word vectors", "Run the stage that makes it.") from None

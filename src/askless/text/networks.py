@@ -79,9 +79,18 @@ class Stack(nn.Module):
 
 
 def load_stack(state: dict[str, Tensor]) -> Stack:
-    """The stack whose `state_dict` was saved as `state`."""
+    """The stack whose `state_dict` was saved as `state`; raises `ValueError` for weights of no stack."""
     members, inputs, hidden = state["weights.0"].shape
-    stack = Stack(members, inputs, state["weights.2"].shape[2], hidden)
+    outputs = state["weights.2"].shape[2]
+    # Before anything is allocated: a small file may claim a large network.
+    sizes = [(inputs, hidden), (hidden, hidden), (hidden, outputs)]
+    shapes = {f"weights.{k}": (members, i, o) for k, (i, o) in enumerate(sizes)}
+    shapes |= {f"biases.{k}": (members, 1, o) for k, (_, o) in enumerate(sizes)}
+    if (found := {name: tuple(each.shape) for name, each in state.items()}) != shapes:
+        raise ValueError(f"weights of shapes {found}, where a network has {shapes}")
+    if not all(each.is_floating_point() and bool(each.isfinite().all()) for each in state.values()):
+        raise ValueError("weights that are no finite numbers")
+    stack = Stack(members, inputs, outputs, hidden)
     stack.load_state_dict(state)
     return stack
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from askless.config import Price
 from askless.costs import UNITS, CostModel
 from askless.errors import ConfigError, DataError
+from askless.files import read_yaml
 
 MEASURED = {"tokens": ("prompt_tokens", "completion_tokens"), "seconds": ("seconds",)}
 WAYS = (
@@ -24,7 +25,7 @@ def read_prices(path: Path | str) -> dict[str, Price]:
     """The `prices` of a YAML file, or of its section `costs`; raises `ConfigError` for what is no price."""
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Pass the path of a readable YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

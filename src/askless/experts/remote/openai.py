@@ -32,6 +32,8 @@ REPEATED = "the reply had come before, to another request"
 NO_KEY = "none"
 REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
+OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
+LENGTHS = ("max_tokens", "max_completion_tokens")
 MAX_TOKENS = {"label": 16, "summary": 128}
 OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
 
@@ -82,7 +84,7 @@ class OpenAiExpert(PaidExpert):
     max_retries
         Further tries, 0 or more, after HTTP 408, 409, 425, 429 and 5xx, time-outs and replies that cannot be read.
     extra
-        Further fields of the request, such as `{guided_choice: ["0", "1"]}`.
+        Further fields of the request, such as `{guided_choice: ["0", "1"]}`; none that an option states, and no `n`.
     billed_errors
         HTTP statuses after which a call may have been billed all the same, so that it is in doubt; `[]` for a server
         that surely bills no error.
@@ -150,6 +152,11 @@ class OpenAiExpert(PaidExpert):
         statuses = self.billed_errors
         errors = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
         self.require("billed_errors", errors, "a list of HTTP statuses, 400 to 599")
+        # A field of these would ask, and bill, for something else than what is read and reckoned with.
+        own = {*OWN_FIELDS, *(name for name in LENGTHS if self.max_tokens is not None)}
+        own |= {name for name in ("temperature", "top_p", "seed") if getattr(self, name) is not None}
+        fits = isinstance(self.extra or {}, Mapping) and not own & set(self.extra or {})
+        self.require("extra", fits, f"fields of a request without {', '.join(sorted(own))}")
         self.words()
 
     def check_access(self) -> None:
@@ -274,7 +281,7 @@ class OpenAiExpert(PaidExpert):
     @cached_property
     def wire(self) -> Wire:
         """What happened to requests on their way."""
-        return Wire()
+        return Wire(self.timeout)
 
     @cached_property
     def seen(self) -> SeenReplies:

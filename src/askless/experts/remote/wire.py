@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,19 +19,26 @@ HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
 
 class TooLong(AsklessError):
-    """A reply of more bytes than any may have."""
+    """A reply of more bytes, or that takes longer, than any may."""
 
 
 class Wire:
-    """Follows the requests of an HTTP client by its event hooks; each thread makes one at a time."""
+    """Follows the requests of an HTTP client by its event hooks; each thread makes one at a time.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    seconds
+        That the body of a reply may take, however it drips in; one that is streamed has no such end.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
         self._now = threading.local()
 
     @property
     def hooks(self) -> dict[str, list[Any]]:
         """What an HTTP client (httpx) is made with as `event_hooks`."""
-        return {"request": [self._on_request], "response": [_bound]}
+        return {"request": [self._on_request], "response": [self._bound]}
 
     def begin(self) -> None:
         """A request is going to be made by this thread."""
@@ -50,27 +58,29 @@ class Wire:
         elif name.startswith("connection.") and getattr(self._now, "sent", None) is None:
             self._now.sent = False
 
+    def _bound(self, response: Any) -> None:
+        """Let a reply be read up to `LONGEST` bytes, as it was sent: unpacked it could be a thousand times as long."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise TooLong("a compressed reply, though none was asked for")
+        httpx = sys.modules[type(response).__module__.partition(".")[0]]
+        stream, seconds = response.stream, self._seconds
+        streamed = response.headers.get("content-type", "").startswith("text/event-stream")
 
-def _bound(response: Any) -> None:
-    """Let a reply be read up to `LONGEST` bytes, as it was sent: unpacked it could be a thousand times as long."""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise TooLong("a compressed reply, though none was asked for")
-    httpx = sys.modules[type(response).__module__.partition(".")[0]]
-    stream = response.stream
+        class Bounded(httpx.SyncByteStream):  # type: ignore[name-defined,misc]
+            def __iter__(self) -> Iterator[bytes]:
+                left, until = LONGEST, time.monotonic() + seconds
+                for part in stream:
+                    left -= len(part)
+                    if left < 0:
+                        raise TooLong(f"a reply of more than {LONGEST:,} bytes")
+                    if not streamed and time.monotonic() > until:
+                        raise TooLong(f"a reply that takes more than {seconds:g} seconds")
+                    yield part
 
-    class Bounded(httpx.SyncByteStream):  # type: ignore[name-defined,misc]
-        def __iter__(self) -> Iterator[bytes]:
-            left = LONGEST
-            for part in stream:
-                left -= len(part)
-                if left < 0:
-                    raise TooLong(f"a reply of more than {LONGEST:,} bytes")
-                yield part
+            def close(self) -> None:
+                stream.close()
 
-        def close(self) -> None:
-            stream.close()
-
-    response.stream = Bounded()
+        response.stream = Bounded()
 
 
 class SeenReplies:

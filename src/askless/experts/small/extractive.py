@@ -20,7 +20,7 @@ from askless.experts.small.majority import fitted, free_tokens, unreadable
 from askless.experts.small.ranking import Ranking, best_of, line_through, scores_of
 from askless.experts.small.sentence_features import FEATURES, Sentences
 from askless.experts.small.sentences import sentences
-from askless.files import write_text
+from askless.files import read_json, write_text
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
@@ -134,10 +134,12 @@ class ExtractiveExpert(TrainedExpert):
         """Read what `save` wrote; raises `DataError` where it was trained on other word vectors."""
         path = folder / FILE
         try:
-            learnt = json.loads(path.read_text(encoding="utf-8"))
+            learnt = read_json(path)
             weights, worth = (np.array([float(learnt[k][name]) for name in NAMES]) for k in ("weights", "worth"))
             strength, shape = float(learnt["strength"]), learnt["vectors"]
             level, slope = map(float, learnt["line"])
+            if not np.isfinite([*weights, *worth, strength, level, slope]).all():
+                raise ValueError("weights that are no finite numbers")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise unreadable(path, error) from error
         if shape != self._shape():

@@ -130,6 +130,9 @@ class LinearExpert(TrainedExpert):
                 learnt = json.loads(file.metadata()["linear"])
                 arrays = {name: file.get_tensor(name) for name in ("coef", "intercept", "idf")}
             classes, vocabulary = tuple(learnt["classes"]), list(learnt["vocabulary"])
+            widths = {arrays["coef"].shape[-1], *arrays["idf"].shape}
+            if widths != {len(vocabulary)} or not all(np.isfinite(each).all() for each in arrays.values()):
+                raise ValueError(f"weights for {sorted(widths)} words, of {len(vocabulary)}, or none that are finite")
             self.ngrams_, self.c_ = int(learnt["ngrams"]), float(learnt["c"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise unreadable(path, error) from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from askless.arrays import Ints
 from askless.errors import DataError, ExpertError
 from askless.experts.base import TrainedExpert
-from askless.files import write_text
+from askless.files import read_json, write_text
 from askless.panel import class_indices
 from askless.schema import labelled
 
@@ -61,9 +61,11 @@ class MajorityExpert(TrainedExpert):
         """Read what `save` wrote."""
         path = folder / FILE
         try:
-            learnt = json.loads(path.read_text(encoding="utf-8"))
+            learnt = read_json(path)
             classes, shares = tuple(learnt["classes"]), np.asarray(learnt["shares"], np.float64)
-        except (OSError, ValueError, KeyError) as error:
+            if shares.shape != (len(classes),) or not np.isfinite(shares).all():
+                raise ValueError(f"shares {shares.tolist()} of {len(classes)} classes")
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise unreadable(path, error) from error
         same_classes(path, classes, self.setting.classes)
         self.shares_ = shares

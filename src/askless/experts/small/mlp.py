@@ -10,6 +10,7 @@ import pyarrow as pa
 from askless import schema
 from askless.errors import ConfigError, ExpertError
 from askless.experts.base import Setting, TrainedExpert
+from askless.experts.small.majority import unreadable
 from askless.panel import class_indices
 
 if TYPE_CHECKING:
@@ -108,12 +109,17 @@ class MlpExpert(TrainedExpert):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from askless.text.mean_vector_net import SmallModel
         from askless.text.networks import load_stack
 
-        stack = load_stack(load_file(folder / "small.safetensors"))
+        path = folder / "small.safetensors"
+        try:
+            stack = load_stack(load_file(path))
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise unreadable(path, error) from error
         self.model_ = SmallModel(self.name, self.setting.classes, stack, self._vectors())
         return self
 
