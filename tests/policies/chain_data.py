@@ -14,11 +14,13 @@ PRICES = {"e0": Price(usd_per_1k_answers=1000.0)}
 
 
 class Array:
-    """An expert that answers from arrays of labels (-1 none), log-probabilities (NaN none) and costs."""
+    """An expert that answers from arrays of labels (-1 none), log-probabilities (NaN none), costs and probabilities.
 
-    def __init__(self, name, label, logprob, cost):
-        self.name = name
-        self.label = np.asarray(label)
+    It remembers which rows it was asked, in order.
+    """
+
+    def __init__(self, name, label, logprob, cost, proba=None):
+        self.name, self.label, self.proba = name, np.asarray(label), proba
         self.logprob, self.cost = (np.broadcast_to(v, self.label.shape).astype(float) for v in (logprob, cost))
         self.asked = []
 
@@ -34,6 +36,8 @@ class Array:
             "logprob": [None if np.isnan(v) else v for v in self.logprob[rows]],
             "cost_usd": self.cost[rows],
         }
+        if self.proba is not None:
+            columns["proba"] = [None if said is None else self.proba[i] for i, said in zip(rows, label, strict=True)]
         return schema.table("predictions", columns)
 
 

@@ -17,31 +17,10 @@ from askless.policies.base import Budget
 from askless.policies.team.gain import GainTeam
 from askless.policies.team.published import AlternatingTeam, JointTeam
 from askless.text import embeddings
+from tests.helpers import Told
 
 CLASSES = ("0", "1")
 TEAMS = (AlternatingTeam, JointTeam, GainTeam)
-
-
-class Scripted:
-    """An expert that answers from a table."""
-
-    def __init__(self, name, labels, cost):
-        self.labels, self.name, self.cost = labels, name, cost
-
-    def answer(self, examples):
-        ids = examples["id"].to_pylist()
-        labels = [self.labels[i] for i in ids]
-        return schema.table(
-            "predictions",
-            {
-                "id": ids,
-                "expert": [self.name] * len(ids),
-                "label": labels,
-                "error": [None if x else "unparsable" for x in labels],
-                "cost_usd": np.full(len(ids), self.cost),
-            },
-            {"classes": list(CLASSES)},
-        )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +66,7 @@ def panels(examples, llms, unit="usd"):
 @pytest.fixture(scope="module")
 def data():
     examples, llm = world()
-    return examples, {"llm": Scripted("llm", llm, 0.001)}
+    return examples, {"llm": Told("llm", llm, cost=0.001)}
 
 
 def fitted(kind, vectors, data, seed=67, **options):
@@ -153,7 +132,7 @@ def test_training_asks_are_billed_to_the_training_panels_alone(vectors, data):
 
 def test_an_unparsable_llm_answer_falls_back_to_the_small_one_and_both_are_paid(vectors, data):
     team, p = fitted(GainTeam, vectors, data)
-    mute = Scripted("llm", {i: None for i in data[0]["id"].to_pylist()}, 0.001)
+    mute = Told("llm", {i: None for i in data[0]["id"].to_pylist()}, cost=0.001)
     panel = Panel(schema.rows_in(data[0], "test"), {"llm": mute}, p["test"].cost_model, CLASSES, blind=True)
     decided = team.decide(panel, Budget(share=1.0))
     assert (decided.label >= 0).all() and (decided.expert == 0).all() and decided.asked.all()
@@ -171,7 +150,7 @@ def test_same_seed_same_team_other_seed_another(kind, vectors, data):
 @pytest.mark.parametrize("kind", TEAMS)
 def test_several_llms(kind, vectors, data):
     examples, first = data
-    weak = Scripted("weak", dict.fromkeys(examples["id"].to_pylist(), "1"), 0.0001)
+    weak = Told("weak", dict.fromkeys(examples["id"].to_pylist(), "1"), cost=0.0001)
     p = panels(examples, {"weak": weak, **first})
     team = kind(("small", "weak", "llm"), vectors, epochs=10, batch_size=32).fit(p["train"], p["valid"])
     decided = team.decide(p["test"], Budget(share=0.5))
@@ -188,7 +167,7 @@ def test_balance_raises_recall_of_the_rare_class(vectors):
         if y == "0" or k % 8 == 0
     ]
     rare = examples.take(pa.array(keep))
-    answers = {"llm": Scripted("llm", llm, 0.001)}
+    answers = {"llm": Told("llm", llm, cost=0.001)}
     gold = np.array([int(x) for x in schema.rows_in(rare, "test")["label"].to_pylist()])
     recall = []
     for balance in (0.0, 1.0):
