@@ -12,14 +12,9 @@ import pytest
 from askless import schema
 from askless.errors import ExpertError
 from askless.experts import build
-from askless.experts.local.decoding import Generated
 from askless.experts.local.seq2seq import LIMIT, Seq2SeqCheckpoint, Seq2SeqExpert
 from askless.experts.replies import CUT
-from askless.text.summary_faults import LOOP
 from tests.experts.tiny_models import examples, setting, texts
-
-PUBLIC = "sshleifer/distilbart-xsum-12-6"
-COMMIT = "a" * 40
 
 
 def reference(folder: Path, text: str, most: int, least: int = 0) -> tuple[list[int], list[float], int]:
@@ -103,22 +98,6 @@ def test_sampling_depends_on_the_seed_and_on_nothing_else(t5: Path) -> None:
 
     assert said(1) == said(1)
     assert said(1) != said(2)
-
-
-def test_a_loop_and_an_empty_summary_are_flagged_and_kept(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expert = Seq2SeqExpert(setting(classes=()), model=str(t5), max_new_tokens=8)
-    said = ["the cat sat", " cat" * 8, ""]
-
-    def written(rows: Any, how: Any, seed: int) -> list[Generated]:
-        encode = expert.checkpoint.tokenizer
-        return [Generated([*encode(said[row[0] - 5], add_special_tokens=False)["input_ids"], 1], -0.5) for row in rows]
-
-    monkeypatch.setattr(expert, "_warm_up", lambda: None)
-    monkeypatch.setattr(expert, "_encoded", lambda found: [([5 + i], False) for i in range(len(found))])
-    monkeypatch.setattr(expert, "_written", written)
-    table = expert.answer(examples(["a", "b", "c"]))
-    assert table["text"].to_pylist() == said
-    assert table["error"].to_pylist() == [None, LOOP, "empty reply"]
 
 
 def test_a_batch_that_is_too_large_goes_on_in_halves(t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,29 +99,6 @@ def test_a_pinned_revision_pins_weights_tokenizer_and_code(monkeypatch: pytest.M
         expert("who/what", revision="main", trust_remote_code=True).answer(examples(["a"]))
 
 
-def test_prompts_go_in_groups_and_each_group_is_kept(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items, generate = examples(texts(10)), LLM.generate
-
-    def fails(self: LLM, prompts: Any, how: Any, **more: Any) -> Any:
-        if len(LLM.groups) == 2:
-            raise RuntimeError("the machine goes down")
-        return generate(self, prompts, how, **more)
-
-    monkeypatch.setattr(LLM, "generate", fails)
-    with pytest.raises(RuntimeError, match="goes down"):
-        expert(tiny, tmp_path, batch_size=4).answer(items)
-    monkeypatch.setattr(LLM, "generate", generate)
-    LLM.groups.clear()
-    table = expert(tiny, tmp_path, batch_size=4).answer(items)
-    assert [len(group) for group in LLM.groups] == [2]
-    assert table["label"].null_count == 0
-    again = expert(tiny, tmp_path, batch_size=4).answer(items)
-    assert again.equals(table, check_metadata=True)
-    assert len(LLM.started) == 2, "kept answers need no engine"
-
-
 def test_draws_depend_on_the_item_and_the_seed_and_not_on_the_group(tiny: Path) -> None:
     options: dict[str, Any] = {"classes": (), "prompt": SUMMARY, "temperature": 1.0, "max_new_tokens": 6}
     items = examples(texts(7))

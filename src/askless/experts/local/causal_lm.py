@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, number
+from askless.experts.base import number
 from askless.experts.local import scoring
 from askless.experts.local.batches import Backoff, answered
 from askless.experts.local.checkpoint import Checkpoint
@@ -22,6 +23,7 @@ from askless.experts.paid import Wording
 from askless.experts.replies import scored, written
 
 
+@dataclass(eq=False, kw_only=True, repr=False)
 class LlmExpert(LocalExpert):
     """Answers with a causal language model run here, through transformers.
 
@@ -72,44 +74,14 @@ class LlmExpert(LocalExpert):
     limits = ("batch_tokens", "max_input_tokens")
     counts = True
 
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        model: str,
-        revision: str | None = None,
-        prompt: Wording = None,
-        mode: str = "auto",
-        batch_size: int = 256,
-        batch_tokens: int | None = None,
-        share_prefix: bool = True,
-        dtype: str = "auto",
-        device: str = "auto",
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        low_mass: str = "ignore",
-        min_mass: float = 0.5,
-        trust_remote_code: bool = False,
-        max_input_tokens: int | None = None,
-    ) -> None:
-        super().__init__(setting, model=model, prompt=prompt)
-        self.revision = revision
-        self.mode = mode
-        self.batch_size = batch_size
-        self.batch_tokens = batch_tokens
-        self.share_prefix = share_prefix
-        self.dtype = dtype
-        self.device = device
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.top_p = top_p
-        self.seed = seed
-        self.low_mass = low_mass
-        self.min_mass = min_mass
-        self.trust_remote_code = trust_remote_code
-        self.max_input_tokens = max_input_tokens
+    prompt: Wording = None
+    mode: str = "auto"
+    batch_tokens: int | None = None
+    share_prefix: bool = True
+    device: str = "auto"
+    low_mass: str = "ignore"
+    min_mass: float = 0.5
+    max_input_tokens: int | None = None
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
@@ -169,12 +141,6 @@ class LlmExpert(LocalExpert):
     def meta(self) -> dict[str, Any]:
         """What every local model says, the mode, and most tokens at once."""
         return {**super().meta(), "mode": self._mode, "batch_tokens": self._batch_tokens}
-
-    _load: Workload
-
-    @property
-    def _mode(self) -> str:
-        return "label" if self.labelling else "text"
 
     @cached_property
     def _labels(self) -> list[list[int]]:

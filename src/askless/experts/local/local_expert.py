@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from askless.errors import ExpertError
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import number, whole
+from askless.experts.base import Setting, number, whole
 from askless.experts.local.checkpoint import DTYPES, Checkpoint
 from askless.experts.local.decoding import Generated
 from askless.experts.paid import PaidExpert
@@ -20,13 +21,14 @@ COUNTED = ("prompt_tokens", "completion_tokens", "seconds")
 Item = tuple[str, list[int], bool]
 
 
+@dataclass(eq=False, repr=False)
 class LocalExpert(PaidExpert):
     """A language model that runs here.
 
     Parameters
     ----------
-    setting, model, prompt
-        As of `PaidExpert`.
+    setting, model, revision, dtype, batch_size, max_new_tokens, temperature, top_p, seed, trust_remote_code
+        As of `LlmExpert`.
 
     Attributes
     ----------
@@ -37,14 +39,20 @@ class LocalExpert(PaidExpert):
     packages: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     whole_options: ClassVar[tuple[str, ...]] = ("batch_size", "max_new_tokens")
     limits: ClassVar[tuple[str, ...]] = ("max_input_tokens",)
-    mode: str = "auto"
-    dtype: str
-    batch_size: int
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int
+    mode = "auto"
     _truncated = 0
+
+    setting: Setting
+    _: KW_ONLY
+    model: str
+    revision: str | None = None
+    dtype: str = "auto"
+    batch_size: int = 256
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    trust_remote_code: bool = False
 
     @property
     @abstractmethod
@@ -86,6 +94,10 @@ class LocalExpert(PaidExpert):
     def labelling(self) -> bool:
         """Whether it scores label words; it writes where it does not."""
         return self.mode == "label" or (self.mode == "auto" and bool(self.setting.classes))
+
+    @property
+    def _mode(self) -> str:
+        return "label" if self.labelling else "text"
 
     def _where(self) -> list[str]:
         """Of an answer's key, the model: a folder is known by the digest of its files alone."""

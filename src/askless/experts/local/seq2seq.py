@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from askless.errors import ExpertError
 from askless.experts import replies
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, whole
+from askless.experts.base import whole
 from askless.experts.local.batches import Backoff, answered, in_batches
 from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.decoding import Decoding, Generated, written
@@ -52,6 +52,7 @@ class Seq2SeqCheckpoint(Checkpoint):
         return 1 if self.network.generation_config.forced_bos_token_id is None else 2
 
 
+@dataclass(eq=False, kw_only=True, repr=False)
 class Seq2SeqExpert(LocalExpert):
     """Answers with the summary that an encoder-decoder of transformers writes (T5, BART, Pegasus, ...), run here.
 
@@ -88,43 +89,17 @@ class Seq2SeqExpert(LocalExpert):
     """
 
     labels = False
+    prompt = None
     kept = True
     whole_options = ("batch_size", "batch_tokens", "max_new_tokens")
     counts = True
 
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        model: str,
-        revision: str | None = None,
-        prefix: str = "",
-        batch_size: int = 64,
-        batch_tokens: int = 16_384,
-        dtype: str = "auto",
-        device: str = "auto",
-        max_new_tokens: int = 64,
-        min_new_tokens: int = 0,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        max_input_tokens: int | None = None,
-        trust_remote_code: bool = False,
-    ) -> None:
-        super().__init__(setting, model=model)
-        self.revision = revision
-        self.prefix = prefix
-        self.batch_size = batch_size
-        self.batch_tokens = batch_tokens
-        self.dtype = dtype
-        self.device = device
-        self.max_new_tokens = max_new_tokens
-        self.min_new_tokens = min_new_tokens
-        self.temperature = temperature
-        self.top_p = top_p
-        self.seed = seed
-        self.max_input_tokens = max_input_tokens
-        self.trust_remote_code = trust_remote_code
+    prefix: str = ""
+    batch_size: int = 64
+    batch_tokens: int = 16_384
+    device: str = "auto"
+    min_new_tokens: int = 0
+    max_input_tokens: int | None = None
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""

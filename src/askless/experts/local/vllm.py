@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from askless.errors import ExpertError
 from askless.experts.answer_store import Row, answer_key
-from askless.experts.base import Setting, number
+from askless.experts.base import number
 from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.encoding import encode, label_tokens
 from askless.experts.local.local_expert import Item, LocalExpert, timed
@@ -19,6 +20,7 @@ from askless.experts.paid import TEMPLATE_TOKENS, Wording
 from askless.experts.replies import spread, written
 
 
+@dataclass(eq=False, kw_only=True, repr=False)
 class VllmExpert(LocalExpert):
     """Answers with a causal language model run here through vLLM, on a machine with CUDA.
 
@@ -69,42 +71,14 @@ class VllmExpert(LocalExpert):
     whole_options = ("tensor_parallel_size", "batch_size", "max_new_tokens", "top_logprobs")
     limits = ("max_model_len",)
 
-    def __init__(
-        self,
-        setting: Setting,
-        *,
-        model: str,
-        revision: str | None = None,
-        prompt: Wording = None,
-        mode: str = "auto",
-        dtype: str = "auto",
-        tensor_parallel_size: int = 1,
-        gpu_memory_utilization: float = 0.9,
-        max_model_len: int | None = None,
-        batch_size: int = 1024,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        top_logprobs: int = 20,
-        trust_remote_code: bool = False,
-        extra: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(setting, model=model, prompt=prompt)
-        self.revision = revision
-        self.mode = mode
-        self.dtype = dtype
-        self.tensor_parallel_size = tensor_parallel_size
-        self.gpu_memory_utilization = gpu_memory_utilization
-        self.max_model_len = max_model_len
-        self.batch_size = batch_size
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.top_p = top_p
-        self.seed = seed
-        self.top_logprobs = top_logprobs
-        self.trust_remote_code = trust_remote_code
-        self.extra = extra
+    prompt: Wording = None
+    mode: str = "auto"
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.9
+    max_model_len: int | None = None
+    batch_size: int = 1024
+    top_logprobs: int = 20
+    extra: Mapping[str, Any] | None = None
 
     def validate(self) -> None:
         """Raise `ConfigError` or `ExpertError` for an option that cannot be meant."""
@@ -161,10 +135,6 @@ class VllmExpert(LocalExpert):
             "device": "cuda",
             "truncated": self._truncated,
         }
-
-    @property
-    def _mode(self) -> str:
-        return "label" if self.labelling else "text"
 
     @property
     def _new_tokens(self) -> int:
