@@ -9,6 +9,7 @@ from askless.commands.decide import decide
 from askless.commands.evaluate import evaluate
 from askless.commands.explain import explain
 from askless.commands.forecast import forecast
+from askless.commands.forget import forget
 from askless.commands.headline import headline
 from askless.commands.importing import import_answers
 from askless.commands.label import label
@@ -31,6 +32,7 @@ app.command()(explain)
 app.command()(decide)
 app.command()(label)
 app.command()(forecast)
+app.command()(forget)
 app.command()(headline)
 app.command()(serve)
 app.command()(compare)
