@@ -71,13 +71,6 @@ def test_davidson_csv_that_is_broken(tmp_path, text, message):
     assert "secret" not in str(caught.value)
 
 
-def test_davidson_csv_that_is_not_utf8(tmp_path):
-    path = tmp_path / "labeled_data.csv"
-    path.write_bytes(CSV.encode() + b"7,3,0,3,0,1,\xff\xfe\n")
-    with pytest.raises(DataError, match="line 6: no UTF-8 .*Allowed: text in UTF-8"):
-        readers.read(Source(kind="olhs"), path)
-
-
 def test_missing_file_and_path(tmp_path):
     with pytest.raises(ConfigError, match="Set path or url"):
         readers.read(Source(kind="olhs"))

@@ -1,5 +1,6 @@
 """One reader of tables: whatever the kind of the file, the same rows, and one sentence where it is none."""
 
+import csv
 import io
 import json
 import sys
@@ -21,14 +22,16 @@ def wanted(**options):
     return Wanted(("id", "label"), {"cost"}.__contains__, **options)
 
 
-def written(folder, kind, rows=ROWS):
-    path = folder / f"t.{kind}"
+def written(folder, kind, rows=ROWS, name="t"):
+    """A file of these rows, of any kind."""
+    path = folder / f"{name}.{kind}"
     if kind == "parquet":
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
     elif kind in ("csv", "tsv"):
-        between = "," if kind == "csv" else "\t"
-        lines = [list(rows[0]), *([value if value is not None else "" for value in row.values()] for row in rows)]
-        path.write_text("\ufeff" + "".join(between.join(map(str, line)) + "\n" for line in lines), "utf-8")
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], delimiter="," if kind == "csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
     else:
         path.write_text(json.dumps(rows) if kind == "json" else "\n".join(map(json.dumps, rows)), "utf-8")
     return path
@@ -57,12 +60,8 @@ def test_every_kind_gives_the_same(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_row_by_row_as_whole(tmp_path, kind):
-    rows = [{"id": str(n), "label": f"text, {n}" if kind != "tsv" else f"text {n}"} for n in range(9)]
-    path = (
-        written(tmp_path, kind, rows)
-        if kind != "csv"
-        else content(tmp_path, "t.csv", "id,label\n" + "".join(f'{row["id"]},"{row["label"]}"\n' for row in rows))
-    )
+    rows = [{"id": str(n), "label": f"text,\t{n}"} for n in range(9)]
+    path = written(tmp_path, kind, rows)
     assert read(path, wanted()).to_pylist() == rows
     file = TableFile.of(path, lists=True)
     assert [row for _, row in file.rows()] == rows

@@ -31,13 +31,6 @@ def test_another_parquet_file(tmp_path):
         readers.read(Source(kind="xsum"), path)
 
 
-def test_half_a_download(tmp_path):
-    path = written(tmp_path / "0000.parquet", id=["7"], summary=["r"], document=["d"])
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(DataError, match="not readable .* Allowed: a whole Parquet file"):
-        readers.read(Source(kind="xsum"), path)
-
-
 def test_the_public_file_is_taken_from_a_mirror_by_its_name(tmp_path, monkeypatch):
     (tmp_path / "xsum").mkdir()
     mirrored = written(tmp_path / "xsum" / "0000.parquet", id=["7"], summary=["r"], document=["d"])

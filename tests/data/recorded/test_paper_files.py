@@ -223,7 +223,6 @@ def test_dump_says_what_it_cannot_write(tmp_path):
     ("text", "message"),
     [
         ('[{"Text": "a"},\n {"Text" "b"}]', "line 2: Expecting ':' delimiter"),
-        ('{"Text": "a"}\n\n{"Text": }\n', "line 3: Expecting value"),
         ("[1]", "record 0: a int"),
         ('[{"Text": "a"}, {"text": "b"}]', r"record 1: its text or reference is missing.*keys are \['text'\]"),
         ('[{"Text": 5}]', "record 0: its text"),
@@ -233,11 +232,6 @@ def test_dump_says_what_it_cannot_write(tmp_path):
         ('[{"Text": "a", "Time": NaN}]', "record 0: Time is nan"),
         ('[{"Text": "a", "Prompt_tokens": 1.5}]', "record 0: Prompt_tokens is 1.5, not a whole number"),
         ('[{"Text": "a", "Completion_tokens": true}]', "record 0: Completion_tokens is True"),
-        ('[{"Text": "\\ud800"}]', "record 0: half a character in text"),
-        (
-            '{"Text": "a"}\n{"Text": "secr',
-            "line 2: Unterminated string starting at. Allowed: an object of JSON on each line, or one list of objects",
-        ),
         (
             '{"id": 1, "input": "a"}\n{"id": 2, "input": "b"}\n{"Text": "c"}',
             r"record 2 is a post \(Text\) and record 0 a document \(input\). Allowed: records of one layout",
@@ -332,13 +326,6 @@ def test_offline_and_online_records_in_one_file(tmp_path):
     assert caught.value.got == "offline and online records mixed: 1 answers with seconds only, 3 with tokens only"
     both = [{**record, "Time": 1} for record in ONLINE]
     assert recorded_predictions(write(path, [*both, records[-1]]), examples, "llm", CLASSES).num_rows == 4
-
-
-def test_a_recorded_file_that_is_not_utf8(tmp_path):
-    (tmp_path / "x.jsonl").write_bytes(b'\xef\xbb\xbf{"input": "one"}\r\n{"input": "secret \xff"}')
-    with pytest.raises(DataError) as caught:
-        readers.read(Source(kind="summaries"), tmp_path / "x.jsonl")
-    assert caught.value.got == "line 2: no UTF-8 (byte 0xff)"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -12,17 +12,12 @@ from tests.helpers import predictions
 LABELS = ["0", "1"]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     "text", ["prices: {e: {usd_per_hour: 3}}", "costs: {unit: usd, prices: {e: {usd_per_hour: 3}}}"]
 )
-def test_prices_of_a_file_or_of_its_costs(folder, text):
-    (folder / "p.yaml").write_text(text)
-    assert read_prices(folder / "p.yaml") == {"e": Price(usd_per_hour=3)}
+def test_prices_of_a_file_or_of_its_costs(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text)
+    assert read_prices(tmp_path / "p.yaml") == {"e": Price(usd_per_hour=3)}
 
 
 def test_the_prices_of_params_yaml_will_do():
@@ -44,18 +39,18 @@ def test_the_prices_of_params_yaml_will_do():
         ),
     ],
 )
-def test_prices_that_cannot_be_read(folder, text, said):
-    (folder / "p.yaml").write_text(text)
+def test_prices_that_cannot_be_read(tmp_path, text, said):
+    (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(ConfigError) as caught:
-        read_prices(folder / "p.yaml")
+        read_prices(tmp_path / "p.yaml")
     assert said in str(caught.value)
 
 
-def test_a_file_that_is_not_there(folder):
+def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(
         ConfigError, match=r"none\.yaml: No such file or directory\. Pass the path of a readable YAML file\.$"
     ):
-        read_prices(folder / "none.yaml")
+        read_prices(tmp_path / "none.yaml")
 
 
 def test_billed_dollars_come_first_then_prices_then_tokens_then_seconds():

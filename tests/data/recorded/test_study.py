@@ -15,6 +15,7 @@ from askless.config import Price
 from askless.data.recorded import load
 from askless.data.recorded.prices import read_prices
 from askless.errors import ConfigError, DataError
+from tests.data.test_tables import written
 
 GOLD = ["A", "B", "C", "A", "B", "C"]
 SPLIT = ["train", "train", "train", "test", "test", "test"]
@@ -75,16 +76,7 @@ def test_a_study_keeps_the_contract_and_the_order_of_the_items(folder):
 def test_every_kind_of_file_gives_the_same_study(folder, kind):
     rows = [{"id": k, "expert": "e", "label": g, "logprob": -k / 2, "cost_usd": 0.1} for k, g in enumerate(GOLD)]
     gold = [{"id": k, "label": g, "split": s} for k, g, s in zip(range(6), GOLD, SPLIT, strict=True)]
-    for name, table in (("items", gold), ("e", rows)):
-        pq.write_table(pa.Table.from_pylist(table), folder / f"{name}.parquet")
-        path = folder / f"{name}.{kind}"
-        if kind == "csv":
-            lines = [",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]
-            path.write_text("\n".join(lines) + "\n")
-        else:
-            text = json.dumps(table) if kind == "json" else "\n".join(map(json.dumps, table))
-            path.write_text(text)
-    wanted, got = (load(folder / f"items.{k}", [folder / f"e.{k}"]) for k in ("parquet", kind))
+    wanted, got = (load(written(folder, k, gold, "items"), [written(folder, k, rows, "e")]) for k in ("parquet", kind))
     assert got.examples.equals(wanted.examples)
     assert got.answers["e"].equals(wanted.answers["e"])
     assert got.has_text is False
