@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 START_SECONDS = 300
 STOP_SECONDS = 20
@@ -27,6 +28,7 @@ def prefect_server(port: int | None = None) -> Iterator[str]:
     """
     given = os.environ.get("PREFECT_API_URL")
     if given:
+        warn_of_plain("PREFECT_API_URL", given)
         yield given
         return
     port = port or free_port()
@@ -42,7 +44,23 @@ def api(port: int | str) -> str:
 def prefect_command(port: int) -> tuple[list[str], str, dict[str, str]]:
     """Command, health address and environment of a Prefect server, as `running` takes them."""
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    return command, f"{api(port)}/health", {"PREFECT_API_URL": api(port), "PREFECT_UI_API_URL": api(port), **LEASES}
+    urls = {"PREFECT_API_URL": api(port), "PREFECT_UI_API_URL": api(port)}
+    return command, f"{api(port)}/health", {**urls, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": origins(port), **LEASES}
+
+
+def origins(port: int | str) -> str:
+    """Whose pages a browser lets ask the server, as Prefect takes them: its own. By default it is every site."""
+    return f"http://127.0.0.1:{port},http://localhost:{port}"
+
+
+def warn_of_plain(variable: str, url: str) -> None:
+    """Say where a server that a variable names is beyond this machine and not encrypted."""
+    there = urlsplit(url)
+    if there.scheme == "http" and there.hostname not in ("127.0.0.1", "localhost", "::1"):
+        sys.stderr.write(
+            f"Warning: {variable} is {there.scheme}://{there.hostname}, another machine without encryption: what is "
+            "sent there can be read and changed on the way. Use https.\n"
+        )
 
 
 @contextmanager

@@ -11,10 +11,13 @@ import time
 from contextlib import suppress
 
 from askless.registry.versions import store
-from flows.server import PORT, chosen_port, prefect_command, running
+from flows.server import PORT, chosen_port, prefect_command, running, warn_of_plain
 
 MLFLOW_PORT = 5000
 LOOK_SECONDS = 1.0
+OPEN = (
+    "No password is asked: everybody who has an account on this machine can use them. Share them by a proxy that asks."
+)
 
 
 def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
@@ -27,6 +30,7 @@ def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
 def main() -> None:
     """Start both servers, print where they are, stop them at Ctrl-C; exit 1 where one of them ends by itself."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warn_of_plain("MLFLOW_TRACKING_URI", store())
     ports = chosen_port("PREFECT_SERVER_API_PORT", PORT), chosen_port("MLFLOW_PORT", MLFLOW_PORT)
     with (
         suppress(KeyboardInterrupt),
@@ -34,7 +38,7 @@ def main() -> None:
         running(*mlflow_command(ports[1])) as mlflow,
     ):
         pages = [f"http://127.0.0.1:{port}" for port in ports]
-        sys.stdout.write(f"Prefect: {pages[0]}\nMLflow:  {pages[1]}\nCtrl-C stops both.\n")
+        sys.stdout.write(f"Prefect: {pages[0]}\nMLflow:  {pages[1]}\n{OPEN}\nCtrl-C stops both.\n")
         sys.stdout.flush()
         while prefect.poll() is None and mlflow.poll() is None:
             time.sleep(LOOK_SECONDS)

@@ -88,6 +88,16 @@ def refused(*arguments):
     return str(error)
 
 
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_who_lets_other_machines_ask_is_told_that_nothing_is_encrypted(project, monkeypatch, host, warned):
+    monkeypatch.setenv("ASKLESS_SERVE_KEY", "k")
+    monkeypatch.setattr("askless.serving.server.serve", lambda *given: True)
+    monkeypatch.setattr("askless.commands.serve._tune", lambda: None)
+    done = CliRunner().invoke(app, ["serve", CHAMPION, "--host", host, "--port", "0", "--log", f"log-{host}"])
+    assert done.exit_code == 0, done.exception
+    assert (f"Warning: --host {host} lets other machines ask without encryption" in done.stderr) == warned
+
+
 def test_what_cannot_be_served_is_one_paragraph(project, monkeypatch, tmp_path):
     monkeypatch.delenv("ASKLESS_SERVE_KEY", raising=False)
     assert "--host 0.0.0.0 lets other machines ask, and ASKLESS_SERVE_KEY is not set." in refused(

@@ -59,6 +59,32 @@ def test_a_server_that_is_given_is_used_and_none_started(monkeypatch):
         assert url == "http://127.0.0.1:9/api"
 
 
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://prefect.example:4200/api", True),
+        ("http://user:secret@10.0.0.7/api", True),
+        ("https://prefect.example/api", False),
+        ("http://localhost:4200/api", False),
+        ("sqlite:////tmp/mlflow.db", False),
+    ],
+)
+def test_a_server_of_another_machine_without_encryption_is_warned_of(monkeypatch, capsys, url, warned):
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with server.prefect_server():
+        said = capsys.readouterr().err
+    assert ("Warning: PREFECT_API_URL is http://" in said) == warned and "secret" not in said
+
+
+def test_no_page_of_another_site_may_ask_the_server():
+    from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS as ALLOWED
+    from prefect.settings import temporary_settings
+
+    _, _, environment = server.prefect_command(4321)
+    with temporary_settings({ALLOWED: environment["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]}):
+        assert ALLOWED.value().split(",") == ["http://127.0.0.1:4321", "http://localhost:4321"]
+
+
 def test_a_server_that_ends_at_once_is_an_error_that_says_so():
     command = [sys.executable, "-c", "raise SystemExit(3)"]
     with pytest.raises(SystemExit, match="ended with code 3"), server.running(command, "http://127.0.0.1:9/", {}):

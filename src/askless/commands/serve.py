@@ -102,7 +102,7 @@ def serve(
     from askless.bundles.bundle import Bundle
     from askless.bundles.terms import of_bundle
     from askless.registry import versions as registry
-    from askless.serving.access import Keys
+    from askless.serving.access import Keys, is_local
     from askless.serving.server import address, bound
     from askless.serving.server import serve as run
     from askless.serving.service import Limits
@@ -119,6 +119,11 @@ def serve(
         now = service.watch.current.version.number
         who = f"{len(keys.keys)} known" if keys.keys else "none asked for"
         say(f"Serving {service.watch.model} (version {now}) at {address(listening)}. Keys: {who}.")
+        if not is_local(host):
+            say(
+                f"Warning: --host {host} lets other machines ask without encryption, so that keys and texts can be "
+                "read on the way. Put a proxy with TLS before it."
+            )
         _tune()
         ended = run(service, keys, listening)
         say("Stopped. The log is written." if ended else "Stopped. Calls that did not end in time are in doubt.")
