@@ -40,7 +40,8 @@ def test_a_goal_that_cannot_be_meant(given, told):
 def test_a_goal_is_a_budget_or_a_promise():
     assert Goal(per_1000=2.5).budget == Budget(per_1000=2.5)
     assert Goal(floor=0.99).budget is None
-    assert (Goal(limit=3.0).kind, Goal(limit=3.0).value) == ("limit", 3.0)
+    assert Goal(limit=3.0).budget is None
+    assert Goal(share=0.0).as_dict() == {"share": 0.0, "confidence": 0.95}
     with pytest.raises(BudgetError, match="Budget share is 1.5"):
         Goal(share=1.5)
 

@@ -24,7 +24,7 @@ def file(plan, tmp_path):
     return write(plan, tmp_path / "plan.yaml")
 
 
-@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: f"{goal.kind}={goal.value:g}")
+@pytest.mark.parametrize("goal", GOALS, ids=lambda goal: str(goal.as_dict()))
 def test_a_plan_that_was_read_decides_as_the_one_that_was_written(goal, tmp_path):
     plan = plan_on(board(300), PAIR, goal)
     back = read(write(plan, tmp_path / "plan.yaml"))
@@ -45,7 +45,7 @@ def test_a_person_can_review_it(file, plan):
     assert lines[1 : 1 + len(plan.words())] == [f"# {said}" for said in plan.words()]
     found = yaml.safe_load(text)
     assert list(found) == [
-        *("format", "goal", "experts", "reference", "classes", "unit", "budget", "promise"),
+        *("format", "goal", "experts", "reference", "classes", "unit", "budget", "certify", "promise"),
         *("certificate", "notes", "looks", "policy", "seen"),
     ]
     assert found["goal"] == {"floor": 0.95, "confidence": 0.95}

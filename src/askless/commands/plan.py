@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,9 @@ from askless.commands.options import (
     Prices,
     Reference,
     Seed,
+    names,
     note,
+    pairs,
     print_json,
     study,
     tell,
@@ -56,10 +59,44 @@ def plan(
     price: Annotated[
         Number, typer.Option(help="Goal: a right answer more is worth 1 / PRICE of cost.", show_default=False)
     ] = None,
+    recall: Annotated[
+        list[str],
+        typer.Option(
+            metavar="CLASS=SHARE", help="Goal, also beside --quality-floor: recall of a class; may be repeated."
+        ),
+    ] = NONE,
+    precision: Annotated[
+        list[str],
+        typer.Option(metavar="CLASS=SHARE", help="The same of answers of a class: how many of them are right."),
+    ] = NONE,
+    per_group: Annotated[
+        bool, typer.Option("--per-group", help="Floors hold in each group of items, not just over all.")
+    ] = False,
     confidence: Annotated[float, typer.Option(help="Of what is promised.")] = 0.95,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Policies to try beside each expert alone; 'always' for nothing else.",
+            show_default="by experts and labels; see docs/policies.md",
+        ),
+    ] = None,
     bound: Annotated[
         str, typer.Option(help="Of a quality floor: clopper_pearson, exact or betting; see docs/policies.md.")
     ] = "clopper_pearson",
+    certify: Annotated[
+        str,
+        typer.Option(
+            help="cross: fit on all labels, test cross-fitted; split: fit on some, test the same policy on others."
+        ),
+    ] = "cross",
+    most_per_item: Annotated[
+        Number,
+        typer.Option(
+            help="What no item can cost more than, for --spend-limit: such as max_tokens at their price.",
+            show_default="assumed, from the answers seen",
+        ),
+    ] = None,
     reference: Reference = None,
     intersect: Intersect = False,
     seed: Seed = 0,
@@ -71,8 +108,8 @@ def plan(
 ) -> None:
     """Choose experts, their order and thresholds for a goal, and write them as a plan that can be reviewed.
 
-    Everything is fitted and promised on the train and valid items; the test items, if there are any, show what outcome
-    of the promise. Give one goal.
+    Everything is fitted and promised on the train and valid items; the test items, if there are any, show whether the
+    promise was kept. Give one goal.
 
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
@@ -81,11 +118,21 @@ def plan(
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
 
-    goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence)
+    classwise = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
+    goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
-    made = make_plan(given, goal, reference, bound=bound, random_state=seed)
+    made = make_plan(
+        given,
+        goal,
+        reference,
+        kinds=names(policy),
+        bound=bound,
+        certify=certify,
+        most_per_item=most_per_item,
+        random_state=seed,
+    )
     plan_file.write(made, output)
     test = Boards.labelled(given).test
     outcome = outcome_of(made, test) if len(test) else None
@@ -93,7 +140,7 @@ def plan(
     if as_json:
         summary: dict[str, Any] = {
             "path": str(output),
-            "goal": {goal.kind: goal.value},
+            "goal": {k: v for k, v in goal.as_dict().items() if k != "confidence"},
             "kind": made.kind,
             "words": made.words(),
         }
@@ -110,9 +157,17 @@ def plan(
 
 
 def _goal(
-    floor: Number, limit: Number, usd: Number, per_1000: Number, share: Number, price: Number, confidence: float
+    floor: Number,
+    limit: Number,
+    usd: Number,
+    per_1000: Number,
+    share: Number,
+    price: Number,
+    confidence: float,
+    classwise: Mapping[str, Mapping[str, float]],
+    per_group: bool,
 ) -> Goal:
-    """The one goal that was given, under the name it has in a plan."""
+    """The one goal that was given, under the name it has in a plan, and what joins a floor."""
     from askless.errors import ConfigError
     from askless.plans.plan import Goal
 
@@ -125,11 +180,23 @@ def _goal(
         "--price": ("price", price),
     }
     given = {option: (name, value) for option, (name, value) in options.items() if value is not None}
-    if len(given) != 1:
+    if len(given) != 1 and (given or not any(classwise.values())):
         got = " and ".join(given) or "no goal"
         raise ConfigError(f"Got {got}. Give exactly one of {', '.join(options)}.")
-    ((name, value),) = given.values()
-    return Goal(**{name: value}, confidence=confidence)
+    return Goal(**dict(given.values()), confidence=confidence, per_group=per_group, **classwise)  # type: ignore[arg-type]
+
+
+def _shares(option: str, given: Sequence[str]) -> dict[str, float]:
+    """`class=share` as a mapping; raises `ConfigError` for anything else."""
+    from askless.errors import ConfigError
+
+    found = {}
+    for name, text in pairs(option, given).items():
+        try:
+            found[name] = float(text)
+        except ValueError as error:
+            raise ConfigError(f"{option} got '{name}={text}'. Give a share, such as {option} {name}=0.9.") from error
+    return found
 
 
 def _refuse_unit(unit: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from askless.evaluation.replay import quality_of
 from askless.panel import Panel
+from askless.plans.floors import Truth, gold_of, groups_of, judged
 from askless.plans.plan import Goal, Plan, Promise
 from askless.stats.shift import Shift
 
@@ -31,6 +32,8 @@ class PlanOutcome:
         The expert it is measured against.
     unit
         In which cost is counted.
+    floors
+        What came of each floor, in words.
     """
 
     goal: Goal
@@ -39,6 +42,7 @@ class PlanOutcome:
     shift: Shift
     reference: str
     unit: str
+    floors: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -51,6 +55,7 @@ class PlanOutcome:
             "reference_quality": m.reference_quality,
             "reference_cost_per_1k": 1000 * m.reference_cost,
             "kept": self.kept,
+            "floors": list(self.floors),
             "shift": {"alarm": self.shift.alarm, "p_values": dict(self.shift.p_values), "words": self.shift.words()},
         }
 
@@ -59,11 +64,8 @@ class PlanOutcome:
         lines = [
             f"On {self.measured.items:,} items of the test split: {self.measured.words(self.reference, self.unit)}."
         ]
-        if self.kept is not None and self.goal.floor is not None:
-            points = f"{100 * self.measured.loss[0]:+.1f} points, {100 * (1 - self.goal.floor):g} allowed"
-            lines.append(
-                f"The floor {'held' if self.kept else 'DID NOT HOLD'}: loss against {self.reference} {points}."
-            )
+        if self.kept is not None and self.goal.floors:
+            lines.append(f"The floor {'held' if self.kept else 'DID NOT HOLD'}: {'; '.join(self.floors)}.")
         elif self.kept is not None:
             lines.append(f"The spend limit {'held' if self.kept else 'DID NOT HOLD'}.")
         return [*lines, self.shift.words()]
@@ -74,16 +76,17 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     panel = test.copy(blind=True)
     done = plan.decide(panel)
     reference = test.copy().ask(plan.reference)
-    measured = Promise.of(
-        quality_of(test, done) == 1,
-        done.cost,
-        np.asarray(done.asked[:, 1:].any(axis=1)),
-        (test.quality(reference) == 1, reference.cost),
-        plan.goal.confidence,
-    )
-    kept = None
-    if plan.goal.floor is not None:
-        kept = measured.loss[0] <= 1 - plan.goal.floor + 1e-9
+    right, by_reference = quality_of(test, done) == 1, test.quality(reference) == 1
+    beyond, confidence = np.asarray(done.asked[:, 1:].any(axis=1)), plan.goal.confidence
+    measured = Promise.of(right, done.cost, beyond, (by_reference, reference.cost), confidence)
+    kept, told = None, []
+    if plan.goal.floors:
+        label = done.label if plan.classes else judged(right)
+        truth = Truth(gold_of(test), by_reference, groups_of(test))
+        asks = plan.goal.requirements(plan.classes, truth.groups)
+        kept = all(each.held(label, truth) for each in asks)
+        told = [each.outcome(label, truth, plan.reference, confidence) for each in asks]
     elif plan.goal.limit is not None:
         kept = 1000 * measured.cost[0] <= plan.goal.limit * (1 + 1e-9)
-    return PlanOutcome(plan.goal, measured, kept, plan.seen.against(done, panel, level), plan.reference, plan.unit)
+    changed = plan.seen.against(done, panel, level)
+    return PlanOutcome(plan.goal, measured, kept, changed, plan.reference, plan.unit, tuple(told))

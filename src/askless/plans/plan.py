@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from askless.arrays import Bools, Floats
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.policies.base import Budget, Decisions, Policy, Step
+from askless.plans.floors import Requirement, requirements
+from askless.policies.base import BUDGETS, Budget, Decisions, Policy, Step
 from askless.stats import shift
-from askless.stats.bounds import mean_interval, share_interval
+from askless.stats.bounds import mean_interval, paired_interval, share_interval
 from askless.stats.guarantees import Certificate
 from askless.stats.uncertainty import confidence as stated
 from askless.stats.uncertainty import resolve
@@ -22,7 +25,9 @@ Span = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Goal:
-    """What a plan is for: exactly one of these, and the confidence of what is promised.
+    """What a plan is for: exactly one of the first five, and the confidence of what is promised.
+
+    Floors of classes join a floor of quality, or stand for themselves.
 
     Parameters
     ----------
@@ -39,6 +44,11 @@ class Goal:
         A mean cost of 1,000 items that is promised, not just aimed at; above 0.
     confidence
         Of what is promised, 0.5 or more and below 1.
+    recall, precision
+        Class to the least share of its items that are answered so, and of such answers that are right, each between 0
+        and 1.
+    per_group
+        Every floor holds in each group of items, not just over all.
     """
 
     price: float | None = None
@@ -47,37 +57,60 @@ class Goal:
     floor: float | None = None
     limit: float | None = None
     confidence: float = 0.95
+    recall: Mapping[str, float] = field(default_factory=dict)
+    precision: Mapping[str, float] = field(default_factory=dict)
+    per_group: bool = False
 
     def __post_init__(self) -> None:
-        given = {k: v for k, v in vars(self).items() if v is not None and k != "confidence"}
-        if len(given) != 1:
+        given = {k: v for k in KINDS if (v := getattr(self, k)) is not None}
+        if len(given) != 1 and (given or not self.of_classes):
             raise ConfigError(f"A goal got {given or 'nothing'}. Give exactly one of {', '.join(KINDS)}.")
+        if given and self.floor is None and (self.of_classes or self.per_group):
+            raise ConfigError(f"A goal got {given} beside floors of classes or groups. Give a floor, or these alone.")
+        for name, least in [*self.recall.items(), *self.precision.items()]:
+            if not 0 < least < 1:
+                raise ConfigError(f"A floor of {least:g} for class '{name}'. Allowed: between 0 and 1; 0.9 is 90 %.")
         if self.floor is not None and not 0 < self.floor < 1:
             raise ConfigError(f"A quality floor of {self.floor:g}. Allowed: between 0 and 1; 0.99 is one point below.")
         if self.limit is not None and not 0 < self.limit < np.inf:
             raise ConfigError(f"A spend limit of {self.limit:g} per 1,000 items. Allowed: a finite number above 0.")
         if not 0.5 <= self.confidence < 1:
             raise ConfigError(f"A confidence of {self.confidence:g}. Allowed: 0.5 or more and less than 1.")
-        if self.floor is None and self.limit is None:
+        if given and self.floor is None and self.limit is None:
             Budget(**given)
 
     @property
-    def kind(self) -> str:
-        """Name of the one that is given."""
-        return next(k for k in KINDS if getattr(self, k) is not None)
+    def of_classes(self) -> bool:
+        """Whether there are floors of classes."""
+        return bool(self.recall or self.precision)
 
     @property
-    def value(self) -> float:
-        """The one number given."""
-        return float(getattr(self, self.kind))
+    def floors(self) -> bool:
+        """Whether the goal is a floor, of quality or of classes."""
+        return self.floor is not None or self.of_classes
 
     @property
     def budget(self) -> Budget | None:
         """The goal as a budget, None for a floor or a limit."""
-        return Budget(**{self.kind: self.value}) if self.floor is None and self.limit is None else None
+        given = {k: getattr(self, k) for k in BUDGETS if getattr(self, k) is not None}
+        return Budget(**given) if given else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was given, and the confidence."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {
+            k: dict(v) if isinstance(v, Mapping) else v
+            for k, v in given.items()
+            if v is not None and v is not False and v != {}
+        }
+
+    def requirements(self, classes: Sequence[str], groups: NDArray[np.str_]) -> list[Requirement]:
+        """What the floors ask for, of rows of these groups; raises `ConfigError` for an unknown class."""
+        named = sorted(set(groups.tolist())) if self.per_group else None
+        return requirements(self.floor, self.recall, self.precision, classes, named)
 
 
-KINDS = tuple(f.name for f in fields(Goal) if f.name != "confidence")
+KINDS = ("price", "per_1000", "share", "floor", "limit")
 
 
 @dataclass(frozen=True)
@@ -110,16 +143,27 @@ class Promise:
 
     @classmethod
     def of(
-        cls, right: Bools, cost: Floats, deferred: Bools, reference: tuple[Bools, Floats], confidence: float
+        cls,
+        right: Bools,
+        cost: Floats,
+        deferred: Bools,
+        reference: tuple[Bools, Floats],
+        confidence: float,
+        foretold: bool = False,
+        luck: float = 0.0,
     ) -> Promise:
-        """From what became of each row, arrays (rows,); `reference` is (right, cost) of the reference alone."""
-        loss = reference[0].astype(float) - right
+        """From what became of each row, arrays (rows,); `reference` is (right, cost) of the reference alone.
+
+        With `foretold` the interval of the cost is that of a policy whose thresholds are set on as many rows: they are
+        as uncertain again as the mean. `luck` is what the policy is expected to lose beyond what it lost of these rows.
+        """
         n = len(right)
+        lost, won = int((reference[0] & ~right).sum()), int((right & ~reference[0]).sum())
         return cls(
             n,
-            (float(right.mean()), *share_interval(int(right.sum()), n, confidence)),
-            (float(cost.mean()), *mean_interval(cost, confidence)),
-            (float(loss.mean()), *mean_interval(loss, confidence)),
+            _shifted((float(right.mean()), *share_interval(int(right.sum()), n, confidence)), -luck),
+            (float(cost.mean()), *mean_interval(cost, confidence, n / 2 if foretold else n)),
+            _shifted(((lost - won) / n, *paired_interval(lost, won, n, confidence)), luck),
             float(deferred.mean()),
             float(reference[0].mean()),
             float(reference[1].mean()),
@@ -238,6 +282,8 @@ class Plan:
         What it saw of the labelled rows.
     notes
         What was assumed, a sentence each.
+    certify
+        How what is promised was measured: `cross`-fitted on all rows, or on a `split` of them, not fitted on.
     """
 
     goal: Goal
@@ -251,6 +297,7 @@ class Plan:
     certificate: Certificate | None
     seen: FittedRows
     notes: tuple[str, ...] = ()
+    certify: str = "cross"
 
     def decide(self, panel: Panel) -> Decisions:
         """Decide rows as planned."""
@@ -261,8 +308,14 @@ class Plan:
         names = list(self.policy.experts)
         how = f"Always ask {names[0]}." if len(names) == 1 else f"Policy {self.kind} over {', '.join(names)}."
         sure = f"{self.promise.items:,} labelled items, {100 * self.goal.confidence:g} % intervals"
-        lines = [how, f"Expected, cross-fitted on {sure}: {self.promise.words(self.reference, self.unit)}."]
+        way = "cross-fitted on" if self.certify == "cross" else "held out,"
+        lines = [how, f"Expected, {way} {sure}: {self.promise.words(self.reference, self.unit)}."]
         return lines + ([self.certificate.words()] if self.certificate else []) + list(self.notes)
+
+
+def _shifted(span: Span, by: float) -> Span:
+    value, low, high = (float(np.clip(x + by, -1, 1)) for x in span)
+    return value, low, high
 
 
 def _span(span: Span, scale: float, digits: int) -> str:

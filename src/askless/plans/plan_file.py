@@ -18,7 +18,7 @@ from askless.policies.base import Budget
 from askless.policies.state import plain
 from askless.stats.guarantees import Certificate
 
-FORMAT = "askless/plan/2"
+FORMAT = "askless/plan/3"
 HEAD = "A plan made by askless. Experts are in order of their mean cost, the cheapest first."
 _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -66,12 +66,13 @@ def as_dict(plan: Plan) -> dict[str, Any]:
     """The plan as plain values in the order a reader wants them."""
     values = {
         "format": FORMAT,
-        "goal": {plan.goal.kind: plan.goal.value, "confidence": plan.goal.confidence},
+        "goal": plan.goal.as_dict(),
         "experts": list(plan.policy.experts),
         "reference": plan.reference,
         "classes": list(plan.classes),
         "unit": plan.unit,
         "budget": {k: v for k, v in vars(plan.budget).items() if v is not None} if plan.budget else None,
+        "certify": plan.certify,
         "promise": asdict(plan.promise),
         "certificate": plan.certificate and asdict(plan.certificate),
         "notes": list(plan.notes),
@@ -105,7 +106,9 @@ def from_dict(found: Mapping[str, Any]) -> Plan:
         classes=tuple(found["classes"]),
         unit=found["unit"],
         promise=Promise(**{**promise, **spans}),
-        certificate=certificate and Certificate(**{**certificate, "p_values": tuple(certificate["p_values"])}),
+        certificate=certificate
+        and Certificate(**{**certificate, **{k: tuple(certificate[k]) for k in ("p_values", "terms")}}),
         seen=FittedRows(**{**seen, "looks": looks, "sample": sample}),
         notes=tuple(found["notes"]),
+        certify=found["certify"],
     )

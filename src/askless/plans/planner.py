@@ -1,55 +1,36 @@
-"""Chooses a policy for a goal by cross-fitting on labelled rows, fits it on all of them, and says what it promises."""
+"""Chooses a policy for a goal by what became of labelled rows it was not fitted on, and says what it promises."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from askless import policies as registry
-from askless.arrays import Bools, Floats
+from askless.arrays import Bools
 from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
-from askless.evaluation.replay import crossfit
+from askless.evaluation.replay import crossfit, replay
 from askless.panel import Answers, Panel
+from askless.plans import remarks
 from askless.plans.boards import Boards
+from askless.plans.floors import Requirement, Truth, gold_of, groups_of, judged
+from askless.plans.options import Option, luck, shares
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
-from askless.stats.guarantees import Certificate, certify_quality, certify_spend
+from askless.stats.bounds import BOUNDS, betting_mean
+from askless.stats.guarantees import Certificate, fixed_sequences
 
 STEPS = 30
 FOLDS = 5
-
-
-@dataclass(frozen=True)
-class Option:
-    """One way to reach a goal, and what became of each row decided by it, not fitted on that row.
-
-    Parameters
-    ----------
-    kind
-        Name of the kind of policy.
-    experts
-        Who may be asked.
-    budget
-        At which it decides.
-    right, cost, deferred
-        Whether each row was decided rightly, what it cost, and whether it went beyond the first expert, each (rows,).
-    """
-
-    kind: str
-    experts: tuple[str, ...]
-    budget: Budget | None
-    right: Bools
-    cost: Floats
-    deferred: Bools
-
-    @property
-    def mean_cost(self) -> float:
-        """Mean cost of a row."""
-        return float(self.cost.mean())
+ENDS = 5
+ENOUGH, MANY_EXPERTS = 1000, 4
+TO_FIT = 0.4
+CERTIFY = ("cross", "split")
 
 
 def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: Any) -> Plan:
@@ -59,13 +40,13 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     ----------
     study
         Labelled items and what each expert answered, as `askless.read_study` gives them. The plan is made on its train
-        and valid items; its test items are left alone.
+        and valid items; its test items are left alone. Certified by `split`, valid items are those that certify.
     goal
-        A quality floor, a spend limit, or a budget.
+        Floors, a spend limit, or a budget.
     reference
         The expert that a floor is held against; by default the costliest.
     **search
-        `kinds`, `bound`, `folds` and `random_state` of `plan_on`.
+        `kinds`, `bound`, `certify`, `most_per_item`, `folds` and `random_state` of `plan_on`.
 
     Returns
     -------
@@ -75,12 +56,15 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     Raises
     ------
     ConfigError
-        For an unknown expert or kind of policy.
+        For an unknown expert, class, kind of policy or way to certify.
     DataError
         For too few labelled items.
     BudgetError
         For a budget that nothing can keep.
     """
+    split = study.examples["split"].filter(pc.not_equal(study.examples["split"], "test"))
+    held = np.asarray(pc.equal(split, "valid").to_numpy(zero_copy_only=False), bool)
+    search = {"held": held if held.any() else None, **search}
     return plan_on(Boards.labelled(study).train, study.experts, goal, reference, **search)
 
 
@@ -92,6 +76,9 @@ def plan_on(
     *,
     kinds: Sequence[str] | None = None,
     bound: str = "clopper_pearson",
+    certify: str = "cross",
+    held: Bools | None = None,
+    most_per_item: float | None = None,
     folds: int = FOLDS,
     random_state: int = 0,
 ) -> Plan:
@@ -104,32 +91,41 @@ def plan_on(
     experts
         Names of the experts that may be asked, in any order.
     goal
-        A quality floor, a spend limit, or a budget.
+        Floors, a spend limit, or a budget.
     reference
         The expert that a floor is held against; by default the costliest.
     kinds
-        Kinds of policy that are tried beside each expert alone. By default `two_tier` for two experts, `planned` for
-        more, and for a floor `two_tier` from every cheaper expert to the reference, which differs from it in the fewest
-        rows for what it saves.
+        Kinds of policy that are tried beside each expert alone; one for two experts is tried from every cheaper expert
+        to the reference, and for a budget with every pair. By default `two_tier` for two experts, `planned` for more;
+        for a floor `two_tier`, and `planned` where there are three experts and 1,000 rows, or four experts.
     bound
-        The test of a floor: `clopper_pearson` counts on no row that only the cheaper expert gets right, which a shift
-        takes first; `exact` does and saves more; `betting`.
+        The test of a floor of quality: `clopper_pearson` counts on no row that only the cheaper expert gets right,
+        which a shift takes first; `exact` does and saves more; `betting`. One expert alone is always tested by `exact`.
+    certify
+        `cross`: by policies that each lacked a fold, while the one that decides is fitted on all rows. `split`: by rows
+        that it was not fitted on, and it is not fitted again, so that the promise is a theorem.
+    held
+        For `split`, the rows that certify, (rows,): those from which no expert has learnt. By default six in ten are
+        drawn.
+    most_per_item
+        What no item ever costs more than, in the unit of cost; by default what the costliest answers seen come to
+        together, which a promise of spending then assumes.
     folds
         Folds of the cross-fitting.
     random_state
-        Seed of the folds and of policies that draw.
+        Seed of the folds, of the rows held out, and of policies that draw.
 
     Returns
     -------
     Plan
-        Fitted on all rows; what it promises was measured on rows that its policy was not fitted on.
+        What it promises was measured on rows that its policy was not fitted on.
 
     Raises
     ------
     ConfigError
-        For an unknown expert or kind of policy, and for a kind that cannot be kept.
+        For an unknown expert, class, kind of policy, bound or way to certify, and for a kind that cannot be kept.
     DataError
-        For fewer than two rows a fold.
+        For fewer than two rows a fold, and for an item that cost more than `most_per_item`.
     BudgetError
         For a budget that nothing can keep.
     """
@@ -138,18 +134,31 @@ def plan_on(
         raise DataError("labelled rows", got, allowed, "Label more.")
     if reference is not None and reference not in experts:
         raise ConfigError.unknown("expert", reference, experts)
+    for what, name, known in (("way to certify", certify, CERTIFY), ("bound", bound, BOUNDS)):
+        if name not in known:
+            raise ConfigError.unknown(what, name, known)
     for kind in kinds or ():
         if not registry.resolve(kind, kind).kept:
             able = ", ".join(name for name in registry.able("kept") if registry.resolve(name, name).budgets)
             raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
+    every, nobody = np.arange(len(labelled)), np.zeros(len(labelled), bool)
     alone = {}
     for name in experts:
         answers = labelled.copy().ask(name)
-        right, nobody = right_of(labelled, answers), np.zeros(len(labelled), bool)
-        alone[name] = Option("always", (name,), None, right, answers.cost, nobody)
+        right = right_of(labelled, answers)
+        label = answers.label if labelled.classes else judged(right)
+        alone[name] = Option("always", (name,), None, every, label, right, answers.cost, nobody)
     experts = tuple(sorted(experts, key=lambda e: (alone[e].mean_cost, e)))
-    asked = None if kinds is None else tuple(kinds)
-    return _Search(labelled, experts, goal, reference or experts[-1], alone, asked, bound, folds, random_state).plan()
+    reference = reference or experts[-1]
+    truth = Truth(gold_of(labelled), alone[reference].right, groups_of(labelled))
+    if held is None:
+        held = np.random.default_rng(random_state).permutation(len(labelled)) >= round(TO_FIT * len(labelled))
+    asked = None if kinds is None else tuple(kind for kind in kinds if kind != "always")
+    asks = tuple(goal.requirements(labelled.classes, truth.groups))
+    return _Search(
+        labelled, experts, goal, asks, reference, alone, truth, asked, bound, certify, held, most_per_item, folds,
+        random_state,
+    ).plan()  # fmt: skip
 
 
 def right_of(panel: Panel, answers: Answers) -> Bools:
@@ -167,15 +176,20 @@ class _Search:
     labelled: Panel
     experts: tuple[str, ...]
     goal: Goal
+    asks: tuple[Requirement, ...]
     reference: str
     alone: Mapping[str, Option]
+    truth: Truth
     kinds: tuple[str, ...] | None
     bound: str
+    certify: str
+    held: Bools
+    most_per_item: float | None
     folds: int
     random_state: int
 
     def plan(self) -> Plan:
-        if self.goal.floor is not None:
+        if self.goal.floors:
             option, certificate = self._by_floor()
         elif self.goal.limit is not None:
             option, certificate = self._by_limit()
@@ -190,56 +204,186 @@ class _Search:
         if self.goal.per_1000 is not None and self.goal.per_1000 < least * (1 - 1e-9):
             raise BudgetError.too_little(self.goal.per_1000, least)
         options = [self.alone[name] for name in self.experts if self._keeps(name)]
-        for kind, experts in self._families():
-            options += self._crossfitted(kind, experts, [budget])
-        return max(options, key=lambda option: float(option.right.mean()) - price * option.mean_cost)
+        for kind, experts in self._kinds():
+            options += self._outcomes(kind, experts, [budget])
+        return max(options, key=lambda option: option.quality - price * option.mean_cost)
 
     def _by_floor(self) -> tuple[Option, Certificate]:
-        """The cheapest operating point certified near the reference, tested from its price down; else the reference."""
-        reference, eps = self.alone[self.reference], round(1 - self.goal.value, 12)
-        families = self._families()
-        if self.kinds is None:
-            cheaper = [name for name in self.experts if self.alone[name].mean_cost < reference.mean_cost]
-            families = [("two_tier", (name, self.reference)) for name in cheaper]
-        found = []
-        for kind, experts in families:
-            options = self._crossfitted(kind, experts, self._dial(experts[0], reference.mean_cost)[::-1])
-            certificate = self._near(options, eps, len(families))
-            found.append((reference if certificate.index is None else options[certificate.index], certificate))
-        if not found:
-            found = [(reference, self._near([reference], eps, 1))]
-        option, certificate = min(found, key=lambda pair: (pair[0].mean_cost, pair[1].needed or np.inf))
-        return (option if option.mean_cost < reference.mean_cost else reference), certificate
+        """The cheapest that is certified and that no expert alone beats; else the reference."""
+        reference, cascades = self.alone[self.reference], []
+        for kind, experts in self._kinds():
+            cascades.append(self._outcomes(kind, experts, self._dial(experts[0], reference.mean_cost, kind)[::-1]))
+        cheaper = [name for name in self.experts if self._cheaper(name)]
+        # Floors of classes do not come with the reference: it is tested like everybody.
+        singles = cheaper + [self.reference] * (self.goal.of_classes or not cheaper)
+        families = cascades + [[self.alone[name]] for name in singles]
+        parts = self._parts(cascades, len(singles))
+        results = fixed_sequences(
+            [
+                [partial(self._p_value, option, part) for option in family]
+                for family, part in zip(families, parts, strict=True)
+            ],
+            1 - self.goal.confidence,
+            parts,
+        )
+        passed = [(f, j) for f, (count, _) in enumerate(results) for j in range(count)]
+        worth = [at for at in passed if families[at[0]][at[1]].mean_cost <= reference.mean_cost]
+        if not worth:
+            return reference, self._uncertified(families, parts, results)
+        worth.sort(key=lambda at: (families[at[0]][at[1]].mean_cost, len(families[at[0]])))
+        found = ((self._with_luck(families[f], j), f, j) for f, j in worth)
+        unbeaten = next((each for each in found if not self._beaten_by(each[0])), None)
+        if unbeaten is None and not self._beaten_by(reference):
+            return reference, self._certificate([reference], (1, (0.0,)), 0)
+        option, f, j = unbeaten or (self._with_luck(families[worth[0][0]], worth[0][1]), *worth[0])
+        return option, self._certificate(families[f], results[f], j)
 
-    def _near(self, options: Sequence[Option], eps: float, families: int) -> Certificate:
-        """The test of one family, at its part of the chance of a broken promise (Bonferroni)."""
-        right, cost = np.stack([o.right for o in options]), np.stack([o.cost for o in options])
-        sure = 1 - (1 - self.goal.confidence) / families
-        return certify_quality(right, self.alone[self.reference].right, cost, eps, sure, self.bound)
+    def _with_luck(self, family: Sequence[Option], j: int) -> Option:
+        """The point as it is to be expected; one at which nobody else is asked is its first expert alone."""
+        option = family[j]
+        if len(family) == 1:
+            return option
+        single = self.alone[option.experts[0]]
+        if not option.deferred.any() and np.array_equal(option.label, single.label[option.rows]):
+            return single
+        more = luck(family, j, self._truth(option).reference, self.folds, self.random_state)
+        return replace(option, luck=more)
+
+    def _parts(self, cascades: Sequence[Sequence[Option]], singles: int) -> list[float]:
+        """The part of the chance of a broken promise of each cascade, then of each expert alone."""
+        delta = 1 - self.goal.confidence
+        if len(self.asks) > 1 or self.asks[0].measure != "quality" or self.bound != "clopper_pearson" or not cascades:
+            return [delta / (len(cascades) + singles)] * (len(cascades) + singles)
+        first, last = shares(len(cascades), singles, len(cascades[0][0].rows), self.asks[0].slack, delta)
+        return first + last
+
+    def _p_value(self, option: Option, delta: float) -> float:
+        """Of "this option breaks a floor": the largest of the floors'."""
+        bound, truth = self._bound(option), self._truth(option)
+        return max(each.p_value(option.label, truth, bound, delta) for each in self.asks)
+
+    def _bound(self, option: Option) -> str:
+        return "exact" if option.kind == "always" else self.bound
+
+    def _truth(self, option: Option) -> Truth:
+        return self.truth if len(option.rows) == len(self.truth.gold) else self.truth.take(option.rows)
+
+    def _certificate(
+        self,
+        family: Sequence[Option],
+        result: tuple[int, tuple[float, ...]],
+        index: int | None,
+        needed: int | None = None,
+    ) -> Certificate:
+        floor, plain = self.goal.floor, [each.words() for each in self.asks] if len(self.asks) > 1 else []
+        return Certificate(
+            kind="classes" if floor is None else "quality",
+            bound=self._bound(family[0]),
+            limit=0.0 if floor is None else round(1 - floor, 12),
+            confidence=self.goal.confidence,
+            n=len(family[0].rows),
+            index=index,
+            certified=result[0],
+            p_values=result[1],
+            needed=needed,
+            terms=tuple(plain or ([] if self.asks[0].measure == "quality" else [self.asks[0].words()])),
+        )
+
+    def _uncertified(
+        self,
+        families: Sequence[Sequence[Option]],
+        parts: Sequence[float],
+        results: Sequence[tuple[int, tuple[float, ...]]],
+    ) -> Certificate:
+        """That nothing passed, and how many labels the family would take that takes the fewest."""
+        equal = (1 - self.goal.confidence) / len(families)
+        takes = [
+            min(self._needed(option, 1 - (part or equal)) for option in family[:ENDS])
+            for family, part in zip(families, parts, strict=True)
+        ]
+        f = int(np.argmin(takes))
+        enough = np.isfinite(takes[f]) and takes[f] > len(self.labelled)
+        return self._certificate(families[f], results[f], None, int(takes[f]) if enough else None)
+
+    def _needed(self, option: Option, confidence: float) -> float:
+        truth, bound = self._truth(option), self._bound(option)
+        found = [each.needed(option.label, truth, bound, confidence) for each in self.asks]
+        takes = max(np.inf if n is None else n for n in found)
+        return takes * len(self.labelled) / len(option.rows)
+
+    def _beaten_by(self, option: Option) -> str | None:
+        """The expert that alone is better for less on the option's own rows."""
+        return next((name for name in self.experts if self.alone[name].beats(option)), None)
 
     def _by_limit(self) -> tuple[Option, Certificate]:
-        """The best operating point certified to cost no more than the limit, tested from the cheapest up."""
-        limit, cheapest = self.goal.value / 1000, self.alone[self.experts[0]]
-        most = sum(float(option.cost.max()) for option in self.alone.values())
-        families, found = self._families(), []
-        sure = 1 - (1 - self.goal.confidence) / max(1, len(families))
-        for kind, experts in families:
-            options = self._crossfitted(kind, experts, self._dial(experts[0], limit))
-            right, cost = np.stack([o.right for o in options]), np.stack([o.cost for o in options])
-            certificate = certify_spend(right, cost, limit, most, sure)
-            found.append((cheapest if certificate.index is None else options[certificate.index], certificate))
-        if not found:
-            found = [(cheapest, certify_spend(cheapest.right[None], cheapest.cost[None], limit, most, sure))]
-        return max(found, key=lambda pair: float(pair[0].right.mean()))
+        """The best that is certified to cost no more than the limit, tested from the cheapest up; else the cheapest."""
+        assert self.goal.limit is not None
+        limit, cheapest, names = self.goal.limit / 1000, self.alone[self.experts[0]], self.experts
+        seen = sum(float(option.cost.max()) for option in self.alone.values())
+        most = seen if self.most_per_item is None else self.most_per_item
+        families = [[self.alone[name]] for name in names]
+        for kind, experts in self._kinds():
+            families.append(self._outcomes(kind, experts, self._dial(experts[0], limit, kind)))
+        dearest = max(float(option.cost.max()) for family in families for option in family)
+        if dearest > most * (1 + 1e-9):
+            raise DataError("cost", f"an item of {dearest:g}", f"at most {most:g}", "Raise the most of an item.")
 
-    def _families(self) -> list[tuple[str, tuple[str, ...]]]:
+        def p_value(option: Option) -> float:
+            return 0.0 if limit >= most else betting_mean(option.cost / most, limit / most)
+
+        delta = 1 - self.goal.confidence
+        results = fixed_sequences([[partial(p_value, option) for option in family] for family in families], delta)
+        passed = [(f, j) for f, (count, _) in enumerate(results) for j in range(count)]
+        f, index = max(
+            passed,
+            key=lambda at: (families[at[0]][at[1]].quality, -families[at[0]][at[1]].mean_cost),
+            default=(0, None),
+        )
+        option = cheapest if index is None else families[f][index]
+        assumed = f"if no item costs more than {most:.4g}"
+        if self.most_per_item is None:
+            assumed += ", what the costliest answers seen come to together"
+        count, p_values = results[f]
+        bound = "ceiling" if limit >= most else "betting"
+        return option, Certificate(
+            "spend", bound, limit, self.goal.confidence, len(option.rows), index, count, p_values, None, (assumed,)
+        )
+
+    def _kinds(self) -> list[tuple[str, tuple[str, ...]]]:
         """Kinds of policy with their experts, each with a dial of budgets."""
-        more = "planned" if self.labelled.classes else "chain"
-        default: tuple[str, ...] = {1: (), 2: ("two_tier",)}.get(len(self.experts), (more,))
-        return [(kind, self.experts) for kind in (default if self.kinds is None else self.kinds)]
+        kinds = self._default() if self.kinds is None else self.kinds
+        found = []
+        for kind in kinds:
+            if not registry.resolve(kind, kind).pair:
+                found.append((kind, tuple(name for name in self.experts if self._worth_asking(name))))
+                continue
+            found += [(kind, pair) for pair in self._pairs()]
+        return [(kind, experts) for kind, experts in found if len(experts) > 1]
 
-    def _dial(self, first: str, top: float) -> list[Budget]:
+    def _default(self) -> tuple[str, ...]:
+        k, enough = sum(map(self._worth_asking, self.experts)), len(self.labelled) >= ENOUGH
+        if not self.goal.floors:
+            return {1: (), 2: ("two_tier",)}.get(k, ("planned" if self.labelled.classes else "chain",))
+        more = self.labelled.classes and (k >= MANY_EXPERTS or (k > 2 and enough))
+        return ("two_tier", "planned") if more else ("two_tier",)
+
+    def _worth_asking(self, name: str) -> bool:
+        """Of no use for a floor is who costs more than the reference."""
+        return not self.goal.floors or self.alone[name].mean_cost <= self.alone[self.reference].mean_cost
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """For a floor from every cheaper expert, the costliest first, to the reference."""
+        if self.goal.floors:
+            return [(name, self.reference) for name in self.experts[::-1] if self._cheaper(name)]
+        return [(one, two) for i, one in enumerate(self.experts) for two in self.experts[i + 1 :]]
+
+    def _cheaper(self, name: str) -> bool:
+        return self.alone[name].mean_cost < self.alone[self.reference].mean_cost
+
+    def _dial(self, first: str, top: float, kind: str) -> list[Budget | None]:
         """Operating points from the price of the first expert to `top`; by share where all prices are equal."""
+        if not registry.resolve(kind, kind).budgets:
+            return [None]
         low, high = self.alone[first].mean_cost, max(option.mean_cost for option in self.alone.values())
         if not high > low:
             return [Budget(share=float(s)) for s in np.linspace(0, 1, STEPS)]
@@ -255,21 +399,44 @@ class _Search:
         options = {"expert": experts[0]} if kind == "always" else {}
         return registry.build(kind, options, experts=experts, random_state=seed)
 
-    def _crossfitted(self, kind: str, experts: tuple[str, ...], budgets: Sequence[Budget | None]) -> list[Option]:
+    def _outcomes(self, kind: str, experts: tuple[str, ...], budgets: Sequence[Budget | None]) -> list[Option]:
+        """What each budget comes to on rows that the policy was not fitted on."""
+
         def make(seed: int) -> Policy:
             return self._make(kind, experts, seed)
 
-        run = crossfit(kind, make, self.labelled, budgets, (self.random_state,), self.folds)
-        gold = np.zeros(len(self.labelled), np.int64) if self.labelled.graded else self.labelled.gold
-        right = run.right(gold)[:, 0] == 1
-        return [Option(kind, experts, b, right[i], run.cost[i, 0], run.deferred[i, 0]) for i, b in enumerate(budgets)]
+        if self.certify == "split":
+            rows, policy = np.flatnonzero(self.held), self._fit(make(self.random_state))
+            run = replay(kind, {self.random_state: policy}, {self.random_state: self.labelled.take(rows)}, budgets)
+        else:
+            rows = np.arange(len(self.labelled))
+            run = crossfit(kind, make, self.labelled, budgets, (self.random_state,), self.folds)
+        right = run.right(self.truth.gold[rows])[:, 0] == 1
+        label = run.label[:, 0].astype(np.int64) if self.labelled.classes else judged(right)
+        return [
+            Option(kind, experts, b, rows, label[i], right[i], run.cost[i, 0], run.deferred[i, 0])
+            for i, b in enumerate(budgets)
+        ]
+
+    def _fit(self, policy: Policy) -> Policy:
+        """The policy that decides: fitted on all rows or, certified by split, on those that do not certify."""
+        rows = np.flatnonzero(~self.held) if self.certify == "split" else np.arange(len(self.labelled))
+        return policy.fit(self.labelled.take(rows), self.labelled.take(rows[:0]))
 
     def _fitted(self, option: Option, certificate: Certificate | None) -> Plan:
-        policy = self._make(option.kind, option.experts, self.random_state)
-        policy.fit(self.labelled.copy(), self.labelled.take(np.zeros(0, np.int64)))
+        policy = self._fit(self._make(option.kind, option.experts, self.random_state))
         panel = self.labelled.copy(blind=True)
         done = policy.decide(panel, option.budget)
-        reference, sure = self.alone[self.reference], self.goal.confidence
+        reference = self.alone[self.reference]
+        promise = Promise.of(
+            option.right,
+            option.cost,
+            option.deferred,
+            (reference.right[option.rows], reference.cost[option.rows]),
+            self.goal.confidence,
+            foretold=option.kind != "always",
+            luck=option.luck,
+        )
         return Plan(
             goal=self.goal,
             kind=option.kind,
@@ -278,25 +445,20 @@ class _Search:
             reference=self.reference,
             classes=self.labelled.classes,
             unit=self.labelled.cost_model.unit,
-            promise=Promise.of(option.right, option.cost, option.deferred, (reference.right, reference.cost), sure),
-            certificate=certificate and replace(certificate, confidence=sure),
+            promise=promise,
+            certificate=certificate,
             seen=FittedRows.of(done, panel),
             notes=self._notes(option, [name for name in done.experts if done.asked[:, done.experts.index(name)].any()]),
+            certify=self.certify,
         )
 
     def _notes(self, option: Option, asked: Sequence[str]) -> tuple[str, ...]:
-        notes, reference = [], self.alone[self.reference]
-        if len(asked) == 1 and len(self.experts) > 1:
-            notes.append(f"{asked[0]} alone is the answer: nobody else is asked about any row.")
-        for name in self.experts:
-            other = self.alone[name]
-            if other.mean_cost < reference.mean_cost and other.right.mean() >= reference.right.mean():
-                notes.append(
-                    f"{name} costs less than {self.reference} and is at least as good on these rows "
-                    f"({100 * other.right.mean():.1f} against {100 * reference.right.mean():.1f} %): "
-                    "between these two no cascade is needed."
-                )
-            if len(asked) > 1 and other.mean_cost <= option.mean_cost and other.right.mean() >= option.right.mean():
-                untested = ", which was not put to the test of the floor" if self.goal.floor is not None else ""
-                notes.append(f"{name} alone was as good as this plan on these rows, for no more{untested}.")
+        reference, truth = self.alone[self.reference], self._truth(option)
+        answers, classes = reference.label[option.rows], self.labelled.classes
+        notes = [*remarks.on_singles(option, self.alone, self.reference, asked), *remarks.on_budget(option, self.goal)]
+        notes += remarks.on_classes(option, self.goal, truth, answers, classes)
+        if self.goal.floors and option.kind != "always":
+            other, _ = replace(self, certify="split" if self.certify == "cross" else "cross")._by_floor()
+            saved, else_saved = (1 - each.mean_cost / reference.mean_cost for each in (option, other))
+            notes.append(remarks.on_certifying(self.certify, saved, else_saved))
         return tuple(notes)

@@ -38,6 +38,14 @@ def clopper_pearson(loss: Floats, eps: float, delta: float) -> float:
     return float(binom.cdf((loss > 0).sum(), len(loss), eps))
 
 
+def clopper_pearson_most(n: int, eps: float, delta: float) -> float:
+    """The largest p-value that `clopper_pearson` can have for `n` rows and that is at most `delta`; 0 if none is."""
+    from scipy.stats import binom
+
+    most = int(binom.ppf(delta, n, eps)) + 1
+    return float(max((p for p in binom.cdf(np.arange(most + 1), n, eps) if p <= delta), default=0.0))
+
+
 def betting(loss: Floats, eps: float, delta: float) -> float:
     """p-value of "the mean loss exceeds `eps`" for any losses in [-1, 1]: the bound for a scaled quality."""
     return betting_mean((loss + 1) / 2, (eps + 1) / 2)
@@ -72,12 +80,28 @@ def share_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float,
     return low, float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
 
 
-def mean_interval(x: Floats, confidence: float = 0.95) -> tuple[float, float]:
-    """The usual interval of a mean of many rows, by the normal approximation."""
+def mean_interval(x: Floats, confidence: float = 0.95, rows: float | None = None) -> tuple[float, float]:
+    """The usual interval of a mean of many rows, by the normal approximation; with `rows` as wide as for so many."""
     from scipy.stats import norm
 
-    half = float(norm.ppf((1 + confidence) / 2) * x.std() / math.sqrt(len(x)))
+    half = float(norm.ppf((1 + confidence) / 2) * x.std() / math.sqrt(rows or len(x)))
     return float(x.mean()) - half, float(x.mean()) + half
+
+
+def paired_interval(lost: int, won: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of the mean loss where of `n` rows so many were lost and won; never empty. Tango 1998."""
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    z, tiny = float(norm.ppf((1 + confidence) / 2)), 1e-9
+
+    def most(lost: int, won: int) -> float:
+        def above(eps: float) -> float:
+            return float(_score(np.array([lost]), np.array([won]), n, eps)[0]) + z
+
+        return 1.0 if lost == n else float(brentq(above, (lost - won) / n + tiny, 1 - tiny))
+
+    return -most(won, lost), most(lost, won)
 
 
 @lru_cache(maxsize=100_000)

@@ -2,7 +2,9 @@
 
 A policy with a dial is a row of candidates. Fixed-sequence testing starts at the safest one, holds "the promise is
 broken" against what was seen, and goes on until a p-value exceeds delta; then the promise holds for every candidate
-that passed, with confidence 1 - delta for all at once (Angelopoulos et al. 2021, Learn then Test, section 2).
+that passed, with confidence 1 - delta for all at once (Angelopoulos et al. 2021, Learn then Test, section 2). Several
+such rows share delta, and one that has passed to its end leaves its part to the others (Holm 1979; as a graph of tests,
+Bretz et al. 2009).
 
 The outcomes must be of rows on which the candidates were not fitted, held out or cross-fitted. The order of the
 candidates and the bound must be settled before anybody sees the outcomes.
@@ -11,13 +13,14 @@ candidates and the bound must be settled before anybody sees the outcomes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from askless.arrays import Floats
+from askless.arrays import Floats, Ints
 from askless.errors import ConfigError, DataError
 from askless.stats.bounds import BOUNDS, betting_mean
 
@@ -31,7 +34,8 @@ class Certificate:
     Parameters
     ----------
     kind
-        `quality` (at most `limit` below the reference) or `spend` (a mean cost of at most `limit` an item).
+        `quality` (at most `limit` below the reference), `spend` (a mean cost of at most `limit` an item), or `classes`
+        (floors of classes alone, whose `limit` is 0).
     bound
         Name of the test.
     limit
@@ -47,7 +51,9 @@ class Certificate:
     p_values
         Of the candidates tested, in order.
     needed
-        About how many rows would do where these were too few, else None.
+        Where these rows were too few, how many would certify something in nine cases of ten; None where none would.
+    terms
+        What is promised in words, where it is more than one quality of all rows; what a limit of spending assumes.
     """
 
     kind: str
@@ -59,19 +65,21 @@ class Certificate:
     certified: int
     p_values: tuple[float, ...]
     needed: int | None
+    terms: tuple[str, ...] = ()
 
     def words(self) -> str:
         """The promise, or that there is none, in a sentence or two."""
         sure = f"with {100 * self.confidence:g} % confidence"
         if self.kind == "spend":
-            what = f"a mean cost of at most {1000 * self.limit:.4g} per 1,000 items"
+            what = ", ".join((f"a mean cost of at most {1000 * self.limit:.4g} per 1,000 items", *self.terms))
         else:
             points = f"{100 * self.limit:g}"
-            what = f"a quality of at most {points} point{'' if points == '1' else 's'} below the reference"
+            of_all = f"a quality of at most {points} point{'' if points == '1' else 's'} below the reference"
+            what = "; ".join(self.terms or (of_all,))
         if self.index is not None:
             return f"Promised {sure}, on {self.n:,} items: {what}."
-        alone = " The only promise is to ask the reference always." if self.kind == "quality" else ""
-        more = f" It would take about {self.needed:,} labelled items or more." if self.needed is not None else ""
+        alone = " The only promise is to ask the reference always." if self.kind == "quality" and not self.terms else ""
+        more = f" It would take about {self.needed:,} labelled items." if self.needed is not None else ""
         return f"{self.n:,} items do not allow to promise {what} {sure}.{alone}{more}"
 
 
@@ -95,13 +103,41 @@ def certify_quality(
     _check_limit(eps, confidence)
     if bound not in BOUNDS:
         raise ConfigError.unknown("bound", bound, BOUNDS)
-    delta, of_reference = 1 - confidence, reference.astype(np.float64)
-    p_values = _until_failure(lambda j: BOUNDS[bound](of_reference - policy[j], eps, delta), len(policy), delta)
-    passed = sum(p <= delta for p in p_values)
+    delta, loss = 1 - confidence, reference.astype(np.float64) - policy
+    ((passed, p_values),) = fixed_sequences([[partial(BOUNDS[bound], each, eps, delta) for each in loss]], delta)
     index = int(np.argmin(cost[:passed].mean(axis=1))) if passed else None
-    needed = labels_needed(_apart(of_reference, policy), eps, confidence)
-    more = needed if not passed and needed > len(reference) else None
-    return Certificate("quality", bound, eps, confidence, len(reference), index, passed, p_values, more)
+    found = [] if passed else [labels_needed(each, eps, confidence, bound) for each in loss]
+    needed = min((n for n in found if n is not None and n > len(reference)), default=None)
+    return Certificate("quality", bound, eps, confidence, len(reference), index, passed, p_values, needed)
+
+
+def fixed_sequences(
+    families: Sequence[Sequence[Callable[[], float]]], delta: float, shares: Sequence[float] | None = None
+) -> list[tuple[int, tuple[float, ...]]]:
+    """How many candidates of each family passed, from its first on, and the p-values of those that were tested.
+
+    With a chance of at most `delta` that any of them should not have. Each family is tested at its part of that,
+    `shares` (families,) or all the same, until a candidate fails; one that passed to its end leaves its part to the
+    others, which go on at what they have then.
+    """
+    found: list[list[float]] = [[] for _ in families]
+    passed = [0] * len(families)
+    level = [delta / len(families)] * len(families) if shares is None else list(shares)
+    waiting = list(range(len(families)))
+    while waiting:
+        f = waiting.pop(0)
+        while passed[f] < len(families[f]):
+            if len(found[f]) == passed[f]:
+                found[f].append(families[f][passed[f]]())
+            if found[f][passed[f]] > level[f]:
+                break
+            passed[f] += 1
+        else:
+            unfinished = [g for g, family in enumerate(families) if passed[g] < len(family)]
+            for g in unfinished:
+                level[g] += level[f] / len(unfinished)
+            level[f], waiting = 0.0, unfinished
+    return [(count, tuple(p_values)) for count, p_values in zip(passed, found, strict=True)]
 
 
 def certify_spend(quality: Quality, cost: Floats, limit: float, most: float, confidence: float = 0.95) -> Certificate:
@@ -119,38 +155,58 @@ def certify_spend(quality: Quality, cost: Floats, limit: float, most: float, con
     if limit >= most:
         return Certificate("spend", "ceiling", limit, confidence, cost.shape[1], _best(quality), len(cost), (), None)
     _check_limit(limit / most, confidence)
-    delta = 1 - confidence
-    p_values = _until_failure(lambda j: betting_mean(cost[j] / most, limit / most), len(cost), delta)
-    passed = sum(p <= delta for p in p_values)
+    ((passed, p_values),) = fixed_sequences(
+        [[partial(betting_mean, each / most, limit / most) for each in cost]], 1 - confidence
+    )
     index = _best(quality[:passed]) if passed else None
     return Certificate("spend", "betting", limit, confidence, cost.shape[1], index, passed, p_values, None)
 
 
-def labels_needed(apart: float, eps: float, confidence: float = 0.95) -> int:
-    """About how many labelled rows certify a candidate that loses nothing: z^2 d / eps^2, 2.7 d / eps^2 at 95 %.
+def labels_needed(
+    loss: Floats, eps: float, confidence: float = 0.95, bound: str = "clopper_pearson", power: float = 0.9
+) -> int | None:
+    """About how many labelled rows certify, with a chance of `power`, what loses as these rows do; None if none do.
 
-    `apart` is d, the share of rows on which it and the reference differ. Never fewer than the rows of which not one
-    may be lost, log(delta) / log(1 - eps).
+    `loss` (rows,) is the reference's quality less the candidate's. Where nothing was lost, half of what may be lost is
+    assumed, or what so few rows do not rule out, if that is less. For `clopper_pearson` it is the least number at which
+    so few are lost in a share `power` of all samples that it certifies; for others it is a normal approximation.
     """
+    lost, won, n = float(np.maximum(loss, 0).mean()), float(np.maximum(-loss, 0).mean()), len(loss)
+    lost = lost or min(eps / 2, 0.5 / (n + 1))
+    if bound == "clopper_pearson":
+        return _rows_needed(lost, eps, confidence, power)
     from scipy.stats import norm
 
+    mean = lost - won
+    if mean >= eps:
+        return None
+    apart, gap = float((loss**2).mean()) or lost, eps - mean
+    # Were just eps lost, gap more rows would be apart.
+    bad, good = math.sqrt(apart + gap - eps**2), math.sqrt(apart - mean**2)
+    z, z_power = float(norm.ppf(confidence)), float(norm.ppf(power))
+    return math.ceil(
+        max((z * bad + z_power * good) ** 2 / gap**2, math.log(0.98 * (1 - confidence)) / math.log1p(-eps))
+    )
+
+
+@lru_cache(maxsize=10_000)
+def _rows_needed(lost: float, eps: float, confidence: float, power: float) -> int | None:
+    from scipy.stats import binom
+
+    rows, most = _most_lost(eps, confidence)
+    enough = np.flatnonzero((lost < eps) & (most >= 0) & (binom.cdf(most, rows, lost) >= power))
+    return int(rows[enough[0]]) if len(enough) else None
+
+
+@lru_cache(maxsize=100)
+def _most_lost(eps: float, confidence: float) -> tuple[Ints, Ints]:
+    """Numbers of rows, and how many of each may be lost; -1 where none may."""
+    from scipy.stats import binom
+
     least = math.log(1 - confidence) / math.log1p(-eps)
-    return math.ceil(max(float(norm.ppf(confidence)) ** 2 * apart / eps**2, least))
-
-
-def _until_failure(p_value: Callable[[int], float], candidates: int, delta: float) -> tuple[float, ...]:
-    tested: list[float] = []
-    while len(tested) < candidates and all(p <= delta for p in tested[-1:]):
-        tested.append(p_value(len(tested)))
-    return tuple(tested)
-
-
-def _apart(reference: Floats, policy: Quality) -> float:
-    """Share of rows apart of the least safe candidate that lost nothing, else of the one that lost least."""
-    mean = policy.mean(axis=1)
-    lossless = np.flatnonzero(mean >= reference.mean() - 1e-12)
-    pick = int(lossless[-1]) if len(lossless) else int(np.argmax(mean))
-    return float(np.mean((reference - policy[pick]) ** 2))
+    rows = np.unique(np.geomspace(max(least, 1.0), 1e7, 1000).astype(np.int64))
+    most = binom.ppf(1 - confidence, rows, eps)
+    return rows, np.asarray(most - (binom.cdf(most, rows, eps) > 1 - confidence), np.int64)
 
 
 def _best(quality: Quality) -> int:
