@@ -16,7 +16,7 @@ from askless.experts.base import Setting
 from askless.experts.local.causal_lm import LlmExpert
 from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.decoding import Decoding
-from askless.experts.local.workload import BatchPlan, Workload
+from askless.experts.local.workload import Workload
 from askless.prompts import PROMPTS
 from benchmarks.label_scoring import CLASSES, posts
 
@@ -141,7 +141,7 @@ def writing(part: Checkpoint, options: argparse.Namespace, bandwidth: float) -> 
 def reply_seconds(part: Checkpoint, prompts: Sequence[list[int]], tokens: int) -> float:
     """Seconds of one batch of replies of exactly `tokens` tokens, the least of three after two that warm up."""
     size = len(prompts)
-    load = Workload(part.network, part.pad, prompts, BatchPlan(size, size * 4096, True, tokens))
+    load = Workload(part.network, part.pad, prompts, size, size * 4096, new_tokens=tokens)
     taken = [clocked(lambda: load.write(prompts, Decoding(tokens, 0.0, 1.0), 0)) for _ in range(5)]
     return min(taken[2:])
 

@@ -18,8 +18,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from askless.policies.online_rule import OnlineRule, online_decisions, published_order
-from benchmarks.online_areas import online_accuracy
+from askless.policies.online_rule import OnlineRule, published_order
+from benchmarks.online_areas import online_accuracy, online_decisions
 
 COSTS = (1.0, 15.0)
 CLASSES = 4

@@ -9,7 +9,7 @@ from askless import policies
 from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.panel import NO_LABEL
-from askless.policies.base import Budget, Chooser, Decisions, Timer, settle
+from askless.policies.base import Budget, Chooser, Decisions, billed, settle
 from askless.policies.state import arguments
 from askless.policies.team.allocator import Allocator
 from tests.helpers import ByScore, indices, panel
@@ -229,13 +229,11 @@ def test_a_missing_argument_is_named():
     )
 
 
-def test_the_timer_bills_seconds_to_every_row_alike(monkeypatch):
+def test_seconds_of_work_are_billed_to_every_row_alike(monkeypatch):
     ticks = iter([10.0, 12.5])
     monkeypatch.setattr("askless.policies.base.time.perf_counter", lambda: next(ticks))
-    with Timer() as timer:
-        pass
-    assert timer.seconds == 2.5
     board = panel(["0"] * 5, {"small": ["0"] * 5})
     board.cost_model = CostModel("seconds")
-    timer.bill(board)
+    with billed(board):
+        pass
     assert board.spent.tolist() == [0.5] * 5

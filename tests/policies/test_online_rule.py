@@ -10,10 +10,10 @@ from askless.policies.online_rule import (
     NOBODY,
     SMALL,
     OnlineRule,
-    online_decisions,
     published_order,
     running_rank,
 )
+from benchmarks.online_areas import online_decisions
 
 
 def row_by_row(rule, score, budget):

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from askless.errors import BudgetError
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget
-from askless.policies.online_rule import BOTH, LARGE, NOBODY, SMALL, online_decisions, published_order
+from askless.policies.online_rule import BOTH, LARGE, NOBODY, SMALL, published_order
 from askless.policies.two_tier_online import OnlineTwoTier
+from benchmarks.online_areas import online_decisions
 from tests.policies.pairs import Says, drawn, empty, pair
 
 PAIR = ("small", "large")

@@ -26,7 +26,7 @@ READERS = {
     "offline": "askless.data.recorded.paper_files:read",
     "online": "askless.data.recorded.paper_files:read",
     "summaries": "askless.data.recorded.paper_files:read",
-    "xsum": "askless.data.xsum:read",
+    "xsum": "askless.data.readers:read_xsum",
     "csv": "askless.data.readers:read_table",
     "parquet": "askless.data.readers:read_table",
     "jsonl": "askless.data.readers:read_table",
@@ -62,6 +62,12 @@ def raw_table(**columns: object) -> pa.Table:
 def read_table(source: Source, path: Path) -> pa.Table:
     """Read CSV, Parquet or JSON, of any origin, with columns `text` and `label` or `reference`."""
     return raw_of(tables.read(path, WANTED, source.kind), path)
+
+
+def read_xsum(source: Source, path: Path) -> pa.Table:
+    """Read a split of XSum (Narayan et al., 2018), BBC articles with one-sentence summaries, in its public copy."""
+    columns = {"text": "document", "reference": "summary", "source_id": "id"}
+    return raw_of(tables.read(path, Wanted(tuple(columns), names=columns), "parquet"), path)
 
 
 def raw_of(table: pa.Table, path: Path) -> pa.Table:

@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import urlparse
 
+from askless.config import Source, VectorSource
 from askless.errors import ConfigError, DataError
 from askless.files import replacing, sha256_of, write_text
 
@@ -21,35 +21,8 @@ TIMEOUT = (10.0, 60.0)
 PARTIAL, UNSATISFIABLE = 206, 416
 
 
-class Sourced(Protocol):
-    """What `obtain` reads of a `config.Source` or a `config.Vectors`."""
-
-    @property
-    def kind(self) -> str:
-        """Names an entry of `PUBLIC` where neither path nor URL is given."""
-
-    @property
-    def path(self) -> Path | None:
-        """A local file."""
-
-    @property
-    def url(self) -> str | None:
-        """An address to download from."""
-
-    @property
-    def sha256(self) -> str | None:
-        """The checksum of the whole file, in hexadecimal."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a public file is.
-
-    Parameters
-    ----------
-    url, sha256
-        Its address, and its checksum in hexadecimal, where it is known.
-    """
+class Address(NamedTuple):
+    """Where a public file is, and its checksum in hexadecimal, where it is known."""
 
     url: str
     sha256: str | None = None
@@ -74,7 +47,7 @@ PUBLIC: Mapping[str, Address] = {
 }
 
 
-def obtain(source: Sourced, into: Path | str, name: str = "") -> Path:
+def obtain(source: Source | VectorSource, into: Path | str, name: str = "") -> Path:
     """A copy of the raw file of a source in the folder `into`, checked against its SHA-256 where one is known.
 
     Looked at in this order: the folder named by `ASKLESS_MIRROR` (by file name, its subfolders too), `source.path`,
@@ -117,7 +90,7 @@ def verify(path: Path, sha256: str | None) -> None:
         )
 
 
-def _address(source: Sourced, name: str) -> Address:
+def _address(source: Source | VectorSource, name: str) -> Address:
     """The URL and checksum that count for a source; the URL is empty where a path is given."""
     if source.path:
         return Address("", source.sha256)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -304,19 +305,12 @@ class Chooser(Policy):
         return ()
 
 
-class Timer:
-    """Seconds of the decider's own work, to be billed like any other."""
-
-    def __enter__(self) -> Timer:
-        self._start = time.perf_counter()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds = time.perf_counter() - self._start
-
-    def bill(self, panel: Panel) -> None:
-        """Charge them to a panel, every row its part."""
-        panel.charge(panel.cost_model.compute(self.seconds) / max(len(panel), 1))
+@contextmanager
+def billed(panel: Panel) -> Iterator[None]:
+    """Charge the seconds of the decider's own work within to a panel, every row its part."""
+    start = time.perf_counter()
+    yield
+    panel.charge(panel.cost_model.compute(time.perf_counter() - start) / max(len(panel), 1))
 
 
 def some_rows(rows: int, most: int, seed: int) -> Ints:

@@ -6,7 +6,7 @@ Selection, section 3, and the code published with it (a fixed price for each cal
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,10 +57,6 @@ class OnlineRule:
         if not (self.large_better and small < large):
             return min((1 - self.quality[0]) / 2, 0.6)
         return min((budget - small) / large, 1)
-
-    def rank(self, score: Floats) -> Ints:
-        """How many of the scores so far, with this one, keep it from being under a threshold, shape (rows,)."""
-        return running_rank(score)
 
     def wanted(self, score: Floats, rank: Ints, top: Floats, count: Ints, budget: float) -> Bools:
         """Whether each score is under its threshold, shape (rows,); `count` were seen with it, `top` the largest."""
@@ -126,30 +122,6 @@ class OnlineRule:
         otherwise = (want & self._can(path[:-1], case)) != go
         stop = _first((case == NOBODY) | (case == LARGE) | otherwise)
         return np.where(go[:stop], BOTH, SMALL).astype(np.int8), float(path[stop])
-
-
-def online_decisions(rule: OnlineRule, score: Floats, budgets: Sequence[float] | Floats, order: Ints) -> Fates:
-    """What becomes of each row when they come in `order` (rows,), shape (budgets, rows); a score of NaN is the least.
-
-    The same as the published loop over rows, decision by decision. How many scores so far are at most this row's does
-    not depend on the budget, so it is counted once, and each budget costs a comparison and a running sum.
-    """
-    score = np.where(np.isnan(score), -np.inf, score)[order]
-    rank, top, count = rule.rank(score), np.maximum.accumulate(score), np.arange(1, len(score) + 1)
-    out = np.empty((len(budgets), len(score)), np.int8)
-    for i, budget in enumerate(budgets):
-        base = rule.wanted(score, rank, top, count, budget)
-
-        def wanted(done: Fates, end: int, base: Bools = base, budget: float = budget) -> Bools:
-            scored = done != LARGE
-            if scored.all():
-                return base[len(done) : end]
-            seen = score[np.append(scored, np.ones(len(score) - len(done), bool))]
-            again = rule.wanted(seen, rule.rank(seen), np.maximum.accumulate(seen), count[: len(seen)], budget)
-            return again[len(done) - len(score) :]
-
-        out[i, order] = rule.play(float(budget), len(score), wanted, lambda _, left: left)
-    return out
 
 
 def published_order(seed: int, rows: int) -> Ints:

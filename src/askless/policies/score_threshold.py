@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from dataclasses import replace
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from askless.arrays import Bools, Floats
 from askless.panel import NO_LABEL, Panel
-from askless.policies.base import Budget, Decisions, Policy, Step, Timer, answered, settle
+from askless.policies.base import Budget, Decisions, Policy, Step, answered, billed, settle
 from askless.policies.operating_points import Threshold, ThresholdPoints
 from askless.stats.calibration import PlattCalibrator
 
 
-@dataclass(frozen=True)
-class Scores:
-    """What is looked at.
-
-    Parameters
-    ----------
-    score, right
-        The score of each row (rows,), and the chance of either expert to be right, (rows, 2).
-    """
+class Scores(NamedTuple):
+    """What is looked at: the score of each row (rows,), and the chance of either expert to be right, (rows, 2)."""
 
     score: Floats
     right: Floats
@@ -104,10 +97,8 @@ class ScoreThreshold(Policy):
         """The scores; what they take is billed to `panel`, and the small expert where it is asked first."""
         if self.asks_first:
             panel.ask(self.experts[0])
-        with Timer() as timer:
-            seen = self.scores(panel)
-        timer.bill(panel)
-        return seen
+        with billed(panel):
+            return self.scores(panel)
 
     def scores(self, panel: Panel) -> Scores:
         """Each row's score and what it says of either expert."""

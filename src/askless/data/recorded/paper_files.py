@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -37,17 +37,10 @@ from askless.errors import ConfigError, DataError
 from askless.files import write_text
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """A recorded file's rows and answers.
+class Recorded(NamedTuple):
+    """A recorded file's rows in its order, columns `ROWS`, and its answers.
 
-    Parameters
-    ----------
-    rows
-        Its rows in its order, columns `ROWS`. The id of a row is that of its cleaned text, as `prepare` gives it;
-        where a text comes again, the count is mixed in.
-    predictions
-        Its answers.
+    The id of a row is that of its cleaned text, as `prepare` gives it; where a text comes again, the count is mixed in.
     """
 
     rows: pa.Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,20 +12,10 @@ import pyarrow.compute as pc
 MARKS = ")].:;"
 
 
-@dataclass(frozen=True)
-class Read:
-    """Labels read as classes.
+class Read(NamedTuple):
+    """The class of each row, null where its label is none, and how many labels are spelt otherwise than their class.
 
-    Parameters
-    ----------
-    label
-        The class of each row, null where a label is none of them.
-    respelt
-        How many labels are spelt otherwise than their class.
-    unread
-        Which rows have a label that is no class.
-    examples
-        Up to three of those labels.
+    `unread` are the rows whose label is no class, `examples` up to three of those labels.
     """
 
     label: pa.ChunkedArray

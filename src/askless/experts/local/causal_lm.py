@@ -18,7 +18,7 @@ from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.decoding import Decoding
 from askless.experts.local.encoding import encode, label_tokens
 from askless.experts.local.local_expert import Item, LocalExpert, timed
-from askless.experts.local.workload import BatchPlan, Workload
+from askless.experts.local.workload import Workload
 from askless.experts.paid import Wording
 from askless.experts.replies import scored, written
 
@@ -112,7 +112,9 @@ class LlmExpert(LocalExpert):
         items = encode(self.checkpoint, self.template(), list(work.values()), self._limit)
         network, pad = self.checkpoint.network, self.checkpoint.pad
         scoring.warm_up(network, pad)
-        load = self._load = Workload(network, pad, [ids for ids, _ in items], self._plan)
+        prompts, size = [ids for ids, _ in items], (self.batch_size, self._batch_tokens)
+        load = Workload(network, pad, prompts, *size, share_prefix=self.share_prefix, new_tokens=self._after)
+        self._load = load
         backoff = Backoff[Item](lambda rows: load.size([ids for _, ids, _ in rows]))
         keyed = [(key, *item) for key, item in zip(keys, items, strict=True)]
         yield from answered(load.batches, keyed, kept, backoff, self._run)
@@ -163,10 +165,6 @@ class LlmExpert(LocalExpert):
         # More than a CPU's own caches hold makes reading slower; writing is held up by steps, not by arithmetic.
         reading = 2048 if self.checkpoint.device == "cpu" else 8192
         return self.batch_tokens or (reading if self.labelling else 16_384)
-
-    @property
-    def _plan(self) -> BatchPlan:
-        return BatchPlan(self.batch_size, self._batch_tokens, self.share_prefix, self._after)
 
     def _run(self, items: Sequence[Item]) -> list[Row]:
         start = time.perf_counter()

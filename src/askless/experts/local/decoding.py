@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,16 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """How a reply is written.
+class Decoding(NamedTuple):
+    """How a reply is written: how many tokens it has at most, and before it may end.
 
-    Parameters
-    ----------
-    max_new_tokens, min_new_tokens
-        Most tokens of a reply, and how many it has before it may end.
-    temperature, top_p
-        Greedy at a temperature of 0, else sampled from the top `top_p` of probability.
+    Greedy at a temperature of 0, else sampled from the top `top_p` of probability.
     """
 
     max_new_tokens: int
@@ -35,17 +28,8 @@ class Decoding:
     min_new_tokens: int = 0
 
 
-@dataclass(frozen=True)
-class Generated:
-    """A reply.
-
-    Parameters
-    ----------
-    tokens, logprob
-        Its tokens up to and with its end, and their mean natural log-probability.
-    ended
-        False where it was cut off.
-    """
+class Generated(NamedTuple):
+    """A reply: its tokens up to and with its end, their mean natural log-probability, and whether it ended."""
 
     tokens: list[int]
     logprob: float

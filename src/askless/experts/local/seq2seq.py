@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -195,7 +195,7 @@ class Seq2SeqExpert(LocalExpert):
 
     def _written(self, rows: Sequence[Tokens], how: Decoding, seed: int) -> list[Generated]:
         start = self.checkpoint.start
-        how = replace(how, max_new_tokens=how.max_new_tokens + start - 1)
+        how = how._replace(max_new_tokens=how.max_new_tokens + start - 1)
         return written(self.checkpoint.network, self._read(rows), start, how, seed)
 
     def _read(self, rows: Sequence[Tokens]) -> dict[str, Tensor]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from askless.errors import ExpertError
+from askless.errors import ExpertError, MissingExtra
 from askless.experts.answer_store import Row, answer_key
 from askless.experts.base import number
 from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.local.devices import no_room, out_of_memory
 from askless.experts.local.encoding import encode, label_tokens
 from askless.experts.local.local_expert import Item, LocalExpert, timed
-from askless.experts.local.vllm_start import started
 from askless.experts.paid import TEMPLATE_TOKENS, Wording
 from askless.experts.replies import spread, written
 
@@ -161,7 +161,7 @@ class VllmExpert(LocalExpert):
 
     def _started(self) -> Any:
         pinned = {"revision": self.revision, "tokenizer_revision": self.revision, "code_revision": self.revision}
-        return started(
+        return _started(
             self.name,
             model=str(self.checkpoint.folder or self.model),
             **({} if self.checkpoint.folder is not None or self.revision is None else pinned),
@@ -225,3 +225,32 @@ def _whole(said: Any) -> Row:
     count = len(said.token_ids)
     mean = said.cumulative_logprob / count if count and said.cumulative_logprob is not None else math.nan
     return {"text": said.text, "logprob": mean, "completion_tokens": count, "ended": said.finish_reason != "length"}
+
+
+def _started(expert: str, **options: Any) -> Any:
+    """The `vllm.LLM` of these options.
+
+    Raises `MissingExtra` without vLLM, `ExpertError` without CUDA and where the model cannot be started.
+    """
+    try:
+        import vllm
+    except ImportError as error:
+        raise MissingExtra("vllm", "vllm") from error
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ExpertError(
+            f"Expert '{expert}': backend vllm needs CUDA, and this machine has none. Allowed here: backend: llm "
+            "on the CPU. Run it where there is a GPU, or serve the model there and use backend: openai."
+        )
+    try:
+        return vllm.LLM(**options)
+    except Exception as error:
+        if out_of_memory(error):
+            raise no_room(options["model"], "cuda", "memory ran out while vLLM started") from error
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ExpertError(
+            f"Expert '{expert}': vLLM did not start model '{options['model']}' ({reason}). Allowed: a model that vLLM "
+            "knows and that fits. What it printed above says more; try max_model_len, gpu_memory_utilization, "
+            "tensor_parallel_size or another dtype."
+        ) from error

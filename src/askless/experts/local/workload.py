@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +14,15 @@ from askless.experts.local.forward import Tokens
 from askless.experts.local.prefix import SharedPrefix, can_share, shared_tokens
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """How prompts become batches.
+class Workload:
+    """The prompts of a run; batches and prefix follow from all of them, whatever is already kept.
 
     Parameters
     ----------
+    network, pad
+        The language model, and its padding token.
+    prompts
+        The prompts in tokens.
     batch_size, batch_tokens
         Most rows and most tokens of a batch, padding and `new_tokens` included, the shared prefix not.
     share_prefix
@@ -29,34 +31,27 @@ class BatchPlan:
         Most tokens that are written after each prompt.
     """
 
-    batch_size: int
-    batch_tokens: int
-    share_prefix: bool = True
-    new_tokens: int = 0
-
-
-class Workload:
-    """The prompts of a run; batches and prefix follow from all of them, whatever is already kept.
-
-    Parameters
-    ----------
-    network, pad
-        The language model, and its padding token.
-    prompts, plan
-        The prompts in tokens, and how they become batches.
-    """
-
-    def __init__(self, network: Any, pad: int, prompts: Sequence[list[int]], plan: BatchPlan) -> None:
+    def __init__(
+        self,
+        network: Any,
+        pad: int,
+        prompts: Sequence[list[int]],
+        batch_size: int,
+        batch_tokens: int,
+        *,
+        share_prefix: bool = True,
+        new_tokens: int = 0,
+    ) -> None:
         self.network = network
         self.pad = pad
-        self.plan = plan
-        longest = max(map(len, prompts), default=0) + plan.new_tokens
-        self.common = shared_tokens(prompts) if plan.share_prefix and can_share(network, longest) else []
-        self.batches = in_batches([self.length(ids) for ids in prompts], plan.batch_size, plan.batch_tokens)
+        self.new_tokens = new_tokens
+        longest = max(map(len, prompts), default=0) + new_tokens
+        self.common = shared_tokens(prompts) if share_prefix and can_share(network, longest) else []
+        self.batches = in_batches([self.length(ids) for ids in prompts], batch_size, batch_tokens)
 
     def length(self, prompt: Tokens) -> int:
         """Tokens that a prompt takes of its batch: its own, and those that may follow."""
-        return len(prompt) - len(self.common) + self.plan.new_tokens
+        return len(prompt) - len(self.common) + self.new_tokens
 
     def size(self, prompts: Sequence[Tokens]) -> int:
         """Tokens of a batch, padding included."""

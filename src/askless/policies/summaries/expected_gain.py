@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -11,11 +12,12 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
 from askless.panel import Answers, Panel
-from askless.policies.base import Budget, Decisions, Policy, Step, Timer, answered, settle, some_rows
+from askless.policies.base import Budget, Decisions, Policy, Step, answered, billed, settle, some_rows
 from askless.policies.operating_points import Mix, PricedPoints
-from askless.policies.summaries.features import WordVectors, chunks, document_features, summary_features
+from askless.policies.summaries.features import chunks, document_features, summary_features
 from askless.policies.summaries.regression import Stacked
 from askless.policies.summaries.rule import SummaryGainRule
+from askless.text.embeddings import Vectors
 
 LOOKS = ("input", "small")
 
@@ -93,7 +95,7 @@ class SummaryGain(Policy):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: WordVectors | None = None,
+        vectors: Vectors | None = None,
         *,
         look_at: str = "input",
         straight: bool = True,
@@ -144,9 +146,8 @@ class SummaryGain(Policy):
 
     def look(self, panel: Panel) -> _GainEstimates:
         """The gain expected from the documents alone, before anyone is asked."""
-        with Timer() as timer:
+        with billed(panel):
             before = self._before(panel, np.arange(len(panel)))
-        timer.bill(panel)
         return _GainEstimates(before, np.full(before.shape, np.nan), np.zeros(len(before)))
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: _GainEstimates | None = None) -> Decisions:
@@ -221,9 +222,9 @@ class SummaryGain(Policy):
         new = np.isnan(seen.after[rows, 0])
         if new.any():
             fresh = rows[new]
-            with Timer() as timer:
-                seen.after[fresh] = self._after(panel, panel.ask(self.experts[0], fresh), seen.before[fresh])
-            seen.work[fresh] = panel.cost_model.compute(timer.seconds) / len(fresh)
+            start = time.perf_counter()
+            seen.after[fresh] = self._after(panel, panel.ask(self.experts[0], fresh), seen.before[fresh])
+            seen.work[fresh] = panel.cost_model.compute(time.perf_counter() - start) / len(fresh)
         panel.charge(seen.work[small.rows], small.rows)
 
     def _before(self, panel: Panel, rows: Ints) -> Floats:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from askless.arrays import Bools, Floats, Floats32, Ints
-from askless.text.vocabulary import Texts, Vocabulary, as_strings
+from askless.arrays import Bools, Floats, Ints
+from askless.text.embeddings import Vectors
+from askless.text.vocabulary import Texts, as_strings
 
 Hashes = NDArray[np.uint64]
 CHUNK = 20_000
@@ -27,22 +27,7 @@ SUMMARY = (
 )
 
 
-class WordVectors(Protocol):
-    """Word vectors, as in `askless.text.embeddings`."""
-
-    @property
-    def dim(self) -> int:
-        """Numbers in each vector."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The words."""
-
-    def mean(self, texts: Texts) -> Floats32:
-        """Mean vector of each text's words, shape (texts, dim)."""
-
-
-def document_features(texts: Texts, vectors: WordVectors | None) -> Floats:
+def document_features(texts: Texts, vectors: Vectors | None) -> Floats:
     """The numbers of `DOCUMENT` and, with `vectors`, the mean word vector, shape (texts, features).
 
     Numbers, quotes, capitals and signs are counted per word; `distinct` words per square root of all; `known` is the
@@ -71,7 +56,7 @@ def document_features(texts: Texts, vectors: WordVectors | None) -> Floats:
     return np.column_stack([*own, mean])
 
 
-def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vectors: WordVectors | None) -> Floats:
+def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vectors: Vectors | None) -> Floats:
     """The numbers of `SUMMARY` and, with `vectors`, the mean word vector, shape (texts, features).
 
     Shares of the summary's words, of its long ones, pairs and triples that are in the document; how often those words
@@ -104,10 +89,10 @@ def summary_features(summaries: Texts, documents: Texts, logprob: Floats, vector
     return np.column_stack([*own, mean])
 
 
-def vector_sums(texts: Texts, vectors: WordVectors) -> Floats:
+def vector_sums(texts: Texts, vectors: Vectors) -> Floats:
     """The published feature: the sum of the vectors of each text's whitespace tokens, shape (texts, dim)."""
     array = as_strings(texts)
-    array = pc.utf8_lower(array) if getattr(vectors, "lower", False) else array
+    array = pc.utf8_lower(array) if vectors.lower else array
     known = np.diff(vectors.vocabulary.tokens(array)[1])
     return np.asarray(vectors.mean(array) * known[:, None], np.float64)
 
@@ -215,7 +200,7 @@ def _matches(texts: pa.Array, pattern: str) -> Floats:
     return np.asarray(pc.count_substring_regex(texts, pattern).to_numpy(), np.float64)
 
 
-def _meaning(bare: pa.Array, vectors: WordVectors | None) -> tuple[Floats, Ints]:
+def _meaning(bare: pa.Array, vectors: Vectors | None) -> tuple[Floats, Ints]:
     """Mean vector (rows, dim) and number of words that have one (rows,); no columns without vectors."""
     if vectors is None:
         return np.zeros((len(bare), 0)), np.zeros(len(bare), np.int64)

@@ -9,7 +9,8 @@ import numpy as np
 from askless.arrays import Floats, Ints
 from askless.panel import Panel
 from askless.policies.base import Budget, Chooser, Step
-from askless.policies.summaries.features import WordVectors, vector_sums
+from askless.policies.summaries.features import vector_sums
+from askless.text.embeddings import Vectors
 
 
 class PublishedSummary(Chooser):
@@ -54,7 +55,7 @@ class PublishedSummary(Chooser):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: WordVectors,
+        vectors: Vectors,
         *,
         components: int = 50,
         strength: float = 0.1,

@@ -15,7 +15,7 @@ import numpy as np
 from askless.arrays import Floats
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.policies.base import Timer
+from askless.policies.base import billed
 from askless.policies.team.allocator import Allocator
 
 if TYPE_CHECKING:
@@ -109,10 +109,8 @@ class Team(Allocator):
     def look(self, panel: Panel) -> Floats:
         """The allocator's estimate for each expert, shape (rows, experts), its compute billed to the panel."""
         panel.join(self.experts[0], self.small_)
-        with Timer() as timer:
-            seen = self._estimate(panel)
-        timer.bill(panel)
-        return seen
+        with billed(panel):
+            return self._estimate(panel)
 
     def brought(self) -> Any:
         """The small network."""
