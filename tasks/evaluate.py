@@ -23,6 +23,7 @@ from askless.errors import DataError
 from askless.evaluation import evaluate, replay
 from askless.evaluation.distillation import brought
 from askless.evaluation.summary_examples import side_by_side
+from askless.experts.local.checkpoint import DEMO
 from askless.experts.recorded import RecordedExpert
 from askless.experts.small.out_of_fold import is_out_of_fold
 from askless.files import replacing_folder, write_text
@@ -212,10 +213,10 @@ def write_all(
     )
     found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, inputs.train.small, test, valid)
     references = rows["reference"].to_pylist() if inputs.task.kind == "summarisation" else []
-    main = inputs.evaluate.headline
+    main = chosen_headline(inputs, fitted, found)
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
-    summary["demo"] = inputs.task.source.kind in readers.WITHOUT_FILE
-    summary["notes"] = findings(fitted)
+    summary["demo"] = of_the_demo(inputs)
+    summary["notes"] = [*findings(fitted), known_in_words(inputs, rows["text"])]
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
         summary["notes"].append(taught_in_words(taught, inputs.train.small))
@@ -232,6 +233,33 @@ def write_all(
     data = data_of(inputs.name, settings.base.llms)
     shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
     return str(write_report(out, summary, curve, versions=data, examples=shown if references else []))
+
+
+def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) -> str:
+    """The policy that params.yaml names or, for `auto`, that valid chose among those that can be registered.
+
+    Where none can be, it is the best of all; a task without any policy has its reference.
+    """
+    if inputs.evaluate.headline != config.AUTO:
+        return inputs.evaluate.headline
+    names = [*inputs.train.teams, *inputs.settings.policies[inputs.name]]
+    first = {name: next(iter(fitted[name].values()))[0] for name in names}
+    able = [n for n, p in first.items() if p.kept and p.decides_alone and p.experts[0] == inputs.train.small]
+    return found.best(able) or found.best(names) or f"always_{inputs.evaluate.reference}"
+
+
+def of_the_demo(inputs: Inputs) -> list[str]:
+    """What was made up for the demo: the data, the word vectors, and LLMs by name."""
+    models = {name: inputs.settings.expert(name).get("model") for name in inputs.settings.base.llms}
+    found = ["data"] if inputs.task.source.kind in readers.WITHOUT_FILE else []
+    found += ["word vectors"] if inputs.task.vectors.kind == "demo" else []
+    return found + [name for name, model in models.items() if str(model).startswith(DEMO)]
+
+
+def known_in_words(inputs: Inputs, texts: pa.ChunkedArray) -> str:
+    """How many of the words of `texts` the task's word vectors know."""
+    share = Vectors.open(inputs.vectors).share_known(texts)
+    return f"The word vectors know {100 * share:.1f} % of the words of the test texts."
 
 
 def distilled(inputs: Inputs, found: evaluate.Evaluation) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def log_evaluation(name: str, params: str, reports: str, models: str, vectors: s
 
     settings, folder = config.load(params), Path(reports)
     summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    team = settings.evaluate[name].headline
+    team = summary["headline"]["policy"]
     with (
         tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run,
         tempfile.TemporaryDirectory() as scratch,
@@ -76,7 +76,7 @@ def with_small(settings: config.Params, name: str, kept: Bundle, models: Path, v
     small = settings.train[name].small
     if kept.experts[0] != small:
         raise config.ConfigError(
-            f"evaluate.{name}.headline is '{settings.evaluate[name].headline}', which asks '{kept.experts[0]}' "
+            f"evaluate.{name}.headline is '{kept.facts['team']}', which asks '{kept.experts[0]}' "
             f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
         )
     setting = experts.Setting(name=small, task=name, classes=kept.classes, vectors=Path(vectors))

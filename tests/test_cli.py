@@ -46,7 +46,7 @@ def test_headline_prints_each_task_with_its_report(built):
     summary = json.loads((built / "reports/olhs/metrics.json").read_text())
     assert done.exit_code == 0
     assert f"olhs: {summary['headline']['text']}" in done.output
-    assert "this proves the plumbing, not the method" in done.output
+    assert "these figures prove the plumbing, not the method" in done.output
     assert str(built / "reports/olhs/report.html") in done.output
 
 

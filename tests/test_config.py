@@ -250,7 +250,7 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
         (
             "evaluate.posts",
             {"headline": "tema"},
-            "Unknown policy 'tema'. Known: random, team. Did you mean 'team'? (at evaluate.posts.headline)",
+            "Unknown policy 'tema'. Known: auto, random, team. Did you mean 'team'? (at evaluate.posts.headline)",
         ),
         (
             "",

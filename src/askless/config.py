@@ -25,6 +25,7 @@ Use = tuple[str, str, Iterable[str], Iterable[str]]
 NAME = re.compile(r"\w[\w .+@:()-]{0,99}")
 BY_TASK = ("train", "policies", "evaluate")
 RUNNERS = ("threads", "ray")
+AUTO = "auto"
 QUALITIES = {
     "classification": ("accuracy", "macro_f1", "f1_positive"),
     "summarisation": (
@@ -369,10 +370,11 @@ class Evaluate:
         Of the two-sided intervals, above 0.5 and below 1.
     margin
         By how much a quality may be lower and still be called as good, 0 to 1.
-    headline
-        The policy of the headline, a team or a name in `policies`.
     model
         Name of the registered model.
+    headline
+        The policy of the headline, a team or a name in `policies`; or `auto`: of those that can be registered the one
+        of the largest area under its curve on valid.
     """
 
     reference: str
@@ -381,8 +383,8 @@ class Evaluate:
     bootstrap: Annotated[int, Field(ge=20)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     margin: Share
-    headline: str
     model: str
+    headline: str = AUTO
 
 
 @strict
@@ -548,7 +550,7 @@ def _of_task(params: Params, name: str) -> Iterator[Use]:
     for policy, options in policies.items():
         yield f"policies.{name}.{policy}.experts", "expert", options.get("experts", ()), params.experts
     yield f"evaluate.{name}.reference", "expert", [evaluate.reference], params.experts
-    yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies]
+    yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies, AUTO]
 
 
 def _check_listed(params: Params, name: str, path: Path) -> None:

@@ -1,9 +1,12 @@
 """Anybody's recorded answers, evaluated: what is written, what is said, what is refused."""
 
+import dataclasses
 import json
 import math
+import re
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +22,11 @@ from askless.plans.evaluate import applicable, evaluate
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import make_plan
+from askless.report import wording as words
+from askless.report.report import headline
 from askless.report.report import text_summary as table
+from askless.report.rows import policy_rows
+from tests.report.report_page import Page
 
 QUICK = ["two_tier", "chain", "chain_forward", "planned", "random"]
 CLASSES = ("A", "B", "C")
@@ -161,8 +168,93 @@ def test_test_labels_choose_nothing(tmp_path):
 
 def test_a_cheaper_expert_that_is_better_is_said(tmp_path):
     summary = evaluate(made(skill=(0.8, 0.5, 0.4)), policies=["two_tier", "planned"], bootstrap=20, out=tmp_path)
-    assert any("e0 costs less than e2 and is at least as good" in note for note in summary["notes"])
-    assert any("no cascade is needed" in note for note in summary["notes"])
+    point, said = summary["policies"]["always_e0"]["operating_point"], words.enough(summary)
+    assert point["reached"] and said in headline(summary)
+    assert said.startswith("e0 alone would do: it is better than e2 (accuracy ")
+    assert said.endswith(" for $1.00 per 1,000 items, 88.9 % less.")
+    assert words.verdict(summary)[1] == "Reached, as e0 alone does"
+
+
+def _always_right(study, rows):
+    at, field = rows.schema.get_field_index("label"), rows.schema.field("label")
+    return rows.set_column(at, field, study.examples["label"])
+
+
+def test_few_items_do_not_show_that_an_expert_is_as_good(tmp_path):
+    """Three items on which all agree were once enough to advise against every LLM, in bold."""
+    study = made(8, seed=1)
+    study = dataclasses.replace(study, answers={e: _always_right(study, rows) for e, rows in study.answers.items()})
+    summary = evaluate(study, policies=["two_tier"], bootstrap=20, seeds=(0,), out=tmp_path)
+    assert summary["items"] == 4
+    for name in ("always_e0", "always_e1"):
+        assert summary["policies"][name]["operating_point"]["quality_difference"] == {"value": 0.0, "ci": [0.0, 0.0]}
+        assert not summary["policies"][name]["operating_point"]["reached"]
+    assert words.enough(summary) == "" and "would do" not in (tmp_path / "report.html").read_text()
+    assert "no LLM call is needed" not in (tmp_path / "report.html").read_text()
+    assert words.verdict(summary) == ("missed", "Not certain")
+    assert words.ranking(summary)[-1] == (
+        "e0 is not worse than e2 here, but 4 items do not show it to be as good within 1.0 points."
+    )
+
+
+def test_the_cost_and_the_saving_of_a_row_are_of_one_point(done):
+    """The saving was once read off the whole curve of test, beside the cost of another point."""
+    _, summary, _ = done
+    lines = table(summary).splitlines()
+    assert re.split(r" {2,}", lines[0])[2:4] == ["$ per 1,000", "saved %"]
+    bill = summary["policies"]["always_e2"]["cost_per_1k"]
+    for row in policy_rows(summary):
+        assert row["saved"]["value"] == pytest.approx(1 - row["cost"]["value"] / bill)
+        line = next(line for line in lines if line.startswith(row["label"]))
+        assert f"  {100 * (1 - row['cost']['value'] / bill):.1f}" in line.replace("-0.0", "0.0")
+    page = Page((done[0] / "report.html").read_text())
+    assert "Saving read off test" in page.said()
+    assert "promises nothing" in page.said()
+
+
+def test_the_bound_over_costs_lies_above_every_policy_at_every_cost(tmp_path):
+    """A bound over shares of items lay under policies that ask nobody but the one who answers."""
+    rng = np.random.default_rng(3)
+    study = made(400, cost=(0.001, 0.004, 0.006), skill=(0.3, 0.8, 0.75), seed=3)
+    answers = {}
+    for name, rows in study.answers.items():
+        at, field = rows.schema.get_field_index("cost_usd"), rows.schema.field("cost_usd")
+        cost = rows["cost_usd"].to_numpy() * rng.uniform(0.2, 5, len(rows))
+        answers[name] = rows.set_column(at, field, pa.array(cost))
+    study = dataclasses.replace(study, answers=answers)
+    evaluate(
+        study, policies=["two_tier", "chain", "query_allocator", "planned"], bootstrap=20, seeds=(0,), out=tmp_path
+    )
+    curve = pd.read_csv(tmp_path / "curve.csv")
+    bound = curve[curve.policy == "oracle"].sort_values("cost")
+    assert (np.diff(bound.quality) >= 0).all()
+    for name, points in curve.groupby("policy"):
+        most = np.interp(points.cost, bound.cost, bound.quality, left=0)
+        assert (points.quality <= most + 1e-9).all(), name
+    assert bound.cost.min() < curve[curve.policy == "always_e0"].cost.min(), "the cheapest is not the same everywhere"
+
+
+def test_a_share_deferred_is_of_two_experts_calls(done):
+    _, summary, _ = done
+    policies = summary["policies"]
+    assert policies["two_tier"]["apgr"] is not None
+    for name in ("chain", "planned", "oracle"):
+        assert policies[name]["apgr"] is None and set(policies[name]["cpt"].values()) == {None}
+        assert policies[name]["auc"] is not None
+    why = {row["name"]: row["why"]["apgr"] for row in policy_rows(summary)}
+    assert why["chain"] == "a share deferred is no share of e2's calls: it asks others than e0 and e2"
+
+
+def test_an_expert_of_one_class_is_named_as_such(tmp_path):
+    study = made()
+    rows = study.answers["e0"]
+    at, field = rows.schema.get_field_index("label"), rows.schema.field("label")
+    same = rows.set_column(at, field, pa.array(["B"] * len(rows)))
+    study = dataclasses.replace(study, answers=study.answers | {"e0": same})
+    summary = evaluate(study, policies=["two_tier"], bootstrap=20, seeds=(0,), out=tmp_path)
+    assert {name: expert["only"] for name, expert in summary["experts"].items()} == {"e0": "B", "e1": None, "e2": None}
+    assert table(summary).splitlines()[-1] == "e0 (“B”) gives the same answer to every item of test."
+    assert "“B” to every item" in Page((tmp_path / "report.html").read_text()).said()
 
 
 @pytest.mark.parametrize(

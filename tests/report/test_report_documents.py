@@ -153,20 +153,31 @@ def test_the_best_point_is_told_where_it_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("low", "cost", "text"),
     [
-        (0.1, 10.0, "By ROUGE-L F, mlp alone is as good as llm (40.0 against 30.0) and cheaper (10.00 s per"),
-        (0.35, 2000.0, "By ROUGE-L F, mlp alone is better than llm (40.0 against 30.0)."),
-        (None, 2000.0, "By ROUGE-L F, mlp alone is as good as llm (40.0 against 30.0)."),
+        (-0.005, 10.0, "mlp alone would do: it is as good as llm within 1.0 points (ROUGE-L F 40.0 against 30.0, "),
+        (
+            0.05,
+            10.0,
+            "mlp alone would do: it is better than llm (ROUGE-L F 40.0 against 30.0, difference [+5.0, +15.0]",
+        ),
+        (0.05, 2000.0, ""),
     ],
 )
-def test_better_and_cheaper_are_said_where_they_are_so(low: float | None, cost: float, text: str) -> None:
+def test_a_cheaper_expert_alone_is_named_where_it_would_do(low: float, cost: float, text: str) -> None:
     summary = copy.deepcopy(evaluation("worse")[0])
-    small, large = (summary["experts"][name] for name in ("mlp", "llm"))
-    small["quality"], small["rougeL"] = 0.4, {"value": 0.4, "ci": [low, 0.5]}
-    large["quality"], large["rougeL"] = 0.3, {"value": 0.3, "ci": [0.2, 0.32]}
-    small["cost_per_1k"]["value"] = cost
-    assert words.enough(summary).startswith(text)
-    assert words.enough({**summary, "small": "llm"}) == ""
-    small["quality"] = 0.2
+    mlp = summary["policies"]["always_mlp"]
+    point = mlp["operating_point"]
+    point["quality"]["value"], point["reference_quality"]["value"] = 0.4, 0.3
+    point["quality_difference"] = {"value": 0.1, "ci": [low, 0.15]}
+    mlp["cost_per_1k"] = point["cost_per_1k"]["value"] = cost
+    for name in ("lead", "llm-mini"):
+        summary["policies"][f"always_{name}"]["operating_point"]["reached"] = False
+    found = words.enough(summary)
+    assert found.startswith(text) and bool(found) == bool(text)
+    summary["headline"]["cost_per_1k"]["value"] = 5.0
+    assert words.enough(summary) == "", "the headline costs less"
+    summary["headline"]["reached"] = False
+    assert words.enough(summary) == found
+    point["reached"] = False
     assert words.enough(summary) == ""
 
 
@@ -183,7 +194,7 @@ def test_what_the_first_sentence_does_as_well_is_said() -> None:
 def test_summaries_in_text_and_markdown() -> None:
     summary, _ = evaluation("documents")
     table = text_summary(summary).splitlines()
-    assert re.split(r" {2,}", table[0]) == ["policy", "ROUGE-L F", "$ per 1,000", "saving %", "area"]
+    assert re.split(r" {2,}", table[0]) == ["policy", "ROUGE-L F", "$ per 1,000", "saved %", "area"]
     lines = markdown_summary(summary).splitlines()
     assert lines[0] == f"**{headline(summary)}**"
     assert lines[2] == "| policy | ROUGE-L F | $ per 1,000 items | deferral rate (%) | AUC |"

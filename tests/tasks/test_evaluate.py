@@ -3,13 +3,17 @@
 import html
 import json
 import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from askless import config, schema
 from askless.errors import DataError
-from tasks.evaluate import Inputs, evaluate_policies, fit_all, headline_figures
+from askless.report import wording as words
+from askless.text.embeddings import Vectors
+from tasks.evaluate import Inputs, chosen_headline, evaluate_policies, fit_all, headline_figures, of_the_demo
 from tests.pipeline import LLM, TEAM, small_params
 
 REPORTS = "reports/olhs"
@@ -30,6 +34,59 @@ def test_experts_teams_policies_and_bounds_are_compared(summary):
     fixed = {f"always_{expert}" for expert in summary["experts"]}
     assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]["olhs"]}
     assert summary["policies"]["oracle"]["auc"] >= summary["policies"][TEAM]["auc"]
+
+
+def test_what_is_of_the_demo_is_said_and_how_many_words_are_known(built, summary):
+    assert summary["demo"] == ["data", "word vectors", LLM]
+    (note,) = (note for note in summary["notes"] if note.startswith("The word vectors know "))
+    test = schema.rows_in(schema.read(built / "data/prepared/olhs/examples.parquet", "examples"), "test")
+    said = [word for text in test["text"].to_pylist() for word in text.split()]
+    known = set(Vectors.open(built / "data/vectors/olhs").vocabulary.words())
+    share = 100 * np.mean([word in known for word in said])
+    assert note == f"The word vectors know {share:.1f} % of the words of the test texts."
+
+
+@pytest.mark.parametrize(
+    ("source", "vectors", "model", "found"),
+    [
+        ("csv", "glove", "Qwen/Qwen2", []),
+        ("csv", "demo", "Qwen/Qwen2", ["word vectors"]),
+        ("csv", "glove", "demo:xs", ["llm"]),
+        ("demo", "demo", "demo:xs", ["data", "word vectors", "llm"]),
+    ],
+)
+def test_parts_of_the_demo_on_texts_of_ones_own(source, vectors, model, found):
+    """The banner was once raised by the data alone."""
+    task = SimpleNamespace(source=SimpleNamespace(kind=source), vectors=SimpleNamespace(kind=vectors))
+    settings = SimpleNamespace(base=SimpleNamespace(llms=("llm",)), expert=lambda _: {"model": model})
+    assert of_the_demo(SimpleNamespace(task=task, settings=settings)) == found
+    said = words.demo({"demo": found})
+    assert bool(said) == bool(found)
+    if found == ["word vectors"]:
+        assert said == "Word vectors of the demo on texts of your own: these figures say nothing of real ones."
+
+
+def test_auto_is_what_valid_chose_among_what_can_be_registered():
+    def policy(kept=True, alone=True, first="small"):
+        return {0: (SimpleNamespace(kept=kept, decides_alone=alone, experts=(first, "llm")), {})}
+
+    fitted = {"a": policy(), "b": policy(), "chain": policy(alone=False), "learned": policy(kept=False)}
+    areas = {"a": 0.7, "b": 0.8, "chain": 0.9, "learned": 0.95, "always_llm": 1.0}
+    found = SimpleNamespace(best=lambda names: max(names, key=areas.__getitem__, default=None))
+
+    def chosen(headline, names, teams=()):
+        inputs = SimpleNamespace(
+            name="task",
+            evaluate=SimpleNamespace(headline=headline, reference="llm"),
+            train=SimpleNamespace(teams=dict.fromkeys(teams), small="small"),
+            settings=SimpleNamespace(policies={"task": dict.fromkeys(names)}),
+        )
+        return chosen_headline(inputs, fitted, found)
+
+    assert chosen("auto", ["b", "chain", "learned"], teams=["a"]) == "b"
+    assert chosen("auto", ["chain", "learned"]) == "learned"
+    assert chosen("auto", []) == "always_llm"
+    assert chosen("a", ["b"]) == "a"
 
 
 def test_the_compact_figures_are_those_of_the_headline(built, summary):

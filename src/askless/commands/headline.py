@@ -17,7 +17,7 @@ def headline(reports: Reports = Path("reports")) -> None:
     Example: askless headline
     """
     from askless.errors import DataError
-    from askless.report import report
+    from askless.report import report, wording
 
     found = sorted(reports.glob("*/metrics.json"))
     if not found:
@@ -25,6 +25,6 @@ def headline(reports: Reports = Path("reports")) -> None:
     for path in found:
         summary = json.loads(path.read_text(encoding="utf-8"))
         typer.echo(f"\n{summary['task']}: {report.headline(summary)}")
-        if summary.get("demo"):
-            typer.echo("(Generated demo data and toy models: this proves the plumbing, not the method.)")
+        if demo := wording.demo(summary):
+            typer.echo(f"({demo})")
         typer.echo(f"Report: {(path.parent / 'report.html').resolve()}")

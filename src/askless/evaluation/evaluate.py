@@ -17,7 +17,14 @@ from askless.evaluation import curves
 from askless.evaluation.expert_results import StatedAnswers, diagrams, labelled_expert, summarising_expert
 from askless.evaluation.headline import headline, operating_point
 from askless.evaluation.metrics import QUALITIES, Quality
-from askless.evaluation.replay import Replay, best_on_valid, chosen_on_valid, only
+from askless.evaluation.replay import (
+    Replay,
+    best_on_valid,
+    chosen_on_valid,
+    only,
+    oracle_by_cost,
+    prices_of_quality,
+)
 from askless.evaluation.results import (
     Bootstrap,
     Measured,
@@ -30,6 +37,9 @@ from askless.evaluation.results import (
 from askless.panel import NO_LABEL
 
 CURVE_DRAWS = 200
+# Points of the bound over costs, close enough that no policy lies between two of them.
+BOUND_POINTS = 101
+ORACLE = "oracle"
 CURVE_COLUMNS = ("policy", "budget", "seed", "cost", "quality", "deferral_rate", "ci_low", "ci_high")
 
 
@@ -112,6 +122,7 @@ class Evaluation:
     ) -> None:
         self.task, self.settings, self.unit, self.small = task, settings, unit, small
         self.gold, self.group, self.valid_gold = test.gold, test.group, valid.gold
+        self.graded = any(run.graded for run in test.sweeps.values())
         if not task.classes:
             self.qualities = {task.quality: Quality(task.quality)}
         else:
@@ -125,6 +136,7 @@ class Evaluation:
         self.weak_measured, self.strong_measured = self.boot.measure(self.weak), self.boot.measure(self.strong)
         self.policies: dict[str, dict[str, Any]] = {}
         self.chosen: dict[str, Replay] = {}
+        self.areas: dict[str, float] = {}
         self.columns: dict[str, list[Any]] = {k: [] for k in CURVE_COLUMNS}
         for name, run in self.alone.items():
             self.add(run, valid.sweeps[name])
@@ -141,6 +153,8 @@ class Evaluation:
         self._append(run, measured)
         if valid is not None:
             quality, settings = self.boot.quality, self.settings
+            if valid.points > 1:
+                self.areas[run.policy] = self._area(valid)
             floors = self.floor if len(self.floor) == len(valid.seeds) else np.full(len(valid.seeds), self.floor.mean())
             picks = chosen_on_valid(valid, self.valid_gold, quality, floors)
             self.chosen[run.policy] = only(run, picks)
@@ -153,6 +167,27 @@ class Evaluation:
             if not settings.budgets:
                 found |= self._at(found["operating_point"])
         self.policies[run.policy] = found
+
+    def add_oracle(self, by_share: Replay | None = None) -> None:
+        """Take in the bound: over costs that of all experts, at the budgets asked for `by_share`, the bound there."""
+        alone = [self.weak, *(run for run in self.alone.values() if run is not self.weak)]
+        prices = prices_of_quality(alone, self.gold, max(self.settings.sweep, BOUND_POINTS))
+        self.add(oracle_by_cost(ORACLE, alone, self.gold, prices))
+        if by_share is not None:
+            self.policies[ORACLE]["points"] = self._points(by_share, self.boot.measure(by_share))
+
+    def best(self, among: Sequence[str]) -> str | None:
+        """The policy of the largest area under its curve on the rows that choose, None where none of them has one."""
+        known = [name for name in among if name in self.areas and np.isfinite(self.areas[name])]
+        return max(known, key=lambda name: self.areas[name], default=None)
+
+    def _area(self, valid: Replay) -> float:
+        """Mean quality over the range of the experts' costs; where these are equal, over shares of items deferred."""
+        costs = [float(run.cost.mean()) for run in self.alone.values()]
+        low, high = float(self.weak_measured.cost[0]), max(costs)
+        quality = self.boot.quality(self.valid_gold, valid.flat_answers()).reshape(valid.points, -1).mean(axis=1)
+        spent, ends = (valid.cost, (low, high)) if high > low else (valid.deferred, (0.0, 1.0))
+        return curves.area(spent.mean(axis=(1, 2)), quality, *ends)
 
     def summary(
         self,
@@ -207,7 +242,9 @@ class Evaluation:
         stated = {expert: StatedAnswers.of(table, classes, self.gold) for expert, table in answers.items()}
         valid = {expert: StatedAnswers.of(table, classes, self.valid_gold) for expert, table in held.items()}
         return {
-            "experts": {e: labelled_expert(*alone[e], one, self.qualities, self.unit) for e, one in stated.items()},
+            "experts": {
+                e: labelled_expert(*alone[e], one, self.qualities, self.unit, classes) for e, one in stated.items()
+            },
             "reliability": diagrams(main, self.chosen[main], self.gold, stated, valid),
         }
 
@@ -227,15 +264,15 @@ class Evaluation:
         return schema.table("curve", {k: np.asarray(v) for k, v in self.columns.items()})
 
     def _beside(self, chosen: Replay) -> dict[str, Any]:
-        return operating_point(self.boot, self.boot.measure(chosen), self.strong_measured, self.settings.margin)
+        measured = self.boot.measure(chosen)
+        return operating_point(self.boot, measured, self.strong_measured, self.settings.margin, self.graded)
 
     def _figures(self, run: Replay, measured: Measured) -> dict[str, Any]:
         """A policy at the budgets asked for, and its curve."""
-        swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
-        points = [swept[round(b, 9)] for b in self.settings.budgets if round(b, 9) in swept] or [0]
         quality, cost = measured.quality, measured.cost
-        best = int(np.argmax(quality)) if run.policy == "oracle" else points[0]
+        best = int(np.argmax(quality)) if run.policy == ORACLE else self._asked_for(run)[0]
         weak, strong = self.weak_measured, self.strong_measured
+        pair = set(run.experts) <= {self.small, self.settings.reference}
         out: dict[str, Any] = {
             "quality": float(quality[best]),
             "cost_per_1k": 1000 * float(cost[best]),
@@ -243,12 +280,24 @@ class Evaluation:
             "quality_ci": self.boot.interval(float(quality[best]), measured.quality_draws[:, best]).as_dict()["ci"],
             "seeds": list(run.seeds),
             "swept": run.points > 1,
-            "points": [point_summary(self.boot, run, p, self.qualities) for p in points],
+            "points": self._points(run, measured),
+            "pair": pair,
         }
-        for p, point in zip(points, out["points"], strict=True):
-            small, large = ((float(one.cost[0]), float(one.quality[0])) for one in (weak, strong))
-            point["ibc_lift"] = none_if_nan(curves.ibc_lift(cost[p], quality[p], small, large))
-        return out | curve_summary(self.boot, measured, weak, strong)
+        return out | curve_summary(self.boot, measured, weak, strong, pair)
+
+    def _asked_for(self, run: Replay) -> list[int]:
+        """Places of the budgets that figures are asked for, the first of all where there is none."""
+        swept = {round(b, 9): i for i, b in enumerate(run.budgets)}
+        return [swept[round(b, 9)] for b in self.settings.budgets if round(b, 9) in swept] or [0]
+
+    def _points(self, run: Replay, measured: Measured) -> list[dict[str, Any]]:
+        """A policy at the budgets asked for."""
+        ends = [(float(one.cost[0]), float(one.quality[0])) for one in (self.weak_measured, self.strong_measured)]
+        found = []
+        for p in self._asked_for(run):
+            lift = curves.ibc_lift(float(measured.cost[p]), float(measured.quality[p]), *ends)
+            found.append(point_summary(self.boot, run, p, self.qualities) | {"ibc_lift": none_if_nan(lift)})
+        return found
 
     def _append(self, run: Replay, measured: Measured) -> None:
         tail = (1 - self.settings.confidence) / 2
@@ -269,11 +318,13 @@ class Evaluation:
 def evaluated(task: Judged, settings: Evaluate, unit: str, small: str, test: Runs, valid: Runs) -> Evaluation:
     """An evaluation that has taken in everything replayed.
 
-    `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`;
-    operating points are chosen on `valid` and reported on `test`.
+    `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`, the bound of what
+    a share buys; operating points are chosen on `valid` and reported on `test`.
     """
     evaluation = Evaluation(task, settings, unit, small, test, valid)
     for policy, run in test.sweeps.items():
-        if policy not in evaluation.policies:
+        if policy == ORACLE:
+            evaluation.add_oracle(run)
+        elif policy not in evaluation.policies:
             evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
     return evaluation

@@ -56,11 +56,18 @@ class StatedAnswers:
 
 
 def labelled_expert(
-    boot: Bootstrap, run: Replay, stated: StatedAnswers, qualities: Mapping[str, Quality], unit: str
+    boot: Bootstrap,
+    run: Replay,
+    stated: StatedAnswers,
+    qualities: Mapping[str, Quality],
+    unit: str,
+    classes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Quality, cost and calibration of one expert of classes, from always asking it."""
+    """Quality, cost and calibration of one expert of classes, from always asking it; `only` is the one that it says."""
+    said = np.unique(stated.label[stated.label != NO_LABEL])
     return {
         **_point(boot, run, qualities, unit),
+        "only": classes[said[0]] if len(classes) > 1 and len(said) == 1 else None,
         "unparsed": float((stated.label == NO_LABEL).mean()),
         "ece": none_if_nan(reliability(stated.p, stated.right).ece),
         "ece_mass": none_if_nan(reliability(stated.p, stated.right, mass=True).ece),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +21,23 @@ WORDS = {
 }
 
 
-def operating_point(boot: Bootstrap, chosen: Measured, reference: Measured, margin: float) -> dict[str, Any]:
-    """The point chosen on valid as it is on test, and whether the reference's quality is reached."""
+# An interval by resampling fewer items than this says little.
+FEWEST = 30
+
+
+def operating_point(
+    boot: Bootstrap, chosen: Measured, reference: Measured, margin: float, graded: bool = False
+) -> dict[str, Any]:
+    """The point chosen on valid as it is on test, and whether the reference's quality is reached.
+
+    It is where the difference is above minus the margin for certain: a test of equivalence to one side, for which few
+    items are too few, whatever they show. Answers that are right or wrong may all agree on so many items while one in a
+    hundred of all does not: 367 that agree show that no more than one does, at 95 %.
+    """
     out = against_reference(boot, chosen, reference)
-    low = out["quality_difference"]["ci"][0]
-    out["reached"] = low is not None and low >= -margin
+    low, items, tail = out["quality_difference"]["ci"][0], len(boot.gold), (1 - boot.confidence) / 2
+    least = FEWEST if graded or not 0 < margin < 1 else math.log(tail) / math.log1p(-margin)
+    out["reached"] = low is not None and low >= -margin and items >= (min(least, FEWEST) if low > 0 else least)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,57 @@ def oracle(name: str, small: Replay, expensive: Sequence[Replay], gold: Ints, bu
         paid=np.uint32(1) << answering.astype(np.uint32),
         quality=None if small.quality is None else np.where(deferred, strong, weak).astype(np.float32),
     )
+
+
+def oracle_by_cost(name: str, alone: Sequence[Replay], gold: Ints, prices: Sequence[float]) -> Replay:
+    """The bound that no policy passes in mean quality at any mean cost: it knows how good each answer is.
+
+    At each price of quality a row goes to the expert of most quality less price x cost, of equals to the cheapest, and
+    is paid for that one alone: the corners of the upper hull of all that can be had. `alone` are replays of always
+    asking one expert, of the same seeds or of one for all.
+    """
+    quality, cost, label = _stacked(alone, gold)
+    best = np.stack([(quality - price * cost).argmax(axis=0) for price in prices])
+    blank = np.full(best.shape, np.nan, np.float32)
+    longest = max(alone, key=lambda run: len(run.seeds))
+    return Replay(
+        policy=name,
+        budgets=np.asarray(prices, float),
+        seeds=longest.seeds,
+        experts=tuple(run.policy.removeprefix("always_") for run in alone),
+        label=np.take_along_axis(label, best, 0),
+        expert=best.astype(np.int8),
+        deferred=best > 0,
+        cost=np.take_along_axis(cost, best, 0),
+        score=blank,
+        confidence=blank,
+        paid=np.uint32(1) << best.astype(np.uint32),
+        quality=np.take_along_axis(quality, best, 0).astype(np.float32) if alone[0].graded else None,
+    )
+
+
+def prices_of_quality(alone: Sequence[Replay], gold: Ints, most: int) -> list[float]:
+    """Prices between which `oracle_by_cost` changes its mind, falling: all there are, or `most` of them."""
+    quality, cost, _ = _stacked(alone, gold)
+    slopes = []
+    for i, j in permutations(range(len(alone)), 2):
+        gain, dearer = (quality[j] - quality[i]).ravel(), (cost[j] - cost[i]).ravel()
+        worth = (gain > 0) & (dearer > 0)
+        slopes.append(np.log(gain[worth] / dearer[worth]))
+    levels = np.exp(np.unique(np.round(np.concatenate([*slopes, []]), 9)))[::-1]
+    if not len(levels):
+        return [1.0]
+    levels = levels[np.unique(np.linspace(0, len(levels) - 1, most).astype(int))]
+    between = np.sqrt(levels[:-1] * levels[1:])
+    return [2 * float(levels[0]), *between.tolist(), float(levels[-1]) / 2]
+
+
+def _stacked(alone: Sequence[Replay], gold: Ints) -> tuple[Floats, Floats, NDArray[np.int16]]:
+    """Quality, cost and label of each expert's answers, (experts, seeds, items)."""
+    shape = max((run.label[0].shape for run in alone), key=lambda of: of[0])
+    quality = np.stack([np.broadcast_to(run.right(gold)[0].astype(float), shape) for run in alone])
+    cost = np.stack([np.broadcast_to(run.cost[0], shape) for run in alone])
+    return quality, cost, np.stack([np.broadcast_to(run.label[0], shape) for run in alone])
 
 
 def only(run: Replay, points: Ints) -> Replay:

@@ -111,11 +111,14 @@ class Bootstrap:
         return np.asarray(np.einsum("dps,ds->dp", drawn, mix))
 
 
-def curve_summary(boot: Bootstrap, run: Measured, weak: Measured, strong: Measured) -> dict[str, Any]:
+def curve_summary(
+    boot: Bootstrap, run: Measured, weak: Measured, strong: Measured, pair: bool = True
+) -> dict[str, Any]:
     """Everything read off one policy's curve: areas, APGR, CPT, savings at equal quality, with intervals.
 
     `weak` and `strong` are always asking the one and the other expert between which the curve runs. A single point has
-    no area, APGR or CPT: they are None.
+    no area, APGR or CPT: they are None. So are APGR and CPT unless the policy is one between this `pair`: with more
+    experts a share deferred is no share of the expensive one's calls.
     """
     low, high = float(weak.cost[0]), float(strong.cost[0])
     ends = float(weak.quality[0]), float(strong.quality[0])
@@ -137,12 +140,14 @@ def curve_summary(boot: Bootstrap, run: Measured, weak: Measured, strong: Measur
         return {**NO_CURVE, "saving_at_equal_quality": savings}
     area = [curves.area(c, q, low, high) for _, (c, q) in draws]
     recovered = [curves.apgr(run.share, q, small_q[i], large_q[i]) for i, (_, q) in draws]
+    gap = with_interval("apgr", curves.apgr(run.share, run.quality, *ends), recovered) | {
+        "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(run.share, run.quality, *ends, x)) for x in RECOVERED}
+    }
     return {
         **with_interval("auc", curves.area(run.cost, run.quality, low, high), area),
         "auc_hull": none_if_nan(curves.area(*curves.hull(run.cost, run.quality), low, high)),
         "auc_line": none_if_nan(curves.line_area(*ends) if high > low else np.nan),
-        **with_interval("apgr", curves.apgr(run.share, run.quality, *ends), recovered),
-        "cpt": {f"{x:.2f}": none_if_nan(curves.cpt(run.share, run.quality, *ends, x)) for x in RECOVERED},
+        **(gap if pair else {name: NO_CURVE[name] for name in gap}),
         "saving_at_equal_quality": savings,
     }
 

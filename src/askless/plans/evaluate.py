@@ -14,14 +14,12 @@ import pyarrow.compute as pc
 
 from askless import policies as registry
 from askless import schema
-from askless.arrays import Ints
 from askless.config import Evaluate
 from askless.data.prepare import class_counts, document_counts
 from askless.data.recorded import Study
 from askless.errors import AsklessError, ConfigError, DataError
-from askless.evaluation import curves
 from askless.evaluation.evaluate import Evaluation, Runs
-from askless.evaluation.replay import Replay, crossfit, oracle, replay
+from askless.evaluation.replay import Replay, crossfit, replay
 from askless.files import write_text
 from askless.panel import Panel
 from askless.plans.boards import Boards
@@ -161,20 +159,18 @@ def evaluate(
         sweeps.alone(boards.test),
         sweeps.alone(boards.held),
     )
-    notes += _remarks(study, evaluation, reference, boards.held)
-    choosing: dict[str, Replay] = {}
+    notes += _remarks(evaluation)
     for kind in _kinds(study, policies, notes):
         say(f"{kind}: fitting and replaying")
         try:
-            run, choosing[kind] = sweeps.of(kind)
+            run, choosing = sweeps.of(kind)
         except AsklessError as error:
             notes.append(f"{kind} is left out: {error}")
             continue
-        evaluation.add(run, choosing[kind])
-    expensive = [evaluation.alone[f"always_{e}"] for e in study.experts[1:]]
-    if expensive:
-        evaluation.add(oracle("oracle", evaluation.weak, expensive, evaluation.gold, np.linspace(0, 1, sweep).tolist()))
-    main = _main(evaluation, evaluation.valid_gold, choosing) or f"always_{reference}"
+        evaluation.add(run, choosing)
+    if len(study.experts) > 1:
+        evaluation.add_oracle()
+    main = evaluation.best(list(evaluation.areas)) or f"always_{reference}"
     known = _answers(study, "valid" if len(boards.valid) else "train")
     summary = evaluation.summary("study", main, _answers(study, "test"), known) | {
         "chosen_on": "the valid split" if len(boards.valid) else f"train, {folds}-fold cross-fitted",
@@ -242,35 +238,12 @@ def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list
     return list(dict.fromkeys(wanted)) if wanted else able
 
 
-def _main(evaluation: Evaluation, gold: Ints, runs: Mapping[str, Replay]) -> str | None:
-    """The policy of the headline: the largest area under the curve on the rows that choose; a point has no area."""
-    low = float(evaluation.weak_measured.cost[0])
-    high = max(float(run.cost.mean()) for run in evaluation.alone.values())
-    areas = {}
-    for name, run in runs.items():
-        if run.points > 1:
-            quality = evaluation.boot.quality(gold, run.flat_answers()).reshape(run.points, -1).mean(axis=1)
-            # Where all prices are equal the share of items deferred takes the place of cost.
-            spent, ends = (run.cost, (low, high)) if high > low else (run.deferred, (0.0, 1.0))
-            areas[name] = curves.area(spent.mean(axis=(1, 2)), quality, *ends)
-    return max(areas, key=lambda name: areas[name]) if areas else None
-
-
-def _remarks(study: Study, evaluation: Evaluation, reference: str, held: Panel) -> list[str]:
-    """What the user should know before reading any curve: a cheaper expert that is as good needs no cascade."""
-    answers = {e: held.copy().ask(e) for e in study.experts}
-    price = {e: float(a.cost.mean()) for e, a in answers.items()}
-    given = {e: held.quality(a) if study.judged else a.label for e, a in answers.items()}
-    reached = {e: float(evaluation.boot.quality(evaluation.valid_gold, a[:, None])[0, 0]) for e, a in given.items()}
-    out = [
-        f"{e} costs less than {reference} and is at least as good where policies are fitted "
-        f"({100 * reached[e]:.1f} against {100 * reached[reference]:.1f} %): between these two no cascade is needed."
-        for e in study.experts
-        if price[e] < price[reference] and reached[e] >= reached[reference]
-    ]
-    if len(price) > 1 and max(price.values()) <= min(price.values()):
-        out.append("All experts cost the same: budgets are shares of items, and nothing can be saved but calls.")
-    return out
+def _remarks(evaluation: Evaluation) -> list[str]:
+    """What the user should know before reading any curve."""
+    prices = [float(run.cost.mean()) for run in evaluation.alone.values()]
+    if len(prices) > 1 and max(prices) <= min(prices):
+        return ["All experts cost the same: budgets are shares of items, and nothing can be saved but calls."]
+    return []
 
 
 def _answers(study: Study, split: str) -> dict[str, pa.Table]:

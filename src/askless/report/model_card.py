@@ -69,7 +69,7 @@ def _data(summary: Summary, versions: Mapping[str, str], note: str) -> str:
     lines += [f"- classes: {_listed(summary['classes'])}"] if summary["classes"] else []
     kept = {name: value for name, value in versions.items() if name.startswith("data.") and summary["task"] in name}
     lines += [f"- `{name.removeprefix('data.')}`: `{value}`" for name, value in sorted(kept.items())]
-    lines += [f"\n**{words.DEMO}**"] if summary.get("demo") else []
+    lines += [f"\n**{words.demo(summary)}**"] if words.demo(summary) else []
     return "\n".join([line for line in lines if line] + ([f"\n{note}"] if note else []))
 
 

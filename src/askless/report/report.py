@@ -57,7 +57,7 @@ def write_report(
 
 
 def headline(summary: Summary) -> str:
-    """The result in one sentence, a second where the small expert alone is enough, a third where more is to be had."""
+    """The result in one sentence, a second where a cheaper expert alone would do, a third where more is to be had."""
     parts = (summary["headline"]["text"], words.enough(summary), words.best(summary))
     return " ".join(part for part in parts if part)
 
@@ -65,18 +65,20 @@ def headline(summary: Summary) -> str:
 def text_summary(summary: Summary) -> str:
     """The policies as aligned lines: curves by falling area, then single points by quality; then what columns mean."""
     quality, reference = words.quality_words(summary), summary["reference"]
+    chosen_on = summary.get("chosen_on", "the valid split")
     unit = words.unit_words(summary).replace("1,000 items", "1,000")
     sign = words.sign(summary).replace("\u00a0", " ")
-    lines = [("policy", f"{quality}{sign}", unit, "saving %", f"area{sign}")]
+    lines = [("policy", f"{quality}{sign}", unit, "saved %", f"area{sign}")]
     for row in sorted(policy_rows(summary), key=_falling):
         name = row["label"] + (" *" if row["role"] == "headline" else "")
-        reached, saving = (_with_interval(of, words.percent) for of in (row["quality"], row["saving"][0]))
+        reached, saving = (_with_interval(of, words.percent) for of in (row["quality"], row["saved"]))
         area = row["auc"]["value"]
         last = words.DASH if area is None else words.percent(area)
         lines.append((name, reached, words.amount(row["cost"]["value"]), saving, last))
-    points = f"{quality} and cost at the point that {summary.get('chosen_on', 'the valid split')} chose, on test"
-    legend = f"saving: of {reference}'s cost at its {quality}; area: mean {quality} over the range of costs; * headline"
-    return "\n".join([words.aligned(lines), "", f"{points};", f"{legend}."])
+    points = f"{quality}, cost and what it saves of {reference}'s at the point that {chosen_on} chose, on test"
+    legend = f"area: mean {quality} over the range of costs, read off test; * headline"
+    said = [words.one_class(summary)] if words.one_class(summary) else []
+    return "\n".join([words.aligned(lines), "", f"{points};", f"{legend}.", *said])
 
 
 def _falling(row: Row) -> tuple[bool, bool, float]:
@@ -103,7 +105,7 @@ def markdown_summary(summary: Summary) -> str:
             _with_interval(row["auc"], words.percent),
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *(["", f"*{words.DEMO}*"] if summary.get("demo") else [])]) + "\n"
+    return "\n".join([*lines, *(["", f"*{words.demo(summary)}*"] if words.demo(summary) else [])]) + "\n"
 
 
 def worst_groups(summary: Summary, most: int = 20) -> list[Row]:
@@ -156,7 +158,7 @@ def _page(
         notes=summary.get("notes", []),
         chosen_on=summary.get("chosen_on", "the valid split"),
         seeds=summary["policies"][main]["seeds"],
-        demo=words.DEMO if summary.get("demo") else "",
+        demo=words.demo(summary),
         summaries=words.of_summaries(summary),
         quality=words.quality_words(summary),
         sign=words.sign(summary),
@@ -166,6 +168,7 @@ def _page(
         unit=words.unit_words(summary),
         best=words.best(summary),
         enough=words.enough(summary),
+        sufficient=words.sufficient(summary),
         ranking=words.ranking(summary),
         disagree=len(words.claims(summary)) == 2,
         rows=rows,

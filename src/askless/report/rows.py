@@ -116,7 +116,7 @@ def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
         "role": words.role(summary, name),
         "quality": at["quality"],
         "cost": at["cost_per_1k"],
-        "cost_share": at.get("cost_share", none),
+        "saved": _saved(at.get("cost_share"), at["cost_per_1k"], summary),
         # Where another expert answers everything, nothing is left to defer from.
         "deferral_rate": None if _alone(summary, name) else at.get("deferral_rate"),
         "reached": at["reached"],
@@ -127,6 +127,16 @@ def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
         "saving": [policy.get("saving_at_equal_quality", {}).get(slack, none) for slack in SLACK_LEVELS],
         "why": _why(summary, policy),
     }
+
+
+def _saved(share: Mapping[str, Any] | None, cost: Mapping[str, Any], summary: Summary) -> Row:
+    """How much less a point costs than the reference, with its interval; below 0 it costs more."""
+    if share is None:
+        bill = summary["policies"].get(f"always_{summary['reference']}", {}).get("cost_per_1k")
+        share = _value(cost["value"] / bill if bill else None)
+    value, (low, high) = share["value"], share["ci"]
+    ends = [None, None] if low is None or high is None else [1 - high, 1 - low]
+    return _value(None if value is None else 1 - value, ends)
 
 
 def _alone(summary: Summary, name: str) -> bool:
@@ -141,6 +151,8 @@ def _why(summary: Summary, policy: Mapping[str, Any]) -> dict[str, str]:
         single = dict.fromkeys(("auc", "apgr", "cpt"), "a single point has no curve")
         return rate | single | {"saving": f"{large} costs nothing"}
     gap = f"{large} is not better than {small}: there is no gap to recover"
+    if not policy.get("pair", True):
+        gap = f"a share deferred is no share of {large}'s calls: it asks others than {small} and {large}"
     return rate | {
         "auc": f"{large} costs no more than {small}",
         "apgr": gap,

@@ -158,7 +158,7 @@ def unit_words(summary: Summary) -> str:
 def verdict(summary: Summary) -> tuple[str, str]:
     """What the headline amounts to, and in words.
 
-    `reached`; `small` where the small expert has that quality alone; `useless` where nothing is saved; `missed`.
+    `reached`; `small` where a cheaper expert has that quality alone; `useless` where nothing is saved; `missed`.
     """
     head = summary["headline"]
     if not head["reached"]:
@@ -166,8 +166,8 @@ def verdict(summary: Summary) -> tuple[str, str]:
     high = head["cost_share"]["ci"][1]
     if high is None or high >= 1:
         return "useless", "As good, but not cheaper"
-    if _small_is_enough(summary):
-        return "small", f"Reached, as {summary['small']} alone does"
+    if name := sufficient(summary):
+        return "small", f"Reached, as {name} alone does"
     return "reached", "Reached"
 
 
@@ -178,23 +178,62 @@ def best(summary: Summary) -> str:
     return str(head["best"]) if peak_gain > gain else ""
 
 
+def sufficient(summary: Summary) -> str:
+    """The cheapest expert that is as good as the reference alone and costs no more than the headline; else nothing."""
+    head, large = summary["headline"], summary["reference"]
+    bill = summary["policies"][f"always_{large}"]["cost_per_1k"]
+    most = head["cost_per_1k"]["value"] if head["reached"] else bill
+    alone = {name: summary["policies"].get(f"always_{name}", {}) for name in summary["experts"] if name != large}
+    prices = {
+        name: policy["cost_per_1k"]
+        for name, policy in alone.items()
+        if policy.get("operating_point", {}).get("reached") and policy["cost_per_1k"] <= most
+    }
+    name = min(prices, key=lambda each: prices[each], default="")
+    return name if name and prices[name] < bill else ""
+
+
 def enough(summary: Summary) -> str:
-    """Where the small expert alone is as good as the reference: that it is, and what is saved; else nothing."""
-    small, large, quality = summary["small"], summary["reference"], summary["quality"]
-    if small == large or not _small_is_enough(summary):
+    """Where a cheaper expert alone would do: that it would, by which test, and what it costs; else nothing."""
+    name = sufficient(summary)
+    if not name:
         return ""
-    first, second = summary["experts"][small], summary["experts"][large]
-    what = "better than" if _apart(first[quality], second[quality]) else "as good as"
-    figures = f"{percent(first['quality'])} against {percent(second['quality'])}{sign(summary)}"
-    text = f"By {quality_words(summary)}, {small} alone is {what} {large} ({figures})"
-    price, bill = (expert["cost_per_1k"]["value"] for expert in (first, second))
-    if price >= bill:
-        return f"{text}."
-    price, bill = (cost(value, summary["unit"]) for value in (price, bill))
+    point, large = summary["policies"][f"always_{name}"]["operating_point"], summary["reference"]
+    change = point["quality_difference"]
+    better = change["ci"][0] is not None and change["ci"][0] > 0
+    what = "better than" if better else "as good as"
+    within = "" if better else f" within {percent(summary['headline']['margin'])} points"
+    figures = f"{percent(point['quality']['value'])} against {percent(point['reference_quality']['value'])}"
+    low, high = (percent(end, signed=True) for end in change["ci"])
+    share = point["cost_share"]["value"]
+    saved = "" if share is None else f", {percent(1 - share)} % less"
+    price = cost(point["cost_per_1k"]["value"], summary["unit"])
     return (
-        f"{text} and cheaper ({price} per 1,000 items): no LLM call is needed to match it, and the whole bill of "
-        f"{large}, {bill} per 1,000 items, is saved."
+        f"{name} alone{_only(summary, name)} would do: it is {what} {large}{within} ({quality_words(summary)} {figures}"
+        f"{sign(summary)}, difference [{low}, {high}]) for {price} per 1,000 items{saved}."
     )
+
+
+def _only(summary: Summary, name: str) -> str:
+    """That an expert says one class to everything; else nothing."""
+    only = summary["experts"][name].get("only")
+    return "" if only is None else f", which answers “{only}” to every item,"
+
+
+def one_class(summary: Summary) -> str:
+    """Which experts say one class to every item, in a sentence; else nothing."""
+    said = [f"{name} (“{e['only']}”)" for name, e in summary["experts"].items() if e.get("only") is not None]
+    if not said:
+        return ""
+    return f"{_listed(said)} {'gives' if len(said) == 1 else 'give'} the same answer to every item of test."
+
+
+def demo(summary: Summary) -> str:
+    """What is of the demo here, and that its figures prove nothing; nothing where all is one's own."""
+    parts = summary.get("demo")
+    if not parts or parts is True or "data" in parts:
+        return DEMO if parts else ""
+    return f"{sentence(_listed(list(parts)))} of the demo on texts of your own: these figures say nothing of real ones."
 
 
 def ranking(summary: Summary) -> list[str]:
@@ -207,7 +246,10 @@ def ranking(summary: Summary) -> list[str]:
     else:
         out = [f"{claim}." for claim in found]
     if enough(summary):
-        out.append(f"{enough(summary)} Deferring pays only where it lifts the team above both.")
+        out.append(f"{enough(summary)} Deferring pays only where it lifts quality above both.")
+    elif small != large and _quality_of(summary, small) >= _quality_of(summary, large) >= 0:
+        as_good = f"it to be as good within {percent(summary['headline']['margin'])} points"
+        out.append(f"{small} is not worse than {large} here, but {summary['items']:,} items do not show {as_good}.")
     least, what, so = LEAST.get(summary["kind"], ("", "", ""))
     common = _quality_of(summary, least)
     matched = [name for name in (small, large) if name != least and 0 <= _quality_of(summary, name) <= common]
@@ -237,11 +279,6 @@ def claims(summary: Summary) -> list[str]:
 def _quality_of(summary: Summary, expert: str) -> float:
     """An expert's quality, below every other's where it was not measured."""
     return float(summary["experts"].get(expert, {}).get("quality", -1.0))
-
-
-def _small_is_enough(summary: Summary) -> bool:
-    small, large = (_quality_of(summary, summary[who]) for who in ("small", "reference"))
-    return small >= large >= 0
 
 
 def _apart(over: Mapping[str, Any], under: Mapping[str, Any]) -> bool:

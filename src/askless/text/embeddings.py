@@ -95,6 +95,12 @@ class Vectors:
         words = self.vocabulary.words()
         return [words[row] for row in used]
 
+    def share_known(self, texts: Texts) -> float:
+        """The share of the words of `texts`, each as often as it comes, that are in the vocabulary; 1 of no words."""
+        array = self._lowered(texts)
+        words = pc.sum(pc.list_value_length(pc.utf8_split_whitespace(pc.utf8_trim_whitespace(array)))).as_py() or 0
+        return len(self.vocabulary.tokens(array)[0]) / words if words else 1.0
+
     def subset(self, words: Sequence[str]) -> Vectors:
         """Only the rows of those `words` that are known, in row order: what a bundle carries."""
         rows = np.unique(self.rows(words))
