@@ -4,9 +4,17 @@ import numpy as np
 
 from askless.costs import CostModel
 from askless.panel import NO_LABEL, Panel
-from askless.policies.planned.walk import AnswerMatrix
+from askless.policies.planned.walk import AnswerMatrix, walk
 from tests.helpers import CLASSES, examples, ids
 from tests.helpers import Told as Expert
+
+# Answers that teach little, as options of `made`.
+ODD = (
+    *({"ability": each} for each in ((1, 1, 1), (0, 0, 0), (0, 1, 0), (0, 0, 1))),
+    *({"cost": each} for each in ((0, 0, 0), (2, 2, 2))),
+    *({"telling": False}, {"quiet": (0, 1, 2)}, {"quiet": (1,)}),
+    *({"mute": each} for each in ((0, slice(None)), (2, [0, 3, 4]))),
+)
 
 
 def made(n, ability=(0.6, 0.75, 0.9), cost=(1.0, 4.0, 16.0), *, seed=0, telling=True, quiet=(), mute=None):
@@ -54,3 +62,12 @@ def panel_of(told, *, blind=False, rows=None):
 def empty_of(told):
     """A panel without rows."""
     return panel_of(told, rows=np.arange(0))
+
+
+def led(rule, told, point):
+    """What becomes of all rows at one point of a rule."""
+
+    def ask(j, rows):
+        return told.label[rows, j], told.p[rows, j], told.score[rows, j]
+
+    return walk(rule, np.full(len(told), point), told.label.shape[1], ask)

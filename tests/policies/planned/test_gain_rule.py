@@ -2,20 +2,13 @@ import numpy as np
 import pytest
 
 from askless.policies.planned.gain_rule import GainRule, price_grid, ridge
-from askless.policies.planned.walk import STOP, outcomes, walk
-from tests.policies.answered import made
+from askless.policies.planned.walk import STOP, outcomes
+from tests.policies.answered import led, made
 
 
 @pytest.fixture(scope="module")
 def rule():
     return GainRule().fit(made(400))
-
-
-def led(rule, told, point):
-    def ask(j, rows):
-        return told.label[rows, j], told.p[rows, j], told.score[rows, j]
-
-    return walk(rule, np.full(len(told), point), told.label.shape[1], ask)
 
 
 def test_lambdas_run_from_quality_only_to_cost_only():
@@ -84,32 +77,6 @@ def test_nine_experts_in_a_moment():
     rule = GainRule().fit(told)
     assert len(rule.posteriors_.coef_) == 9 + 36 + 84 + 126
     assert np.isfinite(outcomes(rule, told)[1]).all()
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"ability": (1, 1, 1)},
-        {"ability": (0, 0, 0)},
-        {"ability": (0, 1, 0)},
-        {"cost": (0, 0, 0)},
-        {"cost": (2, 2, 2)},
-        {"telling": False},
-        {"quiet": (0, 1, 2)},
-        {"mute": (0, slice(None))},
-        {"mute": (2, [0, 3, 4])},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("n", [1, 2, 40])
-def test_odd_answers_end_in_finite_decisions(odd, n):
-    told = made(max(n, 5), **odd)[np.arange(n)]
-    rule = GainRule().fit(told)
-    for point in (0, 70, 140):
-        done = led(rule, told, point)
-        assert np.isfinite(done.last.sure).all() and ((done.last.sure >= 0) & (done.last.sure <= 1)).all()
-        assert not np.isnan(done.last.threshold).any()
-        assert done.asked.any(axis=1).all()
 
 
 def test_a_log_probability_of_minus_infinity_is_a_p_of_zero():

@@ -1,18 +1,10 @@
 from itertools import combinations, product
 
 import numpy as np
-import pytest
 
 from askless.policies.planned.subchains import Subchains
-from askless.policies.planned.walk import STOP, outcomes, walk
-from tests.policies.answered import made
-
-
-def led(rule, told, point):
-    def ask(j, rows):
-        return told.label[rows, j], told.p[rows, j], told.score[rows, j]
-
-    return walk(rule, np.full(len(told), point), told.label.shape[1], ask)
+from askless.policies.planned.walk import STOP, outcomes
+from tests.policies.answered import led, made
 
 
 def chains(rule):
@@ -72,29 +64,6 @@ def test_chains_rise_in_cost_and_leave_experts_out():
 def test_equally_good_chains_are_decided_for_the_shorter():
     rule = Subchains().fit(made(100, (1, 1, 1), (1, 1, 1)))
     assert chains(rule)[0] == [0]
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"ability": (1, 1, 1)},
-        {"ability": (0, 0, 0)},
-        {"cost": (0, 0, 0)},
-        {"cost": (2, 2, 2)},
-        {"telling": False},
-        {"quiet": (0, 1, 2)},
-        {"mute": (0, slice(None))},
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("n", [1, 2, 40])
-def test_odd_answers_end_in_finite_decisions(odd, n):
-    told = made(max(n, 5), **odd)[np.arange(n)]
-    rule = Subchains().fit(told)
-    for point in (0, 70, 140):
-        done = led(rule, told, point)
-        assert np.isfinite(done.last.sure).all()
-        assert done.asked.any(axis=1).all()
 
 
 def test_no_longer_chains_than_allowed():

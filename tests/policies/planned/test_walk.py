@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
+from askless.policies.planned.gain_rule import GainRule
+from askless.policies.planned.subchains import Subchains
 from askless.policies.planned.walk import STOP, Alone, RuleVerdict, outcomes, walk
-from tests.policies.answered import made
+from tests.policies.answered import ODD, led, made
 
 
 class Chain:
@@ -97,3 +100,16 @@ def test_alone_ends_after_one_answer():
     done = walk(led, np.full(10, 3), 3, lambda j, rows: (told.label[rows, j], told.p[rows, j], told.score[rows, j]))
     assert done.asked.sum(axis=0).tolist() == [0, 10, 0]
     assert (done.last.threshold == -np.inf).all()
+
+
+@pytest.mark.parametrize("rule", [GainRule, Subchains])
+@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("n", [1, 2, 40])
+def test_odd_answers_end_in_finite_decisions(rule, odd, n):
+    told = made(max(n, 5), **odd)[np.arange(n)]
+    fitted = rule().fit(told)
+    for point in (0, 70, 140):
+        done = led(fitted, told, point)
+        assert ((done.last.sure >= 0) & (done.last.sure <= 1)).all()
+        assert not np.isnan(done.last.threshold).any()
+        assert done.asked.any(axis=1).all()

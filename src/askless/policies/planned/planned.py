@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
-from askless.errors import ConfigError, DataError
+from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
 from askless.policies.operating_points import PricedPoints
@@ -140,10 +140,7 @@ class Planned(Policy):
             raise ConfigError("Planned got no experts. Allowed: one or more. Name whom to plan with.")
         if self.method == "threshold" and len(self.experts) != 2:
             raise ConfigError(f"Method 'threshold' got {len(self.experts)} experts. Allowed: two. Choose 'gain'.")
-        if self.folds < 2:
-            raise ConfigError(f"Got folds {self.folds}. Allowed: 2 or more.")
-        if not len(train):
-            raise DataError("train", "no rows", "at least one labelled row", "Put some rows into the split 'train'.")
+        self._require(train, folds=2)
         rows = some_rows(len(train), self.most_rows, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         self.prices_ = np.array([a.cost.mean() for a in answers])
