@@ -21,9 +21,9 @@ from statistics import median
 from typing import Any
 
 from askless import schema
+from askless.data.replies import observed
 from askless.experts.base import Setting
 from askless.experts.remote.openai import OpenAiExpert
-from askless.experts.replies import observed
 from askless.prompts import Prompt
 
 REPLY = {
@@ -101,7 +101,7 @@ def coroutines(url: str, texts: list[str], concurrency: int) -> int:
 
             async def one(text: str) -> dict[str, Any]:
                 async with free:
-                    return observed(await client.chat.completions.create(**asked._request(text)))
+                    return observed((await client.chat.completions.create(**asked._request(text))).model_dump())
 
             rows = await asyncio.gather(*(one(text) for text in texts))
         return sum(row["text"] == "0" for row in rows)

@@ -105,15 +105,25 @@ class Shards:
         self._note(number, len(found))
         return found
 
-    def keep(self, number: int, rows: Mapping[str, Row]) -> None:
-        """Keep answers, then raise `ShardStopped` if the run is to end."""
-        self._store.put_many(rows)
+    def keep(self, number: int, rows: Mapping[str, Row]) -> list[str]:
+        """Keep answers but those whose replies were others', whose keys it returns; raises `ShardStopped`."""
+        others = self._store.put_many(rows)
+        rows = {key: row for key, row in rows.items() if key not in others}
         with self._lock:
             self._done[number] += len(rows)
             self._asked += len(rows)
             self._tokens += sum(row.get(name) or 0 for row in rows.values() for name in BILLED[1:3])
         self._bill(rows)
         self._go_on()
+        return others
+
+    def replies(self, keys: list[str]) -> dict[str, str]:
+        """The replies that are kept beside the answers to `keys`."""
+        return self._store.replies(keys)
+
+    def mend(self, rows: Mapping[str, Row]) -> None:
+        """Put rows in the place of kept ones that cannot be read."""
+        self._store.mend(rows)
 
     def set_aside(self, number: int, keys: list[str]) -> None:
         """Take answers that cannot be read any more out of those that are kept."""
@@ -183,9 +193,17 @@ class ShardAnswers:
         """The rows of those `keys` that are kept."""
         return self.shards.kept(self.number, list(keys))
 
-    def put_many(self, rows: Mapping[str, Row]) -> None:
-        """Keep `rows`, all of them or none."""
-        self.shards.keep(self.number, dict(rows))
+    def put_many(self, rows: Mapping[str, Row]) -> list[str]:
+        """Keep `rows`, all of them or none, but those whose replies were others', whose keys it returns."""
+        return self.shards.keep(self.number, dict(rows))
+
+    def replies(self, keys: Iterable[str]) -> dict[str, str]:
+        """The replies that are kept beside the answers to `keys`."""
+        return self.shards.replies(list(keys))
+
+    def mend(self, rows: Mapping[str, Row]) -> None:
+        """Put rows in the place of kept ones that cannot be read."""
+        self.shards.mend(dict(rows))
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Take answers that cannot be read any more out of those that are kept."""

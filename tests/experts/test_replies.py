@@ -27,7 +27,8 @@ def test_the_examples_in_the_docstrings(module: object) -> None:
 @pytest.mark.parametrize(
     ("reply", "label"),
     [("0", "0"), ("1", "1"), (" 1\n", "1"), ("00", "0"), ("2", "1"), ("-1", "1"), ("1.", "1"), ("'0'", "0")]
-    + [(reply, None) for reply in ("", "one", "0 or 1", "1 because", "0.5", "The answer is 1")],
+    + [("The answer is 1", "1"), ("<think>0</think> 2", "1")]
+    + [(reply, None) for reply in ("", "one", "0 or 1", "1 because", "0.5", "The answer is 2", "1 or 2")],
 )
 def test_the_published_rule_reads_integers_but_never_guesses(reply: str, label: str | None) -> None:
     assert replies.parse(reply, DIGITS) == label
@@ -106,12 +107,3 @@ def test_no_mass_at_all_is_null() -> None:
     columns = replies.scored(("a", "b"), np.full((1, 2), -np.inf))
     assert columns["label"] == columns["proba"] == columns["logprob"] == [None]
     assert columns["error"] == ["probability 0 on all label words"]
-
-
-def test_a_token_that_begins_both_words_counts_for_neither() -> None:
-    proba, mass = replies.listed([["no", -0.5], ["not", -1.5], ["n", -2.0]], ["not bad", "now"])
-    assert mass == pytest.approx(math.exp(-1.5))
-    assert proba is not None
-    assert proba[0] > 0.5
-    assert replies.listed([["x", -0.1]], ["a", "b"]) == (None, 0.0)
-    assert replies.listed([], ["a", "b"]) == (None, None)

@@ -46,7 +46,7 @@ class Provider:
         self.faults = rng.choice([0.0, 0.1, 0.5])
         self.duplicates = rng.choice([0.0, 0.0, 0.1])
         self.lies = rng.choice([None, None, *LIES])
-        self.given, self.sent = 0, threading.local()
+        self.given, self.sent, self.delivered = 0, {}, []
 
     def complete(self, messages, max_tokens, extra_headers, **_):
         self.asked.append(extra_headers["Idempotency-Key"])
@@ -61,11 +61,22 @@ class Provider:
         usage = {"prompt_tokens": prompt, "completion_tokens": written, **(self.lies or {})}
         choice = {"message": {"content": content}, "finish_reason": "stop"}
         reply = {"id": f"chatcmpl-{self.given:032x}", "choices": [choice], "usage": usage, "model": "m"}
-        # What has come to a thread may come to it again.
-        if self.rng.random() < self.duplicates:
-            reply = getattr(self.sent, "last", reply)
-        self.sent.last = reply
-        return SimpleNamespace(content=json.dumps(reply).encode())
+        # What has come once may come again, to anybody, after a restart too.
+        if self.rng.random() < self.duplicates and self.delivered:
+            reply = self.rng.choice(self.delivered)
+        return SimpleNamespace(content=json.dumps(reply).encode(), reply=reply)
+
+    def deliver(self, answer):
+        """The reply has come, and when this thread asks again it has been read."""
+        if reply := self.sent.pop(threading.get_ident(), None):
+            self.delivered.append(reply)
+        if hasattr(answer, "reply"):
+            self.sent[threading.get_ident()] = answer.reply
+        return answer
+
+    def restarted(self):
+        self.delivered += self.sent.values()
+        self.sent.clear()
 
     def _bill(self, prompt, written):
         price = self.price
@@ -104,7 +115,7 @@ class Client:
         reply = self._provider.complete(**request)
         if after:
             raise Killed
-        return reply
+        return self._provider.deliver(reply)
 
     def close(self):
         pass
@@ -133,7 +144,8 @@ def one_run(seed, folder):
             concurrency=rng.randint(1, 3),
             max_retries=rng.randint(0, 2),
         )
-        provider.wire, provider.sent = expert.wire, threading.local()
+        provider.wire = expert.wire
+        provider.restarted()
         expert._lasting = Client(provider, rng, kill)
         with Ledger(folder / "ledger.sqlite", limit) as ledger:
             llm = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, Breaker(3, 1e-3, 2e-3))

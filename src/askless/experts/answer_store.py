@@ -7,6 +7,7 @@ import json
 import logging
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -23,7 +24,16 @@ CREATE TABLE IF NOT EXISTS set_aside (key TEXT NOT NULL, row TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS days (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS days_of_answers AFTER INSERT ON answers
 BEGIN INSERT OR IGNORE INTO days VALUES (NEW.key, date('now')); END;
+CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, id TEXT UNIQUE, reply BLOB NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS replies_of_answers AFTER DELETE ON answers
+BEGIN DELETE FROM replies WHERE key = OLD.key; END;
 """
+# A reply is kept once: not where its key has an answer already, nor where its id was that of another key.
+_REPLY = """
+INSERT OR IGNORE INTO replies SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM answers WHERE key = ?1)
+"""
+# What a row may hold beside what was read of a reply: all of it, as JSON, and the id that its server gave it.
+REPLY, REPLY_ID = "reply", "reply_id"
 logger = logging.getLogger(__name__)
 
 
@@ -33,8 +43,17 @@ class PaidAnswers(Protocol):
     def get_many(self, keys: Iterable[str]) -> dict[str, Row]:
         """The rows of those `keys` that are kept."""
 
-    def put_many(self, rows: Mapping[str, Row]) -> None:
-        """Keep `rows`, all of them or none; once this returns they survive a kill."""
+    def put_many(self, rows: Mapping[str, Row]) -> list[str]:
+        """Keep `rows`, all of them or none; once this returns they survive a kill.
+
+        Returned are the keys of rows that are not kept, for their reply is kept as the answer to another key.
+        """
+
+    def replies(self, keys: Iterable[str]) -> dict[str, str]:
+        """The whole replies of servers, as JSON, of which the rows of `keys` were read; of those that have one."""
+
+    def mend(self, rows: Mapping[str, Row]) -> None:
+        """Put `rows` in the place of kept ones that cannot be read."""
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
@@ -52,7 +71,8 @@ def answer_key(*determinants: Any) -> str:
 class AnswerStore:
     """Answers in one SQLite file, safe to share among threads.
 
-    Rows put together are kept together or not at all. The first answer to a key stays. Write-ahead logging
+    Rows put together are kept together or not at all. The first answer to a key stays. A server's whole reply (`REPLY`)
+    is kept beside its row, compressed, so that a row can be read again from it. Write-ahead logging
     with `synchronous=NORMAL` loses nothing when the process is killed; a power cut can lose the last few
     batches, never the file, and spares one disk flush a batch.
 
@@ -93,13 +113,43 @@ class AnswerStore:
             self.set_aside(broken)
         return {key: row for key, row in found.items() if row is not None}
 
-    def put_many(self, rows: Mapping[str, Row]) -> None:
-        """Keep `rows`, all of them or none; a key that is already kept keeps its first row."""
+    def put_many(self, rows: Mapping[str, Row]) -> list[str]:
+        """Keep `rows`, all of them or none; a key that is already kept keeps its first row.
+
+        Returned are the keys of rows that are not kept, for their reply is kept as the answer to another key.
+        """
+
+        def write() -> list[str]:
+            others = []
+            values = {key: (key, _json(row)) for key, row in rows.items()}
+            with self._db:
+                for key, row in rows.items():
+                    if REPLY in row and not self._keep_reply(key, row):
+                        others.append(key)
+                        del values[key]
+                self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values.values())
+            return others
+
+        return self._guarded(write)
+
+    def replies(self, keys: Iterable[str]) -> dict[str, str]:
+        """The whole replies of servers, as JSON, of which the rows of `keys` were read; of those that have one."""
+        query = "SELECT reply FROM replies WHERE key = ?"
+
+        def read() -> dict[str, str]:
+            found = {key: self._db.execute(query, (key,)).fetchone() for key in keys}
+            return {key: zlib.decompress(reply[0]).decode() for key, reply in found.items() if reply}
+
+        return self._guarded(read)
+
+    def mend(self, rows: Mapping[str, Row]) -> None:
+        """Put `rows` in the place of kept ones that cannot be read."""
 
         def write() -> None:
-            values = [(key, json.dumps(row, sort_keys=True)) for key, row in rows.items()]
             with self._db:
-                self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values)
+                self._db.executemany(
+                    "UPDATE answers SET row = ? WHERE key = ?", [(_json(row), key) for key, row in rows.items()]
+                )
 
         self._guarded(write)
 
@@ -110,6 +160,7 @@ class AnswerStore:
         def move() -> None:
             with self._db:
                 self._db.executemany("INSERT INTO set_aside SELECT key, row FROM answers WHERE key = ?", these)
+                self._db.executemany("INSERT INTO set_aside SELECT key, reply FROM replies WHERE key = ?", these)
                 self._db.executemany("DELETE FROM answers WHERE key = ?", these)
 
         self._guarded(move)
@@ -120,6 +171,14 @@ class AnswerStore:
         """Fold the log into the file and release it."""
         with self._lock:
             self._db.close()
+
+    def _keep_reply(self, key: str, row: Row) -> bool:
+        """Keep the reply of a row beside it; False where it is kept as the answer to another key."""
+        written = self._db.execute(_REPLY, (key, row.get(REPLY_ID), zlib.compress(row[REPLY].encode())))
+        if written.rowcount or row.get(REPLY_ID) is None:
+            return True
+        owner = self._db.execute("SELECT key FROM replies WHERE id = ?", (row[REPLY_ID],)).fetchone()
+        return owner is None or owner[0] == key
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
@@ -139,6 +198,15 @@ class AnswerStore:
                 "a SQLite file that askless wrote, in a folder that can be written",
                 "Restore the file, or move it away: its answers will then be asked for again.",
             ) from error
+
+
+def without_reply(row: Row) -> Row:
+    """A row as it is kept, without the reply that it was read of."""
+    return {name: value for name, value in row.items() if name not in (REPLY, REPLY_ID)}
+
+
+def _json(row: Row) -> str:
+    return json.dumps(without_reply(row), sort_keys=True)
 
 
 def _row(text: str) -> Row | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 NO_CONNECTION = "no connection"
-QUOTE = 12
+REPEATED = "the reply had come before, to another request"
 
 
 @dataclass(frozen=True)
@@ -24,29 +23,18 @@ class Fault:
         Seconds that the server asks to wait, None where it does not say.
     sent
         Whether the server may have answered, and billed, what never came.
+    status
+        Of HTTP, None where there was none.
+    of_text
+        Whether it is the item's text that is refused, so that other items may well be answered.
     """
 
     then: Literal["retry", "give up", "stop"]
     why: str
     wait: float | None = None
     sent: bool = False
-
-
-def unquoted(said: str, secret: str) -> str:
-    """What a server said without what it quotes of a secret: all of it, or `QUOTE` characters and more in a row.
-
-    >>> unquoted("Flagged: 'Alice lives at 5 Elm Street, and'", "Alice lives at 5 Elm Street, and more.")
-    "Flagged: '...'"
-    """
-    said = said.replace(secret, "...")
-    hidden = [False] * len(said)
-    for at in range(len(said) - QUOTE + 1):
-        if said[at : at + QUOTE] in secret:
-            hidden[at : at + QUOTE] = [True] * QUOTE
-    return "".join(
-        "..." if hide else "".join(letters for letters, _ in run)
-        for hide, run in groupby(zip(said, hidden, strict=True), key=lambda each: each[1])
-    )
+    status: int | None = None
+    of_text: bool = False
 
 
 STOPPED = Fault("stop", "")

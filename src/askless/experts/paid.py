@@ -14,11 +14,10 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from askless import schema
 from askless.errors import ConfigError, ExpertError, MissingExtra
-from askless.experts.answer_store import AnswerStore, PaidAnswers, Row
+from askless.experts.answer_store import AnswerStore, PaidAnswers, Row, without_reply
 from askless.experts.base import Expert, Setting
-from askless.experts.faults import Fault
+from askless.experts.faults import REPEATED, Fault
 from askless.prompts import PROMPTS, Prompt
 
 Wording = str | Prompt | Mapping[str, str] | None
@@ -37,8 +36,8 @@ class BillingHook(Protocol):
     def on_fault(self, key: str, found: Fault) -> Fault:
         """Settle a call that failed; returns what is made of the fault."""
 
-    def on_answer(self, key: str, row: Row) -> None:
-        """Keep the row of a call that was answered, and pay for it."""
+    def on_answer(self, key: str, row: Row) -> Row:
+        """Keep the row of a call that was answered, and pay for it; returns it, or one that says why it failed."""
 
 
 class PaidExpert(Expert):
@@ -112,8 +111,7 @@ class PaidExpert(Expert):
         with self._kept() as store:
             rows = store.get_many(work)
             if broken := self._unreadable(rows):
-                rows = {key: row for key, row in rows.items() if key not in broken}
-                store.set_aside(broken)
+                rows = {key: row for key, row in rows.items() if key not in broken} | self._mended(store, rows, broken)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
         return self.predictions(examples, self.columns([rows[key] for key in keys]))
@@ -187,10 +185,23 @@ class PaidExpert(Expert):
             return self._unreadable(dict(items[:half])) + self._unreadable(dict(items[half:]))
         return []
 
+    def _mended(self, store: PaidAnswers, rows: Mapping[str, Row], broken: Sequence[str]) -> dict[str, Row]:
+        """Broken rows, read again of the replies that are kept beside them; the others are set aside."""
+        read = {key: self.read_again(reply, rows[key]) for key, reply in store.replies(broken).items()}
+        mended = {key: row for key, row in read.items() if row is not None and not self._unreadable({key: row})}
+        if mended:
+            store.mend(mended)
+        if lost := [key for key in broken if key not in mended]:
+            store.set_aside(lost)
+        return mended
+
+    def read_again(self, reply: str, row: Row) -> Row | None:
+        """The row of a kept reply, in the place of one that cannot be read; None where that cannot be told."""
+        return None
+
     def check_rows(self, rows: Sequence[Row]) -> None:
         """Raise where rows make no valid predictions."""
-        names = [str(n) for n in range(len(rows))]
-        examples = schema.table("examples", {"id": names, "text": names, "split": ["test"] * len(rows)})
+        examples = pa.table({"id": pa.chunked_array([pa.array(map(str, range(len(rows))), pa.string())])})
         self.predictions(examples, self.columns(rows))
 
     def _kept(self) -> AbstractContextManager[PaidAnswers]:
@@ -207,6 +218,12 @@ class PaidExpert(Expert):
         shown = {"total": total, "desc": self.name, "unit": " answers", "delay": PROGRESS_DELAY_S, "disable": hidden}
         with tqdm(**shown, dynamic_ncols=True) as progress, closing(self.ask(work, dict(rows))) as batches:
             for fresh in batches:
-                store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
-                rows |= fresh
+                others = store.put_many({key: row for key, row in fresh.items() if "failed" not in row})
+                rows |= {key: without_reply(row) for key, row in fresh.items()}
+                rows |= dict.fromkeys(others, failed(REPEATED))
                 progress.update(len(fresh))
+
+
+def failed(why: str, seconds: float = 0.0) -> Row:
+    """The row of a call that no answer came of, and that was not billed as far as is known."""
+    return {"failed": why, "prompt_tokens": 0, "completion_tokens": 0, "seconds": seconds}

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from askless.experts.answer_store import AnswerStore, Row
-from askless.experts.faults import NO_CONNECTION, Fault, Refused
+from askless.experts.faults import NO_CONNECTION, REPEATED, Fault, Refused
+from askless.experts.paid import failed
 from askless.spending.breaker import Breaker
 from askless.spending.call_price import CallPrice
 from askless.spending.ledger import Ledger
@@ -86,7 +87,7 @@ class Billing:
 
     def on_fault(self, key: str, found: Fault) -> Fault:
         """Close a call that failed; one that may have been billed is not made again."""
-        passing = found.then == "retry" and found.why.endswith(" 429")
+        passing = found.then == "retry" and found.status == 429
         if found.then == "give up" or passing:
             self._breaker.unused()
         else:
@@ -101,11 +102,13 @@ class Billing:
             return Fault("stop", why)
         return Fault("give up" if found.then == "stop" else found.then, why, found.wait)
 
-    def on_answer(self, key: str, row: Row) -> None:
-        """Keep an answer as it comes, and pay for it."""
+    def on_answer(self, key: str, row: Row) -> Row:
+        """Keep an answer as it comes, and pay for it; one whose reply was another's has failed, and is in doubt."""
         self._breaker.well()
-        self._answers().put_many({key: row})
+        if self._answers().put_many({key: row}):
+            return failed(self.on_fault(key, Fault("give up", REPEATED, sent=True)).why)
         self._ledger.settle(self._price.paid({key: row}))
+        return row
 
     def _wait_for_server(self, stop: threading.Event) -> None:
         while True:

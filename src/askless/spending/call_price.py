@@ -9,10 +9,10 @@ import numpy as np
 
 from askless.config import Price
 from askless.costs import CostModel
+from askless.data.replies import quantity
 from askless.errors import ConfigError
 from askless.experts.answer_store import Row
 from askless.experts.paid import PaidExpert
-from askless.experts.replies import quantity
 
 # No discount (cached prompts, batches) is larger.
 LEAST_SHARE = 0.1

@@ -71,7 +71,7 @@ def test_a_class_of_several_words_and_one_that_another_begins_with():
 
 def test_what_two_classes_could_mean_is_read_exactly_or_not_at_all():
     assert read(["a", "A", "a.", "A.", "b."], ("a", "A", "b")).label.to_pylist() == ["a", "A", None, None, "b"]
-    assert read(["+", "-", " +", "?"], ("+", "-")).label.to_pylist() == ["+", "-", None, None]
+    assert read(["+", "-", " +", "?"], ("+", "-")).label.to_pylist() == ["+", "-", "+", None]
 
 
 def test_it_counts_what_it_changed_and_what_it_could_not_read():

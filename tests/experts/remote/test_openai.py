@@ -106,7 +106,7 @@ def test_a_label_that_is_not_listed_gets_what_the_list_leaves(server: ChatServer
 
 def test_unparsable_and_withheld_replies_are_null_with_their_error(server: ChatServer, tmp_path: Path) -> None:
     said = {"a": "I cannot say", "b": None, "c": "", "d": "1\n"}
-    server.reply = lambda request, before: Answer(chat(said[request.text], {"I": 0.9, "1": 0.1}))
+    server.reply = lambda request, before: Answer(chat(said[request.text], {"1": 0.9, "I": 0.1}))
     table = expert(server, tmp_path).answer(examples(list(said)))
     assert table["label"].to_pylist() == [None, None, None, "1"]
     assert [p is None for p in table["proba"].to_pylist()] == [True, True, True, False]
@@ -235,7 +235,7 @@ def test_a_refused_item_is_not_tried_again_and_its_error_is_clean(server: ChatSe
     ("fault", "why"),
     [
         (Answer(problem(f"Incorrect API key provided: {KEY}"), 401), "HTTP 401: the key was refused"),
-        (Answer(problem("no"), 403), "HTTP 403: the key was refused"),
+        (Answer(problem("no"), 403), "HTTP 403: the key was refused (no)"),
         (Answer(problem("no model m"), 404), "HTTP 404: no such model or no such path"),
         (Answer(problem("pay", "insufficient_quota"), 429), "HTTP 429: the account's quota is used up"),
     ],
@@ -267,8 +267,8 @@ def test_a_server_that_is_not_there_stops_at_once() -> None:
 
 
 def test_a_row_of_failures_stops(server: ChatServer) -> None:
-    server.reply = lambda request, before: Answer(problem("unknown field top_logprobs"), 400)
-    with pytest.raises(ExpertError, match="24 answers in a row failed, the last with HTTP 400: unknown field"):
+    server.reply = lambda request, before: Answer(problem("unknown role system"), 400)
+    with pytest.raises(ExpertError, match="24 answers in a row failed, the last with HTTP 400: unknown role"):
         expert(server).answer(examples(texts(200)))
     assert len(server.requests) < 24 + 3 * 8
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,21 +15,23 @@ from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from askless.data.label_reader import LabelReader, reader_of
+from askless.data.replies import confidence, observed, quantity, said
 from askless.errors import ConfigError, ExpertError, MissingExtra
-from askless.experts.answer_store import Row, answer_key
+from askless.experts.answer_store import REPLY, REPLY_ID, Row, answer_key
 from askless.experts.base import Setting, number, whole
-from askless.experts.faults import Fault
-from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording
-from askless.experts.remote.retrying import BILLED_ERRORS, Failed, Pace, fault, persist
-from askless.experts.remote.wire import HEADERS, SeenReplies, Wire
-from askless.experts.replies import listed, observed, replied
+from askless.experts.faults import REPEATED, Fault
+from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
+from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated, stated_fault
+from askless.experts.remote.retrying import Failed, Pace, persist
+from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
+from askless.experts.replies import replied
 
 logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
 # Answers of another model are paid for: fewer of them in a row are enough.
 FEW = 3
 ANOTHER = "answered by another model"
-REPEATED = "the reply had come before, to another request"
 NO_KEY = "none"
 REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
@@ -42,8 +45,10 @@ class OpenAiExpert(PaidExpert):
     """Answers through a server that speaks OpenAI's chat API, in parallel and resumable.
 
     An item that fails for good has a null label and its error, and is asked again by the next run; a refused key, an
-    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept. With a
-    `billing` none of these does: it decides what is made of them.
+    unknown model, a dead server or `FAILED_IN_A_ROW` failures stop the run, and what was answered is kept. A text that
+    the server will not have (moderation, filters, its length) is no such failure. With a `billing` none of these stops
+    a run: it decides what is made of them. A field that the model does not take (`max_tokens`, `temperature`, ...) is
+    asked for as the server wants it, or left out, which is told once; the key of an answer stays that of what was set.
 
     Parameters
     ----------
@@ -77,8 +82,8 @@ class OpenAiExpert(PaidExpert):
     tokens_per_minute
         Most tokens a minute, over all threads, more than 0; None is no limit.
     served_as
-        What the server calls the model in its answers, where that does not begin with `model`. An answer of another
-        model is refused, and `FEW` in a row stop the run.
+        What the server calls the model in its answers, where that does not begin with `model`, whatever its case and
+        owner. An answer of another model is refused, and `FEW` in a row stop the run.
     timeout
         Seconds that a request may take.
     max_retries
@@ -197,7 +202,7 @@ class OpenAiExpert(PaidExpert):
             with counting:
                 if "stop" in row:
                     end = end or row["stop"]
-                else:
+                elif "of_text" not in row:
                     failures = failures + 1 if "failed" in row else 0
                 most = FEW if row.get("failed", "").startswith(ANOTHER) else FAILED_IN_A_ROW
                 if failures >= most and self.billing is None:
@@ -222,7 +227,7 @@ class OpenAiExpert(PaidExpert):
 
     def most_tokens(self, texts: Sequence[str]) -> list[tuple[int, int]]:
         """A token for each byte of the request, what a chat template may add, and `max_tokens`."""
-        written = self._tokens
+        written = self._tokens or (self.extra or {}).get("max_completion_tokens")
         if not isinstance(written, int):
             raise ConfigError(
                 f"Expert '{self.name}': max_tokens is null, so that a reply has no longest. Allowed under a spend "
@@ -236,12 +241,16 @@ class OpenAiExpert(PaidExpert):
         words = self.words()
         columns = replied([row.get("text") for row in rows], words, [row.get("finish") != "length" for row in rows])
         for i, row in enumerate(rows):
-            if row.get("text") is None:
-                columns["error"][i] = row.get("failed") or f"no reply ({row.get('finish')})"
+            reason = row.get("failed") or row.get("reason")
+            if reason is not None or row.get("text") is None:
+                columns["error"][i] = reason or f"no reply ({row.get('finish')})"
         if words:
-            spread = [listed(row.get("top"), list(words.values())) for row in rows]
-            answered = [label is not None for label in columns["label"]]
-            columns["proba"] = [proba if ok else None for (proba, _), ok in zip(spread, answered, strict=True)]
+            reader = reader_of(words)
+            spread = [
+                (None, None) if label is None else confidence(row, label, reader)
+                for row, label in zip(rows, columns["label"], strict=True)
+            ]
+            columns["proba"] = [proba for proba, _ in spread]
             columns["mass"] = [mass for _, mass in spread]
         return {**columns, **{name: [row.get(name) for row in rows] for name in OBSERVED}}
 
@@ -296,28 +305,79 @@ class OpenAiExpert(PaidExpert):
         if self.billing is not None:
             self.billing.before_call(key, text, stop)
             more["extra_headers"] = {"Idempotency-Key": key}
-        self.wire.begin()
         asked = client.chat.completions
-        try:
-            return (asked if more.get("stream") else asked.with_raw_response).create(**self._request(text), **more)
-        except Exception as error:
-            raise Failed(self.fault(error, text)) from None
+        create = (asked if more.get("stream") else asked.with_raw_response).create
+        while True:
+            request = self._as_taken(self._request(text))
+            self.wire.begin()
+            try:
+                return create(**request, **more)
+            except Exception as error:
+                if not self._learns(error, request):
+                    raise Failed(self.fault(error, text)) from None
 
     def fault(self, error: Exception, text: str) -> Fault:
         """What a request about `text` failed of."""
-        return fault(error, (self.api_key(), text), self.wire.sent, self.billed_errors)
+        return fault(error, self.secrets(text), self.wire.sent, self.billed_errors)
 
-    def read(self, reply: Mapping[str, Any], key: str, seconds: float) -> Row:
-        """The row of a reply, checked before it is kept; raises `Failed` for one that cannot be read, or another's."""
+    def secrets(self, text: str) -> tuple[str, ...]:
+        """What is cut out of the words of a server: the key, and the text, plain or as JSON has it."""
+        return (self.api_key(), text, json.dumps(text)[1:-1])
+
+    def read(self, reply: Mapping[str, Any], key: str, seconds: float, text: str) -> Row:
+        """The row of a reply, checked before it is kept; raises `Failed` for one without an answer, or another's."""
+        secrets = self.secrets(text)
+        if (problem := stated(reply)) is not None:
+            raise Failed(stated_fault(problem, secrets, self.billed_errors))
         try:
-            row = {**observed(reply), "seconds": seconds}
+            row = {**observed(reply, self._reader, secrets), "seconds": seconds}
             self.check_rows([row])
         except Exception as error:
             why = str(error) if type(error) is ValueError else type(error).__name__
             raise Failed(Fault("retry", f"unreadable reply ({why})", sent=True)) from None
         if self.seen.another(reply.get("id"), key):
             raise Failed(Fault("retry", REPEATED, sent=True))
-        return row
+        return {**row, REPLY: json.dumps(reply), REPLY_ID: reply_id(reply.get("id"))}
+
+    def read_again(self, reply: str, row: Row) -> Row | None:
+        """The row of a kept reply, in the place of one that cannot be read; None where that cannot be told."""
+        try:
+            return {**observed(json.loads(reply), self._reader), "seconds": quantity(row.get("seconds"))}
+        except (ValueError, AttributeError):
+            return None
+
+    @property
+    def _reader(self) -> LabelReader | None:
+        words = self.words()
+        return reader_of(words) if words else None
+
+    @cached_property
+    def _untaken(self) -> set[str]:
+        """Fields of a request that the server does not take."""
+        return set()
+
+    def _as_taken(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A request without the fields that the server does not take; the longest reply stays what it is."""
+        taken = {name: value for name, value in request.items() if name not in self._untaken}
+        if "logprobs" in self._untaken:
+            taken.pop("top_logprobs", None)
+        if "max_tokens" in self._untaken and "max_tokens" in request:
+            taken["max_completion_tokens"] = request["max_tokens"]
+        return taken
+
+    def _learns(self, error: Exception, request: Mapping[str, Any]) -> bool:
+        """Whether a request failed of a field that can be asked for otherwise, or left out."""
+        if getattr(error, "status_code", None) not in (400, 422):
+            return False
+        found = problem_of(error, (self.api_key(),))
+        field = refused_field(found, request)
+        if field is None:
+            return False
+        if field not in self._untaken:
+            self._untaken.add(field)
+            instead = "asked for as max_completion_tokens" if field == "max_tokens" else "left out"
+            logger.warning("Expert '%s': its server does not take %s, which is %s.", self.name, field, instead)
+        return True
 
     def about(self, text: str) -> int:
         """Tokens to set aside for a request: a quarter of its characters, and the longest reply."""
@@ -327,26 +387,26 @@ class OpenAiExpert(PaidExpert):
     def another(self, reply: Mapping[str, Any]) -> str:
         """What is wrong with the model that a reply names, empty where nothing is.
 
-        `gpt-4o-mini` is served as `gpt-4o-mini-2024-07-18` and the like.
+        `gpt-4o-mini` is served as `gpt-4o-mini-2024-07-18` and the like; `models/m`, `owner/m` and `M` are `m`.
         """
-        name, asked = str(reply.get("model") or ""), self.served_as or self.model
-        return "" if not name or name.startswith(asked) else f"{ANOTHER}, '{name}', not '{asked}'"
+        name, asked = reply.get("model"), self.served_as or self.model
+        short, wanted = (said(each).casefold().rpartition("/")[2] for each in (name, asked))
+        same = not short or re.match(rf"{re.escape(wanted)}(?![^\W_])", short)
+        return "" if same else f"{ANOTHER}, '{said(name)}', not '{asked}'"
 
     def on_fault(self, key: str, found: Fault) -> Fault:
         """What the billing, if there is one, makes of a failed request."""
         return found if self.billing is None else self.billing.on_fault(key, found)
 
     def on_answer(self, key: str, row: Row) -> Row:
-        """The same row, which the billing, if there is one, keeps and pays for."""
-        if self.billing is not None:
-            self.billing.on_answer(key, row)
-        return row
+        """The same row, which the billing, if there is one, keeps and pays for; or one that says why it failed."""
+        return row if self.billing is None else self.billing.on_answer(key, row)
 
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
             reply = whole_reply(self.call(client, stop, key, text).content)
-            row = self.read(reply, key, time.perf_counter() - start)
+            row = self.read(reply, key, time.perf_counter() - start, text)
             if (used := row["prompt_tokens"]) is not None:
                 self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
             if wrong := self.another(reply):
@@ -361,8 +421,7 @@ class OpenAiExpert(PaidExpert):
         if row.then == "stop":
             stop.set()
             return {"stop": row.why}
-        unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
-        return {"failed": row.why, **unpaid}
+        return {**failed(row.why, time.perf_counter() - start), **({"of_text": True} if row.of_text else {})}
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -411,12 +470,17 @@ class OpenAiExpert(PaidExpert):
 def whole_reply(content: bytes) -> Mapping[str, Any]:
     """A reply as its JSON has it; raises `Failed` for what is none."""
     try:
-        reply = json.loads(content)
+        reply = json.loads(content, parse_int=_integer)
     except (ValueError, RecursionError):
         raise Failed(Fault("retry", "unreadable reply (no JSON)", sent=True)) from None
     if not isinstance(reply, Mapping):
         raise Failed(Fault("retry", "unreadable reply (no object)", sent=True))
     return reply
+
+
+def _integer(digits: str) -> int | float:
+    """A whole number of JSON, which may have more digits than Python reads."""
+    return int(digits) if len(digits) < 400 else float(digits)
 
 
 def import_openai() -> Any:

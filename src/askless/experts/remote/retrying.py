@@ -1,17 +1,18 @@
-"""When a request to a server may be made, and what a failed one means: retry, give up the item, or stop."""
+"""When a request to a server may be made, and made again."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused, unquoted
-from askless.experts.remote.wire import TooLong
+from askless.experts.faults import NO_CONNECTION, STOPPED, Fault, Refused
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -20,13 +21,8 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0
 T = TypeVar("T")
-_PASSING = (408, 409, 425, 429)
-# What failed behind these may have been answered, and billed, all the same.
-BILLED_ERRORS = (408, 500, 502, 504, 520, 522, 524)
-_LONGEST_REASON, _LONGEST_LOOK = 200, 2000
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-LOST = "the connection broke before all of the reply had come"
 
 
 class Failed(Exception):
@@ -129,7 +125,7 @@ def persist(
         found = failed.found
     if found.then != "retry":
         return found
-    return Fault("stop" if found.why == NO_CONNECTION else "give up", f"{found.why}, {tries} tries")
+    return replace(found, then="stop" if found.why == NO_CONNECTION else "give up", why=f"{found.why}, {tries} tries")
 
 
 def _passing(error: BaseException) -> bool:
@@ -147,58 +143,20 @@ def _delay(state: RetryCallState) -> float:
     return float(backoff(state))
 
 
-def fault(
-    error: Exception, secrets: tuple[str, ...] = (), sent: bool = True, billed: Sequence[int] = BILLED_ERRORS
-) -> Fault:
-    """What an exception of the openai client means, by what happened and not by its class.
-
-    Parameters
-    ----------
-    error
-        The exception; one with a `status_code` is a server's refusal, any other came before all of a reply had.
-    secrets
-        What is cut out of what the server said: the key, the item's text.
-    sent
-        Whether the request may have reached the server.
-    billed
-        Statuses after which it may have been billed.
-    """
-    status, response = getattr(error, "status_code", None), getattr(error, "response", None)
-    if not isinstance(status, int) or response is None:
-        if not sent:
-            return Fault("retry", NO_CONNECTION)
-        long = next((each for each in (error, error.__cause__) if isinstance(each, TooLong)), None)
-        if long is not None:
-            return Fault("give up", str(long), sent=True)
-        return Fault("retry", "timed out" if _is_timeout(error) else LOST, sent=True)
-    code = str(getattr(error, "code", None) or getattr(error, "type", None) or "")
-    if status in (401, 403):
-        return Fault("stop", f"HTTP {status}: the key was refused")
-    if status == 402:
-        return Fault("stop", f"HTTP 402: no credits are left ({_reason(error, secrets)})")
-    if status == 404:
-        return Fault("stop", "HTTP 404: no such model or no such path")
-    if status == 429 and code == "insufficient_quota":
-        return Fault("stop", "HTTP 429: the account's quota is used up")
-    if status in _PASSING or status >= 500:
-        return Fault("retry", f"HTTP {status}", retry_after(response.headers), sent=status in billed)
-    return Fault("give up", f"HTTP {status}: {_reason(error, secrets)}", sent=status in billed)
-
-
-def _is_timeout(error: BaseException) -> bool:
-    """Whether an exception, or what caused it, says that time was up."""
-    causes = [each for each in (error, error.__cause__) if each is not None]
-    return any("timeout" in kind.__name__.casefold() for each in causes for kind in type(each).__mro__)
-
-
 def retry_after(headers: Any) -> float | None:
-    """Seconds that a server asks to wait: by `Retry-After` (seconds or a date), else until a used-up limit is reset.
+    """Seconds that a server asks to wait, 0 or more; None where it does not say.
+
+    By `Retry-After-Ms`, `Retry-After` (seconds or a date), else until a used-up limit is reset.
 
     >>> retry_after({"retry-after": "1.5"})
     1.5
+    >>> retry_after({"retry-after-ms": "20", "retry-after": "1"})
+    0.02
     >>> retry_after({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1m2.5s"})
     62.5
     """
+    with suppress(TypeError, ValueError):
+        return max(0.0, float(headers.get("retry-after-ms")) / 1000)
     value = headers.get("retry-after")
     if not value:
         return max(filter(None, (_reset(headers, what) for what in ("requests", "tokens"))), default=None)
@@ -219,14 +177,3 @@ def _reset(headers: Any, what: str) -> float | None:
     if headers.get(f"x-ratelimit-remaining-{what}") != "0" or not parts:
         return None
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def _reason(error: Any, secrets: tuple[str, ...]) -> str:
-    said = getattr(error, "body", None)
-    body = said if isinstance(said, dict) else {}
-    code = getattr(error, "code", None) or getattr(error, "type", None)
-    reason = str(body.get("message") or code or "no reason given")
-    reason = reason[:_LONGEST_LOOK]
-    for secret in filter(None, secrets):
-        reason = unquoted(reason, secret)
-    return reason[:_LONGEST_REASON]

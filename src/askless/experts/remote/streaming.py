@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from askless.experts.answer_store import Row
-from askless.experts.faults import Fault
+from askless.experts.answer_store import Row, without_reply
+from askless.experts.faults import REPEATED, Fault
+from askless.experts.paid import failed
 from askless.experts.remote.openai import OpenAiExpert
 from askless.experts.remote.retrying import Failed, persist
 
@@ -29,7 +30,10 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
             return kept
         row = yield from _pieces(expert, key, text)
         if "failed" not in row:
-            store.put_many({key: expert.on_answer(key, row)})
+            answered = expert.on_answer(key, row)
+            if "failed" not in answered and store.put_many({key: answered}):
+                return failed(REPEATED)
+            return without_reply(answered)
     return row
 
 
@@ -47,9 +51,9 @@ def _pieces(expert: OpenAiExpert, key: str, text: str) -> Generator[str, None, R
         try:
             with opened:
                 whole = yield from _read(opened)
-            row = expert.read(whole, key, time.perf_counter() - start)
-        except Failed as failed:
-            return _failed(on_fault(replace(failed.found, then="give up")), start)
+            row = expert.read(whole, key, time.perf_counter() - start, text)
+        except Failed as broken:
+            return _failed(on_fault(replace(broken.found, then="give up")), start)
         except GeneratorExit:
             on_fault(Fault("give up", "whoever read the reply went away", sent=True))
             raise
@@ -78,5 +82,4 @@ def _read(chunks: Any) -> Generator[str, None, dict[str, Any]]:
 
 
 def _failed(found: Fault, start: float) -> Row:
-    unpaid = {"prompt_tokens": 0, "completion_tokens": 0, "seconds": time.perf_counter() - start}
-    return {"failed": found.why, **unpaid}
+    return failed(found.why, time.perf_counter() - start)

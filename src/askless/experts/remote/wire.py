@@ -14,7 +14,7 @@ from typing import Any
 
 from askless.errors import AsklessError
 
-LONGEST = 16 * 2**20
+LONGEST, LEAST = 16 * 2**20, 20
 HEADERS = {"Connection": "close", "Accept-Encoding": "identity"}
 
 
@@ -84,22 +84,30 @@ class Wire:
 
 
 class SeenReplies:
-    """Whose answer each reply was, by the id that its server gave it; any number of threads may use it.
+    """Whose answer each reply was in this process, by its id; any number of threads may use it.
 
-    A short id says little (some servers draw one of a thousand): that two replies share it is no reason to doubt them.
+    Those of earlier processes are with the kept answers.
     """
 
-    LEAST, MOST = 20, 100_000
+    MOST = 100_000
 
     def __init__(self) -> None:
         self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def another(self, reply: str | None, key: str) -> bool:
+    def another(self, reply: Any, key: str) -> bool:
         """Whether a reply of this id came before as the answer to another key than `key`; notes it where it did not."""
-        if not isinstance(reply, str) or len(reply) < self.LEAST:
+        if reply_id(reply) is None:
             return False
         with self._lock:
             if len(self._keys) >= self.MOST:
                 del self._keys[next(iter(self._keys))]
             return self._keys.setdefault(reply, key) != key
+
+
+def reply_id(given: Any) -> str | None:
+    """The id by which a reply is known again.
+
+    A short one says little (some servers draw one of a thousand): that two replies share it is no reason to doubt them.
+    """
+    return given if isinstance(given, str) and len(given) >= LEAST and given.isascii() else None
