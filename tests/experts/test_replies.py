@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from askless import schema
+from askless.data import replies as read
 from askless.experts import replies
 from askless.experts.remote import retrying
 from askless.text.summary_faults import LOOP
@@ -19,7 +20,7 @@ DIGITS = {"0": "0", "1": "1"}
 WORDS = {"clean": " no", "offensive": " yes"}
 
 
-@pytest.mark.parametrize("module", [replies, retrying])
+@pytest.mark.parametrize("module", [replies, read, retrying])
 def test_the_examples_in_the_docstrings(module: object) -> None:
     assert doctest.testmod(module).failed == 0  # type: ignore[arg-type]
 
