@@ -18,13 +18,13 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops clean
+.PHONY: setup repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops lock sbom audit clean
 
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25"
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
 	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
@@ -74,7 +74,23 @@ worker: setup
 demo-ops: setup
 	$(BIN)/python -m flows.demo_ops
 
+# For a container: what `askless serve` and `askless label` need, each file with its SHA-256. `pip install -r pylock.toml`
+# there takes no other; dist/ has to be in the same place.
+lock: setup
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/pip lock --quiet -c constraints.txt --output pylock.toml "$$(ls -t dist/askless-*.whl | head -1)[serve]"
+
+# Everything that is installed, with versions, licences and where it came from, as JSON.
+sbom: setup
+	$(BIN)/pip inspect --quiet --local > sbom.json
+
+# Known faults of the versions in constraints.txt; asks the package index about each, so not part of `make test`.
+audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
 clean:
 	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site dist .audit pylock.toml sbom.json
 	@echo "Kept: .venv, mlruns, the DVC cache, and data/answers (answers already paid for)."

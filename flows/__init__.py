@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from importlib import util
 from pathlib import Path
+
+from askless.errors import MissingExtra
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -20,5 +23,7 @@ QUIET = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_HOME": str(Path(".prefect").absolute()),
 }
+if util.find_spec("prefect") is None:
+    raise MissingExtra("prefect", "pipeline")
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
