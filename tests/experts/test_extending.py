@@ -1,9 +1,6 @@
 """docs/extending.md, "Add an expert", done to the letter."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 TRAIN = {"0": "a fine day at sea", "1": "you rotten old fool", "2": "the fool at sea"}
 
 
-def block(language: str) -> str:
+def block(language):
     """The page's block of this language, under "Add an expert"."""
     text = PAGE.read_text(encoding="utf-8").split("## Add an expert")[1].split("\n## ")[0]
     (found,) = re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
@@ -29,7 +26,7 @@ def block(language: str) -> str:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def package(tmp_path, monkeypatch):
     """The page's package, installed: its module, and its entry point as pip writes it."""
     home = tmp_path / "site"
     about = home / "word_counts-1.dist-info"
@@ -45,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     plugins._brought.cache_clear()
 
 
-def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(package: Path, tmp_path: Path) -> None:
+def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(package, tmp_path):
     params = yaml.safe_load(block("yaml"))
     ((name, options),) = params["experts"].items()
     setting = experts.Setting(name, "posts", ("0", "1"))
@@ -69,7 +66,7 @@ def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(pac
         experts.build(experts.Setting(name, "news", ()), options)
 
 
-def test_a_name_that_askless_has_is_refused(package: Path) -> None:
+def test_a_name_that_askless_has_is_refused(package):
     about = package / "word_counts-1.dist-info" / "entry_points.txt"
     about.write_text("[askless.experts]\nlinear = word_counts:WordCountExpert\n")
     with pytest.raises(ConfigError, match="Package word-counts brings 'linear' .* a name that askless has"):

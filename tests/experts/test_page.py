@@ -1,11 +1,8 @@
 """The entries of params.yaml for the papers' models and a current one: each builds its expert, up to the download."""
 
-from __future__ import annotations
-
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +17,7 @@ from askless.experts.paid import PaidExpert
 from askless.experts.remote.openai import OpenAiExpert
 from askless.prompts import PROMPTS
 from tests.experts import vllm_double
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, chat
 from tests.experts.tiny_models import examples
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +32,11 @@ HERE = ("extractive", "lead")
 SERVED = {"chatglm3-6b": "zai-org/chatglm3-6b", "internlm2-chat-7b": "internlm/internlm2-chat-7b"}
 
 
-def options(name: str) -> dict[str, Any]:
+def options(name):
     return config.load(ROOT / "params.yaml").expert(name)
 
 
-def asked(name: str, task: str) -> Setting:
+def asked(name, task):
     """What a task of params.yaml tells the expert."""
     found = config.load(ROOT / "params.yaml").task(task)
     return Setting(name, task, found.classes, found.prompt)
@@ -47,7 +44,7 @@ def asked(name: str, task: str) -> Setting:
 
 @pytest.mark.parametrize("task", ["olhs", "xsum"])
 @pytest.mark.parametrize("name", ["demo-xs", "demo-s", "demo-l", *LOCAL, *OFFLINE, *SERVED])
-def test_one_entry_serves_both_tasks_each_with_its_own_prompt(name: str, task: str) -> None:
+def test_one_entry_serves_both_tasks_each_with_its_own_prompt(name, task):
     expert = build(asked(name, task), options(name))
     assert isinstance(expert, PaidExpert)
     assert expert.template() is PROMPTS[f"demo-{task}" if name.startswith("demo-") else task]
@@ -55,12 +52,10 @@ def test_one_entry_serves_both_tasks_each_with_its_own_prompt(name: str, task: s
 
 
 @pytest.mark.parametrize(("name", "repository"), [*LOCAL.items(), *SUMMARISERS.items()])
-def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(
-    name: str, repository: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commits: list[tuple[str, str]] = []
+def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(name, repository, monkeypatch):
+    commits = []
 
-    def download(repo_id: str, filename: str, *, revision: str, **_: Any) -> str:
+    def download(repo_id, filename, *, revision, **_):
         commits.append((repo_id, str(revision)))
         raise ConnectionError("no download in a test")
 
@@ -74,7 +69,7 @@ def test_an_entry_that_runs_here_asks_the_hub_for_its_commit(
 
 
 @pytest.mark.parametrize(("name", "model"), SERVED.items())
-def test_an_entry_that_is_served_asks_for_its_model(name: str, model: str, server: ChatServer) -> None:
+def test_an_entry_that_is_served_asks_for_its_model(name, model, server):
     server.reply = lambda request, before: Answer(chat("1", {"1": 0.9, "0": 0.1}))
     assert re.fullmatch(r"http://localhost:\d+/v1", options(name)["base_url"])
     expert = build(asked(name, "olhs"), options(name) | {"base_url": server.url})
@@ -86,13 +81,11 @@ def test_an_entry_that_is_served_asks_for_its_model(name: str, model: str, serve
 
 
 @pytest.mark.parametrize(("name", "repository"), OFFLINE.items())
-def test_an_entry_of_vllm_starts_its_pinned_model(
-    name: str, repository: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_entry_of_vllm_starts_its_pinned_model(name, repository, tiny, monkeypatch):
     vllm_double.install(monkeypatch)
-    told: dict[str, Any] = {}
+    told = {}
 
-    def start(**asked: Any) -> vllm_double.LLM:
+    def start(**asked):
         told.update(asked)
         return vllm_double.LLM(str(tiny))
 
@@ -105,16 +98,16 @@ def test_an_entry_of_vllm_starts_its_pinned_model(
     assert re.fullmatch("[0-9a-f]{40}", told["revision"])
 
 
-def test_the_page_on_experts_shows_the_same_entries() -> None:
+def test_the_page_on_experts_shows_the_same_entries():
     page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
-    shown: dict[str, Any] = {}
+    shown = {}
     for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.S):
         shown |= yaml.safe_load(block)
     assert set(shown) == {*LOCAL, *OFFLINE, *SERVED, *SUMMARISERS, *HERE}
     assert {name: options(name) for name in shown} == shown
 
 
-def test_the_table_of_backends_says_what_each_class_says_of_itself() -> None:
+def test_the_table_of_backends_says_what_each_class_says_of_itself():
     page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in row.strip("|").split(" |")] for row in page.splitlines() if " | [`" in row]
     assert [row[0].strip("`") for row in rows] == list(EXPERTS)

@@ -1,10 +1,6 @@
 """Replaying a table: the right rows, fast, or one clear error."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -15,7 +11,7 @@ from askless.experts.recorded import RecordedExpert
 from tests.experts.tiny_models import examples, setting
 
 
-def recorded(ids: list[str], experts: str | list[str] = "gpt", **meta: Any) -> pa.Table:
+def recorded(ids, experts="gpt", **meta):
     names = [experts] * len(ids) if isinstance(experts, str) else experts
     labels = [str(i % 2) for i in range(len(ids))]
     proba = [[0.25, 0.75] if label == "1" else None for label in labels]
@@ -24,11 +20,11 @@ def recorded(ids: list[str], experts: str | list[str] = "gpt", **meta: Any) -> p
     return schema.table("predictions", columns, {"classes": ["0", "1"], **meta})
 
 
-def asked(ids: list[str]) -> pa.Table:
+def asked(ids):
     return schema.table("examples", {"id": ids, "text": ["x"] * len(ids), "split": ["test"] * len(ids)})
 
 
-def test_rows_are_found_by_id_in_the_asked_order_under_the_experts_name() -> None:
+def test_rows_are_found_by_id_in_the_asked_order_under_the_experts_name():
     expert = RecordedExpert(setting(), table=recorded(["a", "b", "c", "d"], model="gpt-3.5"))
     answers = expert.answer(asked(["d", "a", "b"]))
     assert answers["id"].to_pylist() == ["d", "a", "b"]
@@ -41,26 +37,26 @@ def test_rows_are_found_by_id_in_the_asked_order_under_the_experts_name() -> Non
     assert expert.answer(asked([])).num_rows == 0
 
 
-def test_from_a_file(tmp_path: Path) -> None:
+def test_from_a_file(tmp_path):
     path = schema.write(recorded(["a", "b"]), tmp_path / "p.parquet", "predictions")
     for given in (path, str(path)):
         assert RecordedExpert(setting(), path=given).answer(asked(["b"]))["label"].to_pylist() == ["1"]
 
 
-def test_of_several_experts_the_one_of_this_name() -> None:
+def test_of_several_experts_the_one_of_this_name():
     table = recorded(["a", "b", "a", "b"], ["tiny", "tiny", "other", "other"])
     assert RecordedExpert(setting(), table=table).answer(asked(["a", "b"]))["seconds"].to_pylist() == [0.0, 1.0]
     with pytest.raises(DataError, match=r"no answers of 'third'. Allowed: answers of \['other', 'tiny'\]"):
         RecordedExpert(setting(name="third"), table=table).answer(asked(["a"]))
 
 
-def test_an_example_without_an_answer_is_an_error() -> None:
+def test_an_example_without_an_answer_is_an_error():
     expert = RecordedExpert(setting(), table=recorded(["a", "b"]))
     with pytest.raises(DataError, match=r"no answer to 2 of 3 examples \(first id y\)"):
         expert.answer(asked(["a", "y", "z"]))
 
 
-def test_answers_about_other_classes_are_an_error() -> None:
+def test_answers_about_other_classes_are_an_error():
     table = schema.with_meta(recorded(["a"]), "predictions", {"classes": ["1", "0"]})
     with pytest.raises(DataError, match=r"answers about the classes \['1', '0'\]. Allowed: \['0', '1'\]"):
         RecordedExpert(setting(), table=table).answer(asked(["a"]))
@@ -69,7 +65,7 @@ def test_answers_about_other_classes_are_an_error() -> None:
         RecordedExpert(setting(), table=other).answer(asked(["a"]))
 
 
-def test_one_of_path_and_table(tmp_path: Path) -> None:
+def test_one_of_path_and_table(tmp_path):
     for options in ({}, {"path": tmp_path, "table": recorded(["a"])}):
         with pytest.raises(ConfigError, match="give either path or table"):
             RecordedExpert(setting(), **options).answer(asked(["a"]))
@@ -84,7 +80,7 @@ RECORDS = [
 ]
 
 
-def paper(folder: Path, **options: Any) -> RecordedExpert:
+def paper(folder, **options):
     """An expert of the paper's JSON lines."""
     path = folder / "x.jsonl"
     path.write_text("\n".join(map(json.dumps, RECORDS)), encoding="utf-8")
@@ -100,9 +96,7 @@ def paper(folder: Path, **options: Any) -> RecordedExpert:
         ("t0", ["two"], ["mine"], [2]),
     ],
 )
-def test_the_papers_records_by_the_key_of_the_summary(
-    tmp_path: Path, key: str | None, items: list[str], texts: list[str | None], seconds: list[float | None]
-) -> None:
+def test_the_papers_records_by_the_key_of_the_summary(tmp_path, key, items, texts, seconds):
     answers = paper(tmp_path, key=key).answer(examples(items))
     assert answers["text"].to_pylist() == texts
     assert answers["seconds"].to_pylist() == seconds
@@ -112,7 +106,7 @@ def test_the_papers_records_by_the_key_of_the_summary(
     assert schema.meta_of(answers).get("unmatched", 0) == said - len(items)
 
 
-def test_seconds_are_stated_for_answers_that_have_none(tmp_path: Path) -> None:
+def test_seconds_are_stated_for_answers_that_have_none(tmp_path):
     everything = examples(["one", "two", "three"])
     assert paper(tmp_path, seconds=1.44).answer(everything)["seconds"].to_pylist() == pytest.approx([1.5, 1.44, 1.44])
     table = recorded(["id0"])
@@ -121,7 +115,7 @@ def test_seconds_are_stated_for_answers_that_have_none(tmp_path: Path) -> None:
     assert RecordedExpert(setting(), table=without, seconds=9).answer(examples(["x"]))["seconds"].to_pylist() == [9]
 
 
-def test_a_key_that_no_record_has_and_one_that_an_example_lacks(tmp_path: Path) -> None:
+def test_a_key_that_no_record_has_and_one_that_an_example_lacks(tmp_path):
     with pytest.raises(ConfigError) as caught:
         paper(tmp_path, key="nn_generations").answer(examples(["one"]))
     assert str(caught.value) == (
@@ -143,7 +137,7 @@ def test_a_key_that_no_record_has_and_one_that_an_example_lacks(tmp_path: Path) 
         ),
     ],
 )
-def test_options_that_cannot_be_meant(options: dict[str, Any], message: str) -> None:
+def test_options_that_cannot_be_meant(options, message):
     with pytest.raises(ConfigError) as caught:
         RecordedExpert(setting(), **options).answer(examples(["x"]))
     assert str(caught.value) == f"Expert 'tiny': {message}"

@@ -1,36 +1,31 @@
 """Kill -9 at random moments and run again: nothing is asked twice, nothing is lost, the table is the same."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from askless.experts.answer_store import AnswerStore
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, chat
 from tests.experts.resume_worker import BATCH, ITEMS, REQUESTS
 from tests.experts.tiny_models import texts
-from tests.forks import Worker, started, until_done
+from tests.forks import started, until_done
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
+def worker():
     """The process that forks for each run."""
     with started("tests.experts.resume_worker", {**os.environ, "TOKENIZERS_PARALLELISM": "false"}) as process:
         yield process
 
 
-def journal(log: Path) -> list[list[str]]:
+def journal(log):
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
-def stable(table: pa.Table) -> pa.Table:
+def stable(table):
     """All that a re-run must repeat: everything but what the clock measured."""
     return table.drop_columns(["seconds"])
 
@@ -43,13 +38,11 @@ def stable(table: pa.Table) -> pa.Table:
         *(pytest.param("llm", mode, 25, marks=pytest.mark.slow) for mode in ("label", "text")),
     ],
 )
-def test_generation_killed_at_random_moments(
-    tiny: Path, tmp_path: Path, worker: Worker, backend: str, mode: str, kills: int
-) -> None:
+def test_generation_killed_at_random_moments(tiny, tmp_path, worker, backend, mode, kills):
     # The double reads every prompt alone.
     items = ITEMS if backend == "llm" else ITEMS // 4
 
-    def run(name: str, kills: int) -> tuple[int, pa.Table, list[list[str]]]:
+    def run(name, kills):
         paths = {"answers": tmp_path / name, "log": tmp_path / f"{name}.log", "out": tmp_path / f"{name}.parquet"}
         job = {"run": "local", "backend": backend, "mode": mode, "folder": str(tiny), "items": items}
         job |= {key: str(path) for key, path in paths.items()}
@@ -71,7 +64,7 @@ def test_generation_killed_at_random_moments(
     assert again.equals(got, check_metadata=True), "to the second"
 
 
-def test_requests_killed_at_random_moments(server: ChatServer, tmp_path: Path, worker: Worker) -> None:
+def test_requests_killed_at_random_moments(server, tmp_path, worker):
     server.reply = lambda request, before: Answer(chat(str(len(request.text) % 2), {"1": 0.7, "0": 0.3}), delay=0.01)
     out, items = tmp_path / "out.parquet", texts(REQUESTS, seed=7)
     job = {"run": "openai", "url": server.url, "answers": str(tmp_path), "out": str(out)}

@@ -1,9 +1,6 @@
 """Batches by tokens, and halves where memory runs out."""
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Sequence
 from unittest.mock import patch
 
 import pytest
@@ -15,7 +12,7 @@ from askless.experts.local.batches import Backoff, in_batches
 
 
 @given(st.lists(st.integers(0, 60)), st.integers(1, 9), st.integers(1, 200))
-def test_every_row_is_in_one_batch_of_no_more_than_was_asked(lengths: list[int], rows: int, tokens: int) -> None:
+def test_every_row_is_in_one_batch_of_no_more_than_was_asked(lengths, rows, tokens):
     batches = in_batches(lengths, rows, tokens)
     order = [row for batch in batches for row in batch]
     assert sorted(order) == list(range(len(lengths)))
@@ -28,7 +25,7 @@ def test_every_row_is_in_one_batch_of_no_more_than_was_asked(lengths: list[int],
         assert len(batch) == rows or one_more > tokens, f"{batch} could have had {after[0]}"
 
 
-def test_short_rows_make_large_batches() -> None:
+def test_short_rows_make_large_batches():
     assert in_batches([10, 100, 10, 10, 10], 64, 100) == [[1], [0, 2, 3, 4]]
     assert in_batches([10, 100, 10, 10, 10], 2, 100) == [[1], [0, 2], [3, 4]]
     assert in_batches([], 2, 100) == []
@@ -37,18 +34,18 @@ def test_short_rows_make_large_batches() -> None:
 class Memory:
     """Runs batches of up to `rows` numbers and remembers what was tried."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows):
         self.rows = rows
         self.tried: list[int] = []
 
-    def __call__(self, batch: Sequence[int]) -> int:
+    def __call__(self, batch):
         self.tried.append(len(batch))
         if len(batch) > self.rows:
             raise MemoryError
         return sum(batch)
 
 
-def test_what_was_too_large_once_is_halved_at_once_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_was_too_large_once_is_halved_at_once_and_said_once(caplog):
     memory, backoff = Memory(5), Backoff[int](len)
     with caplog.at_level(logging.WARNING, "askless"):
         for start in (0, 16, 32):
@@ -60,7 +57,7 @@ def test_what_was_too_large_once_is_halved_at_once_and_said_once(caplog: pytest.
 
 
 @given(st.lists(st.integers(1, 20), max_size=5), st.integers(1, 20))
-def test_parts_depend_on_the_batch_and_not_on_what_ran_before(sizes: list[int], room: int) -> None:
+def test_parts_depend_on_the_batch_and_not_on_what_ran_before(sizes, room):
     together = Backoff[int](len)
     with patch("askless.experts.local.batches.release"):
         for size in sizes:
@@ -69,7 +66,7 @@ def test_parts_depend_on_the_batch_and_not_on_what_ran_before(sizes: list[int], 
             assert parts[0] == parts[1]
 
 
-def test_a_smaller_batch_is_tried_whole() -> None:
+def test_a_smaller_batch_is_tried_whole():
     memory, backoff = Memory(5), Backoff[int](len)
     list(backoff.run(range(16), memory))
     memory.tried.clear()
@@ -77,11 +74,11 @@ def test_a_smaller_batch_is_tried_whole() -> None:
     assert memory.tried == [5]
 
 
-def test_one_row_that_is_too_large_and_other_faults_are_errors() -> None:
+def test_one_row_that_is_too_large_and_other_faults_are_errors():
     with pytest.raises(ExpertError, match=r"Memory ran out on a single item.*Set max_input_tokens"):
         list(Backoff[int](len).run([1, 2], Memory(0)))
 
-    def broken(_: Sequence[int]) -> int:
+    def broken(_):
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):

@@ -1,16 +1,10 @@
 """Label scoring and free text against a plain, one-at-a-time reference."""
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
@@ -31,11 +25,11 @@ from tests.experts.tiny_models import LONG_WORDS, PROMPT, examples, setting, tex
 CHAT_PROMPT = Prompt("Post: {text}", {"0": "no", "1": "yes"}, system="Say no or yes.")
 
 
-def columns(table: pa.Table, *names: str) -> list[Any]:
+def columns(table, *names):
     return [table[name].to_pylist() for name in names]
 
 
-def reference(folder: Path, prompts: Sequence[str], words: Sequence[str], special: bool = True) -> np.ndarray:
+def reference(folder, prompts, words, special=True):
     """log P(word | prompt), one unpadded sequence at a time, token by token."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -53,7 +47,7 @@ def reference(folder: Path, prompts: Sequence[str], words: Sequence[str], specia
     return scores
 
 
-def expect(table: pa.Table, logprobs: np.ndarray, classes: Sequence[str]) -> None:
+def expect(table, logprobs, classes):
     """The table says what these label log-probabilities mean."""
     share = np.exp(logprobs)
     best = logprobs.argmax(axis=1)
@@ -65,7 +59,7 @@ def expect(table: pa.Table, logprobs: np.ndarray, classes: Sequence[str]) -> Non
 
 
 @pytest.mark.parametrize("kind", ["tiny", "positional"])
-def test_label_scores_equal_the_one_at_a_time_reference(kind: str, request: pytest.FixtureRequest) -> None:
+def test_label_scores_equal_the_one_at_a_time_reference(kind, request):
     folder, items = request.getfixturevalue(kind), texts(21)
     table = LlmExpert(setting(), model=str(folder), prompt=PROMPT, batch_size=8).answer(examples(items))
     logprobs = reference(folder, [PROMPT.fill(item) for item in items], [" no", " yes"])
@@ -74,7 +68,7 @@ def test_label_scores_equal_the_one_at_a_time_reference(kind: str, request: pyte
     assert all(seconds > 0 for seconds in table["seconds"].to_pylist())
 
 
-def test_words_of_several_tokens_are_summed_over_their_tokens(tiny: Path) -> None:
+def test_words_of_several_tokens_are_summed_over_their_tokens(tiny):
     items, classes = texts(13), ("0", "1", "2")
     expert = LlmExpert(setting(classes=classes), model=str(tiny), prompt=LONG_WORDS, batch_size=4)
     table = expert.answer(examples(items))
@@ -86,27 +80,27 @@ def test_words_of_several_tokens_are_summed_over_their_tokens(tiny: Path) -> Non
     assert table["completion_tokens"].to_pylist() == expected
 
 
-def test_a_chat_template_is_used_where_there_is_one(chatty: Path) -> None:
+def test_a_chat_template_is_used_where_there_is_one(chatty):
     items = texts(7)
     table = LlmExpert(setting(), model=str(chatty), prompt=CHAT_PROMPT).answer(examples(items))
     rendered = [f"<|system|>Say no or yes.<|end|><|user|>Post: {item}<|end|><|assistant|>" for item in items]
     expect(table, reference(chatty, rendered, ["no", "yes"], special=False), ["0", "1"])
 
 
-def test_a_template_without_system_gets_it_in_the_users_turn(systemless: Path) -> None:
+def test_a_template_without_system_gets_it_in_the_users_turn(systemless):
     items = texts(5)
     table = LlmExpert(setting(), model=str(systemless), prompt=CHAT_PROMPT).answer(examples(items))
     rendered = [f"<|user|>Say no or yes.\n\nPost: {item}<|end|><|assistant|>" for item in items]
     expect(table, reference(systemless, rendered, ["no", "yes"], special=False), ["0", "1"])
 
 
-def test_a_plain_prompt_begins_with_the_system_message(tiny: Path) -> None:
+def test_a_plain_prompt_begins_with_the_system_message(tiny):
     expert = LlmExpert(setting(), model=str(tiny), prompt=CHAT_PROMPT)
     assert expert.checkpoint.render(CHAT_PROMPT, "a") == "Say no or yes.\n\nPost: a"
 
 
 @pytest.mark.parametrize("end", ["</s>", None])
-def test_a_tokenizer_without_a_padding_token_pads_with_what_there_is(tiny: Path, end: str | None) -> None:
+def test_a_tokenizer_without_a_padding_token_pads_with_what_there_is(tiny, end):
     items, expert = texts(7), LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
     tokenizer = expert.checkpoint.tokenizer
     tokenizer.eos_token = end
@@ -117,7 +111,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_what_there_is(tiny: Path,
     )
 
 
-def test_answers_do_not_depend_on_the_batch(tiny: Path) -> None:
+def test_answers_do_not_depend_on_the_batch(tiny):
     items = texts(30)
     tables = [
         LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=size).answer(examples(items))
@@ -130,7 +124,7 @@ def test_answers_do_not_depend_on_the_batch(tiny: Path) -> None:
             np.testing.assert_allclose(table[name].to_pylist(), tables[0][name].to_pylist(), atol=2e-5)
 
 
-def test_prompt_tokens_are_those_of_the_prompt_and_not_of_the_padding(tiny: Path) -> None:
+def test_prompt_tokens_are_those_of_the_prompt_and_not_of_the_padding(tiny):
     from transformers import AutoTokenizer
 
     items = ["a", "the cat sat on the mat", "no"]
@@ -139,15 +133,13 @@ def test_prompt_tokens_are_those_of_the_prompt_and_not_of_the_padding(tiny: Path
     assert table["prompt_tokens"].to_pylist() == [len(tokenizer(PROMPT.fill(i))["input_ids"]) for i in items]
 
 
-def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[tuple[int, int]] = []
+def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(tiny, monkeypatch):
+    seen = []
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=8)
     network = expert.checkpoint.network
     forward = network.forward
 
-    def spy(**given: Any) -> Any:
+    def spy(**given):
         mask = given["attention_mask"]
         assert bool((mask.diff(dim=1) >= 0).all())
         assert given["logits_to_keep"] == 1
@@ -161,9 +153,7 @@ def test_batches_are_padded_on_the_left_sorted_and_no_larger_than_asked(
     assert list(widths) == sorted(widths, reverse=True)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_goes_on(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_memory_that_runs_out_halves_the_batch_and_goes_on(tiny, tmp_path, monkeypatch, caplog):
     items = texts(20)
     plain = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(items))
     for failure in (
@@ -182,12 +172,12 @@ def test_memory_that_runs_out_halves_the_batch_and_goes_on(
     assert not any(item in caplog.text for item in items)
 
 
-def _limited(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch, rows: int, failure: Exception) -> list[int]:
+def _limited(expert, monkeypatch, rows, failure):
     """Let the model's forward fail on more than `rows` rows; returns the sizes that went through."""
     network, sizes = expert.checkpoint.network, []
     forward = network.forward
 
-    def limited(**given: Any) -> Any:
+    def limited(**given):
         if len(given["input_ids"]) > rows:
             raise failure
         sizes.append(len(given["input_ids"]))
@@ -198,7 +188,7 @@ def _limited(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch, rows: int, fail
     return sizes
 
 
-def test_low_mass_is_ignored_or_nulled(tiny: Path) -> None:
+def test_low_mass_is_ignored_or_nulled(tiny):
     items = examples(texts(20))
     kept = LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(items)
     masses = np.array(kept["mass"].to_pylist())
@@ -212,7 +202,7 @@ def test_low_mass_is_ignored_or_nulled(tiny: Path) -> None:
     assert table["mass"].to_pylist() == kept["mass"].to_pylist()
 
 
-def test_a_text_that_is_too_long_loses_its_end_and_the_template_stays(tiny: Path) -> None:
+def test_a_text_that_is_too_long_loses_its_end_and_the_template_stays(tiny):
     from transformers import AutoTokenizer
 
     long = "the cat sat on the mat " * 200
@@ -232,13 +222,13 @@ def test_a_text_that_is_too_long_loses_its_end_and_the_template_stays(tiny: Path
     assert schema.meta_of(unlimited)["truncated"] == 1
 
 
-def test_a_template_that_does_not_fit_is_an_error(tiny: Path) -> None:
+def test_a_template_that_does_not_fit_is_an_error(tiny):
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, max_input_tokens=3)
     with pytest.raises(ExpertError, match=r"template alone is \d+ tokens. Allowed: 3. Shorten"):
         expert.answer(examples(["the cat sat on the mat"]))
 
 
-def greedy(folder: Path, prompt: str, steps: int) -> tuple[list[int], list[float]]:
+def greedy(folder, prompt, steps):
     """Greedy tokens and their log-probabilities, one sequence, no cache."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -254,7 +244,7 @@ def greedy(folder: Path, prompt: str, steps: int) -> tuple[list[int], list[float
     return chosen, logprobs
 
 
-def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny: Path) -> None:
+def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny):
     from transformers import AutoTokenizer
 
     prompt, items = Prompt("{text}\nSummary:"), texts(9)
@@ -270,7 +260,7 @@ def test_free_text_is_the_greedy_reply_with_its_mean_log_probability(tiny: Path)
         assert row["error"] == (None if chosen[-1] == tokenizer.eos_token_id else CUT)
 
 
-def test_one_entry_scores_labels_in_one_task_and_writes_summaries_in_another() -> None:
+def test_one_entry_scores_labels_in_one_task_and_writes_summaries_in_another():
     options = {"backend": "llm", "model": "demo:xs", "prompt": {"olhs": "demo-olhs", "xsum": "demo-xsum"}}
     items = examples([document["text"] for document in documents(3, 1)])
     tasks = [Setting("demo-xs", "posts", ("0", "1"), "olhs"), Setting("demo-xs", "news", (), "xsum")]
@@ -283,7 +273,7 @@ def test_one_entry_scores_labels_in_one_task_and_writes_summaries_in_another() -
     assert all(logprob < 0 for logprob in summaries["logprob"].to_pylist())
 
 
-def test_a_prompt_for_another_task_leaves_the_tasks_own() -> None:
+def test_a_prompt_for_another_task_leaves_the_tasks_own():
     for asked, expected in (("olhs", "demo-olhs"), ("judge", "judge")):
         expert = LlmExpert(Setting("a", "b", ("1",), asked), model="m", prompt={"olhs": "demo-olhs"})
         assert expert.template() is PROMPTS[expected]
@@ -293,15 +283,13 @@ def test_a_prompt_for_another_task_leaves_the_tasks_own() -> None:
 
 
 @pytest.mark.parametrize(("classes", "mode"), [(("0", "1"), "label"), ((), "text")])
-def test_the_mode_that_follows_from_the_task_has_the_keys_of_that_mode(
-    tiny: Path, classes: tuple[str, ...], mode: str
-) -> None:
+def test_the_mode_that_follows_from_the_task_has_the_keys_of_that_mode(tiny, classes, mode):
     options = {"model": str(tiny), "prompt": PROMPT if classes else Prompt("{text}\nSummary:")}
     keys = {LlmExpert(setting(classes=classes), **options, **how).key("a cat") for how in ({}, {"mode": mode})}
     assert len(keys) == 1
 
 
-def test_a_document_of_100_000_words_loses_its_end_and_is_counted() -> None:
+def test_a_document_of_100_000_words_loses_its_end_and_is_counted():
     (document,) = documents(1, 1)
     long = " ".join([document["text"]] * (100_000 // len(document["text"].split()) + 1))
     items = examples([long, "A short one.", "\x00\ufffe"])
@@ -311,13 +299,13 @@ def test_a_document_of_100_000_words_loses_its_end_and_is_counted() -> None:
     assert table["text"].null_count == 0
 
 
-def test_a_reply_ends_with_the_end_token_and_counts_it() -> None:
+def test_a_reply_ends_with_the_end_token_and_counts_it():
     reply = decoding._reply([5, 6, 1, 0, 0], np.array([-1.0, -2.0, -3.0, -9.0, -9.0]), {1})
     assert reply.tokens == [5, 6, 1]
     assert reply.logprob == pytest.approx(-2.0)
 
 
-def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_off(tiny: Path, tmp_path: Path) -> None:
+def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_off(tiny, tmp_path):
     habits = shutil.copytree(tiny, tmp_path / "habits")
     generation = json.loads((habits / "generation_config.json").read_text())
     generation |= {"repetition_penalty": 5.0, "temperature": 0.1, "top_k": 1, "do_sample": True}
@@ -337,7 +325,7 @@ def test_sampled_replies_repeat_with_their_seed_and_the_checkpoints_habits_are_o
     assert columns(other, "text") == columns(plain, "text")
 
 
-def test_metadata_say_what_answered(tiny: Path) -> None:
+def test_metadata_say_what_answered(tiny):
     table = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, batch_size=3).answer(examples(texts(4)))
     meta = schema.meta_of(table)
     assert meta | {"revision": "", "prompt_sha": ""} == {
@@ -358,7 +346,7 @@ def test_metadata_say_what_answered(tiny: Path) -> None:
     assert len(meta["prompt_sha"]) == 64
 
 
-def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_elsewhere(tiny: Path, tmp_path: Path) -> None:
+def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_elsewhere(tiny, tmp_path):
     from transformers import AutoModelForCausalLM
 
     half = shutil.copytree(tiny, tmp_path / "half")
@@ -376,13 +364,13 @@ def test_auto_dtype_is_float32_on_a_cpu_and_the_checkpoints_own_elsewhere(tiny: 
         ({"model": "demo:xxl"}, "Unknown demo model 'demo:xxl'."),
     ],
 )
-def test_unknown_names_are_named(tiny: Path, option: dict[str, Any], message: str) -> None:
+def test_unknown_names_are_named(tiny, option, message):
     with pytest.raises(ConfigError) as caught:
         LlmExpert(setting(), **{"model": str(tiny), "prompt": PROMPT} | option).answer(examples(["a"]))
     assert str(caught.value).startswith(message)
 
 
-def test_code_from_the_hub_needs_a_pinned_commit(tiny: Path) -> None:
+def test_code_from_the_hub_needs_a_pinned_commit(tiny):
     for revision in (None, "main"):
         expert = LlmExpert(setting(), model="who/what", revision=revision, prompt=PROMPT, trust_remote_code=True)
         with pytest.raises(ExpertError, match="Allowed: a commit hash of 40"):
@@ -399,13 +387,13 @@ def test_code_from_the_hub_needs_a_pinned_commit(tiny: Path) -> None:
         (Prompt("{text}:", {"0": " no", "1": ""}), "the label word '' is not in its vocabulary"),
     ],
 )
-def test_label_words_that_cannot_be_scored(tiny: Path, prompt: Prompt, message: str) -> None:
+def test_label_words_that_cannot_be_scored(tiny, prompt, message):
     with pytest.raises(ExpertError) as caught:
         LlmExpert(setting(), model=str(tiny), prompt=prompt).answer(examples(["a"]))
     assert message in str(caught.value)
 
 
-def test_a_prompt_that_asks_for_labels_is_none_for_summaries(tiny: Path) -> None:
+def test_a_prompt_that_asks_for_labels_is_none_for_summaries(tiny):
     with pytest.raises(ExpertError) as caught:
         LlmExpert(setting(classes=()), model=str(tiny), prompt=PROMPT).answer(examples(["a"]))
     assert str(caught.value) == (
@@ -420,17 +408,17 @@ def test_a_prompt_that_asks_for_labels_is_none_for_summaries(tiny: Path) -> None
     )
 
 
-def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_one_clear_error(tmp_path):
     with pytest.raises(ExpertError, match=r"The tokenizer of model .* could not be loaded .*Check the name"):
         LlmExpert(setting(), model=str(tmp_path), prompt=PROMPT).answer(examples(["a"]))
 
 
-def widths(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+def widths(expert, monkeypatch):
     """Shapes of the ids that the expert's network is really given."""
     network, seen = expert.checkpoint.network, []
     forward = network.forward
 
-    def spy(**given: Any) -> Any:
+    def spy(**given):
         seen.append(tuple(given["input_ids"].shape))
         return forward(**given)
 
@@ -438,7 +426,7 @@ def widths(expert: LlmExpert, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
     return seen
 
 
-def test_an_expert_reads_the_instruction_once_and_answers_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expert_reads_the_instruction_once_and_answers_the_same(monkeypatch):
     items = examples([post["text"] for post in posts(40, 1)])
     options = {"model": "demo:xs", "prompt": "olhs"}
     plain = LlmExpert(setting(), share_prefix=False, **options).answer(items)
@@ -454,7 +442,7 @@ def test_an_expert_reads_the_instruction_once_and_answers_the_same(monkeypatch: 
         np.testing.assert_allclose(table[name].to_pylist(), plain[name].to_pylist(), atol=TOLERANCE)
 
 
-def test_an_expert_that_writes_does_so_too() -> None:
+def test_an_expert_that_writes_does_so_too():
     items = examples([document["text"] for document in documents(7, 2)])
     prompt = Prompt("Summarise what happened here.\n\n{text}\nSummary:")
     options = {"model": "demo:xs", "prompt": prompt, "mode": "text", "max_new_tokens": 12}
@@ -465,11 +453,9 @@ def test_an_expert_that_writes_does_so_too() -> None:
     np.testing.assert_allclose(table["logprob"].to_pylist(), plain["logprob"].to_pylist(), atol=TOLERANCE)
 
 
-def test_attention_is_pytorchs_own_and_bfloat16_answers_in_halves_where_memory_runs_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_attention_is_pytorchs_own_and_bfloat16_answers_in_halves_where_memory_runs_out(monkeypatch):
     items = examples([post["text"] for post in posts(20, 1)])
-    options: dict[str, Any] = {"model": "demo:xs", "prompt": "olhs", "dtype": "bfloat16", "device": "cpu"}
+    options = {"model": "demo:xs", "prompt": "olhs", "dtype": "bfloat16", "device": "cpu"}
     whole = LlmExpert(setting(), **options).answer(items)
     expert = LlmExpert(setting(), batch_size=16, **options)
     network, sizes = expert.checkpoint.network, _limited(expert, monkeypatch, 5, torch.OutOfMemoryError("CUDA"))
@@ -481,7 +467,7 @@ def test_attention_is_pytorchs_own_and_bfloat16_answers_in_halves_where_memory_r
     np.testing.assert_allclose(table["mass"].to_pylist(), whole["mass"].to_pylist(), atol=0.05)
 
 
-def test_a_single_item_has_nothing_to_share(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_item_has_nothing_to_share(tiny, monkeypatch):
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
     seen = widths(expert, monkeypatch)
     assert expert.answer(examples(texts(1))).num_rows == 1

@@ -1,21 +1,16 @@
 """Replies written row by row of a batch equal those of transformers' own `generate`, one prompt at a time."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 
 from askless.experts.local import decoding
-from askless.experts.local.decoding import Decoding, Generated
+from askless.experts.local.decoding import Decoding
 from askless.experts.local.prefix import LEAST, SharedPrefix, shared_tokens
 from tests.experts.local.networks import KINDS, SIZES, architectures, demo, documents_prompts, in_splits, same
 
 
-def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Generated:
+def alone(network, prompt, how):
     """One reply, by transformers' `generate` for one prompt."""
     given = {"input_ids": torch.tensor([prompt]), "attention_mask": torch.ones(1, len(prompt), dtype=torch.long)}
     return decoding.written(network, given, len(prompt), how, 0)[0]
@@ -23,7 +18,7 @@ def alone(network: Any, prompt: Sequence[int], how: Decoding) -> Generated:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shared", [False, True])
-def test_greedy_replies_are_those_of_one_at_a_time(size: str, shared: bool) -> None:
+def test_greedy_replies_are_those_of_one_at_a_time(size, shared):
     network, prompts, how = demo(size).network, documents_prompts(24), Decoding(40, 0.0, 1.0)
     prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
     expected = [alone(network, prompt, how) for prompt in prompts]
@@ -32,7 +27,7 @@ def test_greedy_replies_are_those_of_one_at_a_time(size: str, shared: bool) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_can_lose_rows(kind: str) -> None:
+def test_every_kind_of_model_can_lose_rows(kind):
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(3)
@@ -48,12 +43,12 @@ def test_every_kind_of_model_can_lose_rows(kind: str) -> None:
     same(decoding.generate(network, prompts, how, 1, 0), expected)
 
 
-def test_a_row_that_has_ended_is_not_written_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_has_ended_is_not_written_on(monkeypatch):
     network, prompts = demo("xs").network, documents_prompts(12)
     how, rows = Decoding(40, 0.0, 1.0), []
     forward = network.forward
 
-    def spy(**given: Any) -> Any:
+    def spy(**given):
         if given["input_ids"].shape[1] == 1:
             rows.append(len(given["input_ids"]))
         return forward(**given)
@@ -64,7 +59,7 @@ def test_a_row_that_has_ended_is_not_written_on(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("most", [1, 18, 40])
-def test_a_reply_says_whether_it_ended(most: int) -> None:
+def test_a_reply_says_whether_it_ended(most):
     network, prompts = demo("xs").network, documents_prompts(6)
     whole = [len(reply.tokens) for reply in decoding.generate(network, prompts, Decoding(40, 0.0, 1.0), 1, 0)]
     assert min(whole) < 18 < max(whole) < 40
@@ -73,7 +68,7 @@ def test_a_reply_says_whether_it_ended(most: int) -> None:
     assert [alone(network, prompt, Decoding(most, 0.0, 1.0)).ended for prompt in prompts] == [r.ended for r in replies]
 
 
-def test_a_reply_does_not_end_before_its_least_length() -> None:
+def test_a_reply_does_not_end_before_its_least_length():
     network, prompts = demo("xs").network, documents_prompts(6)
     how = Decoding(40, 0.0, 1.0, min_new_tokens=21)
     expected = [alone(network, prompt, how) for prompt in prompts]
@@ -82,11 +77,11 @@ def test_a_reply_does_not_end_before_its_least_length() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_numbers_that_overflow_stop_nothing_and_are_told(temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbers_that_overflow_stop_nothing_and_are_told(temperature, monkeypatch):
     network, prompts, how = demo("xs").network, documents_prompts(3), Decoding(4, temperature, 1.0)
     forward, calls = network.forward, []
 
-    def overflows(**given: Any) -> Any:
+    def overflows(**given):
         found = forward(**given)
         if not calls:
             found.logits[0] = torch.nan
@@ -100,13 +95,13 @@ def test_numbers_that_overflow_stop_nothing_and_are_told(temperature: float, mon
 
 
 @pytest.mark.slow
-def test_draws_follow_the_models_probabilities_within_the_top_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_follow_the_models_probabilities_within_the_top_share(monkeypatch):
     network, prompt = demo("xs").network, documents_prompts(1)[0]
     scores = torch.full((2000,), -torch.inf)
     scores[[5, 6, 7]] = torch.tensor([0.5, 0.3, 0.2]).log()
     forward = network.forward
 
-    def fixed(**given: Any) -> Any:
+    def fixed(**given):
         found = forward(**given)
         found.logits[:] = scores
         return found
@@ -118,7 +113,7 @@ def test_draws_follow_the_models_probabilities_within_the_top_share(monkeypatch:
         np.testing.assert_allclose(shares, expected, atol=0.04)
 
 
-def test_sampled_replies_depend_on_the_seed_alone_and_rows_draw_apart() -> None:
+def test_sampled_replies_depend_on_the_seed_alone_and_rows_draw_apart():
     network, prompts, how = demo("s").network, documents_prompts(1) * 3, Decoding(32, 1.5, 1.0)
     one, again, other = (decoding.generate(network, prompts, how, 1, seed) for seed in (7, 7, 8))
     same(again, one)
@@ -127,7 +122,7 @@ def test_sampled_replies_depend_on_the_seed_alone_and_rows_draw_apart() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_replies_are_the_same_with_every_prefix_and_split(size: str) -> None:
+def test_replies_are_the_same_with_every_prefix_and_split(size):
     network, prompts, how = demo(size).network, documents_prompts(), Decoding(24, 0.0, 1.0)
     expected = [decoding.generate(network, [prompt], how, 1, 0)[0] for prompt in prompts]
     assert len({len(reply.tokens) for reply in expected}) > 1
@@ -139,7 +134,7 @@ def test_replies_are_the_same_with_every_prefix_and_split(size: str) -> None:
         same([r for part in parts for r in decoding.generate(network, part, how, 1, 0, prefix)], expected)
 
 
-def test_sampled_replies_are_those_of_the_plain_path() -> None:
+def test_sampled_replies_are_those_of_the_plain_path():
     network, prompts, how = demo("s").network, documents_prompts(), Decoding(16, 1.0, 0.95)
     prefix = SharedPrefix.read(network, shared_tokens(prompts))
     plain = decoding.generate(network, prompts, how, 1, 7)

@@ -1,10 +1,5 @@
 """A device that is not there, and weights that do not fit, are said before anything is loaded."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
@@ -15,7 +10,7 @@ from tests.experts.tiny_models import PROMPT, examples, setting, texts
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "gpu", "cuda:x"])
-def test_a_device_that_is_not_here_is_one_clear_error(tiny: Path, device: str) -> None:
+def test_a_device_that_is_not_here_is_one_clear_error(tiny, device):
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT, device=device)
     with pytest.raises(ExpertError) as caught:
         expert.answer(examples(texts(2)))
@@ -23,17 +18,15 @@ def test_a_device_that_is_not_here_is_one_clear_error(tiny: Path, device: str) -
     assert str(caught.value).endswith("Set device: auto, or run where there is one.")
 
 
-def test_kept_answers_need_no_device(tiny: Path, tmp_path: Path) -> None:
+def test_kept_answers_need_no_device(tiny, tmp_path):
     items = examples(texts(4))
-    options: dict[str, Any] = {"model": str(tiny), "prompt": PROMPT, "dtype": "float32"}
+    options = {"model": str(tiny), "prompt": PROMPT, "dtype": "float32"}
     made = LlmExpert(setting(tmp_path), device="cpu", **options).answer(items)
     again = LlmExpert(setting(tmp_path), device="cuda:99", **options).answer(items)
     assert again["label"].equals(made["label"])
 
 
-def test_weights_that_do_not_fit_are_counted_before_they_are_loaded(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_do_not_fit_are_counted_before_they_are_loaded(tiny, monkeypatch):
     expert = LlmExpert(setting(), model=str(tiny), prompt=PROMPT)
     monkeypatch.setattr(devices, "free", lambda _: 10_000)
     with pytest.raises(ExpertError) as caught:
@@ -46,10 +39,10 @@ def test_weights_that_do_not_fit_are_counted_before_they_are_loaded(
     )
 
 
-def test_memory_that_runs_out_in_loading_is_said_as_such(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_in_loading_is_said_as_such(tiny, monkeypatch):
     from transformers import AutoModelForCausalLM
 
-    def full(*_: Any, **__: Any) -> None:
+    def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
@@ -57,13 +50,13 @@ def test_memory_that_runs_out_in_loading_is_said_as_such(tiny: Path, monkeypatch
         LlmExpert(setting(), model=str(tiny), prompt=PROMPT).answer(examples(texts(2)))
 
 
-def test_free_memory_is_known_or_not_said() -> None:
+def test_free_memory_is_known_or_not_said():
     left = devices.free("cpu")
     assert left is None or left > 1_000_000
     assert devices.free("meta") is None
 
 
-def test_free_memory_of_a_cpu_without_that_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_free_memory_of_a_cpu_without_that_file(monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "_MEMINFO", tmp_path / "none")
     assert devices.free("cpu") is None
     (tmp_path / "none").write_text("MemTotal: 9 kB\n")

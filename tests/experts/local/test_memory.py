@@ -1,8 +1,5 @@
 """What is held of a batch, read in parts and with rows let go, is what the network would hold of each row alone."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from unittest.mock import patch
 
 import pytest
@@ -16,7 +13,7 @@ from askless.experts.local.prefix import SharedPrefix, shared_tokens
 from tests.experts.local.networks import demo, documents_prompts
 
 
-def after(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+def after(rows):
     """Logits after each row, read alone and whole."""
     network = demo("xs").network
     with torch.inference_mode():
@@ -25,9 +22,7 @@ def after(rows: Sequence[Sequence[int]]) -> torch.Tensor:
 
 @pytest.mark.parametrize("most", [1, 150, 100_000])
 @pytest.mark.parametrize("shared", [False, True])
-def test_prompts_are_read_in_parts_and_keep_their_order(
-    most: int, shared: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prompts_are_read_in_parts_and_keep_their_order(most, shared, monkeypatch):
     monkeypatch.setattr(memory, "CPU_TOKENS", most)
     network, prompts = demo("xs").network, documents_prompts(7)
     prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
@@ -42,7 +37,7 @@ def test_prompts_are_read_in_parts_and_keep_their_order(
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(st.sets(st.integers(0, 5)), max_size=5), st.integers(1, 6))
-def test_rows_that_are_let_go_leave_the_others_as_they_are(goes: list[set[int]], room: int) -> None:
+def test_rows_that_are_let_go_leave_the_others_as_they_are(goes, room):
     network, rows = demo("xs").network, [list(prompt) for prompt in documents_prompts(6)]
     with torch.inference_mode(), patch.object(memory, "ROOM", room):
         _, held = Memory.read(network, rows, 1, None, len(goes) + 1)
@@ -58,7 +53,7 @@ def test_rows_that_are_let_go_leave_the_others_as_they_are(goes: list[set[int]],
             torch.testing.assert_close(found, after(rows), atol=1e-4, rtol=1e-4)
 
 
-def test_a_step_writes_into_the_room_that_is_there() -> None:
+def test_a_step_writes_into_the_room_that_is_there():
     network, prompts = demo("xs").network, documents_prompts(3)
     with torch.inference_mode():
         _, held = Memory.read(network, prompts, 1, None, 2)

@@ -1,7 +1,5 @@
 """What all prompts begin with: which tokens that is, and that its use changes neither it nor what follows."""
 
-from __future__ import annotations
-
 import torch
 
 from askless.experts.local import decoding
@@ -12,7 +10,7 @@ from askless.experts.local.scoring import score
 from tests.experts.local.networks import demo, olhs_prompts
 
 
-def test_a_prefix_leaves_each_prompt_a_token_and_is_worth_its_copies() -> None:
+def test_a_prefix_leaves_each_prompt_a_token_and_is_worth_its_copies():
     long = list(range(20))
     assert shared_tokens([[*long, 1], [*long, 2], [*long, 1, 2]]) == long
     assert shared_tokens([long, [*long, 5]]) == long[:19]
@@ -21,7 +19,7 @@ def test_a_prefix_leaves_each_prompt_a_token_and_is_worth_its_copies() -> None:
     assert shared_tokens([long]) == shared_tokens([]) == []
 
 
-def test_a_prefix_is_not_changed_by_its_use() -> None:
+def test_a_prefix_is_not_changed_by_its_use():
     network, prompts = demo("xs").network, olhs_prompts()
     prefix = SharedPrefix.read(network, shared_tokens(prompts))
     before = [(keys.clone(), values.clone()) for keys, values in prefix.layers]
@@ -32,7 +30,7 @@ def test_a_prefix_is_not_changed_by_its_use() -> None:
         assert torch.equal(values, values_before)
 
 
-def test_logits_after_a_cache_are_those_of_the_whole() -> None:
+def test_logits_after_a_cache_are_those_of_the_whole():
     network, prompt = demo("xs").network, olhs_prompts()[0]
     ids, mask = padded([prompt], 1, "cpu")
     with torch.inference_mode():

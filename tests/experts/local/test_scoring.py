@@ -1,7 +1,5 @@
 """Label scores are those of one unpadded sequence at a time, whatever prefix is shared and however rows are split."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
@@ -13,7 +11,7 @@ LABELS = [[17], [18]]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_scores_are_the_same_after_every_prefix(size: str) -> None:
+def test_scores_are_the_same_after_every_prefix(size):
     network, prompts = demo(size).network, olhs_prompts(4)
     expected, longest = one_by_one(network, prompts, LABELS), len(shared_tokens(prompts))
     assert longest == 89
@@ -26,7 +24,7 @@ def test_scores_are_the_same_after_every_prefix(size: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("shared", [False, True])
-def test_scores_are_the_same_in_every_split(size: str, shared: bool) -> None:
+def test_scores_are_the_same_in_every_split(size, shared):
     network, prompts = demo(size).network, olhs_prompts()
     expected = one_by_one(network, prompts, LABELS)
     prefix = SharedPrefix.read(network, shared_tokens(prompts)) if shared else None
@@ -37,7 +35,7 @@ def test_scores_are_the_same_in_every_split(size: str, shared: bool) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_words_that_share_their_first_tokens_are_told_apart(size: str) -> None:
+def test_words_that_share_their_first_tokens_are_told_apart(size):
     network, prompts = demo(size).network, olhs_prompts()
     labels = [[17, 30, 31], [17, 30, 40], [18]]
     expected, prefix = one_by_one(network, prompts, labels), SharedPrefix.read(network, shared_tokens(prompts))

@@ -1,10 +1,5 @@
 """A run's prompts in batches: every kind of model gives the answers of the plain path, in the prompts' order."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -16,14 +11,14 @@ from askless.experts.local.workload import Workload
 from tests.experts.local.networks import KINDS, architectures, one_by_one, same
 
 
-def in_order(load: Workload, run: Callable[[list[list[int]]], Sequence[Any]], prompts: list[list[int]]) -> list[Any]:
+def in_order(load, run, prompts):
     """What `run` says of each batch of the prompts, put back into the prompts' order."""
     found = {i: a for batch in load.batches for i, a in zip(batch, run([prompts[i] for i in batch]), strict=True)}
     return [found[i] for i in range(len(prompts))]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_model_gives_the_plain_answers(kind: str) -> None:
+def test_every_kind_of_model_gives_the_plain_answers(kind):
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(3)
