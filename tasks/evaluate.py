@@ -211,18 +211,22 @@ def write_all(
         {e: inputs.recorded(e).answer(schema.rows_in(inputs.examples, split)) for e in inputs.experts}
         for split in ("test", "valid")
     )
-    found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, inputs.train.small, test, valid)
+    own, small = networks_alone(inputs, fitted), inputs.train.small
+    found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, small, test, valid, own)
     references = rows["reference"].to_pylist() if inputs.task.kind == "summarisation" else []
     main = chosen_headline(inputs, fitted, found)
+    if main in own:
+        network = next(iter(fitted[main].values()))[0].brought()
+        answers[network.name], held[network.name] = (
+            network.answer(schema.rows_in(inputs.examples, split)) for split in ("test", "valid")
+        )
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
     summary["demo"] = of_the_demo(inputs)
     summary["notes"] = [*findings(fitted), known_in_words(inputs, rows["text"])]
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
         summary["notes"].append(taught_in_words(taught, inputs.train.small))
-    priced = {
-        name: settings.costs.prices[name] for name in (*inputs.experts, "decider") if name in settings.costs.prices
-    }
+    priced = {name: settings.costs.prices[name] for name in (*answers, "decider") if name in settings.costs.prices}
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
@@ -244,7 +248,8 @@ def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) 
         return inputs.evaluate.headline
     names = [*inputs.train.teams, *inputs.settings.policies[inputs.name]]
     first = {name: next(iter(fitted[name].values()))[0] for name in names}
-    able = [n for n, p in first.items() if p.kept and p.decides_alone and p.experts[0] == inputs.train.small]
+    small = inputs.train.small
+    able = [n for n, p in first.items() if p.kept and p.decides_alone and (p.brings or p.experts[0] == small)]
     return found.best(able) or found.best(names) or f"always_{inputs.evaluate.reference}"
 
 
@@ -260,6 +265,18 @@ def known_in_words(inputs: Inputs, texts: pa.ChunkedArray) -> str:
     """How many of the words of `texts` the task's word vectors know."""
     share = Vectors.open(inputs.vectors).share_known(texts)
     return f"The word vectors know {100 * share:.1f} % of the words of the test texts."
+
+
+def networks_alone(inputs: Inputs, fitted: Fitted) -> dict[str, replay.Replay]:
+    """By policy, always asking the network of its own with which each seed's policy answers; others are left out."""
+    found = {}
+    for name, seeds in fitted.items():
+        own = {seed: policy.brought() for seed, (policy, _) in seeds.items() if policy.brings}
+        for network in {each.name for each in own.values()}:
+            always = {seed: policies.build("always", {"expert": network}, experts=(network,)) for seed in own}
+            panels = {seed: inputs.panel("test", {network: each}) for seed, each in own.items()}
+            found[name] = replay.replay(f"always_{network}", always, panels, [None])
+    return found
 
 
 def distilled(inputs: Inputs, found: evaluate.Evaluation) -> dict[str, Any]:

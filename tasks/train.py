@@ -141,7 +141,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")
         )
         policy: Any = policies.build(
-            team, options, experts=(train_settings.small, *llms), vectors=needed, random_state=seed
+            team, options, experts=(config.network_of(team), *llms), vectors=needed, random_state=seed
         )
         policy.fit(train, valid)
         facts = {

@@ -56,7 +56,7 @@ def test_decide_writes_one_json_line_for_each_text(built):
     rows = [json.loads(line) for line in done.output.splitlines()]
     assert done.exit_code == 0
     assert len(rows) == 3
-    assert {row["expert"] for row in rows} == {"mlp"}
+    assert {row["expert"] for row in rows} == {f"{TEAM}-network"}
     assert all(set(row) == {"expert", "small_answer", "small_confidence", "score"} for row in rows)
     assert all(row["small_answer"] in "01" and 0.5 <= row["small_confidence"] <= 1 for row in rows)
 
@@ -65,7 +65,7 @@ def test_decide_takes_a_registered_model_and_a_cost(built):
     with working_in(built):
         done = run("decide", f"models:/{MODEL}@challenger", "--per-1000", "1000", input="what a day\n")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout.splitlines()[-1])["expert"] in ("mlp", LLM)
+    assert json.loads(done.stdout.splitlines()[-1])["expert"] in (f"{TEAM}-network", LLM)
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,13 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             "train.posts.teams: got team; teams learn classes. Allowed for summaries: none. "
             "Put a policy of kind summary_gain into policies.posts.",
         ),
+        (
+            "experts",
+            {"team-network": {"backend": "mlp"}},
+            "team 'team' answers with a network of its own, 'team-network', and an expert has that name. Allowed: each "
+            "name once. Rename one of the two.",
+        ),
+        ("train.posts", {"folds": 1}, "train.posts.folds: Input should be greater than or equal to 2. Got 1."),
     ],
 )
 def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, path, changes, message):
@@ -402,3 +409,13 @@ def test_the_projects_own_parameters_load():
     params = config.load(Path(__file__).parents[1] / "params.yaml")
     assert params.base.tasks
     assert set(params.base.llms) <= set(params.experts)
+
+
+def test_the_network_of_a_team_costs_what_deciding_costs_unless_it_is_priced(tmp_path):
+    def price(**prices):
+        return load_with(tmp_path, "costs", prices=prices).costs.prices["team-network"]
+
+    assert price() == config.Price()
+    assert price(decider={"usd_per_hour": 2.0}) == config.Price(usd_per_hour=2.0)
+    own = {"usd_per_1k_answers": 0.5}
+    assert price(**{"team-network": own, "decider": {"usd_per_hour": 2.0}}) == config.Price(usd_per_1k_answers=0.5)

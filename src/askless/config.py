@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, fields, is_dataclass
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -295,7 +295,7 @@ class Train:
     llms
         LLMs whose answers are learnt from, names in `base.llms`.
     teams
-        Name of a team to its options.
+        Name of a team to its options; it answers with a network of its own, `<team>-network`, or defers.
     folds
         How many more models answer the train split, each the part that it has not learnt from, for policies to be
         fitted on; 2 or more.
@@ -345,7 +345,8 @@ class Costs:
     unit
         `usd`, `seconds` or `tokens`.
     prices
-        Expert to its price; `decider` prices the seconds of deciding itself.
+        Expert to its price; `decider` prices the seconds of deciding itself, and where it is not named the network
+        `<team>-network` of a team.
     """
 
     unit: Literal["usd", "seconds", "tokens"]
@@ -478,6 +479,11 @@ class Params:
         return dict(self.experts[name])
 
 
+def network_of(team: str) -> str:
+    """The name of the network of its own with which a team answers."""
+    return f"{team}-network"
+
+
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and validate a parameters file.
 
@@ -497,7 +503,15 @@ def load(path: Path | str = "params.yaml") -> Params:
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(dict(e)) for e in error.errors()[:3])) from None
     _check_names(params, path)
-    return params
+    return _with_networks(params)
+
+
+def _with_networks(params: Params) -> Params:
+    """The parameters with a price for each team's network: the decider's, unless it is named."""
+    own = params.costs.prices.get("decider", Price())
+    teams = [team for train in params.train.values() for team in train.teams]
+    prices = {**{network_of(team): own for team in teams}, **params.costs.prices}
+    return replace(params, costs=replace(params.costs, prices=prices))
 
 
 def check_name(name: str) -> None:
@@ -515,6 +529,13 @@ def _check_names(params: Params, path: Path) -> None:
     decide = [*(train.teams for train in params.train.values()), *params.policies.values()]
     for name in (*tasks, *params.experts, *(policy for part in decide for policy in part)):
         check_name(name)
+    for team in (team for train in params.train.values() for team in train.teams):
+        check_name(network_of(team))
+        if network_of(team) in params.experts:
+            raise ConfigError(
+                f"{path}: team '{team}' answers with a network of its own, '{network_of(team)}', and an expert has "
+                "that name. Allowed: each name once. Rename one of the two."
+            )
     uses: list[Use] = [
         ("base.tasks", "task", base.tasks, tasks),
         ("base.llms", "expert", base.llms, params.experts),

@@ -279,13 +279,14 @@ class Panel:
     def join(self, name: str, expert: Answering) -> None:
         """Put a model of the policy's own on the panel; its answers are billed like any other's.
 
-        Raises `ConfigError` if another expert of that name has already answered.
+        Raises `ConfigError` where the panel has another expert of that name.
         """
         if self._experts.get(name) is expert:
             return
-        if name in self._asked and self._asked[name].any():
-            raise ConfigError(f"Expert '{name}' has already answered on this panel. Give the new one another name.")
+        if name in self._experts:
+            raise ConfigError(f"Expert '{name}' is on this panel already. Give the new one a name of its own.")
         self._experts[name] = expert
+        # What another copy's model of that name has said is not shared.
         self._given = {known: given for known, given in self._given.items() if known != name}
         self._asked[name] = np.zeros(len(self), bool)
         self._bill[name] = np.zeros(len(self))

@@ -289,6 +289,23 @@ def test_the_headline_says_what_was_reached_and_no_more(points, text):
     assert {k: found[k] for k in points["operating_point"]} == points["operating_point"]
 
 
+def test_a_policy_that_answers_with_a_network_of_its_own_is_held_against_that_one():
+    """The small expert is wrong where the network is right: what was kept is judged by the network."""
+    board = panel(GOLD, {"mine-network": GOLD}, cost={"mine-network": 0.0}, blind=True)
+    own = replay("always_mine-network", {0: Always(("mine-network",), "mine-network")}, {0: board}, [None])
+    found = evaluated(TASK, Evaluate(**SETTINGS), "usd", "small", runs(), runs(), {"mine": own})
+    answers = {**ANSWERS, "mine-network": predictions(GOLD, expert="mine-network")}
+    out = found.summary("posts", "mine", answers)
+    assert (out["small"], out["first"]) == ("small", "mine-network")
+    assert {e: out["experts"][e]["quality"] for e in out["experts"]} == {"small": 0.7, "llm": 0.9, "mine-network": 1.0}
+    rows = {r["outcome"]: r["share"] for r in out["misrouted"]}
+    assert rows["should have asked"] == rows["asked, only the LLM right"] == rows["hopeless, kept"] == 0
+    assert all(list(group["quality"]) == ["mine-network", "llm", "mine"] for group in out["groups"])
+    assert all(group["quality"]["mine-network"] == 1 for group in out["groups"])
+    assert out["policies"]["oracle"]["auc"] == 1
+    assert summary_of()["first"] == "small"
+
+
 def test_what_was_misrouted_by_hand(summary):
     rows = {r["outcome"]: (r["share"], r["cost_per_1k"]) for r in summary["misrouted"]}
     assert rows == {

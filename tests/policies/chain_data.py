@@ -9,8 +9,8 @@ from askless.panel import NO_LABEL, Panel
 from tests.helpers import examples
 
 CLASSES = ("A", "B", "C")
-# Of what a team's own network answers under the first one's name; all others bill their answers.
-PRICES = {"e0": Price(usd_per_1k_answers=1000.0)}
+# Of what a team's own network answers; all others bill their answers.
+PRICES = {"network": Price(usd_per_1k_answers=1000.0)}
 
 
 class Array:

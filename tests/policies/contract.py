@@ -110,6 +110,8 @@ class Case:
     def make(self):
         """The policy, unfitted."""
         names = self.world(experts=self.experts, rows=slice(0, 0)).experts
+        if self.kind.brings:
+            names = ("network", *names[1:])
         options = {**self.quick, "vectors": summaries.vectors(), "expert": names[-1], "random_state": 3}
         allowed = arguments(self.kind)
         return self.kind(names, **{name: value for name, value in options.items() if name in allowed} | self.options)

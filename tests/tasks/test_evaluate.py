@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from askless import config, schema
+from askless.bundles.bundle import Bundle
 from askless.errors import DataError
 from askless.report import wording as words
 from askless.text.embeddings import Vectors
@@ -30,8 +31,9 @@ def test_every_file_is_there_and_no_half_written_one(built):
 
 
 def test_experts_teams_policies_and_bounds_are_compared(summary):
-    assert list(summary["experts"]) == ["mlp", "linear", "majority", LLM]
-    fixed = {f"always_{expert}" for expert in summary["experts"]}
+    experts = ["mlp", "linear", "majority", LLM]
+    assert list(summary["experts"]) == [*experts, f"{TEAM}-network"]
+    fixed = {f"always_{expert}" for expert in experts}
     assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]["olhs"]}
     assert summary["policies"]["oracle"]["auc"] >= summary["policies"][TEAM]["auc"]
 
@@ -67,10 +69,15 @@ def test_parts_of_the_demo_on_texts_of_ones_own(source, vectors, model, found):
 
 
 def test_auto_is_what_valid_chose_among_what_can_be_registered():
-    def policy(kept=True, alone=True, first="small"):
-        return {0: (SimpleNamespace(kept=kept, decides_alone=alone, experts=(first, "llm")), {})}
+    def policy(kept=True, alone=True, first="small", brings=False):
+        return {0: (SimpleNamespace(kept=kept, decides_alone=alone, experts=(first, "llm"), brings=brings), {})}
 
-    fitted = {"a": policy(), "b": policy(), "chain": policy(alone=False), "learned": policy(kept=False)}
+    fitted = {
+        "a": policy(first="a-network", brings=True),
+        "b": policy(),
+        "chain": policy(alone=False),
+        "learned": policy(kept=False),
+    }
     areas = {"a": 0.7, "b": 0.8, "chain": 0.9, "learned": 0.95, "always_llm": 1.0}
     found = SimpleNamespace(best=lambda names: max(names, key=areas.__getitem__, default=None))
 
@@ -84,9 +91,32 @@ def test_auto_is_what_valid_chose_among_what_can_be_registered():
         return chosen_headline(inputs, fitted, found)
 
     assert chosen("auto", ["b", "chain", "learned"], teams=["a"]) == "b"
+    assert chosen("auto", ["chain", "learned"], teams=["a"]) == "a"
     assert chosen("auto", ["chain", "learned"]) == "learned"
     assert chosen("auto", []) == "always_llm"
     assert chosen("a", ["b"]) == "a"
+
+
+def test_a_team_answers_under_a_name_of_its_own_and_is_judged_by_what_its_own_network_says(built, summary):
+    network = f"{TEAM}-network"
+    assert (summary["small"], summary["first"]) == ("mlp", network)
+    rows = schema.rows_in(schema.read(built / "data/prepared/olhs/examples.parquet", "examples"), "test")
+    gold = np.array(rows["label"].to_pylist())
+    bundles = [Bundle.load(built / f"models/olhs/teams/{TEAM}/seed-{seed}") for seed in (67, 68)]
+    right = np.stack([np.array(bundle.small.answer(rows)["label"].to_pylist()) == gold for bundle in bundles])
+    assert {bundle.small.name for bundle in bundles} == {network}
+    assert summary["experts"][network]["quality"] == pytest.approx(right.mean())
+    decisions = schema.read(built / "data/decisions/olhs.parquet", "decisions").to_pandas()
+    of_team = decisions[decisions["policy"] == TEAM]
+    assert set(of_team["expert"]) == {network, LLM}
+    assert {name for asked in of_team["asked"] for name in asked} == {network, LLM}
+    assert summary["policies"][TEAM]["apgr"] is not None
+    outcomes = {row["outcome"]: row["share"] for row in summary["misrouted"]}
+    network_right = ("kept, small right", "asked for nothing", "asked and misled")
+    assert sum(outcomes[name] for name in network_right) == pytest.approx(right.mean())
+    assert list(summary["groups"][0]["quality"]) == [network, LLM, TEAM]
+    page = (built / REPORTS / "report.html").read_text()
+    assert f"(the rest stay with {network})" in page and f"beside what {network} and {LLM} would have" in page
 
 
 def test_the_compact_figures_are_those_of_the_headline(built, summary):

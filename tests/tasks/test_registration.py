@@ -22,7 +22,7 @@ from askless.report.model_card import CURVE
 from askless.text.embeddings import Vectors
 from tasks.registration import best_seed, log_evaluation, package_code, with_small
 from tasks.runs import flat_metrics
-from tests.pipeline import MODEL, ROOT, TEAM, small_params, working_in, write_params
+from tests.pipeline import LLM, MODEL, ROOT, TEAM, small_params, working_in, write_params
 
 SUMMARIES = "askless-xsum"
 EVALUATION = ["curve.csv", "curve.png", "metrics.json", "reliability.png", "report.html"]
@@ -54,7 +54,7 @@ def test_each_seed_of_a_team_has_a_run(built):
     )
     run = next(r for r in runs if r.info.run_name == f"train {TEAM} seed 68")
     about = json.loads((built / "models/olhs/teams" / TEAM / "seed-68/bundle.json").read_text())
-    assert run.data.params["experts"] == "mlp,demo-xs"
+    assert run.data.params["experts"] == f"{TEAM}-network,{LLM}"
     assert run.data.params["epochs"] == "4"
     assert run.data.metrics["training_cost"] == pytest.approx(about["facts"]["training_cost"])
     curve = client.get_metric_history(run.info.run_id, "valid.quality")
@@ -269,11 +269,13 @@ def test_the_model_decides_as_the_bundle_does(built, served):
 
 def test_budgets_are_kept(served):
     texts, said = served
-    large = {name: sum(e != "mlp" for e in said[name]["expert"]) / len(texts) for name in ("none", "some", "all")}
+    large = {
+        name: sum(e != f"{TEAM}-network" for e in said[name]["expert"]) / len(texts) for name in ("none", "some", "all")
+    }
     assert large["none"] == 0
     assert 0 < large["some"] <= large["all"]
     assert large["some"] == pytest.approx(0.3, abs=0.15)
-    assert said["poor"]["expert"].count("mlp") > 0.95 * len(texts)
+    assert said["poor"]["expert"].count(f"{TEAM}-network") > 0.95 * len(texts)
     assert said["rich"]["expert"] == said["all"]["expert"]
 
 

@@ -69,12 +69,12 @@ def test_a_bundle_decides_and_carries_only_the_words_of_the_training_texts(built
     for team in (TEAM, "published"):
         folder = built / "models/olhs/teams" / team / "seed-68"
         loaded = Bundle.load(folder)
-        assert loaded.policy.experts == ("mlp", LLM)
+        assert loaded.policy.experts == (f"{team}-network", LLM) and loaded.small.name == f"{team}-network"
         assert loaded.facts["seed"] == 68
         assert loaded.facts["training_cost"] > 0
         assert len(Vectors.open(folder / "vectors")) < len(Vectors.open(built / VECTORS))
         decided = decide(loaded, ["what a day", "nobody asked you", "!!"])
-        assert set(decided.expert) <= {"mlp", LLM}
+        assert set(decided.expert) <= {f"{team}-network", LLM}
         assert len(decided.score) == 3
 
 

@@ -109,6 +109,8 @@ class Evaluation:
         Name of the small expert.
     test, valid
         The rows that all figures are of, and those on which operating points are chosen; both hold `always_<expert>`.
+    networks
+        By policy, always asking the network of its own with which it answers, on test.
     """
 
     def __init__(
@@ -119,7 +121,9 @@ class Evaluation:
         small: str,
         test: Runs,
         valid: Runs,
+        networks: Mapping[str, Replay] = {},
     ) -> None:
+        self.networks = networks
         self.task, self.settings, self.unit, self.small = task, settings, unit, small
         self.gold, self.group, self.valid_gold = test.gold, test.group, valid.gold
         self.graded = any(run.graded for run in test.sweeps.values())
@@ -170,7 +174,8 @@ class Evaluation:
 
     def add_oracle(self, by_share: Replay | None = None) -> None:
         """Take in the bound: over costs that of all experts, at the budgets asked for `by_share`, the bound there."""
-        alone = [self.weak, *(run for run in self.alone.values() if run is not self.weak)]
+        others = (*self.alone.values(), *self.networks.values())
+        alone = [self.weak, *(run for run in others if run is not self.weak)]
         prices = prices_of_quality(alone, self.gold, max(self.settings.sweep, BOUND_POINTS))
         self.add(oracle_by_cost(ORACLE, alone, self.gold, prices))
         if by_share is not None:
@@ -200,12 +205,16 @@ class Evaluation:
         """The whole as plain values, for JSON and the report; `main` names the policy of the headline.
 
         `answers` are the experts' predictions on test, `held` those on valid, by which stated confidence is calibrated,
-        `references` the summaries to be had on test. Raises `ConfigError` if `main` was not taken in.
+        `references` the summaries to be had on test. What a policy with a network of its own does not defer is held
+        against that one. Raises `ConfigError` if `main` was not taken in.
         """
         if main not in self.chosen:
             raise ConfigError.unknown("policy", main, self.chosen)
         task, settings, best = self.task, self.settings, self.chosen[main]
-        shown = {self.small: self.weak, settings.reference: self.strong, main: best}
+        run = self.networks.get(main, self.weak)
+        first = run.experts[0] if main in self.networks else self.small
+        shown = {first: run, settings.reference: self.strong, main: best}
+        alone = {**self.alone, f"always_{first}": run}
         return {
             "task": name,
             "kind": task.kind,
@@ -216,22 +225,28 @@ class Evaluation:
             "quality": task.quality,
             "unit": self.unit,
             "small": self.small,
+            "first": first,
             "reference": settings.reference,
             "confidence": settings.confidence,
             "bootstrap": settings.bootstrap,
             "seeds": sorted({s for p in self.policies.values() for s in p["seeds"]}),
-            **self._experts(main, answers, held, references),
+            **self._experts(main, answers, held, references, alone),
             "policies": self.policies,
             "headline": headline(settings, task.quality, main, self.policies[main]),
-            "misrouted": misrouted(best, self.weak, self.strong, self.gold),
+            "misrouted": misrouted(best, run, self.strong, self.gold),
             "groups": by_group(shown, self.gold, self.group) if len(shown) == 3 else [],
         }
 
     def _experts(
-        self, main: str, answers: Mapping[str, pa.Table], held: Mapping[str, pa.Table], references: Sequence[str]
+        self,
+        main: str,
+        answers: Mapping[str, pa.Table],
+        held: Mapping[str, pa.Table],
+        references: Sequence[str],
+        asked: Mapping[str, Replay],
     ) -> dict[str, Any]:
-        """`experts`, and `reliability` where there are classes."""
-        alone = {expert: (self.boot, self.alone[f"always_{expert}"]) for expert in answers}
+        """`experts`, from always asking each of them, and `reliability` where there are classes."""
+        alone = {expert: (self.boot, asked[f"always_{expert}"]) for expert in answers}
         if self.task.kind == "summarisation":
             found = {
                 expert: summarising_expert(*alone[expert], table, references, self.qualities, self.unit)
@@ -272,7 +287,8 @@ class Evaluation:
         quality, cost = measured.quality, measured.cost
         best = int(np.argmax(quality)) if run.policy == ORACLE else self._asked_for(run)[0]
         weak, strong = self.weak_measured, self.strong_measured
-        pair = set(run.experts) <= {self.small, self.settings.reference}
+        own = self.networks[run.policy].experts[:1] if run.policy in self.networks else ()
+        pair = set(run.experts) <= {self.small, self.settings.reference, *own}
         out: dict[str, Any] = {
             "quality": float(quality[best]),
             "cost_per_1k": 1000 * float(cost[best]),
@@ -315,13 +331,21 @@ class Evaluation:
                 self.columns[column] += list(values)
 
 
-def evaluated(task: Judged, settings: Evaluate, unit: str, small: str, test: Runs, valid: Runs) -> Evaluation:
+def evaluated(
+    task: Judged,
+    settings: Evaluate,
+    unit: str,
+    small: str,
+    test: Runs,
+    valid: Runs,
+    networks: Mapping[str, Replay] = {},
+) -> Evaluation:
     """An evaluation that has taken in everything replayed.
 
     `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`, the bound of what
     a share buys; operating points are chosen on `valid` and reported on `test`.
     """
-    evaluation = Evaluation(task, settings, unit, small, test, valid)
+    evaluation = Evaluation(task, settings, unit, small, test, valid, networks)
     for policy, run in test.sweeps.items():
         if policy == ORACLE:
             evaluation.add_oracle(run)

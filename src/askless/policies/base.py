@@ -147,6 +147,8 @@ class Policy(ABC):
         What it has learnt can be kept in a bundle or a plan: `state` and `restore` work.
     fallback : bool
         A row that a costlier expert leaves without an answer goes to the small one.
+    brings : bool
+        It answers with a model of its own: `experts[0]` is that one's name, which no expert of a panel may have.
     """
 
     experts: tuple[str, ...]
@@ -160,6 +162,7 @@ class Policy(ABC):
     decides_alone: ClassVar[bool] = False
     kept: ClassVar[bool] = True
     fallback: ClassVar[bool] = True
+    brings: ClassVar[bool] = False
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Learn from `train`, set operating points on `valid`.
@@ -258,7 +261,7 @@ class Policy(ABC):
         return self
 
     def brought(self) -> Any:
-        """The small expert that it has trained itself under the name `experts[0]`; None where it was given one."""
+        """The model of its own under the name `experts[0]`, once it is fitted; None where it `brings` none."""
         return None
 
     def write(self, folder: Path) -> None:  # noqa: B027

@@ -56,7 +56,7 @@ def world(rows=1500, seed=0):
 
 
 def panels(examples, llms, unit="usd"):
-    cost = CostModel(unit, {"small": Price(), "decider": Price()})
+    cost = CostModel(unit, {"network": Price(), "decider": Price()})
     return {
         s: Panel(schema.rows_in(examples, s), llms, cost, CLASSES, blind=s == "test")
         for s in ("train", "valid", "test")
@@ -71,7 +71,7 @@ def data():
 
 def fitted(kind, vectors, data, seed=67, **options):
     p = panels(*data)
-    return kind(("small", "llm"), vectors, epochs=10, batch_size=32, random_state=seed, **options).fit(
+    return kind(("network", "llm"), vectors, epochs=10, batch_size=32, random_state=seed, **options).fit(
         p["train"], p["valid"]
     ), p
 
@@ -152,7 +152,7 @@ def test_several_llms(kind, vectors, data):
     examples, first = data
     weak = Told("weak", dict.fromkeys(examples["id"].to_pylist(), "1"), cost=0.0001)
     p = panels(examples, {"weak": weak, **first})
-    team = kind(("small", "weak", "llm"), vectors, epochs=10, batch_size=32).fit(p["train"], p["valid"])
+    team = kind(("network", "weak", "llm"), vectors, epochs=10, batch_size=32).fit(p["train"], p["valid"])
     decided = team.decide(p["test"], Budget(share=0.5))
     assert decided.asked.shape[1] == 3 and set(decided.expert) <= {0, 1, 2}
     cheap = team.decide(panels(examples, {"weak": weak, **first})["test"], Budget(per_1000=0.15))
@@ -191,12 +191,12 @@ def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):
     team, _ = fitted(GainTeam, vectors, data)
     loaded = Bundle.of(team, CLASSES, small=team.small_)
     decided = decide(loaded, ["the odd it", "the good slang", "nothing known here"], Budget(share=0.3))
-    assert decided.expert[:2] == ["llm", "small"]
+    assert decided.expert[:2] == ["llm", "network"]
     panel = panels(*data)["test"]
     said = team.decide(panel, Budget(share=0.0))
     again = decide(loaded, panel.text, Budget(share=0.0))
     assert [CLASSES[c] for c in said.label] == again.small_answer
-    asked = [expert == "small" for expert in decided.expert]
+    asked = [expert == "network" for expert in decided.expert]
     assert [c is not None and 0.5 <= c <= 1 for c in decided.small_confidence] == asked
     assert [answer in CLASSES for answer in decided.small_answer] == asked
 
@@ -204,9 +204,9 @@ def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):
 def test_arguments_are_checked_in_fit_and_named(vectors, data):
     p = panels(*data)
     with pytest.raises(ConfigError, match="Unknown look_at 'smal'. Known: input, small. Did you mean 'small'"):
-        GainTeam(("small", "llm"), vectors, look_at="smal").fit(p["train"], p["valid"])
+        GainTeam(("network", "llm"), vectors, look_at="smal").fit(p["train"], p["valid"])
     with pytest.raises(ConfigError, match="balance is 2. Allowed: 0"):
-        GainTeam(("small", "llm"), vectors, balance=2).fit(p["train"], p["valid"])
+        GainTeam(("network", "llm"), vectors, balance=2).fit(p["train"], p["valid"])
     for kind, options, said in (
         (JointTeam, {"epochs": 0}, "epochs is 0. Allowed: a number of at least 1"),
         (JointTeam, {"learning_rate": 0}, "learning_rate is 0. Allowed: a number over 0"),
@@ -215,8 +215,23 @@ def test_arguments_are_checked_in_fit_and_named(vectors, data):
         (GainTeam, {"batch_size": "many"}, "batch_size is 'many'. Allowed: a number"),
     ):
         with pytest.raises(ConfigError, match=said):
-            kind(("small", "llm"), vectors, **options).fit(p["train"], p["valid"])
-    with pytest.raises(ConfigError, match="Allowed: the small one and one LLM or more"):
-        GainTeam(("small",), vectors).fit(p["train"], p["valid"])
+            kind(("network", "llm"), vectors, **options).fit(p["train"], p["valid"])
+    with pytest.raises(ConfigError, match="Allowed: its own network and one LLM or more"):
+        GainTeam(("network",), vectors).fit(p["train"], p["valid"])
     with pytest.raises(ConfigError, match="Unknown option of policy 'team' 'look'.*Did you mean 'look_at'"):
-        build("team", {"kind": "team_gain", "look": "small"}, experts=("small", "llm"), vectors=vectors)
+        build("team", {"kind": "team_gain", "look": "small"}, experts=("network", "llm"), vectors=vectors)
+
+
+@pytest.mark.parametrize("kind", TEAMS)
+@pytest.mark.parametrize("on", ["train", "valid"])
+def test_a_team_does_not_answer_under_the_name_of_an_expert(kind, on, vectors, data):
+    """It would be right or wrong, and paid for, in that one's place."""
+    p = panels(*data)
+    p[on].join("linear", data[1]["llm"])
+    with pytest.raises(ConfigError) as error:
+        kind(("linear", "llm"), vectors).fit(p["train"], p["valid"])
+    assert str(error.value) == (
+        "Team got experts ['linear', 'llm'], and 'linear' is an expert of the panel. A team answers with a network of "
+        "its own: put a name first that nobody else has, such as team-network."
+    )
+    assert not any(panel.asked("llm").any() for panel in p.values())

@@ -30,12 +30,13 @@ NETWORK = "allocator.safetensors"
 class Team(Allocator):
     """A small network `small_` and an allocator network `allocator_` over mean word vectors.
 
-    `experts[0]` names the team's own small network: the team brings it to every panel it decides on.
+    The team answers with a network of its own, which it brings to every panel that it is fitted or decides on.
 
     Parameters
     ----------
     experts
-        Names of two or more, by rising cost: the small one first.
+        Names of two or more, by rising cost: first that of the team's own network, which no expert of a panel may
+        have, then the LLMs.
     vectors
         The word vectors.
     epochs
@@ -60,6 +61,7 @@ class Team(Allocator):
     """
 
     reads_text = True
+    brings = True
     epoch_: int
     classes_: tuple[str, ...]
 
@@ -88,10 +90,15 @@ class Team(Allocator):
         Every LLM is asked about every row of both panels; the small network joins them under `experts[0]`.
         """
         if len(self.experts) < 2:
-            raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: the small one and one LLM or more.")
+            raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: its own network and one LLM or more.")
         from askless.text.networks import one_thread
 
         self._check_task(train)
+        if self.experts[0] in (*train.experts, *valid.experts):
+            raise ConfigError(
+                f"Team got experts {list(self.experts)}, and '{self.experts[0]}' is an expert of the panel. A team "
+                "answers with a network of its own: put a name first that nobody else has, such as team-network."
+            )
         self._recipe()
         data = Training.of(train, self.experts[1:], self.vectors)
         held = Training.of(valid, self.experts[1:], self.vectors)
@@ -108,7 +115,9 @@ class Team(Allocator):
 
     def look(self, panel: Panel) -> Floats:
         """The allocator's estimate for each expert, shape (rows, experts), its compute billed to the panel."""
-        panel.join(self.experts[0], self.small_)
+        # What a bundle has restored is there already.
+        if self.experts[0] not in panel.experts:
+            panel.join(self.experts[0], self.small_)
         with billed(panel):
             return self._estimate(panel)
 
