@@ -56,9 +56,9 @@ def team(folder: Path, look_at: str, rows: int = 4000) -> Path:
         "predictions", {"id": ids, "expert": [LLM] * rows, "label": said, "cost_usd": [0.001] * rows}
     )
     llm = RecordedExpert(Setting(LLM, "olhs", CLASSES), table=answers)
-    costs = CostModel("usd", {"mlp": Price(), "decider": Price()})
+    costs = CostModel("usd", {"team-network": Price(), "decider": Price()})
     boards = (Panel(schema.rows_in(examples, s), {LLM: llm}, costs, CLASSES) for s in ("train", "valid"))
-    one = GainTeam(("mlp", LLM), vectors, epochs=4, allocator_epochs=6, look_at=look_at).fit(*boards)
+    one = GainTeam(("team-network", LLM), vectors, epochs=4, allocator_epochs=6, look_at=look_at).fit(*boards)
     return Bundle.of(one, CLASSES, {"task": "olhs", "budget": SHARE}).save(folder / "bundle")
 
 

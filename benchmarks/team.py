@@ -163,7 +163,7 @@ def ours(vectors: embeddings.Vectors, folder: Path, texts: list[str], labels: np
         {"classes": list(classes)},
     )
     expert = RecordedExpert(Setting("llm", "olhs", classes), table=answers)
-    cost = CostModel("usd", {"small": Price()})
+    cost = CostModel("usd", {"network": Price()})
     out: dict[str, list[float]] = {"alternating": [], "joint": [], "small": []}
     for seed in SEEDS:
         panels = {
@@ -171,7 +171,7 @@ def ours(vectors: embeddings.Vectors, folder: Path, texts: list[str], labels: np
         }
         gold = panels["test"].gold
         for kind, team_class in (("alternating", AlternatingTeam), ("joint", JointTeam)):
-            team = team_class(("small", "llm"), vectors, epochs=EPOCHS, random_state=seed)
+            team = team_class(("network", "llm"), vectors, epochs=EPOCHS, random_state=seed)
             team.fit(panels["train"].copy(), panels["valid"].copy())
             out[kind].append(float((team.decide(panels["test"].copy()).label == gold).mean()))
         small = MlpExpert(Setting("small", "olhs", classes, vectors=folder), epochs=EPOCHS, random_state=seed)

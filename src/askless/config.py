@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, fields, is_dataclass, replace
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -511,7 +511,7 @@ def _with_networks(params: Params) -> Params:
     own = params.costs.prices.get("decider", Price())
     teams = [team for train in params.train.values() for team in train.teams]
     prices = {**{network_of(team): own for team in teams}, **params.costs.prices}
-    return replace(params, costs=replace(params.costs, prices=prices))
+    return Params(**{**vars(params), "costs": Costs(**{**vars(params.costs), "prices": prices})})
 
 
 def check_name(name: str) -> None:
