@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import threading
 from collections import Counter
 
 import pytest
 import yaml
 
 from tests import forks
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.label_data import read_rows, shop, write_items
 from tests.production_data import texts
 from tests.registry_data import LLM, PRICE
@@ -100,6 +102,95 @@ def test_a_server_that_knows_what_it_was_asked_answers_what_was_in_doubt_for_not
     rows = read_rows(tmp_path / "out.jsonl")
     assert {row["reason"] for row in rows} == {"kept", "deferred"}, "no answer is lost"
     assert len(billed) == sum(row["reason"] == "deferred" for row in rows), "and none is billed twice"
+
+
+class Liar:
+    """A server that bills what it likes within a call's most, and is not to be believed about it.
+
+    It states usage that is none, answers with an error what it has billed, cuts replies short, sends a reply of before
+    once more, whoever asks, and bills a call whose client is gone.
+    """
+
+    PRICE = {"usd_per_1m_prompt_tokens": 100.0, "usd_per_1m_completion_tokens": 900.0}  # noqa: RUF012
+    LIES = (
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        {"prompt_tokens": -3, "completion_tokens": -1},
+        {"prompt_tokens": 2**31, "completion_tokens": 2**31},
+        {"prompt_tokens": None, "completion_tokens": None},
+        {"cost": 0},
+    )
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng, self.billed, self.sent, self.lock = rng, 0.0, [], threading.Lock()
+        self.lies = rng.choice([{}, *self.LIES])
+        self.faults, self.replays = rng.choice([0.0, 0.1, 0.3]), rng.choice([0.0, 0.05, 0.2])
+
+    def __call__(self, request, before):
+        with self.lock:
+            return self._answer(request)
+
+    def _answer(self, request):
+        size = sum(len(turn["content"].encode()) for turn in request.body["messages"])
+        prompt, written = self.rng.randint(size // 8, size), self.rng.randint(1, request.body["max_tokens"])
+        kind = self.rng.choice([429, 500, 502, 520, 524, "cut"]) if self.rng.random() < self.faults else 200
+        if kind == 429:
+            return Answer(problem("slow down"), 429, {"retry-after-ms": "1"})
+        self.billed += prompt * self.PRICE["usd_per_1m_prompt_tokens"] / 1e6
+        self.billed += written * self.PRICE["usd_per_1m_completion_tokens"] / 1e6
+        if isinstance(kind, int) and kind != 200:
+            return Answer(problem("late"), kind)
+        usage = {"prompt_tokens": prompt, "completion_tokens": written, **self.lies}
+        reply = chat("yes" if "A long text" in request.text else "no", **usage) | {
+            "id": f"chatcmpl-{len(self.sent):032x}"
+        }
+        if kind == "cut":
+            return Answer(json.dumps(reply).encode()[: self.rng.randint(1, 90)])
+        if self.sent and self.rng.random() < self.replays:
+            return Answer(self.rng.choice(self.sent), delay=0.003)
+        self.sent.append(reply)
+        return Answer(reply, delay=0.003)
+
+
+RUNS = int(os.environ.get("ASKLESS_KILLED_RUNS", "10"))
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, RUNS))])
+def test_no_server_bills_more_than_the_limit_whatever_it_says(worker, bundle, server, tmp_path, seed):
+    rng = random.Random(seed)
+    server.reply = liar = Liar(rng)
+    with_params(tmp_path, bundle, server.url, max_tokens=16, max_retries=1)
+    settings = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    settings["costs"]["prices"][LLM] = liar.PRICE
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+    items = texts(60)
+    rng.shuffle(items)
+    write_items(tmp_path / "in.jsonl", items)
+    limit = rng.uniform(0.05, 1.5)
+    words = [
+        "label",
+        "in.jsonl",
+        "--model",
+        str(bundle),
+        "-o",
+        "out.jsonl",
+        "--chunk-rows",
+        "15",
+        "--on-fault",
+        "small",
+    ]
+    words += ["--max-usd", f"{limit}", "--json"]
+    killed = forks.until_done(
+        worker, {"folder": str(tmp_path), "words": words}, lambda: len(server.requests), rng.randint(0, 3), most=8
+    )
+    rows = read_rows(tmp_path / "out.jsonl")
+    said = json.loads((tmp_path / "label.log").read_text().splitlines()[-1])
+    print(
+        f"seed {seed}: {killed} kills, billed ${liar.billed:.4f}, we count ${said['paid_usd']:.4f}, limit ${limit:.4f}"
+    )
+    assert liar.billed <= limit
+    assert said["paid_usd"] + said["in_doubt_usd"] <= limit
+    assert [row["id"] for row in rows] == [f"own-{n}" for n in range(len(items))]
+    assert not [r for r in rows if r["reason"] == "deferred" and r["answer"] != str(int("A long text" in r["text"]))]
 
 
 @pytest.mark.slow
