@@ -413,3 +413,10 @@ def test_a_rollback_whose_last_writes_fail_says_that_it_was_done(client, monkeyp
         moves.rollback(MODEL)
     monkeypatch.undo()
     assert registry.serving(MODEL).number == 1
+
+
+@pytest.mark.parametrize("tag", ["budget", "quality", "cost_per_1k", "replaced"])
+def test_a_tag_that_is_no_number_is_named(client, tag):
+    client.set_model_version_tag(MODEL, "2", tag, "half of them")
+    with pytest.raises(DataError, match=f"models:/{MODEL}/2: its tag {tag} is 'half of them'"):
+        registry.versions(MODEL)

@@ -98,8 +98,18 @@ class Version:
 
     @classmethod
     def of(cls, entry: Any, aliases: Sequence[str]) -> Version:
-        """From what MLflow says of it."""
+        """From what MLflow says of it; raises `DataError` for a tag that is no number where one should be."""
         tags: Mapping[str, str] = entry.tags
+
+        def number(tag: str) -> float | None:
+            given = tags.get(tag)
+            try:
+                return None if given in (None, "", "None") else float(str(given))
+            except ValueError:
+                where, remedy = f"models:/{entry.name}/{entry.version}", "Correct the tag in the registry."
+                raise DataError(where, f"its tag {tag} is {given!r}", "a number", remedy) from None
+
+        replaced = number("replaced")
         return cls(
             model=entry.name,
             number=int(entry.version),
@@ -107,10 +117,10 @@ class Version:
             run_id=entry.run_id or tags.get("run_id", ""),
             created=when(entry.creation_timestamp / 1000),
             experts=tuple(filter(None, tags.get("experts", "").split(","))),
-            quality=_float(tags.get("quality")),
-            cost_per_1k=_float(tags.get("cost_per_1k")),
-            budget=_float(tags.get("budget")),
-            replaced=int(tags["replaced"]) if tags.get("replaced") else None,
+            quality=number("quality"),
+            cost_per_1k=number("cost_per_1k"),
+            budget=number("budget"),
+            replaced=None if replaced is None else int(replaced),
             **{name: tags.get(name, "") for name in (*TEXTS, *DECIDED)},
         )
 
@@ -238,10 +248,6 @@ def _unknown(model: str, address: str, error: Exception) -> AsklessError:
 def when(seconds: float) -> str:
     """A time since 1970 as a date and a time of day in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _float(text: str | None) -> float | None:
-    return None if text in (None, "", "None") else float(str(text))
 
 
 def _first_line(error: Exception) -> str:
