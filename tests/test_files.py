@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from askless.errors import DataError
-from askless.files import locked, replacing, write_text
+from askless.files import locked, replacing, replacing_folder, write_text
 
 
 def left_in(folder: Path) -> list[str]:
@@ -40,6 +41,7 @@ def test_a_bug_while_writing_is_no_data_error_and_leaves_the_old_file(tmp_path):
 
 HALF_WRITTEN = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from askless.files import replacing
 with replacing(sys.argv[1]) as part:
     part.write_text("half")
@@ -85,3 +87,73 @@ def test_a_lock_is_held_by_one_and_ends_with_its_holder(tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     with locked(path, wait=0) as mine:
         assert mine
+
+
+def test_of_two_writers_the_last_wins(tmp_path):
+    path = tmp_path / "x.json"
+    with replacing(path) as first:
+        with replacing(path) as second:
+            second.write_text("second")
+        first.write_text("first")
+    assert (path.read_text(), left_in(tmp_path)) == ("first", ["x.json"])
+    with replacing_folder(tmp_path / "f") as first, replacing_folder(tmp_path / "f") as second:
+        (second / "b").write_text("second")
+        (first / "a").write_text("first")
+    assert left_in(tmp_path / "f") == ["a"] and left_in(tmp_path) == ["f", "x.json"]
+
+
+def test_writers_in_many_threads_all_end(tmp_path):
+    def write(name):
+        for n in range(20):
+            write_text(tmp_path / "x.json", f"{name} {n}")
+            with replacing_folder(tmp_path / "f") as part:
+                (part / "a").write_text(f"{name} {n}")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert left_in(tmp_path) == ["f", "x.json"] and left_in(tmp_path / "f") == ["a"]
+
+
+KILLED_AT_A_RENAME = """
+import os, sys
+from pathlib import Path
+from askless import files
+folder, at, can = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "can"
+if not can:
+    files._exchange = lambda one, other: False
+renames = 0
+def count(event, args):
+    global renames
+    if event == "os.rename":
+        renames += 1
+        if renames == at:
+            os._exit(9)
+sys.addaudithook(count)
+with files.replacing_folder(folder) as part:
+    (part / "a").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+@pytest.mark.parametrize("can", ["can", "cannot"])
+def test_a_folder_is_never_lost_by_a_kill_between_two_renames(tmp_path, at, can):
+    folder = tmp_path / "f"
+    folder.mkdir()
+    (folder / "a").write_text("old")
+    subprocess.run([sys.executable, "-c", KILLED_AT_A_RENAME, str(folder), str(at), can], check=False)
+    if can == "can":
+        assert (folder / "a").read_text() == ("old" if at == 1 else "new")
+    with pytest.raises(ZeroDivisionError), replacing_folder(folder):
+        1 / 0  # noqa: B018
+    assert (folder / "a").read_text() in ("old", "new"), "where folders cannot change places the next writer finds it"
+    assert left_in(tmp_path) == ["f"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_what_it_names_stays(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a").write_text("far")
+    (tmp_path / "f").symlink_to(tmp_path / "far")
+    with replacing_folder(tmp_path / "f") as part:
+        (part / "a").write_text("new")
+    assert [(tmp_path / name / "a").read_text() for name in ("f", "far")] == ["new", "far"]
+    assert left_in(tmp_path) == ["f", "far"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import glob
 import hashlib
@@ -12,8 +14,8 @@ import secrets
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -60,61 +62,116 @@ def write_text(path: Path | str, text: str) -> Path:
 
 @contextmanager
 def replacing(path: Path | str, private: bool = False) -> Iterator[Path]:
-    """Yield a scratch path beside `path` that takes its place only if the block succeeds.
+    """Yield a scratch path beside `path` that takes its place only if the block succeeds; of several writers the last.
 
     What an earlier, killed write left behind is removed. A `private` file is read by its owner alone, any other as the
     umask says.
     """
-    path, part = Path(path), None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-            left.unlink(missing_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    path = Path(path)
+
+    def make(part: Path) -> None:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if private else 0o666))
+
+    with _scratch(path, make, "a writable folder with room for the file", "file") as part:
         yield part
         os.replace(part, path)
-    except OSError as error:
-        raise DataError(
-            path,
-            f"could not be written ({error.strerror or error})",
-            "a writable folder with room for the file",
-            "Free some space or change the path; the previous file, if any, is untouched.",
-        ) from error
-    finally:
-        if part is not None:
-            part.unlink(missing_ok=True)
 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a scratch folder beside `folder` that takes its place only if the block succeeds.
+    """Yield a scratch folder beside `folder` that takes its place only if the block succeeds; of several the last.
 
     What an earlier, killed build left behind is removed.
     """
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    old = part.with_suffix(".old")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.part"):
-            shutil.rmtree(left)
-        part.mkdir()
+    with _scratch(folder, Path.mkdir, "a writable folder with room for it", "folder") as part:
         yield part
-        if folder.exists():
-            folder.rename(old)
-        part.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _put(part, folder)
+
+
+@contextmanager
+def _scratch(path: Path, make: Callable[[Path], None], allowed: str, kind: str) -> Iterator[Path]:
+    """A new path beside `path`, locked so that no other writer takes it for what a killed one left behind."""
+    part, lock = None, None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_up(path)
+        while lock is None:
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+            make(part)
+            lock = _lock_of(part)
+        assert part is not None
+        yield part
     except OSError as error:
         raise DataError(
-            folder,
+            path,
             f"could not be written ({error.strerror or error})",
-            "a writable folder with room for it",
-            "Free some space or change the path; the previous folder, if any, is untouched.",
+            allowed,
+            f"Free some space or change the path; the previous {kind}, if any, is untouched.",
         ) from error
     finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(part, ignore_errors=True)
+        if part is not None:
+            _remove(part)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock_of(part: Path) -> int | None:
+    """The descriptor that holds the lock of what is at `part`; None where it was cleared away, or is another's."""
+    try:
+        found = os.open(part, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    with suppress(BlockingIOError):
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if part.exists():
+            return found
+    os.close(found)
+    return None
+
+
+def _clear_up(path: Path) -> None:
+    """Remove what killed writers left beside `path`; a folder that one had moved away goes back."""
+    beside = glob.escape(path.name)
+    for old in path.parent.glob(f".{beside}.*.old"):
+        with suppress(OSError):
+            old.rename(path)
+        _remove(old)
+    for left in path.parent.glob(f".{beside}.*.part"):
+        if (lock := _lock_of(left)) is not None:
+            _remove(left)
+            os.close(lock)
+
+
+def _put(part: Path, folder: Path) -> None:
+    """Put a folder in the place of whatever is there, in one step where the system can."""
+    old = part.with_suffix(".old")
+    while True:
+        try:
+            part.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+        else:
+            break
+        if _exchange(part, folder):
+            return
+        with suppress(FileNotFoundError):
+            folder.rename(old)
+    _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places, at once; False where this system or file system cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def opened(path: Path | None, tables: str) -> sqlite3.Connection:
