@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import random
+import sqlite3
+import zlib
+from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,7 +21,7 @@ from askless.data.stream import ItemSource
 from askless.errors import AsklessError
 from askless.labelling.outputs import OUTPUT
 from askless.registry import aliases as moves
-from tests.experts.chat_server import Answer, ChatServer, problem
+from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.label_data import prices, read_rows, shop, write_items
 from tests.pipeline import working_in
 from tests.production_data import SHARE, said, texts
@@ -149,6 +152,12 @@ def left(folder):
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = b"Quillfeather"
         inside = path.read_bytes()
+        if path.suffix == ".sqlite":
+            with closing(sqlite3.connect(path)) as db:
+                has = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone()
+                inside += (
+                    b"".join(zlib.decompress(row[0]) for row in db.execute("SELECT reply FROM replies")) if has else b""
+                )
         if path.suffix == ".parquet":
             inside += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
         found += [path.name] if name in inside else []
@@ -160,7 +169,9 @@ def test_no_text_leaves_none_in_any_file_of_the_run(here):
         """Some it refuses, and says what it read."""
         if len(request.text) % 2:
             return Answer(problem(f"Flagged input: '{request.text[:60]}' ..."), status=400)
-        return said(request, before)
+        word = said(request, before).body["choices"][0]["message"]["content"]
+        unsure = len(request.text) % 4
+        return Answer(chat(f"I read: {request.text} {'so what' if unsure else f'Answer: {word}'}"))
 
     here[2].reply = refusing
     items = [f"{MARKER}: {text}" for text in ITEMS]
@@ -170,6 +181,9 @@ def test_no_text_leaves_none_in_any_file_of_the_run(here):
     (here[0] / "in.jsonl").unlink()
     assert left(here[0]) == []
     assert {"deferred", "fault"} <= {row["reason"] for row in rows} and "text" not in rows[0]
+    for text, row in zip(items, rows, strict=False):
+        assert row["reason"] != "deferred" or row["answer"] == str(int("A long text" in text))
+    assert any("unparsable reply" in (row["error"] or "") for row in rows)
     assert any("HTTP 400: Flagged input: '..." in (row["error"] or "") for row in rows)
 
 

@@ -147,7 +147,7 @@ def label(
         kept = answers or run.folder / "answers"
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         for each in expensive.values():
-            each.billing.on_wait = bar.waits
+            each.billing.on_wait, each.expert.private = bar.waits, no_text
         interrupted = stack.enter_context(_interruptible(expensive))
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:

@@ -64,11 +64,14 @@ class PaidExpert(Expert):
         What pays for each call, or refuses it, where `hosted`.
     quiet
         Whether to show no progress.
+    private
+        Whether to keep nothing of a server's reply but its label, since it may repeat the text; not of a summary.
     """
 
     counts = False
     billing: BillingHook | None = None
     quiet = False
+    private = False
 
     def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
         super().__init__(setting)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
 # Answers of another model are paid for: fewer of them in a row are enough.
 FEW = 3
+UNREAD = "..."
 ANOTHER = "answered by another model"
 NO_KEY = "none"
 REDIRECT = "OPENAI_BASE_URL"
@@ -337,6 +338,8 @@ class OpenAiExpert(PaidExpert):
             raise Failed(Fault("retry", f"unreadable reply ({why})", sent=True)) from None
         if self.seen.another(reply.get("id"), key):
             raise Failed(Fault("retry", REPEATED, sent=True))
+        if self.private and self._reader is not None:
+            row, reply = {**row, "text": _answer_alone(row["text"], self._reader)}, {"id": reply.get("id")}
         return {**row, REPLY: json.dumps(reply), REPLY_ID: reply_id(reply.get("id"))}
 
     def read_again(self, reply: str, row: Row) -> Row | None:
@@ -465,6 +468,12 @@ class OpenAiExpert(PaidExpert):
             f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
             "right and run again: what was answered is kept and not asked again."
         )
+
+
+def _answer_alone(text: str | None, reader: LabelReader) -> str | None:
+    """The word of a reply that was read as its label, and nothing else that it says."""
+    named = reader(text or "")
+    return text and (text[named.start : named.end] if named is not None else UNREAD)
 
 
 def whole_reply(content: bytes) -> Mapping[str, Any]:
