@@ -148,3 +148,46 @@ def test_an_unknown_bound_lists_the_known_ones(given, tmp_path):
     assert done.exit_code == 1
     assert "Did you mean 'exact'?" in str(done.exception)
     assert not (tmp_path / "p.yaml").exists()
+
+
+def test_floors_of_classes_ways_to_certify_and_policies_are_options(given, tmp_path):
+    _, words = given
+    plan = ("-o", tmp_path / "p.yaml", "--json")
+    done = ok("plan", *words, "--quality-floor", "0.8", "--recall", "A=0.6", "--precision", "B=0.55", *plan)
+    said = json.loads(done.stdout)
+    assert said["goal"] == {"floor": 0.8, "recall": {"A": 0.6}, "precision": {"B": 0.55}}
+    assert [each.split(" of at")[0] for each in said["certificate"]["terms"]] == [
+        "a quality",
+        "a recall of 'A'",
+        "a precision of 'B'",
+    ]
+    assert len(said["test"]["floors"]) == 3
+    assert plan_file.read(tmp_path / "p.yaml").goal.recall == {"A": 0.6}
+    said = json.loads(ok("plan", *words, "--quality-floor", "0.8", "--per-group", *plan).stdout)
+    assert said["certificate"]["terms"] == ["a quality of at most 20 points below the reference in group 'even'"]
+    said = json.loads(ok("plan", *words, "--quality-floor", "0.8", "--certify", "split", *plan).stdout)
+    assert said["promise"]["items"] in (72, 120)
+    said = json.loads(ok("plan", *words, "--quality-floor", "0.8", "--policy", "always", *plan).stdout)
+    assert said["kind"] == "always"
+    said = json.loads(ok("plan", *words, "--spend-limit", "8", "--most-per-item", "0.05", *plan).stdout)
+    assert said["certificate"]["terms"] == ["if no item costs more than 0.05"]
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--recall", "A=many"], "--recall got 'A=many'. Give a share, such as --recall A=0.9."),
+        (["--recall", "A"], "--recall got 'A'. Give OUR_NAME=ITS_NAME"),
+        (["--recall", "D=0.9"], "Unknown class 'D'. Known: A, B, C."),
+        (["--quality-floor", "0.9", "--policy", "chain_forward"], "Policy 'chain_forward' cannot be kept"),
+        (["--quality-floor", "0.9", "--certify", "splits"], "Unknown way to certify 'splits'. Known: cross, split."),
+    ],
+)
+def test_options_of_a_plan_that_cannot_be_meant(given, tmp_path, option, said):
+    done = run("plan", *given[1], *option, "-o", tmp_path / "p.yaml")
+    assert done.exit_code == 1
+    assert str(done.exception).startswith(said)
+
+
+def test_help_says_what_the_test_items_show():
+    assert "show whether the promise was kept" in " ".join(ok("plan", "--help").stdout.replace("│", " ").split())

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, multinomial
+from scipy.stats import binom, multinomial, norm
 
 from askless.errors import ConfigError
 from askless.stats import bounds
-from askless.stats.bounds import BOUNDS, betting_mean, clopper_pearson, exact, mean_interval, share_interval
+from askless.stats.bounds import (
+    BOUNDS,
+    betting_mean,
+    clopper_pearson,
+    exact,
+    mean_interval,
+    paired_interval,
+    share_interval,
+)
 
 
 def losses(lost, won, n):
@@ -105,3 +113,26 @@ def test_intervals():
         pytest.approx(2 - 1.959964 / 2**0.5),
         pytest.approx(2 + 1.959964 / 2**0.5),
     )
+
+
+def test_rows_that_are_all_alike_are_no_certainty():
+    """Of nothing apart it is z^2 / (n + z^2) to both sides (Tango); by the normal approximation it was a point."""
+    z2 = norm.ppf(0.975) ** 2
+    assert paired_interval(0, 0, 20) == pytest.approx((-z2 / (20 + z2), z2 / (20 + z2)))
+    assert paired_interval(20, 0, 20)[1] == 1.0
+    assert paired_interval(0, 20, 20)[0] == -1.0
+
+
+@pytest.mark.parametrize(("lost", "won", "n"), [(0.02, 0.0, 60), (0.05, 0.05, 100), (0.2, 0.1, 300)])
+def test_the_paired_interval_covers_at_its_level(lost, won, n):
+    rng, covered = np.random.default_rng(4), 0
+    for _ in range(1000):
+        a, b, _ = rng.multinomial(n, [lost, won, 1 - lost - won])
+        low, high = paired_interval(int(a), int(b), n)
+        covered += low <= lost - won <= high
+    assert 0.93 <= covered / 1000
+
+
+def test_as_many_rows_as_are_said_make_an_interval_of_that_width():
+    x = np.arange(10.0)
+    assert mean_interval(x, 0.95, 5) == pytest.approx(tuple(4.5 + np.sqrt(2) * (e - 4.5) for e in mean_interval(x)))

@@ -14,6 +14,8 @@ from askless.panel import NO_LABEL, Panel
 from askless.stats.bounds import BOUNDS, share_interval
 from askless.stats.guarantees import labels_needed
 
+NO_GROUP = "(none)"
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -119,9 +121,11 @@ def requirements(
 ) -> list[Requirement]:
     """All that must be so for these floors; `groups` are those in each of which it must, None for overall.
 
-    Raises `ConfigError` for an unknown class.
+    Raises `ConfigError` for an unknown class, and where there are no groups.
     """
     found = []
+    if groups is not None and list(groups) == [NO_GROUP]:
+        raise ConfigError("A floor per group, and no item has a group. Give the items a column group, or leave it out.")
     for group in (None,) if groups is None else groups:
         if floor is not None:
             found.append(Requirement("quality", round(1 - floor, 12), group=group))
@@ -145,4 +149,4 @@ def judged(right: Bools) -> Ints:
 
 def groups_of(panel: Panel) -> NDArray[np.str_]:
     """The group of each row of a panel, those without one together, shape (rows,)."""
-    return np.array(["(none)" if name is None else name for name in panel.groups], np.str_)
+    return np.array([NO_GROUP if name is None else name for name in panel.groups], np.str_)

@@ -107,4 +107,4 @@ def shares(cascades: int, singles: int, rows: int, eps: float, delta: float) -> 
                 rest = (delta - tried * needs) / singles if singles else 0.0
                 needs = needs if singles else delta / tried
                 return [needs] * tried + [0.0] * (cascades - tried), [rest] * singles
-    return [0.0] * cascades, [delta / singles] * singles
+    return [0.0 if singles else delta / cascades] * cascades, [delta / singles] * singles if singles else []

@@ -275,7 +275,9 @@ class _Search:
         index: int | None,
         needed: int | None = None,
     ) -> Certificate:
-        floor, plain = self.goal.floor, [each.words() for each in self.asks] if len(self.asks) > 1 else []
+        floor = self.goal.floor
+        of_all = [Requirement("quality", each.slack) for each in self.asks if each.measure == "quality"]
+        terms = () if list(self.asks) == of_all else tuple(each.words() for each in self.asks)
         return Certificate(
             kind="classes" if floor is None else "quality",
             bound=self._bound(family[0]),
@@ -286,7 +288,7 @@ class _Search:
             certified=result[0],
             p_values=result[1],
             needed=needed,
-            terms=tuple(plain or ([] if self.asks[0].measure == "quality" else [self.asks[0].words()])),
+            terms=terms,
         )
 
     def _uncertified(
@@ -372,10 +374,11 @@ class _Search:
         return not self.goal.floors or self.alone[name].mean_cost <= self.alone[self.reference].mean_cost
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """For a floor from every cheaper expert, the costliest first, to the reference."""
+        """For a floor from every cheaper expert, the costliest first, to the reference; else those within a budget."""
         if self.goal.floors:
             return [(name, self.reference) for name in self.experts[::-1] if self._cheaper(name)]
-        return [(one, two) for i, one in enumerate(self.experts) for two in self.experts[i + 1 :]]
+        firsts = [name for name in self.experts[:-1] if self._keeps(name)]
+        return [(one, two) for one in firsts for two in self.experts[self.experts.index(one) + 1 :]]
 
     def _cheaper(self, name: str) -> bool:
         return self.alone[name].mean_cost < self.alone[self.reference].mean_cost
@@ -456,6 +459,7 @@ class _Search:
         reference, truth = self.alone[self.reference], self._truth(option)
         answers, classes = reference.label[option.rows], self.labelled.classes
         notes = [*remarks.on_singles(option, self.alone, self.reference, asked), *remarks.on_budget(option, self.goal)]
+        notes += remarks.on_floors(option, self.asks, truth, self.reference, self.goal.confidence)
         notes += remarks.on_classes(option, self.goal, truth, answers, classes)
         if self.goal.floors and option.kind != "always":
             other, _ = replace(self, certify="split" if self.certify == "cross" else "cross")._by_floor()
