@@ -22,6 +22,7 @@ from askless.data import readers
 from askless.errors import DataError
 from askless.evaluation import evaluate, replay
 from askless.evaluation.distillation import brought
+from askless.evaluation.expert_results import contradictions
 from askless.evaluation.summary_examples import side_by_side
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.recorded import RecordedExpert
@@ -223,6 +224,7 @@ def write_all(
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
     summary["demo"] = of_the_demo(inputs)
     summary["notes"] = [*findings(fitted), known_in_words(inputs, rows["text"])]
+    summary["notes"] += contradictions(summary["experts"], len(rows))
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
         summary["notes"].append(taught_in_words(taught, inputs.train.small))

@@ -448,3 +448,19 @@ def test_a_summary_shows_its_quality_only_where_gold_may_be_seen():
         "answers of 's': 1 of 2 have neither a gold label nor a quality. Allowed: a quality from 0 to 1 for each. "
         "Measure them against the references."
     )
+
+
+def test_probabilities_that_speak_against_labels_are_told_once_with_their_number(caplog):
+    proba = dict(zip(ids(3), [[0.3, 0.7], [0.3, 0.7], [0.5, 0.5]], strict=True))
+    for _ in range(2):
+        board = Panel(
+            examples(["0"] * 3), {"against": told("against", ["0", "1", "1"], proba=proba)}, CostModel(), CLASSES
+        )
+        assert board.ask("against", [1, 2]).label.tolist() == [1, 1]
+        assert board.ask("against").label.tolist() == [0, 1, 1]
+    (said,) = (record.message for record in caplog.records)
+    assert said == (
+        "'against': in 1 of 1 answers another class has a higher stated probability than the label. Such an answer "
+        "counts as no surer than its label is likely. If most are so, correct the order of the probabilities: it is not "
+        "the classes'."
+    )

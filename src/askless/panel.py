@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -19,6 +20,12 @@ from askless.errors import AsklessError, ConfigError, DataError
 
 T = TypeVar("T")
 NO_LABEL = -1
+CONTRADICTED = (
+    "'%s': in %s of %s answers another class has a higher stated probability than the label. Such an answer counts as "
+    "no surer than its label is likely. If most are so, correct the order of the probabilities: it is not the classes'."
+)
+_TOLD: set[str] = set()
+logger = logging.getLogger(__name__)
 
 
 class Answering(Protocol):
@@ -347,6 +354,8 @@ class Panel:
         _refuse_cost(where, cost)
         # Nothing above may fail once the rows count as asked, or they could be seen without being billed.
         given.add(new, table, cost, self.classes)
+        answers = given.answers(expert, new, self.classes)
+        _tell_contradicted(expert, answers.label, answers.proba)
 
     def _index(self, rows: Ints | Bools | None) -> Ints:
         if rows is None:
@@ -367,6 +376,14 @@ class Panel:
         if expert not in self._experts:
             raise ConfigError.unknown("expert", expert, self._experts)
         return of[expert]
+
+
+def _tell_contradicted(expert: str, label: Ints, proba: Floats) -> None:
+    """Say once for each expert that its probabilities speak against its labels."""
+    count = int(contradicted(label, proba).sum())
+    if count and expert not in _TOLD:
+        _TOLD.add(expert)
+        logger.warning(CONTRADICTED, expert, f"{count:,}", f"{len(label):,}")
 
 
 def _distinct(index: Ints, rows: int) -> Ints:
@@ -415,6 +432,19 @@ def proba_matrix(column: pa.ChunkedArray, k: int) -> Floats:
     flat = pc.list_flatten(column.filter(pc.is_valid(column)))
     proba[present] = np.asarray(flat.to_numpy(), dtype=np.float64).reshape(-1, k)
     return proba
+
+
+def of_label(label: Ints, proba: Floats) -> Floats:
+    """The probability of the label given (rows,), from `proba` (rows, classes); NaN where either is not stated."""
+    named = proba[np.arange(len(label)), np.maximum(label, 0)] if proba.shape[1] else np.full(len(label), np.nan)
+    return np.where(label == NO_LABEL, np.nan, named)
+
+
+def contradicted(label: Ints, proba: Floats) -> Bools:
+    """Where another class is likelier, by the probabilities stated, than the label given, shape (rows,)."""
+    if not proba.shape[1]:
+        return np.zeros(len(label), bool)
+    return np.asarray(of_label(label, proba) < proba.max(axis=1))
 
 
 def _without_quality(table: pa.Table) -> pa.Table:

@@ -12,6 +12,7 @@ from askless.config import Evaluate, Source, Split, Task, VectorSource
 from askless.errors import ConfigError, DataError
 from askless.evaluation import evaluate
 from askless.evaluation.evaluate import Runs, evaluated
+from askless.evaluation.expert_results import contradictions
 from askless.evaluation.headline import headline
 from askless.evaluation.metrics import bootstrap_weights
 from askless.evaluation.replay import oracle, replay
@@ -471,3 +472,16 @@ def test_evaluating_twice_gives_the_same_and_leaves_its_input_alone():
     for name, run in test.sweeps.items():
         for field, value in vars(run).items():
             np.testing.assert_array_equal(value, getattr(before.sweeps[name], field))
+
+
+def test_probabilities_that_speak_against_the_label_are_no_confidence_and_are_counted():
+    """The first two answers of the small expert are wrong, and stated .8 for the other class."""
+    against = [[0.2, 0.8] if i < 2 else [0.8, 0.2] if label == "0" else [0.2, 0.8] for i, label in enumerate(SMALL)]
+    answers = {**ANSWERS, "small": predictions(SMALL, proba=against)}
+    out, before = summary_of(answers=answers), summary_of()
+    assert [found["experts"]["small"]["contradicted"] for found in (out, before)] == [2, 0]
+    assert sum(out["reliability"]["small"]["count"]) == 10
+    assert out["experts"]["small"]["brier"] == pytest.approx((2 * 0.2**2 + 0.8**2 + 7 * 0.2**2) / 10)
+    (said,) = contradictions(out["experts"], 10)
+    assert said.startswith("'small': in 2 of 10 answers another class has a higher stated probability than the label.")
+    assert contradictions(before["experts"], 10) == []

@@ -25,7 +25,24 @@ def answers(proba=None, logprob=None, label=None, classes=3):
 def test_margin_is_the_difference_of_the_two_largest_logits():
     logits = np.array([[2.0, -1.0, 0.5], [3.0, 3.0, 0.0], [0.0, -4.0, 9.0]])
     proba = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert confidence(answers(proba), "margin") == pytest.approx([1.5, 0.0, 9.0])
+    assert confidence(answers(proba, label=[0, 0, 2]), "margin") == pytest.approx([1.5, 0.0, 9.0])
+
+
+@pytest.mark.parametrize("measure", ["auto", "margin", "entropy", "least_confidence", "logprob"])
+def test_probabilities_that_speak_against_the_label_make_it_less_sure_than_any_that_speak_for_it(measure):
+    """Rows 0 and 1 once were the surest of all by their margin and entropy, row 1 by its log-probability too."""
+    proba = [[0.01, 0.98, 0.01], [0.1, 0.8, 0.1], [0.4, 0.3, 0.3], [0.98, 0.01, 0.01]]
+    logprob = [np.nan, np.log(0.8), np.log(0.4), np.log(0.98)]
+    score = np.nan_to_num(confidence(answers(proba, logprob), measure), nan=-INF)
+    assert max(score[:2]) < score[2] < score[3]
+    assert probability(answers(proba, logprob)) == pytest.approx([0.01, 0.1, 0.4, 0.98])
+
+
+def test_the_margin_of_a_label_that_another_class_beats_is_below_zero():
+    proba = [[0.2, 0.7, 0.1], [0.5, 0.5, 0.0], [0.0, 0.4, 0.6]]
+    assert confidence(answers(proba), "margin") == pytest.approx([np.log(0.2 / 0.7), 0.0, -INF])
+    # Of equals either may be the label.
+    assert confidence(answers(proba, label=[1, 1, 2]), "margin") == pytest.approx([np.log(3.5), 0.0, np.log(1.5)])
 
 
 def test_the_other_measures():

@@ -14,7 +14,7 @@ from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.experts.checked_summaries import CheckedSummaries
-from askless.panel import NO_LABEL, Panel
+from askless.panel import NO_LABEL, Panel, of_label
 from askless.policies.base import Budget, Decisions
 
 
@@ -116,7 +116,7 @@ def small_answers(panel: Panel, small: str) -> tuple[list[str | None], list[floa
     answers = panel.ask(small, np.flatnonzero(panel.asked(small)))
     if panel.classes:
         answer[answers.rows] = [None if c == NO_LABEL else panel.classes[c] for c in answers.label]
-        confidence[answers.rows] = answers.proba.max(axis=1)
+        confidence[answers.rows] = of_label(answers.label, answers.proba)
     else:
         answer[answers.rows] = answers.table["text"].to_pylist()
     return answer.tolist(), _finite(confidence)

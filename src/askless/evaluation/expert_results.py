@@ -15,7 +15,7 @@ from askless.arrays import Floats, Ints
 from askless.evaluation.metrics import Quality, mean
 from askless.evaluation.replay import Replay
 from askless.evaluation.results import Bootstrap, none_if_nan, point_summary
-from askless.panel import NO_LABEL, class_indices, proba_matrix
+from askless.panel import CONTRADICTED, NO_LABEL, class_indices, contradicted, of_label, proba_matrix
 from askless.stats.calibration import PlattCalibrator
 from askless.stats.reliability import brier, reliability
 from askless.text.rouge import rouge
@@ -31,11 +31,14 @@ class StatedAnswers:
     ----------
     label, p, right
         Class index (`NO_LABEL` for none), its stated probability (NaN for none), and whether it is right, each (rows,).
+    contradicted
+        How many answers state a higher probability of another class than of the one given.
     """
 
     label: Ints
     p: Floats
     right: NDArray[np.bool_]
+    contradicted: int = 0
 
     @classmethod
     def of(cls, table: pa.Table, classes: tuple[str, ...], gold: Ints) -> StatedAnswers:
@@ -51,8 +54,9 @@ class StatedAnswers:
             p = np.exp(logprob) if np.isin(quality, (0, 1)).all() else np.full(len(label), np.nan)
             return cls(label, p, quality == 1)
         label = class_indices(table["label"], classes)
-        top = proba_matrix(table["proba"], len(classes)).max(axis=1)
-        return cls(label, np.where(np.isnan(top), np.exp(logprob), top), label == gold)
+        proba = proba_matrix(table["proba"], len(classes))
+        named, against = of_label(label, proba), int(contradicted(label, proba).sum())
+        return cls(label, np.where(np.isnan(named), np.exp(logprob), named), label == gold, against)
 
 
 def labelled_expert(
@@ -69,10 +73,20 @@ def labelled_expert(
         **_point(boot, run, qualities, unit),
         "only": classes[said[0]] if len(classes) > 1 and len(said) == 1 else None,
         "unparsed": float((stated.label == NO_LABEL).mean()),
+        "contradicted": stated.contradicted,
         "ece": none_if_nan(reliability(stated.p, stated.right).ece),
         "ece_mass": none_if_nan(reliability(stated.p, stated.right, mass=True).ece),
         "brier": none_if_nan(brier(stated.p, stated.right)),
     }
+
+
+def contradictions(experts: Mapping[str, Mapping[str, Any]], items: int) -> list[str]:
+    """A sentence for each expert of whose answers some state a higher probability of another class."""
+    return [
+        CONTRADICTED % (expert, f"{count:,}", f"{items:,}")
+        for expert, found in experts.items()
+        if (count := found.get("contradicted", 0))
+    ]
 
 
 def summarising_expert(

@@ -19,6 +19,7 @@ from askless.data.prepare import class_counts, document_counts
 from askless.data.recorded import Study
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.evaluation.evaluate import Evaluation, Runs
+from askless.evaluation.expert_results import contradictions
 from askless.evaluation.replay import Replay, crossfit, replay
 from askless.files import write_text
 from askless.panel import Panel
@@ -179,6 +180,7 @@ def evaluate(
         "prices": {},
         "demo": False,
     }
+    notes += contradictions(summary["experts"], summary["items"])
     if out is not None:
         _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
     return summary

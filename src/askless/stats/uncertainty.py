@@ -8,6 +8,7 @@ import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import ConfigError, DataError
+from askless.panel import contradicted, of_label
 from askless.stats.calibration import SUREST
 
 MEASURES = ("auto", "margin", "entropy", "least_confidence", "logprob")
@@ -40,22 +41,27 @@ class Stated(Protocol):
 def confidence(answers: Stated, measure: str = "auto") -> Floats:
     """How sure the expert is of each answer by `measure`, shape (n,): higher is surer.
 
-    `margin`: difference of the two largest log-probabilities, which is that of the logits (Ramirez et al. 2024,
-    section 3). `entropy`: negative entropy, in nats. `least_confidence`: probability of the label given. `logprob`: its
-    logarithm. `auto`: margin if the answers state probabilities of all classes, else logprob. Probabilities of 0 are
-    legal and make infinite scores. NaN where nothing is stated or no label was given.
+    `margin`: log-probability of the label given less that of the likeliest other class, which is the difference of
+    their logits (Ramirez et al. 2024, section 3); below 0 where another class is likelier than the label. `entropy`:
+    negative entropy, in nats; NaN where another class is likelier, for then it is of that answer. `least_confidence`:
+    probability of the label given. `logprob`: its logarithm. `auto`: margin if the answers state probabilities of all
+    classes, else logprob. Probabilities of 0 are legal and make infinite scores. NaN where nothing is stated or no
+    label was given.
 
     Raises `ConfigError` for an unknown measure, `DataError` for one that cannot be had from what is stated.
     """
     how = resolve(answers, measure)
     if how == "margin":
-        score = _margin(answers.proba)
+        score = _margin(answers.label, answers.proba)
     elif how == "entropy":
-        score = _negative_entropy(answers.proba)
+        score = np.where(contradicted(answers.label, answers.proba), np.nan, _negative_entropy(answers.proba))
     elif how == "least_confidence":
         score = _given(answers)
     else:
-        score = np.where(np.isnan(answers.logprob), _log(_given(answers)), answers.logprob)
+        named = _log(_given(answers))
+        # What is stated beside a distribution that speaks against the label may be that of another class.
+        stated = np.where(contradicted(answers.label, answers.proba), np.fmin(answers.logprob, named), answers.logprob)
+        score = np.where(np.isnan(stated), named, stated)
     return np.where(_silent(answers), np.nan, score)
 
 
@@ -120,18 +126,19 @@ def _given(answers: Stated) -> Floats:
     """Probability of the label given: from `proba`, else from `logprob`."""
     if not answers.proba.shape[1]:
         return np.exp(answers.logprob)
-    rows = np.arange(len(answers.label))
-    named = answers.proba[rows, np.maximum(answers.label, 0)]
+    named = of_label(answers.label, answers.proba)
     return np.where(np.isnan(named), np.exp(answers.logprob), named)
 
 
-def _margin(proba: Floats) -> Floats:
+def _margin(label: Ints, proba: Floats) -> Floats:
     if proba.shape[1] == 1:
         return np.where(np.isnan(proba[:, 0]), np.nan, np.inf)
     top = np.partition(proba, -2, axis=1)[:, -2:]
-    second, first = _log(top[:, 0]), _log(top[:, 1])
-    same = top[:, 0] == top[:, 1]
-    return np.where(same, 0.0, first - np.where(same, 0.0, second))
+    against = contradicted(label, proba)
+    other = np.where(against, top[:, 1], top[:, 0])
+    own = np.where(against, of_label(label, proba), top[:, 1])
+    same = own == other
+    return np.where(same, 0.0, _log(own) - np.where(same, 0.0, _log(other)))
 
 
 def _negative_entropy(proba: Floats) -> Floats:

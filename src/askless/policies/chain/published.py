@@ -152,8 +152,11 @@ class ForwardChain(Policy):
         return self._decisions(panel, label, self._answering(kept, standing), tuple(steps))
 
     def _score(self, panel: Panel, answers: Answers, rows: Ints) -> Floats:
-        # Here a reply that is no label is compared with the threshold like any other.
-        return confidence(replace(answers, label=np.maximum(answers.label, 0)), self.measure)
+        # Here a reply that is no label is compared with the threshold like any other, as the likeliest class.
+        likeliest = answers.proba.argmax(axis=1) if answers.proba.shape[1] else 0
+        return confidence(
+            replace(answers, label=np.where(answers.label == NO_LABEL, likeliest, answers.label)), self.measure
+        )
 
     def _standing(self, upto: Ints, value: Floats) -> Floats:
         return rank_table(upto, value)
