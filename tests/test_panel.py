@@ -461,6 +461,6 @@ def test_probabilities_that_speak_against_labels_are_told_once_with_their_number
     (said,) = (record.message for record in caplog.records)
     assert said == (
         "'against': in 1 of 1 answers another class has a higher stated probability than the label. Such an answer "
-        "counts as no surer than its label is likely. If most are so, correct the order of the probabilities: it is not "
-        "the classes'."
+        "counts as no surer than its label is likely. If most are so, correct the order of the probabilities: it is "
+        "not the classes'."
     )
