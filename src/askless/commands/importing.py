@@ -14,7 +14,10 @@ from askless.commands.options import NONE, AsJson, ClassNames, Columns, ItemColu
 def import_answers(
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="JSON of the papers, or CSV, JSON lines or Parquet with id and label."),
+        typer.Argument(
+            metavar="FILE",
+            help="JSON of the papers, results of a batch, or CSV, JSON lines or Parquet with id and label.",
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The Parquet file to write.", show_default=False)
@@ -37,12 +40,16 @@ def import_answers(
 ) -> None:
     """Read recorded answers of any origin and write them as one Parquet file.
 
-    The team paper's JSON is known by its keys (Preds, generation). Other files have id and label, and may have expert,
-    proba or proba_CLASS, logprob, cost_usd, prompt_tokens, completion_tokens, seconds. Several rows of one expert to
-    one id that differ in a column sample are sampled answers: the label is the majority's (on a tie the first class),
-    proba the shares of the vote, the cost their sum.
+    The team paper's JSON is known by its keys (Preds, generation), and so are the results of a batch as OpenAI, Azure,
+    vLLM's run-batch and Anthropic write them (custom_id): --classes says which words their replies may name.
+
+    Other files have id and label, and may have expert, proba or proba_CLASS, logprob, cost_usd, prompt_tokens,
+    completion_tokens, seconds. Several rows of one expert to one id that differ in a column sample are sampled answers:
+    the label is the majority's (on a tie the first class), proba the shares of the vote, the cost their sum.
 
     Example: askless import answers.json --task olhs --expert chatglm3 -o chatglm3.parquet --items items.parquet
+
+    Example: askless import batch_output.jsonl --classes no,yes -o large.parquet
 
     Answers that were judged already have correct (true or false) or quality (0 to 1) in the place of a label.
 

@@ -39,8 +39,12 @@ REMEDY = "Remove the part, and run again: what was paid for is kept."
 
 
 def output(chunk: Chunk, answered: pa.Table, texts: bool = True) -> pa.Table:
-    """Answered texts of a chunk as rows of `OUTPUT`: under their own ids or their numbers, the texts as they came."""
-    own = [str(chunk.first + n) if name is None else name for n, name in enumerate(chunk.ids)]
+    """Answered texts of a chunk as rows of `OUTPUT`: under their own ids or their numbers, the texts as they came.
+
+    Beside rows with ids of their own, which may be numbers too, number 5 is called row-5.
+    """
+    before = "" if not any(chunk.ids) else "row-"
+    own = [f"{before}{chunk.first + n}" if name is None else name for n, name in enumerate(chunk.ids)]
     columns = {name: answered[name] for name in OUTPUT.names}
     shown = pa.array(chunk.texts if texts else [None] * len(chunk), pa.string())
     columns |= {"id": pa.array(own, pa.string()), "text": shown}

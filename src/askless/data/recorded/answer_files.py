@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from askless import schema
 from askless.data import tables
 from askless.data.columns import counted, listed, numbers, refuse, strings
-from askless.data.recorded import probabilities
+from askless.data.recorded import batch_files, probabilities
 from askless.data.tables import Wanted
 from askless.errors import DataError
 
@@ -59,22 +59,26 @@ class ExpertAnswers:
 def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, ExpertAnswers]:
     """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
 
-    Raises `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
+    Unless `columns` are named, the results of a batch (`batch_files`) are known by their keys. Raises `DataError` for
+    what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
+    if not columns and batch_files.is_batch(path):
+        name, answers, notes = batch_files.read(path, expert)
+        return {name: ExpertAnswers(name, path, answers, None, notes)}
     raw = tables.read(path, Wanted(("id",), _others, columns or {}, "--column", ("label", "correct", "quality")))
     meta = schema.meta_of(raw)
     table, stated = _typed(raw, path, meta.get("classes"))
-    table, notes = _checked(table, path)
+    table, changed = _checked(table, path)
     if meta.get(schema.OUT_OF_FOLD, {}) is None:
-        notes.append(
+        changed.append(
             f"{path}: answers of a trained model, not out of fold. A policy that is fitted on rows which the model has "
             "learnt from trusts it too much (docs/policies.md, What a policy is fitted on)."
         )
     if "expert" not in table.column_names:
         name = expert or path.stem
         unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
-        return {name: ExpertAnswers(name, path, table, stated, (*notes, *unnamed))}
-    return _by_expert(table, path, expert, stated, notes)
+        return {name: ExpertAnswers(name, path, table, stated, (*changed, *unnamed))}
+    return _by_expert(table, path, expert, stated, changed)
 
 
 def joined(one: ExpertAnswers, other: ExpertAnswers) -> ExpertAnswers:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from askless import schema
 from askless.data.columns import counted, refuse, refuse_repeated, shorten
-from askless.data.recorded import probabilities
+from askless.data.recorded import batch_files, probabilities
 from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.spelling import read_labels
 from askless.data.recorded.votes import majority
@@ -29,6 +29,9 @@ def settled(answers: ExpertAnswers, classes: Sequence[str] | None) -> tuple[Expe
     """
     if classes is None:
         return replace(answers, notes=()), answers.notes
+    read = batch_files.labelled(answers.table, classes)
+    if read is not answers.table:
+        answers = replace(answers, table=read, stated=tuple(classes))
     table, notes = _classed(answers.table, answers, classes)
     if answers.has("quality"):
         notes.append(f"'{answers.expert}': correct or quality does not count, for labels are held against gold ones.")

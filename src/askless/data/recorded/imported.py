@@ -14,6 +14,7 @@ from askless.data.columns import counted, strings
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded import paper_files as recorded
 from askless.data.recorded.answer_files import ExpertAnswers
+from askless.data.recorded.batch_files import REPLY
 from askless.data.recorded.items import NAMES
 from askless.data.recorded.paper_records import NO_CLASS
 from askless.data.tables import Wanted, read_records
@@ -21,6 +22,7 @@ from askless.errors import DataError
 from askless.files import replacing
 
 OF_PAPERS = {"Preds", "generation"}
+UNNAMED = "no classes are named (--classes A,B,C): replies are kept as labels, without their probabilities."
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read(
     columns: Mapping[str, str] | None = None,
     item_columns: Mapping[str, str] | None = None,
 ) -> Imported:
-    """Read answers from the papers' JSON, or from Parquet, CSV or JSON lines with the columns of `answer_files`.
+    """Read answers from the papers' JSON, the results of a batch, or a table with the columns of `answer_files`.
 
     `experts` names whose answers they are, or picks one of those that the file names. Items are read from the papers'
     files, and from others where `item_columns` says which column holds the gold label. Where `columns` are named, a
@@ -75,6 +77,8 @@ def _imported(
     notes: list[str] = []
     for one in answers:
         settled, changed = answer_tables.settled(one, classes)
+        if classes is None and REPLY in one.table.column_names:
+            changed = (*changed, f"{one.where}: {UNNAMED}")
         answer_tables.refuse_twice(settled)
         tables.append(answer_tables.predictions(settled, classes, task=task))
         notes += changed

@@ -16,13 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from askless.data.label_reader import LabelReader, reader_of
+from askless.data.problems import stated
 from askless.data.replies import confidence, observed, quantity, said
 from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import REPLY, REPLY_ID, Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.faults import REPEATED, Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
-from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated, stated_fault
+from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated_fault
 from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied

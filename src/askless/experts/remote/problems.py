@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from askless.data.problems import Problem
 from askless.data.replies import said
 from askless.experts.faults import NO_CONNECTION, Fault
 from askless.experts.remote.retrying import retry_after
@@ -34,55 +35,6 @@ _UNSUPPORTED = re.compile(
 )
 # The fields of a request without which a server may be asked as well.
 OPTIONAL = ("max_tokens", "temperature", "top_p", "seed", "top_logprobs", "logprobs")
-
-
-class Problem(NamedTuple):
-    """The body of an error, as servers write it.
-
-    Parameters
-    ----------
-    words
-        What it says to a person.
-    code
-        A word or a number for it; empty where there is none.
-    param
-        The field of the request that it is about.
-    about
-        All that it says, in lower case.
-    """
-
-    words: str = ""
-    code: str = ""
-    param: str = ""
-    about: str = ""
-
-    @classmethod
-    def of(cls, body: Any, secrets: Sequence[str] = ()) -> Problem:
-        """What a body says, whatever its form; `secrets` are cut out."""
-        if isinstance(body, list) and body:
-            body = body[0]
-        if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping | str):
-            body = body["error"]
-        if not isinstance(body, Mapping):
-            words = said(body, secrets)
-            return cls(words, about=words.casefold())
-        words = said(next(filter(None, map(body.get, ("message", "detail", "msg"))), None), secrets)
-        kind = said(body.get("type"))
-        code, param = said(next(filter(None, map(body.get, ("code", "status"))), None)) or kind, said(body.get("param"))
-        inner = body.get("innererror")
-        inside = said(inner.get("code")) if isinstance(inner, Mapping) else ""
-        return cls(words, code, param, " ".join([words, code, kind, inside]).casefold())
-
-
-def stated(reply: Mapping[str, Any]) -> Any:
-    """The error that a reply with status 200 is instead of an answer, None where it is none."""
-    choices = reply.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    if isinstance(first, Mapping):
-        message = first.get("message")
-        answered = isinstance(message, Mapping) and message.get("content")
-        return None if answered else first.get("error") or None
-    return reply.get("error") or (reply if reply.get("object") == "error" else reply.get("detail") or None)
 
 
 def stated_fault(body: Any, secrets: Sequence[str], billed: Sequence[int] = BILLED_ERRORS) -> Fault:
