@@ -15,7 +15,68 @@ import numpy as np
 
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError, DataError
-from askless.policies.chain.published import Levels, counted, lowest_kept, min_max_table, rank_table
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Scores as whole numbers in the same order: 0 where nothing is stated, then 1 for the lowest score.
+
+    Any rows of `code` can be counted without sorting them again.
+
+    Parameters
+    ----------
+    value, code
+        The scores that occur, rising, after NaN, (levels,); and the place of each row's among them, (rows,).
+    """
+
+    value: Floats
+    code: Ints
+
+    @classmethod
+    def of(cls, score: Floats) -> Levels:
+        """The levels of scores (rows,), NaN where none is stated."""
+        known = ~np.isnan(score)
+        value, place = np.unique(score[known], return_inverse=True)
+        code = np.zeros(len(score), np.int64)
+        code[known] = place + 1
+        return cls(np.concatenate([[np.nan], value]), code)
+
+
+def counted(code: Ints, levels: int) -> Ints:
+    """How many of the rows are at each level or below it, shape (levels,); those that state nothing are left out."""
+    at = np.bincount(code, minlength=levels)
+    at[0] = 0
+    return np.asarray(np.cumsum(at))
+
+
+def lowest_kept(upto: Ints, rows: int, links: int) -> int:
+    """The level of the k-th largest score, k = rows // links, by `counted`: this one and those above are kept.
+
+    `links` are those left, this one among them; the last keeps every row. With k = 0 no row is kept.
+    """
+    if links == 1:
+        return 0
+    k = rows // links
+    return max(int(np.searchsorted(upto, upto[-1] - k, side="right")), 1) if k else len(upto)
+
+
+def rank_table(upto: Ints, value: Floats) -> Floats:
+    """Each level's rank among the counted rows, ties to the highest, over their number; -inf where none is stated."""
+    table = upto / max(int(upto[-1]), 1)
+    table[0] = -np.inf
+    return np.asarray(table)
+
+
+def min_max_table(upto: Ints, value: Floats) -> Floats:
+    """Each level's score between the least and largest finite one of the counted rows; all -inf where these are one."""
+    counts = np.flatnonzero((np.diff(upto, prepend=0) > 0) & np.isfinite(value))
+    low, high = (value[counts[0]], value[counts[-1]]) if len(counts) else (0.0, 0.0)
+    if not low < high:
+        return np.full(len(value), -np.inf)
+    table = (value - low) / (high - low)
+    table[0] = -np.inf
+    return np.asarray(table)
+
 
 ENSEMBLES: dict[str, Callable[[Ints, Floats], Floats]] = {"rank": rank_table, "min_max": min_max_table}
 RULES = ("forward", *ENSEMBLES, "random")

@@ -7,7 +7,7 @@ saves thresholds instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -19,65 +19,16 @@ from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.stats.uncertainty import confidence
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Scores as whole numbers in the same order: 0 where nothing is stated, then 1 for the lowest score.
-
-    Any rows of `code` can be counted without sorting them again.
-
-    Parameters
-    ----------
-    value, code
-        The scores that occur, rising, after NaN, (levels,); and the place of each row's among them, (rows,).
-    """
-
-    value: Floats
-    code: Ints
-
-    @classmethod
-    def of(cls, score: Floats) -> Levels:
-        """The levels of scores (rows,), NaN where none is stated."""
-        known = ~np.isnan(score)
-        value, place = np.unique(score[known], return_inverse=True)
-        code = np.zeros(len(score), np.int64)
-        code[known] = place + 1
-        return cls(np.concatenate([[np.nan], value]), code)
+def ranks(score: Floats, known: Floats) -> Floats:
+    """Each score's rank among the `known`, rising ones, ties to the highest, over their number; NaN of none."""
+    return np.where(np.isnan(score), np.nan, np.searchsorted(known, score, side="right") / max(len(known), 1))
 
 
-def counted(code: Ints, levels: int) -> Ints:
-    """How many of the rows are at each level or below it, shape (levels,); those that state nothing are left out."""
-    at = np.bincount(code, minlength=levels)
-    at[0] = 0
-    return np.asarray(np.cumsum(at))
-
-
-def lowest_kept(upto: Ints, rows: int, links: int) -> int:
-    """The level of the k-th largest score, k = rows // links, by `counted`: this one and those above are kept.
-
-    `links` are those left, this one among them; the last keeps every row. With k = 0 no row is kept.
-    """
-    if links == 1:
-        return 0
-    k = rows // links
-    return max(int(np.searchsorted(upto, upto[-1] - k, side="right")), 1) if k else len(upto)
-
-
-def rank_table(upto: Ints, value: Floats) -> Floats:
-    """Each level's rank among the counted rows, ties to the highest, over their number; -inf where none is stated."""
-    table = upto / max(int(upto[-1]), 1)
-    table[0] = -np.inf
-    return np.asarray(table)
-
-
-def min_max_table(upto: Ints, value: Floats) -> Floats:
-    """Each level's score between the least and largest finite one of the counted rows; all -inf where these are one."""
-    counts = np.flatnonzero((np.diff(upto, prepend=0) > 0) & np.isfinite(value))
-    low, high = (value[counts[0]], value[counts[-1]]) if len(counts) else (0.0, 0.0)
-    if not low < high:
-        return np.full(len(value), -np.inf)
-    table = (value - low) / (high - low)
-    table[0] = -np.inf
-    return np.asarray(table)
+def stretched(score: Floats, known: Floats) -> Floats:
+    """Each score between the least and the largest finite one of the `known`; all NaN where these are one."""
+    finite = known[np.isfinite(known)]
+    low, high = (finite[0], finite[-1]) if len(finite) else (0.0, 0.0)
+    return (score - low) / (high - low) if low < high else np.full(len(score), np.nan)
 
 
 class ForwardChain(Policy):
@@ -142,13 +93,14 @@ class ForwardChain(Policy):
         kept = np.zeros(n, np.int64)
         for link, name in enumerate(self.experts):
             answers = seen if link == 0 and seen is not None else panel.ask(name, rows)
-            levels = Levels.of(self._score(panel, answers, rows))
-            upto = counted(levels.code, len(levels.value))
-            lowest = lowest_kept(upto, len(rows), links - link)
+            score = self._score(panel, answers, rows)
+            known = np.sort(score[~np.isnan(score)])
+            least = _least_kept(known, len(rows), links - link)
             label[rows, link], kept[rows] = answers.label, link
-            standing[rows, link] = self._standing(upto, levels.value)[levels.code]
-            steps.append(_step(name, rows, levels, lowest))
-            rows = rows[levels.code < lowest]
+            place = self._standing(score, known)
+            standing[rows, link] = np.where(np.isnan(place), -np.inf, place)
+            steps.append(Step(name, rows, score, np.full(len(rows), least)))
+            rows = rows[:0] if link == links - 1 else rows[np.isnan(score) | (score < least)]
         return self._decisions(panel, label, self._answering(kept, standing), tuple(steps))
 
     def _score(self, panel: Panel, answers: Answers, rows: Ints) -> Floats:
@@ -158,8 +110,8 @@ class ForwardChain(Policy):
             replace(answers, label=np.where(answers.label == NO_LABEL, likeliest, answers.label)), self.measure
         )
 
-    def _standing(self, upto: Ints, value: Floats) -> Floats:
-        return rank_table(upto, value)
+    def _standing(self, score: Floats, known: Floats) -> Floats:
+        return ranks(score, known)
 
     def _answering(self, kept: Ints, standing: Floats) -> Ints:
         """The link that answers each row (rows,), from the one that keeps it and the standing (rows, links)."""
@@ -197,8 +149,8 @@ class RankChain(ForwardChain):
         super().__init__(experts, measure)
         self.rank = rank
 
-    def _standing(self, upto: Ints, value: Floats) -> Floats:
-        return rank_table(upto, value) if self.rank else min_max_table(upto, value)
+    def _standing(self, score: Floats, known: Floats) -> Floats:
+        return ranks(score, known) if self.rank else stretched(score, known)
 
     def _answering(self, kept: Ints, standing: Floats) -> Ints:
         first = np.argmax(standing, axis=1)
@@ -226,7 +178,10 @@ class RandomChain(ForwardChain):
         return panel.draws(self.random_state)[rows]
 
 
-def _step(expert: str, rows: Ints, levels: Levels, lowest: int) -> Step:
-    """What was compared with what: no threshold at the last link, an infinite one where no row is kept."""
-    threshold = -np.inf if lowest == 0 else np.append(levels.value, np.inf)[lowest]
-    return Step(expert, rows, levels.value[levels.code], np.full(len(rows), threshold))
+def _least_kept(known: Floats, rows: int, links: int) -> float:
+    """The k-th largest of the scores, k = rows // links: this one and those above are kept, with k = 0 none.
+
+    `links` are those left, this one among them; the last keeps every row.
+    """
+    k = rows // links
+    return -np.inf if links == 1 else float(known[max(len(known) - k, 0)]) if k and len(known) else np.inf
