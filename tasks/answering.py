@@ -181,7 +181,8 @@ def _finished(settings: config.Params, place: Place, pending: Path, out: Path, s
     key = hashlib.sha256(f"{out.name}\0{sha}".encode()).hexdigest()[:16]
     decided = rows.filter(pc.and_(pc.is_valid(rows["expert"]), _first_of(rows["id"]))).select(ROWS.names)
     classes = settings.task(place.task).classes
-    place.log(settings.monitor).append(loggable(decided, classes, settings.monitor.log_text), key)
+    log = place.log(settings.monitor)
+    log.append(loggable(decided, classes, settings.monitor.log_text, log.names), key)
     out.parent.mkdir(parents=True, exist_ok=True)
     os.replace(pending, out)
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,7 +170,7 @@ def _look(settings: config.Params, before: pa.Table, window: Window, serving: Se
 def _write(settings: config.Params, place: Place, serving: Serving, window: Window, folder: Path) -> None:
     bundle, before, rows = Bundle.load(serving.folder), held_against(place, serving), distinct(window.rows)
     assert before is not None
-    texts = _texts(place, set(rows["id"].to_pylist()))
+    texts = _texts(place, place.log(settings.monitor).names, set(rows["id"].to_pylist()))
     about = settings.evaluate[place.task]
     found = recalibrate(
         bundle,
@@ -188,17 +188,19 @@ def _write(settings: config.Params, place: Place, serving: Serving, window: Wind
     proposal.write(folder, bundle, rows, found, page)
 
 
-def _texts(place: Place, names: set[str]) -> dict[str, str]:
-    """The texts of these ids, from the answered files."""
-    wanted, found = pa.array(list(names), pa.string()), {}
+def _texts(place: Place, names: Callable[[list[str]], list[str]], wanted: set[str]) -> dict[str, str]:
+    """The texts of these ids of the log, from the answered files; `names` is what the log calls their items."""
+    found = {}
     for path in sorted(place.answered.glob("*.parquet")):
         try:
             table = pq.read_table(path, columns=["id", "text"])
         except (pa.ArrowException, OSError) as error:
             remedy = "Move it away."
             raise DataError(path, f"unreadable ({error})", "a file of answered items", remedy) from error
-        table = table.filter(pc.is_in(table["id"], wanted))
-        found |= dict(zip(table["id"].to_pylist(), table["text"].to_pylist(), strict=True))
+        own, texts = table["id"].to_pylist(), table["text"].to_pylist()
+        # Rows that were logged before logs had names of their own have the item's.
+        for called in (own, names(own)):
+            found |= {name: text for name, text in zip(called, texts, strict=True) if name in wanted}
     return found
 
 

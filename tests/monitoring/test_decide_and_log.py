@@ -114,6 +114,9 @@ def test_the_log_has_no_texts_unless_asked_for():
         assert "answers" not in kept.column_names
         said = ["text", "answer", "small_answer"]
         assert [name for name in said if kept[name].null_count == 2] == hidden
+        assert kept["id"].equals(rows["id"])
+    kept = loggable(rows, ("0", "1"), False, lambda names: [f"not {name}" for name in names])
+    assert kept["id"].to_pylist() == [f"not {name}" for name in rows["id"].to_pylist()]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from askless.data.prepare import ids
 from askless.errors import ConfigError, DataError
 from askless.monitoring.decision_log import ROWS, DecisionLog, checked
 from tests.log_data import simple
@@ -187,3 +188,20 @@ def test_checked_keeps_whole_numbers_as_floats():
     rows = simple(2)
     given = rows.set_column(6, "score", pa.array([1, 2]))
     assert checked(given, "here")["score"].to_pylist() == [1.0, 2.0]
+
+
+def test_an_item_is_called_by_the_secret_of_its_log_and_not_by_its_text(tmp_path, monkeypatch):
+    monkeypatch.delenv("ASKLESS_SECRET", raising=False)
+    own = ids("olhs", ["a text that somebody guesses", "another"])
+    log, other = DecisionLog(tmp_path / "a"), DecisionLog(tmp_path / "b")
+    names = log.names(own)
+    assert len({*names, *own, *other.names(own)}) == 6 and {len(name) for name in names} == {16}
+    assert DecisionLog(tmp_path / "a").names(own) == names, "the same for every process"
+    assert DecisionLog(tmp_path / "a-shadow", beside=tmp_path / "a").names(own) == names
+    secret = tmp_path / "a/.secret"
+    assert secret.stat().st_mode & 0o777 == 0o600 and len(secret.read_bytes()) == 64
+    secret.unlink()
+    assert DecisionLog(tmp_path / "a").names(own) != names, "without it nobody can tell"
+    monkeypatch.setenv("ASKLESS_SECRET", "given")
+    given = DecisionLog(tmp_path / "c").names(own)
+    assert given == DecisionLog(tmp_path / "a").names(own) != names and not (tmp_path / "c").exists()

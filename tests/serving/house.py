@@ -62,7 +62,7 @@ def service(
         classes = watch.current.version.terms.classes
 
         def log(place: Path) -> LogWriter:
-            return LogWriter(DecisionLog(place), classes, texts, seconds, measures)
+            return LogWriter(DecisionLog(place, beside=folder / "log"), classes, texts, seconds, measures)
 
         also = None
         if shadow:

@@ -284,4 +284,4 @@ def test_what_is_logged_is_what_flows_answer_logs(tmp_path, empty_store, llm):
     }
     from askless.data.prepare import ids
 
-    assert [row["id"] for row in rows] == ids("olhs", [SHORT, LONG])
+    assert [row["id"] for row in rows] == made.service.log.log.names(ids("olhs", [SHORT, LONG]))

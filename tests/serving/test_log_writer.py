@@ -35,7 +35,7 @@ def test_rows_wait_for_each_other_and_are_written_at_the_end(tmp_path):
     assert made.log.parts() == []
     made.close()
     assert len(made.log.parts()) == 1
-    assert made.log.read()["id"].to_pylist() == [f"i{n}" for n in range(5)]
+    assert made.log.read()["id"].to_pylist() == made.log.names(f"i{n}" for n in range(5))
     assert count(made, "log_rows") == 5
 
 
@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_written_is_tried_again_said_once_and_loses_noth
     until(lambda: count(made, "log_rows") == 1)
     made.put(row("b", "1", False))
     made.close()
-    assert made.log.read()["id"].to_pylist() == ["a", "b"]
+    assert made.log.read()["id"].to_pylist() == made.log.names(["a", "b"])
     assert sum("not written" in record.getMessage() for record in caplog.records) == 1
 
 
@@ -102,7 +102,7 @@ def test_rows_are_not_there_twice_where_only_what_came_after_failed(tmp_path, mo
     made.put(row("b", "1", False))
     made._write()
     made._write()
-    assert made.log.read()["id"].to_pylist() == ["a", "b"]
+    assert made.log.read()["id"].to_pylist() == made.log.names(["a", "b"])
 
 
 WRITER = """

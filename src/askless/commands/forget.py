@@ -91,6 +91,7 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
     from askless.data.prepare import clean
     from askless.data.prepare import ids as named
     from askless.errors import ConfigError
+    from askless.monitoring.decision_log import SECRET
 
     given = sys.stdin.read() if text == "-" else text
     if given is not None and not clean(given):
@@ -106,11 +107,21 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
         )
         return Forgotten(frozenset(ids), texts), [lacking]
     settings = config.load(params)
-    names = [name for task in settings.tasks for name in named(task, texts)]
+    own = [*ids, *(name for task in settings.tasks for name in named(task, texts))]
+    logs = sorted({path.parent for place in places for path in place.rglob(SECRET)})
+    # A log without a file of its secret has names by that of the environment.
+    names = [*own, *(name for folder in [*logs, *places] for name in _names_in(folder, own))]
     keys, notes = _keys(settings, places, texts)
     if not texts:
         notes.append("No row has a text beside this id: kept answers were not looked for. Give --text too.")
-    return Forgotten(frozenset([*ids, *names]), texts, frozenset(keys)), notes
+    return Forgotten(frozenset(names), texts, frozenset(keys)), notes
+
+
+def _names_in(folder: Path, ids: list[str]) -> list[str]:
+    """What the log in a folder calls these items; nothing where it has no secret, for none is made."""
+    from askless.monitoring.decision_log import SECRET, VARIABLE, DecisionLog
+
+    return DecisionLog(folder).names(ids) if os.environ.get(VARIABLE) or (folder / SECRET).is_file() else []
 
 
 def _keys(settings: Any, places: list[Path], texts: frozenset[str]) -> tuple[set[str], list[str]]:

@@ -186,7 +186,7 @@ def _service(
     texts, measures = how["texts"] or monitor.log_text, Measures()
 
     def log_in(place: Path, classes: tuple[str, ...]) -> LogWriter:
-        return LogWriter(DecisionLog(place, monitor.log_megabytes), classes, texts, how["seconds"], measures)
+        return LogWriter(DecisionLog(place, monitor.log_megabytes, folder), classes, texts, how["seconds"], measures)
 
     with locked(ledger.with_name(f".{ledger.name}.lock"), wait=0) as mine:
         if not mine:

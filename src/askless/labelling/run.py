@@ -38,7 +38,7 @@ def answer_chunk(
     """
     answered = answerer.answer(chunk.texts, chunk.number, chunk.faults)
     if log is not None:
-        log.append(loggable(answered.distinct, answerer.version.bundle.classes, texts=False), key)
+        log.append(loggable(answered.distinct, answerer.version.bundle.classes, texts=False, names=log.names), key)
     return output(chunk, answered.rows, texts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -116,10 +116,15 @@ def answer(
     return rows.append_column("answers", _expensive_answers(panel, expensive))
 
 
-def loggable(rows: pa.Table, classes: tuple[str, ...], texts: bool) -> pa.Table:
-    """What `answer` gave as the log keeps it: without texts, and without summaries, unless asked for."""
+def loggable(
+    rows: pa.Table, classes: tuple[str, ...], texts: bool, names: Callable[[list[str]], list[str]] | None = None
+) -> pa.Table:
+    """What `answer` gave as the log keeps it: without texts and summaries, unless asked for, and under its `names`."""
     hidden = () if texts else ("text",) if classes else ("text", "answer", "small_answer")
     rows = rows.select([name for name in ROWS.names if name not in hidden])
+    if names is not None:
+        at = rows.schema.get_field_index("id")
+        rows = rows.set_column(at, rows.schema.field(at), pa.array(names(rows["id"].to_pylist()), pa.string()))
     return checked(rows, "answers")
 
 

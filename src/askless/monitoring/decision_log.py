@@ -2,16 +2,22 @@
 
 Every append is a part of its own name, written beside and renamed, so that any number of writers and readers may work
 at once. When the parts come to more than the limit the oldest are dropped, and counted. Texts are not in it unless
-asked for: a row is found again by its id.
+asked for: a row is found again by its id. That is not the item's own, which is a hash of its text that anybody can
+reckon who guesses the text, but one that needs the secret of the log too (`DecisionLog.names`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import os
+import secrets
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,6 +47,7 @@ ROWS = pa.schema(
     ]
 )
 KEY = 16
+SECRET, VARIABLE = ".secret", "ASKLESS_SECRET"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,6 +118,8 @@ class DecisionLog:
         Where the parts are; made by the first `append`.
     megabytes
         Size beyond which the oldest parts are dropped, above 0 and finite.
+    beside
+        The folder of another log whose secret this one shares, so that an item has one name in both.
 
     Raises
     ------
@@ -118,11 +127,36 @@ class DecisionLog:
         For a size that is not.
     """
 
-    def __init__(self, folder: Path | str, megabytes: float = 256.0) -> None:
+    def __init__(self, folder: Path | str, megabytes: float = 256.0, beside: Path | None = None) -> None:
         if not 0 < megabytes < float("inf"):
             raise ConfigError(f"A decision log of {megabytes:g} megabytes. Allowed: a finite number above 0.")
         self.folder = Path(folder)
         self.megabytes = megabytes
+        self.beside = beside
+
+    def names(self, ids: Iterable[str]) -> list[str]:
+        """What items of these ids are called here: HMAC-SHA-256 of the id, of as many digits.
+
+        Its key is what the environment variable `ASKLESS_SECRET` holds, else the file `.secret` beside the parts, which
+        is made at the first use.
+        """
+        return [hmac.new(self._secret, name.encode(), hashlib.sha256).hexdigest()[:KEY] for name in ids]
+
+    @cached_property
+    def _secret(self) -> bytes:
+        if given := os.environ.get(VARIABLE):
+            return given.encode()
+        folder = self.beside or self.folder
+        path = folder / SECRET
+        with locked(folder / ".lock"):
+            if not path.exists():
+                with replacing(path, private=True) as part:
+                    part.write_text(secrets.token_hex(32), encoding="ascii")
+            try:
+                return path.read_bytes()
+            except OSError as error:
+                got, remedy = f"not readable ({error.strerror})", f"Correct its rights, or set {VARIABLE}."
+                raise DataError(path, got, "the secret of the log", remedy) from error
 
     def append(self, rows: pa.Table, key: str = "") -> Path | None:
         """Add `rows` as one part; None where there are none, or where rows of this `key` are in the log already.

@@ -88,7 +88,7 @@ class LogWriter:
         table = log_rows(self._batch)
         try:
             # The key is that of the rows, so that they are not there twice where only what came after failed.
-            self.log.append(loggable(table, self.classes, self.texts), self._key)
+            self.log.append(loggable(table, self.classes, self.texts, self.log.names), self._key)
         except AsklessError as error:
             self._report(str(error))
             return
