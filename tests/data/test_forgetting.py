@@ -82,6 +82,15 @@ def test_a_page_goes_whole_and_what_can_be_neither_is_told(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "list.json", "other.html"]
 
 
+def test_a_bundle_is_left_whole(tmp_path):
+    (tmp_path / "bundle/small").mkdir(parents=True)
+    (tmp_path / "bundle/bundle.json").write_text("{}")
+    (tmp_path / "bundle/small/items.txt").write_text(WHO)
+    (left,) = forget([tmp_path], ITEM)
+    assert (left.what, left.rows) == ("left", 0) and "train or register it anew" in left.why
+    assert (tmp_path / "bundle/small/items.txt").read_text() == WHO
+
+
 def test_an_item_named_by_its_id_is_known_by_its_text(tmp_path):
     (tmp_path / "in.csv").write_text(f'text,id\n" {WHO}\t",n7\nother,n8\n')
     (tmp_path / "in.jsonl").write_text('{"source_id": "n7", "text": "one more"}\n')

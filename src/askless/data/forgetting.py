@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import mmap
 import os
 import re
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -35,7 +37,8 @@ IDS = ("id", "source_id")
 PAGES = (".html", ".md")
 SKIPPED = (".dvc", ".git")
 LOG_PART = re.compile(r"\d{8}T\d{6}\.\d+Z-.*")
-RUN, LOCKS = "run.json", ".*lock"
+RUN, LOCKS, BUNDLE = "run.json", ".*lock", "bundle.json"
+HELD = "in a bundle, which holds its files to their digests: train or register it anew"
 ROWS = 65_536
 # Of answers, the last says when each was kept, and of ledgers.
 TABLES = ("answers", "set_aside", "replies", "calls", "days")
@@ -76,7 +79,8 @@ class Forgotten:
 
     def is_text(self, value: Any) -> bool:
         """Whether a value is one of the texts, as it came or guarded in a CSV (`labelling.outputs.inert`)."""
-        if not isinstance(value, str) or not self.texts:
+        # Cleaning makes a text three times as long at most.
+        if not isinstance(value, str) or 3 * len(value) < self._shortest:
             return False
         return not self.texts.isdisjoint((clean(value), clean(value.removeprefix("'"))))
 
@@ -94,7 +98,11 @@ class Forgotten:
             found = [old or hits(value) for old, value in zip(found, rows[name].to_pylist(), strict=True)]
         return found
 
-    @property
+    @cached_property
+    def _shortest(self) -> float:
+        return min(map(len, self.texts), default=math.inf)
+
+    @cached_property
     def needles(self) -> list[bytes]:
         """What a page that is about one of the items has in it."""
         long = [text[:LONGEST] for text in self.texts if len(text) >= SHORTEST]
@@ -143,8 +151,11 @@ def forget(folders: list[Path], what: Forgotten, dry_run: bool = False) -> list[
             shutil.rmtree(run)
         found = [Found(run, "file", why="a run") for run in runs]
         for path in files_in(folders):
-            if not set(path.parents) & set(runs):
-                found += _one(path, what, dry_run)
+            if set(path.parents) & set(runs):
+                continue
+            held = any((parent / BUNDLE).is_file() for parent in path.parents)
+            those = _one(path, what, dry_run or held)
+            found += [Found(each.path, "left", why=HELD) for each in those] if held else those
     return found
 
 
