@@ -12,13 +12,8 @@ ANSWERS = predictions(
     ["0", "1", None], prompt_tokens=[1000, 500, 0], completion_tokens=[10, 0, 2], seconds=[0.5, 1.0, 0.25]
 )
 amounts = st.floats(0, 1e3)
-prices = st.builds(
-    Price,
-    usd_per_1m_prompt_tokens=amounts,
-    usd_per_1m_completion_tokens=amounts,
-    usd_per_hour=amounts,
-    usd_per_1k_answers=amounts,
-)
+RATES = ("usd_per_1m_prompt_tokens", "usd_per_1m_completion_tokens", "usd_per_hour", "usd_per_1k_answers")
+prices = st.builds(Price, **dict.fromkeys(RATES, amounts))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +35,15 @@ def test_dollars_are_tokens_and_seconds_at_their_price(price, dollars):
 def test_the_same_answers_cost_something_else_at_another_price():
     cheap, expensive = (CostModel(prices={"llm": Price(usd_per_1m_prompt_tokens=p)}) for p in (1.0, 3.0))
     np.testing.assert_allclose(3 * cheap.price(ANSWERS, "llm"), expensive.price(ANSWERS, "llm"))
+
+
+def test_tokens_from_a_cache_have_a_price_of_their_own():
+    answers = predictions(["0", "1", "0"], prompt_tokens=[1000, 1000, 1000], cached_tokens=[800, None, 2000])
+    price = Price(usd_per_1m_prompt_tokens=2.0, usd_per_1m_cached_tokens=0.5)
+    got = CostModel(prices={"llm": price}).price(answers, "llm")
+    np.testing.assert_allclose(got, [0.0004 + 0.0004, 0.002, 0.0005])
+    price = Price(usd_per_1m_prompt_tokens=2.0)
+    np.testing.assert_allclose(CostModel(prices={"llm": price}).price(answers, "llm"), 0.002)
 
 
 def test_the_billed_price_wins_row_by_row():
@@ -117,7 +121,7 @@ def test_the_costs_section_becomes_a_cost_model():
 
 @given(first=prices, second=prices)
 def test_cost_is_linear_in_the_price(first, second):
-    both = Price(**{k: getattr(first, k) + getattr(second, k) for k in vars(first) if k.startswith("usd")})
+    both = Price(**{k: getattr(first, k) + getattr(second, k) for k in RATES})
     parts = [CostModel(prices={"e": p}).price(ANSWERS, "e") for p in (first, second, both)]
     np.testing.assert_allclose(parts[0] + parts[1], parts[2], rtol=1e-9, atol=1e-15)
     assert (parts[2] >= 0).all()

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from askless import price_list
 from askless.errors import ConfigError
 from askless.files import read_yaml
 
@@ -324,6 +325,10 @@ class Price:
         Dollars for an hour of the seconds that answers took, 0 or more.
     usd_per_1k_answers
         Dollars for a thousand answers, 0 or more.
+    usd_per_1m_cached_tokens
+        Dollars for a million of the tokens read that a provider states to have had in its cache; None: as others.
+    source
+        What says so, where it is not the parameters.
     cost
         What is counted for a call: `price`, what its tokens cost at these prices, or what its server states where that
         is more; `server`, what it states, even if that is nothing.
@@ -333,7 +338,15 @@ class Price:
     usd_per_1m_completion_tokens: Amount = 0.0
     usd_per_hour: Amount = 0.0
     usd_per_1k_answers: Amount = 0.0
+    usd_per_1m_cached_tokens: Amount | None = None
+    source: str = ""
     cost: Literal["price", "server"] = "price"
+
+    @property
+    def cached_saving(self) -> float:
+        """Dollars that a token of the prompt costs more in the cache than out of it; most are below 0."""
+        cached = self.usd_per_1m_cached_tokens
+        return 0.0 if cached is None else (cached - self.usd_per_1m_prompt_tokens) / 1e6
 
 
 @strict
@@ -503,14 +516,20 @@ def load(path: Path | str = "params.yaml") -> Params:
     except ValidationError as error:
         raise ConfigError(f"{path}: " + "; ".join(_explain(dict(e)) for e in error.errors()[:3])) from None
     _check_names(params, path)
-    return _with_networks(params)
+    return _with_prices(params)
 
 
-def _with_networks(params: Params) -> Params:
-    """The parameters with a price for each team's network: the decider's, unless it is named."""
+def _with_prices(params: Params) -> Params:
+    """The parameters with prices of those that name none: a listed model's, and of a team's network the decider's."""
+    listed = {
+        name: Price(**found)
+        for name, options in params.experts.items()
+        if name not in params.costs.prices and options.get("backend") == "openai"
+        if (found := price_list.listed(str(options.get("model")), options.get("base_url"))) is not None
+    }
     own = params.costs.prices.get("decider", Price())
     teams = [team for train in params.train.values() for team in train.teams]
-    prices = {**{network_of(team): own for team in teams}, **params.costs.prices}
+    prices = {**listed, **{network_of(team): own for team in teams}, **params.costs.prices}
     return Params(**{**vars(params), "costs": Costs(**{**vars(params.costs), "prices": prices})})
 
 

@@ -82,6 +82,9 @@ class CostModel:
         ):
             if rate:
                 cost += rate * self._measured(answers, column, expert)
+        if price.usd_per_1m_cached_tokens is not None:
+            cached = np.minimum(np.nan_to_num(_floats(answers, "cached_tokens")), _floats(answers, "prompt_tokens"))
+            cost += cached * price.cached_saving
         return cost
 
     def _measured(self, answers: pa.Table, column: str, expert: str) -> Floats:

@@ -47,6 +47,7 @@ PREDICTIONS = pa.schema(
         pa.field("text", pa.string()),
         pa.field("quality", pa.float32()),
         pa.field("prompt_tokens", pa.int32()),
+        pa.field("cached_tokens", pa.int32()),
         pa.field("completion_tokens", pa.int32()),
         pa.field("seconds", pa.float32()),
         pa.field("cost_usd", pa.float64()),
@@ -343,7 +344,7 @@ def _check_predictions(tbl: pa.Table, where: object) -> None:
         "a label, a text, a quality or an error",
         "Say why.",
     )
-    for name in ("seconds", "cost_usd", "prompt_tokens", "completion_tokens"):
+    for name in ("seconds", "cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens"):
         column = tbl[name]
         if column.null_count == len(column):
             continue

@@ -90,6 +90,8 @@ class CallPrice:
                     self._tell(f"its server states {name} {row.get(name)!r} for a call")
                     return None
                 cost += rate * used
+        cached = min(quantity(row.get("cached_tokens")) or 0.0, quantity(row.get("prompt_tokens")) or 0.0)
+        cost += cached * price.cached_saving
         if stated is not None and stated < LEAST_SHARE * cost:
             self._tell(f"its server states a cost of ${stated:g} for a call that costs ${cost:g} at its price")
             return None

@@ -129,7 +129,8 @@ def forecast(
     rates, flat = usage.rates(price)
     totals = {name: draws.total(np.eye(len(QUANTITIES))[j], 0.0, confidence) for j, name in enumerate(QUANTITIES[:3])}
     usd = draws.total(rates, flat, confidence)
-    return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=usage.words())
+    basis = usage.words() + (f" Prices: {price.source}." if price and price.source else "")
+    return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=basis)
 
 
 def together(ranges: Sequence[Range]) -> Range:

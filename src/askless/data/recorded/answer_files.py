@@ -1,8 +1,9 @@
 """What experts answered, from a file that anybody wrote, as predictions of the data contract.
 
 A file has columns `id`, `label` and, unless one expert's name is given for all of it, `expert`; it may have `proba`
-(a list) or `proba_<class>`, `logprob`, `cost_usd`, `prompt_tokens`, `completion_tokens`, `seconds`, `text`, `error`
-and `sample`. Where answers were judged already, `correct` (true or false) or `quality` (0 to 1) stands for the label.
+(a list) or `proba_<class>`, `logprob`, `cost_usd`, `prompt_tokens` (of them `cached_tokens`), `completion_tokens`,
+`seconds`, `text`, `error` and `sample`. Where answers were judged already, `correct` (true or false) or `quality` (0 to
+1) stands for the label.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from askless.data.recorded import batch_files, probabilities
 from askless.data.tables import Wanted
 from askless.errors import DataError
 
-NUMBERS = ("logprob", "mass", "quality", "cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+NUMBERS = ("logprob", "mass", "quality", "cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
 TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
 CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}

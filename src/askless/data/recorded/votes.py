@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SUMMED = ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+SUMMED = ("cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
 
 
 def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:

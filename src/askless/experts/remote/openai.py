@@ -40,7 +40,7 @@ OPENAI = "https://api.openai.com/v1"
 OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
 LENGTHS = ("max_tokens", "max_completion_tokens")
 MAX_TOKENS = {"label": 16, "summary": 128}
-OBSERVED = ("logprob", "prompt_tokens", "completion_tokens", "seconds", "cost_usd")
+OBSERVED = ("logprob", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "cost_usd")
 
 
 class OpenAiExpert(PaidExpert):
@@ -415,7 +415,7 @@ class OpenAiExpert(PaidExpert):
                 self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
             if wrong := self.another(reply):
                 why = self.on_fault(key, Fault("give up", wrong, sent=True)).why
-                return {"failed": why, **{name: row[name] for name in OBSERVED if name != "logprob"}}
+                return {"failed": why, **{name: row.get(name) for name in OBSERVED if name != "logprob"}}
             return self.on_answer(key, row)
 
         start, tokens = time.perf_counter(), self.about(text)
