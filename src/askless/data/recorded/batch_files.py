@@ -24,7 +24,7 @@ ID, OUTCOMES = "custom_id", ("response", "error", "result")
 REPLY = "reply"
 ALLOWED = "the results of a batch: custom_id with response, error or result"
 LINES = (".json", ".jsonl", ".ndjson")
-TOKENS = ("prompt_tokens", "completion_tokens")
+TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
 COLUMNS = dict.fromkeys(("id", "label", "text", "error", REPLY), pa.string()) | dict.fromkeys(
     (*TOKENS, "cost_usd"), pa.float64()
 )
