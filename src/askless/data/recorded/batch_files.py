@@ -100,7 +100,7 @@ def _row(record: Record, path: Path, at: int) -> dict[str, Any]:
         return row | {"error": f"no reply: {error}"}
     text = None if seen["text"] is None else valid(seen["text"])
     spoken = bool((text or "").strip())
-    row |= {name: seen[name] for name in (*TOKENS, "cost_usd")}
+    row |= {name: seen.get(name) for name in (*TOKENS, "cost_usd")}
     row |= {
         "label": text if spoken else None,
         "text": text,
