@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.data.demo.documents import facts, pretraining_documents
-from askless.data.demo.posts import pretraining_posts
 from askless.errors import ConfigError
 from askless.prompts import PROMPTS
+from tasks.demo_texts import facts, pretraining_documents, pretraining_posts
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,6 @@ Ramirez et al. 2024, Optimising Calls to Large Language Models with Uncertainty-
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -16,35 +14,11 @@ import numpy as np
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
-from askless.policies.base import Budget, Policy, answered, some_rows
+from askless.policies.base import Budget, Policy, some_rows
 from askless.policies.operating_points import Threshold
 from askless.policies.score_threshold import Scores, ScoreThreshold
 from askless.policies.text_chances import TextChances
 from askless.stats.calibration import PlattCalibrator
-
-
-@dataclass(frozen=True)
-class _BothAnswers:
-    """Rows that both experts answered: the small one's `label` (rows,), the `quality` and `cost` of each (rows, 2).
-
-    `unanswered` (rows,) are those that the large one did not answer, so that the small one's answer stands.
-    """
-
-    text: list[str]
-    label: Ints
-    quality: Floats
-    cost: Floats
-    unanswered: Bools
-
-    @classmethod
-    def of(cls, panel: Panel, experts: Sequence[str], rows: Ints) -> _BothAnswers:
-        """The answers to `rows` of a panel that shows their quality."""
-        small, large = (panel.ask(name, rows) for name in experts)
-        first, second = panel.quality(small), panel.quality(large)
-        unanswered = ~answered(large)
-        quality = np.stack([first, np.where(unanswered, first, second)], axis=1)
-        text = [panel.text[row] for row in rows]
-        return cls(text, small.label, quality, np.stack([small.cost, large.cost], axis=1), unanswered)
 
 
 class Learned(ScoreThreshold):
@@ -98,22 +72,27 @@ class Learned(ScoreThreshold):
         self._require(train, folds=2, most=1)
         if not self.strength > 0:
             raise ConfigError(f"{type(self).__name__} got strength {self.strength:g}. Allowed: a number > 0.")
-        seen = _BothAnswers.of(train, self.experts, some_rows(len(train), self.most, self.random_state))
-        self.prices_ = seen.cost.mean(axis=0)
+        rows = some_rows(len(train), self.most, self.random_state)
+        given, quality, cost, unanswered = self.both(train, rows)
+        text, events = [train.text[row] for row in rows], self.events(quality)
+        self.prices_ = cost.mean(axis=0)
         self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
         if len(valid):
-            self.chances_.fit(seen.text, seen.label, self.events(seen.quality))
-            seen = _BothAnswers.of(valid, self.experts, np.arange(len(valid)))
-            chances = self.chances_.predict(seen.text, seen.label)
+            self.chances_.fit(text, given, events)
+            given, quality, cost, unanswered = self.both(valid)
+            chances = self.chances_.predict(valid.text, given)
         else:
-            chances = self.chances_.cross_fit(
-                seen.text, seen.label, self.events(seen.quality), folds=self.folds, random_state=self.random_state
-            )
-        chances = self._sure(chances, seen.label)
-        self.set_points(self.rank(chances), seen.quality, seen.cost, seen.unanswered)
-        first, last = (PlattCalibrator().fit(chances[:, j], seen.quality[:, e]) for e, j in enumerate((0, -1)))
+            chances = self.chances_.cross_fit(text, given, events, folds=self.folds, random_state=self.random_state)
+        chances = self._sure(chances, given)
+        self.set_points(self.rank(chances), quality, cost, unanswered)
+        first, last = (PlattCalibrator().fit(chances[:, j], quality[:, e]) for e, j in enumerate((0, -1)))
         self.calibrators_ = (first, last)
         return self
+
+    def both(self, panel: Panel, rows: Ints | None = None) -> tuple[Ints, Floats, Floats, Bools]:
+        """As of any, but where the large one did not answer the small one's quality stands for both."""
+        given, quality, cost, unanswered = super().both(panel, rows)
+        return given, np.where(unanswered[:, None], quality[:, :1], quality), cost, unanswered
 
     def scores(self, panel: Panel) -> Scores:
         """Each row's score, and the calibrated chance of either expert."""

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from askless.arrays import Bools, Floats
+from askless.arrays import Bools, Floats, Ints
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, answered, billed, settle
 from askless.policies.operating_points import Threshold, ThresholdPoints
@@ -74,14 +74,22 @@ class ScoreThreshold(Policy):
         self._require(train)
         self.learn(train)
         held = valid if len(valid) else train
-        small, large = (held.ask(name) for name in self.experts)
-        quality = np.stack([held.quality(small), held.quality(large)], axis=1)
+        _, quality, cost, unanswered = self.both(held)
         score = self.score(held)
-        self.set_points(score, quality, np.stack([small.cost, large.cost], axis=1), ~answered(large))
+        self.set_points(score, quality, cost, unanswered)
         place = self._place(score)
         first, second = (PlattCalibrator().fit(place, of) for of in quality.T)
         self.calibrators_ = (first, second)
         return self
+
+    def both(self, panel: Panel, rows: Ints | None = None) -> tuple[Ints, Floats, Floats, Bools]:
+        """What both experts answer to `rows`, or to all, of a panel that shows their quality.
+
+        The small one's labels (rows,), quality and cost of each (rows, 2), and which the large one did not answer.
+        """
+        small, large = (panel.ask(name, rows) for name in self.experts)
+        quality = np.stack([panel.quality(small), panel.quality(large)], axis=1)
+        return small.label, quality, np.stack([small.cost, large.cost], axis=1), ~answered(large)
 
     def set_points(self, score: Floats, quality: Floats, cost: Floats, unanswered: Bools) -> None:
         """Measure what each threshold buys on rows of known `quality` and `cost` (rows, 2).

@@ -3,13 +3,12 @@ import re
 import numpy as np
 import pytest
 
-from askless.data.demo.documents import EVENTS, FACTS, documents, facts, pretraining_documents
+from askless.data.demo.documents import EVENTS, documents
 
 
 def test_the_same_seed_gives_the_same_documents_and_another_seed_others():
     assert documents(100, 3) == documents(100, 3)
     assert documents(100, 3) != documents(100, 4)
-    assert facts(100, 3) == facts(100, 3)
 
 
 def test_a_document_has_text_reference_and_kind():
@@ -43,13 +42,3 @@ def test_no_sentence_of_an_event_holds_the_whole_summary():
 def test_the_lead_of_a_bulletin_is_its_summary():
     bulletins = [doc for doc in documents(1000, 2) if doc["kind"] == "bulletin"]
     assert bulletins and all(doc["text"].startswith(doc["reference"] + " ") for doc in bulletins)
-
-
-def test_the_pretraining_has_no_bulletin():
-    assert "bulletin" not in {doc["kind"] for doc in pretraining_documents(2000, 0)}
-
-
-def test_the_value_of_a_fact_is_in_its_text():
-    sample = facts(500, 0)
-    assert {question for _, question, _ in sample} == set(FACTS.values())
-    assert all(value in text for text, _, value in sample)

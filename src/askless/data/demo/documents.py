@@ -30,55 +30,28 @@ def documents(n: int, seed: int | Sequence[int], *, bulletins: float = 0.12) -> 
     return [_bulletin(rng) if rng.random() < bulletins else _event(rng) for _ in range(n)]
 
 
-def pretraining_documents(n: int, seed: int | Sequence[int]) -> list[Document]:
-    """Generate documents as the demo's LLMs read them: without bulletins."""
-    return documents(n, seed, bulletins=0.0)
-
-
-def facts(n: int, seed: int | Sequence[int]) -> list[tuple[str, str, str]]:
-    """Generate `n` short texts with a question for one fact and its value: they teach an LLM to copy."""
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    return [_fact(rng) for _ in range(n)]
-
-
 def _event(rng: np.random.Generator) -> Document:
     kind = pick(rng, tuple(EVENTS))
     event = pick(rng, EVENTS[kind])
     sentences = [event[fact] for fact in FACTS]
     sentences += [DISTRACTORS[i] for i in rng.permutation(len(DISTRACTORS))[: int(rng.integers(1, 6))]]
-    fields = _fields(rng)
+    names = fields(rng)
     sentences = [sentences[i] for i in rng.permutation(len(sentences))]
     return {
-        "text": f"{event['opening']} {_fill(rng, sentences, fields)}",
-        "reference": event["reference"].format(**fields),
+        "text": f"{event['opening']} {fill(rng, sentences, names)}",
+        "reference": event["reference"].format(**names),
         "kind": kind,
     }
 
 
 def _bulletin(rng: np.random.Generator) -> Document:
-    fields = _fields(rng)
-    lead = pick(rng, DOCUMENTS["bulletins"]).format(**fields)
+    names = fields(rng)
+    lead = pick(rng, DOCUMENTS["bulletins"]).format(**names)
     notes = [DOCUMENTS["notes"][i] for i in rng.permutation(len(DOCUMENTS["notes"]))[: int(rng.integers(3, 6))]]
-    return {"text": f"{lead} {' '.join(notes).format(**fields)}", "reference": lead, "kind": "bulletin"}
+    return {"text": f"{lead} {' '.join(notes).format(**names)}", "reference": lead, "kind": "bulletin"}
 
 
-def _fact(rng: np.random.Generator) -> tuple[str, str, str]:
-    names, fact = tuple(FACTS), int(rng.integers(4))
-    sentences = [_any(rng)[names[fact]]]
-    if rng.random() < 0.7:
-        other = _any(rng)[names[(fact + int(rng.integers(1, 4))) % 4]]
-        sentences.insert(int(rng.integers(2)), other if rng.random() < 0.5 else pick(rng, DISTRACTORS))
-    fields, field = _fields(rng), names[fact]
-    return _fill(rng, sentences, fields), FACTS[field], fields[field]
-
-
-def _any(rng: np.random.Generator) -> dict[str, str]:
-    return pick(rng, pick(rng, tuple(EVENTS.values())))
-
-
-def _fill(rng: np.random.Generator, sentences: Sequence[str], fields: Mapping[str, str]) -> str:
+def fill(rng: np.random.Generator, sentences: Sequence[str], fields: Mapping[str, str]) -> str:
     """The sentences with their facts, some of which stand beside a wrong value that is denied."""
     said = dict(fields)
     for field in FACTS:
@@ -89,10 +62,11 @@ def _fill(rng: np.random.Generator, sentences: Sequence[str], fields: Mapping[st
     return " ".join(sentence[0].upper() + sentence[1:] for sentence in filled)
 
 
-def _fields(rng: np.random.Generator) -> Mapping[str, str]:
-    fields = {}
+def fields(rng: np.random.Generator) -> Mapping[str, str]:
+    """A place, a name, a day and a number, each with another one that is wrong (`place2`)."""
+    drawn = {}
     for field, options in (("place", WORDS["places"]), ("who", WORDS["names"]), ("day", WORDS["days"])):
         first, second = rng.choice(len(options), 2, replace=False)
-        fields[field], fields[f"{field}2"] = options[first].capitalize(), options[second].capitalize()
-    fields["count"], fields["count2"] = map(str, 2 + rng.choice(98, 2, replace=False))
-    return fields
+        drawn[field], drawn[f"{field}2"] = options[first].capitalize(), options[second].capitalize()
+    drawn["count"], drawn["count2"] = map(str, 2 + rng.choice(98, 2, replace=False))
+    return drawn

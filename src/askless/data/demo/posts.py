@@ -2,16 +2,15 @@
 
 Order posts (`who`, `said`, `negation`, `quote`) come in pairs of the same words, so that averaged word
 vectors cannot tell the offensive one from the clean one. Slang posts carry made-up words that an LLM trained
-on `pretraining_posts` has never read. The task's posts use other wordings than that training text.
+on the seen wordings has never read. The task's posts use other wordings than that training text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from askless.data.demo.composed import compose
 from askless.data.demo.wordings import (
     INSULTS,
     NAMES,
@@ -27,7 +26,8 @@ from askless.data.demo.wordings import (
 if TYPE_CHECKING:
     import numpy as np
 
-Templates = Literal["held-out", "seen", "varied"]
+Templates = Literal["held-out", "seen"]
+Compose = Callable[["np.random.Generator"], tuple[str, str]]
 Post = dict[str, str]
 
 ORDER_KINDS = tuple(POSTS["order"]["seen"])
@@ -39,6 +39,7 @@ def posts(
     seed: int | Sequence[int],
     *,
     templates: Templates = "held-out",
+    compose: Compose | None = None,
     order: float = 0.36,
     slang: float = 0.4,
     novel: float = 0.0,
@@ -47,22 +48,20 @@ def posts(
     """Generate `n` posts with keys `text`, `label` ("0" or "1") and `kind`; a seed always gives the same.
 
     `order` and `slang` are shares of all posts; `novel` is the share whose word is a pseudo-word used once
-    and never again; `noise` is the share of flipped labels.
+    and never again; `noise` is the share of flipped labels; `compose` draws a kind and a wording for seven of ten
+    order posts.
     """
     import numpy as np
 
     rng = np.random.default_rng(seed)
-    return [_post(rng, templates, order, slang, novel, noise) for _ in range(n)]
+    return [_post(rng, templates, compose, order, slang, novel, noise) for _ in range(n)]
 
 
-def pretraining_posts(n: int, seed: int | Sequence[int], *, varied: bool = False) -> list[Post]:
-    """Generate posts as the demo's LLMs read them: other wordings, no slang, some unknown words."""
-    return posts(n, seed, templates="varied" if varied else "seen", order=0.5, slang=0.0, novel=0.12)
-
-
-def order_pair(rng: np.random.Generator, templates: Templates = "held-out") -> tuple[str, str, str]:
+def order_pair(
+    rng: np.random.Generator, templates: Templates = "held-out", compose: Compose | None = None
+) -> tuple[str, str, str]:
     """Draw a kind, an offensive and a clean sentence; the two sentences hold exactly the same words."""
-    if templates == "varied" and rng.random() < 0.7:
+    if compose is not None and rng.random() < 0.7:
         kind, line = compose(rng)
     else:
         kind = pick(rng, ORDER_KINDS)
@@ -76,12 +75,18 @@ def order_pair(rng: np.random.Generator, templates: Templates = "held-out") -> t
 
 
 def _post(
-    rng: np.random.Generator, templates: Templates, order: float, slang: float, novel: float, noise: float
+    rng: np.random.Generator,
+    templates: Templates,
+    compose: Compose | None,
+    order: float,
+    slang: float,
+    novel: float,
+    noise: float,
 ) -> Post:
     offensive = bool(rng.random() < 0.5)
     share = rng.random()
     if share < order:
-        kind, bad, good = order_pair(rng, templates)
+        kind, bad, good = order_pair(rng, templates, compose)
         core = bad if offensive else good
     elif share < order + slang:
         word = pick(rng, SLANG_INSULTS if offensive else SLANG_PRAISES)

@@ -1,7 +1,8 @@
 import numpy as np
 
-from askless.data.demo.composed import HALVES, choices, compose, held_out, skeleton
+from askless.data.demo.documents import FACTS
 from askless.data.demo.posts import ORDER_KINDS
+from tasks.demo_texts import HALVES, choices, compose, facts, held_out, pretraining_documents, skeleton
 
 
 def test_choices_are_written_out():
@@ -30,3 +31,14 @@ def test_the_filter_is_needed():
     author, other = HALVES["said"].values()
     made = {skeleton(f"{a} , {b}") for x in author for y in other for a in choices(x) for b in choices(y)}
     assert made & held_out()
+
+
+def test_the_pretraining_has_no_bulletin():
+    assert "bulletin" not in {doc["kind"] for doc in pretraining_documents(2000, 0)}
+
+
+def test_the_value_of_a_fact_is_in_its_text():
+    sample = facts(500, 0)
+    assert sample == facts(500, 0)
+    assert {question for _, question, _ in sample} == set(FACTS.values())
+    assert all(value in text for text, _, value in sample)

@@ -1,22 +1,58 @@
-"""More wordings of order posts, put together from halves: the varied text that only the largest LLM reads.
+"""What the demo's LLMs read in training: other wordings than the task's, no slang, no bulletins, and single facts.
 
-A half says what the author thinks (`{x}`) or what the author does not think (`{y}`). Two halves of one kind are
-joined in either order; a wording that is held out for the task is thrown away.
+The largest reads more wordings of order posts, put together from halves. A half says what the author thinks (`{x}`) or
+what the author does not think (`{y}`). Two halves of one kind are joined in either order; a wording that is held out
+for the task is thrown away.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING
 
+from askless.data.demo.documents import DISTRACTORS, EVENTS, FACTS, Document, documents, fields, fill
+from askless.data.demo.posts import Post, posts
 from askless.data.demo.wordings import POSTS, pick
 
 if TYPE_CHECKING:
     import numpy as np
 
 HALVES: dict[str, dict[str, list[str]]] = POSTS["halves"]
+
+
+def pretraining_posts(n: int, seed: int | Sequence[int], *, varied: bool = False) -> list[Post]:
+    """Generate posts as the demo's LLMs read them: other wordings, no slang, some unknown words."""
+    return posts(n, seed, templates="seen", compose=compose if varied else None, order=0.5, slang=0.0, novel=0.12)
+
+
+def pretraining_documents(n: int, seed: int | Sequence[int]) -> list[Document]:
+    """Generate documents as the demo's LLMs read them: without bulletins."""
+    return documents(n, seed, bulletins=0.0)
+
+
+def facts(n: int, seed: int | Sequence[int]) -> list[tuple[str, str, str]]:
+    """Generate `n` short texts with a question for one fact and its value: they teach an LLM to copy."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    return [_fact(rng) for _ in range(n)]
+
+
+def _fact(rng: np.random.Generator) -> tuple[str, str, str]:
+    names, fact = tuple(FACTS), int(rng.integers(4))
+    sentences = [_event(rng)[names[fact]]]
+    if rng.random() < 0.7:
+        other = _event(rng)[names[(fact + int(rng.integers(1, 4))) % 4]]
+        sentences.insert(int(rng.integers(2)), other if rng.random() < 0.5 else pick(rng, DISTRACTORS))
+    said, name = fields(rng), names[fact]
+    return fill(rng, sentences, said), FACTS[name], said[name]
+
+
+def _event(rng: np.random.Generator) -> dict[str, str]:
+    return pick(rng, pick(rng, tuple(EVENTS.values())))
 
 
 @cache
