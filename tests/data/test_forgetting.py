@@ -58,6 +58,14 @@ def test_rows_of_parquet_go_and_what_its_file_says_of_itself_stays(tmp_path, mon
     assert left.schema.metadata == {b"model": b"m"}
 
 
+def test_an_id_that_is_a_number_is_one_in_every_kind_of_file(tmp_path):
+    pq.write_table(pa.table({"id": [6, 7], "text": ["a", "b"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text('{"id": 6}\n{"id": 7}\n')
+    (tmp_path / "a.csv").write_text("id,text\n6,a\n7,b\n")
+    assert found(tmp_path, Forgotten(frozenset({"7"}))) == dict.fromkeys(("a.csv", "a.jsonl", "a.parquet"), ("rows", 1))
+    assert texts_of([tmp_path], frozenset({"6"})) == {"a"}
+
+
 def test_kept_answers_go_and_a_ledger_keeps_what_was_paid(tmp_path):
     with AnswerStore(tmp_path / "llm.sqlite") as store:
         store.put_many({"k1": {"text": WHO}, "k2": {"text": "1"}})
@@ -114,6 +122,8 @@ def test_what_is_older_goes_from_logs_answers_and_runs(tmp_path):
     at = rows.schema.get_field_index("time")
     for times in ([old] * 6, [old] * 2 + [now] * 4):
         place.append(rows.set_column(at, rows.schema.field(at), pa.array(times, rows.schema.field(at).type)))
+    own = tmp_path / "posts.parquet"
+    pq.write_table(place.read(), own)
     with AnswerStore(tmp_path / "llm.sqlite") as store:
         store.put_many({"k1": {}, "k2": {}})
     with sqlite3.connect(tmp_path / "llm.sqlite") as db:
@@ -129,6 +139,7 @@ def test_what_is_older_goes_from_logs_answers_and_runs(tmp_path):
     assert dry == found(tmp_path, what) and len(dry) == 4
     assert dry["llm.sqlite"] == ("rows", 1) and dry["old.jsonl.run"] == ("file", 0)
     assert place.read().num_rows == 4 and len(place.parts()) == 1
+    assert pq.read_table(own).num_rows == 12, "what is no log is nobody's to shorten"
     assert not (tmp_path / "old.jsonl.run").exists() and (tmp_path / "new.jsonl.run").exists()
     with AnswerStore(tmp_path / "llm.sqlite") as store:
         assert list(store.get_many(["k1", "k2"])) == ["k2"]

@@ -94,8 +94,9 @@ class Forgotten:
             return [time is not None and time < self.before for time in rows["time"].to_pylist()]
         found = [False] * rows.num_rows
         for name in rows.schema.names:
-            hits = self.ids.__contains__ if name in IDS else self.is_text
-            found = [old or hits(value) for old, value in zip(found, rows[name].to_pylist(), strict=True)]
+            values = rows[name].to_pylist()
+            hits = [str(value) in self.ids for value in values] if name in IDS else map(self.is_text, values)
+            found = [old or hit for old, hit in zip(found, hits, strict=True)]
         return found
 
     @cached_property
@@ -164,10 +165,10 @@ def _one(path: Path, what: Forgotten, dry: bool) -> list[Found]:
     try:
         if suffix == ".sqlite":
             rows = _sqlite(path, what, dry)
+        elif what.before is not None and not LOG_PART.fullmatch(path.stem):
+            return []
         elif kind == "parquet":
             rows = _parquet(path, what, dry)
-        elif what.before is not None:
-            return []
         elif suffix in PAGES and _mentions(path, what):
             if not dry:
                 path.unlink()
@@ -192,7 +193,7 @@ def _names(path: Path) -> list[str]:
     """The columns of a Parquet file that may name an item, hold its text, or say when it was decided."""
     names = []
     for column in pq.read_schema(path):
-        text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        text = column.name in IDS or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         names += [column.name] if text or (column.name == "time" and pa.types.is_timestamp(column.type)) else []
     return names
 
@@ -209,7 +210,7 @@ def _parquet(path: Path, what: Forgotten, dry: bool) -> int:
     hits = [what.among(batch) for batch in _batches(path, names)]
     count, rows = sum(map(sum, hits)), sum(map(len, hits))
     if count and not dry:
-        if count == rows and what.before is not None and LOG_PART.fullmatch(path.stem):
+        if count == rows and what.before is not None:
             path.unlink()
             return count
         with _same_rights(path) as part, pq.ParquetWriter(part, pq.read_schema(path), compression="zstd") as writer:
