@@ -108,12 +108,15 @@ class TableFile:
         What a person is told to do about a broken row.
     lists : bool
         Whether JSON may be one list, which takes the memory of all of it.
+    halves : bool
+        Whether text in JSON may hold half a character, as replies do that a limit cut.
     """
 
     path: str
     kind: str
     remedy: str = "Correct the file."
     lists: bool = False
+    halves: bool = False
 
     @classmethod
     def of(cls, path: Path | str, kind: str | None = None, **more: Any) -> TableFile:
@@ -239,11 +242,11 @@ class TableFile:
                 continue
             if self.lists and first and line.lstrip().startswith("["):
                 text = line + "".join(rest for _, rest in lines)
-                halves = _may_have_halves(text)
+                halves = not self.halves and _may_have_halves(text)
                 for place, record in enumerate(self._loaded(text, number, allowed)):
                     yield place + 1, self._object(record, f"record {place}", allowed, halves)
             else:
-                record, halves = self._loaded(line, number, allowed), _may_have_halves(line)
+                record, halves = self._loaded(line, number, allowed), not self.halves and _may_have_halves(line)
                 yield number, self._object(record, f"line {number}", allowed, halves)
             first = False
 

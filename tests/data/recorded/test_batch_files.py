@@ -4,6 +4,8 @@ import json
 import math
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from askless import schema
@@ -11,6 +13,7 @@ from askless.cli import app
 from askless.data.recorded.imported import UNNAMED, read
 from askless.data.recorded.study import load
 from askless.errors import DataError
+from tests.experts.remote.test_odd_replies import REPLY
 
 
 def reply(content, logprobs=None, model="m", finish="stop", usage=None, **message):
@@ -73,6 +76,35 @@ def test_each_line_is_an_answer_or_a_reason(tmp_path):
     assert rows[0]["logprob"] == pytest.approx(-0.1)
     assert rows[0]["proba"] == pytest.approx([math.exp(-2.4) / rows[0]["mass"], math.exp(-0.1) / rows[0]["mass"]])
     assert [row["proba"] is None for row in rows] == [False] + [True] * (len(rows) - 1)
+
+
+def test_a_reply_that_was_cut_within_a_character_is_one_line_of_many(tmp_path):
+    path = written(
+        tmp_path / "out.jsonl", [answered("1", reply("I \ud83d", finish="length")), answered("2", reply("no"))]
+    )
+    path.write_text("\n" + path.read_text())
+    table = read(path, classes=["no", "yes"]).predictions
+    assert (table["text"].to_pylist(), table["label"].to_pylist()) == (["I \ufffd", "no"], [None, "no"])
+
+
+@given(st.lists(REPLY, min_size=3, max_size=3))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_body_is_a_row(tmp_path, bodies):
+    lines = [answered(str(n), body, 200 if n else 400) for n, body in enumerate(bodies)]
+    lines += [
+        {"custom_id": "e", "error": bodies[0]},
+        result("r", "succeeded", message=bodies[1]),
+        answered("ok", reply("no")),
+    ]
+    try:
+        found = read(
+            written(tmp_path / "out.jsonl", [answered("ok0", reply("no")), *lines]), ["m"], classes=["no", "yes"]
+        )
+    except DataError as error:
+        assert "are none of the classes" in str(error) or "with response, error or result" in str(error)
+        return
+    rows = {row["id"]: row for row in found.predictions.to_pylist()}
+    assert set(rows) == {"ok0", "0", "1", "2", "e", "r", "ok"} and rows["ok"]["label"] == "no"
 
 
 def test_words_that_no_class_has_are_kept_as_labels(tmp_path):

@@ -16,8 +16,8 @@ import pyarrow as pa
 from askless.data.columns import as_name, listed
 from askless.data.label_reader import reader_of
 from askless.data.problems import Problem, stated
-from askless.data.replies import confidence, observed, valid
-from askless.data.tables import Record, read_records
+from askless.data.replies import confidence, observed, said, valid
+from askless.data.tables import Record, TableFile
 from askless.errors import DataError
 
 ID, OUTCOMES = "custom_id", ("response", "error", "result")
@@ -49,8 +49,8 @@ def read(path: Path, expert: str | None = None) -> tuple[str, pa.Table, tuple[st
     They are `expert`'s, else those of the one model that the replies name. Raises `DataError` for a line that is none
     of a batch's results, and for several models.
     """
-    records, _ = read_records(path)
-    rows = [_row(record, path, at) for at, record in enumerate(records, 1)]
+    file = TableFile.of(path, "jsonl", remedy="Correct the line, or fetch it again.", halves=True)
+    rows = [_row(record, path, at) for at, record in file.rows()]
     models = sorted({row["model"] for row in rows if row["model"]})
     if expert is None and len(models) > 1:
         got = f"answers of {len(models)} models ({listed(models, 3)})"
@@ -66,11 +66,11 @@ def labelled(table: pa.Table, classes: Sequence[str]) -> pa.Table:
         return table
     reader = reader_of({name: name for name in classes})
     found: dict[str, list[Any]] = {name: [] for name in ("label", "proba", "mass", "logprob")}
-    for reply, said in zip(table[REPLY].to_pylist(), table["label"].to_pylist(), strict=True):
+    for reply, text in zip(table[REPLY].to_pylist(), table["label"].to_pylist(), strict=True):
         row = observed(json.loads(reply), reader) if reply else {}
-        label = None if said is None else reader.label(row["text"] or "")
+        label = None if text is None else reader.label(row["text"] or "")
         proba, mass = (None, None) if label is None else confidence(row, label, reader)
-        each = (said if label is None else label, proba, mass, None if label is None else row["logprob"])
+        each = (text if label is None else label, proba, mass, None if label is None else row["logprob"])
         for column, value in zip(found.values(), each, strict=True):
             column.append(value)
     table = table.drop_columns([REPLY, "label"])
@@ -83,14 +83,15 @@ def labelled(table: pa.Table, classes: Sequence[str]) -> pa.Table:
 def _row(record: Record, path: Path, at: int) -> dict[str, Any]:
     """What a line says: its id, and a reply with what it took, or why there is none."""
     outcome = next((record[name] for name in OUTCOMES if isinstance(record.get(name), Mapping | str)), None)
-    if as_name(record.get(ID)) is None or outcome is None:
+    name = as_name(record.get(ID))
+    if name is None or outcome is None:
         got = f"line {at}: {listed(list(record))}"
         remedy = (
             "Give the output file of the batch, not its input; or name the columns: --column id=... --column label=..."
         )
         raise DataError(path, got, ALLOWED, remedy)
     body = _body(record)
-    row: dict[str, Any] = {"id": as_name(record[ID]), "label": None, "text": None, REPLY: None, "model": None}
+    row: dict[str, Any] = {"id": valid(name), "label": None, "text": None, REPLY: None, "model": None}
     row |= {"cost_usd": None, **dict.fromkeys(TOKENS, 0)}
     if body is None:
         return row | {"error": _why(record)}
@@ -105,7 +106,7 @@ def _row(record: Record, path: Path, at: int) -> dict[str, Any]:
         "label": text if spoken else None,
         "text": text,
         REPLY: json.dumps(body),
-        "model": as_name(body.get("model")),
+        "model": said(body.get("model")),
     }
     return row | {"error": None if spoken else seen.get("reason") or f"no reply ({seen['finish']})"}
 

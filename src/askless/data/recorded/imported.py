@@ -14,7 +14,7 @@ from askless.data.columns import counted, strings
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded import paper_files as recorded
 from askless.data.recorded.answer_files import ExpertAnswers
-from askless.data.recorded.batch_files import REPLY
+from askless.data.recorded.batch_files import REPLY, is_batch
 from askless.data.recorded.items import NAMES
 from askless.data.recorded.paper_records import NO_CLASS
 from askless.data.tables import Wanted, read_records
@@ -59,7 +59,7 @@ def read(
     files, and from others where `item_columns` says which column holds the gold label. Where `columns` are named, a
     file is read by these alone, whatever keys of the papers it has.
     """
-    if not columns and _of_papers(path):
+    if not columns and not is_batch(path) and _of_papers(path):
         return _paper(path, experts, task, classes)
     if len(experts) > 1:
         raise DataError(path, f"{len(experts)} experts", "at most one", "Leave --expert out for all that it names.")
