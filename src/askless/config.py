@@ -409,6 +409,9 @@ class Promote:
     ----------
     quality_margin
         What it may lose in quality, 0 or more and below 1.
+    total_margin
+        What all promotions together may lose, against the first champion or the last that a person put in place, 0 or
+        more and below 1; None: each promotion may lose its own margin for ever.
     cost_margin
         What it may cost more, as a share of the champion's cost, 0 or more and below 1.
     confidence
@@ -416,6 +419,7 @@ class Promote:
     """
 
     quality_margin: Margin = 0.005
+    total_margin: Margin | None = 0.02
     cost_margin: Margin = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 

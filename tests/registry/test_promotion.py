@@ -146,16 +146,63 @@ def test_one_that_is_worse_by_just_the_margin_seldom_passes():
     assert 8 <= passed <= 45
 
 
+def test_twenty_nights_of_as_good_and_cheaper_lose_no_more_than_the_total_margin():
+    """Every night one is three tenths of a point worse, cheaper, and passes beside the champion of the day."""
+    items, rng = 10_000, np.random.default_rng(0)
+    weights = bootstrap_weights(items, 400, 0)
+
+    def beside(one, other):
+        gained = other - one
+        drawn = weighted_sums(weights, gained[:, None])[:, 0] / items
+        shown = interval(float(gained.mean()), drawn, RULE.confidence)
+        return found((gained.mean(), shown.low, shown.high), (-0.1, -0.2, -0.05))
+
+    def lost_in_twenty_nights(rule):
+        first = champion = (np.arange(items) < 0.9 * items).astype(float)
+        told = []
+        for _ in range(20):
+            challenger = champion.copy()
+            challenger[rng.choice(np.flatnonzero(champion == 1), 35, replace=False)] = 0
+            challenger[rng.choice(np.flatnonzero(champion == 0), 5, replace=False)] = 1
+            verdict = judge(beside(champion, challenger), rule, beside(first, challenger))
+            told.append(verdict)
+            champion = challenger if verdict.outcome == "promoted" else champion
+        return first.mean() - champion.mean(), told
+
+    lost, told = lost_in_twenty_nights(replace(RULE, total_margin=None))
+    assert lost == pytest.approx(0.06) and {verdict.outcome for verdict in told} == {"promoted"}
+    lost, told = lost_in_twenty_nights(RULE)
+    assert 0.01 < lost < 0.02
+    assert told[0].outcome == "promoted" and told[-1].outcome == "refused"
+    assert told[-1].reason.startswith(
+        "As good and cheaper, but quality may be more than 2 points worse than that of A, from which losses are "
+        "counted (accuracy -"
+    )
+
+
+def test_one_that_is_no_worse_than_the_champion_for_certain_passes_whatever_was_lost_before():
+    lost = found((-0.1, -0.12, -0.08))
+    for quality in ((0.01, 0.0, 0.02), (0.02, 0.01, 0.03)):
+        assert judge(found(quality, (-0.1, -0.2, -0.1)), RULE, lost).outcome == "promoted"
+    verdict = judge(found((0.01, -0.001, 0.02), (-0.1, -0.2, -0.1)), RULE, lost)
+    assert verdict.reason.startswith("As good and cheaper, but quality is more than 2 points worse than that of A")
+    verdict = judge(found((0.01, -0.02, 0.04)), RULE, found((-0.01, -0.03, 0.01)))
+    assert verdict.reason.startswith("As cheap and better, but quality may be more than 2 points worse than that of A")
+    assert judge(found((0.01, -0.02, 0.04)), RULE, found((-0.01, -0.02, 0.01))).outcome == "promoted"
+    assert judge(found((0.01, -0.02, 0.04)), RULE, found((-0.01, None, None))).outcome == "refused"
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
+        ({"total_margin": 1}, "promote.total_margin: Input should be less than 1. Got 1."),
         ({"quality_margin": -0.1}, "promote.quality_margin: Input should be greater than or equal to 0. Got -0.1."),
         ({"quality_margin": 1}, "promote.quality_margin: Input should be less than 1. Got 1."),
         ({"cost_margin": float("nan")}, "promote.cost_margin: Input should be a finite number. Got nan."),
         ({"cost_margin": "free"}, "promote.cost_margin: Input should be a valid number, unable to parse string as a"),
         ({"confidence": 1.0}, "promote.confidence: Input should be less than 1. Got 1.0."),
         ({"confidence": 0.5}, "promote.confidence: Input should be greater than 0.5. Got 0.5."),
-        ({"margin": 0.1}, "Unknown key 'margin'. Known: confidence, cost_margin, quality_margin."),
+        ({"margin": 0.1}, "Unknown key 'margin'. Known: confidence, cost_margin, quality_margin, total_margin."),
     ],
 )
 def test_a_rule_of_impossible_values_is_named(tmp_path, values, said):
@@ -262,6 +309,43 @@ def test_who_is_champion_already_is_left_alone(at):
     assert (weighed.verdict.outcome, weighed.comparison) == ("unchanged", None)
     assert said == f"Nothing changes in {MODEL}. Version 1 is champion already."
     assert registry.champion(MODEL).reason == "the first"
+
+
+def test_losses_are_counted_from_the_first_champion_or_the_last_put_in_place_by_hand(at):
+    """Of the last two each may pass beside the champion of the day, by a wide margin, and not beside the first."""
+    settings = at(("long", 0.4), ("long", 0.3), ("long", 0.2))
+    settings = replace(settings, promote=replace(settings.promote, quality_margin=0.3, total_margin=0.25))
+    assert done(settings, 2)[0].verdict.outcome == "promoted"
+    assert [registry.find(MODEL, number).anchor for number in (1, 2, 3)] == [1, 1, None]
+    weighed, said = done(settings, 3)
+    assert (weighed.anchor, weighed.verdict.outcome) == (1, "refused")
+    assert said.startswith(
+        f"Version 2 stays champion of {MODEL}. Version 3: As good and cheaper, but quality may be more than 25 points "
+        f"worse than that of models:/{MODEL}/1, from which losses are counted (accuracy -20.0 ["
+    )
+    endless = replace(settings, promote=replace(settings.promote, total_margin=None))
+    assert weigh(MODEL, 3, endless, asked=False).verdict.outcome == "promoted"
+    moves.promote(MODEL, 1, expected=2, reason="for a while")
+    by_hand(MODEL, 2, settings, "it is good enough")
+    assert registry.champion(MODEL).anchor == 2
+    assert done(settings, 3)[0].verdict.outcome == "promoted"
+    assert registry.champion(MODEL).anchor == 2
+    moves.rollback(MODEL)
+    assert (registry.champion(MODEL).number, registry.champion(MODEL).anchor) == (2, 2)
+
+
+def test_an_anchor_that_is_gone_leaves_it_to_a_person(at):
+    settings = at(("long", 0.6), ("long", 0.5), ("long", 0.4))
+    assert done(settings, 2)[0].verdict.outcome == "promoted"
+    at.client.delete_model_version(MODEL, "1")
+    with pytest.raises(DataError) as error:
+        weigh(MODEL, 3, settings, asked=False)
+    assert str(error.value).endswith(
+        "Allowed: the version from which losses are counted. Decide by hand, to count anew: askless promote "
+        f"{MODEL} VERSION --by-hand --reason TEXT."
+    )
+    by_hand(MODEL, 3, settings, "as good")
+    assert registry.champion(MODEL).anchor == 3
 
 
 def test_what_was_rolled_back_comes_back_by_hand_only(at):

@@ -290,7 +290,7 @@ def consistent():
     return now
 
 
-@pytest.mark.parametrize("write", range(6))
+@pytest.mark.parametrize("write", range(7))
 def test_a_promotion_killed_at_any_write_leaves_one_whole_champion(client, monkeypatch, write):
     first()
     moves.promote(MODEL, 2, expected=1, reason="better")
@@ -299,7 +299,7 @@ def test_a_promotion_killed_at_any_write_leaves_one_whole_champion(client, monke
         with pytest.raises(Killed):
             moves.promote(MODEL, 3, expected=2, reason="cheaper")
     now = consistent()
-    assert (now.number, now.replaced) == ((2, 1) if write < 5 else (3, 2))
+    assert (now.number, now.replaced) == ((2, 1) if write < 6 else (3, 2))
     assert moves.promote(MODEL, 3, expected=2, reason="cheaper").number == 3
     assert aliases() == {"champion": 3, "previous": 2, "challenger": 3}
     assert moves.rollback(MODEL).number == 2
@@ -326,7 +326,7 @@ def test_a_rollback_killed_at_any_write_leaves_one_whole_champion(client, monkey
 def test_as_many_writes_as_the_tests_above_die_at(client, monkeypatch):
     first()
     with monkeypatch.context() as patched:
-        killed_at(patched, 6)
+        killed_at(patched, 7)
         moves.promote(MODEL, 3, expected=1, reason="better")
     with monkeypatch.context() as patched:
         killed_at(patched, 9)

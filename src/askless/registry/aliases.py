@@ -1,9 +1,9 @@
 """The moves of a model's aliases: promote, roll back, refuse.
 
 `champion` serves, `challenger` was registered last, `previous` was champion before. One write makes a champion: the
-move of that alias. The tags that a champion needs (`verdict`, `reason`, `decided`, and `replaced`, the champion before
-it) are on the version by then, and what follows of it (alias `previous`, the verdict on a version rolled back) is made
-up for by the next command, should the process die in between.
+move of that alias. The tags that a champion needs (`verdict`, `reason`, `decided`, `replaced`, the champion before it,
+and `anchor`, the one from which losses are counted) are on the version by then, and what follows of it (alias
+`previous`, the verdict on a version rolled back) is made up for by the next command, should the process die in between.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def rolled_back(version: Version, now: Version) -> bool:
     return undone or version.verdict == ROLLED_BACK
 
 
-def promote(model: str, number: int, *, expected: int | None, reason: str) -> Version:
+def promote(model: str, number: int, *, expected: int | None, reason: str, anchor: int | None = None) -> Version:
     """Make version `number` the champion, provided `expected` still is (None: there is none).
 
+    Losses are counted from version `anchor` on, None: from this one.
     One move at a time is made on this machine; on a server that several machines share, `expected` is looked up again
     just before the move. Where `number` is champion already, only what is missing of the move is made up for. Raises
     `DataError` that names the winner where another version was promoted meanwhile.
@@ -55,7 +56,7 @@ def promote(model: str, number: int, *, expected: int | None, reason: str) -> Ve
         if now is None or now.number != number:
             _expect(model, number, expected)
             find(model, number)
-            _tag(model, number, PROMOTED, reason, replaced=expected)
+            _tag(model, number, PROMOTED, reason, replaced=expected, anchor=anchor or number)
             _expect(model, number, expected)
             _move(model, CHAMPION, number)
         return _followed(model)

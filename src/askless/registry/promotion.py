@@ -7,7 +7,9 @@ A challenger is promoted in one of two ways:
 - as cheap and better: the upper end of the interval of the change in cost is at most `cost_margin`, and the mean
   quality is higher.
 
-Intervals are paired, over items, two-sided at `confidence`; all else is refused.
+Intervals are paired, over items, two-sided at `confidence`; all else is refused. So that many small steps do not add
+up, the lower end of the difference to the anchor, the first champion or the last that a person put in place, is at
+least -`total_margin` too, unless the challenger is no worse than the champion for certain.
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ class Weighed:
         What the rule says.
     comparison
         None where none was made.
+    anchor
+        The version from which losses are counted once the challenger is promoted; None: from the challenger.
     """
 
     model: str
@@ -71,6 +75,7 @@ class Weighed:
     run_id: str
     verdict: Verdict
     comparison: Comparison | None
+    anchor: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -84,20 +89,23 @@ class Weighed:
         return cls(**{**plain, "verdict": Verdict(**plain["verdict"]), "comparison": found})
 
 
-def judge(found: Comparison, rule: Promote) -> Verdict:
-    """What the rule says of a comparison."""
+def judge(found: Comparison, rule: Promote, since: Comparison | None = None) -> Verdict:
+    """What the rule says of a comparison, and of the one with the anchor, `since`, where that is not the champion."""
     quality, cost = found.quality_difference, _cost(found)
     floor, ceiling = quality["ci"][0], cost["ci"][1]
     if floor is None or ceiling is None:
         return Verdict(REFUSED, f"Too few items for an interval of {_percent(rule.confidence)} %.")
     as_good, as_cheap = floor >= -rule.quality_margin, ceiling <= rule.cost_margin
     cheaper, better = cost["value"] < 0, quality["value"] > 0
-    figures = f"{quality_words(found)}, {cost_words(found)}"
+    figures, way = f"{quality_words(found)}, {cost_words(found)}", ""
     if as_good and cheaper:
-        return Verdict(PROMOTED, f"{'Better' if floor > 0 else 'As good'} and cheaper: {figures}.")
-    if as_cheap and better:
-        return Verdict(PROMOTED, f"{'Cheaper' if ceiling < 0 else 'As cheap'} and better: {figures}.")
-    return Verdict(REFUSED, f"{_why_not(found, rule, as_good, as_cheap)}: {figures}.")
+        way = f"{'Better' if floor > 0 else 'As good'} and cheaper"
+    elif as_cheap and better:
+        way = f"{'Cheaper' if ceiling < 0 else 'As cheap'} and better"
+    if not way:
+        return Verdict(REFUSED, f"{_why_not(found, rule, as_good, as_cheap)}: {figures}.")
+    lost = "" if floor >= 0 else _lost_since(since, rule)
+    return Verdict(REFUSED, f"{way}, but {lost}: {figures}.") if lost else Verdict(PROMOTED, f"{way}: {figures}.")
 
 
 def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | None = None, asked: bool) -> Weighed:
@@ -107,7 +115,7 @@ def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | 
     for a version that is not there, cannot be read, or is of another task.
     """
     task, version, now = task_of(model, settings), registry.find(model, which), registry.champion(model)
-    reason, side, found = _nothing_to_decide(version, now, asked), side_of(version), None
+    reason, side, found, anchor = _nothing_to_decide(version, now, asked), side_of(version), None, None
     side.require(task, settings.task(task).classes)
     if reason:
         verdict = Verdict(UNCHANGED, reason)
@@ -115,10 +123,12 @@ def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | 
         verdict = Verdict(PROMOTED, f"No champion yet: version {version.number} is the first.")
     else:
         held_out = HeldOut.of(task, settings, data)
-        found = compare(side_of(now), side, held_out)
+        found, anchor = compare(side_of(now), side, held_out), now.anchor or now.number
         verdict = judge(found, settings.promote)
+        if verdict.outcome == PROMOTED and anchor != now.number and settings.promote.total_margin is not None:
+            verdict = judge(found, settings.promote, compare(_anchor(model, anchor), side, held_out))
         found = _with_live(found, held_out, (now.number, version.number))
-    return Weighed(model, now.number if now else None, version.number, version.run_id, verdict, found)
+    return Weighed(model, now.number if now else None, version.number, version.run_id, verdict, found, anchor)
 
 
 def settle(weighed: Weighed) -> str:
@@ -128,7 +138,8 @@ def settle(weighed: Weighed) -> str:
     """
     verdict, number = weighed.verdict, weighed.challenger
     if verdict.outcome == PROMOTED:
-        aliases.promote(weighed.model, number, expected=weighed.champion, reason=verdict.reason)
+        champion, anchor = weighed.champion, weighed.anchor
+        aliases.promote(weighed.model, number, expected=champion, reason=verdict.reason, anchor=anchor)
         return f"Version {number} is champion of {weighed.model}. {verdict.reason}"
     if verdict.outcome == REFUSED:
         aliases.refuse(weighed.model, number, verdict.reason)
@@ -158,6 +169,30 @@ def by_hand(model: str, which: str | int, settings: Params, reason: str) -> Vers
     now = registry.serving(model)
     expected = None if now is None else now.number
     return aliases.promote(model, version.number, expected=expected, reason=f"By hand: {reason.strip()}")
+
+
+def _anchor(model: str, number: int) -> Side:
+    """The version from which losses are counted; raises `DataError` where it cannot be read any more."""
+    try:
+        return side_of(registry.find(model, number))
+    except DataError as error:
+        remedy = f"Decide by hand, to count anew: askless promote {model} VERSION --by-hand --reason TEXT."
+        raise DataError(error.where, error.got, "the version from which losses are counted", remedy) from error
+
+
+def _lost_since(since: Comparison | None, rule: Promote) -> str:
+    """What was lost since the anchor, where that may be more than the rule allows; else nothing."""
+    if since is None or rule.total_margin is None:
+        return ""
+    low, high = since.quality_difference["ci"]
+    if low is not None and low >= -rule.total_margin:
+        return ""
+    worse = _may(high is not None and high < -rule.total_margin)
+    first = since.sides["champion"]["name"]
+    return (
+        f"quality {worse} more than {_percent(rule.total_margin)} points worse than that of {first}, from which losses "
+        f"are counted ({quality_words(since)})"
+    )
 
 
 def _with_live(found: Comparison, held_out: HeldOut, numbers: tuple[int, int]) -> Comparison:

@@ -71,6 +71,8 @@ class Version:
         Who proposed what a person is to decide about.
     replaced
         The champion that it followed.
+    anchor
+        The version from which losses are counted: the first champion, or the last that a person put in place.
     """
 
     model: str
@@ -95,6 +97,7 @@ class Version:
     decided: str
     proposed_by: str
     replaced: int | None
+    anchor: int | None
 
     @classmethod
     def of(cls, entry: Any, aliases: Sequence[str]) -> Version:
@@ -109,7 +112,7 @@ class Version:
                 where, remedy = f"models:/{entry.name}/{entry.version}", "Correct the tag in the registry."
                 raise DataError(where, f"its tag {tag} is {given!r}", "a number", remedy) from None
 
-        replaced = number("replaced")
+        replaced, anchor = number("replaced"), number("anchor")
         return cls(
             model=entry.name,
             number=int(entry.version),
@@ -121,6 +124,7 @@ class Version:
             cost_per_1k=number("cost_per_1k"),
             budget=number("budget"),
             replaced=None if replaced is None else int(replaced),
+            anchor=None if anchor is None else int(anchor),
             **{name: tags.get(name, "") for name in (*TEXTS, *DECIDED)},
         )
 
