@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -123,7 +124,8 @@ def test_the_curve_the_decisions_and_the_page_are_written(done):
     assert set(per_policy["count_all"].to_pylist()) == {summary["items"]}
     page = (out / "report.html").read_text()
     assert "a note" in page and "train, 5-fold cross-fitted" in page
-    assert said == [f"{kind}: fitting and replaying" for kind in QUICK]
+    told = [f"{kind}: fitting and replaying ({place} of 5)" for place, kind in enumerate(QUICK, 1)]
+    assert said == ["two_tier: trying 3 pairs of experts", *told]
 
 
 def test_the_table_is_best_first_and_says_the_same_as_the_metrics(done):
@@ -234,10 +236,48 @@ def test_the_bound_over_costs_lies_above_every_policy_at_every_cost(tmp_path):
     assert bound.cost.min() < curve[curve.policy == "always_e0"].cost.min(), "the cheapest is not the same everywhere"
 
 
+def test_two_experts_are_the_best_pair_and_not_the_cheapest_and_the_costliest(tmp_path):
+    """The costliest of many is not always good: cheapest and costliest once lost 17 points."""
+    study = made(400, experts=4, skill=(0.45, 0.95, 0.9, 0.3))
+    summary = evaluate(study, policies=["two_tier", "random"], bootstrap=20, seeds=(0,), out=tmp_path)
+    decisions = schema.read(tmp_path / "decisions.parquet", "decisions")
+    assert (
+        "Policies for two experts decide between e0 and e1, the best pair where points are chosen." in summary["notes"]
+    )
+    two_tier = decisions.filter(pc.equal(decisions["policy"], "two_tier"))
+    assert set(two_tier["expert"].to_pylist()) <= {"e0", "e1"}
+    best = summary["policies"]["always_e1"]["quality"]
+    assert summary["policies"]["two_tier"]["peak"]["quality"]["value"] > best - 0.02
+    assert summary["policies"]["two_tier"]["apgr"] is None
+    two = evaluate(made(), policies=["two_tier"], bootstrap=20, seeds=(0,))
+    assert two["policies"]["two_tier"]["operating_point"]["quality"]["value"] > 0.6
+
+
+def test_an_order_that_is_given_is_replayed_as_it_is():
+    """Sorted by price and pruned, a published chain came out 3 points lower."""
+    study = made(400, experts=3, skill=(0.6, 0.62, 0.9))
+    given = dataclasses.replace(study, experts=("e1", "e0", "e2"), ordered=True)
+    summary = evaluate(given, policies=["chain", "chain_forward"], bootstrap=20, seeds=(0,))
+    assert (summary["small"], summary["reference"]) == ("e1", "e2")
+    board = Boards.of(given)
+    chain = evaluating.build("chain", given.experts, "e2", prune=False).fit(board.train.copy(), board.valid.copy())
+    asked = [step.expert for step in chain.decide(board.test.copy(blind=True)).steps]
+    assert asked == ["e1", "e0", "e2"]
+
+
+@pytest.mark.slow
+def test_thirteen_experts_are_evaluated(tmp_path):
+    rng = np.random.default_rng(1)
+    study = made(400, experts=13, skill=list(0.4 + 0.5 * rng.random(13)), cost=list(0.0002 * 1.5 ** np.arange(13)))
+    summary = evaluate(study, policies=["two_tier", "chain", "planned"], bootstrap=20, seeds=(0,), out=tmp_path)
+    assert not any("left out" in note for note in summary["notes"])
+
+
 def test_a_share_deferred_is_of_two_experts_calls(done):
     _, summary, _ = done
     policies = summary["policies"]
-    assert policies["two_tier"]["apgr"] is not None
+    two = evaluate(made(experts=2), policies=["two_tier"], bootstrap=20, seeds=(0,))
+    assert two["policies"]["two_tier"]["apgr"] is not None
     for name in ("chain", "planned", "oracle"):
         assert policies[name]["apgr"] is None and set(policies[name]["cpt"].values()) == {None}
         assert policies[name]["auc"] is not None

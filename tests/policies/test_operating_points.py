@@ -13,7 +13,9 @@ from askless.policies.operating_points import (
     PricedPoints,
     Threshold,
     ThresholdPoints,
+    beneath_hull,
     between,
+    near_hull,
     threshold_at,
 )
 
@@ -316,3 +318,30 @@ def test_a_budget_below_the_cheapest_expert_is_refused():
     assert str(error.value) == (
         "A budget of 999 per 1,000 items is under the least cost, 1000. Allowed: at least that."
     )
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=8))
+def test_nobody_lies_above_the_hull_and_its_corners_are_of_those_on_it(points):
+    cost, quality = (np.array(each, float) for each in zip(*points, strict=True))
+    beneath = beneath_hull(cost, quality)
+    assert (beneath >= 0).all()
+    on = np.flatnonzero(beneath <= 1e-9)
+    assert quality.argmax() in on
+    for j in range(len(cost)):
+        # The best that a mix of two buys for no more than the cost of this one.
+        mixes = [quality[a] for a in on if cost[a] <= cost[j]]
+        for a in on:
+            for b in on:
+                if cost[a] < cost[j] < cost[b]:
+                    mixes.append(quality[a] + (quality[b] - quality[a]) * (cost[j] - cost[a]) / (cost[b] - cost[a]))
+        assert beneath[j] == pytest.approx(max(0.0, max(mixes, default=quality[j]) - quality[j]), abs=1e-9)
+
+
+def test_a_chain_asks_who_is_near_the_hull():
+    cost = np.tile([1.0, 2.0, 3.0, 4.0, 5.0], (400, 1))
+    right = np.array([0.5, 0.4, 0.8, 0.79, 0.7])
+    quality = (np.arange(400)[:, None] < 400 * right).astype(float)
+    assert near_hull(cost, quality).tolist() == [0, 2, 3], "the fourth is within an error of the third"
+    assert near_hull(cost[:, [4, 2]], quality[:, [4, 2]]).tolist() == [0, 1], "the first stays"
+    assert near_hull(cost[:, [0, 1]], np.ones((400, 2)) * [1.0, 0.0]).tolist() == [0, 1], "at least two stay"

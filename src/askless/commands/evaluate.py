@@ -16,6 +16,7 @@ from askless.commands.options import (
     Examples,
     Intersect,
     ItemColumns,
+    Order,
     Prices,
     Reference,
     Seed,
@@ -35,6 +36,7 @@ def evaluate(
         typer.Option(metavar="NAME", help="A policy to compare; may be repeated.", show_default="all that apply"),
     ] = NONE,
     reference: Reference = None,
+    order: Order = None,
     quality: Annotated[str, typer.Option(metavar="MEASURE", help="accuracy, macro_f1 or f1_positive.")] = "accuracy",
     bootstrap: Annotated[int, typer.Option(min=20, help="Resamples of the intervals.")] = 1000,
     intersect: Intersect = False,
@@ -58,7 +60,7 @@ def evaluate(
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file. Give a folder, or the name of one to make.")
-    given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
+    given = study(examples, answers, intersect, seed, column, item_column, classes, prices, order=order)
     summary = evaluating.evaluate(
         given,
         policies=policy or None,

@@ -61,6 +61,15 @@ ClassNames = Annotated[
         "--classes", metavar="NAMES", help='All classes, with commas: A,B,"C, D".', show_default="the gold labels"
     ),
 ]
+Order = Annotated[
+    str | None,
+    typer.Option(
+        "--order",
+        metavar="NAMES",
+        help="The experts to ask, with commas, in the order in which a chain asks them.",
+        show_default="all, by rising cost",
+    ),
+]
 Prices = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
@@ -99,6 +108,7 @@ def study(
     classes: str | None,
     prices: Path | None,
     fit: bool = True,
+    order: str | None = None,
 ) -> Study:
     """The study that the options describe; with `fit` it has train items."""
     from askless.data.recorded import load
@@ -114,6 +124,7 @@ def study(
         classes=names(classes),
         prices=None if prices is None else read_prices(prices),
         fit=fit,
+        order=names(order),
     )
 
 

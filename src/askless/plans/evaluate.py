@@ -18,6 +18,7 @@ from askless.config import Evaluate
 from askless.data.prepare import class_counts, document_counts
 from askless.data.recorded import Study
 from askless.errors import AsklessError, ConfigError, DataError
+from askless.evaluation import curves
 from askless.evaluation.evaluate import Evaluation, Runs
 from askless.evaluation.expert_results import contradictions
 from askless.evaluation.replay import Replay, crossfit, replay
@@ -25,11 +26,13 @@ from askless.files import write_text
 from askless.panel import Panel
 from askless.plans.boards import Boards
 from askless.policies.base import Budget, Policy
+from askless.policies.operating_points import near_hull
 from askless.policies.state import arguments
 
 SWEEP, SWEEP_OF_MANY = 41, 21
 MANY = 100_000
 MARGIN = 0.01
+PAIR_POINTS = 10
 NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
 
 
@@ -78,11 +81,16 @@ def applicable(study: Study) -> list[str]:
     ]
 
 
-def build(kind: str, experts: Sequence[str], reference: str, seed: int = 0) -> Policy:
-    """A policy over all `experts`, or over the cheapest and the reference where it is meant for two."""
+def build(
+    kind: str, experts: Sequence[str], reference: str, seed: int = 0, *, pair: Sequence[str] = (), prune: bool = True
+) -> Policy:
+    """A policy over all `experts`; where it is meant for two over the `pair`, by default the first and the reference.
+
+    Without `prune` a chain asks them all, in the order given.
+    """
     other = reference if reference != experts[0] else experts[-1]
-    given = (experts[0], other) if registry.resolve(kind, kind).pair else tuple(experts)
-    return registry.build(kind, {}, experts=given, random_state=seed)
+    given = (pair or (experts[0], other)) if registry.resolve(kind, kind).pair else experts
+    return registry.build(kind, {}, experts=tuple(given), random_state=seed, prune=prune)
 
 
 def evaluate(
@@ -142,7 +150,7 @@ def evaluate(
     boards, notes = Boards.of(study), list(study.notes)
     if not len(boards.test):
         raise DataError("items", "no row in split 'test'", "rows to report on", "Mark some rows 'test'.")
-    reference = _reference(study, reference)
+    reference = _reference(study, boards, reference)
     seeds, sweep = tuple(seeds), SWEEP
     if len(boards.test) > MANY:
         seeds, sweep, bootstrap = seeds[:1], SWEEP_OF_MANY, min(bootstrap, 200)
@@ -151,7 +159,13 @@ def evaluate(
         )
     options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
     settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[call-arg]
-    sweeps = _Sweeps(study, boards, reference, boards.budgets(study.experts, sweep), seeds, folds)
+    budgets = boards.budgets(study.experts, sweep)
+    pair = _best_pair(study, boards, reference, budgets, folds, say)
+    sweeps = _Sweeps(study, boards, reference, pair, budgets, seeds, folds)
+    if set(pair) != {study.experts[0], reference}:
+        notes.append(
+            f"Policies for two experts decide between {pair[0]} and {pair[1]}, the best pair where points are chosen."
+        )
     evaluation = Evaluation(
         Asked.of(study, quality),
         settings,
@@ -161,8 +175,9 @@ def evaluate(
         sweeps.alone(boards.held),
     )
     notes += _remarks(evaluation)
-    for kind in _kinds(study, policies, notes):
-        say(f"{kind}: fitting and replaying")
+    kinds = _kinds(study, policies, notes)
+    for place, kind in enumerate(kinds, 1):
+        say(f"{kind}: fitting and replaying ({place} of {len(kinds)})")
         try:
             run, choosing = sweeps.of(kind)
         except AsklessError as error:
@@ -193,6 +208,7 @@ class _Sweeps:
     study: Study
     boards: Boards
     reference: str
+    pair: tuple[str, ...]
     budgets: Sequence[Budget]
     seeds: Sequence[int]
     folds: int
@@ -204,7 +220,8 @@ class _Sweeps:
         swept: list[Budget | None] = list(self.budgets) if policy.budgets else [None]
 
         def make(seed: int) -> Policy:
-            return build(kind, self.study.experts, self.reference, seed)
+            experts, ordered = self.study.experts, self.study.ordered
+            return build(kind, experts, self.reference, seed, pair=self.pair, prune=not ordered)
 
         fitted = {s: make(s).fit(boards.train.copy(), boards.valid.copy()) for s in seeds}
         test = replay(kind, fitted, {s: boards.test for s in seeds}, swept)
@@ -222,10 +239,49 @@ class _Sweeps:
         return Runs(gold, board.groups, sweeps, {})
 
 
-def _reference(study: Study, reference: str | None) -> str:
+def _reference(study: Study, boards: Boards, reference: str | None) -> str:
     if reference is not None and reference not in study.experts:
         raise ConfigError.unknown("expert", reference, study.experts)
-    return reference or study.experts[-1]
+    return reference or study.experts[int(np.argmax(boards.prices(study.experts)))]
+
+
+def _best_pair(
+    study: Study, boards: Boards, reference: str, budgets: Sequence[Budget], folds: int, say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The two experts of whom `two_tier` makes most on the rows on which operating points are chosen.
+
+    Tried are those that are worth asking beside the first and the reference; of two experts there is but one pair. A
+    pair begins at the cost of its first, under which a mix with the cheapest expert counts.
+    """
+    names = study.experts
+    if len(names) < 3:
+        return names
+    held, own = boards.held, {}
+    asked = {name: held.copy().ask(name) for name in names}
+    quality = np.stack([held.quality(asked[name]) for name in names], axis=1)
+    cost = np.stack([asked[name].cost for name in names], axis=1)
+    near = {names[j] for j in near_hull(cost, quality)} | {reference}
+    tried = [name for name in names if name in near]
+    pairs = [(a, b) for i, a in enumerate(tried) for b in tried[i + 1 :]]
+    say(f"two_tier: trying {len(pairs)} pairs of experts")
+    low, high = float(cost[:, 0].mean()), float(cost.mean(axis=0).max())
+    swept = list(budgets[:: max(1, len(budgets) // PAIR_POINTS)]) + [budgets[-1]]
+    for pair in pairs:
+
+        def make(seed: int, pair: tuple[str, ...] = pair) -> Policy:
+            return registry.build("two_tier", {}, experts=pair, random_state=seed)
+
+        if len(boards.valid):
+            fitted = make(0).fit(boards.train.copy(), boards.valid.copy())
+            run = replay("two_tier", {0: fitted}, {0: held}, swept)
+        else:
+            run = crossfit("two_tier", make, boards.train, swept, (0,), folds)
+        gold = np.zeros(len(held), np.int64) if study.judged else held.gold
+        reached = run.right(gold)[:, 0].mean(axis=1)
+        spent = run.cost[:, 0].mean(axis=1) if high > low else run.deferred[:, 0].mean(axis=1)
+        ends = (low, high) if high > low else (0.0, 1.0)
+        own[pair] = curves.area(np.append(low, spent), np.append(quality[:, 0].mean(), reached), *ends)
+    return max(own, key=lambda pair: own[pair])
 
 
 def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list[str]:

@@ -263,3 +263,37 @@ def _divided(at: Floats, upto: Floats) -> Floats:
     level = np.minimum(np.searchsorted(upto, target), len(upto) - 1)
     part = np.divide(target - (upto - at)[level], at[level], out=np.ones(GRID), where=at[level] > 0)
     return np.asarray(level + np.clip(part, 0, 1))
+
+
+def beneath_hull(cost: Floats, quality: Floats) -> Floats:
+    """How far each expert alone lies beneath what mixes of the others buy for its mean cost, shape (experts,).
+
+    Of those on the rising upper hull it is 0; one that costs more than the best lies beneath the best.
+    """
+    order = np.lexsort((-quality, cost))
+    corners: list[int] = []
+    for j in order[: int(np.argmax(quality[order])) + 1]:
+        if corners and (quality[j] <= quality[corners[-1]] or cost[j] <= cost[corners[-1]]):
+            continue
+        while len(corners) > 1 and _turns_up(cost, quality, corners[-2], corners[-1], j):
+            corners.pop()
+        corners.append(int(j))
+    return np.maximum(0.0, np.interp(cost, cost[corners], quality[corners]) - quality)
+
+
+def near_hull(cost: Floats, quality: Floats, least: int = 2) -> Ints:
+    """Which experts a chain is worth asking, from their answers to some rows (rows, experts): places in order.
+
+    Left out is who lies beneath the hull by more than the standard error of its own mean quality. The first stays, and
+    so do at least so many.
+    """
+    beneath = beneath_hull(cost.mean(axis=0), quality.mean(axis=0))
+    error = quality.std(axis=0) / np.sqrt(len(quality))
+    beneath[0] = -1.0
+    count = max(least, int((beneath <= error + SLACK).sum()))
+    return np.sort(np.argsort(np.where(beneath <= error + SLACK, -1.0, beneath), kind="stable")[:count])
+
+
+def _turns_up(cost: Floats, quality: Floats, a: int, b: int, c: int) -> bool:
+    """Whether b lies on or beneath the line from a to c."""
+    return bool((quality[b] - quality[a]) * (cost[c] - cost[a]) <= (quality[c] - quality[a]) * (cost[b] - cost[a]))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from askless import schema
 from askless.config import Price
 from askless.data.recorded import load
+from askless.data.recorded.imported import read as read_answers
 from askless.data.recorded.prices import read_prices
 from askless.errors import ConfigError, DataError
 from tests.data.test_tables import written
@@ -213,6 +214,43 @@ def test_judgements_that_cannot_be_meant(folder):
     ) in refused()
     both = [answers(folder, label=None, correct=[True] * 6), answers(folder, "large")]
     assert "'large' has labels and 'small' a judgement of its answers" in fault(gold, both)
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_a_flat_price_is_billed_for_each_sample(folder, imported):
+    """Four samples of GPT-4 were once billed as one answer."""
+    path = answers(
+        folder,
+        id=[name for name in IDS for _ in range(4)],
+        label=[g for g in GOLD for _ in range(4)],
+        sample=list(range(4)) * 6,
+        cost_usd=None,
+        prompt_tokens=[10] * 24,
+    )
+    if imported:
+        found = read_answers(path, classes=["A", "B", "C"])
+        assert schema.meta_of(found.predictions)["samples"] == {"small": 4.0}
+        path = schema.write(found.predictions, folder / "imported.parquet", "predictions")
+    prices = {"small": Price(usd_per_1k_answers=12.0, usd_per_1m_prompt_tokens=100.0)}
+    study = load(items(folder), [path], prices=prices)
+    assert study.cost.price(study.answers["small"], "small") == pytest.approx([4 * (0.012 + 10 * 1e-4)] * 6)
+    billed = answers(folder, "billed", id=[i for i in IDS for _ in "ab"], label=[g for g in GOLD for _ in "ab"],
+                     expert=["small"] * 12, sample=[0, 1] * 6, cost_usd=[0.1] * 12)  # fmt: skip
+    study = load(items(folder), [billed], prices=prices)
+    assert study.cost.price(study.answers["small"], "small") == pytest.approx([0.2] * 6)
+
+
+def test_the_order_of_experts_as_given(folder):
+    files = [answers(folder, name, cost_usd=[cost] * 6) for name, cost in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
+    assert (load(items(folder), files).experts, load(items(folder), files).ordered) == (("b", "c", "a"), False)
+    study = load(items(folder), files, order=["a", "b"])
+    assert (study.experts, study.ordered) == (("a", "b"), True)
+    assert set(study.answers) == {"a", "b"}
+    assert study.notes == ("Left out, since the order does not name them: c.",)
+    with pytest.raises(ConfigError, match="Unknown expert 'd'. Known: a, b, c."):
+        load(items(folder), files, order=["d"])
+    with pytest.raises(ConfigError, match="The order got a, a. Allowed: each expert once, one or more."):
+        load(items(folder), files, order=["a", "a"])
 
 
 def test_one_item(folder):

@@ -27,6 +27,8 @@ TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
 CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
 MOST_EXPERTS = 200
+# In the metadata of imported answers: how many samples an answer of an expert is the vote of, in the mean.
+SAMPLES = "samples"
 ROUNDING = 1e-6
 
 
@@ -79,7 +81,15 @@ def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | Non
         name = expert or path.stem
         unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
         return {name: ExpertAnswers(name, path, table, stated, (*changed, *unnamed))}
-    return _by_expert(table, path, expert, stated, changed)
+    return {
+        name: replace(one, table=_sampled(one.table, meta.get(SAMPLES, {}).get(name)))
+        for name, one in _by_expert(table, path, expert, stated, changed).items()
+    }
+
+
+def _sampled(table: pa.Table, samples: float | None) -> pa.Table:
+    """With the number of samples behind each answer, where a file that was imported says it."""
+    return table if samples is None else table.append_column("samples", pa.array([float(samples)] * len(table)))
 
 
 def joined(one: ExpertAnswers, other: ExpertAnswers) -> ExpertAnswers:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from askless import schema
 from askless.data import tables
 from askless.data.columns import counted, strings
 from askless.data.recorded import answer_files, answer_tables
@@ -75,6 +76,7 @@ def _imported(
 ) -> Imported:
     tables: list[pa.Table] = []
     notes: list[str] = []
+    samples: dict[str, float] = {}
     for one in answers:
         settled, changed = answer_tables.settled(one, classes)
         if classes is None and REPLY in one.table.column_names:
@@ -82,7 +84,12 @@ def _imported(
         answer_tables.refuse_twice(settled)
         tables.append(answer_tables.predictions(settled, classes, task=task))
         notes += changed
-    return Imported(pa.concat_tables(tables), items, tuple(notes))
+        if settled.has("samples"):
+            samples[one.expert] = pc.mean(settled.table["samples"]).as_py()
+    joined = pa.concat_tables(tables)
+    if samples:
+        joined = schema.with_meta(joined, "predictions", schema.meta_of(joined) | {answer_files.SAMPLES: samples})
+    return Imported(joined, items, tuple(notes))
 
 
 def _of_papers(path: Path) -> bool:

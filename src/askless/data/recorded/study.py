@@ -18,9 +18,9 @@ from askless.data.columns import counted, shorten
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded.answer_files import ExpertAnswers
 from askless.data.recorded.items import read_items
-from askless.data.recorded.prices import cost_model
+from askless.data.recorded.prices import billed_by_sample, cost_model
 from askless.data.recorded.spelling import read_labels
-from askless.errors import DataError
+from askless.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Study:
     judged
         By what answers were judged already: `correct` where each is right or wrong, else `quality`, from 0 to 1; empty
         where labels are held against gold ones. It is a column of `answers` that no policy is shown.
+    ordered
+        Whether `experts` are in an order that somebody gave, which policies keep, and not in that of cost.
     """
 
     examples: pa.Table
@@ -54,6 +56,7 @@ class Study:
     has_text: bool
     notes: tuple[str, ...]
     judged: str = ""
+    ordered: bool = False
 
 
 def load(
@@ -68,14 +71,16 @@ def load(
     prices: Mapping[str, Price] | None = None,
     unit: str | None = None,
     fit: bool = True,
+    order: Sequence[str] | None = None,
 ) -> Study:
     """Read items and answers from files in Parquet, CSV or JSON lines.
 
     `columns` and `item_columns` map our names of columns to the files'. `intersect` keeps the items that every expert
     answered. `classes` are those of the labels where the files do not show all of them; `unit` is that of cost, by
-    default dollars where they are known. Without `fit` there need not be any train items; costs are then compared on
-    all. Answers with a column `correct` or `quality`, and no gold labels to be held against, are judged already.
-    Raises `DataError` for whatever cannot be read one way only, and for gold labels of one class.
+    default dollars where they are known. `order` names the experts to ask, in that order. Without `fit` there need not
+    be any train items; costs are then compared on all. Answers with a column `correct` or `quality`, and no gold labels
+    to be held against, are judged already. Raises `DataError` for whatever cannot be read one way only, and for gold
+    labels of one class.
     """
     found = _gathered([Path(path) for path in answers], columns)
     read = read_items(Path(items), split_seed, item_columns, _labelled(found))
@@ -90,14 +95,40 @@ def load(
         notes += changed
     examples, places = _common(read.examples, found, intersect, Path(items), notes)
     train = _train(examples, fit, Path(items))
+    samples = {e: found[e].table["samples"].take(places[e]) for e in found if found[e].has("samples")}
     tables = {e: answer_tables.predictions(found.pop(e), classes, places.pop(e)) for e in list(found)}
     cost, priced = cost_model(tables, prices, unit)
+    tables |= {e: billed_by_sample(tables[e], e, count, cost) for e, count in samples.items()}
     examples = schema.with_meta(examples, "examples", {"classes": list(classes)})
     mean = {e: float(cost.price(tables[e].filter(train), e).mean()) for e in tables}
     experts = tuple(sorted(tables, key=lambda e: (mean[e], e)))
     notes += priced
+    if order is not None:
+        experts = _ordered(order, experts, notes)
     kept = {e: tables[e] for e in experts}
-    return Study(examples, kept, classes, experts, cost, read.has_text, tuple(notes), _judged_by(kept, read.labelled))
+    return Study(
+        examples,
+        kept,
+        classes,
+        experts,
+        cost,
+        read.has_text,
+        tuple(notes),
+        _judged_by(kept, read.labelled),
+        order is not None,
+    )
+
+
+def _ordered(order: Sequence[str], experts: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+    """The experts that are named, in that order."""
+    for name in order:
+        if name not in experts:
+            raise ConfigError.unknown("expert", name, experts)
+    if len(set(order)) < len(order) or not order:
+        raise ConfigError(f"The order got {', '.join(order) or 'no expert'}. Allowed: each expert once, one or more.")
+    if rest := [name for name in experts if name not in order]:
+        notes.append(f"Left out, since the order does not name them: {', '.join(rest)}.")
+    return tuple(order)
 
 
 def _labelled(answers: Mapping[str, ExpertAnswers]) -> bool | None:

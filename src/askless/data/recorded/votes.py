@@ -15,7 +15,7 @@ def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:
     """One row for each id, in the order in which ids come first.
 
     `label` is the majority's (on a tie the class that comes first), `proba` each class's share of the votes, costs are
-    the sum over the samples (null where one is), `samples` without a label do not vote.
+    the sum over the samples (null where one is), of which there are `samples`. Those without a label do not vote.
     """
     ids = pc.unique(table["id"])
     row = pc.index_in(table["id"], ids).to_numpy()
@@ -33,6 +33,7 @@ def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:
         "id": ids,
         "label": pa.array(list(classes), pa.string()).take(best),
         "proba": lists,
+        "samples": np.bincount(row, minlength=count).astype(float),
     }
     for name in (n for n in SUMMED if n in table.column_names):
         sums = np.bincount(row, table[name].to_numpy(), count)

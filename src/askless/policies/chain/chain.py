@@ -15,7 +15,7 @@ from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
-from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, threshold_at
+from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, near_hull, threshold_at
 from askless.stats.uncertainty import check
 
 HELP = 2.0
@@ -43,6 +43,10 @@ class Chain(Policy):
     aggregate
         Who answers of those asked: "last", the one of the highest "rank" or "posterior", or "auto", which is the last
         unless another is clearly better.
+    prune
+        Leave out experts that on `train` lie beneath the hull of single experts by more than a standard error: for what
+        they cost, a mix of the others is better. Not with `shares`, which are of the links as given; the first and at
+        least one more stay.
     measure
         "margin", "entropy", or by any other name the probability of the answer; an answer that states none is compared
         with those already paid for.
@@ -51,6 +55,8 @@ class Chain(Policy):
 
     Attributes
     ----------
+    links_ : array (links,)
+        Places in `experts` of those that are asked, in order.
     lines_ : array (links, 2, 2)
         Slope and intercept from a stated confidence and from agreement.
     thresholds_ : tuple of Threshold
@@ -64,6 +70,7 @@ class Chain(Policy):
     """
 
     graded = True
+    links_: Ints
     lines_: Floats
     thresholds_: tuple[Threshold, ...]
     points_: ThresholdPoints
@@ -76,11 +83,13 @@ class Chain(Policy):
         *,
         shares: Sequence[float] | None = None,
         aggregate: str = "auto",
+        prune: bool = True,
         measure: str = "auto",
         random_state: int = 0,
     ) -> None:
         self.experts = tuple(experts)
         self.shares = shares
+        self.prune = prune
         self.aggregate = aggregate
         self.measure = measure
         self.random_state = random_state
@@ -92,11 +101,15 @@ class Chain(Policy):
         apart than the rows, and a budget between two of them would be missed.
         """
         self._require(train, experts=2)
+        self.links_ = np.arange(len(self.experts))
         self._check_shares()
         if self.aggregate not in ("auto", *AGGREGATES):
             raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
         check(self.measure)
         super().fit(train, valid)
+        if self.prune and self.shares is None:
+            _, quality, cost = self._answers(train)
+            self.links_ = near_hull(cost, quality)
         about, quality, cost = self._answers(train)
         self.lines_ = lines_of(about, quality)
         if len(valid):
@@ -113,11 +126,11 @@ class Chain(Policy):
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Answers | None = None) -> Decisions:
         """Ask link after link the rows that are not sure enough; raises `BudgetError` for less than the first costs."""
-        n, links = len(panel), len(self.experts)
+        n, links = len(panel), len(self.links_)
         thresholds = self._by_row(panel, budget)
         rows, steps = np.arange(n), []
         sure, label, given = np.full((n, links), PENDING), np.full((n, links), NO_LABEL), np.zeros((n, links), bool)
-        for link, name in enumerate(self.experts):
+        for link, name in enumerate(self._names()):
             answers = seen if link == 0 and seen is not None else panel.ask(name, rows)
             label[rows, link] = answers.label
             about = stated(answers, label[rows, : link + 1], self.measure)
@@ -129,18 +142,29 @@ class Chain(Policy):
         sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
         asked = panel.asked_of(self.experts)
         return Decisions(
-            self.experts, chosen, label[every, chosen], sure[every, last], panel.spent, asked, sureness, tuple(steps)
+            self.experts,
+            self.links_[chosen],
+            label[every, chosen],
+            sure[every, last],
+            panel.spent,
+            asked,
+            sureness,
+            tuple(steps),
         )
+
+    def _names(self) -> list[str]:
+        """Who is asked, in order."""
+        return [self.experts[place] for place in self.links_]
 
     def _answers(self, panel: Panel) -> tuple[Floats, Floats, Floats]:
         """What each link states of each row (rows, links, 2), its quality and its cost, (rows, links)."""
-        asked = [panel.ask(name) for name in self.experts]
+        asked = [panel.ask(name) for name in self._names()]
         quality, cost = ([panel.quality(each) for each in asked], [each.cost for each in asked])
         return evidence(asked, self.measure), np.stack(quality, axis=1), np.stack(cost, axis=1)
 
     def _kept(self) -> Floats:
         """The share of all rows that each link keeps, (links,)."""
-        links = len(self.experts)
+        links = len(self.links_)
         return np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
 
     def _check_shares(self) -> None:
@@ -185,7 +209,7 @@ class Chain(Policy):
             mix, draw = self.points_.mix(budget), panel.draws(self.random_state)
             low, high = (self.points_.threshold(place).by_row(draw) for place in (mix.low, mix.high))
             common = np.where(panel.draws(self.random_state + 7919) < mix.weight, high, low)
-            found = [common] * (len(self.experts) - 1)
+            found = [common] * (len(self.links_) - 1)
         return [*found, np.full(len(panel), -np.inf)]
 
     def _standing(self, sure: Floats, given: Bools, how: str) -> Floats:

@@ -12,7 +12,7 @@ from askless.arrays import Bools, Floats, Ints
 from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
-from askless.policies.operating_points import PricedPoints
+from askless.policies.operating_points import PricedPoints, beneath_hull
 from askless.policies.planned.first_threshold import FirstThreshold
 from askless.policies.planned.gain_rule import GainRule
 from askless.policies.planned.measured import MeasuredPoints
@@ -28,6 +28,8 @@ METHODS: dict[str, Callable[[], AnyRule]] = {
     "search": Subchains,
 }
 CLEARLY = 0.5
+# The sets of whom to have asked grow with the fourth power of how many there are.
+MOST_EXPERTS = 9
 SUREST_SCORE = 1e300
 
 
@@ -59,8 +61,9 @@ class Planned(Policy):
     ----------
     method_ : str
         What "auto" came to.
-    order_ : array (experts,)
-        Places of `experts` by rising mean cost on train, `prices_`.
+    order_ : array
+        Places of `experts` by rising mean cost on train, `prices_`: of more than nine the first and those that lie on
+        the hull of single experts or next beneath it.
     measures_ : tuple of str
         How sure each is, in that order.
     rule_ : GainRule or FirstThreshold or Subchains
@@ -144,7 +147,11 @@ class Planned(Policy):
         rows = some_rows(len(train), self.most_rows, self.random_state)
         answers = [train.ask(name, rows) for name in self.experts]
         self.prices_ = np.array([a.cost.mean() for a in answers])
-        self.order_ = np.argsort(self.prices_, kind="stable")
+        kept = np.arange(len(answers))
+        if len(kept) > MOST_EXPERTS:
+            right = np.array([train.quality(a).mean() for a in answers])
+            kept = np.argsort(np.append(-1.0, beneath_hull(self.prices_, right)[1:]), kind="stable")[:MOST_EXPERTS]
+        self.order_ = kept[np.argsort(self.prices_[kept], kind="stable")]
         self.measures_ = tuple(resolve(answers[j], "auto") for j in self.order_)
 
     def _candidates(self, seen: AnswerMatrix) -> list[str]:
