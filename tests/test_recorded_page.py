@@ -41,7 +41,7 @@ def run(words):
 
 
 def test_the_page_names_these_commands():
-    assert [words[0] for words in commands()] == ["import", "evaluate", "plan", "explain", "import"]
+    assert [words[0] for words in commands()] == ["import", "evaluate", "plan", "explain", "import", "import"]
 
 
 def test_the_import_of_the_page(folder):
