@@ -13,11 +13,11 @@ from typing import Any
 from askless import experts as backends
 from askless.config import Costs, Price
 from askless.errors import ConfigError
+from askless.experts.remote.openai import HERE
 from askless.files import read_json, write_text
 
 VARIABLE = "ASKLESS_TRUST"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
-HERE = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/[^\\@]*)?")
 OWN = "Give --params with a params.yaml of your own, which may say so."
 
 Experts = Mapping[str, Mapping[str, Any]]

@@ -35,6 +35,7 @@ FEW = 3
 UNREAD = "..."
 ANOTHER = "answered by another model"
 NO_KEY = "none"
+HERE = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/[^\\@]*)?")
 REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
@@ -60,7 +61,7 @@ class OpenAiExpert(PaidExpert):
         The name that the server knows.
     base_url
         The server's address up to `/v1`; None is OpenAI's, or the one that OPENAI_BASE_URL in the environment names,
-        which is told, and asks everything again.
+        which is told. Another server is asked everything again; those of this machine are one.
     revision
         A mark of your own for what stands behind the name; a change asks everything again.
     prompt
@@ -188,9 +189,12 @@ class OpenAiExpert(PaidExpert):
         return self.base_url or os.environ.get(REDIRECT) or None
 
     def key(self, text: str) -> str:
-        """The store's key of the answer to one text."""
-        redirected = [self.address] if self.address != self.base_url else []
-        return answer_key("openai", self.revision, self._request(text), *redirected)
+        """The store's key of the answer to one text.
+
+        The server is part of it; servers of this machine are one, for their port is whatever was free.
+        """
+        asked = self.address and ("this machine" if HERE.fullmatch(self.address) else self.address)
+        return answer_key("openai", self.revision, self._request(text), *([asked] if asked else []))
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
