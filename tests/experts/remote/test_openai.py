@@ -440,4 +440,4 @@ def test_an_address_in_the_environment_is_told_and_its_answers_are_kept_apart(
     expert._new_client().close()
     assert "Expert 'gpt' is asked at http://127.0.0.1:9/v1, as OPENAI_BASE_URL in the environment says." in caplog.text
     named = OpenAiExpert(Setting("gpt", "olhs", ("0", "1"), "olhs"), model="m", base_url="http://127.0.0.1:8/v1")
-    assert named.key("a") == own and named.server == "127.0.0.1:8"
+    assert named.key("a") == here and named.server == "127.0.0.1:8"
