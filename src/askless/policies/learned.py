@@ -44,8 +44,6 @@ class Learned(ScoreThreshold):
     ----------
     prices_ : array (2,)
         Mean cost of each expert on train.
-    chances_ : TextChances
-        The regression.
     """
 
     reads_text = True

@@ -61,10 +61,6 @@ class TwoTier(Policy):
         False where chance is all there is.
     prices_ : tuple of float
         Mean cost of an answer of each.
-    levels_, rows_, cost_ : arrays (levels,)
-        The scores seen, ascending; how many rows had each; what the large one took for them.
-    calibrators_ : tuple of PlattCalibrator
-        Small right by its score, large right by that score, large right by its own.
 
     References
     ----------
@@ -77,9 +73,11 @@ class TwoTier(Policy):
     measure_: str
     states_confidence_: bool
     prices_: tuple[float, float]
+    # Of the scores seen, ascending, (levels,): how many rows had each, and what the large one took for them.
     levels_: Floats
     rows_: Floats
     cost_: Floats
+    # Small right by its score, large right by that score, large right by its own.
     calibrators_: tuple[PlattCalibrator, PlattCalibrator, PlattCalibrator]
 
     def __init__(

@@ -33,13 +33,6 @@ class OnlineTwoTier(Policy):
         How sure the small one is, as in `TwoTier`; log-probability and entropy are exponentiated, as published.
     random_state
         Seed of the order of the rows.
-
-    Attributes
-    ----------
-    rule_ : OnlineRule
-        The rule at the prices and accuracies of train.
-    measure_, states_confidence_, calibrators_
-        As in `TwoTier`, but one calibrator for each expert.
     """
 
     pair = True

@@ -55,26 +55,20 @@ class Chain(Policy):
 
     Attributes
     ----------
-    links_ : array (links,)
-        Places in `experts` of those that are asked, in order.
-    lines_ : array (links, 2, 2)
-        Slope and intercept from a stated confidence and from agreement.
-    thresholds_ : tuple of Threshold
-        The own rule's thresholds.
-    points_ : ThresholdPoints
-        What each common threshold buys.
     aggregate_ : str
         What "auto" came to.
-    ranks_ : array (links, 101)
-        Quantiles of the probabilities.
     """
 
     graded = True
+    # Places in `experts` of those that are asked, in order, (links,).
     links_: Ints
+    # Slope and intercept of each link, from a stated confidence and from agreement, (links, 2, 2).
     lines_: Floats
+    # The own rule's thresholds, and what each common threshold buys.
     thresholds_: tuple[Threshold, ...]
     points_: ThresholdPoints
     aggregate_: str
+    # Quantiles of the probabilities, (links, 101).
     ranks_: Floats
 
     def __init__(

@@ -64,16 +64,10 @@ class SummaryGain(Policy):
 
     Attributes
     ----------
-    before_, after_ : Stacked
-        The regressions before and after reading the small one's summary.
     prices_, quality_ : arrays (experts,)
         Means on train.
     gains_ : array (costlier, 3)
         Each costlier expert's mean gain and its 95 % interval.
-    rule_ : SummaryGainRule
-        Whom a price means.
-    by_cost_, by_share_ : PricedPoints
-        Its operating points.
     single_ : str or None
         The one expert that answers all without a budget.
     """

@@ -31,13 +31,6 @@ class PublishedSummary(Chooser):
     random_state
         Seed of both.
 
-    Attributes
-    ----------
-    reduce_, classify_
-        The PCA and the machine.
-    always_ : int or None
-        The one target that train has.
-
     References
     ----------
     Enhanced Cost Efficiency, the summarisation part.
@@ -50,6 +43,7 @@ class PublishedSummary(Chooser):
     studied = False
     budgets = ()
     kept = False
+    # The one target that train has.
     always_: int | None
 
     def __init__(
