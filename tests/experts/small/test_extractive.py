@@ -1,14 +1,9 @@
 """The sentence ranker: learns from references, beats the lead, expects what it gets, survives a round trip."""
 
-from __future__ import annotations
-
 import json
 import re
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from askless import schema
@@ -29,39 +24,39 @@ NONE = schema.table("examples", {})
 
 
 @pytest.fixture(scope="module")
-def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vectors(tmp_path_factory):
     """Vectors of the demo documents' words in lower case."""
     folder = tmp_path_factory.mktemp("vectors")
     texts = [" ".join(re.findall(r"\w+", d["text"].lower())) for d in documents(600, 9)]
     return embeddings.build(write_vectors(texts, folder / "v.txt", dim=20), folder / "v", dim=20)
 
 
-def news(n: int, seed: int) -> pa.Table:
+def news(n, seed):
     found = documents(n, seed)
     columns = {"id": [f"d{i}" for i in range(n)], "split": ["train"] * n}
     return schema.table("examples", {**columns, **{k: [d[k] for d in found] for k in ("text", "reference")}})
 
 
-def of(texts: list[str], references: list[str | None] | None = None) -> pa.Table:
-    columns: dict[str, Any] = {"id": [f"t{i}" for i in range(len(texts))], "text": texts, "reference": references}
+def of(texts, references=None):
+    columns = {"id": [f"t{i}" for i in range(len(texts))], "text": texts, "reference": references}
     return schema.table("examples", {**columns, "split": ["test"] * len(texts)})
 
 
-def setting(vectors: Path | None) -> Setting:
+def setting(vectors):
     return Setting("extractive", "demo", (), vectors=vectors)
 
 
-def marks(table: pa.Table, rows: pa.Table) -> np.ndarray:
+def marks(table, rows):
     return rouge(table["text"].to_pylist(), rows["reference"].to_pylist())
 
 
 @pytest.fixture(scope="module")
-def ranker(vectors: Path) -> ExtractiveExpert:
+def ranker(vectors):
     return ExtractiveExpert(setting(vectors)).fit(news(300, 1), NONE)
 
 
 @pytest.mark.parametrize("valid", [NONE, news(150, 3)], ids=["cross-fitted", "valid"])
-def test_it_beats_the_first_sentence_and_gets_what_it_expects(vectors: Path, valid: pa.Table) -> None:
+def test_it_beats_the_first_sentence_and_gets_what_it_expects(vectors, valid):
     expert, test = ExtractiveExpert(setting(vectors)).fit(news(300, 1), valid), news(500, 2)
     table = expert.answer(test)
     got, lead = marks(table, test), marks(LeadExpert(setting(None)).answer(test), test)
@@ -75,14 +70,14 @@ def test_it_beats_the_first_sentence_and_gets_what_it_expects(vectors: Path, val
     assert table["label"].null_count == table["error"].null_count == 500
 
 
-def test_the_same_data_and_seed_give_the_same_weights_and_answers(vectors: Path, ranker: ExtractiveExpert) -> None:
+def test_the_same_data_and_seed_give_the_same_weights_and_answers(vectors, ranker):
     again = ExtractiveExpert(setting(vectors)).fit(news(300, 1), NONE)
     assert again.weights_.tolist() == ranker.weights_.tolist()
     other = ExtractiveExpert(setting(vectors), random_state=1).fit(news(300, 1), NONE)
     assert other.line_ != ranker.line_, "folds are drawn by it"
 
 
-def test_it_answers_the_same_alone_and_among_others(ranker: ExtractiveExpert, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_answers_the_same_alone_and_among_others(ranker, monkeypatch):
     test = news(40, 4)
     whole = ranker.answer(test)
     monkeypatch.setattr("askless.experts.small.extractive.PART", 7)
@@ -91,7 +86,7 @@ def test_it_answers_the_same_alone_and_among_others(ranker: ExtractiveExpert, mo
     np.testing.assert_allclose(parts["logprob"].to_numpy(), whole["logprob"].to_numpy(), rtol=1e-6)
 
 
-def test_ridge_and_the_choice_of_its_penalty_equal_scikit_learns(vectors: Path) -> None:
+def test_ridge_and_the_choice_of_its_penalty_equal_scikit_learns(vectors):
     from sklearn.linear_model import Ridge
     from sklearn.preprocessing import StandardScaler
 
@@ -107,7 +102,7 @@ def test_ridge_and_the_choice_of_its_penalty_equal_scikit_learns(vectors: Path) 
     assert expert.fit(train, valid).strength_ == min(errors, key=errors.__getitem__)
 
 
-def test_cross_fitted_scores_come_from_other_documents_only(vectors: Path) -> None:
+def test_cross_fitted_scores_come_from_other_documents_only(vectors):
     learn = ExtractiveExpert(setting(vectors))._ranking(news(30, 1))
     scores = learn.crossed(10.0, 0)
     last = learn.document == 29
@@ -117,7 +112,7 @@ def test_cross_fitted_scores_come_from_other_documents_only(vectors: Path) -> No
     assert moved.any(), "the documents of other folds do learn from it"
 
 
-def test_inside_a_document_neither_its_level_nor_its_spread_counts(vectors: Path) -> None:
+def test_inside_a_document_neither_its_level_nor_its_spread_counts(vectors):
     learn = ExtractiveExpert(setting(vectors))._ranking(news(60, 1))
     rng = np.random.default_rng(0)
     level, spread = rng.random(60)[learn.document], (0.5 + rng.random(60))[learn.document]
@@ -131,9 +126,7 @@ def test_inside_a_document_neither_its_level_nor_its_spread_counts(vectors: Path
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_the_way_whose_sentences_are_better_ranks_and_the_other_expects(
-    vectors: Path, inside: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_way_whose_sentences_are_better_ranks_and_the_other_expects(vectors, inside, monkeypatch):
     expert, train, valid = ExtractiveExpert(setting(vectors)), news(120, 1), news(60, 3)
     better = iter([1.0, 0.0] if inside else [0.0, 1.0])
     monkeypatch.setattr(Ranking, "best", lambda self, scores: next(better))
@@ -144,7 +137,7 @@ def test_the_way_whose_sentences_are_better_ranks_and_the_other_expects(
     assert expert.worth_.tolist() in [learn.ridge(strength).tolist() for strength in STRENGTHS]
 
 
-def test_best_and_line() -> None:
+def test_best_and_line():
     scores, document = np.array([1.0, 3.0, 3.0, 0.0, -1.0]), np.array([0, 0, 0, 1, 1])
     assert best_of(scores, document).tolist() == [1, 3], "the earliest of equal ones"
     assert line_through(np.array([0.0, 1.0, 2.0]), np.array([1.0, 2.0, 3.0])) == pytest.approx((1.0, 1.0))
@@ -152,7 +145,7 @@ def test_best_and_line() -> None:
     assert line_through(np.array([5.0]), np.array([0.3])) == (0.3, 0.0)
 
 
-def test_features_by_hand(tmp_path: Path) -> None:
+def test_features_by_hand(tmp_path):
     (tmp_path / "v.txt").write_text("the 1 0\ncat 0 1\nsat 1 1\n", encoding="utf-8")
     words = Vectors.open(embeddings.build(tmp_path / "v.txt", tmp_path / "v", dim=2))
     found = Sentences([["The cat sat.", "He saw the cat, 5 times?"], ["Cat"]], words)
@@ -180,7 +173,7 @@ def test_features_by_hand(tmp_path: Path) -> None:
 ODD = ["...", "!", "One only.", "今天很好。明天更好！", "zzz qqq. vvv www.", "No end " * 4, "A.\nB.\nC."]
 
 
-def test_odd_documents_get_one_of_their_sentences(ranker: ExtractiveExpert) -> None:
+def test_odd_documents_get_one_of_their_sentences(ranker):
     table = ranker.answer(of(ODD))
     for text, said in zip(ODD, table["text"].to_pylist(), strict=True):
         assert said in (sentences(text) or [text])
@@ -190,7 +183,7 @@ def test_odd_documents_get_one_of_their_sentences(ranker: ExtractiveExpert) -> N
     assert ranker.answer(of([])).num_rows == 0
 
 
-def test_of_a_document_of_100_000_words_the_beginning_is_read_and_it_is_counted(ranker: ExtractiveExpert) -> None:
+def test_of_a_document_of_100_000_words_the_beginning_is_read_and_it_is_counted(ranker):
     long = " ".join(f"Sentence {i} has five words." for i in range(20_000))
     table = ranker.answer(of([long, "Short one. And two."]))
     assert schema.meta_of(table)["truncated"] == 1
@@ -207,7 +200,7 @@ def test_of_a_document_of_100_000_words_the_beginning_is_read_and_it_is_counted(
         (NONE, "0 rows"),
     ],
 )
-def test_documents_without_references_teach_nothing(vectors: Path, rows: pa.Table, got: str) -> None:
+def test_documents_without_references_teach_nothing(vectors, rows, got):
     with pytest.raises(DataError) as error:
         ExtractiveExpert(setting(vectors)).fit(rows, NONE)
     assert str(error.value) == (
@@ -216,22 +209,20 @@ def test_documents_without_references_teach_nothing(vectors: Path, rows: pa.Tabl
     )
 
 
-def test_references_that_say_nothing_of_the_documents_still_teach_finite_weights(vectors: Path) -> None:
+def test_references_that_say_nothing_of_the_documents_still_teach_finite_weights(vectors):
     expert = ExtractiveExpert(setting(vectors)).fit(of(["A b. C d.", "E f. G h."], ["x", "y"]), NONE)
     assert np.isfinite(expert.weights_).all()
     assert np.exp(expert.answer(of(["A b. C d."]))["logprob"].to_numpy()) == pytest.approx(LEAST)
 
 
-def test_it_must_learn_first_and_needs_vectors(vectors: Path) -> None:
+def test_it_must_learn_first_and_needs_vectors(vectors):
     with pytest.raises(ExpertError, match="Call fit or load"):
         ExtractiveExpert(setting(vectors)).answer(of(["A."]))
     with pytest.raises(ConfigError, match="Expert 'extractive' needs word vectors: give the task a `vectors` section."):
         ExtractiveExpert(setting(None)).fit(news(5, 1), NONE)
 
 
-def test_a_saved_ranker_of_other_vectors_or_features_is_refused(
-    vectors: Path, ranker: ExtractiveExpert, tmp_path: Path
-) -> None:
+def test_a_saved_ranker_of_other_vectors_or_features_is_refused(vectors, ranker, tmp_path):
     path = ranker.save(tmp_path / "kept") / "extractive.json"
     words = len(Vectors.open(vectors))
     (tmp_path / "v.txt").write_text("the 1 0\n", encoding="utf-8")

@@ -1,7 +1,5 @@
 """Sentences by the stated rule, and the expert that answers with the first one."""
 
-from __future__ import annotations
-
 import doctest
 
 import pytest
@@ -39,35 +37,35 @@ from tests.experts.tiny_models import examples, setting
         ("", []),
     ],
 )
-def test_a_sentence_ends_where_the_rule_says(text: str, expected: list[str]) -> None:
+def test_a_sentence_ends_where_the_rule_says(text, expected):
     assert sentences(text) == expected
 
 
-def test_the_documented_example_runs() -> None:
+def test_the_documented_example_runs():
     assert doctest.testmod(rule).attempted == 1
     assert doctest.testmod(rule).failed == 0
 
 
-def test_what_has_no_end_is_cut_after_so_many_words() -> None:
+def test_what_has_no_end_is_cut_after_so_many_words():
     found = sentences("word " * 1_050)
     assert [len(piece.split()) for piece in found] == [LONGEST] * 10 + [50]
 
 
 @given(st.text(alphabet=" .!?\"'()。\nAb3é", max_size=60))
-def test_nothing_that_is_said_is_lost_or_said_twice(text: str) -> None:
-    def letters(of: str) -> str:
+def test_nothing_that_is_said_is_lost_or_said_twice(text):
+    def letters(of):
         return "".join(c for c in of if c.isalnum())
 
     assert letters("".join(sentences(text))) == letters(text)
 
 
 @pytest.mark.parametrize("piece", ["...", "Mr. ", '." ', " \t", "\n", "A. ", "。", "a"])
-def test_a_hostile_text_is_split_in_linear_time(piece: str) -> None:
+def test_a_hostile_text_is_split_in_linear_time(piece):
     """A rule that goes back and forth would take hours here."""
     assert len(sentences(piece * 300_000)) <= 300_000
 
 
-def test_the_lead_is_the_first_sentence_and_costs_nothing() -> None:
+def test_the_lead_is_the_first_sentence_and_costs_nothing():
     items = examples(["Mr. Gow won. He is glad.", "no end", "...", "\nTwo. Three."])
     expert = build(setting(classes=(), name="lead"), {"backend": "lead"})
     table = expert.answer(items)

@@ -1,10 +1,5 @@
 """The majority class."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
-import pyarrow as pa
 import pytest
 
 from askless import schema
@@ -13,12 +8,12 @@ from askless.experts.small.majority import MajorityExpert
 from tests.experts.tiny_models import setting
 
 
-def labelled(labels: list[str | None]) -> pa.Table:
+def labelled(labels):
     columns = {"id": [f"i{i}" for i in range(len(labels))], "text": ["x"] * len(labels), "label": labels}
     return schema.table("examples", {**columns, "split": ["train"] * len(labels)})
 
 
-def test_the_commonest_class_with_the_shares_of_train() -> None:
+def test_the_commonest_class_with_the_shares_of_train():
     expert = MajorityExpert(setting()).fit(labelled(["1", "1", "0", "1"]), labelled(["0"]))
     table = expert.answer(labelled(["0", "1", "0"]))
     assert table["label"].to_pylist() == ["1"] * 3
@@ -29,12 +24,12 @@ def test_the_commonest_class_with_the_shares_of_train() -> None:
     assert expert.answer(labelled([])).num_rows == 0
 
 
-def test_a_class_that_train_lacks_has_no_share() -> None:
+def test_a_class_that_train_lacks_has_no_share():
     expert = MajorityExpert(setting(classes=("a", "b", "c"))).fit(labelled(["c", "a", "a"]), labelled([]))
     assert expert.answer(labelled(["a"]))["proba"].to_pylist()[0] == pytest.approx([2 / 3, 0, 1 / 3])
 
 
-def test_what_cannot_be_learnt_or_loaded(tmp_path: Path) -> None:
+def test_what_cannot_be_learnt_or_loaded(tmp_path):
     rows = labelled(["0", None])
     with pytest.raises(DataError, match="label None in row 1. Allowed: rows labelled with one of"):
         MajorityExpert(setting()).fit(rows, rows)

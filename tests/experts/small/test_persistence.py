@@ -1,14 +1,10 @@
 """An expert as options and files: what comes back with them. That every kept one answers the same: `test_contract`."""
 
-from __future__ import annotations
-
 import json
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pyarrow as pa
 
 from askless.experts import Setting, build
 from askless.experts.local.seq2seq import Seq2SeqExpert
@@ -23,13 +19,13 @@ from tests.summaries_data import SMALL, news, vectors_in
 CLASSES = ("0", "1")
 
 
-def posts(n: int) -> pa.Table:
+def posts(n):
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(["storm", "river", "music", "garden", "was", "the"], 6)) for _ in range(n)]
     return examples([CLASSES["storm" in text] for text in texts], text=texts)
 
 
-def test_options_come_back(tmp_path: Path) -> None:
+def test_options_come_back(tmp_path):
     expert = build(Setting("linear", "t", CLASSES), {"backend": "linear", "ngrams": 1, "strengths": [1.0]})
     assert isinstance(expert, LinearExpert)
     options = keep(expert.fit(posts(60), posts(30)), tmp_path)
@@ -38,7 +34,7 @@ def test_options_come_back(tmp_path: Path) -> None:
     assert (again.ngrams, again.strengths, again.min_df) == (1, [1.0], 2)
 
 
-def test_an_encoder_decoder_in_a_folder_travels_whole(tmp_path: Path) -> None:
+def test_an_encoder_decoder_in_a_folder_travels_whole(tmp_path):
     home = make_summariser(tmp_path / "home", "t5")
     setting = Setting(SMALL, "demo", ())
     expert = Seq2SeqExpert(setting, model=str(home), prefix="Say: ", max_new_tokens=4, device="cpu")
@@ -54,7 +50,7 @@ def test_an_encoder_decoder_in_a_folder_travels_whole(tmp_path: Path) -> None:
     assert after["logprob"].equals(before["logprob"])
 
 
-def test_of_an_encoder_decoder_on_the_hub_name_and_commit_are_kept(tmp_path: Path) -> None:
+def test_of_an_encoder_decoder_on_the_hub_name_and_commit_are_kept(tmp_path):
     expert = Seq2SeqExpert(Setting(SMALL, "demo", ()), model="some/summariser", max_new_tokens=9)
     expert.__dict__["checkpoint"] = SimpleNamespace(folder=None, revision="b" * 40)
     options = keep(expert, tmp_path)
@@ -65,7 +61,7 @@ def test_of_an_encoder_decoder_on_the_hub_name_and_commit_are_kept(tmp_path: Pat
     assert (again.model, again.revision) == ("some/summariser", "b" * 40)
 
 
-def test_a_network_of_its_own_is_an_expert(tmp_path: Path) -> None:
+def test_a_network_of_its_own_is_an_expert(tmp_path):
     setting = Setting(SMALL, "t", CLASSES, vectors=vectors_in(tmp_path))
     expert, rows = MlpExpert(setting).fit(posts(60), posts(30)), posts(20)
     made = as_expert(expert.model_)

@@ -65,7 +65,7 @@ class Seq2SeqExpert(LocalExpert):
         What the task tells the expert.
     model
         A folder with a transformers checkpoint, or a repository of the hub.
-    revision, dtype, device, trust_remote_code
+    revision, dtype, device, top_p, seed, trust_remote_code
         As of `LlmExpert`.
     prefix
         What stands before each document: T5 wants its task named.
@@ -79,10 +79,6 @@ class Seq2SeqExpert(LocalExpert):
         Fewest tokens of a summary, 0 to `max_new_tokens` - 1: it does not end before.
     temperature
         0 is greedy, more draws. A checkpoint's own beams and penalties are not used.
-    top_p
-        Share of probability that is drawn from, more than 0, up to 1.
-    seed
-        Where draws begin.
     max_input_tokens
         Most tokens of a document, 1 or more; None is what the model can read, 1,024 where neither configuration nor
         tokenizer say. A longer one loses its end; metadata `truncated` counts them.

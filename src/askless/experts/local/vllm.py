@@ -34,7 +34,7 @@ class VllmExpert(LocalExpert):
         A folder with a transformers checkpoint, or a repository of the hub.
     revision
         Commit of a hub repository; None is `main`.
-    prompt
+    prompt, top_p
         As of `LlmExpert`.
     mode
         `label` reads the first tokens of the label words, which must differ there, off the likeliest first tokens: a
@@ -54,8 +54,6 @@ class VllmExpert(LocalExpert):
         Most tokens of a reply in mode `text`, 1 or more.
     temperature
         0 is greedy, more draws; in mode `text`.
-    top_p
-        Share of probability that is drawn from, more than 0, up to 1.
     seed
         Where draws begin; each item draws from a seed of its own.
     top_logprobs
