@@ -1,49 +1,28 @@
 """docs/extending.md, "Add an expert", done to the letter."""
 
-import re
-from pathlib import Path
-
 import pytest
 import yaml
 
-from askless import experts, plugins, policies
+from askless import experts, policies
 from askless.bundles.bundle import Bundle
 from askless.config import Price
 from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.panel import Panel
+from tests.extending import block, installed
 from tests.helpers import examples
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
 TRAIN = {"0": "a fine day at sea", "1": "you rotten old fool", "2": "the fool at sea"}
-
-
-def block(language):
-    """The page's block of this language, under "Add an expert"."""
-    text = PAGE.read_text(encoding="utf-8").split("## Add an expert")[1].split("\n## ")[0]
-    (found,) = re.findall(rf"```{language}\n(.*?)```", text, flags=re.S)
-    return str(found)
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The page's package, installed: its module, and its entry point as pip writes it."""
-    home = tmp_path / "site"
-    about = home / "word_counts-1.dist-info"
-    about.mkdir(parents=True)
-    (home / "word_counts.py").write_text(block("python"), encoding="utf-8")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: word-counts\nVersion: 1\n")
-    head, entry = block("toml").splitlines()
-    assert head == '[project.entry-points."askless.experts"]'
-    (about / "entry_points.txt").write_text("[askless.experts]\n" + entry.replace('"', ""))
-    monkeypatch.syspath_prepend(str(home))
-    plugins._brought.cache_clear()
-    yield home
-    plugins._brought.cache_clear()
+    with installed("Add an expert", tmp_path / "site", monkeypatch) as home:
+        yield home
 
 
 def test_an_expert_of_another_package_learns_answers_and_travels_in_a_bundle(package, tmp_path):
-    params = yaml.safe_load(block("yaml"))
+    params = yaml.safe_load(block("Add an expert", "yaml"))
     ((name, options),) = params["experts"].items()
     setting = experts.Setting(name, "posts", ("0", "1"))
     expert = experts.build(setting, options)

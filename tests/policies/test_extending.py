@@ -1,8 +1,6 @@
 """docs/extending.md, "Add a policy", done to the letter."""
 
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,40 +12,20 @@ from askless.errors import ConfigError
 from askless.experts import Expert, Setting
 from askless.plans.evaluate import evaluate
 from askless.policies.base import BUDGETS, Budget, Policy
+from tests.extending import block, installed, section
 from tests.plans.test_evaluate import made
 from tests.policies import contract
 from tests.policies.contract import Case, labelled
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-PART = PAGE.read_text(encoding="utf-8").partition("## Add a policy")[2]
-
-
-def block(language):
-    """The one fenced block of the section in a language."""
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PART, re.S)
-    return found
-
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The page's package, installed: its module, and its entry point as an installer writes it."""
-    home = tmp_path / "site"
-    about = home / "rare_words-1.dist-info"
-    about.mkdir(parents=True)
-    (home / "rare_words.py").write_text(block("python"), encoding="utf-8")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: rare-words\nVersion: 1\n")
-    name, path = re.search(r'(\w+) = "(.*)"', block("toml")).groups()
-    group = re.search(r'entry-points."(.*)"', block("toml"))[1]
-    (about / "entry_points.txt").write_text(f"[{group}]\n{name} = {path}\n")
-    monkeypatch.syspath_prepend(str(home))
-    plugins._brought.cache_clear()
-    yield home
-    plugins._brought.cache_clear()
-    sys.modules.pop("rare_words", None)
+    with installed("Add a policy", tmp_path / "site", monkeypatch) as home:
+        yield home
 
 
 def test_twenty_lines_and_an_entry_keep_the_whole_contract(package, tmp_path):
-    code = block("python").partition("class RareWords")[2]
+    code = block("Add a policy", "python").partition("class RareWords")[2]
     assert len([line for line in code.splitlines() if line.strip()]) <= 20
     folder = tmp_path / "kept"
     folder.mkdir()
@@ -84,9 +62,8 @@ class Sure(Expert):
 
 
 def test_its_table_is_that_of_the_classes():
-    named = set(
-        re.findall(r"`(\w+)`", "\n".join(line.split("|")[1] for line in PART.splitlines() if line.startswith("| `")))
-    )
+    rows = [line.split("|")[1] for line in section("Add a policy").splitlines() if line.startswith("| `")]
+    named = set(re.findall(r"`(\w+)`", "".join(rows)))
     said = {name for name in vars(Policy) if isinstance(vars(Policy)[name], bool | tuple) and name[0] != "_"}
     assert named == said - {"fallback"}
     assert Policy.budgets == BUDGETS

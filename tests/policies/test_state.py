@@ -13,7 +13,6 @@ from askless.policies.planned.subchains import Subchains
 from askless.policies.planned.walk import outcomes
 from askless.policies.state import plain, restored
 from askless.policies.summaries.regression import Stacked
-from askless.stats.calibration import PlattCalibrator
 from tests.policies.answered import made
 
 
@@ -98,9 +97,3 @@ def test_a_regression_comes_back(n, earlier):
     model = Stacked(trees=5).fit(x, y, given)
     twin = restored(Stacked, json.loads(json.dumps(plain(model))))
     assert twin.predict(x, given).tolist() == model.predict(x, given).tolist()
-
-
-def test_a_calibrator_comes_back():
-    p = np.random.default_rng(0).random(50)
-    fitted = PlattCalibrator().fit(p, p > 0.4)
-    assert restored(PlattCalibrator, json.loads(json.dumps(plain(fitted))))(p).tolist() == fitted(p).tolist()
