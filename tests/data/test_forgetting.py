@@ -60,9 +60,11 @@ def test_rows_of_parquet_go_and_what_its_file_says_of_itself_stays(tmp_path, mon
 
 def test_an_id_that_is_a_number_is_one_in_every_kind_of_file(tmp_path):
     pq.write_table(pa.table({"id": [6, 7], "text": ["a", "b"]}), tmp_path / "a.parquet")
-    (tmp_path / "a.jsonl").write_text('{"id": 6}\n{"id": 7}\n')
+    (tmp_path / "a.jsonl").write_text('{"id": 6}\n{"id": 7}\n{"id": null}\n{}\n')
     (tmp_path / "a.csv").write_text("id,text\n6,a\n7,b\n")
-    assert found(tmp_path, Forgotten(frozenset({"7"}))) == dict.fromkeys(("a.csv", "a.jsonl", "a.parquet"), ("rows", 1))
+    assert found(tmp_path, Forgotten(frozenset({"7", "None"}))) == dict.fromkeys(
+        ("a.csv", "a.jsonl", "a.parquet"), ("rows", 1)
+    )
     assert texts_of([tmp_path], frozenset({"6"})) == {"a"}
 
 

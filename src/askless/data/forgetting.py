@@ -77,6 +77,10 @@ class Forgotten:
     keys: frozenset[str] = frozenset()
     before: datetime | None = None
 
+    def is_id(self, value: Any) -> bool:
+        """Whether a value is one of the ids, be it a text or a number."""
+        return value is not None and str(value) in self.ids
+
     def is_text(self, value: Any) -> bool:
         """Whether a value is one of the texts, as it came or guarded in a CSV (`labelling.outputs.inert`)."""
         # Cleaning makes a text three times as long at most.
@@ -86,7 +90,7 @@ class Forgotten:
 
     def hits(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is about one of the items."""
-        return any(str(row.get(name)) in self.ids for name in IDS) or any(map(self.is_text, row.values()))
+        return any(self.is_id(row.get(name)) for name in IDS) or any(map(self.is_text, row.values()))
 
     def among(self, rows: pa.RecordBatch) -> list[bool]:
         """Which rows of a batch are."""
@@ -94,9 +98,8 @@ class Forgotten:
             return [time is not None and time < self.before for time in rows["time"].to_pylist()]
         found = [False] * rows.num_rows
         for name in rows.schema.names:
-            values = rows[name].to_pylist()
-            hits = [str(value) in self.ids for value in values] if name in IDS else map(self.is_text, values)
-            found = [old or hit for old, hit in zip(found, hits, strict=True)]
+            hits = self.is_id if name in IDS else self.is_text
+            found = [old or hits(value) for old, value in zip(found, rows[name].to_pylist(), strict=True)]
         return found
 
     @cached_property
