@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
-from askless.plans import planner
+from askless.panel import Panel
+from askless.plans import plan_file, planner
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
 from askless.policies.two_tier import TwoTier
+from tests.helpers import CLASSES, Told, examples
 from tests.plan_data import PRICES, board
 
 PAIR = ("small", "large")
@@ -84,6 +87,26 @@ def test_the_promise_of_a_floor_holds_on_rows_not_seen():
         loss = (fresh.ask("large").label == fresh.gold).mean() - (done.label == fresh.gold).mean()
         broken += loss > 0.05
     assert broken <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("certify", ["cross", "split"])
+@pytest.mark.parametrize("labels", [300, 1000])
+def test_a_promise_holds_where_no_win_can_hide_a_loss(certify, labels):
+    """The reference is gold itself, as where one wants what an LLM would have said: what is lost is never won back.
+
+    A small expert that learnt elsewhere: the cross-fitted certificate holds as well as the one of a split. Broken in at
+    most 9 of 80 draws: 5 %, and 2.6 standard errors.
+    """
+    broken, saved = 0, []
+    for seed in range(80):
+        plan = plan_on(board(labels, seed=seed, able={"large": 60.0}), PAIR, Goal(floor=0.95), certify=certify)
+        fresh = board(4000, seed=1000 + seed, able={"large": 60.0})
+        done = plan.decide(fresh.copy(blind=True))
+        broken += (done.label != fresh.gold).mean() > 0.05
+        saved.append(1 - done.cost.mean() / 0.02)
+    assert broken <= 9
+    assert np.mean(saved) > 0.1
 
 
 def test_a_limit_is_promised_not_aimed_at(labelled):
@@ -296,3 +319,34 @@ def test_the_same_rows_make_the_same_plan(labelled):
     assert one.promise == two.promise
     assert one.policy.state() == two.policy.state()
     assert np.array_equal(one.decide(board(50, seed=9)).label, two.decide(board(50, seed=9)).label)
+
+
+def readable(n, seed=0):
+    """Two experts that state nothing; the small one is wrong where the text says so."""
+    rng = np.random.default_rng(seed)
+    gold, hard = rng.integers(0, 2, n), rng.random(n) < 0.3
+    small = np.where(hard & (rng.random(n) < 0.8), 1 - gold, gold)
+    ids = [f"t{seed}-{i}" for i in range(n)]
+    said = {
+        name: Told(name, {i: CLASSES[y] for i, y in zip(ids, label, strict=True)}, cost=PRICES[name])
+        for name, label in (("small", small), ("large", gold))
+    }
+    words = ["a puzzling riddle" if x else "a plain question" for x in hard]
+    table = examples([CLASSES[y] for y in gold], id=ids, text=[f"{w} {i}" for w, i in zip(words, ids, strict=True)])
+    return Panel(table, said, CostModel(), CLASSES)
+
+
+def test_texts_decide_where_nothing_is_stated_and_labels_suffice(tmp_path):
+    plan = plan_on(readable(1000), PAIR, Goal(floor=0.95))
+    assert plan.kind == "query_allocator"
+    assert plan.promise.cost[0] < 0.5 * plan.promise.reference_cost
+    fresh = readable(2000, seed=1)
+    done = plan_file.read(plan_file.write(plan, tmp_path / "plan.yaml")).decide(fresh.copy(blind=True))
+    assert np.array_equal(done.label, plan.decide(fresh.copy(blind=True)).label)
+    assert (done.label != fresh.gold).mean() <= 0.05
+    for few in (
+        plan_on(readable(400), PAIR, Goal(floor=0.95)),
+        plan_on(readable(1000), PAIR, Goal(floor=0.95), texts=False),
+    ):
+        assert few.kind in ("two_tier", "always")
+        assert few.promise.cost[0] > plan.promise.cost[0]

@@ -195,8 +195,8 @@ def a_clone_learns_the_same(case):
 
 
 def what_was_learnt_goes_through_json(case, folder):
-    """State and files make another policy decide the same, where it says `kept`."""
-    if not case.kind.kept:
+    """State and files make another policy decide the same, where it says `kept` or `in_plans`."""
+    if not (case.kind.kept or case.kind.in_plans):
         return
     policy = case.fit()
     policy.write(folder)

@@ -24,8 +24,9 @@ from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
 from askless.stats.bounds import BOUNDS, betting_mean
 from askless.stats.guarantees import Certificate, fixed_sequences
+from askless.stats.uncertainty import confidence
 
-STEPS = 30
+STEPS, STEPS_OF_MANY = 60, 30
 FOLDS = 5
 ENDS = 5
 ENOUGH, MANY_EXPERTS = 1000, 4
@@ -64,7 +65,7 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     """
     split = study.examples["split"].filter(pc.not_equal(study.examples["split"], "test"))
     held = np.asarray(pc.equal(split, "valid").to_numpy(zero_copy_only=False), bool)
-    search = {"held": held if held.any() else None, **search}
+    search = {"held": held if held.any() else None, "texts": study.has_text, **search}
     return plan_on(Boards.labelled(study).train, study.experts, goal, reference, **search)
 
 
@@ -79,6 +80,7 @@ def plan_on(
     certify: str = "cross",
     held: Bools | None = None,
     most_per_item: float | None = None,
+    texts: bool = True,
     folds: int = FOLDS,
     random_state: int = 0,
 ) -> Plan:
@@ -97,7 +99,8 @@ def plan_on(
     kinds
         Kinds of policy that are tried beside each expert alone; one for two experts is tried from every cheaper expert
         to the reference, and for a budget with every pair. By default `two_tier` for two experts, `planned` for more;
-        for a floor `two_tier`, and `planned` where there are three experts and 1,000 rows, or four experts.
+        for a floor `two_tier`, and `planned` where there are three experts and 1,000 rows, or four experts. From an
+        expert that states no confidence `query_allocator` takes the place of `two_tier`, with texts and 1,000 rows.
     bound
         The test of a floor of quality: `clopper_pearson` counts on no row that only the cheaper expert gets right,
         which a shift takes first; `exact` does and saves more; `betting`. One expert alone is always tested by `exact`.
@@ -110,6 +113,8 @@ def plan_on(
     most_per_item
         What no item ever costs more than, in the unit of cost; by default what the costliest answers seen come to
         together, which a promise of spending then assumes.
+    texts
+        Whether items have texts of their own, from which a policy may learn.
     folds
         Folds of the cross-fitting.
     random_state
@@ -138,13 +143,16 @@ def plan_on(
         if name not in known:
             raise ConfigError.unknown(what, name, known)
     for kind in kinds or ():
-        if not registry.resolve(kind, kind).kept:
-            able = ", ".join(name for name in registry.able("kept") if registry.resolve(name, name).budgets)
+        if not (registry.resolve(kind, kind).kept or registry.resolve(kind, kind).in_plans):
+            names = [*registry.able("kept"), *registry.able("in_plans")]
+            able = ", ".join(name for name in names if registry.resolve(name, name).budgets)
             raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
     every, nobody = np.arange(len(labelled)), np.zeros(len(labelled), bool)
-    alone = {}
+    alone, silent = {}, set()
     for name in experts:
         answers = labelled.copy().ask(name)
+        if np.isnan(confidence(answers, "auto")).all():
+            silent.add(name)
         right = right_of(labelled, answers)
         label = answers.label if labelled.classes else judged(right)
         alone[name] = Option("always", (name,), None, every, label, right, answers.cost, nobody)
@@ -154,11 +162,27 @@ def plan_on(
     if held is None:
         held = np.random.default_rng(random_state).permutation(len(labelled)) >= round(TO_FIT * len(labelled))
     asked = None if kinds is None else tuple(kind for kind in kinds if kind != "always")
+    # Where nothing is stated a threshold would be set on chance.
+    allocated = frozenset(silent) if texts and len(labelled) >= ENOUGH else frozenset()
     asks = tuple(goal.requirements(labelled.classes, truth.groups))
-    return _Search(
-        labelled, experts, goal, asks, reference, alone, truth, asked, bound, certify, held, most_per_item, folds,
-        random_state,
-    ).plan()  # fmt: skip
+    search = _Search(
+        labelled=labelled,
+        experts=experts,
+        goal=goal,
+        asks=asks,
+        reference=reference,
+        alone=alone,
+        truth=truth,
+        kinds=asked,
+        allocated=allocated,
+        bound=bound,
+        certify=certify,
+        held=held,
+        most_per_item=most_per_item,
+        folds=folds,
+        random_state=random_state,
+    )
+    return search.plan()
 
 
 def right_of(panel: Panel, answers: Answers) -> Bools:
@@ -181,6 +205,7 @@ class _Search:
     alone: Mapping[str, Option]
     truth: Truth
     kinds: tuple[str, ...] | None
+    allocated: frozenset[str]
     bound: str
     certify: str
     held: Bools
@@ -359,8 +384,11 @@ class _Search:
             if not registry.resolve(kind, kind).pair:
                 found.append((kind, tuple(name for name in self.experts if self._worth_asking(name))))
                 continue
-            found += [(kind, pair) for pair in self._pairs()]
+            found += [(self._instead(kind, pair[0]), pair) for pair in self._pairs()]
         return [(kind, experts) for kind, experts in found if len(experts) > 1]
+
+    def _instead(self, kind: str, first: str) -> str:
+        return "query_allocator" if self.kinds is None and first in self.allocated else kind
 
     def _default(self) -> tuple[str, ...]:
         k, enough = sum(map(self._worth_asking, self.experts)), len(self.labelled) >= ENOUGH
@@ -385,12 +413,14 @@ class _Search:
 
     def _dial(self, first: str, top: float, kind: str) -> list[Budget | None]:
         """Operating points from the price of the first expert to `top`; by share where all prices are equal."""
-        if not registry.resolve(kind, kind).budgets:
+        policy = registry.resolve(kind, kind)
+        if not policy.budgets:
             return [None]
+        steps = STEPS if policy.pair else STEPS_OF_MANY
         low, high = self.alone[first].mean_cost, max(option.mean_cost for option in self.alone.values())
         if not high > low:
-            return [Budget(share=float(s)) for s in np.linspace(0, 1, STEPS)]
-        return [Budget(per_1000=1000 * float(c)) for c in np.linspace(low, max(low, top), STEPS)]
+            return [Budget(share=float(s)) for s in np.linspace(0, 1, steps)]
+        return [Budget(per_1000=1000 * float(c)) for c in np.linspace(low, max(low, top), steps)]
 
     def _keeps(self, name: str) -> bool:
         """Whether one expert alone keeps the goal's budget."""

@@ -145,6 +145,8 @@ class Policy(ABC):
         Who should answer is known before any costlier expert has answered.
     kept : bool
         What it has learnt can be kept in a bundle or a plan: `state` and `restore` work.
+    in_plans : bool
+        What it has learnt can be kept in a plan, though it is too wide for a bundle.
     fallback : bool
         A row that a costlier expert leaves without an answer goes to the small one.
     brings : bool
@@ -161,6 +163,7 @@ class Policy(ABC):
     whole_batch: ClassVar[bool] = False
     decides_alone: ClassVar[bool] = False
     kept: ClassVar[bool] = True
+    in_plans: ClassVar[bool] = False
     fallback: ClassVar[bool] = True
     brings: ClassVar[bool] = False
 

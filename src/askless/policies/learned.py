@@ -146,6 +146,7 @@ class QueryAllocator(Learned):
     """
 
     graded = True
+    in_plans = True
 
     def events(self, quality: Floats) -> Bools:
         """The small one is as good as the large one."""
