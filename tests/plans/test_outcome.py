@@ -1,5 +1,6 @@
 """What came of a plan: kept or not, shifted or not, in words."""
 
+import dataclasses
 import json
 
 import pytest
@@ -50,7 +51,28 @@ def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
     assert outcome.kept is False
     assert outcome.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
     assert outcome.words()[1].endswith(" points, 5 allowed.")
+    assert not any("stands" in line for line in outcome.words())
     limit = plan_on(board(400), PAIR, Goal(limit=10.0))
     assert outcome_of(limit, board(1000, seed=4)).words()[1] == "The spend limit held."
     aim = plan_on(board(400), PAIR, Goal(per_1000=10.0))
     assert outcome_of(aim, board(1000, seed=4)).kept is None
+    assert outcome_of(aim, board(1000, seed=4)).words()[-1].startswith("No shift seen (")
+
+
+def test_nothing_stands_where_a_floor_was_broken_without_a_shift(plan):
+    """Labels of test turned wrong: the scores are the same, the quality is not."""
+    outcome = outcome_of(plan, board(3000, seed=1))
+    broken = dataclasses.replace(outcome, kept=False)
+    assert outcome.words()[-1].startswith("No shift seen, the promise stands (")
+    assert broken.words()[-1].endswith(
+        "), and what was promised was not kept all the same: plan again with these rows."
+    )
+    assert broken.as_dict()["shift"]["words"] == broken.words()[-1]
+
+
+def test_nothing_stands_where_nothing_was_promised():
+    made = plan_on(board(60), PAIR, Goal(floor=0.99))
+    assert made.certificate.index is None
+    outcome = outcome_of(made, board(1000, seed=1))
+    assert outcome.promised is False
+    assert "stands" not in outcome.words()[-1] and "withdrawn" not in outcome.words()[-1]

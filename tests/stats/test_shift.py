@@ -81,6 +81,31 @@ def test_no_shift_lets_the_promise_stand():
     )
 
 
+def test_no_promise_stands_beside_one_that_was_broken_or_that_nobody_made():
+    rng = np.random.default_rng(7)
+    found = compare({"small": rng.normal(size=300)}, {"small": rng.normal(size=1000)})
+    seen = f"(the scores of small: p = {found.p_values['small']:.2g})"
+    assert found.words(kept=False) == (
+        f"No shift seen {seen}, and what was promised was not kept all the same: plan again with these rows."
+    )
+    assert found.words(promised=False) == found.words(promised=False, kept=False) == f"No shift seen {seen}."
+    moved = compare({"small": rng.normal(size=300)}, {"small": rng.normal(1, 1, size=1000)})
+    assert moved.words(promised=False).startswith("These rows differ from those the plan was made on in the scores of ")
+
+
+def test_without_any_score_nothing_can_be_told():
+    """The share deferred is what the budget makes it: that it stays tells nothing."""
+    found = compare({}, {}, ((90, 300), (300, 1000)))
+    assert not found.alarm
+    assert found.words() == (
+        "Whether the rows have shifted cannot be told: nobody who is asked states a score "
+        f"(the share of rows deferred: p = {found.p_values[RATE]:.2g})."
+    )
+    assert (
+        compare({}, {}).words() == "Whether the rows have shifted cannot be told: nobody who is asked states a score."
+    )
+
+
 def test_an_expert_that_falls_silent_has_shifted():
     score = np.random.default_rng(8).normal(size=300)
     hushed = np.where(np.arange(300) % 3 == 0, np.nan, score)

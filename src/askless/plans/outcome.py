@@ -34,6 +34,8 @@ class PlanOutcome:
         In which cost is counted.
     floors
         What came of each floor, in words.
+    promised
+        Whether anything was promised: a floor or a limit that was certified.
     """
 
     goal: Goal
@@ -43,6 +45,7 @@ class PlanOutcome:
     reference: str
     unit: str
     floors: tuple[str, ...] = ()
+    promised: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -56,7 +59,7 @@ class PlanOutcome:
             "reference_cost_per_1k": 1000 * m.reference_cost,
             "kept": self.kept,
             "floors": list(self.floors),
-            "shift": {"alarm": self.shift.alarm, "p_values": dict(self.shift.p_values), "words": self.shift.words()},
+            "shift": {"alarm": self.shift.alarm, "p_values": dict(self.shift.p_values), "words": self._shift_words()},
         }
 
     def words(self) -> list[str]:
@@ -68,7 +71,10 @@ class PlanOutcome:
             lines.append(f"The floor {'held' if self.kept else 'DID NOT HOLD'}: {'; '.join(self.floors)}.")
         elif self.kept is not None:
             lines.append(f"The spend limit {'held' if self.kept else 'DID NOT HOLD'}.")
-        return [*lines, self.shift.words()]
+        return [*lines, self._shift_words()]
+
+    def _shift_words(self) -> str:
+        return self.shift.words(self.promised, self.kept)
 
 
 def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
@@ -89,4 +95,5 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     elif plan.goal.limit is not None:
         kept = 1000 * measured.cost[0] <= plan.goal.limit * (1 + 1e-9)
     changed = plan.seen.against(done, panel, level)
-    return PlanOutcome(plan.goal, measured, kept, changed, plan.reference, plan.unit, tuple(told))
+    promised = plan.certificate is not None and plan.certificate.index is not None
+    return PlanOutcome(plan.goal, measured, kept, changed, plan.reference, plan.unit, tuple(told), promised)

@@ -46,21 +46,33 @@ class Shift:
 
     @property
     def alarm(self) -> bool:
-        """Whether the promise is withdrawn."""
+        """Whether something differs, so that what was promised is withdrawn."""
         return bool(self.moved)
 
-    def words(self) -> str:
-        """The finding in a sentence or two."""
-        if not self.p_values:
-            return f"Whether the rows have shifted cannot be told: fewer than {FEWEST} scores on one of the sides."
+    @property
+    def told(self) -> bool:
+        """Whether a shift would show: some score was compared; a share of rows deferred may stay though all changes."""
+        return any(name != RATE for name in self.p_values)
+
+    def words(self, promised: bool = True, kept: bool | None = None) -> str:
+        """The finding in a sentence or two: whether something was `promised`, and was `kept` on these rows."""
         listed = ", ".join(f"{_named(name)}: p = {p:.2g}" for name, p in self.p_values.items())
-        if not self.alarm:
-            return f"No shift seen, the promise stands ({listed})."
-        moved = " and ".join(map(_named, self.moved))
-        return (
-            f"The promise is withdrawn: these rows differ from those it was made on in {moved} ({listed}). "
-            "Label some of them and plan again."
-        )
+        if self.alarm:
+            moved = " and ".join(map(_named, self.moved))
+            start = "The promise is withdrawn: these rows" if promised else "These rows"
+            on = "those it was made on" if promised else "those the plan was made on"
+            return f"{start} differ from {on} in {moved} ({listed}). Label some of them and plan again."
+        if not self.told:
+            why = (
+                f"fewer than {FEWEST} scores on one of the sides"
+                if self.untested
+                else "nobody who is asked states a score"
+            )
+            return f"Whether the rows have shifted cannot be told: {why}{f' ({listed})' if listed else ''}."
+        if promised and kept is False:
+            broken = "and what was promised was not kept all the same: plan again with these rows"
+            return f"No shift seen ({listed}), {broken}."
+        return f"No shift seen{', the promise stands' if promised else ''} ({listed})."
 
 
 def summary(score: Floats) -> Floats:
