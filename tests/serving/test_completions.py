@@ -1,5 +1,7 @@
 """What OpenAI's own client gets: an answer, who gave it, what it cost; and an error where a request is none."""
 
+import json
+
 import httpx
 import openai
 import pytest
@@ -41,6 +43,34 @@ def test_a_deferred_text_goes_to_the_llm_once_and_is_paid_once(home, kept_llm):
     assert all((each["expert"], each["asked"], each["reason"]) == (LLM, [LLM], "deferred") for each in told)
     assert (first.usage.prompt_tokens, first.usage.completion_tokens) == (11, 1)
     assert sum(text in asked for asked in kept_llm.asked()) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "field"),
+    [
+        ({"type": "json_object"}, "answer"),
+        (
+            {
+                "type": "json_schema",
+                "json_schema": {
+                    "name": "verdict",
+                    "schema": {
+                        "type": "object",
+                        "properties": {"hateful": {"type": "string", "enum": ["0", "1", "2"]}},
+                    },
+                },
+            },
+            "hateful",
+        ),
+    ],
+)
+def test_an_answer_is_json_where_that_is_wanted(home, form, field):
+    for text, label in ((SHORT, "0"), (f"{LONG} in JSON", "1")):
+        assert json.loads(home.say(text, response_format=form).choices[0].message.content) == {field: label}
+        chunks = home.say(f"{text} streamed", response_format=form, stream=True)
+        whole = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+        assert json.loads(whole) == {field: label}
+    assert home.say(SHORT, response_format={"type": "text"}).choices[0].message.content == "0"
 
 
 def test_a_request_has_a_budget_of_its_own(home):
@@ -166,12 +196,39 @@ WRONG = {
     ),
     "two answers": ({"model": MODEL, "messages": USER, "n": 2}, "unsupported", "n", None),
     "tools": ({"model": MODEL, "messages": USER, "tools": [{"type": "function"}]}, "unsupported", "tools", None),
-    "JSON mode": (
-        {"model": MODEL, "messages": USER, "response_format": {"type": "json_object"}},
+    "a form of its own": (
+        {"model": MODEL, "messages": USER, "response_format": {"type": "grammar"}},
         "unsupported",
         "response_format",
-        "'response_format' is not supported: an answer is one label or one summary.",
+        "No such 'response_format' here. Allowed: text, json_object, or json_schema of an object with one string, "
+        "which may be any class.",
     ),
+    "a form of a number": (
+        {"model": MODEL, "messages": USER, "response_format": {"type": 5}},
+        "unsupported",
+        "response_format",
+        None,
+    ),
+    **{
+        f"a schema that no answer meets: {why}": (
+            {
+                "model": MODEL,
+                "messages": USER,
+                "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+            },
+            "unsupported",
+            "response_format",
+            None,
+        )
+        for why, schema in {
+            "two fields": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string"}}},
+            "a number": {"type": "object", "properties": {"a": {"type": "number"}}},
+            "one class alone": {"type": "object", "properties": {"a": {"enum": ["1"]}}},
+            "no object": {"type": "string"},
+            "odd": {"type": "object", "properties": {"a": {"enum": [["1"], {}]}}},
+            "nothing": None,
+        }.items()
+    },
     "stream as text": ({"model": MODEL, "messages": USER, "stream": "yes"}, "bool_type", "stream", None),
     "an unknown budget": (
         {"model": MODEL, "messages": USER, "askless": {"shere": 0.1}},

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,17 @@ def test_a_folder_that_cannot_be_written_is_tried_again_said_once_and_loses_noth
     made.close()
     assert made.log.read()["id"].to_pylist() == made.log.names(["a", "b"])
     assert sum("not written" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_row_that_is_none_is_left_out_and_counted_and_the_others_are_written(tmp_path, caplog):
+    made = writer(tmp_path / "log", seconds=0.02)
+    for n in range(5):
+        made.put(replace(row(f"i{n}", "1", False), score="high") if n == 3 else row(f"i{n}", "1", False))
+    until(lambda: count(made, "log_rows") == 4)
+    made.put(row("later", "1", False))
+    made.close()
+    assert made.log.read().num_rows == 5 and count(made, "log_dropped") == 1
+    assert "left out of the log of decisions" in caplog.text and "high" not in caplog.text
 
 
 def test_rows_that_no_log_takes_are_bounded_and_counted(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 import traceback
@@ -103,7 +104,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
         """The answer to the last user message: a label or a summary, by the expert that the model chooses."""
         check(request)
         start = time.perf_counter()
-        case, chat = await _begun(service, request)
+        case, chat, field = await _begun(service, request)
         assert case.task is not None
         case.task.add_done_callback(lambda _: service.measures.request.observe(time.perf_counter() - start))
         body = ResponseBody(service.watch.model)
@@ -112,43 +113,45 @@ def build(service: Service, keys: Keys) -> FastAPI:
             if case.task.done() and case.task.exception() is not None:
                 await case.task
             usage = bool(chat.stream_options and chat.stream_options.include_usage)
-            return StreamingResponse(_events(case, body, usage), media_type=EVENTS, headers=_headers(case))
+            return StreamingResponse(_events(case, body, usage, field), media_type=EVENTS, headers=_headers(case))
         found = await _shielded(case)
-        return JSONResponse(body.whole(found.answer, found.usage, found.facts()), headers=_headers(case))
+        return JSONResponse(body.whole(_in(field, found.answer), found.usage, found.facts()), headers=_headers(case))
 
     return app
 
 
-async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest]:
+async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest, str | None]:
     """A request read, let in, and on its way; it holds its place until its answer is found."""
     body = await body_of(request, service.limits.kilobytes * 1024)
     service.admit()
     try:
         chat = messages.read(body)
+        field = chat.field(service.watch.current.version.terms.classes)
         case = service.begin(chat.model, chat.text(), chat.budget(), bool(chat.stream))
     except BaseException:
         service.release()
         raise
     assert case.task is not None
     case.task.add_done_callback(lambda _: service.release())
-    return case, chat
+    return case, chat, field
 
 
-async def _events(case: Case, body: ResponseBody, usage: bool) -> AsyncIterator[str]:
-    """The answer in chunks, as they come; who goes away in between leaves an answer that is logged all the same."""
+async def _events(case: Case, body: ResponseBody, usage: bool, field: str | None) -> AsyncIterator[str]:
+    """The answer in chunks, as they come, JSON in one; who goes away in between leaves an answer that is logged."""
     assert case.task is not None
     yield body.opening()
     sent = False
     while (piece := await case.pieces.get()) is not None:
-        sent = True
-        yield body.piece(piece)
+        if field is None:
+            sent = True
+            yield body.piece(piece)
     try:
         reply = await _shielded(case)
     except Refusal as refusal:
         yield messages.broken(refusal)
         return
     if not sent or case.closed:
-        yield body.piece(reply.answer)
+        yield body.piece(_in(field, reply.answer))
     yield body.closing(reply.usage if usage else None, reply.facts())
 
 
@@ -156,6 +159,11 @@ async def _shielded(case: Case) -> Reply:
     """The reply to a case, which goes on although whoever waits is gone."""
     assert case.task is not None
     return await asyncio.shield(case.task)
+
+
+def _in(field: str | None, answer: str) -> str:
+    """An answer in a field of a JSON object, where one is wanted."""
+    return answer if field is None else json.dumps({field: answer}, ensure_ascii=False)
 
 
 def _headers(case: Case) -> dict[str, str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from contextlib import suppress
+
+import pyarrow as pa
 
 from askless.errors import AsklessError
 from askless.monitoring.decide_and_log import loggable
@@ -85,15 +88,33 @@ class LogWriter:
                 self._key = uuid.uuid4().hex[:16]
         if not self._batch:
             return
-        table = log_rows(self._batch)
         try:
             # The key is that of the rows, so that they are not there twice where only what came after failed.
-            self.log.append(loggable(table, self.classes, self.texts, self.log.names), self._key)
+            self.log.append(self._table(self._batch), self._key)
         except AsklessError as error:
             self._report(str(error))
             return
+        except Exception as error:
+            self._drop_broken(type(error).__name__)
+            return
         self._measures.log_rows.labels(self._name).inc(len(self._batch))
         self._batch, self._failed = [], ""
+
+    def _table(self, rows: list[DecisionRow]) -> pa.Table:
+        return loggable(log_rows(rows), self.classes, self.texts, self.log.names)
+
+    def _drop_broken(self, why: str) -> None:
+        """Count and leave out the rows that make no table; all of them, where each alone does."""
+        sound = []
+        for row in self._batch:
+            with suppress(Exception):
+                self._table([row])
+                sound.append(row)
+        kept = sound if len(sound) < len(self._batch) else []
+        self._measures.log_dropped.labels(self._name).inc(len(self._batch) - len(kept))
+        self._batch = kept
+        self._measures.errors.labels("log").inc()
+        logger.error("Rows that cannot be written were left out of the log of decisions: %s", why)
 
     def _report(self, failed: str) -> None:
         self._measures.errors.labels("log").inc()

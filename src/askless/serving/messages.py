@@ -119,6 +119,33 @@ class ChatRequest(BaseModel):
         except BudgetError as error:
             raise Refusal(400, str(error), "invalid_budget", "askless") from None
 
+    def field(self, classes: Sequence[str]) -> str | None:
+        """The field of a JSON object that the answer is wanted in, None for plain text.
+
+        Raises `Refusal` for a schema that is not met by an object with one text, of all of the `classes`.
+        """
+        form = self.response_format or {}
+        if form.get("type", "text") == "text":
+            return None
+        if form["type"] == "json_object":
+            return "answer"
+        described = form.get("json_schema")
+        schema = described.get("schema") if isinstance(described, dict) else None
+        fields = schema.get("properties") if isinstance(schema, dict) else None
+        if form["type"] == "json_schema" and isinstance(fields, dict) and len(fields) == 1:
+            (name, about), *_ = fields.items()
+            allowed = about.get("enum", classes) if isinstance(about, dict) else ()
+            texts = isinstance(about, dict) and about.get("type", "string") == "string"
+            if (
+                texts
+                and isinstance(allowed, list | tuple)
+                and {*classes} <= {each for each in allowed if each in classes}
+            ):
+                return str(name)
+        able = "text, json_object, or json_schema of an object with one string"
+        able += ", which may be any class" if classes else ""
+        raise Refusal(400, f"No such 'response_format' here. Allowed: {able}.", "unsupported", "response_format")
+
     def text(self) -> str:
         """What is to be decided about; raises `Refusal` where there is none, or something else than text in it."""
         asked = [message for message in self.messages if message.role == "user"]
@@ -222,12 +249,10 @@ def _part(part: Any) -> str:
 
 def _check_meaning(chat: ChatRequest) -> None:
     """Refuse what would change what an answer is."""
-    form = (chat.response_format or {}).get("type", "text")
     unsupported = {
         "n": chat.n not in (None, 1),
         "tools": bool(chat.tools),
         "functions": bool(chat.functions),
-        "response_format": form != "text",
         "logprobs": bool(chat.logprobs),
         "modalities": chat.modalities not in (None, ["text"]),
     }
