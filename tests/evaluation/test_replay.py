@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 from askless import schema
 from askless.errors import BudgetError, ConfigError
 from askless.evaluation.metrics import Quality
-from askless.evaluation.replay import Replay, best_on_valid, chosen_on_valid, crossfit, only, oracle, replay
+from askless.evaluation.replay import (
+    Replay,
+    best_on_valid,
+    chosen_on_valid,
+    crossfit,
+    only,
+    oracle,
+    oracle_by_cost,
+    prices_of_quality,
+    replay,
+)
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget
 from askless.policies.baselines import Always
@@ -318,3 +328,32 @@ def test_the_oracle_pays_the_cheapest_who_is_right():
     assert best.expert[:, 0].tolist() == [[0, 0, 0], [0, 2, 0], [0, 2, 1]]
     assert best.cost[-1, 0].tolist() == [1.0, 2.0, 5.0]
     assert best.asked(2, 0).tolist() == [[True, False, False], [False, False, True], [False, True, False]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 4), st.integers(1, 8), st.booleans())
+def test_no_assignment_of_rows_to_experts_is_better_than_the_bound_at_its_cost(seed, experts, rows, graded):
+    """Whoever answers each row, in one seed or the mean of two: the bound at that cost is no lower."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, 2, (experts, 2, rows)).astype(np.int16)
+    cost, quality = rng.integers(1, 6, (experts, 2, rows)).astype(float), rng.random((experts, 2, rows))
+    alone = [
+        made(
+            label=label[j][None],
+            expert=np.zeros((1, 2, rows), np.int8),
+            cost=cost[j][None],
+            experts=(f"e{j}",),
+            quality=quality[j][None].astype(np.float32) if graded else None,
+        )
+        for j in range(experts)
+    ]
+    gold = rng.integers(0, 2, rows)
+    bound = oracle_by_cost("oracle", alone, gold, prices_of_quality(alone, gold, 1000))
+    had = np.stack([run.right(gold)[0] for run in alone]).astype(float)
+    spent, reached = bound.cost.mean(axis=(1, 2)), bound.right(gold).mean(axis=(1, 2))
+    for _ in range(30):
+        choice = rng.integers(0, experts, (1, 2, rows))
+        one_cost, one = (np.take_along_axis(of, choice, 0)[0].mean() for of in (cost, had))
+        assert one_cost >= spent[0] - 1e-9
+        assert one <= np.interp(one_cost, spent, reached) + 1e-6
+    assert reached[-1] == pytest.approx(had.max(axis=0).mean())
