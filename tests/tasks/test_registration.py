@@ -20,6 +20,7 @@ from askless.policies.base import Budget
 from askless.registry.versions import resolve
 from askless.report.model_card import CURVE
 from askless.text.embeddings import Vectors
+from tasks.evaluate import evaluate_policies
 from tasks.registration import best_seed, log_evaluation, package_code, with_small
 from tasks.runs import flat_metrics
 from tests.pipeline import LLM, MODEL, ROOT, TEAM, small_params, working_in, write_params
@@ -147,6 +148,29 @@ def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_networ
     assert loaded.policy.experts == ("mlp", "demo-xs")
     decided = decide(loaded, ["what a day", "nobody asked you"])
     assert set(decided.expert) <= {"mlp", "demo-xs"}
+
+
+@pytest.mark.slow
+def test_the_headline_that_valid_chose_is_what_is_registered(tmp_path, built):
+    for name in ("models", "data"):
+        (tmp_path / name).symlink_to(built / name)
+    params = write_params(tmp_path, small_params(evaluate={"headline": "auto"}))
+    with working_in(tmp_path):
+        evaluate_policies.fn(
+            "olhs",
+            params,
+            "data/prepared/olhs/examples.parquet",
+            "data/predictions/olhs",
+            "models/olhs",
+            "data/vectors/olhs",
+            "reports/olhs",
+            str(tmp_path / "decisions.parquet"),
+        )
+        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        loaded = Bundle.load(resolve(f"models:/{MODEL}@challenger"))
+    head = json.loads((tmp_path / "reports/olhs/metrics.json").read_text())["headline"]["policy"]
+    assert loaded.facts["team"] == head != "auto"
+    assert decide(loaded, ["what a day"]).expert[0] in loaded.experts
 
 
 def with_headline(built, folder, task, **headline):
