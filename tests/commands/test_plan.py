@@ -47,6 +47,12 @@ def test_a_plan_says_what_is_expected_and_what_came_of_it(planned):
     assert yaml.safe_load(path.read_text())["experts"] == ["small", "large"]
 
 
+def test_progress_is_shown_beside_the_result(planned):
+    _, done = planned
+    assert "two_tier over small, large: fitting and replaying\n" in done.stderr
+    assert "fitting and replaying" not in done.stdout
+
+
 def test_a_plan_for_a_machine(given, tmp_path):
     done = ok("plan", *given[1], "--quality-floor", "0.9", "--confidence", "0.9", "-o", tmp_path / "p.yaml", "--json")
     said = json.loads(done.stdout)

@@ -25,6 +25,7 @@ from askless.commands.options import (
     note,
     pairs,
     print_json,
+    say,
     study,
     tell,
 )
@@ -132,6 +133,7 @@ def plan(
         certify=certify,
         most_per_item=most_per_item,
         random_state=seed,
+        say=say,
     )
     plan_file.write(made, output)
     test = Boards.labelled(given).test

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -47,7 +47,7 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     reference
         The expert that a floor is held against; by default the costliest.
     **search
-        `kinds`, `bound`, `certify`, `most_per_item`, `folds` and `random_state` of `plan_on`.
+        `kinds`, `bound`, `certify`, `most_per_item`, `folds`, `random_state` and `say` of `plan_on`.
 
     Returns
     -------
@@ -83,6 +83,7 @@ def plan_on(
     texts: bool = True,
     folds: int = FOLDS,
     random_state: int = 0,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """The plan for `goal` from all rows of a labelled panel, none of them of the test split.
 
@@ -119,6 +120,8 @@ def plan_on(
         Folds of the cross-fitting.
     random_state
         Seed of the folds, of the rows held out, and of policies that draw.
+    say
+        Is told what is being done.
 
     Returns
     -------
@@ -181,6 +184,7 @@ def plan_on(
         most_per_item=most_per_item,
         folds=folds,
         random_state=random_state,
+        say=say,
     )
     return search.plan()
 
@@ -212,6 +216,7 @@ class _Search:
     most_per_item: float | None
     folds: int
     random_state: int
+    say: Callable[[str], None]
 
     def plan(self) -> Plan:
         if self.goal.floors:
@@ -434,6 +439,7 @@ class _Search:
 
     def _outcomes(self, kind: str, experts: tuple[str, ...], budgets: Sequence[Budget | None]) -> list[Option]:
         """What each budget comes to on rows that the policy was not fitted on."""
+        self.say(f"{kind} over {', '.join(experts)}: fitting and replaying")
 
         def make(seed: int) -> Policy:
             return self._make(kind, experts, seed)
