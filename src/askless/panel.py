@@ -86,48 +86,55 @@ class Answers:
 
 
 class _Given:
-    """What one expert has said about a panel's rows: `at` (rows,) is a row's place in the arrays, -1 if unsaid."""
+    """What one expert has said about a panel's rows: `at` (rows,) is a row's place among the answers, -1 if unsaid.
+
+    What was stated of no row takes no memory, however many they are.
+    """
 
     def __init__(self, rows: int) -> None:
         self.at = np.full(rows, -1, np.int64)
         self.cost = np.zeros(rows)
-        self._table: pa.Table | None = None
-        self._arrays: tuple[Ints, Floats, Floats, Floats] | None = None
+        self._label = np.full(rows, NO_LABEL)
+        self._stated: dict[str, Floats] = {}
+        self._parts: list[pa.Table] = []
+        self._count = 0
 
     def add(self, rows: Ints, table: pa.Table, cost: Floats, classes: tuple[str, ...]) -> None:
         """Take in the answers to `rows`."""
-        table = table.replace_schema_metadata(None)
-        self.at[rows] = np.arange(len(rows)) + (0 if self._table is None else self._table.num_rows)
+        self.at[rows] = np.arange(self._count, self._count + len(rows))
+        self._count += len(rows)
         self.cost[rows] = cost
-        self._table = table if self._table is None else pa.concat_tables([self._table, table])
-        self._arrays = _arrays(self._table, classes)
+        self._label[rows] = class_indices(table["label"], classes)
+        stated = {"proba": proba_matrix(table["proba"], len(classes))}
+        stated |= {name: _floats(table[name]) for name in ("logprob", "mass")}
+        for name, column in stated.items():
+            if not np.isnan(column).all():
+                empty = np.full((len(self.at), *column.shape[1:]), np.nan)
+                self._stated.setdefault(name, empty)[rows] = column
+        self._parts.append(table.replace_schema_metadata(None))
 
     def table(self, rows: Ints) -> pa.Table:
         """The predictions about `rows`."""
-        return (schema.table("predictions", {}) if self._table is None else self._table).take(pa.array(self.at[rows]))
+        if len(self._parts) > 1:
+            self._parts = [pa.concat_tables(self._parts).combine_chunks()]
+        return (self._parts[0] if self._parts else schema.table("predictions", {})).take(pa.array(self.at[rows]))
 
     def answers(self, expert: str, rows: Ints, classes: tuple[str, ...]) -> Answers:
         """The answers to `rows`, all of which have been given."""
-        place = self.at[rows]
-        table = schema.table("predictions", {}) if self._table is None else self._table
-        label, proba, logprob, mass = self._arrays or _arrays(table, classes)
-        mine = partial(self.table, rows)
-        return Answers(
-            expert,
-            rows,
-            label[place],
-            _taken(proba, place),
-            _taken(logprob, place),
-            _taken(mass, place),
-            self.cost[rows],
-            mine,
-        )
+
+        def stated(name: str, *width: int) -> Floats:
+            column = self._stated.get(name)
+            return np.broadcast_to(np.nan, (len(rows), *width)) if column is None else column[rows]
+
+        proba, mine = stated("proba", len(classes)), partial(self.table, rows)
+        return Answers(expert, rows, self._label[rows], proba, stated("logprob"), stated("mass"), self.cost[rows], mine)
 
     def take(self, rows: Ints) -> _Given:
         """What has been said about `rows`; what is added to it later is not added here."""
         taken = _Given(len(rows))
-        taken.at, taken.cost = self.at[rows], self.cost[rows]
-        taken._table, taken._arrays = self._table, self._arrays
+        taken.at, taken.cost, taken._label = self.at[rows], self.cost[rows], self._label[rows]
+        taken._stated = {name: column[rows] for name, column in self._stated.items()}
+        taken._parts, taken._count = list(self._parts), self._count
         return taken
 
 
@@ -453,11 +460,6 @@ def _without_quality(table: pa.Table) -> pa.Table:
     return table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
 
 
-def _taken(column: Floats, place: Ints) -> Floats:
-    """The rows at `place`; a column of which nothing was stated takes no memory, however many they are."""
-    return np.broadcast_to(np.nan, (len(place), *column.shape[1:])) if 0 in column.strides else column[place]
-
-
 def _floats(column: pa.ChunkedArray) -> Floats:
     if len(column) and column.null_count == len(column):
         return np.broadcast_to(np.nan, len(column))
@@ -481,12 +483,3 @@ def _refuse_cost(where: str, cost: float | Floats) -> None:
             "a finite number >= 0",
             "Measure it again.",
         )
-
-
-def _arrays(table: pa.Table, classes: tuple[str, ...]) -> tuple[Ints, Floats, Floats, Floats]:
-    return (
-        class_indices(table["label"], classes),
-        proba_matrix(table["proba"], len(classes)),
-        _floats(table["logprob"]),
-        _floats(table["mass"]),
-    )
