@@ -7,7 +7,7 @@ from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
-from askless.plans import plan_file, planner
+from askless.plans import plan_file, planner, search
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
 from askless.policies.two_tier import TwoTier
@@ -214,9 +214,9 @@ def test_a_policy_that_cannot_be_kept_makes_no_plan(kind):
 @pytest.mark.parametrize("kinds", [None, ("planned", "chain"), ("two_tier", "planned"), ("always",)])
 def test_all_that_are_tested_share_the_chance_of_a_broken_promise(monkeypatch, kinds):
     seen = []
-    real = planner.fixed_sequences
+    real = search.fixed_sequences
     monkeypatch.setattr(
-        planner, "fixed_sequences", lambda families, *given: seen.append((families, *given)) or real(families, *given)
+        search, "fixed_sequences", lambda families, *given: seen.append((families, *given)) or real(families, *given)
     )
     experts = ("small", "middle", "large")
     plan = plan_on(board(200, experts), experts, Goal(floor=0.95), kinds=kinds)
