@@ -101,6 +101,29 @@ def test_a_bundle_is_left_whole(tmp_path):
     assert (tmp_path / "bundle/small/items.txt").read_text() == WHO
 
 
+def test_what_an_expert_replied_is_no_text_of_an_item(tmp_path):
+    """A reply of one word stands in a column `text` too, and the same word in labels everywhere."""
+    posts = [f"post {n} of somebody" for n in range(10)]
+    ids, labels = [f"n{n}" for n in range(10)], ["0", "1"] * 5
+    pq.write_table(pa.table({"id": ids, "text": posts, "label": labels}), tmp_path / "examples.parquet")
+    answers = {"id": ids, "expert": ["llm"] * 10, "label": labels, "text": labels}
+    pq.write_table(pa.table(answers), tmp_path / "llm.parquet")
+    (tmp_path / "posts.csv").write_text("post,hateful\n" + "".join(map("{},{}\n".format, posts, labels)))
+    rows = [dict(zip(answers, row, strict=True)) for row in zip(*answers.values(), strict=True)]
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    texts = texts_of([tmp_path], frozenset({"n7"}))
+    assert texts == {"post 7 of somebody"}
+    names = ("answers.jsonl", "examples.parquet", "llm.parquet", "posts.csv")
+    assert found(tmp_path, Forgotten(frozenset({"n7"}), texts)) == dict.fromkeys(names, ("rows", 1))
+
+
+def test_a_text_as_short_as_a_label_is_looked_for_among_texts_alone(tmp_path):
+    pq.write_table(pa.table({"id": ["a", "b"], "text": ["yes", "no"], "label": ["no", "yes"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.csv").write_text("id,text,label\na,yes,no\nb,no,yes\n")
+    (tmp_path / "c.csv").write_text("id,expert,text\na,llm,yes\n")
+    assert found(tmp_path, Forgotten(texts=frozenset({"yes"}))) == dict.fromkeys(("a.parquet", "b.csv"), ("rows", 1))
+
+
 def test_an_item_named_by_its_id_is_known_by_its_text(tmp_path):
     (tmp_path / "in.csv").write_text(f'text,id\n" {WHO}\t",n7\nother,n8\n')
     (tmp_path / "in.jsonl").write_text('{"source_id": "n7", "text": "one more"}\n')

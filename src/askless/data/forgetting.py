@@ -88,19 +88,22 @@ class Forgotten:
             return False
         return not self.texts.isdisjoint((clean(value), clean(value.removeprefix("'"))))
 
+    def is_short(self, value: Any) -> bool:
+        """Whether a text is so short that a label, a reply or a name may be the same by chance."""
+        return isinstance(value, str) and len(clean(value)) < SHORTEST
+
     def hits(self, row: Mapping[str, Any]) -> bool:
         """Whether a row is about one of the items."""
-        return any(self.is_id(row.get(name)) for name in IDS) or any(map(self.is_text, row.values()))
+        if any(self.is_id(row.get(name)) for name in IDS):
+            return True
+        own = _text_of_items(row)
+        return any(self.is_text(value) and (name == own or not self.is_short(value)) for name, value in row.items())
 
     def among(self, rows: pa.RecordBatch) -> list[bool]:
         """Which rows of a batch are."""
         if self.before is not None:
             return [time is not None and time < self.before for time in rows["time"].to_pylist()]
-        found = [False] * rows.num_rows
-        for name in rows.schema.names:
-            hits = self.is_id if name in IDS else self.is_text
-            found = [old or hits(value) for old, value in zip(found, rows[name].to_pylist(), strict=True)]
-        return found
+        return [self.hits(row) for row in rows.to_pylist()]
 
     @cached_property
     def _shortest(self) -> float:
@@ -132,11 +135,19 @@ def texts_of(folders: Iterable[Path], ids: frozenset[str]) -> frozenset[str]:
         kind = KINDS.get(path.suffix.lower())
         if kind == "parquet":
             names = [name for name in (*IDS, "text") if name in _names(path)]
-            rows = (row for some in _batches(path, names) for row in some.to_pylist()) if "text" in names else ()
+            own = _text_of_items(pq.read_schema(path).names)
+            rows = (row for some in _batches(path, names) for row in some.to_pylist()) if own in names else ()
         else:
             rows = (row for _, row in _records(path, kind)) if kind in ("jsonl", "csv") else ()
+            rows = (row for row in rows if _text_of_items(row) == "text")
         found |= {clean(row["text"]) for row in rows if isinstance(row.get("text"), str) and wanted.hits(row)}
     return frozenset(found) - {""}
+
+
+def _text_of_items(columns: Iterable[str]) -> str:
+    """The column that holds items' texts; empty where `text` is what an expert replied, as in predictions."""
+    names = set(columns)
+    return "" if "expert" in names and "reason" not in names else "text"
 
 
 def forget(folders: list[Path], what: Forgotten, dry_run: bool = False) -> list[Found]:
