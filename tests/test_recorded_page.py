@@ -66,7 +66,7 @@ def test_the_other_commands_on_more_items(folder):
         files = ["--answers", "small.parquet", "--answers", "large.parquet"]
         at = words.index("--answers")
         words = [*words[:at], *files, *words[at + 2 :]]
-        words = ["q17" if word == "17" else word for word in words]
+        words = [{"17": "q17", "items.csv": "items.parquet"}.get(word, word) for word in words]
         run([*words, "--bootstrap", "40", "--policy", "two_tier"] if words[0] == "evaluate" else words)
     assert (folder / "plan.yaml").is_file()
     assert (folder / "out" / "report.html").is_file()

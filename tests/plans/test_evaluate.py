@@ -123,6 +123,7 @@ def test_the_curve_the_decisions_and_the_page_are_written(done):
     per_policy = decisions.group_by(["policy", "seed"]).aggregate([([], "count_all")])
     assert set(per_policy["count_all"].to_pylist()) == {summary["items"]}
     page = (out / "report.html").read_text()
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(re.findall(r' id="([^"]+)"', page))
     assert "a note" in page and "train, 5-fold cross-fitted" in page
     told = [f"{kind}: fitting and replaying ({place} of 5)" for place, kind in enumerate(QUICK, 1)]
     assert said == ["two_tier: trying 3 pairs of experts", *told]

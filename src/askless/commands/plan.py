@@ -184,7 +184,8 @@ def _goal(
     given = {option: (name, value) for option, (name, value) in options.items() if value is not None}
     if len(given) != 1 and (given or not any(classwise.values())):
         got = " and ".join(given) or "no goal"
-        raise ConfigError(f"Got {got}. Give exactly one of {', '.join(options)}.")
+        alone = "" if given else " --recall and --precision stand alone too."
+        raise ConfigError(f"Got {got}. Give exactly one of {', '.join(options)}.{alone}")
     return Goal(**dict(given.values()), confidence=confidence, per_group=per_group, **classwise)  # type: ignore[arg-type]
 
 

@@ -352,7 +352,9 @@ def test_experts_that_answered_different_items(folder):
     study = load(path, [small, large], intersect=True)
     assert study.examples["id"].to_pylist() == IDS[1:4]
     assert [study.answers[e]["id"].to_pylist() for e in study.experts] == [IDS[1:4]] * 2
-    assert study.notes == ("Of 6 items the 3 that every expert answered are kept: 'small' lacks 2, 'large' lacks 1.",)
+    assert study.notes == (
+        "Of 6 items the 3 that every expert answered are kept (2 train, 1 test): 'small' lacks 2, 'large' lacks 1.",
+    )
 
 
 def test_experts_that_share_no_item(folder):

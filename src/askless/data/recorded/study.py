@@ -242,9 +242,12 @@ def _common(
         remedy = f"keep the {every.sum():,} that all answered with --intersect" if every.any() else "none has them all"
         got = f"the experts answered different items: of {total}, {lacking}"
         raise DataError("answers", got, "an answer of every expert to every item", f"Record the rest; or {remedy}.")
-    notes.append(f"Of {total} the {every.sum():,} that every expert answered are kept: {lacking}.")
     kept = pa.array(every)
-    return examples.filter(kept), {expert: place.filter(kept) for expert, place in places.items()}
+    rest = examples.filter(kept)
+    sizes = ((split, pc.sum(pc.equal(rest["split"], split)).as_py()) for split in schema.SPLITS)
+    by_split = ", ".join(f"{n:,} {split}" for split, n in sizes if n)
+    notes.append(f"Of {total} the {len(rest):,} that every expert answered are kept ({by_split}): {lacking}.")
+    return rest, {expert: place.filter(kept) for expert, place in places.items()}
 
 
 def _places(ids: pa.ChunkedArray, one: ExpertAnswers, items: Path, notes: list[str]) -> pa.Array:
