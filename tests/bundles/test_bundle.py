@@ -293,3 +293,9 @@ def test_whatever_bundle_json_says_it_is_read_or_refused_in_words(kept, tmp_path
     else:
         assert not drop and set(values) <= {"facts", "classes", "files", "arguments", "experts", "small", "digests"}
         assert isinstance(policy, SummaryGain)
+
+
+def test_a_file_such_as_a_plan_is_no_bundle(tmp_path):
+    (tmp_path / "plan.yaml").write_text("format: askless/plan/3\n")
+    with pytest.raises(DataError, match="a file. Allowed: the folder of .* A plan is for review"):
+        Bundle.load(tmp_path / "plan.yaml")

@@ -229,6 +229,9 @@ def _kind(policy: Policy) -> str:
 
 def _read(folder: Path) -> dict[str, Any]:
     """What bundle.json says, checked."""
+    if folder.is_file():
+        remedy = "Give the folder of a bundle, or models:/NAME@ALIAS. A plan is for review, and answers no new items."
+        raise DataError(folder, "a file", "the folder of a trained team or policy", remedy)
     if not (folder / FILE).exists():
         raise DataError(folder, f"no {FILE}", "the folder of a trained team or policy", REMEDY)
     try:
