@@ -94,8 +94,9 @@ KEYS = {
     ),
     "openai": (
         {"prompt": PROMPT},
-        [{"model": "n"}, {"temperature": 1.0}, {"max_tokens": 2}, {"seed": 1}, {"revision": "x"}, {"extra": {"a": 1}}],
-        [{"max_tokens": 16}, {"concurrency": 1, "base_url": "http://elsewhere/v1", "timeout": 1}],
+        [{"model": "n"}, {"temperature": 1.0}, {"max_tokens": 2}, {"seed": 1}, {"revision": "x"}, {"extra": {"a": 1}}]
+        + [{"base_url": "http://elsewhere/v1"}, {"base_url": "http://elsewhere:1/v1"}, {"base_url": None}],
+        [{"max_tokens": 16}, {"concurrency": 1, "base_url": "http://127.0.0.1:8/v1", "timeout": 1}],
     ),
     "seq2seq": (
         {"max_new_tokens": 4} | SAMPLED,

@@ -111,7 +111,7 @@ def test_seconds_are_stated_for_answers_that_have_none(tmp_path):
     assert paper(tmp_path, seconds=1.44).answer(everything)["seconds"].to_pylist() == pytest.approx([1.5, 1.44, 1.44])
     table = recorded(["id0"])
     assert RecordedExpert(setting(), table=table, seconds=9).answer(examples(["x"]))["seconds"].to_pylist() == [0]
-    without = table.set_column(10, "seconds", pa.nulls(1, pa.float32()))
+    without = table.set_column(table.schema.get_field_index("seconds"), "seconds", pa.nulls(1, pa.float32()))
     assert RecordedExpert(setting(), table=without, seconds=9).answer(examples(["x"]))["seconds"].to_pylist() == [9]
 
 
