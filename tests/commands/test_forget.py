@@ -10,22 +10,12 @@ from askless.cli import app
 from askless.data.prepare import ids
 from askless.errors import AsklessError
 from askless.monitoring.decision_log import DecisionLog
-from tests.experts.chat_server import ChatServer
-from tests.labelling.label_data import read_rows, shop, write_items
+from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
-from tests.production_data import said, texts
+from tests.production_data import texts
 from tests.registry_data import LLM
 
 WHO = "Theodora Quillfeather. A long text. " + "x" * 190
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder, server = tmp_path_factory.mktemp("shop"), ChatServer()
-    server.reply = said
-    bundle = shop(folder, server.url)
-    yield folder, bundle, server
-    server.close()
 
 
 @pytest.fixture

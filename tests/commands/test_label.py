@@ -21,23 +21,13 @@ from askless.data.stream import ItemSource
 from askless.errors import AsklessError
 from askless.labelling.outputs import OUTPUT
 from askless.registry import aliases as moves
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
-from tests.labelling.label_data import prices, read_rows, shop, write_items
+from tests.experts.chat_server import Answer, chat, problem
+from tests.labelling.label_data import prices, read_rows, write_items
 from tests.pipeline import working_in
 from tests.production_data import SHARE, said, texts
 from tests.registry_data import LLM, PRICE, bundle_path, register, registry_in
 
 ITEMS = texts(60)
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    server = ChatServer()
-    server.reply = said
-    folder = tmp_path_factory.mktemp("shop")
-    bundle = shop(folder, server.url)
-    yield folder, bundle, server
-    server.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, AsJson, note, print_json, tell
+from askless.commands.options import NONE, AsJson, note, params_here, print_json, tell
 
 if TYPE_CHECKING:
     from askless.data.forgetting import Forgotten, Found
@@ -99,8 +99,7 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
     texts = frozenset() if given is None else frozenset([clean(given)])
     if ids:
         texts |= texts_of(places, frozenset(ids))
-    default = Path("params.yaml")
-    params = params or (default if default.exists() else None)
+    params = params_here(params)
     if params is None:
         lacking = (
             "No params.yaml: without tasks and experts neither ids nor kept answers of a text are known (--params)."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, AsJson, TermsFile, Trust, hushed, note, pairs, print_json, say, tell
+from askless.commands.options import (
+    NONE,
+    AsJson,
+    TermsFile,
+    Trust,
+    hushed,
+    note,
+    pairs,
+    params_here,
+    print_json,
+    say,
+    tell,
+)
 
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
@@ -178,14 +189,14 @@ def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[D
     """What answers: the version that the run of `out` began with, where `model` is the address that it was given."""
     from askless.labelling.answerer import DeployedBundle
     from askless.labelling.run import begun_with
+    from askless.registry.versions import ADDRESS
 
     begun = begun_with(out) or {}
-    resolved, asked = str(begun.get("model")), model.removeprefix("models:/").split("@")[0].split("/")[0]
+    asked, resolved = (ADDRESS.fullmatch(str(address)) for address in (model, begun.get("model")))
     # An alias may have moved since. Whoever wrote run.json names a version of this model, or nothing that counts.
-    goes_on = begun.get("asked") == model and re.fullmatch(rf"models:/{re.escape(asked)}/[0-9]+", resolved)
-    address = resolved if goes_on else model
-    default = Path("params.yaml")
-    version = DeployedBundle.at(address, params or (default if default.exists() else None), trust)
+    same = asked and resolved and resolved["number"] and resolved["model"] == asked["model"]
+    address = str(begun["model"]) if same and begun.get("asked") == model else model
+    version = DeployedBundle.at(address, params_here(params), trust)
     return version, {"asked": model, "model": version.address}
 
 

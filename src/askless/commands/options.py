@@ -155,6 +155,12 @@ def listed(names: Sequence[str]) -> str:
     return line.getvalue()
 
 
+def params_here(given: Path | None) -> Path | None:
+    """The parameters given, else the params.yaml of the current folder; None where there is none."""
+    default = Path("params.yaml")
+    return given or (default if default.exists() else None)
+
+
 def say(text: str) -> None:
     """A sentence for the person, on stderr: stdout is for the result."""
     sys.stderr.write(f"{_wrapped(text, sys.stderr)}\n")

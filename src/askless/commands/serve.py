@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import TermsFile, Trust, say
+from askless.commands.options import TermsFile, Trust, params_here, say
 
 if TYPE_CHECKING:
     from askless.serving.service import Service
@@ -108,8 +108,7 @@ def serve(
     from askless.serving.service import Limits
 
     keys = Keys.of_environment(host)
-    default = Path("params.yaml")
-    params = params or (default if default.exists() else None)
+    params = params_here(params)
     task = of_bundle(Bundle.load(registry.resolve(model)), params, trust).task
     folder = log or Path("data/log", task)
     limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is ServeFault.FAIL, grace)

@@ -136,11 +136,7 @@ class ChatRequest(BaseModel):
             (name, about), *_ = fields.items()
             allowed = about.get("enum", classes) if isinstance(about, dict) else ()
             texts = isinstance(about, dict) and about.get("type", "string") == "string"
-            if (
-                texts
-                and isinstance(allowed, list | tuple)
-                and {*classes} <= {each for each in allowed if each in classes}
-            ):
+            if texts and isinstance(allowed, list | tuple) and all(each in allowed for each in classes):
                 return str(name)
         able = "text, json_object, or json_schema of an object with one string"
         able += ", which may be any class" if classes else ""
