@@ -343,6 +343,15 @@ class Price:
     cost: Literal["price", "server"] = "price"
 
     @property
+    def rates(self) -> tuple[tuple[float, str], ...]:
+        """Dollars for one of each quantity that an answer takes, and the quantity's name."""
+        return (
+            (self.usd_per_1m_prompt_tokens / 1e6, "prompt_tokens"),
+            (self.usd_per_1m_completion_tokens / 1e6, "completion_tokens"),
+            (self.usd_per_hour / 3600, "seconds"),
+        )
+
+    @property
     def cached_saving(self) -> float:
         """Dollars that a token of the prompt costs more in the cache than out of it; most are below 0."""
         cached = self.usd_per_1m_cached_tokens

@@ -75,11 +75,7 @@ class CostModel:
             )
         price = self.prices[expert]
         cost = np.full(answers.num_rows, price.usd_per_1k_answers / 1e3)
-        for rate, column in (
-            (price.usd_per_1m_prompt_tokens / 1e6, "prompt_tokens"),
-            (price.usd_per_1m_completion_tokens / 1e6, "completion_tokens"),
-            (price.usd_per_hour / 3600, "seconds"),
-        ):
+        for rate, column in price.rates:
             if rate:
                 cost += rate * self._measured(answers, column, expert)
         if price.usd_per_1m_cached_tokens is not None:

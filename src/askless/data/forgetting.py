@@ -96,8 +96,10 @@ class Forgotten:
         """Whether a row is about one of the items."""
         if any(self.is_id(row.get(name)) for name in IDS):
             return True
-        own = _text_of_items(row)
-        return any(self.is_text(value) and (name == own or not self.is_short(value)) for name, value in row.items())
+        return any(
+            self.is_text(value) and (not self.is_short(value) or name == _text_of_items(row))
+            for name, value in row.items()
+        )
 
     def among(self, rows: pa.RecordBatch) -> list[bool]:
         """Which rows of a batch are."""

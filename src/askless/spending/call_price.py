@@ -64,7 +64,7 @@ class CallPrice:
             return [0.0] * len(texts)
         price = self._price
         tokens = np.array(self._expert.most_tokens(texts), np.float64).reshape(-1, 2)
-        rates = np.array([price.usd_per_1m_prompt_tokens, price.usd_per_1m_completion_tokens]) / 1e6
+        rates = np.array([rate for rate, _ in price.rates[:2]])
         return [float(most) for most in tokens @ rates + price.usd_per_1k_answers / 1e3]
 
     def paid(self, rows: Mapping[str, Row]) -> dict[str, float | None]:
@@ -79,11 +79,7 @@ class CallPrice:
         if price.cost == "server" and stated is not None:
             return stated
         cost = price.usd_per_1k_answers / 1e3
-        for rate, name in (
-            (price.usd_per_1m_prompt_tokens / 1e6, "prompt_tokens"),
-            (price.usd_per_1m_completion_tokens / 1e6, "completion_tokens"),
-            (price.usd_per_hour / 3600, "seconds"),
-        ):
+        for rate, name in price.rates:
             if rate:
                 used = quantity(row.get(name))
                 if used is None or (not used and self._expert.hosted and (name != "completion_tokens" or row["text"])):

@@ -163,8 +163,7 @@ class Usage:
             return np.eye(len(QUANTITIES))[BILLED], 0.0
         if price is None:
             return np.zeros(len(QUANTITIES)), np.nan
-        per_token = np.array([price.usd_per_1m_prompt_tokens, price.usd_per_1m_completion_tokens]) / 1e6
-        return np.array([*per_token, price.usd_per_hour / 3600, 0.0]), price.usd_per_1k_answers / 1e3
+        return np.array([*(rate for rate, _ in price.rates), 0.0]), price.usd_per_1k_answers / 1e3
 
     def words(self) -> str:
         """What the figures rest on, in plain words."""
