@@ -1,0 +1,77 @@
+"""The promise about the rest of a file, held against every draw that there is, and against bad orders by simulation."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from scipy.stats import nhypergeom
+
+from askless.errors import ConfigError
+from askless.stats.finite_population import keepable, least_allowed, most_errors
+
+
+def broken(wrong, drawn, allowed, delta):
+    """Whether more of the kept, undrawn rows are wrong than the promise allows."""
+    kept = keepable(drawn, wrong & drawn, allowed, delta)
+    return bool((wrong & ~drawn)[:kept].sum() > allowed)
+
+
+def test_no_placement_of_errors_breaks_it_in_more_draws_than_it_says():
+    delta = 0.25
+    draws = [np.isin(np.arange(8), places) for places in combinations(range(8), 4)]
+    worst = 0.0
+    for pattern, allowed in product(product([False, True], repeat=8), range(3)):
+        share = float(np.mean([broken(np.array(pattern), drawn, allowed, delta) for drawn in draws]))
+        assert share <= delta, (pattern, allowed)
+        worst = max(worst, share)
+    assert worst > delta / 2, "it is no more careful than it must be"
+
+
+def surest_first(rng, rows, kind):
+    """Which rows are wrong in the order of a small model of this `kind`."""
+    place = np.arange(rows) / rows
+    chance = {
+        "good": 0.4 * place**3,
+        "upside down": 0.4 * (1 - place) ** 3,
+        "by chance": np.full(rows, 0.06),
+        "all wrong at the end": (place > 0.8) * 1.0,
+        "a block": ((place > 0.3) & (place < 0.36)) * 0.95,
+        "rare": np.full(rows, 0.004),
+    }[kind]
+    return rng.random(rows) < chance
+
+
+@pytest.mark.parametrize("kind", ["good", "upside down", "by chance", "all wrong at the end", "a block", "rare"])
+@pytest.mark.parametrize(("rows", "sample", "allowed"), [(200, 60, 10), (2000, 300, 60), (20_000, 500, 1000)])
+def test_it_is_broken_in_at_most_its_share_of_500_draws(kind, rows, sample, allowed):
+    rng = np.random.default_rng(7)
+    wrong, found = surest_first(rng, rows, kind), 0
+    for _ in range(500):
+        drawn = np.zeros(rows, bool)
+        drawn[rng.choice(rows, sample, replace=False)] = True
+        found += broken(wrong, drawn, allowed, 0.05)
+    # 39 of 500 have a chance of under 1 in 100 where it is broken in 5 %.
+    assert found < 39
+
+
+def test_a_sample_that_asks_for_more_errors_keeps_more():
+    drawn = np.zeros(1000, bool)
+    drawn[::4] = True
+    wrong = drawn & (np.arange(1000) >= 600)
+    kept = [keepable(drawn, wrong, allowed) for allowed in (0, 20, 60, 300, 750)]
+    assert kept == sorted(kept) and kept[0] < 640 and kept[-1] == 1000
+    for allowed, rows in zip((20, 60, 300), kept[1:4], strict=True):
+        assert least_allowed(drawn, wrong, rows) <= allowed
+        assert keepable(drawn, wrong, least_allowed(drawn, wrong, rows)) >= rows
+    assert least_allowed(drawn, wrong, 0) == 0
+
+
+def test_what_a_sample_may_show():
+    assert most_errors(1000, 0, 10, 0.05) == -1, "no sample, no promise"
+    assert most_errors(1000, 50, -1, 0.05) == -1 and most_errors(1000, 50, 950, 0.05) == 50
+    for rows, sample, allowed in ((300, 40, 12), (1000, 93, 47), (5000, 400, 250)):
+        before = nhypergeom(rows, sample, allowed + 1).cdf(np.arange(sample))
+        expected = int((before <= 0.05).sum()) - 1
+        assert most_errors(rows, sample, allowed, 0.05) == expected, "errors drawn before the first that is too many"
+    with pytest.raises(ConfigError, match="0.7 that a promise is broken. Allowed: more than 0, up to 0.5"):
+        keepable(np.ones(3, bool), np.zeros(3, bool), 1, 0.7)
