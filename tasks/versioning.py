@@ -61,7 +61,7 @@ def data_of(task: str, llms: Sequence[str], root: Path = Path()) -> dict[str, st
     """The hashes in dvc.lock of the examples, word vectors and LLMs' answers of a task: what its report is made of."""
     paths = [f"prepared/{task}", f"vectors/{task}", *(f"predictions/{task}/generated/{llm}.parquet" for llm in llms)]
     found = versions(root)
-    return {key: found[key] for key in (f"data.data/{path}" for path in paths) if key in found}
+    return {f"data/{path}": found[key] for path in paths if (key := f"data.data/{path}") in found}
 
 
 def stages(last: str) -> list[str]:

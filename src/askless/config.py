@@ -398,6 +398,8 @@ class Evaluate:
     headline
         The policy of the headline, a team or a name in `policies`; or `auto`: of those that can be registered the one
         of the largest area under its curve on valid.
+    items_per_month
+        How many items are answered in a month, for the report's bill; 1 or more.
     """
 
     reference: str
@@ -408,6 +410,7 @@ class Evaluate:
     margin: Share
     model: str
     headline: str = AUTO
+    items_per_month: Annotated[int, Field(ge=1)] = 1_000_000
 
 
 @strict

@@ -143,7 +143,52 @@ def test_policies_table_is_the_summary(made: Any) -> None:
             want += [None] * 5
         for saving in policy["saving_at_equal_quality"].values():
             want += flat(saving)
-        assert page.numbers["policies", key] == want, key
+        assert page.numbers["measures", key] == want, key
+        short = [*flat(point["quality"]), point["cost_per_1k"]["value"]]
+        assert page.numbers["policies", row["title"]] == short + [v for v in flat(row["saved"]) if v is not None], key
+        assert policy["about"] in page.said() and (row["name"].startswith("always_") or policy["title"] in page.said())
+
+
+def test_five_policies_are_shown_at_first() -> None:
+    summary, _ = evaluation("reached")
+    shown = [row for row in policy_rows(summary) if row["shown"]]
+    assert [row["role"] for row in shown] == ["headline", "other", "other", "reference", "small"]
+
+
+def test_policies_of_one_name_are_told_apart() -> None:
+    summary = copy.deepcopy(evaluation("reached")[0])
+    summary["policies"]["team"]["title"] = summary["policies"]["length"]["title"]
+    titles = {row["name"]: row["title"] for row in policy_rows(summary)}
+    assert titles["team"] == "By length (team)" and titles["length"] == "By length (length)"
+    assert titles["random"] == "By chance" and titles["always_llm"] == "llm alone"
+
+
+@pytest.mark.parametrize(
+    ("own", "reference", "unit", "said"),
+    [
+        (0.664, 33.776, "usd", ["$0.66", "$33.78", "$33.12"]),
+        (1234.4, 999.6, "usd", ["$1,234", "$1,000", "\u2212$234"]),
+        (3e-5, 33.776, "usd", ["<$0.01", "$33.78", "$33.78"]),
+        (0.00066, 0.03378, "usd", ["$0.0007", "$0.0338", "$0.0331"]),
+        (0.0, 0.0, "usd", ["$0.00", "$0.00", "$0.00"]),
+        (5.0, 1e6, "seconds", ["5 s", "1,000,000 s", "999,995 s"]),
+    ],
+)
+def test_amounts_of_a_month_add_up(own: float, reference: float, unit: str, said: list[str]) -> None:
+    assert list(words.monthly(own, reference, unit).values()) == said
+
+
+def test_dollars_a_month_come_first(made: Any) -> None:
+    summary, page, _ = made("reached", items_per_month=2_000_000)
+    said, bill = page.said(), words.bill(summary)
+    head = summary["headline"]
+    assert bill == words.monthly(
+        2000 * head["cost_per_1k"]["value"], 2000 * summary["policies"]["always_llm"]["cost_per_1k"], "usd"
+    )
+    assert said.index(bill["saved"]) < said.index(bill["own"]) < said.index(bill["reference"])
+    assert said.index(bill["reference"]) < said.index("Same quality as llm alone")
+    assert "Saved a month" in said
+    assert "Less a month, but the quality is not certain" in made("missed")[1].said()
 
 
 def test_policies_that_keep_the_quality_come_first_and_the_bound_last(made: Any) -> None:
@@ -217,7 +262,7 @@ def test_embedded_data_are_the_series(made: Any) -> None:
 def test_no_gap_to_recover_is_said_and_not_drawn_as_a_number(made: Any) -> None:
     summary, page, html = made("measures")
     assert summary["policies"]["team"]["apgr"] is None
-    assert page.numbers["policies", "team"].count(None) == 4
+    assert page.numbers["measures", "team"].count(None) == 4
     assert "llm is not better than mlp: there is no gap to recover" in html
     assert not re.search(r"\b(nan|None)\b", page.text)
     assert "NaN" not in html.split('id="report-data">')[1].split("</script>")[0]

@@ -119,13 +119,12 @@ def tip(page: Any) -> list[str]:
     return list(page.locator("#tip > *").all_text_contents())
 
 
-def planned(which: str, policy: str, items: int, wanted: float) -> tuple[float | None, float | None]:
-    """Cost per month with the policy and with the LLM alone, None where the quality is not reached."""
+def planned(which: str, policy: str, items: int, wanted: float) -> tuple[float, float]:
+    """Cost per month of the cheapest point that reaches the quality, and of the LLM alone."""
     series = series_of(which)
 
-    def cheapest(name: str) -> float | None:
-        costs = [p["cost"] for p in series[name]["points"] if p["quality"] >= wanted / 100 - 1e-9]
-        return min(costs) * items / 1000 if costs else None
+    def cheapest(name: str) -> float:
+        return min(p["cost"] for p in series[name]["points"] if p["quality"] >= wanted / 100 - 1e-9) * items / 1000
 
     return cheapest(policy), cheapest("always_llm")
 
@@ -212,10 +211,12 @@ def test_the_legend_hides_and_shows(opened: Any) -> None:
     button.press("Enter")
     assert drawn.count() == 1
     chance = page.locator("#curve path[data-policy='random']")
-    assert chance.count() == 0
+    assert chance.count() == 0 and page.locator("#legend button:visible").count() == 6
+    assert page.inner_text("#more-curves") == "1 more"
+    page.click("#more-curves")
     page.locator("#legend button[data-policy='random']").click()
     assert chance.count() == 1
-    for each in page.locator("#legend button").all():
+    for each in page.locator("#legend button[aria-pressed]").all():
         if each.get_attribute("aria-pressed") == "true":
             each.click()
     assert page.locator("#curve path.curve").count() == 0
@@ -229,10 +230,8 @@ def test_the_calculator_computes_what_python_computes(opened: Any) -> None:
         page.fill("#volume", str(items))
         page.fill("#wanted", str(wanted))
         team, llm = planned("reached", policy, items, wanted)
-        assert team is not None and llm is not None
-        assert page.inner_text("#team-bill") == words.cost(team, "usd")
-        assert page.inner_text("#llm-bill") == words.cost(llm, "usd")
-        assert page.inner_text("#saved") == words.cost(llm - team, "usd")
+        told = [page.inner_text(name) for name in ("#team-bill", "#llm-bill", "#saved")]
+        assert told == list(words.monthly(team, llm, "usd").values())
         assert page.inner_text("#saved-how") == f"{100 * (1 - team / llm):.1f} % less than the LLM alone"
 
 
@@ -264,8 +263,7 @@ def test_slider_and_number_keep_step(opened: Any) -> None:
 def test_costs_in_seconds(opened: Any) -> None:
     page = opened("seconds")
     team, llm = planned("seconds", "team", 1_000_000, float(page.input_value("#wanted")))
-    assert team is not None and llm is not None
-    assert page.inner_text("#team-bill") == words.cost(team, "seconds")
+    assert page.inner_text("#team-bill") == words.monthly(team, llm, "seconds")["own"]
     one = series_of("seconds")["team"]
     page.locator("#curve").focus()
     page.keyboard.press("ArrowRight")
@@ -285,6 +283,7 @@ def test_marks_are_told_without_a_sign(opened: Any) -> None:
 
 def test_examples_open_one_by_one(opened: Any) -> None:
     page = opened("documents")
+    page.click("#examples-part > .fold > summary")
     cards, answers = page.locator(".example"), page.locator(".example .answer:visible")
     assert cards.count() == len(examples("documents")) and answers.count() == 4
     cards.nth(1).locator("summary").click()
@@ -296,6 +295,7 @@ def test_examples_open_one_by_one(opened: Any) -> None:
 @pytest.mark.parametrize(("viewport", "columns"), [(PHONE, 1), (DESK, 4)])
 def test_summaries_stand_side_by_side_where_there_is_room(opened: Any, viewport: dict[str, int], columns: int) -> None:
     page = opened("documents", viewport)
+    page.click("#examples-part > .fold > summary")
     boxes = [answer.bounding_box() for answer in page.locator(".answer:visible").all()]
     assert len({box["x"] for box in boxes}) == columns
     assert len({box["y"] for box in boxes}) == 4 // columns
@@ -312,6 +312,7 @@ def test_long_texts_scroll_in_their_own_box(opened: Any) -> None:
 
 def test_one_budget_table_at_a_time(opened: Any) -> None:
     page = opened()
+    page.click("nav a[href='#budgets-part']")
     buttons = page.locator("#switch button")
     assert buttons.all_text_contents()[:3] == ["accuracy", "macro-F1", "F1 of class “1”"]
     assert page.locator(".panel:visible").count() == 1
@@ -322,4 +323,42 @@ def test_one_budget_table_at_a_time(opened: Any) -> None:
 def test_without_javascript_nothing_is_lost_but_the_toys(opened: Any) -> None:
     page = opened("reached", PHONE, java_script_enabled=False)
     assert page.locator("noscript img").is_visible()
+    page.click("#budgets-part > .fold > summary")
     assert page.locator(".panel:visible").count() == 5
+    assert page.locator("#policies tbody tr:visible").count() == len(evaluation("reached")[0]["policies"])
+
+
+@pytest.mark.parametrize("viewport", [DESK, {"width": 390, "height": 844}])
+def test_three_screens_then_details_are_folded(opened: Any, viewport: dict[str, int]) -> None:
+    page = opened("large", viewport)
+    assert page.locator("#measures-part").bounding_box()["y"] <= 3 * viewport["height"]
+    assert page.locator(".fold[open]").count() == (viewport is DESK)
+    rows = page.locator("#policies tbody tr:visible")
+    assert rows.count() == 5
+    for cell in page.locator("#policies :is(th, td):visible").all():
+        box = cell.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= viewport["width"]
+    page.click("#more-rows")
+    assert rows.count() == len(evaluation("large")[0]["policies"])
+
+
+def test_the_volume_changes_every_amount_of_a_month(opened: Any) -> None:
+    page, summary = opened(), evaluation("reached")[0]
+    for items in (1_000_000, 250, 40_000_000):
+        page.fill("#volume", str(items))
+        bill = words.bill({**summary, "items_per_month": items})
+        assert [page.inner_text(f"#{name}-month") for name in bill] == list(bill.values())
+        assert page.inner_text("#policies tr.headline .month") == bill["own"]
+        assert page.inner_text("#llm-bill") == bill["reference"]
+
+
+def test_dots_stay_inside_their_frame(opened: Any) -> None:
+    page = opened()
+    page.evaluate(OPEN)
+    for plot in page.locator(".calibration svg").all():
+        frame = plot.locator(".frame").bounding_box()
+        for dot in plot.locator("circle, .after").all():
+            box = dot.bounding_box()
+            for start, size in (("x", "width"), ("y", "height")):
+                assert frame[start] - 1 <= box[start]
+                assert box[start] + box[size] <= frame[start] + frame[size] + 1

@@ -205,9 +205,9 @@ def test_summaries_in_text_and_markdown() -> None:
 def test_examples_side_by_side(tmp_path: Path) -> None:
     _, page, html = written(tmp_path)
     shown, said = examples("documents"), page.said()
-    cards = [a for t, a in page.tags if t == "details"]
+    cards = [a for t, a in page.tags if t == "details" and (a.get("class") or "").startswith("example")]
     assert len(cards) == len(shown) > 5 and ["open" in card for card in cards].count(True) == 1
-    parts = [plain(re.sub(r"<[^>]+>", " ", part)) for part in html.split("<details")[1:]]
+    parts = [plain(re.sub(r"<[^>]+>", " ", part)) for part in html.split('<details class="example')[1:]]
     for part, example in zip(parts, shown, strict=True):
         assert example["outcome"] in part and example["id"] in part
         for text in (example["document"], example["reference"]):
@@ -226,7 +226,7 @@ def test_examples_side_by_side(tmp_path: Path) -> None:
 
 def test_without_examples_there_is_no_such_part(tmp_path: Path) -> None:
     html = write_report(tmp_path, *evaluation("documents")).read_text(encoding="utf-8")
-    assert "examples-part" not in html and "<details" not in html
+    assert "examples-part" not in html and '<details class="example' not in html
 
 
 def test_texts_of_a_classification_are_never_shown(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from prefect.states import Failed
 
 from askless.errors import AsklessError, DataError
 from tasks import versioning
-from tasks.versioning import CommandInterrupted, push, reproduce, stages, versions
+from tasks.versioning import CommandInterrupted, data_of, push, reproduce, stages, versions
 from tests.pipeline import commit_all
 
 STAGES = "stages:\n  copy:\n    cmd: cp raw data/out\n    deps: [raw]\n    outs: [data/out]\n"
@@ -49,6 +49,13 @@ def test_what_is_not_to_be_had_is_left_out(tmp_path):
     assert versions(tmp_path) == {}
     (tmp_path / "dvc.lock").write_text("")
     assert versions(tmp_path) == {"dvc_lock_sha256": hashlib.sha256(b"").hexdigest()}
+
+
+def test_a_report_names_the_data_of_its_own_task_alone(tmp_path):
+    paths = ["prepared/a", "vectors/a", "predictions/a/generated/llm.parquet", "prepared/b"]
+    outs = [{"path": f"data/{path}", "md5": path} for path in [*paths, "predictions/a/generated/old.parquet"]]
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"one": {"outs": outs}}}))
+    assert data_of("a", ["llm"], tmp_path) == {f"data/{path}": path for path in paths[:3]}
 
 
 @pytest.fixture

@@ -229,6 +229,7 @@ class Evaluation:
             "reference": settings.reference,
             "confidence": settings.confidence,
             "bootstrap": settings.bootstrap,
+            "items_per_month": settings.items_per_month,
             "seeds": sorted({s for p in self.policies.values() for s in p["seeds"]}),
             **self._experts(main, answers, held, references, alone),
             "policies": self.policies,
@@ -290,6 +291,8 @@ class Evaluation:
         own = self.networks[run.policy].experts[:1] if run.policy in self.networks else ()
         pair = set(run.experts) <= {self.small, self.settings.reference, *own}
         out: dict[str, Any] = {
+            "title": run.title,
+            "about": run.about,
             "quality": float(quality[best]),
             "cost_per_1k": 1000 * float(cost[best]),
             "cost_usd_per_1k": 1000 * float(cost[best]) if self.unit == "usd" else None,

@@ -48,6 +48,8 @@ class Replay:
         the item, what decided, stated probability of being right, and in bit j whether expert j was asked.
     quality
         Quality score from 0 to 1 of the answer given, of the same shape; None where labels are held against gold ones.
+    title, about
+        What the policy says of itself, for reports.
     """
 
     policy: str
@@ -62,6 +64,8 @@ class Replay:
     confidence: NDArray[np.float32]
     paid: NDArray[np.uint32]
     quality: NDArray[np.float32] | None = None
+    title: str = ""
+    about: str = ""
 
     @property
     def points(self) -> int:
@@ -137,7 +141,8 @@ def replay(
                 shape = (len(budgets), len(policies), len(value))
                 arrays.setdefault(column, np.empty(shape, KINDS[column]))[p, s] = value
     values = np.array([np.nan if b is None else b.value for b in budgets])
-    return Replay(name, values, tuple(policies), experts, **arrays)
+    one = next(iter(policies.values()))
+    return Replay(name, values, tuple(policies), experts, **arrays, title=one.title, about=one.about)
 
 
 def crossfit(
@@ -274,6 +279,8 @@ def oracle_by_cost(name: str, alone: Sequence[Replay], gold: Ints, prices: Seque
         confidence=blank,
         paid=np.uint32(1) << best.astype(np.uint32),
         quality=np.take_along_axis(quality, best, 0).astype(np.float32) if alone[0].graded else None,
+        title="Oracle",
+        about="Knows how good each answer is. Nobody can: it bounds what choosing may buy.",
     )
 
 
@@ -309,8 +316,8 @@ def only(run: Replay, points: Ints) -> Replay:
     else:
         picks = points
     columns = np.arange(len(run.seeds))[None]
-    arrays = {name: getattr(run, name)[picks, columns] for name in _columns(run)}
-    return Replay(run.policy, run.budgets[picks[:, 0]], run.seeds, run.experts, **arrays)
+    arrays: dict[str, Any] = {name: getattr(run, name)[picks, columns] for name in _columns(run)}
+    return replace(run, budgets=run.budgets[picks[:, 0]], **arrays)
 
 
 def chosen_on_valid(valid: Replay, gold: Ints, quality: Quality, floors: Floats) -> Ints:

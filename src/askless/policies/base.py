@@ -127,6 +127,8 @@ class Policy(ABC):
     ----------
     experts : tuple of str
         Whom it may ask, by rising cost: `experts[0]` is the small one.
+    title, about : str
+        Its name and what it does, as reports say it: a few plain words, and one sentence.
     pair : bool
         It decides between two experts.
     reads_text : bool
@@ -154,6 +156,8 @@ class Policy(ABC):
     """
 
     experts: tuple[str, ...]
+    title: ClassVar[str] = ""
+    about: ClassVar[str] = ""
     pair: ClassVar[bool] = False
     reads_text: ClassVar[bool] = False
     labels: ClassVar[bool] = True

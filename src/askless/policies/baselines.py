@@ -22,6 +22,8 @@ class Always(Chooser):
         The one of them that answers.
     """
 
+    title = "One expert alone"
+    about = "Answers every item."
     graded = True
     studied = False
     budgets = ()
@@ -56,6 +58,8 @@ class Random(ScoreThreshold):
         Seed of the draws.
     """
 
+    title = "By chance"
+    about = "Asks the large one about items drawn by chance: what any policy must beat."
     graded = True
 
     def score(self, panel: Panel) -> Floats:
@@ -74,6 +78,8 @@ class Length(ScoreThreshold):
         Seed of the draws by which texts of equal length are told apart.
     """
 
+    title = "By length"
+    about = "Asks the large one about the longest texts: what is to be had without learning."
     graded = True
     reads_text = True
 

@@ -127,6 +127,8 @@ class AnswerScorer(Learned):
         As of `Learned`.
     """
 
+    title = "Answer scorer"
+    about = "Reads the text and the small model's answer, and asks the large one where that is probably wrong."
     asks_first = True
 
     def events(self, quality: Floats) -> Bools:
@@ -145,6 +147,8 @@ class QueryAllocator(Learned):
         As of `Learned`.
     """
 
+    title = "Router by text"
+    about = "Reads the text alone and asks one of two: the large one where the small one would do worse."
     graded = True
     in_plans = True
 
@@ -164,6 +168,9 @@ class MetaModel(Learned):
     experts, strength, folds, most, random_state
         As of `Learned`.
     """
+
+    title = "Router by text and price"
+    about = "Reads the text alone and asks the large one where its better chance is worth its price."
 
     def events(self, quality: Floats) -> Bools:
         """The small one is right, the large one is right."""

@@ -67,6 +67,8 @@ class TwoTier(Policy):
     Ramirez, Birch and Titov 2024, Optimising Calls to Large Language Models with Uncertainty-Based Two-Tier Selection.
     """
 
+    title = "Small model first"
+    about = "Keeps the small model's answer where it is sure, and asks the large one where it is not."
     pair = True
     graded = True
     decides_alone = True

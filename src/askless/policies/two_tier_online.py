@@ -35,6 +35,8 @@ class OnlineTwoTier(Policy):
         Seed of the order of the rows.
     """
 
+    title = "Small model first, published"
+    about = "The same on a stream, by the published rule: the threshold follows the money that is left."
     pair = True
     budgets = ("share", "per_1000")
     whole_batch = True

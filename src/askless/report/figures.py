@@ -75,7 +75,7 @@ def reliability(bins: Mapping[str, Mapping[str, Any]]) -> bytes:
             axes.legend(frameon=False, fontsize=7, loc="upper left", borderpad=0.1, handletextpad=0.1)
         error = " → ".join(f"{100 * part['ece']:.1f}" for part in shown)
         axes.set_title(f"{_literal(name)}: ECE {error} %", fontsize=9)
-        axes.set(aspect="equal", xlim=(-4, 104), ylim=(-4, 104), xticks=[0, 50, 100], yticks=[0, 50, 100])
+        axes.set(aspect="equal", xlim=(-8, 108), ylim=(-8, 108), xticks=[0, 50, 100], yticks=[0, 50, 100])
         axes.tick_params(labelbottom=True)
     picture.supxlabel("stated confidence (%)", fontsize=9)
     picture.supylabel("accuracy (%)", fontsize=9)

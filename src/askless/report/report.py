@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from askless import schema
 from askless.errors import ConfigError
 from askless.files import replacing, write_text
 from askless.report import figures
@@ -19,6 +20,9 @@ from askless.report.rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_se
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+# What the table of policies adds to a name.
+ROLES = {"headline": "headline", "small": "small model", "reference": "reference", "bound": "bound"}
 
 
 def write_report(
@@ -149,12 +153,17 @@ def _page(
     splits = prepared.pop("splits", None)
     if splits is None:
         splits, prepared = prepared, {}
+    splits = {name: splits[name] for name in sorted(splits, key=(*schema.SPLITS, *splits).index)}
     env = environment(summary["unit"])
     return env.get_template("report.html.j2").render(
         s=summary,
         head=summary["headline"],
         status=status,
         status_words=status_words,
+        main=words.title(summary, main),
+        roles=ROLES,
+        bill=words.bill(summary),
+        reference_cost=words.reference_cost(summary),
         notes=summary.get("notes", []),
         chosen_on=summary.get("chosen_on", "the valid split"),
         seeds=summary["policies"][main]["seeds"],

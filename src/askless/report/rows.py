@@ -14,7 +14,7 @@ Summary = Mapping[str, Any]
 Row = dict[str, Any]
 CPT_LEVELS = ("0.50", "0.80", "1.00")
 SLACK_LEVELS = ("0.00", "0.005", "0.01")
-CURVES_SHOWN = 3
+CURVES_SHOWN, POLICIES_SHOWN = 3, 5
 TEXT_CHARS, TEASER_CHARS = 2_000, 160
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -37,7 +37,7 @@ def curve_series(summary: Summary, curve: pa.Table) -> list[Row]:
     return [
         {
             "name": name,
-            "label": words.label(name),
+            "label": words.title(summary, name),
             "role": words.role(summary, name),
             "alone": _alone(summary, name),
             "line": len(points[name]) > 1,
@@ -49,9 +49,17 @@ def curve_series(summary: Summary, curve: pa.Table) -> list[Row]:
 
 
 def policy_rows(summary: Summary) -> list[Row]:
-    """One row for each policy: those that keep the reference's quality, the cheapest on top; bounds last."""
+    """One row for each policy: those that keep the reference's quality, the cheapest on top; bounds last.
+
+    A few are `shown` at first: the headline's, the small expert, the reference, and the best of the others.
+    """
     rows = [_policy_row(summary, name, policy) for name, policy in summary["policies"].items()]
-    return sorted(rows, key=_place)
+    rows.sort(key=_place)
+    needed = [row for row in rows if row["role"] in ("headline", "small", "reference")]
+    others = [row for row in rows if row["role"] == "other"]
+    for row in (needed + others)[:POLICIES_SHOWN]:
+        row["shown"] = True
+    return rows
 
 
 def example_cards(summary: Summary, examples: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -113,9 +121,13 @@ def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
     return {
         "name": name,
         "label": words.label(name),
+        "title": words.title(summary, name),
+        "about": policy["about"],
         "role": words.role(summary, name),
+        "shown": False,
         "quality": at["quality"],
         "cost": at["cost_per_1k"],
+        "month": words.bill(summary, at["cost_per_1k"]["value"])["own"],
         "saved": _saved(at.get("cost_share"), at["cost_per_1k"], summary),
         # Where another expert answers everything, nothing is left to defer from.
         "deferral_rate": None if _alone(summary, name) else at.get("deferral_rate"),
@@ -132,8 +144,8 @@ def _policy_row(summary: Summary, name: str, policy: Mapping[str, Any]) -> Row:
 def _saved(share: Mapping[str, Any] | None, cost: Mapping[str, Any], summary: Summary) -> Row:
     """How much less a point costs than the reference, with its interval; below 0 it costs more."""
     if share is None:
-        bill = summary["policies"].get(f"always_{summary['reference']}", {}).get("cost_per_1k")
-        share = _value(cost["value"] / bill if bill else None)
+        price = words.reference_cost(summary)
+        share = _value(cost["value"] / price if price else None)
     value, (low, high) = share["value"], share["ci"]
     ends = [None, None] if low is None or high is None else [1 - high, 1 - low]
     return _value(None if value is None else 1 - value, ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ Summary = Mapping[str, Any]
 Cells = tuple[str, ...]
 DEMO = "Generated demo data and toy models: these figures prove the plumbing, not the method."
 DASH = "–"
+BILL = ("own", "reference", "saved")
 OUTCOMES = {
     "classification": {
         "kept, small right": ("good", "The small model was right and no LLM was paid."),
@@ -92,6 +94,42 @@ def cost(value: float, unit: str) -> str:
 def label(policy: str) -> str:
     """The name of a policy as people read it."""
     return f"{policy.removeprefix('always_')} alone" if policy.startswith("always_") else policy
+
+
+def title(summary: Summary, policy: str) -> str:
+    """The plain name of a policy, with its own where another's is the same."""
+    plain = summary["policies"][policy]["title"]
+    if policy.startswith("always_") or not plain:
+        return label(policy)
+    twins = [name for name, other in summary["policies"].items() if other["title"] == plain]
+    return plain if twins == [policy] else f"{plain} ({policy})"
+
+
+def bill(summary: Summary, cost_per_1k: float | None = None) -> dict[str, str]:
+    """What a month costs (`own`, by default the headline's), and by the `reference` alone, and what is `saved`."""
+    many, unit = summary["items_per_month"] / 1000, summary["unit"]
+    own = summary["headline"]["cost_per_1k"]["value"] if cost_per_1k is None else cost_per_1k
+    return monthly(many * own, many * reference_cost(summary), unit)
+
+
+def monthly(own: float, reference: float, unit: str) -> dict[str, str]:
+    """Two amounts and their difference, `saved`, in the digits that the larger asks for, so that they add up."""
+    most = max(own, reference)
+    digits = 0 if most >= 1000 else 2 if most >= 1 or not most else min(12, 2 - math.floor(math.log10(most)))
+    saved = round(reference, digits) - round(own, digits)
+    return {name: _money(value, digits, unit) for name, value in zip(BILL, (own, reference, saved), strict=True)}
+
+
+def _money(value: float, digits: int, unit: str) -> str:
+    least = 10**-digits
+    sign = "\u2212" if value <= -least / 2 else "<" if 0 < value < least / 2 else ""
+    text = f"{max(abs(value), least if sign == '<' else 0):,.{digits}f}"
+    return f"{sign}${text}" if unit == "usd" else f"{sign}{text} {'s' if unit == 'seconds' else unit}"
+
+
+def reference_cost(summary: Summary) -> float:
+    """What 1,000 items cost by the reference alone."""
+    return float(summary["policies"][f"always_{summary['reference']}"]["cost_per_1k"])
 
 
 def role(summary: Summary, policy: str) -> str:
@@ -181,8 +219,8 @@ def best(summary: Summary) -> str:
 def sufficient(summary: Summary) -> str:
     """The cheapest expert that is as good as the reference alone and costs no more than the headline; else nothing."""
     head, large = summary["headline"], summary["reference"]
-    bill = summary["policies"][f"always_{large}"]["cost_per_1k"]
-    most = head["cost_per_1k"]["value"] if head["reached"] else bill
+    price = reference_cost(summary)
+    most = head["cost_per_1k"]["value"] if head["reached"] else price
     alone = {name: summary["policies"].get(f"always_{name}", {}) for name in summary["experts"] if name != large}
     prices = {
         name: policy["cost_per_1k"]
@@ -190,7 +228,7 @@ def sufficient(summary: Summary) -> str:
         if policy.get("operating_point", {}).get("reached") and policy["cost_per_1k"] <= most
     }
     name = min(prices, key=lambda each: prices[each], default="")
-    return name if name and prices[name] < bill else ""
+    return name if name and prices[name] < price else ""
 
 
 def enough(summary: Summary) -> str:

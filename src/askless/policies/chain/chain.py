@@ -59,6 +59,8 @@ class Chain(Policy):
         What "auto" came to.
     """
 
+    title = "Cascade"
+    about = "Asks one model after another, cheapest first, until an answer is sure enough."
     graded = True
     # Places in `experts` of those that are asked, in order, (links,).
     links_: Ints

@@ -46,6 +46,8 @@ class ForwardChain(Policy):
         How sure a link is; see `askless.stats.uncertainty.confidence`.
     """
 
+    title = "Cascade, published"
+    about = "Each model keeps a fixed share, its surest answers, and passes on the rest."
     graded = True
     budgets = ()
     whole_batch = True
@@ -143,6 +145,8 @@ class RankChain(ForwardChain):
         How sure a link is.
     """
 
+    title = "Cascade by rank, published"
+    about = "The same cascade; of the answers asked for stands the one that ranked highest with its model."
     judged = slice(None)
 
     def __init__(self, experts: tuple[str, ...], rank: bool = True, measure: str = "auto") -> None:
@@ -168,6 +172,8 @@ class RandomChain(ForwardChain):
         Seed of the draws, one for each id.
     """
 
+    title = "Cascade by chance"
+    about = "The same cascade, keeping answers by chance: the control of the published rule."
     judged = slice(0)
 
     def __init__(self, experts: tuple[str, ...], random_state: int = 0) -> None:

@@ -72,6 +72,8 @@ class Planned(Policy):
         The operating points, cheapest first, with what each costs and promises.
     """
 
+    title = "Planned cascade"
+    about = "Asks one model after another while one more answer is worth its price; may skip models."
     method_: str
     order_: Ints
     prices_: Floats

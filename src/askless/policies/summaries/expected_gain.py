@@ -72,6 +72,8 @@ class SummaryGain(Policy):
         The one expert that answers all without a budget.
     """
 
+    title = "Router by expected gain"
+    about = "Estimates how much better a costlier summary will be, and asks where that is worth its price."
     reads_text = True
     graded = True
     studied = False

@@ -36,6 +36,8 @@ class PublishedSummary(Chooser):
     Enhanced Cost Efficiency, the summarisation part.
     """
 
+    title = "Picks of two summaries, published"
+    about = "Has both summaries written, pays for both, and keeps the one that looks better."
     pair = True
     reads_text = True
     labels = False

@@ -50,6 +50,8 @@ class GainTeam(Team):
         Platt's slope and intercept of each expert's chance.
     """
 
+    title = "Team by gain"
+    about = "A network of its own answers; another model is asked where its gain is worth its price."
     calibrators_: Floats
 
     def __init__(

@@ -30,6 +30,9 @@ class AlternatingTeam(Team):
         The rarer target counts up to twice, as published.
     """
 
+    title = "Team in turns, published"
+    about = "A small network answers or passes on; it and the one that allocates learn in turns."
+
     def __init__(
         self,
         experts: tuple[str, ...],
@@ -104,6 +107,9 @@ class JointTeam(Team):
     experts, vectors, epochs, learning_rate, batch_size, hidden, random_state
         As of `Team`.
     """
+
+    title = "Team at once, published"
+    about = "A small network answers or passes on; it and the one that allocates learn from one loss."
 
     def _train(self, data: Training, held: Training) -> None:
         import torch

@@ -21,6 +21,20 @@
   }
   const HTML = { button: 1, span: 1, b: 1, option: 1 };
 
+  /* Amounts of a month and their difference, all in the digits that the larger asks for: `monthly` of wording.py. */
+  function month(perThousand, alone, items) {
+    const [own, reference] = [perThousand, alone].map((v) => v * items / 1000);
+    const most = Math.max(own, reference);
+    const digits = most >= 1000 ? 0 : most >= 1 || !most ? 2 : Math.min(12, 2 - Math.floor(Math.log10(most)));
+    const saved = reference.toFixed(digits) - own.toFixed(digits), least = 10 ** -digits;
+    function text(v) {
+      const sign = v <= -least / 2 ? "−" : v > 0 && v < least / 2 ? "<" : "";
+      const number = Math.max(Math.abs(v), sign === "<" ? least : 0).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+      return data.unit === "usd" ? sign + "$" + number : `${sign}${number} ${data.unit === "seconds" ? "s" : data.unit}`;
+    }
+    return { own: text(own), reference: text(reference), saved: text(saved), less: saved };
+  }
+
   /* Colours follow the policy, not its place in the legend. */
   let lines = 0;
   for (const one of data.series) {
@@ -198,6 +212,7 @@
     const picture = make("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, button);
     make(...swatch, picture);
     make("span", {}, button, text);
+    button.hidden = !shown();
     button.addEventListener("click", () => {
       const to = !shown();
       for (const one of series) one.shown = to;
@@ -212,9 +227,22 @@
   const single = data.series.filter((s) => !s.line);
   if (single.length) legend("each expert alone", single, ["circle", { cx: 11, cy: 5, r: 4.5, fill: "var(--ink)" }]);
 
+  /* A button that shows what is hidden at first, and goes. */
+  function reveal(button, hidden, text) {
+    button.hidden = !hidden.length;
+    if (text) button.textContent = text;
+    button.addEventListener("click", () => { for (const each of hidden) each.hidden = false; button.hidden = true; });
+  }
+  const rest = [...byId("legend").querySelectorAll("[hidden]")];
+  reveal(make("button", { type: "button", id: "more-curves" }, byId("legend")), rest, `${rest.length} more`);
+  const rows = [...document.querySelectorAll("tr.more")];
+  for (const row of rows) row.hidden = true;
+  reveal(byId("more-rows"), rows);
+
   /* ---- the calculator ---- */
   const choices = data.series.filter((s) => s.line && s.role !== "bound");
   const select = byId("policy"), volume = byId("volume"), wanted = byId("wanted"), slider = byId("wanted-range");
+  const items = () => (volume.value === "" ? NaN : Number(volume.value));
   const down = (v) => Math.floor(1000 * v + 1e-6) / 10, up = (v) => Math.ceil(1000 * v - 1e-6) / 10;
   const alone = reference ? reference.points[0] : { cost: NaN, quality: NaN };
 
@@ -231,32 +259,37 @@
     byId(id === "saved" ? "saved-how" : id.replace("bill", "how")).textContent = how;
   }
 
+  function bill() {
+    if (!(items() >= 0)) return;
+    const words = month(data.point.cost.value, data.referenceCost, items());
+    for (const name of ["own", "reference", "saved"]) byId(name + "-month").textContent = words[name];
+    for (const cell of document.querySelectorAll(".month")) cell.textContent = month(Number(cell.value), data.referenceCost, items()).own;
+  }
+
   function calculate() {
-    const series = choices[select.selectedIndex], items = Number(volume.value), quality = Number(wanted.value) / 100;
-    if (!series || !(items >= 0) || volume.value === "" || !(quality >= 0) || wanted.value === "") {
+    const series = choices[select.selectedIndex], quality = Number(wanted.value) / 100;
+    if (!series || !(items() >= 0) || !(quality >= 0) || wanted.value === "") {
       for (const id of ["team-bill", "llm-bill", "saved"]) say(id, "–", id === "saved" ? "Enter items per month and a quality." : "");
       return;
     }
-    const month = (point) => point.cost * items / 1000;
     const point = cheapest(series.points, quality), llm = alone.quality >= quality - 1e-9;
-    const top = Math.max(...series.points.map((p) => p.quality));
-    byId("team-name").textContent = "With " + series.label;
-    say("team-bill", point ? cost(month(point)) : "not reached", point ? `${percent(point.rate)}\u00a0% of items deferred, ${data.quality} ${graded(point.quality)}` : `No point of its curve reaches this; its best is ${graded(top)}.`, !point);
-    say("llm-bill", llm ? cost(month(alone)) : "not reached", llm ? `${data.quality} ${graded(alone.quality)}` : `Its ${data.quality} is ${graded(alone.quality)}, for ${cost(month(alone))}.`, !llm);
+    const top = Math.max(...series.points.map((p) => p.quality)), words = month(point ? point.cost : 0, alone.cost, items());
+    byId("team-name").textContent = series.label;
+    say("team-bill", point ? words.own : "not reached", point ? `${percent(point.rate)}\u00a0% of items deferred, ${data.quality} ${graded(point.quality)}` : `No point of its curve reaches this; its best is ${graded(top)}.`, !point);
+    say("llm-bill", llm ? words.reference : "not reached", llm ? `${data.quality} ${graded(alone.quality)}` : `Its ${data.quality} is ${graded(alone.quality)}, for ${words.reference}.`, !llm);
     if (!point) return say("saved", "–", llm ? "Only the LLM alone reaches this quality." : "Neither reaches this quality.", true);
     if (!llm) return say("saved", "–", "The LLM alone does not reach this quality at any price.", false);
-    const saved = month(alone) - month(point), share = month(alone) > 0 ? 100 * saved / month(alone) : 0;
-    const words = saved >= 0 ? `${share.toFixed(1)} % less than the LLM alone` : `${(-share).toFixed(1)} % more than the LLM alone`;
-    say("saved", (saved < 0 ? "−" : "") + cost(Math.abs(saved)), items > 0 ? words : "", saved < 0);
+    const share = alone.cost > 0 ? 100 * (1 - point.cost / alone.cost) : 0;
+    say("saved", words.saved, items() > 0 ? `${Math.abs(share).toFixed(1)} % ${share >= 0 ? "less" : "more"} than the LLM alone` : "", words.less < 0);
   }
 
   for (const one of choices) make("option", { value: one.name }, select, one.label);
   bounds();
   wanted.addEventListener("input", () => { slider.value = wanted.value; calculate(); });
   slider.addEventListener("input", () => { wanted.value = slider.value; calculate(); });
-  volume.addEventListener("input", calculate);
+  volume.addEventListener("input", () => { bill(); calculate(); });
   select.addEventListener("input", calculate);
-  byId("calculator").addEventListener("submit", (event) => event.preventDefault());
+  for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
 
   /* ---- one budget table at a time ---- */
   const panels = [...document.querySelectorAll(".panel")], buttons = [];
@@ -271,6 +304,20 @@
   });
   if (panels.length) { byId("switch").hidden = false; turnTo(0); }
 
+  /* ---- parts that are folded open where a link leads to them, and on paper ---- */
+  function unfold() {
+    const part = location.hash && document.querySelector(location.hash + " > .fold");
+    if (part) part.open = true;
+  }
+  addEventListener("hashchange", unfold);
+  document.querySelector("nav").addEventListener("click", () => setTimeout(unfold));
+  addEventListener("beforeprint", () => {
+    for (const each of document.querySelectorAll("details")) each.open = true;
+    for (const row of rows) row.hidden = false;
+  });
+
+  byId("calculator-part").firstElementChild.open = matchMedia("(min-width: 60rem)").matches;
+  unfold();
   calculate();
   draw();
   let pending = 0;
