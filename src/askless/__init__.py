@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from askless.experts.base import Expert
     from askless.panel import Panel
     from askless.plans.evaluate import evaluate
-    from askless.plans.plan import Goal, Plan
+    from askless.plans.plan import Goal
     from askless.plans.planner import make_plan
     from askless.policies.base import Budget, Policy
 
@@ -40,8 +40,8 @@ _PLACES = {
 }
 
 
-def load(address: Path | str) -> Plan | Bundle:
-    """What decides, ready to decide.
+def load(address: Path | str) -> Bundle:
+    """What decides about texts, ready to decide.
 
     Parameters
     ----------
@@ -51,18 +51,14 @@ def load(address: Path | str) -> Plan | Bundle:
 
     Returns
     -------
-    Plan or Bundle
-        A plan decides the rows of a panel; a bundle decides texts.
+    Bundle
+        Its policy, and its small expert where that is with it.
 
     Raises
     ------
     DataError
         Where nothing is there, or what is there is damaged.
     """
-    if str(address).endswith((".yaml", ".yml")):
-        from askless.plans import plan_file
-
-        return plan_file.read(address)
     from askless.bundles.bundle import Bundle
     from askless.registry import versions
 

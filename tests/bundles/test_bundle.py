@@ -17,7 +17,7 @@ from askless.plans.boards import Boards
 from askless.policies.base import Budget
 from askless.policies.baselines import Always, Length, Random
 from askless.policies.chain.chain import Chain
-from askless.policies.learned import QueryAllocator
+from askless.policies.learned import AnswerScorer
 from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.summaries.published import PublishedSummary
 from askless.policies.two_tier import TwoTier
@@ -194,7 +194,7 @@ def test_the_small_expert_is_the_policys_first(boards, small, tmp_path):
     assert str(error.value) == "The small expert is 'e0'. Allowed: 'e1', the policy's first."
 
 
-@pytest.mark.parametrize("policy", [QueryAllocator(PAIR), PublishedSummary((SMALL, EXPENSIVE), None)])
+@pytest.mark.parametrize("policy", [AnswerScorer(PAIR), PublishedSummary((SMALL, EXPENSIVE), None)])
 def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
     with pytest.raises(ConfigError) as error:
         Bundle.of(policy, CLASSES, {}).save(tmp_path / "p")
@@ -293,9 +293,3 @@ def test_whatever_bundle_json_says_it_is_read_or_refused_in_words(kept, tmp_path
     else:
         assert not drop and set(values) <= {"facts", "classes", "files", "arguments", "experts", "small", "digests"}
         assert isinstance(policy, SummaryGain)
-
-
-def test_a_file_such_as_a_plan_is_no_bundle(tmp_path):
-    (tmp_path / "plan.yaml").write_text("format: askless/plan/3\n")
-    with pytest.raises(DataError, match="a file. Allowed: the folder of .* A plan is for review"):
-        Bundle.load(tmp_path / "plan.yaml")

@@ -17,7 +17,6 @@ from askless.costs import CostModel
 from askless.data.recorded import Study, load
 from askless.errors import ConfigError, DataError
 from askless.plans import evaluate as evaluating
-from askless.plans import plan_file
 from askless.plans.boards import Boards
 from askless.plans.evaluate import applicable, evaluate
 from askless.plans.outcome import outcome_of
@@ -419,9 +418,8 @@ def test_a_plan_on_judged_answers(tmp_path):
     plan = make_plan(judged(tmp_path, experts=(0.75, 0.75)), Goal(floor=0.8))
     assert plan.certificate.index is not None
     assert plan.promise.quality[0] < 0.85
-    plan_file.write(plan, tmp_path / "plan.yaml")
     study = judged(tmp_path, experts=(0.75, 0.75), seed=1)
-    outcome = outcome_of(plan_file.read(tmp_path / "plan.yaml"), Boards.labelled(study).test)
+    outcome = outcome_of(plan, Boards.labelled(study).test)
     assert 0.65 < outcome.measured.quality[0] < 0.85
     three = make_plan(judged(tmp_path, experts=(0.5, 0.6, 0.9)), Goal(per_1000=8.0))
     assert set(three.policy.experts) <= {"e0", "e1", "e2"}

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from askless.bundles import plan_file
 from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
-from askless.plans import plan_file, planner, search
+from askless.plans import planner, search
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
 from askless.policies.two_tier import TwoTier
@@ -341,7 +342,8 @@ def test_texts_decide_where_nothing_is_stated_and_labels_suffice(tmp_path):
     assert plan.kind == "query_allocator"
     assert plan.promise.cost[0] < 0.5 * plan.promise.reference_cost
     fresh = readable(2000, seed=1)
-    done = plan_file.read(plan_file.write(plan, tmp_path / "plan.yaml")).decide(fresh.copy(blind=True))
+    kept = plan_file.write(plan, tmp_path / "plan.yaml")
+    done = kept.policy.decide(fresh.copy(blind=True), kept.budget())
     assert np.array_equal(done.label, plan.decide(fresh.copy(blind=True)).label)
     assert (done.label != fresh.gold).mean() <= 0.05
     for few in (

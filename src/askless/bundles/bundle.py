@@ -32,7 +32,7 @@ FORMAT = 6
 FILE = "bundle.json"
 # What is put beside a bundle after it was saved, and is no part of what decides.
 BESIDE = ("baseline.parquet", "card.md", "curve.png", "policies", "terms.json")
-REMEDY = "Train it again; register a registered model again."
+REMEDY = "Plan or train it again; register a registered model again."
 KEYS = {
     "arguments": dict,
     "classes": list,
@@ -64,7 +64,8 @@ class Bundle:
         What the policy was made with.
     facts
         Plain values on how it was made: `task`, `team` (its name in params.yaml), `seed`, `unit`, `valid_quality`, ...,
-        and the `budget`, a share of items from 0 to 1, at which it works, where that was set.
+        and the `budget` at which it works, where that was set: a share of items from 0 to 1, or what a plan was made
+        for, as in `{per_1000: 5}`.
     small_options
         Backend and options of the small expert that is in the folder, None where none is.
     folder
@@ -127,7 +128,7 @@ class Bundle:
         Parameters
         ----------
         folder
-            Where it is.
+            Where it is, or the page of a plan, whose bundle lies beside it.
         vectors
             Word vectors for a policy that needs some and has none with it.
 
@@ -142,8 +143,11 @@ class Bundle:
             For a folder that is none, was made by an earlier version, or lacks a file. Asking for `policy` or `small`
             raises it for files that are broken.
         """
-        folder = Path(folder)
+        given = Path(folder)
+        folder = files_of(given) if given.is_file() else given
         about = _read(folder)
+        if given.is_file() and sha256_of(given) != about["facts"].get("page"):
+            raise DataError(given, f"not the page of the plan in {folder}", "the page as it was written", "Plan again.")
         experts, classes = tuple(about["experts"]), tuple(about["classes"])
         return cls(
             about["kind"],
@@ -171,19 +175,28 @@ class Bundle:
         return self._policy_and_small[1]
 
     @property
+    def expensive(self) -> tuple[str, ...]:
+        """Those of its experts that are asked for money: all but the small one, where that is with it."""
+        with_it = self.small is not None if self.folder is None else self.small_options is not None
+        return self.experts[1:] if with_it else self.experts
+
+    @property
     def task(self) -> str:
         """The task that it was made for, empty where that was not written down."""
         return str(self.facts.get("task", ""))
 
     def share(self, registered: float | None = None) -> float | None:
-        """The share of items that it may defer: as set in its facts, else as `registered`; None: its own rule."""
+        """The share of items that it may defer: as set in its facts, else as `registered`; None: no share is set."""
         share = self.facts.get("budget", registered)
+        share = share.get("share") if isinstance(share, Mapping) else share
         return None if share is None else float(share)
 
     def budget(self, registered: float | None = None) -> Budget | None:
-        """`share` as the policy's budget; None, its own rule, for a policy that takes none."""
-        share = self.share(registered)
-        return None if share is None or not self.policy.budgets else Budget(share=share)
+        """What its facts set, else `registered`, as a budget; None, its own rule, for a policy that takes none."""
+        given = self.facts.get("budget", registered)
+        if given is None or not self.policy.budgets:
+            return None
+        return Budget(**given) if isinstance(given, Mapping) else Budget(share=float(given))
 
     def save(self, folder: Path) -> Bundle:
         """Write it into `folder`, replacing what stood there only when all is written; the bundle of that folder.
@@ -191,7 +204,7 @@ class Bundle:
         Raises `ConfigError` for a policy or a small expert that cannot be kept.
         """
         policy, small = self.policy, self.small
-        if not policy.kept:
+        if not (policy.kept or policy.in_plans):
             able = ", ".join(policies.able("kept"))
             raise ConfigError(f"{type(policy).__name__} cannot be kept. Allowed: {able}.")
         kind = policies.kind_of(policy)
@@ -217,6 +230,11 @@ class Bundle:
         return replace(self, folder=folder, small_options=options, parts=lambda: (policy, small))
 
 
+def files_of(page: Path) -> Path:
+    """The folder of the bundle that decides as the plan on this page says."""
+    return page.with_suffix(".files")
+
+
 def as_json(written: Mapping[str, Any]) -> str:
     """The text of a bundle.json."""
     return json.dumps(written, indent=1, sort_keys=True) + "\n"
@@ -229,11 +247,9 @@ def _kind(policy: Policy) -> str:
 
 def _read(folder: Path) -> dict[str, Any]:
     """What bundle.json says, checked."""
-    if folder.is_file():
-        remedy = "Give the folder of a bundle, or models:/NAME@ALIAS. A plan is for review, and answers no new items."
-        raise DataError(folder, "a file", "the folder of a trained team or policy", remedy)
     if not (folder / FILE).exists():
-        raise DataError(folder, f"no {FILE}", "the folder of a trained team or policy", REMEDY)
+        allowed = "a plan with its folder .files beside it, or the folder of a trained team or policy"
+        raise DataError(folder, f"no {FILE}", allowed, REMEDY)
     try:
         about = read_json(folder / FILE)
     except (OSError, ValueError) as error:

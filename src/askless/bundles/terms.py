@@ -126,7 +126,7 @@ def of_bundle(bundle: Bundle, params: Path | None, agreed: bool = False) -> Term
         terms = Terms.read(bundle.folder)
         trust.check(terms.experts, terms.costs, str(bundle.folder / FILE), agreed)
         return terms
-    terms = Terms.of(config.load(params), bundle.task, bundle.experts[1:])
+    terms = Terms.of(config.load(params), bundle.task, bundle.expensive)
     if terms.classes != bundle.classes:
         raise ConfigError(
             f"{params}: task '{bundle.task}' has classes {list(terms.classes)}, the model {list(bundle.classes)}. "

@@ -20,6 +20,7 @@ from askless.commands.options import (
     Prices,
     Reference,
     Seed,
+    Small,
     note,
     print_json,
     say,
@@ -37,6 +38,7 @@ def evaluate(
     ] = NONE,
     reference: Reference = None,
     order: Order = None,
+    small: Small = None,
     quality: Annotated[str, typer.Option(metavar="MEASURE", help="accuracy, macro_f1 or f1_positive.")] = "accuracy",
     bootstrap: Annotated[int, typer.Option(min=20, help="Resamples of the intervals.")] = 1000,
     intersect: Intersect = False,
@@ -56,11 +58,14 @@ def evaluate(
     """
     from askless.errors import ConfigError
     from askless.plans import evaluate as evaluating
+    from askless.plans.small import learning_rows, trained
     from askless.report import report
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file. Give a folder, or the name of one to make.")
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices, order=order)
+    if small is not None:
+        given, _ = trained(given, small, learning_rows(given, "train"), random_state=seed)
     summary = evaluating.evaluate(
         given,
         policies=policy or None,

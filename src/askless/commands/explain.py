@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="A plan written by `askless plan`.")],
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="A plan written by `askless plan`, or any model that `label` takes.")
+    ],
     examples: Examples,
     answers: AnswerFiles,
     item: Annotated[str, typer.Option("--id", metavar="ID", help="The item.", show_default=False)],
@@ -43,20 +45,24 @@ def explain(
 
     Example: askless explain plan.yaml --examples items.parquet --answers a.parquet --answers b.parquet --id q17
     """
+    from askless.bundles.bundle import Bundle
     from askless.errors import ConfigError
     from askless.plans import explain as explaining
-    from askless.plans import plan_file
     from askless.plans.boards import Boards
+    from askless.plans.small import with_answers
+    from askless.registry.versions import resolve
 
-    made = plan_file.read(plan)
+    made = Bundle.load(resolve(plan))
     given = study(examples, answers, intersect, 0, column, item_column, listed(made.classes), prices, fit=False)
+    if made.small is not None and made.small.name not in given.answers:
+        given = with_answers(given, made.small)
     for name in made.policy.experts:
         if name not in given.answers:
             raise ConfigError.unknown("expert", name, given.answers)
     alone = {name: float(given.cost.price(given.answers[name], name).mean()) for name in given.experts}
     one = _only(given, item, examples)
-    decided = made.decide(Boards.of(one).train.copy(blind=True))
-    why = explaining.explain(decided, 0, alone, made.classes, made.unit)
+    decided = made.policy.decide(Boards.of(one).train.copy(blind=True), made.budget())
+    why = explaining.explain(decided, 0, alone, made.classes, given.cost.unit)
     record = _record(one)
     note(given.notes)
     if as_json:

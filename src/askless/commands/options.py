@@ -70,6 +70,15 @@ Order = Annotated[
         show_default="all, by rising cost",
     ),
 ]
+Small = Annotated[
+    str | None,
+    typer.Option(
+        "--small",
+        metavar="NAME",
+        help="Also train a small model on the labelled texts: linear, majority, ... (docs/experts.md).",
+        show_default="none",
+    ),
+]
 Prices = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),

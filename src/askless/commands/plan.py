@@ -21,6 +21,7 @@ from askless.commands.options import (
     Prices,
     Reference,
     Seed,
+    Small,
     names,
     note,
     pairs,
@@ -39,9 +40,9 @@ Number = float | None
 def plan(
     examples: Examples,
     answers: AnswerFiles,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The plan to write.")] = Path(
-        "plan.yaml"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The plan to write: a page, and beside it a folder.")
+    ] = Path("plan.yaml"),
     quality_floor: Annotated[
         Number, typer.Option(help="Goal: 0.99 is not more than 1 point below the reference.", show_default=False)
     ] = None,
@@ -86,11 +87,12 @@ def plan(
         str, typer.Option(help="Of a quality floor: clopper_pearson, exact or betting; see docs/policies.md.")
     ] = "clopper_pearson",
     certify: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="cross: fit on all labels, test cross-fitted; split: fit on some, test the same policy on others."
+            help="cross: fit on all labels, test cross-fitted; split: fit on some, test the same policy on others.",
+            show_default="cross; split beside --small",
         ),
-    ] = "cross",
+    ] = None,
     most_per_item: Annotated[
         Number,
         typer.Option(
@@ -99,6 +101,7 @@ def plan(
         ),
     ] = None,
     reference: Reference = None,
+    small: Small = None,
     intersect: Intersect = False,
     seed: Seed = 0,
     column: Columns = NONE,
@@ -114,28 +117,33 @@ def plan(
 
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
-    from askless.plans import plan_file
+    from askless.bundles import plan_file
     from askless.plans.boards import Boards
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
+    from askless.plans.small import with_small
 
     classwise = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
     given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
+    expert = None
+    if small is not None:
+        given, expert, certify = with_small(given, small, goal, certify, seed)
     made = make_plan(
         given,
         goal,
         reference,
         kinds=names(policy),
         bound=bound,
-        certify=certify,
+        certify=certify or "cross",
+        learnt=() if expert is None else (expert.name,),
         most_per_item=most_per_item,
         random_state=seed,
         say=say,
     )
-    plan_file.write(made, output)
+    plan_file.write(made, output, {"task": output.stem, "seed": seed}, expert)
     test = Boards.labelled(given).test
     outcome = outcome_of(made, test) if len(test) else None
     note(given.notes)

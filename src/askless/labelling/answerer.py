@@ -61,7 +61,7 @@ class DeployedBundle:
     address, number
         `models:/name/version` or a folder, and the version's number, "0" for a folder.
     bundle
-        Its policy and its small expert.
+        Its policy, and its small expert unless all of its experts are asked for money.
     terms
         On which its expensive experts are asked.
     budget
@@ -70,7 +70,7 @@ class DeployedBundle:
     Raises
     ------
     ConfigError
-        For a bundle without a small or an expensive expert.
+        For an expert that is neither in the bundle nor in the terms.
     """
 
     address: str
@@ -80,10 +80,11 @@ class DeployedBundle:
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
-        experts, small = self.bundle.experts, self.bundle.small
-        if small is None or len(experts) < 2:
-            got = f"experts {', '.join(experts)}{'' if small else ', the small one not with it'}"
-            raise ConfigError(f"{self.address}: {got}. Allowed: a bundle with its small expert and an expensive one.")
+        if unknown := [name for name in self.bundle.expensive if name not in self.terms.experts]:
+            raise ConfigError(
+                f"{self.address}: its expert '{unknown[0]}' is neither with it nor in its terms. Allowed: a small one "
+                "with it, and terms that say how others are asked. Give --params, or plan again with --llm."
+            )
 
     @classmethod
     def at(cls, address: str, params: Path | None, agreed: bool = False) -> DeployedBundle:
@@ -111,7 +112,7 @@ class DeployedBundle:
                 logger.warning("Waiting: another run is asking with the answers in %s.", answers)
                 stack.enter_context(locked(lock))
             guarded = {}
-            for name in self.bundle.experts[1:]:
+            for name in self.bundle.expensive:
                 guarded[name] = self.terms.guarded(name, ledger, answers, handling, **options)
                 stack.callback(guarded[name].let_go)
             yield guarded
@@ -240,7 +241,8 @@ class Answerer:
         for expert in self.expensive.values():
             expert.part = part
         names, cleaned = ([values[at] for at in items.first] for values in (items.ids, items.texts))
-        experts = {self.small: self.version.bundle.small, **self.expensive}
+        own = self.version.bundle.small
+        experts = {**({} if own is None else {self.small: own}), **self.expensive}
         rows = self._rows(self.version.bundle.policy, names, cleaned, experts, self.budget, self.audit)
         return AnsweredTexts(self._in_order(items, rows), rows.drop_columns(["answers"]))
 
@@ -290,11 +292,11 @@ class Answerer:
         """The row of a text whose expert gave no answer, for the reason `why`: the small expert's answer instead."""
         return self._completed(decided, _Fixed(decided.expert, {"error": why}))
 
-    def reason(self, expert: str | None, error: str | None) -> str:
+    def reason(self, expert: str | None, error: str | None, answer: str | None) -> str:
         """The word for how an answer came about, from the columns of its row."""
         if expert is None:
             return UNANSWERABLE
-        if expert != self.small:
+        if expert != self.small and answer is not None:
             return DEFERRED
         if not error:
             return KEPT
@@ -329,7 +331,8 @@ class Answerer:
             experts = {name: each if _in_pieces(each) else CheckedSummaries(each) for name, each in experts.items()}
         panel = Panel(examples, experts, self.costs, classes, blind=True)
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
-        return answer(policy, panel, budget, audit, task=terms.task, version=self.version.number, time=time)
+        task, number, asked = terms.task, self.version.number, self.version.bundle.expensive
+        return answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
 
     def _in_order(self, items: TextBatch, rows: pa.Table) -> pa.Table:
         """The rows of distinct texts as one of `ANSWERED` for each text."""
@@ -343,8 +346,8 @@ class Answerer:
         columns["paid"] = pc.if_else(first, columns["paid"], pa.scalar(None, pa.float64()))
         columns |= {"id": pa.array(items.ids), "text": pa.array(items.texts)}
         columns["error"] = pc.coalesce(pa.array(items.faults, pa.string()), columns["error"])
-        both = zip(columns["expert"].to_pylist(), columns["error"].to_pylist(), strict=True)
-        columns["reason"] = pa.array([self.reason(*each) for each in both], pa.string())
+        came = zip(*(columns[name].to_pylist() for name in ("expert", "error", "answer")), strict=True)
+        columns["reason"] = pa.array([self.reason(*each) for each in came], pa.string())
         return pa.table([columns[name] for name in ANSWERED.names], schema=ANSWERED)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -51,7 +51,15 @@ class Audit:
 
 
 def answer(
-    policy: Policy, panel: Panel, budget: Budget | None, audit: Audit, *, task: str, version: str, time: datetime
+    policy: Policy,
+    panel: Panel,
+    budget: Budget | None,
+    audit: Audit,
+    *,
+    task: str,
+    version: str,
+    time: datetime,
+    asked: Sequence[str] | None = None,
 ) -> pa.Table:
     """Decide every row of a panel and audit some: rows of the log, texts and summaries among them.
 
@@ -67,6 +75,8 @@ def answer(
         What is asked beyond the decisions.
     task, version, time
         As the log has them.
+    asked
+        Those whose faults are told: who is asked for money. By default all but the policy's first.
 
     Returns
     -------
@@ -79,16 +89,16 @@ def answer(
         For an audit's reference that is none of the policy's expensive experts.
     """
     small, *expensive = policy.experts
-    if audit.reference not in expensive:
+    if audit.share and audit.reference not in expensive:
         raise ConfigError.unknown("reference of the audit", audit.reference, expensive)
     done = policy.decide(panel, budget)
     paid = np.sum([panel.bill(name) for name in expensive], axis=0)
     answers = {name: _answers(panel, name) for name in policy.experts}
     given = _given(panel, done, answers)
-    errors = _errors(panel, expensive)
+    errors = _errors(panel, [name for name in policy.experts if name in (expensive if asked is None else asked)])
     drawn = np.flatnonzero(panel.draws(AUDIT_SEED) < audit.share)
     before = panel.spent
-    agreement = likeness(panel, small, audit.reference, drawn)
+    agreement = likeness(panel, small, audit.reference, drawn) if len(drawn) else np.zeros(0)
     audited, audit_cost = np.isin(np.arange(len(panel)), drawn), panel.spent - before
     agree = _agreed(agreement, drawn, len(panel), audit.agree_from if not panel.classes else 1.0)
     small_answers = _answers(panel, small)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     reference
         The expert that a floor is held against; by default the costliest.
     **search
-        `kinds`, `bound`, `certify`, `most_per_item`, `folds`, `random_state` and `say` of `plan_on`.
+        `kinds`, `bound`, `certify`, `learnt`, `most_per_item`, `folds`, `random_state` and `say` of `plan_on`.
 
     Returns
     -------
@@ -73,6 +73,7 @@ def plan_on(
     held: Bools | None = None,
     most_per_item: float | None = None,
     texts: bool = True,
+    learnt: Collection[str] = (),
     folds: int = FOLDS,
     random_state: int = 0,
     say: Callable[[str], None] = lambda _: None,
@@ -108,6 +109,8 @@ def plan_on(
         together, which a promise of spending then assumes.
     texts
         Whether items have texts of their own, from which a policy may learn.
+    learnt
+        Experts that have learnt from rows that do not certify: promises are certified by `split` alone then.
     folds
         Folds of the cross-fitting.
     random_state
@@ -134,14 +137,12 @@ def plan_on(
         raise DataError("labelled rows", got, allowed, "Label more.")
     if reference is not None and reference not in experts:
         raise ConfigError.unknown("expert", reference, experts)
-    for what, name, known in (("way to certify", certify, CERTIFY), ("bound", bound, BOUNDS)):
-        if name not in known:
-            raise ConfigError.unknown(what, name, known)
-    for kind in kinds or ():
-        if not (registry.resolve(kind, kind).kept or registry.resolve(kind, kind).in_plans):
-            names = [*registry.able("kept"), *registry.able("in_plans")]
-            able = ", ".join(name for name in names if registry.resolve(name, name).budgets)
-            raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
+    _check(certify, bound, kinds or ())
+    if learnt and certify == "cross" and (goal.floors or goal.limit is not None):
+        raise ConfigError(
+            "Certified by cross, beside a small model that learns from the same labels. Allowed for what is promised: "
+            "split, by labels that it has not learnt from."
+        )
     every, nobody = np.arange(len(labelled)), np.zeros(len(labelled), bool)
     alone, silent = {}, set()
     for name in experts:
@@ -155,7 +156,7 @@ def plan_on(
     reference = reference or experts[-1]
     truth = Truth(gold_of(labelled), alone[reference].right, groups_of(labelled))
     if held is None:
-        held = np.random.default_rng(random_state).permutation(len(labelled)) >= round(TO_FIT * len(labelled))
+        held = held_out(len(labelled), random_state)
     asked = None if kinds is None else tuple(kind for kind in kinds if kind != "always")
     # Where nothing is stated a threshold would be set on chance.
     allocated = frozenset(silent) if texts and len(labelled) >= ENOUGH else frozenset()
@@ -173,12 +174,29 @@ def plan_on(
         bound=bound,
         certify=certify,
         held=held,
+        learnt=frozenset(learnt),
         most_per_item=most_per_item,
         folds=folds,
         random_state=random_state,
         say=say,
     )
     return search.plan()
+
+
+def _check(certify: str, bound: str, kinds: Sequence[str]) -> None:
+    for what, name, known in (("way to certify", certify, CERTIFY), ("bound", bound, BOUNDS)):
+        if name not in known:
+            raise ConfigError.unknown(what, name, known)
+    for kind in kinds:
+        if not (registry.resolve(kind, kind).kept or registry.resolve(kind, kind).in_plans):
+            names = [*registry.able("kept"), *registry.able("in_plans")]
+            able = ", ".join(name for name in names if registry.resolve(name, name).budgets)
+            raise ConfigError(f"Policy '{kind}' cannot be kept, and a plan keeps what was learnt. Allowed: {able}.")
+
+
+def held_out(rows: int, random_state: int) -> Bools:
+    """Which of some labelled rows certify by `split`, where nobody says it: six in ten, (rows,)."""
+    return np.asarray(np.random.default_rng(random_state).permutation(rows) >= round(TO_FIT * rows))
 
 
 def right_of(panel: Panel, answers: Answers) -> Bools:

@@ -32,7 +32,7 @@ class Search:
 
     Parameters
     ----------
-    labelled, goal, reference, kinds, bound, certify, most_per_item, folds, random_state, say
+    labelled, goal, reference, kinds, bound, certify, learnt, most_per_item, folds, random_state, say
         As of `plan_on`; `kinds` without `always`.
     experts
         Their names, by rising mean cost.
@@ -60,6 +60,7 @@ class Search:
     bound: str
     certify: str
     held: Bools
+    learnt: frozenset[str]
     most_per_item: float | None
     folds: int
     random_state: int
@@ -94,7 +95,7 @@ class Search:
         cheaper = [name for name in self.experts if self._cheaper(name)]
         # Floors of classes do not come with the reference: it is tested like everybody.
         singles = cheaper + [self.reference] * (self.goal.of_classes or not cheaper)
-        families = cascades + [[self.alone[name]] for name in singles]
+        families = cascades + [[self._single(name)] for name in singles]
         parts = self._parts(cascades, len(singles))
         results = fixed_sequences(
             [
@@ -121,8 +122,8 @@ class Search:
         option = family[j]
         if len(family) == 1:
             return option
-        single = self.alone[option.experts[0]]
-        if not option.deferred.any() and np.array_equal(option.label, single.label[option.rows]):
+        single, at = self._single(option.experts[0]), self.alone[option.experts[0]].label[option.rows]
+        if not option.deferred.any() and np.array_equal(option.label, at):
             return single
         more = luck(family, j, self._truth(option).reference, self.folds, self.random_state)
         return replace(option, luck=more)
@@ -191,6 +192,15 @@ class Search:
         takes = max(np.inf if n is None else n for n in found)
         return takes * len(self.labelled) / len(option.rows)
 
+    def _single(self, name: str) -> Option:
+        """One expert alone on the rows that tell of it: those that certify, for one that has learnt from the others."""
+        alone = self.alone[name]
+        if self.certify == "cross" or name not in self.learnt:
+            return alone
+        rows = np.flatnonzero(self.held)
+        parts = {part: getattr(alone, part)[rows] for part in ("label", "right", "cost", "deferred")}
+        return replace(alone, rows=rows, **parts)
+
     def _beaten_by(self, option: Option) -> str | None:
         """The expert that alone is better for less on the option's own rows."""
         return next((name for name in self.experts if self.alone[name].beats(option)), None)
@@ -201,7 +211,7 @@ class Search:
         limit, cheapest, names = self.goal.limit / 1000, self.alone[self.experts[0]], self.experts
         seen = sum(float(option.cost.max()) for option in self.alone.values())
         most = seen if self.most_per_item is None else self.most_per_item
-        families = [[self.alone[name]] for name in names]
+        families = [[self._single(name)] for name in names]
         for kind, experts in self._kinds():
             families.append(self._outcomes(kind, experts, self._dial(experts[0], limit, kind)))
         dearest = max(float(option.cost.max()) for family in families for option in family)
@@ -345,7 +355,7 @@ class Search:
         notes = [*remarks.on_singles(option, self.alone, self.reference, asked), *remarks.on_budget(option, self.goal)]
         notes += remarks.on_floors(option, self.asks, truth, self.reference, self.goal.confidence)
         notes += remarks.on_classes(option, self.goal, truth, answers, classes)
-        if self.goal.floors and option.kind != "always":
+        if self.goal.floors and option.kind != "always" and not self.learnt:
             other, _ = replace(
                 self, certify="split" if self.certify == "cross" else "cross", say=lambda _: None
             )._by_floor()

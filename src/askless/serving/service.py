@@ -306,7 +306,7 @@ class Service:
         """The reply, logged and counted, those of a slow expert when its call ends; raises `Refusal` for none."""
         row, prompt, completion = asked.row, asked.prompt_tokens, asked.completion_tokens
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-        reason = case.work.answerer.reason(row.expert, row.error)
+        reason = case.work.answerer.reason(row.expert, row.error, row.answer)
         reply = Reply(row, reason, usage, case.deployed.version.terms.costs.unit == "usd")
         if late is None:
             self._write(case, reply, row.paid)

@@ -1,0 +1,139 @@
+"""A small expert trained on the labelled texts of a study, its answers beside those on record."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from askless import experts, schema
+from askless.arrays import Bools
+from askless.config import Price
+from askless.data.recorded import Study
+from askless.errors import ConfigError, DataError
+from askless.experts.base import Expert, Setting, TrainedExpert
+from askless.experts.small.out_of_fold import out_of_fold, replaced
+from askless.panel import class_indices
+from askless.plans.plan import Goal
+from askless.plans.planner import held_out
+from askless.stats.calibration import stratified_folds
+
+CHOOSING, FOLDS = 5, 10
+
+
+def with_small(
+    study: Study, backend: str, goal: Goal, certify: str | None = None, random_state: int = 0
+) -> tuple[Study, TrainedExpert, str]:
+    """A study with a small expert trained for a plan, that expert, and how the plan is to be certified.
+
+    For a budget it learns from all rows that are not test. What a floor or a limit promises is certified by rows that
+    it has not learnt from: the valid ones or, where there are none, six in ten of the labelled ones.
+
+    Parameters
+    ----------
+    study
+        Items with texts and gold labels.
+    backend
+        As of `trained`.
+    goal
+        What the plan is for.
+    certify
+        None for what the goal needs.
+    random_state
+        Seed of the rows held out, of the folds and of the expert.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As `trained`.
+    """
+    certify = certify or ("split" if goal.floors or goal.limit is not None else "cross")
+    if certify == "split":
+        study = apart(study, random_state)
+    learns = learning_rows(study, "train") if certify == "split" else learning_rows(study, "train", "valid")
+    return *trained(study, backend, learns, random_state=random_state), certify
+
+
+def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0) -> tuple[Study, TrainedExpert]:
+    """A small expert that learns from labelled texts, and the study with its answers.
+
+    One in five of these texts choose for it (its strength, its epoch) as the valid split does in the pipeline. What it
+    says of the others is out of fold, so that policies may be fitted on all of them.
+
+    Parameters
+    ----------
+    study
+        Items with texts and gold labels.
+    backend
+        Of a trained expert, such as `linear`; it is the expert's name too.
+    learns
+        The rows that it learns from, (rows,): none of test, and none that are to certify what it does.
+    random_state
+        Seed of the folds and of the expert.
+
+    Returns
+    -------
+    tuple
+        The study, and the expert.
+
+    Raises
+    ------
+    ConfigError
+        For a backend that is none, or an expert of that name on record.
+    DataError
+        For items without texts or gold labels, and for too few rows to learn from.
+    """
+    if not (study.has_text and study.classes):
+        got = "no texts" if study.classes else "answers that were judged already"
+        raise DataError("items", got, "labelled texts, from which a small model learns", "Add the column text.")
+    if backend in study.experts:
+        raise ConfigError(f"An expert on record is called '{backend}' too. Give that one another name.")
+    rows = study.examples.filter(pa.array(learns))
+    chooses = stratified_folds(class_indices(rows["label"], study.classes), CHOOSING, random_state) == 0
+    learn, choice = rows.filter(pa.array(~chooses)), rows.filter(pa.array(chooses))
+    expert = _untrained(study, backend, random_state).fit(learn, choice)
+    held = out_of_fold(expert, learn, choice, folds=FOLDS, random_state=random_state)
+    return with_answers(study, expert, replaced(expert.answer(study.examples), held)), expert
+
+
+def apart(study: Study, random_state: int = 0) -> Study:
+    """The study with valid rows, which certify: six in ten of those that are not test, unless some are valid by now."""
+    split = np.asarray(study.examples["split"].to_numpy(zero_copy_only=False))
+    labelled = np.flatnonzero(split != "test")
+    if (split == "valid").any():
+        return study
+    split[labelled[held_out(len(labelled), random_state)]] = "valid"
+    at = study.examples.column_names.index("split")
+    column = pa.chunked_array([split.tolist()], pa.string())
+    return replace(study, examples=study.examples.set_column(at, study.examples.schema.field(at), column))
+
+
+def learning_rows(study: Study, *splits: str) -> Bools:
+    """Which rows are of these splits, (rows,)."""
+    return np.isin(study.examples["split"].to_numpy(zero_copy_only=False).astype(str), splits)
+
+
+def with_answers(study: Study, expert: Expert, said: pa.Table | None = None) -> Study:
+    """The study with what one more expert says by now, unless it is given; without a price that is free."""
+    import pyarrow.compute as pc
+
+    said = expert.answer(study.examples) if said is None else said
+    meta = {**schema.meta_of(said), "classes": list(study.classes)}
+    ordered = said.take(pc.index_in(study.examples["id"].combine_chunks(), said["id"].combine_chunks()))
+    answers = {**study.answers, expert.name: schema.with_meta(ordered, "predictions", meta)}
+    cost = replace(study.cost, prices={expert.name: Price(), **study.cost.prices})
+    mean = {name: float(cost.price(answers[name], name).mean()) for name in answers}
+    rising = sorted(answers, key=lambda name: (mean[name], name != expert.name, name))
+    names = (expert.name, *study.experts) if study.ordered else tuple(rising)
+    return replace(study, answers=answers, cost=cost, experts=names)
+
+
+def _untrained(study: Study, backend: str, seed: int) -> TrainedExpert:
+    if not issubclass(experts.resolve(backend, backend), TrainedExpert):
+        able = ", ".join(experts.backends(lambda kind: kind.labels and issubclass(kind, TrainedExpert)))
+        raise ConfigError(f"A small model of backend '{backend}', which learns nothing. Allowed: {able}.")
+    options = {"random_state": seed} if "random_state" in experts.options_of(backend) else {}
+    expert = experts.build(Setting(backend, "study", study.classes), {"backend": backend, **options})
+    assert isinstance(expert, TrainedExpert)
+    return expert
