@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 from typing import Any
@@ -36,8 +36,8 @@ REPLY = {
 }
 
 
-async def serve(delay: float) -> None:
-    """Answer each request on a free port, which is printed, `delay` seconds after it came."""
+def talk_after(delay: float) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """What answers each request of a connection `delay` seconds after it came."""
     body = json.dumps(REPLY).encode()
     head = f"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode()
 
@@ -54,7 +54,12 @@ async def serve(delay: float) -> None:
             await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, backlog=1024)
+    return talk
+
+
+async def serve(delay: float) -> None:
+    """Answer each request on a free port, which is printed."""
+    server = await asyncio.start_server(talk_after(delay), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
