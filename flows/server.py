@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from askless.hosts import is_local
+
 START_SECONDS = 300
 STOP_SECONDS = 20
 PORT = 4200
@@ -56,7 +58,7 @@ def origins(port: int | str) -> str:
 def warn_of_plain(variable: str, url: str) -> None:
     """Say where a server that a variable names is beyond this machine and not encrypted."""
     there = urlsplit(url)
-    if there.scheme == "http" and there.hostname not in ("127.0.0.1", "localhost", "::1"):
+    if there.scheme == "http" and not is_local(there.hostname or ""):
         sys.stderr.write(
             f"Warning: {variable} is {there.scheme}://{there.hostname}, another machine without encryption: what is "
             "sent there can be read and changed on the way. Use https.\n"

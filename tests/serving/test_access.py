@@ -1,11 +1,15 @@
 """Keys, hosts and what an error may say."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from askless.errors import ConfigError
-from askless.serving.access import VARIABLE, Keys, is_local
+from askless.hosts import is_local
+from askless.serving.access import VARIABLE, Bodies, Keys
 from askless.serving.messages import ChatRequest, Refusal, read
 
 
@@ -35,6 +39,37 @@ def test_a_key_that_no_client_can_send_is_refused(key, monkeypatch):
         Keys.of_environment("127.0.0.1")
     assert str(error.value).endswith("has blanks or letters beyond ASCII. Allowed: printable ASCII.")
     assert key not in str(error.value)
+
+
+def test_bodies_that_are_read_at_once_have_bounded_memory():
+    """Four clients that send half of a body and stop there fill the room of two; it is theirs until they go."""
+
+    async def tried():
+        bodies, go = Bodies(2**20), asyncio.Event()
+        bodies.room = 2**20
+
+        def asks():
+            parts = [{"type": "http.request", "body": b" " * 2**19, "more_body": more} for more in (True, False)]
+
+            async def receive():
+                if len(parts) == 1:
+                    await go.wait()
+                return parts.pop(0)
+
+            scope = {"type": "http", "headers": [(b"content-type", b"application/json")]}
+            return asyncio.create_task(bodies.read(Request(scope, receive)))
+
+        held = [asks(), asks()]
+        await asyncio.sleep(0)
+        refused = await asyncio.gather(asks(), asks(), return_exceptions=True)
+        assert [(each.status, each.body["error"]["code"]) for each in refused] == [(429, "overloaded")] * 2
+        assert bodies.held == 2**20
+        held.pop().cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert len(await held.pop()) == 2**20 and not bodies.held
+
+    asyncio.run(tried())
 
 
 @given(st.binary(max_size=200))

@@ -13,8 +13,8 @@ from typing import Any
 from askless import experts as backends
 from askless.config import Costs, Price
 from askless.errors import ConfigError
-from askless.experts.remote.openai import HERE
 from askless.files import read_json, write_text
+from askless.hosts import is_local_url
 
 VARIABLE = "ASKLESS_TRUST"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
@@ -77,7 +77,7 @@ def servers(experts: Experts, costs: Costs) -> list[Server]:
         (name, options, vars(costs.prices.get(name, Price())))
         for name, options in sorted(experts.items())
         if (url := options.get("base_url")) is not None or backends.resolve(str(options.get("backend")), name).hosted
-        if url is None or not HERE.fullmatch(str(url))
+        if url is None or not is_local_url(str(url))
     ]
 
 

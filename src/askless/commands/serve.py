@@ -101,8 +101,9 @@ def serve(
     _require_packages()
     from askless.bundles.bundle import Bundle
     from askless.bundles.terms import of_bundle
+    from askless.hosts import is_local
     from askless.registry import versions as registry
-    from askless.serving.access import Keys, is_local
+    from askless.serving.access import Keys
     from askless.serving.server import address, bound
     from askless.serving.server import serve as run
     from askless.serving.service import Limits

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import os
 from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
 from askless.errors import ConfigError
+from askless.hosts import is_local
 from askless.serving.messages import Refusal
 
 VARIABLE = "ASKLESS_SERVE_KEY"
 BODY_SECONDS = 30.0
 DRAINED = 16
-LOCAL = ("localhost",)
+# Bytes of bodies that are being read, or the bodies that so many requests may have, if that is more.
+ROOM, ROOM_FOR = 128 * 2**20, 16
 
 
 @dataclass(frozen=True)
@@ -65,41 +66,58 @@ class Keys:
             raise Refusal(403, "Without a key, requests must be for localhost.", "wrong_host")
 
 
-def is_local(host: str) -> bool:
-    """Whether a host name is this machine alone."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() in LOCAL
+class Bodies:
+    """Reads the bodies of requests, all of them together in bounded memory.
 
-
-async def body_of(request: Request, most: int) -> bytes:
-    """The body, of at most `most` bytes; raises `Refusal`: 415 for another type than JSON, 413, 408.
-
-    A longer body is read on, and thrown away, up to sixteen times that, so that the client gets to read why; nothing
-    is read of one that says that it is longer still.
+    Parameters
+    ----------
+    most
+        Bytes of one.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Refusal(415, "The Content-Type must be application/json.", "unsupported_media_type")
-    too_long = Refusal(413, f"The body has more than {most // 1024} KB.", "too_large", headers={"Connection": "close"})
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > DRAINED * most:
-        raise too_long
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for part in request.stream():
-                size += len(part)
-                if size > DRAINED * most:
-                    break
-                if size <= most:
-                    parts.append(part)
-    except TimeoutError:
-        raise too_long if size > most else Refusal(408, "The body did not come in time.", "timeout") from None
-    except ClientDisconnect:
-        raise Refusal(400, "The body was cut off.", "cut_off") from None
-    if size > most:
-        raise too_long
-    return b"".join(parts)
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.room = max(ROOM, ROOM_FOR * most)
+        self.held = 0
+
+    async def read(self, request: Request) -> bytes:
+        """The body of a request; raises `Refusal`: 415 for another type than JSON, 413, 408, 429 without room for it.
+
+        A longer body is read on, and thrown away, up to sixteen times that, so that the client gets to read why;
+        nothing is read of one that says that it is longer still.
+        """
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            raise Refusal(415, "The Content-Type must be application/json.", "unsupported_media_type")
+        too_long = Refusal(
+            413, f"The body has more than {self.most // 1024} KB.", "too_large", headers={"Connection": "close"}
+        )
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length[:20]) > DRAINED * self.most:
+            raise too_long
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > DRAINED * self.most:
+                        break
+                    if size <= self.most:
+                        self._make_room(len(part))
+                        parts.append(part)
+        except TimeoutError:
+            raise too_long if size > self.most else Refusal(408, "The body did not come in time.", "timeout") from None
+        except ClientDisconnect:
+            raise Refusal(400, "The body was cut off.", "cut_off") from None
+        finally:
+            self.held -= sum(map(len, parts))
+        if size > self.most:
+            raise too_long
+        return b"".join(parts)
+
+    def _make_room(self, more: int) -> None:
+        if self.held + more > self.room:
+            message = f"Bodies of {self.room >> 20} MB are being read. Try again."
+            raise Refusal(429, message, "overloaded", headers={"Connection": "close", "Retry-After": "1"})
+        self.held += more

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askless import __version__
 from askless.serving import messages
-from askless.serving.access import Keys, body_of
+from askless.serving.access import Bodies, Keys
 from askless.serving.measures import FORMAT
 from askless.serving.messages import ChatRequest, ErrorBody, Refusal, ResponseBody
 from askless.serving.service import Case, Reply, Service
@@ -55,7 +55,7 @@ class Unspoken:
 def build(service: Service, keys: Keys) -> FastAPI:
     """The ASGI application of a service that is started and closed by whoever made it."""
     app = FastAPI(title="askless", version=__version__, docs_url=None, redoc_url=None)
-    created = int(time.time())
+    created, bodies = int(time.time()), Bodies(service.limits.kilobytes * 1024)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _no_such_path)
     app.add_exception_handler(Exception, _fault)
@@ -104,7 +104,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
         """The answer to the last user message: a label or a summary, by the expert that the model chooses."""
         check(request)
         start = time.perf_counter()
-        case, chat, field = await _begun(service, request)
+        case, chat, field = await _begun(service, request, bodies)
         assert case.task is not None
         case.task.add_done_callback(lambda _: service.measures.request.observe(time.perf_counter() - start))
         body = ResponseBody(service.watch.model)
@@ -120,9 +120,9 @@ def build(service: Service, keys: Keys) -> FastAPI:
     return app
 
 
-async def _begun(service: Service, request: Request) -> tuple[Case, ChatRequest, str | None]:
+async def _begun(service: Service, request: Request, bodies: Bodies) -> tuple[Case, ChatRequest, str | None]:
     """A request read, let in, and on its way; it holds its place until its answer is found."""
-    body = await body_of(request, service.limits.kilobytes * 1024)
+    body = await bodies.read(request)
     service.admit()
     try:
         chat = messages.read(body)

@@ -27,6 +27,7 @@ from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, re
 from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
+from askless.hosts import is_local_url
 
 logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
@@ -35,7 +36,6 @@ FEW = 3
 UNREAD = "..."
 ANOTHER = "answered by another model"
 NO_KEY = "none"
-HERE = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?(/[^\\@]*)?")
 REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
@@ -193,7 +193,7 @@ class OpenAiExpert(PaidExpert):
 
         The server is part of it; servers of this machine are one, for their port is whatever was free.
         """
-        asked = self.address and ("this machine" if HERE.fullmatch(self.address) else self.address)
+        asked = self.address and ("this machine" if is_local_url(self.address) else self.address)
         return answer_key("openai", self.revision, self._request(text), *([asked] if asked else []))
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
