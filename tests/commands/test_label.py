@@ -424,7 +424,7 @@ def test_a_ledger_that_is_missing_is_no_new_limit(here):
     for left in (here[0] / "out.jsonl.run").glob("ledger.sqlite*"):
         left.unlink()
     error = refused("in.jsonl", "--model", here[1], "-o", "out.jsonl", "--max-usd", 1)
-    assert "no ledger beside the answers of this run" in error and len(here[2].requests) == asked
+    assert "no ledger, though answers were paid by it" in error and len(here[2].requests) == asked
 
 
 def test_no_cell_of_a_csv_is_a_formula_for_a_spreadsheet(here):

@@ -32,7 +32,7 @@ def test_all_rows_are_decided_and_audited():
     assert rows["expert"].to_pylist() == ["llm"] * 10 + ["small"] * 30
     assert rows["audit"].to_pylist() == [True] * 40
     assert rows["agree"].to_pylist() == [True] * 30 + [False] * 10
-    assert rows["text"].null_count == 40
+    assert rows["text"].null_count == 40 and rows["id"].to_pylist() == [str(row) for row in range(40)]
     assert baseline.agree_from(rows) is None
 
 

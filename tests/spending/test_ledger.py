@@ -4,6 +4,7 @@ import random
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -185,6 +186,21 @@ def test_an_overrun_is_in_the_file_and_ends_with_its_day(tmp_path, monkeypatch):
         assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)]), "a restart does not forget it"
         monkeypatch.setattr(ledger, "_today", lambda: "2999-01-01")
         assert not ledger.overrun and ledger.reserve("llm", [("b", 0.1)]) == 1, "the next day goes on"
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_ledger_that_is_lost_gives_no_day_a_second_limit(tmp_path, monkeypatch, lose):
+    path = tmp_path / "l.sqlite"
+    for reserved in (0, 1):
+        with Ledger(path, 1.0, daily=True) as ledger:
+            ledger.reserve("llm", [("a", 0.1)] * reserved)
+        lose(path)
+    with pytest.raises(DataError, match=r"no ledger, .* today: .* remove .*/\.l\.sqlite\.day to begin"):
+        Ledger(path, 1.0, daily=True)
+    Ledger(path, daily=True).close()
+    lose(path)
+    monkeypatch.setattr(Ledger, "_today", lambda self: "2999-01-01")
+    Ledger(path, 1.0, daily=True).close()
 
 
 @pytest.mark.parametrize(

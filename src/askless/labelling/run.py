@@ -164,14 +164,7 @@ class Run:
         """Every call of this run; raises `DataError` where what was paid is no longer known."""
         path = self.folder / "ledger.sqlite"
         begun = bool(self.parts.numbers()) or any((self.folder / "answers").glob("*.sqlite"))
-        if begun and not (path.exists() and path.stat().st_size):
-            raise DataError(
-                path,
-                "no ledger beside the answers of this run, so that what was paid is not known",
-                "the ledger that the run began with",
-                "Put it back, or give another output for a new run with a limit of its own.",
-            )
-        return Ledger(path, limit)
+        return Ledger(path, limit, begun=begun)
 
     def _check(self) -> None:
         path = self.folder / "run.json"

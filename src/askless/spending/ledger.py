@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from askless.errors import BudgetError, DataError
-from askless.files import opened
+from askless.files import opened, write_text
 
 T = TypeVar("T")
 NANO = 10**9
@@ -64,22 +64,32 @@ class Ledger:
         US dollars, above 0 and up to a billion; None for no limit.
     daily
         Whether the limit is that of a day in UTC rather than that of all time.
+    begun
+        Whether answers were paid by it before, so that a file that is not there is lost. One with a daily limit leaves
+        a mark beside the file on each day on which it makes a call, and knows by that.
 
     Raises
     ------
     BudgetError
         For a limit that is not.
     DataError
-        For a file that cannot be used.
+        For a file that cannot be used, and for one that is lost.
     """
 
-    def __init__(self, path: Path | None = None, limit: float | None = None, *, daily: bool = False) -> None:
+    def __init__(
+        self, path: Path | None = None, limit: float | None = None, *, daily: bool = False, begun: bool = False
+    ) -> None:
         if limit is not None and not 0 < limit <= LARGEST:
             raise BudgetError(f"A spend limit of {limit:g} dollars. Allowed: above 0, up to {LARGEST:g}.")
         self.path = path
         self.limit = limit
         self.daily = daily
         self._changed = threading.Condition()
+        self._mark = path.with_name(f".{path.name}.day") if path is not None and daily else None
+        self._marked = self._mark.read_text("ascii", "replace") if self._mark and self._mark.exists() else ""
+        lost = path is not None and not (path.exists() and path.stat().st_size)
+        if lost and (begun or (limit is not None and self._marked == self._today())):
+            raise self._lost()
         self._db = self._guarded(lambda: opened(self.path, _TABLES))
         if self._all(_WRONG):
             raise self._unusable("a call in it has a cost below 0, or none")
@@ -131,6 +141,9 @@ class Ledger:
                     return 0
                 self._changed.wait(STEP_S)
             day = self._today()
+            if self._mark is not None and self._marked != day:
+                write_text(self._mark, day)
+                self._marked = day
             rows = [(key, expert, day, OPEN, _nanos(most)) for key, most in calls[:fit]]
             last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
             self._write("INSERT INTO calls (key, expert, day, state, most) VALUES (?, ?, ?, ?, ?)", rows)
@@ -243,6 +256,17 @@ class Ledger:
             return action()
         except (sqlite3.Error, OSError) as error:
             raise self._unusable(str(error)) from error
+
+    def _lost(self) -> DataError:
+        new, until = "give another output for a new run with a limit of its own", ""
+        if self._mark is not None:
+            new, until = f"remove {self._mark} to begin the day's limit anew", " today"
+        return DataError(
+            self.path,
+            f"no ledger, though answers were paid by it{until}: what they cost is not known",
+            "the ledger that they were paid by",
+            f"Put it back, or {new}.",
+        )
 
     def _unusable(self, why: str) -> DataError:
         return DataError(
