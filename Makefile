@@ -74,23 +74,25 @@ worker: setup
 demo-ops: setup
 	$(BIN)/python -m flows.demo_ops
 
-# For a container: what `askless serve` and `askless label` need, each file with its SHA-256. `pip install -r pylock.toml`
-# there takes no other; dist/ has to be in the same place.
-lock: setup
-	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
-	$(BIN)/pip lock --quiet -c constraints.txt --output pylock.toml "$$(ls -t dist/askless-*.whl | head -1)[serve]"
+# requirements.lock, for a container: what `askless serve` and `askless label` need, each file by its SHA-256.
+lock: .tools/installed
+	.tools/bin/uv pip compile --quiet pyproject.toml --extra serve -c constraints.txt --generate-hashes --no-annotate \
+	  --no-header --no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
 
 # Everything that is installed, with versions, licences and where it came from, as JSON.
 sbom: setup
 	$(BIN)/pip inspect --quiet --local > sbom.json
 
 # Known faults of the versions in constraints.txt; asks the package index about each, so not part of `make test`.
-audit:
-	$(PYTHON) -m venv .audit
-	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+audit: .tools/installed
+	$(PYTHON) .ci/audit.py .tools/bin/pip-audit constraints.txt
+
+.tools/installed:
+	$(PYTHON) -m venv .tools
+	.tools/bin/pip install --quiet --disable-pip-version-check "pip-audit<3" "uv<1"
+	@touch $@
 
 clean:
 	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site dist .audit pylock.toml sbom.json
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site .tools sbom.json
 	@echo "Kept: .venv, mlruns, the DVC cache, and data/answers (answers already paid for)."

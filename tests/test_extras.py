@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -131,3 +132,15 @@ def test_a_flow_without_them_says_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=r"pip install 'askless\[pipeline\]'"):
         importlib.reload(flows)
+
+
+def test_the_lock_of_a_container_is_of_todays_requirements():
+    """`make lock` writes it: what `serve` needs, in the versions that are tested, each with its hashes and no host."""
+    text = (ROOT / "requirements.lock").read_text("utf-8")
+    pins = (ROOT / "constraints.txt").read_text("utf-8").split()
+    tested = {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}", text, re.MULTILINE))
+    others = {name for name, version in locked.items() if tested.get(name) != version}
+    assert others == {name for name in locked if re.match("nvidia-|cuda-|triton|setuptools", name)}, "of torch for GPUs"
+    assert needed("serve").keys() - locked.keys() == set(), "make lock"
+    assert len(locked) == text.count("==") and "://" not in text
