@@ -55,7 +55,8 @@ def test_the_papers_format_with_its_labelled_items(tmp_path, offline):
     )
     assert done.stderr == (
         "Note: 1 label of 'chatglm3' in another spelling: read as the class meant.\n"
-        "Note: 1 label of 'chatglm3' outside the classes: no answer, which counts as wrong.\n"
+        "Note: 1 label of 'chatglm3' outside the classes: no answer, which counts as wrong: 'cannot say' (1). "
+        "To say what one means: --map THEIRS=CLASS.\n"
     )
     table = schema.read(out, "predictions", classes=["0", "1"])
     assert schema.meta_of(table) == {"classes": ["0", "1"], "schema": "askless/predictions/1", "task": "olhs"}

@@ -1,6 +1,7 @@
 """Odd files that people have, one a row, and what must be read of each."""
 
 import json
+import math
 
 import pyarrow as pa
 import pytest
@@ -19,6 +20,7 @@ def lines(*records):
 CALLED = lines(*({"id": n, "instruction": f"t {n}", "generation": "no", "model_name": "m"} for n in range(3)))
 COMMAS = lines(*({"id": n, "label": ["World, politics", "Sports"][n % 2]} for n in range(4)))
 LISTED = lines({"id": 0, "label": "no"}, {"id": 1, "label": ["yes", "no"]})
+WORDS, FOUND = ["--classes", "no,yes"], ["--pattern", "Answer: (.*)"]
 FLOATS = "id,label,cost_usd\n0.0,no,0.1\n1.0,yes,0.1\n2.0,no,0.1\n"
 
 # Name and content of a file of answers, what is typed after it, ids and labels that are read, or the error.
@@ -31,9 +33,35 @@ ANSWERS = {
         ("a.jsonl", COMMAS, ["--classes", '"World, politics",Sports']),
         {"0": "World, politics", "1": "Sports", "2": "World, politics", "3": "Sports"},
     ),
-    "a list among labels": (("a.jsonl", LISTED, []), "label is a list in row 1. Allowed: one value a row."),
+    "a list among labels": (
+        ("a.jsonl", LISTED, []),
+        "label is a list in row 2 of the data (id 1). Allowed: ",
+    ),
     "lines that end in CR": (("a.csv", "id,label\r0,no\r1,yes\r", []), {"0": "no", "1": "yes"}),
     "semicolons": (("a.csv", "id;label;text\n0;no;first\n1;yes;second, with comma\n", []), {"0": "no", "1": "yes"}),
+    "columnar JSON": (("a.json", '{"id": [0, 1], "label": ["no", "yes"]}', []), {"0": "no", "1": "yes"}),
+    "columnar JSON of pandas, on several lines": (
+        ("a.json", '{\n "id": {"0": 0, "1": 1},\n "label": {"0": "no", "1": "yes"}\n}\n', []),
+        {"0": "no", "1": "yes"},
+    ),
+    "one object on several lines": (("a.json", '{\n "id": 0,\n "label": "no"\n}\n', []), {"0": "no"}),
+    "spellings that are told": (
+        ("a.csv", "id,label\n0,Not biased\n1,Biased!\n2,a=b\n", [*WORDS, "--map", "Not biased=no", "--map", "a=b=yes"]),
+        {"0": "no", "1": None, "2": "yes"},
+    ),
+    "a label somewhere in the reply": (
+        ("a.csv", "id,label\n0,I say yes. Answer: no\n1,Answer: no... Answer: yes\n2,yes\n", [*WORDS, *FOUND]),
+        {"0": "no", "1": "yes", "2": "yes"},
+    ),
+    "a pattern that is none": (("a.csv", "id,label\n0,no\n", ["--pattern", "(("]), "The pattern '((' is no regular "),
+    "a class that there is not": (
+        ("a.csv", "id,label\n0,no\n", [*WORDS, "--map", "x=perhaps"]),
+        "Unknown class 'perhaps'. Known: no, yes.",
+    ),
+    "most labels in other words": (
+        ("a.csv", "id,label\n0,No way\n1,Sure\n2,Sure\n3,no\n", WORDS),
+        "3 of 4 labels of 'a' are none of the classes: 'Sure' (2), 'No way' (1). Allowed: labels among 'no', 'yes'. ",
+    ),
     "tabs": (("a.tsv", "id\tlabel\n0\tno\n1\tyes\n", []), {"0": "no", "1": "yes"}),
     "ids that became floats": (("a.csv", FLOATS, []), {"0": "no", "1": "yes", "2": "no"}),
 }
@@ -51,6 +79,34 @@ def test_a_file_of_answers(name, tmp_path):
     assert done.exit_code == 0, done.exception
     table = schema.read(out, "predictions")
     assert dict(zip(table["id"].to_pylist(), table["label"].to_pylist(), strict=True)) == wanted
+
+
+def test_a_column_for_each_expert_and_empty_labels(tmp_path):
+    content = "id,gold,gpt4,mini,mini_logprob,gpt4_cost_usd\n1,yes,yes,no,-0.5,0.25\n2,no,,no,-1,0.5\n"
+    (tmp_path / "wide.csv").write_text(content)
+    words = ["--wide", "gpt-4=gpt4", "--wide", "mini=mini", "--classes", "no,yes", "-o", str(tmp_path / "o.parquet")]
+    done = CliRunner().invoke(app, ["import", str(tmp_path / "wide.csv"), *words])
+    rows = schema.read(tmp_path / "o.parquet", "predictions").to_pylist()
+    assert [[row[name] for name in ("expert", "id", "label", "logprob", "cost_usd", "error")] for row in rows] == [
+        ["gpt-4", "1", "yes", None, 0.25, None],
+        ["gpt-4", "2", None, None, 0.5, "empty label"],
+        ["mini", "1", "no", -0.5, None, None],
+        ["mini", "2", "no", -1.0, None, None],
+    ]
+    assert done.stderr == "Note: 1 empty label of 'gpt-4': no answer, which counts as wrong.\n"
+
+
+def test_how_sure_an_expert_was_may_be_a_probability(tmp_path):
+    (tmp_path / "a.csv").write_text("id,label,sure\n1,yes,0.5\n2,no,1\n")
+    words = ["import", str(tmp_path / "a.csv"), "--column", "confidence=sure", "-o", str(tmp_path / "o.parquet")]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    logprob = schema.read(tmp_path / "o.parquet", "predictions")["logprob"].to_pylist()
+    assert logprob == pytest.approx([math.log(0.5), 0.0])
+    (tmp_path / "a.csv").write_text("id,label,sure\n1,yes,50\n2,no,99\n")
+    said = str(CliRunner().invoke(app, words).exception)
+    assert (
+        "confidence is 50.0 in row 1 of the data (2 rows in all). Allowed: how likely the answer is, a number" in said
+    )
 
 
 NUMBER = lines(*({"id": n, "text": 5 if n == 2 else f"text {n}"} for n in range(4)))

@@ -52,7 +52,7 @@ def test_what_is_no_number_is_shown_with_its_row():
     with pytest.raises(DataError) as caught:
         numbers(column(["1", "about $3", "2", "free"]), "cost_usd", "t")
     assert str(caught.value) == (
-        "t: cost_usd is about $3 in row 1 (2 rows in all). Allowed: a number, or nothing. "
+        "t: cost_usd is about $3 in row 2 of the data (2 rows in all). Allowed: a number, or nothing. "
         "Correct it, or leave the column out."
     )
 

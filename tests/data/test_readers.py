@@ -63,7 +63,7 @@ def test_numbers_in_the_place_of_texts(tmp_path, kind):
     path = write(tmp_path / "x", "jsonl" if kind == "jsonl" else "parquet", **names, id=["a", "b"])
     with pytest.raises(DataError) as caught:
         read(kind, path)
-    assert caught.value.got == "text is no text but int in row 0"
+    assert caught.value.got == "text is no text but int in row 1 of the data"
 
 
 @pytest.mark.parametrize("kind", sorted(set(readers.READERS) - set(readers.WITHOUT_FILE)))

@@ -109,7 +109,7 @@ def test_ids_that_became_floats_are_the_same_ids(tmp_path, items, answers):
 
 def test_a_list_among_labels_is_named(tmp_path):
     rows = [{"id": n, "label": ["yes", "no"] if n == 7 else "yes"} for n in range(9)]
-    said = "label is a list in row 7. Allowed: one value a row. Give each row one."
+    said = "label is a list in row 8 of the data (id 7). Allowed: one value a row. Give each row one."
     assert fault(written(tmp_path, "jsonl", rows)) == said
 
 

@@ -58,6 +58,7 @@ def write(plan: Plan, path: Path | str, facts: Mapping[str, Any] = {}, small: Ex
         "seed": 0,
         "unit": plan.unit,
         "budget": budget,
+        "promised": plan.promised,
         "page": hashlib.sha256(text.encode()).hexdigest(),
         **facts,
     }

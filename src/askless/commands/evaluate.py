@@ -17,10 +17,14 @@ from askless.commands.options import (
     Intersect,
     ItemColumns,
     Order,
+    Pattern,
     Prices,
     Reference,
     Seed,
     Small,
+    Spelt,
+    Wide,
+    layout,
     note,
     print_json,
     say,
@@ -44,6 +48,9 @@ def evaluate(
     intersect: Intersect = False,
     seed: Seed = 0,
     column: Columns = NONE,
+    wide: Wide = NONE,
+    pattern: Pattern = None,
+    spelt: Spelt = NONE,
     item_column: ItemColumns = NONE,
     classes: ClassNames = None,
     prices: Prices = None,
@@ -63,7 +70,8 @@ def evaluate(
 
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out {out} is a file. Give a folder, or the name of one to make.")
-    given = study(examples, answers, intersect, seed, column, item_column, classes, prices, order=order)
+    read_as = layout(column, wide, pattern, spelt)
+    given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices, order=order)
     if small is not None:
         given, _ = trained(given, small, learning_rows(given, "train"), random_state=seed)
     summary = evaluating.evaluate(

@@ -16,7 +16,11 @@ from askless.commands.options import (
     Examples,
     Intersect,
     ItemColumns,
+    Pattern,
     Prices,
+    Spelt,
+    Wide,
+    layout,
     listed,
     note,
     print_json,
@@ -37,6 +41,9 @@ def explain(
     item: Annotated[str, typer.Option("--id", metavar="ID", help="The item.", show_default=False)],
     intersect: Intersect = False,
     column: Columns = NONE,
+    wide: Wide = NONE,
+    pattern: Pattern = None,
+    spelt: Spelt = NONE,
     item_column: ItemColumns = NONE,
     prices: Prices = None,
     as_json: AsJson = False,
@@ -53,7 +60,9 @@ def explain(
     from askless.registry.versions import resolve
 
     made = Bundle.load(resolve(plan))
-    given = study(examples, answers, intersect, 0, column, item_column, listed(made.classes), prices, fit=False)
+    read_as = layout(column, wide, pattern, spelt)
+    classes = listed(made.classes)
+    given = study(examples, answers, intersect, 0, read_as, item_column, classes, prices, fit=False)
     if made.small is not None and made.small.name not in given.answers:
         given = with_answers(given, made.small)
     for name in made.policy.experts:

@@ -8,7 +8,21 @@ from typing import Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, AsJson, ClassNames, Columns, ItemColumns, names, note, pairs, print_json
+from askless.commands.options import (
+    NONE,
+    AsJson,
+    ClassNames,
+    Columns,
+    ItemColumns,
+    Pattern,
+    Spelt,
+    Wide,
+    layout,
+    names,
+    note,
+    pairs,
+    print_json,
+)
 
 
 def import_answers(
@@ -35,6 +49,9 @@ def import_answers(
     ] = None,
     classes: ClassNames = None,
     column: Columns = NONE,
+    wide: Wide = NONE,
+    pattern: Pattern = None,
+    spelt: Spelt = NONE,
     item_column: ItemColumns = NONE,
     as_json: AsJson = False,
 ) -> None:
@@ -60,9 +77,8 @@ def import_answers(
     from askless.errors import DataError
 
     named = pairs("--item-column", item_column)
-    found = read(
-        file, expert, task, classes=names(classes), columns=pairs("--column", column), item_columns=named or None
-    )
+    read_as = layout(column, wide, pattern, spelt)
+    found = read(file, expert, task, classes=names(classes), layout=read_as, item_columns=named or None)
     if items is not None and found.items is None:
         remedy = "Say which column holds the gold label: --item-column label=ITS_NAME."
         raise DataError(file, "answers only", "labelled items, to be written by --items", remedy)

@@ -56,7 +56,7 @@ class Format(StrEnum):
 
 Items = Annotated[str, typer.Argument(metavar="ITEMS", help="JSON lines, CSV, Parquet, text lines, or - for a pipe.")]
 Model = Annotated[
-    str, typer.Option("--model", metavar="ADDRESS", help="models:/name@alias, /name/version, or a folder.")
+    str, typer.Option("--model", metavar="ADDRESS", help="models:/name@alias, /name/version, a plan, or a folder.")
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The answers: .jsonl, .csv or .parquet.")]
 MaxUsd = Annotated[
@@ -182,6 +182,7 @@ def label(
         if not run.done or done.before < done.rows:
             run.finish(not no_text, {"model": version.address, "max_usd": max_usd}, raw_csv)
         facts = _facts(run, version, done, ledger)
+        note(_moved(run, version, facts))
         print_json(facts) if as_json else _summary(version, done, ledger, facts)
 
 
@@ -331,6 +332,17 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
     if passing:
         raised = " with a higher --max-usd" if "limit" in passing else ""
         note([f"{sum(passing.values()):,} rows can be answered anew: run again with --again{raised}."])
+
+
+def _moved(run: Run, version: DeployedBundle, facts: dict[str, Any]) -> list[str]:
+    """What is said where the rows do not look like those that the model was calibrated on."""
+    from askless.monitoring import baseline
+
+    assert version.bundle.folder is not None
+    before = baseline.read(version.bundle.folder)
+    found = None if before is None else run.shift(before)
+    facts["shift"] = found and {"alarm": found.alarm, "p_values": dict(found.p_values)}
+    return [found.words(bool(version.bundle.facts.get("promised")))] if found and found.alarm else []
 
 
 def _words(small: str) -> dict[str, str]:

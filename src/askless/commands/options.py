@@ -19,6 +19,7 @@ import typer
 
 if TYPE_CHECKING:
     from askless.data.recorded import Study
+    from askless.data.recorded.answer_files import Layout
 
 NONE: list[str] = []
 Examples = Annotated[
@@ -50,6 +51,32 @@ Columns = Annotated[
     typer.Option(
         "--column", metavar="OURS=THEIRS", help="A column of the answers under another name: --column label=reply."
     ),
+]
+EXAMPLES = {
+    "--wide": "EXPERT=ITS_COLUMN, such as {} gpt-4=gpt4_label",
+    "--map": 'ITS_LABEL=CLASS, such as {} "Not biased=0"',
+    "--llm": "EXPERT=MODEL, such as {} gpt-4=gpt-4o-mini",
+}
+Wide = Annotated[
+    list[str],
+    typer.Option(
+        "--wide",
+        metavar="NAME=COLUMN",
+        help="An expert's own column of labels, in a file that has one for each: --wide gpt-4=gpt4_label.",
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern",
+        metavar="REGEX",
+        help="Finds the label in a reply, by its group: --pattern 'Answer: (.*)'.",
+        show_default=False,
+    ),
+]
+Spelt = Annotated[
+    list[str],
+    typer.Option("--map", metavar="THEIRS=CLASS", help='The class that a label means: --map "Not biased=0".'),
 ]
 ItemColumns = Annotated[
     list[str],
@@ -112,7 +139,7 @@ def study(
     answers: Sequence[Path],
     intersect: bool,
     seed: int,
-    columns: Sequence[str],
+    layout: Layout,
     item_columns: Sequence[str],
     classes: str | None,
     prices: Path | None,
@@ -128,7 +155,7 @@ def study(
         answers,
         intersect=intersect,
         split_seed=seed,
-        columns=pairs("--column", columns),
+        **vars(layout),
         item_columns=pairs("--item-column", item_columns),
         classes=names(classes),
         prices=None if prices is None else read_prices(prices),
@@ -137,15 +164,24 @@ def study(
     )
 
 
+def layout(columns: Sequence[str], wide: Sequence[str], pattern: str | None, spelt: Sequence[str]) -> Layout:
+    """How files of answers are to be read, by these options."""
+    from askless.data.recorded.answer_files import Layout
+
+    return Layout(pairs("--column", columns), pairs("--wide", wide), pattern, pairs("--map", spelt))
+
+
 def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     """`ours=theirs` as a mapping; raises `ConfigError` for anything else."""
     from askless.errors import ConfigError
 
     found: dict[str, str] = {}
     for text in given:
-        ours, equals, theirs = (part.strip() for part in text.partition("="))
+        parts = text.rpartition("=") if option == "--map" else text.partition("=")
+        ours, equals, theirs = (part.strip() for part in parts)
         if not (ours and equals and theirs):
-            raise ConfigError(f"{option} got '{text}'. Give OUR_NAME=ITS_NAME, such as {option} label=gold.")
+            form = EXAMPLES.get(option, "OUR_NAME=ITS_NAME, such as {} label=gold").format(option)
+            raise ConfigError(f"{option} got '{text}'. Give {form}.")
         found[ours] = theirs
     return found
 

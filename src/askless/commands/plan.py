@@ -18,10 +18,14 @@ from askless.commands.options import (
     Examples,
     Intersect,
     ItemColumns,
+    Pattern,
     Prices,
     Reference,
     Seed,
     Small,
+    Spelt,
+    Wide,
+    layout,
     names,
     note,
     pairs,
@@ -32,7 +36,9 @@ from askless.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from askless.plans.plan import Goal
+    from askless.data.recorded import Study
+    from askless.experts import Expert
+    from askless.plans.plan import Goal, Plan
 
 Number = float | None
 
@@ -105,6 +111,9 @@ def plan(
     intersect: Intersect = False,
     seed: Seed = 0,
     column: Columns = NONE,
+    wide: Wide = NONE,
+    pattern: Pattern = None,
+    spelt: Spelt = NONE,
     item_column: ItemColumns = NONE,
     classes: ClassNames = None,
     prices: Prices = None,
@@ -117,7 +126,6 @@ def plan(
 
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
-    from askless.bundles import plan_file
     from askless.plans.boards import Boards
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
@@ -125,7 +133,8 @@ def plan(
 
     classwise = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
-    given = study(examples, answers, intersect, seed, column, item_column, classes, prices)
+    read_as = layout(column, wide, pattern, spelt)
+    given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
     expert = None
@@ -143,7 +152,7 @@ def plan(
         random_state=seed,
         say=say,
     )
-    plan_file.write(made, output, {"task": output.stem, "seed": seed}, expert)
+    _write(made, given, output, {"task": output.stem, "seed": seed}, expert)
     test = Boards.labelled(given).test
     outcome = outcome_of(made, test) if len(test) else None
     note(given.notes)
@@ -164,6 +173,23 @@ def plan(
     ):
         tell(line)
     typer.echo(f"\nPlan: {output}")
+
+
+def _write(made: Plan, given: Study, output: Path, facts: Mapping[str, Any], expert: Expert | None) -> None:
+    """The plan's files, and the rows that later ones are held against: those it was not fitted on, where there are."""
+    from datetime import UTC, datetime
+
+    from askless.bundles import plan_file
+    from askless.monitoring import baseline
+    from askless.plans.boards import Boards
+
+    folder = plan_file.write(made, output, facts, expert).folder
+    if folder is None or len(made.policy.experts) < 2:
+        return
+    boards = Boards.of(given) if made.certify == "split" else Boards.labelled(given)
+    rows, reference = boards.valid if len(boards.valid) else boards.train, made.policy.experts[-1]
+    task, time = facts["task"], datetime.now(UTC)
+    baseline.write(folder, baseline.baseline(made.policy, rows, made.budget, reference, task=task, time=time))
 
 
 def _goal(

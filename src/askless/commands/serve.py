@@ -26,7 +26,9 @@ class ServeFault(StrEnum):
     FAIL = "fail"
 
 
-Model = Annotated[str, typer.Argument(metavar="ADDRESS", help="models:/name@alias, /name/version, or a folder.")]
+Model = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="models:/name@alias, /name/version, a plan, or a folder.")
+]
 Host = Annotated[str, typer.Option(help="Where to listen. Anything but this machine needs a key.")]
 Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")]
 Log = Annotated[

@@ -56,7 +56,7 @@ def texts(column: pa.ChunkedArray, name: str, path: Path) -> list[str | None]:
     values = column.to_pylist()
     for row, value in enumerate(values):
         if not isinstance(value, str | None):
-            got = f"{name} is no text but {type(value).__name__} in row {row}"
+            got = f"{name} is no text but {type(value).__name__} in row {row + 1} of the data"
             raise DataError(path, got, "texts", "Correct the file, or name the column that holds texts.")
     return list(values)
 
@@ -73,12 +73,13 @@ def as_name(value: object) -> str | None:
 
 
 def refuse(column: pa.ChunkedArray, bad: pa.ChunkedArray, name: str, path: Path | str, allowed: str) -> None:
-    """Raise `DataError` with the first bad value of a column, shortened, and how many there are."""
+    """Raise `DataError` with the first bad value of a column, shortened, its row from 1, and how many there are."""
     bad = pc.fill_null(bad, False)
     count = pc.sum(bad).as_py() or 0
     if count:
         row = pc.index(bad, True).as_py()
-        got = f"{name} is {shorten(str(column[row].as_py())) or 'empty'} in row {row} ({counted(count, 'row')} in all)"
+        said = shorten(str(column[row].as_py())) or "empty"
+        got = f"{name} is {said} in row {row + 1} of the data ({counted(count, 'row')} in all)"
         raise DataError(path, got, allowed, "Correct it, or leave the column out.")
 
 

@@ -5,7 +5,8 @@ The rules are the same whether a table is read whole (`read`) or row by row in b
 - text is UTF-8, with or without a byte order mark; a line ends in LF, CRLF or CR;
 - CSV has a header and values that are text, with commas, semicolons, tabs or bars between them, whichever divides the
   header into most columns; blank lines are no rows;
-- JSON is an object a line, or, where it is read whole, one list of objects; blank lines are no rows;
+- JSON is an object a line, or, where it is read whole, one list of objects or one object of columns, each a list (or
+  an object by row, as pandas writes it); blank lines are no rows;
 - a text file has a row a line, and a blank line is a row without a text;
 - what is broken is named by its line (of Parquet, by its row), and no text of the file is in the message.
 """
@@ -240,15 +241,24 @@ class TableFile:
         for number, line in lines:
             if not line.strip():
                 continue
-            if self.lists and first and line.lstrip().startswith("["):
+            if self.lists and first and (line.lstrip().startswith("[") or _is_part(line)):
                 text = line + "".join(rest for _, rest in lines)
                 halves = not self.halves and _may_have_halves(text)
-                for place, record in enumerate(self._loaded(text, number, allowed)):
+                for place, record in enumerate(self._whole(self._loaded(text, number, allowed))):
                     yield place + 1, self._object(record, f"record {place}", allowed, halves)
             else:
                 record, halves = self._loaded(line, number, allowed), not self.halves and _may_have_halves(line)
                 yield number, self._object(record, f"line {number}", allowed, halves)
             first = False
+
+    def _whole(self, found: Any) -> Any:
+        """The rows of JSON that is one value: a list of them, or an object of columns."""
+        if not isinstance(found, dict):
+            return found
+        columns = [list(each.values()) if isinstance(each, dict) else each for each in found.values()]
+        if not columns or not all(isinstance(each, list) and len(each) == len(columns[0]) for each in columns):
+            return [found]
+        return [dict(zip(found, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def _loaded(self, text: str, number: int, allowed: str) -> Any:
         try:
@@ -315,7 +325,8 @@ class TableFile:
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
             for row, value in enumerate(values):
                 if isinstance(value, list | dict):
-                    got = f"{ours} is a {type(value).__name__} in row {row}"
+                    of = f" (id {as_name(records[row]['id'])})" if ours != "id" and "id" in records[row] else ""
+                    got = f"{ours} is a {type(value).__name__} in row {row + 1} of the data{of}"
                     raise DataError(self.where, got, "one value a row", "Give each row one.") from None
             return pa.array([as_name(value) for value in values], pa.string())
 
@@ -353,6 +364,15 @@ def read_records(path: Path | str) -> tuple[list[Record], bool]:
         first = next(((number, line) for number, line in lines if line.strip()), None)
         records = [] if first is None else [record for _, record in file._records(chain([first], lines))]
     return records, first is None or not first[1].lstrip().startswith("[")
+
+
+def _is_part(line: str) -> bool:
+    """Whether a line is no record of JSON lines: it has columns, or is the first of an object of several lines."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return line.strip() == "{"
+    return isinstance(found, dict) and len(found) > 1 and all(isinstance(each, list | dict) for each in found.values())
 
 
 def _may_have_halves(text: str) -> bool:

@@ -112,14 +112,15 @@ class Parts:
         as_csv: Writer = partial(_csv, guarded=not raw)
         write = {"jsonl": _jsonl, "csv": as_csv, "parquet": _parquet}[kind_of(out)]
         with replacing(out) as part:
-            write(self._tables(names), part, names, meta)
+            write(self.tables(names), part, names, meta)
 
     def clear(self) -> None:
         """Remove them."""
         for number in self.numbers():
             self.path(number).unlink()
 
-    def _tables(self, names: list[str]) -> Iterator[pa.Table]:
+    def tables(self, names: list[str]) -> Iterator[pa.Table]:
+        """These columns of each part, in order."""
         for number in self.numbers():
             yield _readable(self.path(number)).select(names)
 

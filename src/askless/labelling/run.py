@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from askless.data.stream import Chunk, ItemSource
 from askless.errors import DataError
 from askless.files import locked, read_json, write_text
-from askless.labelling.answerer import Answerer
+from askless.labelling.answerer import KEPT, Answerer
 from askless.labelling.outputs import Parts, output
 from askless.monitoring.decide_and_log import loggable
 from askless.monitoring.decision_log import DecisionLog
 from askless.spending.ledger import Ledger
+from askless.stats import shift
+from askless.stats.shift import Shift
 
 FORMAT = 1
+SCORES = "the model"
 
 
 def answer_chunk(
@@ -159,6 +163,15 @@ class Run:
         """Put the parts together as the output, where it was not there or they are newer; `raw` as of `Parts.merge`."""
         self.parts.merge(self.out, meta, texts, raw)
         return self.out
+
+    def shift(self, before: pa.Table) -> Shift:
+        """Whether the rows look like `before`, how the model decided those it was calibrated on (its baseline)."""
+        rows = pa.concat_tables(self.parts.tables(["score", "expert", "reason"]))
+        rows = rows.filter(pc.is_valid(rows["expert"]))
+        kept = (int(pc.sum(pc.not_equal(rows["reason"], KEPT)).as_py() or 0), rows.num_rows)
+        was = (int(pc.sum(pc.greater(pc.list_value_length(before["asked"]), 0)).as_py() or 0), before.num_rows)
+        then, now = (shift.summary(each["score"].to_numpy()) for each in (before, rows))
+        return shift.compare({SCORES: then}, {SCORES: now}, (was, kept))
 
     def ledger(self, limit: float | None) -> Ledger:
         """Every call of this run; raises `DataError` where what was paid is no longer known."""

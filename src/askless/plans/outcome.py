@@ -95,5 +95,4 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     elif plan.goal.limit is not None:
         kept = 1000 * measured.cost[0] <= plan.goal.limit * (1 + 1e-9)
     changed = plan.seen.against(done, panel, level)
-    promised = plan.certificate is not None and plan.certificate.index is not None
-    return PlanOutcome(plan.goal, measured, kept, changed, plan.reference, plan.unit, tuple(told), promised)
+    return PlanOutcome(plan.goal, measured, kept, changed, plan.reference, plan.unit, tuple(told), plan.promised)

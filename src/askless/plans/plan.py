@@ -299,6 +299,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     certify: str = "cross"
 
+    @property
+    def promised(self) -> bool:
+        """Whether a floor or a limit was certified."""
+        return self.certificate is not None and self.certificate.index is not None
+
     def decide(self, panel: Panel) -> Decisions:
         """Decide rows as planned."""
         return self.policy.decide(panel, self.budget)

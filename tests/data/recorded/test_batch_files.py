@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from askless import schema
 from askless.cli import app
+from askless.data.recorded.answer_files import Layout
 from askless.data.recorded.imported import UNNAMED, read
 from askless.data.recorded.study import load
 from askless.errors import DataError
@@ -156,5 +157,5 @@ def test_several_models_are_one_expert_where_that_is_said(tmp_path):
 
 def test_named_columns_win_over_the_format_of_a_batch(tmp_path):
     path = written(tmp_path / "out.jsonl", [{"custom_id": "1", "said": "no", "error": "none"}])
-    table = read(path, columns={"id": "custom_id", "label": "said"}).predictions
+    table = read(path, layout=Layout({"id": "custom_id", "label": "said"})).predictions
     assert (table["id"].to_pylist(), table["label"].to_pylist()) == (["1"], ["no"])

@@ -48,7 +48,8 @@ def test_the_order_of_the_classes():
 def test_an_order_that_does_not_fit():
     lists = column([[0.1, 0.9]])
     with pytest.raises(
-        DataError, match=r"^t\.parquet: proba is \[0\.1, 0\.9\] in row 0 .* Allowed: 3 values, for a, b, c\."
+        DataError,
+        match=r"^t\.parquet: proba is \[0\.1, 0\.9\] in row 1 of the data .* Allowed: 3 values, for a, b, c\.",
     ):
         probabilities.ordered(lists, ["a", "b", "c"], ["a", "b", "c"], WHERE)
     with pytest.raises(DataError, match=r"^t\.parquet: probabilities of a, x\. Allowed: of a, b\."):

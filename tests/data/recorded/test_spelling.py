@@ -1,5 +1,6 @@
 """Labels as experts spell them."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -75,10 +76,11 @@ def test_what_two_classes_could_mean_is_read_exactly_or_not_at_all():
 
 
 def test_it_counts_what_it_changed_and_what_it_could_not_read():
-    read_ = read(["A", "a", None, "?", "x", "?", "y", "z", "A"], LETTERS)
+    read_ = read(["A", "a", None, "?", "x", "?", "y", "z", "A", " ", "v", "w"], LETTERS)
     assert read_.respelt == 1
-    assert read_.unread.to_pylist() == [False, False, False, True, True, True, True, True, False]
-    assert read_.examples == ("?", "x", "y")
+    assert read_.unread.to_pylist() == [name in {*"?xyzvw"} for name in ["", "", "", *"?x?yz", "", "", *"vw"]]
+    assert np.flatnonzero(read_.empty).tolist() == [9]
+    assert read_.examples == (("?", 2), ("x", 1), ("y", 1), ("z", 1), ("v", 1))
 
 
 def test_no_labels_at_all():

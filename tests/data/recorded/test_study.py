@@ -69,7 +69,8 @@ def test_a_study_keeps_the_contract_and_the_order_of_the_items(folder):
     assert (small["text"][3], small["error"][3]) == ("x", "label outside the classes")
     assert study.notes == (
         "1 label of 'small' in another spelling: read as the class meant.",
-        "1 label of 'small' outside the classes: no answer, which counts as wrong.",
+        "1 label of 'small' outside the classes: no answer, which counts as wrong: 'x' (1). To say what one means: "
+        "--map THEIRS=CLASS.",
     )
 
 
@@ -115,8 +116,9 @@ def test_classes_that_no_gold_label_shows_can_be_named(folder):
     one = items(folder, label=["A"] * 5 + ["B"])
     path = answers(folder, label=["C"] * 5 + ["A"])
     assert fault(one, [path]) == (
-        f"{path}: 5 of 6 labels of 'small' are none of the classes, such as 'C'. Allowed: labels among 'A', 'B'. "
-        "Name the column of labels (--column label=ITS_NAME) or all the classes (--classes A,B,C)."
+        f"{path}: 5 of 6 labels of 'small' are none of the classes: 'C' (5). Allowed: labels among 'A', 'B'. "
+        "Say what they mean (--map THEIRS=CLASS), where in a reply the label stands (--pattern 'Answer: (.*)'), which "
+        "column holds it (--column label=ITS_NAME), or all the classes (--classes A,B,C)."
     )
     study = load(one, [path], classes=["A", "B", "C"])
     assert study.answers["small"]["label"].to_pylist() == ["C"] * 5 + ["A"]
@@ -198,8 +200,8 @@ def test_judgements_that_cannot_be_meant(folder):
     def refused(**columns):
         return fault(gold, [answers(folder, **{"label": None, **columns})])
 
-    assert "correct is maybe in row 1" in refused(correct=["true", "maybe", "no", "no", "no", "no"])
-    assert "quality is 1.5 in row 0 (1 row in all). Allowed: a number from 0 to 1." in refused(
+    assert "correct is maybe in row 2 of the data" in refused(correct=["true", "maybe", "no", "no", "no", "no"])
+    assert "quality is 1.5 in row 1 of the data (1 row in all). Allowed: a number from 0 to 1." in refused(
         quality=[1.5] + [0.5] * 5
     )
     assert "Allowed: a finite number of at least 0." in refused(quality=[-0.5] + [0.5] * 5)
@@ -260,9 +262,8 @@ def test_one_item(folder):
 
 def test_labels_that_are_mostly_no_classes_are_shown_shortened(folder):
     said = ["I think that it is rather long", "I\ncannot", "A", "perhaps", "who knows", "no"]
-    assert "such as 'I think that it i...', 'I cannot', 'perhaps'. Allowed: labels among 'A', 'B', 'C'." in fault(
-        items(folder), [answers(folder, label=said)]
-    )
+    told = fault(items(folder), [answers(folder, label=said)])
+    assert "classes: 'I think that it is rather long' (1), 'I cannot' (1), 'perhaps' (1), " in told
 
 
 def test_an_expert_that_never_answers_is_legal(folder):
@@ -298,9 +299,12 @@ def test_other_names_of_splits(folder):
     [
         (
             ["train", "holdout"] * 3,
-            "split is holdout in row 1 (3 rows in all). Allowed: train, valid or test in every ",
+            "split is holdout in row 2 of the data (3 rows in all). Allowed: train, valid or test in every ",
         ),
-        ([None, "train"] * 3, "split is None in row 0 (3 rows in all). Allowed: train, valid or test in every row, "),
+        (
+            [None, "train"] * 3,
+            "split is None in row 1 of the data (3 rows in all). Allowed: train, valid or test in every row, ",
+        ),
         (["test"] * 6, "no item with split train among 6 items. Allowed: train, on which policies are fitted. "),
     ],
 )
@@ -329,7 +333,10 @@ def test_items_without_a_label_are_left_out_and_texts_that_are_empty_replaced(fo
     ("columns", "said"),
     [
         ({"id": ["q0"] * 6}, "1 id more than once (first 'q0'). Allowed: one row for each id. Remove the duplicates."),
-        ({"id": [None, *IDS[1:]]}, "id is None in row 0 (1 row in all). Allowed: an id in every row. Correct it, "),
+        (
+            {"id": [None, *IDS[1:]]},
+            "id is None in row 1 of the data (1 row in all). Allowed: an id in every row. Correct it, ",
+        ),
         ({"label": pa.nulls(6)}, "6 items, none with a label. Allowed: at least one. Label some items."),
     ],
 )
@@ -411,19 +418,34 @@ def test_log_probs_may_be_minus_infinity_or_missing(folder):
     [
         (
             {"logprob": [0.5] * 6},
-            "logprob is 0.5 in row 0 (6 rows in all). Allowed: a natural logarithm of at most 0. ",
+            "logprob is 0.5 in row 1 of the data (6 rows in all). Allowed: a natural logarithm of at most 0. ",
         ),
         (
             {"cost_usd": [1, 1, -2, 1, 1, 1]},
-            "cost_usd is -2.0 in row 2 (1 row in all). Allowed: a finite number of at ",
+            "cost_usd is -2.0 in row 3 of the data (1 row in all). Allowed: a finite number of at ",
         ),
-        ({"seconds": [math.inf] * 6}, "seconds is inf in row 0 (6 rows in all). Allowed: a finite number of at least "),
-        ({"prompt_tokens": [1.5] * 6}, "prompt_tokens is 1.5 in row 0 (6 rows in all). Allowed: a whole number below "),
-        ({"proba": [[0.5, 0.5]] * 6}, "proba is [0.5, 0.5] in row 0 (6 rows in all). Allowed: 3 values, for A, B, C. "),
+        (
+            {"seconds": [math.inf] * 6},
+            "seconds is inf in row 1 of the data (6 rows in all). Allowed: a finite number of at least ",
+        ),
+        (
+            {"prompt_tokens": [1.5] * 6},
+            "prompt_tokens is 1.5 in row 1 of the data (6 rows in all). Allowed: a whole number below ",
+        ),
+        (
+            {"proba": [[0.5, 0.5]] * 6},
+            "proba is [0.5, 0.5] in row 1 of the data (6 rows in all). Allowed: 3 values, for A, B, C. ",
+        ),
         ({"proba": [[0.5, 0.5, 0.5]] * 6}, "proba [0.5, 0.5, 0.5] in column 'proba', row 0 (6 rows in all). Allowed: "),
         ({"proba": [1.0] * 6}, "column 'proba' is double. Allowed: lists of numbers, one for each class. Or give "),
-        ({"expert": ["e", " "] * 3}, "expert is empty in row 1 (3 rows in all). Allowed: a name in every row. "),
-        ({"expert": ["e", None] * 3}, "expert is None in row 1 (3 rows in all). Allowed: a name in every row. "),
+        (
+            {"expert": ["e", " "] * 3},
+            "expert is empty in row 2 of the data (3 rows in all). Allowed: a name in every row. ",
+        ),
+        (
+            {"expert": ["e", None] * 3},
+            "expert is None in row 2 of the data (3 rows in all). Allowed: a name in every row. ",
+        ),
     ],
 )
 def test_numbers_that_cannot_be(folder, columns, said):

@@ -3,11 +3,12 @@
 A file has columns `id`, `label` and, unless one expert's name is given for all of it, `expert`; it may have `proba`
 (a list) or `proba_<class>`, `logprob`, `cost_usd`, `prompt_tokens` (of them `cached_tokens`), `completion_tokens`,
 `seconds`, `text`, `error` and `sample`. Where answers were judged already, `correct` (true or false) or `quality` (0 to
-1) stands for the label.
+1) stands for the label. A column `confidence`, where one is named so, is how likely an answer is, from 0 to 1.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,9 @@ from askless.data import tables
 from askless.data.columns import counted, listed, numbers, refuse, strings
 from askless.data.recorded import batch_files, probabilities
 from askless.data.tables import Wanted
-from askless.errors import DataError
+from askless.errors import ConfigError, DataError
 
+CONFIDENCE = "confidence"
 NUMBERS = ("logprob", "mass", "quality", "cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
 TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
@@ -59,19 +61,65 @@ class ExpertAnswers:
         return column in self.table.column_names and self.table[column].null_count < len(self.table)
 
 
-def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None) -> dict[str, ExpertAnswers]:
+@dataclass(frozen=True)
+class Layout:
+    """What a person says of files of answers, beyond what their columns say themselves.
+
+    Parameters
+    ----------
+    columns
+        Our names of columns to the files'.
+    wide
+        Expert to the column of its labels, in a file that has one for each; columns that are called so with `_logprob`,
+        `_cost_usd`, ... behind it are that expert's too.
+    pattern
+        A regular expression that finds the label in a reply: its first group where it has one, of its last match.
+    spelt
+        Labels as they are written to the classes that they mean.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    wide: Mapping[str, str] = field(default_factory=dict)
+    pattern: str | None = None
+    spelt: Mapping[str, str] = field(default_factory=dict)
+
+    def label(self, table: pa.Table) -> pa.Table:
+        """The table with what the pattern finds in its labels; one in which it finds nothing stays."""
+        if self.pattern is None:
+            return table
+        try:
+            pattern = re.compile(self.pattern)
+        except re.error as error:
+            raise ConfigError(f"The pattern '{self.pattern}' is no regular expression: {error}. Correct it.") from None
+        distinct = pc.unique(table["label"]).drop_null()
+        found = [_last(pattern, text) for text in distinct.to_pylist()]
+        label = pc.take(pa.array(found, pa.string()), pc.index_in(table["label"], distinct))
+        return table.set_column(table.column_names.index("label"), "label", label)
+
+
+AS_IT_IS = Layout()
+
+
+def _last(pattern: re.Pattern[str], text: str) -> str:
+    matches = list(pattern.finditer(text))
+    return text if not matches else str(matches[-1][1 if pattern.groups else 0] or "")
+
+
+def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> dict[str, ExpertAnswers]:
     """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
 
-    Unless `columns` are named, the results of a batch (`batch_files`) are known by their keys. Raises `DataError` for
+    Unless columns are named, the results of a batch (`batch_files`) are known by their keys. Raises `DataError` for
     what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
-    if not columns and batch_files.is_batch(path):
+    if layout.wide:
+        return {name: _of_column(path, name, column, layout) for name, column in layout.wide.items()}
+    if not layout.columns and batch_files.is_batch(path):
         name, answers, notes = batch_files.read(path, expert)
-        return {name: ExpertAnswers(name, path, answers, None, notes)}
-    raw = tables.read(path, Wanted(("id",), _others, columns or {}, "--column", ("label", "correct", "quality")))
+        return {name: ExpertAnswers(name, path, layout.label(answers), None, notes)}
+    raw = tables.read(path, Wanted(("id",), _others, layout.columns, "--column", ("label", "correct", "quality")))
     meta = schema.meta_of(raw)
     table, stated = _typed(raw, path, meta.get("classes"))
-    table, changed = _checked(table, path)
+    table, changed = _checked(layout.label(table), path)
     if meta.get(schema.OUT_OF_FOLD, {}) is None:
         changed.append(
             f"{path}: answers of a trained model, not out of fold. A policy that is fitted on rows which the model has "
@@ -85,6 +133,17 @@ def read(path: Path, expert: str | None = None, columns: Mapping[str, str] | Non
         name: replace(one, table=_sampled(one.table, meta.get(SAMPLES, {}).get(name)))
         for name, one in _by_expert(table, path, expert, stated, changed).items()
     }
+
+
+def _of_column(path: Path, expert: str, column: str, layout: Layout) -> ExpertAnswers:
+    """The answers of one expert in a file that has a column of labels for each."""
+    own = {name: f"{column}_{name}" for name in (*NUMBERS, "proba", "error")}
+    ids = layout.columns.get("id", "id")
+    raw = tables.read(path, Wanted((ids, column), set(own.values()).__contains__))
+    called = {ids: "id", column: "label", **{theirs: ours for ours, theirs in own.items()}}
+    table, _ = _typed(raw.rename_columns([called[name] for name in raw.column_names]), path, None)
+    table, changed = _checked(layout.label(table), path)
+    return ExpertAnswers(expert, path, table, None, tuple(changed))
 
 
 def _sampled(table: pa.Table, samples: float | None) -> pa.Table:
@@ -113,6 +172,8 @@ def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.
     """The columns as text and float64, wide probabilities as lists."""
     columns = {name: strings(raw[name], name, path) for name in TEXTS if name in raw.column_names}
     columns |= {name: numbers(raw[name], name, path) for name in NUMBERS if name in raw.column_names}
+    if CONFIDENCE in raw.column_names:
+        columns["logprob"] = _logprob(numbers(raw[CONFIDENCE], CONFIDENCE, path), path)
     columns.setdefault("label", pa.chunked_array([pa.nulls(len(raw), pa.string())]))
     if "correct" in raw.column_names:
         if "quality" in columns and columns["quality"].null_count < len(raw):
@@ -125,6 +186,13 @@ def _typed(raw: pa.Table, path: Path, stated: Sequence[str] | None) -> tuple[pa.
     elif "proba" in raw.column_names:
         columns["proba"] = probabilities.from_lists(raw["proba"], path)
     return pa.table(columns), tuple(stated) if stated else None
+
+
+def _logprob(confidence: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    """The logarithm of how likely an answer is, by its expert."""
+    outside = pc.or_(pc.less(confidence, 0), pc.greater(confidence, 1 + ROUNDING))
+    refuse(confidence, outside, CONFIDENCE, path, "how likely the answer is, a number from 0 to 1")
+    return pc.ln(confidence)
 
 
 def _correct(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -12,27 +12,29 @@ from askless import schema
 from askless.data.columns import counted, refuse, refuse_repeated, shorten
 from askless.data.recorded import batch_files, probabilities
 from askless.data.recorded.answer_files import ExpertAnswers
-from askless.data.recorded.spelling import read_labels
+from askless.data.recorded.spelling import NOTHING, read_labels
 from askless.data.recorded.votes import majority
 from askless.errors import DataError
 
 MOST_UNNAMED = 50
-NO_ANSWER, OUTSIDE = "no answer is recorded", "label outside the classes"
+NO_ANSWER, OUTSIDE, EMPTY = "no answer is recorded", "label outside the classes", "empty label"
 
 
-def settled(answers: ExpertAnswers, classes: Sequence[str] | None) -> tuple[ExpertAnswers, tuple[str, ...]]:
+def settled(
+    answers: ExpertAnswers, classes: Sequence[str] | None, spelt: Mapping[str, str] = NOTHING
+) -> tuple[ExpertAnswers, tuple[str, ...]]:
     """The same answers with labels among the classes, one answer to an id, and what was changed.
 
-    Without `classes` labels stay as they were given. Several answers to one id that differ in `sample` become their
-    majority, the vote's shares and the sum of their costs. Raises `DataError` where more than half of the labels are
-    no class.
+    `spelt` says of labels which class they mean. Without `classes` labels stay as they were given. Several answers
+    to one id that differ in `sample` become their majority, the vote's shares and the sum of their costs. Raises
+    `DataError` where more than half of the labels are no class.
     """
     if classes is None:
         return replace(answers, notes=()), answers.notes
     read = batch_files.labelled(answers.table, classes)
     if read is not answers.table:
         answers = replace(answers, table=read, stated=tuple(classes))
-    table, notes = _classed(answers.table, answers, classes)
+    table, notes = _classed(answers.table, answers, classes, spelt)
     if answers.has("quality"):
         notes.append(f"'{answers.expert}': correct or quality does not count, for labels are held against gold ones.")
     if "quality" in table.column_names:
@@ -98,18 +100,21 @@ def distinct(answers: Iterable[ExpertAnswers]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _classed(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str]) -> tuple[pa.Table, list[str]]:
+def _classed(
+    table: pa.Table, answers: ExpertAnswers, classes: Sequence[str], spelt: Mapping[str, str]
+) -> tuple[pa.Table, list[str]]:
     """The table with labels of the classes only; any other is kept in `text`, with an error."""
-    found = read_labels(table["label"], classes)
-    spoken = len(table) - table["label"].null_count
-    unread = pc.sum(found.unread).as_py() or 0
+    found = read_labels(table["label"], classes, spelt)
+    unread, empty = (pc.sum(each).as_py() or 0 for each in (found.unread, found.empty))
+    spoken = len(table) - table["label"].null_count - empty
     if unread > spoken / 2:
         got = f"{unread:,} of {spoken:,} labels of '{answers.expert}' are none of the classes"
         raise DataError(
             answers.where,
-            f"{got}, such as {_quoted(found.examples)}",
+            f"{got}: {_counted(found.examples)}",
             f"labels among {_quoted(classes)}",
-            "Name the column of labels (--column label=ITS_NAME) or all the classes (--classes A,B,C).",
+            "Say what they mean (--map THEIRS=CLASS), where in a reply the label stands (--pattern 'Answer: (.*)'), "
+            "which column holds it (--column label=ITS_NAME), or all the classes (--classes A,B,C).",
         )
     notes = []
     if found.respelt:
@@ -118,14 +123,18 @@ def _classed(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str]) ->
         )
     if unread:
         notes.append(
-            f"{counted(unread, 'label')} of '{answers.expert}' outside the classes: no answer, which counts as wrong."
+            f"{counted(unread, 'label')} of '{answers.expert}' outside the classes: no answer, which counts as wrong: "
+            f"{_counted(found.examples)}. To say what one means: --map THEIRS=CLASS."
         )
+    if empty:
+        notes.append(f"{counted(empty, 'empty label')} of '{answers.expert}': no answer, which counts as wrong.")
     if not spoken:
         notes.append(f"'{answers.expert}' gave no label at all.")
     null = pa.scalar(None, pa.string())
     kept = {name: table[name] if name in table.column_names else null for name in ("text", "error")}
     text = pc.if_else(found.unread, pc.coalesce(kept["text"], table["label"]), kept["text"])
     error = pc.if_else(found.unread, pa.scalar(OUTSIDE), kept["error"])
+    error = pc.if_else(found.empty, pc.coalesce(error, pa.scalar(EMPTY)), error)
     for name, column in (("label", found.label), ("text", text), ("error", error)):
         table = _with(table, name, column)
     return table, notes
@@ -158,6 +167,10 @@ def _contract(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str] | 
     built = pa.Table.from_arrays(arrays, schema=schema.PREDICTIONS)
     built = schema.with_meta(built, "predictions", meta | ({"task": task} if task else {}))
     return schema.check(built, "predictions", answers.where)
+
+
+def _counted(labels: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"'{shorten(name, 40)}' ({often:,})" for name, often in labels)
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from askless.data import tables
 from askless.data.columns import counted, strings
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded import paper_files as recorded
-from askless.data.recorded.answer_files import ExpertAnswers
+from askless.data.recorded.answer_files import AS_IT_IS, ExpertAnswers, Layout
 from askless.data.recorded.batch_files import REPLY, is_batch
 from askless.data.recorded.items import NAMES
 from askless.data.recorded.paper_records import NO_CLASS
@@ -51,34 +51,38 @@ def read(
     task: str | None = None,
     *,
     classes: Sequence[str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    layout: Layout = AS_IT_IS,
     item_columns: Mapping[str, str] | None = None,
 ) -> Imported:
     """Read answers from the papers' JSON, the results of a batch, or a table with the columns of `answer_files`.
 
-    `experts` names whose answers they are, or picks one of those that the file names. Items are read from the papers'
-    files, and from others where `item_columns` says which column holds the gold label. Where `columns` are named, a
-    file is read by these alone, whatever keys of the papers it has.
+    `experts` names whose answers they are, or picks one of those that the file names. Items are read from the
+    papers' files, and from others where `item_columns` says which column holds the gold label. Where the layout
+    names columns, a file is read by these alone, whatever keys of the papers it has.
     """
-    if not columns and not is_batch(path) and _of_papers(path):
-        return _paper(path, experts, task, classes)
+    if not (layout.columns or layout.wide) and not is_batch(path) and _of_papers(path):
+        return _paper(path, experts, task, classes, layout)
     if len(experts) > 1:
         raise DataError(path, f"{len(experts)} experts", "at most one", "Leave --expert out for all that it names.")
-    answers = answer_files.read(path, experts[0] if experts else None, columns)
+    answers = answer_files.read(path, experts[0] if experts else None, layout)
     if classes is None and any("sample" in one.table.column_names for one in answers.values()):
         classes = answer_tables.distinct(answers.values())
     items = _items(path, item_columns) if item_columns else None
-    return _imported(answers.values(), classes, task, items)
+    return _imported(answers.values(), classes, task, items, layout.spelt)
 
 
 def _imported(
-    answers: Iterable[ExpertAnswers], classes: Sequence[str] | None, task: str | None, items: pa.Table | None
+    answers: Iterable[ExpertAnswers],
+    classes: Sequence[str] | None,
+    task: str | None,
+    items: pa.Table | None,
+    spelt: Mapping[str, str],
 ) -> Imported:
     tables: list[pa.Table] = []
     notes: list[str] = []
     samples: dict[str, float] = {}
     for one in answers:
-        settled, changed = answer_tables.settled(one, classes)
+        settled, changed = answer_tables.settled(one, classes, spelt)
         if classes is None and REPLY in one.table.column_names:
             changed = (*changed, f"{one.where}: {UNNAMED}")
         answer_tables.refuse_twice(settled)
@@ -100,14 +104,17 @@ def _of_papers(path: Path) -> bool:
     return bool(records) and not OF_PAPERS.isdisjoint(records[0])
 
 
-def _paper(path: Path, experts: Sequence[str], task: str | None, classes: Sequence[str] | None) -> Imported:
+def _paper(
+    path: Path, experts: Sequence[str], task: str | None, classes: Sequence[str] | None, layout: Layout
+) -> Imported:
     names, source = list(experts) or [path.stem], task or "answers"
     gold = recorded.load(path, [], (), source).rows["label"]
     known = tuple(classes or sorted(pc.unique(gold).drop_null().to_pylist()))
     found = recorded.load(path, names, known, source)
     answers = [_answers(found.predictions, name, path, known) for name in names]
+    answers = [replace(one, table=layout.label(one.table)) for one in answers]
     notes = () if experts else (f"{path} names no expert: its answers are taken as those of '{names[0]}'.",)
-    done = _imported(answers, known or None, task, _shown(found.rows))
+    done = _imported(answers, known or None, task, _shown(found.rows), layout.spelt)
     return Imported(done.predictions, done.items, (*notes, *done.notes))
 
 

@@ -16,7 +16,7 @@ from askless.config import Price
 from askless.costs import CostModel
 from askless.data.columns import counted, shorten
 from askless.data.recorded import answer_files, answer_tables
-from askless.data.recorded.answer_files import ExpertAnswers
+from askless.data.recorded.answer_files import ExpertAnswers, Layout
 from askless.data.recorded.items import read_items
 from askless.data.recorded.prices import billed_by_sample, cost_model
 from askless.data.recorded.spelling import read_labels
@@ -66,6 +66,9 @@ def load(
     intersect: bool = False,
     split_seed: int = 0,
     columns: Mapping[str, str] | None = None,
+    wide: Mapping[str, str] | None = None,
+    pattern: str | None = None,
+    spelt: Mapping[str, str] | None = None,
     item_columns: Mapping[str, str] | None = None,
     classes: Sequence[str] | None = None,
     prices: Mapping[str, Price] | None = None,
@@ -75,14 +78,16 @@ def load(
 ) -> Study:
     """Read items and answers from files in Parquet, CSV or JSON lines.
 
-    `columns` and `item_columns` map our names of columns to the files'. `intersect` keeps the items that every expert
-    answered. `classes` are those of the labels where the files do not show all of them; `unit` is that of cost, by
-    default dollars where they are known. `order` names the experts to ask, in that order. Without `fit` there need not
-    be any train items; costs are then compared on all. Answers with a column `correct` or `quality`, and no gold labels
-    to be held against, are judged already. Raises `DataError` for whatever cannot be read one way only, and for gold
-    labels of one class.
+    `columns` and `item_columns` map our names of columns to the files', `wide` experts to their columns of labels;
+    `pattern` finds the label in a reply, and `spelt` says which class a label means (`Layout`). `intersect` keeps
+    the items that every expert answered. `classes` are those of the labels where the files do not show all of them;
+    `unit` is that of cost, by default dollars where they are known. `order` names the experts to ask, in that
+    order. Without `fit` there need not be any train items; costs are then compared on all. Answers with a column
+    `correct` or `quality`, and no gold labels to be held against, are judged already. Raises `DataError` for
+    whatever cannot be read one way only, and for gold labels of one class.
     """
-    found = _gathered([Path(path) for path in answers], columns)
+    layout = Layout(columns or {}, wide or {}, pattern, spelt or {})
+    found = _gathered([Path(path) for path in answers], layout)
     read = read_items(Path(items), split_seed, item_columns, _labelled(found))
     notes = list(read.notes)
     classes = _classes(read.examples, found, classes, Path(items), notes) if read.labelled else ()
@@ -90,7 +95,9 @@ def load(
         _refuse_one_class(read.examples, Path(items))
     for expert in found:
         found[expert], changed = (
-            answer_tables.settled(found[expert], classes) if read.labelled else answer_tables.judged(found[expert])
+            answer_tables.settled(found[expert], classes, layout.spelt)
+            if read.labelled
+            else answer_tables.judged(found[expert])
         )
         notes += changed
     examples, places = _common(read.examples, found, intersect, Path(items), notes)
@@ -173,13 +180,13 @@ def _train(examples: pa.Table, fit: bool, items: Path) -> pa.ChunkedArray:
     return pc.is_valid(examples["id"])
 
 
-def _gathered(paths: Sequence[Path], columns: Mapping[str, str] | None) -> dict[str, ExpertAnswers]:
+def _gathered(paths: Sequence[Path], layout: Layout) -> dict[str, ExpertAnswers]:
     """Each expert's answers, over all files."""
     if not paths:
         raise DataError("answers", "no file", "at least one file of answers", "Add --answers FILE.")
     found: dict[str, ExpertAnswers] = {}
     for path in paths:
-        for name, given in answer_files.read(path, None, columns).items():
+        for name, given in answer_files.read(path, None, layout).items():
             found[name] = answer_files.joined(found[name], given) if name in found else given
     return found
 
