@@ -84,8 +84,9 @@ sbom: setup
 	$(BIN)/pip inspect --quiet --local > sbom.json
 
 # Known faults of the versions in constraints.txt; asks the package index about each, so not part of `make test`.
-audit: .tools/installed
-	$(PYTHON) .ci/audit.py .tools/bin/pip-audit constraints.txt
+audit:
+	@$(MAKE) --no-print-directory .tools/installed || true
+	@$(PYTHON) .ci/audit.py .tools/bin/pip-audit constraints.txt
 
 .tools/installed:
 	$(PYTHON) -m venv .tools
