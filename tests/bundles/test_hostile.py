@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from askless.bundles import trust
 from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms, of_bundle
-from askless.cli import app
+from askless.cli import app, main
+from askless.commands.options import say
 from askless.config import Costs, Price, check_name, load
 from askless.errors import ConfigError, DataError
 from askless.files import sha256_of
@@ -75,6 +76,20 @@ def test_terms_that_reach_what_nobody_agreed_to_are_refused(honest, home, option
     assert not trust.remembered_in().exists()
 
 
+def test_a_server_is_shown_as_it_is_spelt(honest, home, capsys, monkeypatch):
+    """An option could wipe the line with the address off a terminal, or write another sentence in its place."""
+    model = "m\x1b[2K\x1b[1A\r\u202e is asked here.\nAllowed: everything."
+    with_terms(honest, home, base_url=THEIRS, model=model)
+    monkeypatch.setattr("sys.argv", ["askless", "label", "in.jsonl", "--model", str(home / "theirs"), "-o", "o.jsonl"])
+    (home / "empty" / "in.jsonl").write_text('{"text": "a"}\n')
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().err
+    assert THEIRS in shown and repr(model) in shown and shown.count("\n") == 1 and shown[:-1].isprintable()
+    say("a\x1b[2Jb\u202e\tc")
+    assert capsys.readouterr().err == "a\\x1b[2Jb\\u202e\\tc\n"
+
+
 @pytest.mark.parametrize("url", ["http://localhost:8000/v1", "http://127.0.0.1/v1", "https://[::1]:8/v1"])
 def test_this_machine_needs_no_agreement(honest, home, url):
     assert of_bundle(with_terms(honest, home, base_url=url), None).experts["e2"]["base_url"] == url
@@ -82,7 +97,9 @@ def test_this_machine_needs_no_agreement(honest, home, url):
 
 @pytest.mark.parametrize("url", [None, THEIRS])
 def test_an_agreement_is_remembered_until_an_option_or_a_price_changes(honest, home, monkeypatch, url):
-    with pytest.raises(ConfigError, match="m; its price: usd_per_1k_answers 1.0. Allowed: servers and prices that you"):
+    with pytest.raises(
+        ConfigError, match="model 'm'; its price: usd_per_1k_answers 1.0. Allowed: servers and prices that you"
+    ):
         of_bundle(with_terms(honest, home, base_url=url), None)
     of_bundle(with_terms(honest, home, base_url=url), None, agreed=True)
     of_bundle(with_terms(honest, home, base_url=url), None)

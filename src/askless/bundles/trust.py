@@ -88,11 +88,11 @@ def _shown(server: Server) -> str:
     others = {key: options[key] for key in sorted({*options} - {"backend", "base_url", "api_key_env"})}
     cost = {key: value for key, value in price.items() if value and value != "price"} or "no price"
     at = "the API of OpenAI" if url is None else repr(url)
-    return f"'{name}' at {at} with the key in {_variable(options)}, {_words(others)}; its price: {_words(cost)}"
+    return f"{name!r} at {at} with the key in {_variable(options)}, {_words(others)}; its price: {_words(cost)}"
 
 
 def _words(values: Mapping[str, Any] | str) -> str:
-    return values if isinstance(values, str) else ", ".join(f"{key} {value}" for key, value in values.items())
+    return values if isinstance(values, str) else ", ".join(f"{key} {value!r}" for key, value in values.items())
 
 
 def _variable(options: Mapping[str, Any]) -> Any:

@@ -252,7 +252,8 @@ def _finite(value: Any) -> Any:
 
 
 def _wrapped(text: str, stream: TextIO) -> str:
-    """Broken between words on a terminal, one line anywhere else."""
+    """Broken between words on a terminal, one line anywhere else; control characters are spelt out."""
+    text = "".join(each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text)
     if not stream.isatty():
         return text
     return textwrap.fill(text, shutil.get_terminal_size().columns, subsequent_indent="  ", break_on_hyphens=False)
