@@ -8,10 +8,11 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from askless import config
+from askless.experts.asked import options_of
 from flows.shards import ShardRun
 from flows.stage import run_stage
 from tasks.data import publish
-from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
+from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts, write_unasked
 from tasks.progress import Reporter
 from tasks.runners import workers
 from tasks.runs import tracked_generation
@@ -25,9 +26,13 @@ def generate(
 ) -> str:
     """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again.
 
+    An LLM that the task does not list is not asked.
+
     A forecast comes first; beyond the limit of `generate.ask_above_usd` a person is asked, unless `yes`.
     """
     examples = str(Path(data, "prepared", task, "examples.parquet"))
+    if llm not in config.load(params).llms(task):
+        return write_unasked(task, llm, str(Path(data, "predictions", task, "generated", f"{llm}.parquet")))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
@@ -51,7 +56,7 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
         workers(how, expert.server is not None, *about) as at_hand,
         tracked_generation(task, llm, asdict(how), how.report_seconds) as metrics,
     ):
-        parameters = {"setting": expert.setting, "options": settings.expert(llm), "shards": at_hand.shards}
+        parameters = {"setting": expert.setting, "options": options_of(settings, task, llm), "shards": at_hand.shards}
         reporter = Reporter(f"{task} {llm}", sum(rows), how.report_seconds, get_run_logger().info, metrics)
         try:
             ShardRun(at_hand, one, parameters, len(rows)).work(reporter)

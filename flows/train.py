@@ -24,7 +24,7 @@ def train(task: str, params: str = "params.yaml", data: str = "data", models: st
     drop_unlisted(params, str(Path(predictions, "generated")))
     folder, kept = str(Path(models, task)), Kept(str(Path(data, "answers", task)), str(Path(data, "answered", task)))
     for expert in (experts.small, *experts.baselines):
-        if expert not in settings.base.llms:
+        if expert not in settings.llms(task):
             out = str(Path(predictions, "trained", expert))
             train_expert(task, expert, params, examples, vectors, folder, out, kept)
     for team in experts.teams:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from tqdm import tqdm
 
 from askless import config, experts, policies, schema
 from askless.bundles.bundle import Bundle
@@ -30,7 +31,6 @@ from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
 from askless.policies.base import Budget, Policy
 from askless.text.embeddings import Vectors
-from tasks.progress import steps
 from tasks.train import UNTAUGHT
 
 
@@ -61,15 +61,20 @@ class Inputs:
         return self.settings.evaluate[self.name]
 
     @property
+    def words(self) -> Vectors | None:
+        """The task's word vectors, None where it has none."""
+        return Vectors.open(self.vectors) if self.task.vectors else None
+
+    @property
     def experts(self) -> tuple[str, ...]:
         """Small expert, baselines, LLMs."""
-        return tuple(dict.fromkeys((self.train.small, *self.train.baselines, *self.settings.base.llms)))
+        return tuple(dict.fromkeys((self.train.small, *self.train.baselines, *self.settings.llms(self.name))))
 
     def recorded(self, expert: str, seed: int | None = None) -> RecordedExpert:
         """The predictions of one expert, replayed; of the small one as trained with `seed`, by default the first."""
         setting = experts.Setting(name=expert, task=self.name, classes=self.task.classes)
         path = self.predictions / "generated" / f"{expert}.parquet"
-        if expert not in self.settings.base.llms:
+        if expert not in self.settings.llms(self.name):
             folder = self.predictions / "trained" / expert
             path = folder / f"seed-{self.train.seeds[0] if seed is None else seed}.parquet"
             # An expert that does not learn answers the same with every seed.
@@ -95,7 +100,7 @@ class Inputs:
 
     def _learns(self, expert: str) -> bool:
         kind = experts.resolve(self.settings.expert(expert)["backend"])
-        return expert not in self.settings.base.llms and issubclass(kind, experts.TrainedExpert)
+        return expert not in self.settings.llms(self.name) and issubclass(kind, experts.TrainedExpert)
 
     def panel(self, split: str, answering: Mapping[str, Answering]) -> Panel:
         """A fresh panel over one split."""
@@ -135,20 +140,25 @@ def fit_all(inputs: Inputs) -> Fitted:
     for team in train.teams:
         folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
         fitted[team] = {s: (Bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
-    words = Vectors.open(inputs.vectors)
-    for policy, options in steps(inputs.settings.policies[inputs.name].items(), f"{inputs.name}: fitting", "policies"):
+    words = inputs.words
+    for policy, options in inputs.settings.policies[inputs.name].items():
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
     return fitted
 
 
 def fit_one(
-    inputs: Inputs, name: str, options: Mapping[str, Any], pool: Mapping[str, Answering], seed: int, words: Vectors
+    inputs: Inputs,
+    name: str,
+    options: Mapping[str, Any],
+    pool: Mapping[str, Answering],
+    seed: int,
+    words: Vectors | None,
 ) -> Policy:
     """A policy of params.yaml fitted on train and valid, over the experts it names or those its kind is for."""
     train, valid = (inputs.panel(split, pool) for split in ("train", "valid"))
     small, options = inputs.train.small, dict(options)
     kind = policies.resolve(name, str(options.get("kind", name)))
-    llms = (inputs.evaluate.reference,) if kind.pair else inputs.settings.base.llms
+    llms = (inputs.evaluate.reference,) if kind.pair else inputs.settings.llms(inputs.name)
     priced = dict.fromkeys((small, *llms))
     rising = sorted(priced, key=lambda expert: (expert != small, float(train.copy().ask(expert).cost.mean())))
     experts_ = tuple(options.pop("experts", rising))
@@ -179,7 +189,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     budgets = [Budget(share=float(s)) for s in shares]
     gold = class_indices(rows["label"], inputs.task.classes)
     sweeps, own = {}, {}
-    for name, seeds in steps(fitted.items(), f"{inputs.name}: replaying {split}", "policies"):
+    for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
         panels = {s: inputs.panel(split, pool) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
         if not next(iter(by_seed.values())).budgets:
@@ -189,7 +199,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
         sweeps[name] = replay.only(run, np.arange(len(budgets)))
         own[name] = replay.only(run, np.array([len(budgets)]))
     small = inputs.train.small
-    expensive = [sweeps[f"always_{llm}"] for llm in inputs.settings.base.llms if llm != small]
+    expensive = [sweeps[f"always_{llm}"] for llm in inputs.settings.llms(inputs.name) if llm != small]
     sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], expensive, gold, shares.tolist())
     return evaluate.Runs(gold, rows["group"].to_pylist(), sweeps, own)
 
@@ -223,7 +233,7 @@ def write_all(
         )
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
     summary["demo"] = of_the_demo(inputs)
-    summary["notes"] = [*findings(fitted), known_in_words(inputs, rows["text"])]
+    summary["notes"] = [*findings(fitted), *known_in_words(inputs, rows["text"])]
     summary["notes"] += contradictions(summary["experts"], len(rows))
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
@@ -236,7 +246,7 @@ def write_all(
     write_text(out / "headline.json", json.dumps(headline_figures(summary), indent=1, allow_nan=False) + "\n")
     write_text(out / "curve.csv", curve.to_pandas().to_csv(index=False, float_format="%.9g"))
     schema.write(decision_table(inputs, test, rows), decisions, "decisions")
-    data = data_of(inputs.name, settings.base.llms)
+    data = data_of(inputs.name, settings.llms(inputs.name))
     shown = side_by_side(found.chosen[main], found.weak, found.strong, rows, answers, CostModel.of(settings.costs))
     return str(write_report(out, summary, curve, versions=data, examples=shown if references else []))
 
@@ -257,16 +267,17 @@ def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) 
 
 def of_the_demo(inputs: Inputs) -> list[str]:
     """What was made up for the demo: the data, the word vectors, and LLMs by name."""
-    models = {name: inputs.settings.expert(name).get("model") for name in inputs.settings.base.llms}
+    models = {name: inputs.settings.expert(name).get("model") for name in inputs.settings.llms(inputs.name)}
     found = ["data"] if inputs.task.source.kind in readers.WITHOUT_FILE else []
-    found += ["word vectors"] if inputs.task.vectors.kind == "demo" else []
+    found += ["word vectors"] if inputs.task.vectors and inputs.task.vectors.kind == "demo" else []
     return found + [name for name, model in models.items() if str(model).startswith(DEMO)]
 
 
-def known_in_words(inputs: Inputs, texts: pa.ChunkedArray) -> str:
-    """How many of the words of `texts` the task's word vectors know."""
-    share = Vectors.open(inputs.vectors).share_known(texts)
-    return f"The word vectors know {100 * share:.1f} % of the words of the test texts."
+def known_in_words(inputs: Inputs, texts: pa.ChunkedArray) -> list[str]:
+    """How many of the words of `texts` the task's word vectors know; nothing where it has none."""
+    if inputs.words is None:
+        return []
+    return [f"The word vectors know {100 * inputs.words.share_known(texts):.1f} % of the words of the test texts."]
 
 
 def networks_alone(inputs: Inputs, fitted: Fitted) -> dict[str, replay.Replay]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 import askless
@@ -22,6 +22,7 @@ from askless import config, experts, schema
 from askless.errors import ConfigError, DataError
 from askless.evaluation.summary_quality import measured, of_task
 from askless.experts.answer_store import answer_key
+from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.experts.recorded import RecordedExpert
 from tasks import worth_a_retry
@@ -36,9 +37,7 @@ _LOADING = threading.Lock()
 
 def asked(settings: config.Params, name: str, expert: str) -> experts.Expert:
     """The expert as the task asks it, with nothing loaded and nowhere to keep its answers yet."""
-    about = settings.task(name)
-    setting = experts.Setting(name=expert, task=name, classes=about.classes, prompt=about.prompt)
-    built = experts.build(setting, settings.expert(expert))
+    built = expert_of(settings, name, expert)
     if not isinstance(built, PaidExpert | RecordedExpert):
         raise ConfigError(
             f"base.llms: expert '{expert}' of backend {settings.expert(expert)['backend']} is not one that stage "
@@ -80,6 +79,14 @@ def answer_shard(number: int, setting: experts.Setting, options: Options, shards
     Each paid answer is kept as it comes. A Prefect concurrency limit on a tag of this task makes shards take turns.
     """
     return _answered(number, setting, options, shards)
+
+
+@task(cache_policy=NO_CACHE)
+def write_unasked(name: str, expert: str, path: str) -> str:
+    """A table without rows in the place of answers: DVC pairs all tasks with all of base.llms, and wants a file."""
+    get_run_logger().info("%s is not among tasks.%s.llms: it is not asked", expert, name)
+    schema.write(schema.table("predictions", {}), path, "predictions")
+    return path
 
 
 @task(cache_policy=NO_CACHE)

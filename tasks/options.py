@@ -1,56 +1,14 @@
-"""What a task's stages read of the sections `experts` and `costs`, so that the other entries there re-run nothing."""
+"""Which predictions reach the stages after `generate`, and what of them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, schema
-from askless.files import replacing_folder, write_text
-
-
-@task(cache_policy=NO_CACHE)
-def write_options(name: str, params: str, folder: str) -> str:
-    """Write a file into `folder` for each stage that asks experts, with the options of those that it asks alone.
-
-    Parameters
-    ----------
-    name
-        Of the task.
-    params
-        Path of params.yaml.
-    folder
-        To be replaced: `generate/<llm>.json` has the LLM, the judge of summaries and whether seconds are kept,
-        `train.json` the small expert, the baselines and the judge, `evaluate.json` every expert of the report.
-
-    Returns
-    -------
-    str
-        The folder.
-    """
-    settings = config.load(params)
-    train, judge = settings.train[name], settings.task(name).judge
-    own = (train.small, *train.baselines)
-    judges = {judge: settings.expert(judge)} if judge else {}
-    kept: dict[str, Any] = {
-        f"generate/{llm}": {
-            "expert": settings.expert(llm),
-            "judge": judges,
-            "seconds": counts_seconds(settings, llm),
-        }
-        for llm in settings.base.llms
-    }
-    kept["train"] = {"experts": {expert: settings.expert(expert) for expert in own}, "judge": judges}
-    kept["evaluate"] = {expert: settings.expert(expert) for expert in (*own, *settings.base.llms)}
-    with replacing_folder(Path(folder)) as part:
-        for about, options in kept.items():
-            write_text(part / f"{about}.json", json.dumps(options, indent=1, sort_keys=True) + "\n")
-    return folder
 
 
 def counts_seconds(settings: config.Params, expert: str) -> bool:

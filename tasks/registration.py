@@ -16,6 +16,7 @@ from askless import config, experts, schema
 from askless.bundles.bundle import FILE, Bundle
 from askless.bundles.decide import decide
 from askless.bundles.terms import Terms
+from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.labelling.foreseen import on_record
 from askless.policies.base import Budget
@@ -23,7 +24,6 @@ from askless.registry.versions import BUNDLE, find, resolve
 from askless.registry.versions import versions as versions_of
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline, markdown_summary
-from askless.spending.pending import expert_of
 from askless.text.embeddings import Vectors
 from tasks.baseline import add_baseline
 from tasks.runs import flat_metrics, tracked
@@ -55,7 +55,8 @@ def log_evaluation(name: str, params: str, reports: str, models: str, vectors: s
         if team in settings.train[name].teams:
             bundle = best_seed(Path(models) / "teams" / team)
         else:
-            kept = best_seed(folder / "policies" / team, Vectors.open(vectors))
+            words = Vectors.open(vectors) if settings.task(name).vectors else None
+            kept = best_seed(folder / "policies" / team, words)
             bundle = with_small(settings, name, kept, Path(models), vectors, Path(scratch, "bundle"))
         return register(settings, summary, bundle, run.info.run_id, folder)
 
@@ -79,7 +80,8 @@ def with_small(settings: config.Params, name: str, kept: Bundle, models: Path, v
             f"evaluate.{name}.headline is '{kept.facts['team']}', which asks '{kept.experts[0]}' "
             f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
         )
-    setting = experts.Setting(name=small, task=name, classes=kept.classes, vectors=Path(vectors))
+    words = Path(vectors) if settings.task(name).vectors else None
+    setting = experts.Setting(name=small, task=name, classes=kept.classes, vectors=words)
     expert = experts.build(setting, settings.expert(small))
     if isinstance(expert, experts.TrainedExpert):
         expert.load(models / small / f"seed-{kept.facts['seed']}")

@@ -11,10 +11,11 @@ from prefect.cache_policies import NO_CACHE
 
 from askless import config
 from askless.errors import BudgetError
+from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.report import forecast_words
 from askless.spending.forecast import Forecast
-from askless.spending.pending import Pending, expert_of, texts_of
+from askless.spending.pending import Pending, texts_of
 
 YES = "ASKLESS_YES"
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from tqdm import tqdm
 
 from askless import config, experts, schema
 from askless.evaluation import summary_quality
@@ -18,7 +19,6 @@ from askless.experts.paid import PaidExpert
 from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.files import write_text
 from tasks.options import reproducible
-from tasks.progress import steps
 
 UNTAUGHT = "untaught"
 
@@ -67,7 +67,7 @@ def train_expert(
     if expert == train.small and train.distil:
         more = lessons(kept.answered or "", train.distil, rows, task_settings.classes)
     seeds = train.seeds if expert == train.small else train.seeds[:1]
-    for seed in steps(seeds, f"{name}: training {expert}", "seeds"):
+    for seed in tqdm(seeds, desc=expert, unit="seed", disable=None):
         for way in ("",) if more is None else ("", UNTAUGHT):
             model, asked, taught = small_expert(settings, name, expert, vectors, seed), rows, more
             if way == UNTAUGHT:
@@ -95,7 +95,7 @@ def small_expert(settings: config.Params, name: str, expert: str, vectors: str, 
     """An expert of params.yaml with this seed, untrained."""
     task_settings = settings.task(name)
     setting = experts.Setting(
-        name=expert, task=name, classes=task_settings.classes, prompt=task_settings.prompt, vectors=Path(vectors)
+        name=expert, task=name, classes=task_settings.classes, vectors=Path(vectors) if task_settings.vectors else None
     )
     options = settings.expert(expert)
     if "random_state" in experts.options_of(options["backend"]):
@@ -125,6 +125,11 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
     train_settings = settings.train[name]
     options = dict(train_settings.teams[team])
     llms = tuple(options.pop("llms", train_settings.llms))
+    if task_settings.vectors is None:
+        raise config.ConfigError(
+            f"train.{name}.teams.{team}: a team reads word vectors, and tasks.{name}.vectors names none. Allowed: "
+            "teams of tasks that have them. Name some, or remove the team."
+        )
     words = Vectors.open(Path(vectors))
     needed = words.subset(words.known(schema.rows_in(rows, "train")["text"]))
     asked = {
@@ -135,7 +140,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
         for llm in llms
     }
     learnt: list[dict[str, Any]] = []
-    for seed in steps(train_settings.seeds, f"{name}: training {team}", "seeds"):
+    for seed in tqdm(train_settings.seeds, desc=team, unit="seed", disable=None):
         cost = CostModel.of(settings.costs)
         train, valid = (
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")

@@ -10,15 +10,21 @@ from prefect.cache_policies import NO_CACHE
 from askless import config
 from askless.data import sources
 from askless.data.demo import documents, posts, vectors
+from askless.files import replacing_folder
 from askless.text import embeddings
 from tasks import worth_a_retry
 
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
 def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
-    """Parse the task's word-vector text once into a memory-mapped matrix in `folder`."""
+    """Parse the task's word-vector text once into a memory-mapped matrix in `folder`; empty where it has none."""
     task_settings = config.load(params).task(name)
     settings = task_settings.vectors
+    if settings is None:
+        for made in (raw_folder, folder):
+            with replacing_folder(Path(made)):
+                pass
+        return folder
     bare = settings.kind == "demo" and task_settings.kind == "summarisation"
     if settings.kind == "demo":
         text = Path(raw_folder) / "vectors.txt"

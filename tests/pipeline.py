@@ -71,6 +71,11 @@ def small_params(task: str = "olhs", llms: Sequence[str] = (LLM,), **sections: M
         (
             params[section][task] if section in BY_TASK else about[section] if section in about else params[section]
         ).update(values)
+    if about["source"]["kind"] in config.TABLES:
+        # Texts of one's own have a prompt of one's own: here what the demo's says.
+        about["prompt"] = {"template": "{text}\nOffensive:", "words": {"0": " no", "1": " yes"}}
+        for entry in params["experts"].values():
+            entry.pop("prompt", None)
     return params
 
 
@@ -167,6 +172,7 @@ def answer_examples(
     task: str, llm: str, params: str, examples: str, answers: str, candidate: str, vectors: str = ""
 ) -> list[int]:
     """Stage `generate` up to its candidate, without a flow: returns the rows of each shard."""
+    from askless.experts.asked import options_of
     from tasks.generate import answer_shard, asked, cut_examples, merge_parts
     from tasks.shards import Shards
 
@@ -175,7 +181,7 @@ def answer_examples(
     shards = Shards(folder, f"{answers}/{llm}.sqlite", llm, settings.costs.prices)
     with contextlib.closing(shards):
         for number in range(len(rows)):
-            answer_shard.fn(number, asked(settings, task, llm).setting, settings.expert(llm), shards)
+            answer_shard.fn(number, asked(settings, task, llm).setting, options_of(settings, task, llm), shards)
     merge_parts.fn(task, llm, params, folder, len(rows), answers, candidate, vectors)
     return rows
 

@@ -19,7 +19,7 @@ MINIMAL: dict[str, Any] = {
             "source": {"kind": "demo"},
             "vectors": {"kind": "demo"},
             "split": {"train": 0.6, "valid": 0.2, "test": 0.2},
-            "prompt": "posts",
+            "prompt": "olhs",
             "quality": "accuracy",
             "checks": {"rows_min": 10},
         }
@@ -42,6 +42,23 @@ MINIMAL: dict[str, Any] = {
     },
 }
 
+BUILT_IN = "demo-olhs, demo-xsum, judge, olhs, xsum"
+# All that a task of one's own needs: what it leaves out has a default.
+OWN: dict[str, Any] = {
+    "base": {"tasks": ["mail"], "llms": ["cheap", "dear"]},
+    "tasks": {
+        "mail": {
+            "source": {"kind": "csv", "path": "mail.csv", "columns": {"label": "topic"}},
+            "classes": ["billing", "technical fault", "something else"],
+            "prompt": {"question": "What is it about?"},
+            "llms": {
+                "dear": {"backend": "openai", "model": "m", "price": {"usd_per_1m_prompt_tokens": 2}},
+                "cheap": {"backend": "openai", "model": "s", "price": {"usd_per_1m_prompt_tokens": 1}},
+            },
+            "small": "linear",
+        }
+    },
+}
 DOCUMENTS: dict[str, Any] = {"kind": "summarisation", "classes": [], "positive": "", "quality": "rougeL"}
 
 
@@ -75,6 +92,38 @@ def test_values_and_defaults(tmp_path):
     assert task.source == config.Source(kind="demo", rows=None, seed=0)
     assert params.costs.prices["llm"] == config.Price(usd_per_hour=2.0)
     assert params.expert("llm") == {"backend": "llm", "model": "demo:s"}
+
+
+def test_a_task_is_one_section_and_the_others_have_defaults(tmp_path):
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(OWN))
+    params = config.load(tmp_path / "params.yaml")
+    task, train, evaluate = params.task("mail"), params.train["mail"], params.evaluate["mail"]
+    assert (task.kind, task.quality, task.positive, task.vectors) == (
+        "classification",
+        "accuracy",
+        "something else",
+        None,
+    )
+    assert (params.llms("mail"), evaluate.reference) == (("cheap", "dear"), "dear")
+    assert params.experts["dear"] == {"backend": "openai", "model": "m"}
+    assert params.experts["linear"] == {"backend": "linear"}
+    assert params.costs.prices["cheap"] == config.Price(usd_per_1m_prompt_tokens=1)
+    assert (train.small, train.baselines, evaluate.model) == ("linear", ("majority",), "askless-mail")
+    assert "two_tier" in params.policies["mail"]
+    prompt = params.prompts[task.prompt].written(task.classes)
+    assert prompt.fill("Hm.") == (
+        "What is it about?\n\nAnswer with one of these and nothing else: billing, technical fault, something else.\n\n"
+        "Text: Hm.\nAnswer:"
+    )
+
+
+def test_an_llm_of_base_that_a_task_does_not_list_is_not_its(tmp_path):
+    tree = copy.deepcopy(OWN)
+    del tree["tasks"]["mail"]["llms"]["dear"]
+    tree["experts"] = {"dear": {"backend": "openai", "model": "m"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(tree))
+    params = config.load(tmp_path / "params.yaml")
+    assert (params.llms("mail"), params.evaluate["mail"].reference) == (("cheap",), "cheap")
 
 
 def test_parameters_are_frozen_and_an_experts_options_are_a_copy(tmp_path):
@@ -115,7 +164,11 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
     ("path", "changes", "message"),
     [
         ("base", {"tasks": "posts"}, "base.tasks: Input should be a valid tuple. Got 'posts'."),
-        ("tasks.posts", {"classes": [0, "1"]}, "tasks.posts.classes.0: Input should be a valid string. Got 0."),
+        (
+            "tasks.posts",
+            {"classes": [0, "1"]},
+            'tasks.posts.classes.0: got 0, which is no text: it is a number. Quote them, as in ["no", "yes"].',
+        ),
         (
             "tasks.posts",
             {"positive": "2"},
@@ -221,8 +274,49 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
         ("base", {"tasks": ["post"]}, "Unknown task 'post'. Known: posts. Did you mean 'posts'? (at base.tasks)"),
         (
             "tasks.posts",
-            {"kind": "summarisation", "classes": [], "positive": "", "quality": "judge", "judge": "gpt"},
-            "Unknown expert 'gpt'. Known: llm, small. (at tasks.posts.judge)",
+            {"classes": [False, "yes"]},
+            "tasks.posts.classes.0: got false, which is no text: YAML reads yes, no, on, off without quotes as true or "
+            'false. Quote them, as in ["no", "yes"].',
+        ),
+        ("tasks.posts", {"prompt": "posts"}, f"Unknown prompt 'posts'. Known: {BUILT_IN}. (at tasks.posts.prompt)"),
+        ("experts.llm", {"prompt": "posts"}, f"Unknown prompt 'posts'. Known: {BUILT_IN}. (at experts.llm.prompt)"),
+        (
+            "tasks.posts",
+            {"source": {"kind": "csv", "path": "own.csv"}},
+            "tasks.posts.prompt: 'olhs' asks \"Is the following post hate speech or offensive language? Ans...\", and "
+            'the texts are your own. Write what is to be asked, such as prompt: {question: "What is this text about?", '
+            'descriptions: {"0": ..., "1": ...}}.',
+        ),
+        (
+            "tasks.posts",
+            {"prompt": {}},
+            "tasks.posts.prompt.descriptions: classes 0, 1 tell an LLM nothing. Say what each is: "
+            '{"0": ..., "1": ...}.',
+        ),
+        (
+            "tasks.posts",
+            {"prompt": {"qestion": "?"}},
+            "Unknown key 'qestion'. Known: descriptions, examples, question, reply, system, template, words. Did you "
+            "mean 'question'? (at tasks.posts.prompt.qestion)",
+        ),
+        (
+            "tasks.posts",
+            {"prompt": {"template": "Which?", "words": {"0": "no", "1": "yes"}}},
+            "tasks.posts.prompt.template: has no {text}, so that every item would be asked alike. Put {text} where it "
+            "stands.",
+        ),
+        (
+            "tasks.posts",
+            {"prompt": {"words": {"0": "no", "1": "No", "2": "x"}}},
+            "2 things are wrong.\n- tasks.posts.prompt.words: class '2' is none of the task's (0, 1).\n"
+            "- tasks.posts.prompt.words: ['no', 'no'] must be different, and none empty.",
+        ),
+        ("tasks.posts", {"llms": ["llm", "l"]}, "Unknown LLM of base.llms 'l'. Known: llm. (at tasks.posts.llms)"),
+        (
+            "tasks.posts",
+            {"llms": {"llm": {"backend": "openai", "model": "other"}}},
+            "tasks.posts.llms.llm: 'llm' is described elsewhere too, and differently. Allowed: each name once. Leave "
+            "out one of the two (`name: null` takes the other's), or rename it.",
         ),
         (
             "train",
@@ -230,13 +324,12 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             "train.pots: must be a section of keys (seeds, small, baselines, llms, teams, folds, distil). Got None.",
         ),
         ("policies", {"pots": {}}, "Unknown task 'pots'. Known: posts. Did you mean 'posts'? (at policies)"),
-        ("base", {"llms": ["gpt"]}, "Unknown expert 'gpt'. Known: llm, small. (at base.llms)"),
         (
             "train.posts",
             {"llms": ["lm"]},
             "Unknown expert 'lm'. Known: llm, small. Did you mean 'llm'? (at train.posts.llms)",
         ),
-        ("train.posts", {"small": "mlp"}, "Unknown expert 'mlp'. Known: llm, small. (at train.posts.small)"),
+        ("train.posts", {"small": "tree"}, "Unknown expert 'tree'. Known: llm, small. (at train.posts.small)"),
         (
             "train.posts",
             {"baselines": ["tree"]},
@@ -290,10 +383,6 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             "workers. Did you mean 'shard_rows'? (at generate.shard_row)",
         ),
         ("costs", {"xyz": 1}, "Unknown key 'xyz'. Known: prices, unit. (at costs.xyz)"),
-        *(
-            ("", {section: {}}, f"Unknown task 'posts'. Known: none. (at tasks, and not in {section})")
-            for section in config.BY_TASK
-        ),
         (
             "tasks.posts",
             DOCUMENTS,
@@ -315,8 +404,14 @@ def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, pat
 
 def test_several_wrong_values_are_told_at_once(tmp_path):
     message = error_of(tmp_path, "evaluate.posts", sweep=1, confidence=2)
-    assert message.startswith("evaluate.posts.sweep: ")
-    assert "; evaluate.posts.confidence: Input should be less than 1. Got 2." in message
+    assert message == (
+        "2 things are wrong.\n- evaluate.posts.sweep: Input should be greater than or equal to 3. Got 1.\n"
+        "- evaluate.posts.confidence: Input should be less than 1. Got 2."
+    )
+    assert error_of(tmp_path, "base", llms=["gpt"]).splitlines()[:2] == [
+        "3 things are wrong.",
+        "- Unknown expert 'gpt'. Known: llm, small. (at base.llms)",
+    ]
 
 
 @pytest.mark.parametrize("left_out", [(), ("classes",), ("classes", "positive")])
@@ -331,7 +426,7 @@ def test_a_task_of_summaries_has_no_classes(tmp_path, left_out):
     assert (task.empty_text, task.checks.summary_chars_max) == ("error", 2000)
 
 
-@pytest.mark.parametrize(("section", "key"), [("", "costs"), ("evaluate.posts", "model"), ("tasks.posts", "prompt")])
+@pytest.mark.parametrize(("section", "key"), [("", "base"), ("base", "llms"), ("tasks.posts", "source")])
 def test_a_missing_key_is_named(tmp_path, section, key):
     tree = copy.deepcopy(MINIMAL)
     del section_at(tree, section)[key]
@@ -359,10 +454,10 @@ def test_an_llm_whose_answers_no_stage_makes_is_refused(tmp_path, path, changes,
     expert = "llm" if not allowed else "small"
     with pytest.raises(ConfigError) as error:
         config.load(tmp_path / "params.yaml")
-    assert str(error.value) == (
-        f"{tmp_path}/params.yaml: {where} asks '{expert}', whose answers no stage makes. Allowed: {allowed or 'none'}. "
+    assert (
+        f"{where} asks '{expert}', whose answers no stage makes. Allowed: {allowed or 'none'}. "
         "Add it to base.llms, or name another."
-    )
+    ) in str(error.value)
 
 
 def test_asking_for_an_unknown_task_or_expert_lists_the_known_ones(tmp_path):
@@ -402,7 +497,7 @@ def test_what_is_no_section(tmp_path, content, got):
         config.load(tmp_path / "params.yaml")
     assert str(error.value) == (
         f"{tmp_path}/params.yaml: the file: must be a section of keys "
-        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor, generate). Got {got}."
+        f"(base, tasks, experts, train, policies, costs, evaluate, promote, monitor, generate, prompts). Got {got}."
     )
 
 

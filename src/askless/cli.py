@@ -43,15 +43,10 @@ app.command()(rollback)
 
 def main() -> None:
     """Entry point: a `AsklessError` is one paragraph on stderr and exit code 1."""
-    from askless.errors import EXTRAS, AsklessError, MissingExtra
+    from askless.errors import AsklessError
 
     try:
-        try:
-            app()
-        except ModuleNotFoundError as error:
-            if error.name not in EXTRAS:
-                raise
-            raise MissingExtra(error.name, EXTRAS[error.name]) from error
+        app()
     except AsklessError as error:
         say(f"Error: {' '.join(str(error).split())}")
         raise SystemExit(1) from None

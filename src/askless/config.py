@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field, fields, is_dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import field, fields, is_dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from askless import price_list
+from askless import defaults, price_list
 from askless.errors import ConfigError
 from askless.files import read_yaml
+from askless.prompts import PROMPTS, STRICT, TEMPLATE, PromptSpec
 
-strict = dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -27,6 +28,8 @@ NAME = re.compile(r"\w[\w .+@:()-]{0,99}")
 BY_TASK = ("train", "policies", "evaluate")
 RUNNERS = ("threads", "ray")
 AUTO = "auto"
+# Sources whose texts anybody may have written: no prompt of askless is made for them.
+TABLES = ("csv", "parquet", "jsonl")
 QUALITIES = {
     "classification": ("accuracy", "macro_f1", "f1_positive"),
     "summarisation": (
@@ -42,7 +45,7 @@ QUALITIES = {
 }
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Base:
     """What is run: the tasks, the LLMs whose answers are generated, and the folders.
 
@@ -51,7 +54,7 @@ class Base:
     tasks
         Names in the section `tasks`, in the order in which they are run.
     llms
-        Names in the section `experts`, whose answers the stage `generate` makes.
+        LLMs that the stage `generate` asks: all that any task lists, names in `experts` or of a task's own `llms`.
     data, models, reports
         Folders, relative to where the pipeline is run.
     """
@@ -63,7 +66,7 @@ class Base:
     reports: Path = Path("reports")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Source:
     """Where raw rows come from.
 
@@ -81,6 +84,8 @@ class Source:
         How many rows are kept, the first ones, or made by the demo; 1 or more. None keeps all.
     seed
         Of the demo's rows.
+    columns
+        Of a table: `text`, `label`, `reference` or `group` to what the file calls it, where that differs.
     """
 
     kind: str
@@ -89,9 +94,10 @@ class Source:
     sha256: str | None = None
     rows: Count | None = None
     seed: int = 0
+    columns: Mapping[Literal["text", "label", "reference", "group"], str] = field(default_factory=dict)
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class VectorSource:
     """Where word vectors come from.
 
@@ -124,7 +130,7 @@ class VectorSource:
     seed: int = 0
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Split:
     """Shares of the stratified hash split.
 
@@ -147,7 +153,7 @@ class Split:
             raise ValueError(f"train + valid + test is {self.train + self.valid + self.test:g}, not 1")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Checks:
     """What Great Expectations holds a table to.
 
@@ -176,30 +182,31 @@ class Checks:
     unparsed_share_max: Share = 0.2
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Task:
     """One data set, what is asked about it (the class of a text, or its summary), and how answers are judged.
 
     Parameters
     ----------
     kind
-        `classification` or `summarisation`.
+        `classification` or `summarisation`; in the file the first where it is left out.
     source
         Where its rows come from.
     vectors
-        Where the word vectors of its features come from.
+        Where the word vectors of its features come from; None: it has none.
     split
         Shares of train, valid and test.
     prompt
-        Name of the prompt that LLMs get.
+        Name of the prompt that LLMs get, of the section `prompts` or of askless; in the file also what that section
+        would say. Empty: one that is made of the classes.
     quality
-        How answers are judged, one of `QUALITIES` of the kind.
+        How answers are judged, one of `QUALITIES` of the kind; empty: accuracy, of summaries rougeL.
     judge
         The expert whose score from 1 to 5 is the quality `judge`.
     classes
         Names of the classes, two or more; none for summaries.
     positive
-        The class that counts as positive in F1; empty for summaries.
+        The class that counts as positive in F1, by default the last; empty for summaries.
     max_chars
         Longer texts are left out and counted, in characters after cleaning; None keeps all.
     empty_text
@@ -208,14 +215,18 @@ class Task:
         What a user of the data must know; it goes into the model card.
     checks
         What its tables are held to.
+    llms
+        The LLMs that are asked, names in `base.llms`; in the file also each with its options and `price`. None: all.
+    small
+        The small expert, a name in `experts` or one that needs no options; None: what `train` says.
     """
 
     kind: Literal["classification", "summarisation"]
     source: Source
-    vectors: VectorSource
-    split: Split
-    prompt: str
-    quality: str
+    vectors: VectorSource | None = None
+    split: Split = Split(0.6, 0.15, 0.25)
+    prompt: str = ""
+    quality: str = ""
     judge: str | None = None
     classes: tuple[str, ...] = ()
     positive: str = ""
@@ -223,8 +234,14 @@ class Task:
     empty_text: Literal["error", "drop"] = "error"
     note: str = ""
     checks: Checks = field(default_factory=Checks)
+    llms: tuple[str, ...] | None = None
+    small: str | None = None
 
     def __post_init__(self) -> None:
+        if not self.quality:
+            object.__setattr__(self, "quality", "accuracy" if self.kind == "classification" else "rougeL")
+        if not self.positive and self.classes:
+            object.__setattr__(self, "positive", self.classes[-1])
         if self.quality not in QUALITIES[self.kind]:
             allowed = ", ".join(QUALITIES[self.kind])
             raise ValueError(f"quality {self.quality!r} is none of kind '{self.kind}' ({allowed})")
@@ -241,7 +258,7 @@ class Task:
             raise ValueError(f"positive class {self.positive!r} is not one of {list(self.classes)}")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Generate:
     """How the stage `generate` is run (docs/scale.md); nothing here determines an answer or the key it is kept under.
 
@@ -281,7 +298,7 @@ class Generate:
             raise ValueError(f"gpus_per_task {self.gpus_per_task:g} must be a share of one GPU or a whole number")
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Train:
     """What is trained for a task: its small expert, the baselines, and the teams that learn to defer to LLMs.
 
@@ -313,7 +330,7 @@ class Train:
     distil: str | None = None
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Price:
     """What an expert charges, in US dollars; a hosted API bills tokens, a machine of your own bills hours.
 
@@ -358,7 +375,7 @@ class Price:
         return 0.0 if cached is None else (cached - self.usd_per_1m_prompt_tokens) / 1e6
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Costs:
     """The unit in which cost is counted, and each expert's price.
 
@@ -375,14 +392,14 @@ class Costs:
     prices: Mapping[str, Price]
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Evaluate:
     """How the report is made: operating points, the sweep of the curve, the bootstrap.
 
     Parameters
     ----------
     reference
-        The expert that the others are measured against.
+        The expert that the others are measured against; empty: the LLM of the highest price, of equal ones the last.
     budgets
         Shares of items deferred, 0 to 1, at which operating points are reported.
     sweep
@@ -402,7 +419,6 @@ class Evaluate:
         How many items are answered in a month, for the report's bill; 1 or more.
     """
 
-    reference: str
     budgets: tuple[Share, ...]
     sweep: Annotated[int, Field(ge=3)]
     bootstrap: Annotated[int, Field(ge=20)]
@@ -411,9 +427,10 @@ class Evaluate:
     model: str
     headline: str = AUTO
     items_per_month: Annotated[int, Field(ge=1)] = 1_000_000
+    reference: str = ""
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Promote:
     """When a challenger takes the champion's place (docs/production.md).
 
@@ -436,7 +453,7 @@ class Promote:
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Monitor:
     """How decisions in production are watched (docs/production.md).
 
@@ -464,7 +481,7 @@ class Monitor:
     log_text: bool = False
 
 
-@strict
+@dataclass(frozen=True, config=STRICT)
 class Params:
     """The whole of `params.yaml`.
 
@@ -482,6 +499,8 @@ class Params:
         Unit and prices.
     promote, monitor, generate
         How versions are promoted, production is watched, and answers are generated.
+    prompts
+        Name of a prompt to what it says.
     """
 
     base: Base
@@ -494,12 +513,18 @@ class Params:
     promote: Promote = field(default_factory=Promote)
     monitor: Monitor = field(default_factory=Monitor)
     generate: Generate = field(default_factory=Generate)
+    prompts: Mapping[str, PromptSpec] = field(default_factory=dict)
 
     def task(self, name: str) -> Task:
         """The task called `name`, or a `ConfigError` that lists the known ones."""
         if name not in self.tasks:
             raise ConfigError.unknown("task", name, self.tasks)
         return self.tasks[name]
+
+    def llms(self, task: str) -> tuple[str, ...]:
+        """The LLMs whose answers a task asks for."""
+        asked = self.task(task).llms
+        return self.base.llms if asked is None else asked
 
     def expert(self, name: str) -> Options:
         """The options of the expert called `name`, or a `ConfigError` that lists the known ones."""
@@ -527,16 +552,42 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise ConfigError(f"{path}: {error.strerror}. Pass the path of a readable YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from error
+    inline = _inline_prompts(raw)
     try:
-        params = TypeAdapter(Params).validate_python(raw)
+        params = TypeAdapter(Params).validate_python(defaults.filled(raw))
     except ValidationError as error:
-        raise ConfigError(f"{path}: " + "; ".join(_explain(dict(e)) for e in error.errors()[:3])) from None
-    _check_names(params, path)
-    return _with_prices(params)
+        raise _refused(path, [_explain(dict(e), inline) for e in error.errors()]) from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if problems := list(_problems(params, inline)):
+        raise _refused(path, problems)
+    return _finished(params)
 
 
-def _with_prices(params: Params) -> Params:
-    """The parameters with prices of those that name none: a listed model's, and of a team's network the decider's."""
+def _refused(path: Path, problems: Sequence[str]) -> ConfigError:
+    """All that is wrong, each once."""
+    told = list(dict.fromkeys(problems))
+    if len(told) == 1:
+        return ConfigError(f"{path}: {told[0]}")
+    return ConfigError(f"{path}: {len(told)} things are wrong.\n" + "\n".join(f"- {each}" for each in told))
+
+
+def _inline_prompts(raw: Any) -> set[str]:
+    """The tasks that write their prompt themselves."""
+    tasks = raw.get("tasks") if isinstance(raw, dict) else None
+    if not isinstance(tasks, dict):
+        return set()
+    return {
+        str(name) for name, task in tasks.items() if isinstance(task, dict) and isinstance(task.get("prompt"), dict)
+    }
+
+
+def _finished(params: Params) -> Params:
+    """The parameters with what follows from others.
+
+    Prices of experts that have none: a listed model's, and of a team's network the decider's. A reference where none is
+    named.
+    """
     listed = {
         name: Price(**found)
         for name, options in params.experts.items()
@@ -546,7 +597,21 @@ def _with_prices(params: Params) -> Params:
     own = params.costs.prices.get("decider", Price())
     teams = [team for train in params.train.values() for team in train.teams]
     prices = {**listed, **{network_of(team): own for team in teams}, **params.costs.prices}
-    return Params(**{**vars(params), "costs": Costs(**{**vars(params.costs), "prices": prices})})
+    evaluate = {
+        name: part if part.reference else replace(part, reference=_dearest(params.llms(name), prices))
+        for name, part in params.evaluate.items()
+    }
+    return replace(params, costs=replace(params.costs, prices=prices), evaluate=evaluate)
+
+
+def _dearest(llms: Sequence[str], prices: Mapping[str, Price]) -> str:
+    """The LLM of the highest price, of equal ones the last; empty where there is none."""
+
+    def price(place: int) -> tuple[float, int]:
+        found = prices.get(llms[place], Price())
+        return sum(rate for rate, _ in found.rates) + found.usd_per_1k_answers / 1000, place
+
+    return llms[max(range(len(llms)), key=price)] if llms else ""
 
 
 def check_name(name: str) -> None:
@@ -558,45 +623,80 @@ def check_name(name: str) -> None:
         )
 
 
-def _check_names(params: Params, path: Path) -> None:
-    """Raise `ConfigError` where a section names a task, expert or policy that no other section describes."""
+def _problems(params: Params, inline: Collection[str]) -> Iterator[str]:
+    """What is wrong between sections: names that no other section describes, and what cannot be asked or decided."""
     base, tasks = params.base, params.tasks
-    decide = [*(train.teams for train in params.train.values()), *params.policies.values()]
-    for name in (*tasks, *params.experts, *(policy for part in decide for policy in part)):
-        check_name(name)
-    for team in (team for train in params.train.values() for team in train.teams):
-        check_name(network_of(team))
+    teams = [team for train in params.train.values() for team in train.teams]
+    decide = [policy for part in params.policies.values() for policy in part]
+    for name in (*tasks, *params.experts, *params.prompts, *teams, *map(network_of, teams), *decide):
+        try:
+            check_name(name)
+        except ConfigError as error:
+            yield str(error)
+    for team in teams:
         if network_of(team) in params.experts:
-            raise ConfigError(
-                f"{path}: team '{team}' answers with a network of its own, '{network_of(team)}', and an expert has "
+            yield (
+                f"team '{team}' answers with a network of its own, '{network_of(team)}', and an expert has "
                 "that name. Allowed: each name once. Rename one of the two."
             )
     uses: list[Use] = [
         ("base.tasks", "task", base.tasks, tasks),
         ("base.llms", "expert", base.llms, params.experts),
         *((f"tasks.{name}.judge", "expert", [t.judge] if t.judge else [], params.experts) for name, t in tasks.items()),
+        *((f"tasks.{name}.llms", "LLM of base.llms", t.llms or (), base.llms) for name, t in tasks.items()),
         *((section, "task", getattr(params, section), tasks) for section in BY_TASK),
-        *((f"tasks, and not in {section}", "task", tasks, getattr(params, section)) for section in BY_TASK),
         *(use for name in tasks for use in _of_task(params, name)),
+        *_prompts_named(params),
     ]
     for where, what, names, known in uses:
         for name in names:
             if name not in known:
-                raise ConfigError(f"{path}: {ConfigError.unknown(what, name, known)} (at {where})")
-    for name in tasks:
-        _check_listed(params, name, path)
+                yield f"{ConfigError.unknown(what, name, known)} (at {where})"
     for name, task in tasks.items():
+        yield from _unlisted(params, name)
+        yield from _of_prompts(params, name, task, inline)
         if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
-            raise ConfigError(
-                f"{path}: train.{name}.teams: got {', '.join(teams)}; teams learn classes. "
+            yield (
+                f"train.{name}.teams: got {', '.join(teams)}; teams learn classes. "
                 f"Allowed for summaries: none. Put a policy of kind summary_gain into policies.{name}."
+            )
+
+
+def _prompts_named(params: Params) -> Iterator[Use]:
+    """The prompts that tasks and experts name."""
+    known = {*PROMPTS, *params.prompts}
+    for name, task in params.tasks.items():
+        yield f"tasks.{name}.prompt", "prompt", [task.prompt] if task.prompt else [], known
+    for name, options in params.experts.items():
+        own = options.get("prompt")
+        if isinstance(own, Mapping) and TEMPLATE not in own:
+            yield f"experts.{name}.prompt", "prompt", [*own, *map(str, own.values())], known
+        elif isinstance(own, str):
+            yield f"experts.{name}.prompt", "prompt", [own], known
+
+
+def _of_prompts(params: Params, name: str, task: Task, inline: Collection[str]) -> Iterator[str]:
+    """What is wrong with the prompts that the LLMs of a task get."""
+    asked = {llm: params.experts[llm] for llm in params.llms(name) if llm in params.experts}
+    own = {llm: options.get("prompt") for llm, options in asked.items() if options.get("backend") != "recorded"}
+    for llm, said in own.items():
+        used = said.get(task.prompt, task.prompt) if isinstance(said, Mapping) else said or task.prompt
+        where = f"experts.{llm}.prompt" if said else f"tasks.{name}.prompt" if used in inline else f"prompts.{used}"
+        if used in params.prompts or not used:
+            where = where if used else f"tasks.{name}.prompt"
+            for problem in params.prompts.get(used, PromptSpec()).problems(task.classes):
+                yield f"{where}.{problem}."
+        elif used in PROMPTS and task.classes and task.source.kind in TABLES:
+            words = ", ".join(f'"{label}": ...' for label in task.classes)
+            yield (
+                f"tasks.{name}.prompt: '{used}' asks \"{PROMPTS[used].template.splitlines()[0][:60]}...\", and the "
+                "texts are your own. Write what is to be asked, such as "
+                f'prompt: {{question: "What is this text about?", descriptions: {{{words}}}}}.'
             )
 
 
 def _of_task(params: Params, name: str) -> Iterator[Use]:
     """What the sections that have a part for each task name in that of `name`."""
-    if not all(name in getattr(params, section) for section in BY_TASK):
-        return
     train, evaluate, policies = params.train[name], params.evaluate[name], params.policies[name]
     for part, names in (("small", [train.small]), ("baselines", train.baselines), ("llms", train.llms)):
         yield f"train.{name}.{part}", "expert", names, params.experts
@@ -605,28 +705,34 @@ def _of_task(params: Params, name: str) -> Iterator[Use]:
         yield f"train.{name}.teams.{team}.llms", "expert", options.get("llms", ()), params.experts
     for policy, options in policies.items():
         yield f"policies.{name}.{policy}.experts", "expert", options.get("experts", ()), params.experts
-    yield f"evaluate.{name}.reference", "expert", [evaluate.reference], params.experts
+    yield f"evaluate.{name}.reference", "expert", [evaluate.reference] if evaluate.reference else [], params.experts
     yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies, AUTO]
 
 
-def _check_listed(params: Params, name: str, path: Path) -> None:
-    """Raise `ConfigError` where a task asks an LLM that `base.llms` does not list: no stage makes its answers."""
-    llms, train = params.base.llms, params.train[name]
+def _unlisted(params: Params, name: str) -> Iterator[str]:
+    """Where a task asks an LLM that it does not list: no stage makes its answers."""
+    llms, train = params.llms(name), params.train[name]
     for where, _, names, _ in _of_task(params, name):
         if not where.endswith((".llms", ".experts", ".reference")):
             continue
         allowed = llms if where.endswith(".llms") else tuple(dict.fromkeys((train.small, *train.baselines, *llms)))
         for expert in names:
-            if expert not in allowed:
-                raise ConfigError(
-                    f"{path}: {where} asks '{expert}', whose answers no stage makes. "
+            if expert in params.experts and expert not in allowed:
+                yield (
+                    f"{where} asks '{expert}', whose answers no stage makes. "
                     f"Allowed: {', '.join(allowed) or 'none'}. Add it to base.llms, or name another."
                 )
 
 
-def _explain(error: dict[str, Any]) -> str:
+def _explain(error: dict[str, Any], inline: Collection[str]) -> str:
     loc = tuple(map(str, error["loc"]))
-    where = ".".join(loc) or "the file"
+    written = ("tasks", loc[1], "prompt", *loc[2:]) if loc[:1] == ("prompts",) and loc[1] in inline else loc
+    where = ".".join(written) or "the file"
+    if error["type"] == "string_type" and isinstance(got := error["input"], bool | int | float):
+        why = (
+            "YAML reads yes, no, on, off without quotes as true or false" if isinstance(got, bool) else "it is a number"
+        )
+        return f'{where}: got {str(got).lower()}, which is no text: {why}. Quote them, as in ["no", "yes"].'
     if error["type"] == "unexpected_keyword_argument":
         return f"{ConfigError.unknown('key', loc[-1], _keys_at(loc[:-1]))} (at {where})"
     if error["type"] == "dataclass_type":
@@ -645,6 +751,8 @@ def _keys_at(path: tuple[str, ...]) -> list[str]:
             kind = {f.name: _resolved(kind, f.name) for f in fields(kind)}.get(part)
         elif get_origin(kind) is not None and get_args(kind):
             kind = get_args(kind)[-1]
+        if get_origin(kind) is UnionType:
+            kind = get_args(kind)[0]
     return [f.name for f in fields(kind)] if is_dataclass(kind) else []
 
 

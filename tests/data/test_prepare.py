@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from askless import schema
-from askless.config import Source, Split, Task, VectorSource
+from askless.config import Source, Split, Task
 from askless.data import prepare as preparing
 from askless.data import readers
 from askless.data.prepare import clean, ids, prepare, split
@@ -19,24 +19,11 @@ names = st.lists(st.from_regex(r"[0-9a-f]{16}", fullmatch=True), unique=True, ma
 
 
 def task(classes=("0", "1"), empty_text="error", shares=SHARES, **options):
-    vectors = VectorSource(kind="demo")
-    source = Source(kind="csv")
-    return Task(
-        "classification",
-        source,
-        vectors,
-        shares,
-        "p",
-        "accuracy",
-        classes=classes,
-        positive=classes[1],
-        empty_text=empty_text,
-        **options,
-    )
+    return Task("classification", Source(kind="csv"), split=shares, classes=classes, empty_text=empty_text, **options)
 
 
 def documents_task(**options):
-    return Task("summarisation", Source(kind="csv"), VectorSource(kind="demo"), SHARES, "p", "rougeL", **options)
+    return Task("summarisation", Source(kind="csv"), split=SHARES, **options)
 
 
 def raw_documents(texts, references):

@@ -60,9 +60,9 @@ def ran(tmp_path_factory, prefect_api, empty_store):
     """A folder in which every stage ran once, as a flow, with nothing but its defaults; tests only read it."""
     from flows.embed import embed
     from flows.evaluate import evaluate
-    from flows.experts import experts
     from flows.generate import generate
     from flows.prepare import prepare
+    from flows.settings import settings
     from flows.train import train
 
     def make(folder):
@@ -71,7 +71,7 @@ def ran(tmp_path_factory, prefect_api, empty_store):
         with working_in(folder):
             assert prepare("olhs") == "data/prepared/olhs/examples.parquet"
             assert embed("olhs") == "data/vectors/olhs"
-            assert experts("olhs") == "data/experts/olhs"
+            assert settings("olhs") == "data/settings/olhs"
             assert generate("olhs", LLM) == f"data/predictions/olhs/generated/{LLM}.parquet"
             assert train("olhs") == "models/olhs"
             assert evaluate("olhs") == "reports/olhs/report.html"

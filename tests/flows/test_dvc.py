@@ -19,7 +19,7 @@ from tests.pipeline import LLM, MODEL, ROOT, commit_all, small_params, write_par
 OTHER = "demo-s"
 LLMS = (LLM, OTHER)
 OUTS = (
-    "data/experts",
+    "data/settings",
     "data/prepared",
     "data/vectors",
     "data/raw",
@@ -28,7 +28,7 @@ OUTS = (
     "models",
     "reports",
 )
-FIRST = {"prepare@olhs", "embed@olhs", "experts@olhs"}
+FIRST = {"prepare@olhs", "embed@olhs", "settings@olhs"}
 STAGES = {*FIRST, f"generate@olhs-{LLM}", f"generate@olhs-{OTHER}", "train@olhs", "evaluate@olhs"}
 EXAMPLES = "data/prepared/olhs/examples.parquet"
 
@@ -78,10 +78,10 @@ def copied(folder, environment, params):
 def project(tmp_path_factory, environment, ran):
     project = copied(tmp_path_factory.mktemp("work") / "project", environment, small_params(llms=LLMS))
     folder = project.folder
-    said = project.dvc("repro", "prepare@olhs", "experts@olhs")
+    said = project.dvc("repro", "prepare@olhs", "settings@olhs")
     assert "Running stage 'prepare@olhs'" in said
     for out in OUTS:
-        if out not in ("data/experts", "data/prepared"):
+        if out not in ("data/settings", "data/prepared"):
             shutil.copytree(ran / out, folder / out, dirs_exist_ok=True)
     generated = folder / "data/predictions/olhs/generated"
     shutil.copy(generated / f"{LLM}.parquet", generated / f"{OTHER}.parquet")
@@ -121,12 +121,12 @@ def test_one_llms_parameter_concerns_its_own_answers_and_a_price_asks_nobody_aga
     params["generate"]["ask_above_usd"] = 0.1
     write_params(project.folder, params)
     try:
-        assert set(json.loads(project.dvc("status", "--json"))) == {"experts@olhs"}
-        project.dvc("repro", "experts@olhs")
+        assert set(json.loads(project.dvc("status", "--json"))) == {"settings@olhs"}
+        project.dvc("repro", "settings@olhs")
         assert set(json.loads(project.dvc("status", "--json"))) == {"evaluate@olhs", f"generate@olhs-{OTHER}"}
     finally:
         write_params(project.folder, small_params(llms=LLMS))
-        project.dvc("repro", "experts@olhs")
+        project.dvc("repro", "settings@olhs")
 
 
 def test_metrics_are_few_enough_to_read(project):
@@ -187,7 +187,7 @@ def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_l
     assert OTHER in page.read_text()
     write_params(folders[0], small_params())
     again = first.dvc("repro")
-    assert re.findall(r"Running stage '([^']+)'", again) == ["experts@olhs", "train@olhs", "evaluate@olhs"]
+    assert re.findall(r"Running stage '([^']+)'", again) == ["settings@olhs", "train@olhs", "evaluate@olhs"]
     assert OTHER not in page.read_text()
     assert [p.name for p in (folders[0] / "data/predictions/olhs/generated").iterdir()] == [f"{LLM}.parquet"]
     assert first.dvc("status").strip() == "Data and pipelines are up to date."

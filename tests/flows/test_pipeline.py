@@ -114,7 +114,6 @@ def with_an_llm(project, url):
         "backend": "openai",
         "model": "m",
         "base_url": url,
-        "prompt": "olhs",
         "concurrency": IN_FLIGHT,
     }
     write_params(folder, params)

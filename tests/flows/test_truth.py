@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,8 +11,9 @@ import grimp
 import pytest
 import yaml
 
-from askless.errors import ConfigError
-from tasks.options import write_options
+from askless import config
+from askless.prompts import PromptSpec
+from tasks.settings import plain, stage_settings
 from tests.pipeline import ROOT, committed_params, write_params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
@@ -21,37 +23,37 @@ NO_OUTCOME = {
     "flows": "telemetry off, where Prefect's home is",
     "flows.stage": "the command line, and how an error is printed",
     "tasks": "which failures are tried again",
-    "tasks.progress": "lines and metrics of progress",
     "tasks.runs": "what MLflow is told",
 }
 # Followed, and no dependency of `generate`: its classes are.
 NAMES = Path("src/askless/experts/shipped.py")
 OF_GENERATE = {
     "askless.experts.small": "refused in base.llms",
+    "tasks.progress": "lines and metrics of progress",
     "tasks.spending": "a forecast, and whether to go on",
 }
-# What DVC re-runs first when a value of params.yaml changes; stages without a task are those of every task.
+# What DVC re-runs after `settings` when a value of params.yaml changes; stages without a task are those of every task.
 RERUN = {
     r"base\.tasks": "",
-    r"base\.llms": "experts train evaluate",
+    r"base\.llms": "train evaluate",
     r"tasks\.(\w+)\.kind": "prepare embed generate train evaluate",
     r"tasks\.(\w+)\.classes": "prepare generate train evaluate",
     r"tasks\.(\w+)\.(source\..*|max_chars)": "prepare evaluate",
     r"tasks\.(\w+)\.(split\..*|empty_text)": "prepare",
-    r"tasks\.(\w+)\.vectors\..*": "embed",
+    r"tasks\.(\w+)\.vectors\..*": "embed evaluate",
     r"tasks\.(\w+)\.checks\..*": "prepare generate",
-    r"tasks\.(\w+)\.(prompt|quality)": "generate train evaluate",
-    r"tasks\.(\w+)\.judge": "experts generate train evaluate",
+    r"tasks\.(\w+)\.prompt": "generate evaluate",
+    r"tasks\.(\w+)\.(quality|judge)": "generate train evaluate",
     r"tasks\.(\w+)\.(positive|note)": "evaluate",
-    r"experts\.(demo-\w+)\..*": "experts generate-LLM evaluate",
-    r"experts\.(mlp|linear|majority)\..*": "experts train@olhs evaluate@olhs",
-    r"experts\.(extractive|lead)\..*": "experts train@xsum evaluate@xsum",
-    r"experts\.(?!demo|mlp|linear|majority|extractive|lead).*": "experts",
+    r"experts\.(demo-\w+)\..*": "generate-LLM evaluate",
+    r"experts\.(mlp|linear|majority)\..*": "train@olhs evaluate@olhs",
+    r"experts\.(extractive|lead)\..*": "train@xsum evaluate@xsum",
+    r"experts\.(?!demo|mlp|linear|majority|extractive|lead).*": "",
     r"generate\..*": "",
-    r"train\.(\w+)\..*": "experts train evaluate",
+    r"train\.(\w+)\..*": "train evaluate",
     r"policies\.(\w+)\..*": "evaluate",
-    r"costs\.unit": "experts generate train evaluate",
-    r"costs\.prices\..*": "experts train evaluate",
+    r"costs\.unit": "generate train evaluate",
+    r"costs\.prices\..*": "train evaluate",
     r"evaluate\.(\w+)\..*": "evaluate",
     r"(promote|monitor)\..*": "",
 }
@@ -126,16 +128,35 @@ def leaves(node, at=()):
 
 
 def another(key, value):
-    """Another value for a key, one that params.yaml may have where a stage's options are made of it."""
-    chosen = {"base.llms": [*LLMS, "qwen1.5-7b-chat"], "costs.unit": "seconds", "train.xsum.small": "lead"}
-    chosen |= {"train.olhs.small": "linear", "experts.mlp.backend": "linear", "experts.extractive.backend": "lead"}
-    if key in chosen:
-        return chosen[key]
+    """Another value for a key."""
+    if key == "base.llms":
+        return (*value, "qwen1.5-7b-chat")
+    if key == "costs.unit":
+        return "seconds"
+    if key.endswith((".judge", ".small", ".baselines")):
+        return ("t5-small",) if isinstance(value, tuple) else "t5-small"
+    if key.endswith(".backend"):
+        return "recorded"
     if isinstance(value, bool | None):
         return not value
     if isinstance(value, int | float):
         return value + 1
-    return f"{value}x" if isinstance(value, str) else ["another"] if isinstance(value, list) else {"another": 1}
+    return (
+        f"{value}x" if isinstance(value, str | Path) else ("another",) if isinstance(value, tuple) else {"another": 1}
+    )
+
+
+def changed(settings, leaf, value):
+    """Parameters with another value of a key, whether or not that may be."""
+    out = copy.deepcopy(settings)
+    place = out
+    for part in leaf[:-1]:
+        place = place[part] if isinstance(place, dict) else getattr(place, part)
+    if isinstance(place, dict):
+        place[leaf[-1]] = value(place.get(leaf[-1]))
+    else:
+        object.__setattr__(place, leaf[-1], value(getattr(place, leaf[-1])))
+    return out
 
 
 PARAMS = committed_params()
@@ -156,68 +177,71 @@ def expected(key):
     return found
 
 
+SETTINGS = config.load(ROOT / "params.yaml")
+
+
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory):
-    """What DVC re-runs first with other params: its own stages, as if each had run with those of params.yaml."""
-    from dvc.dependency import ParamsDependency
+def reads(tmp_path_factory):
+    """What each stage reads, as DVC understands dvc.yaml."""
     from dvc.repo import Repo
 
     folder = tmp_path_factory.mktemp("truth")
     shutil.copy(ROOT / "dvc.yaml", folder)
-
-    def options():
-        """The files of stage `experts`, None where params.yaml is refused."""
-        try:
-            for task in PARAMS["tasks"]:
-                write_options.fn(task, str(folder / "params.yaml"), str(folder / "data/experts" / task))
-        except ConfigError:
-            return None
-        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("data/experts/**/*.json")}
-
+    write_params(folder, PARAMS)
     with Repo.init(str(folder), no_scm=True) as repo:
-        write_params(folder, PARAMS)
-        before, reads, keys = options(), {}, set()
-        for stage in repo.index.stages:
-            names = {name for dep in stage.deps for name in getattr(dep, "params", ())}
-            reads[stage.name], keys = names | {str(dep) for dep in stage.deps}, keys | names
-        # DVC's status of all stages' parameters at once, as if each stage had run with those of params.yaml.
-        every = ParamsDependency(repo.index.stages[0], None, sorted(keys))
-        every.save()
+        return {stage.name: {str(dep) for dep in stage.deps} for stage in repo.index.stages}
 
-        def changed(params):
-            write_params(folder, params)
-            now = options() or before
-            other = {path for path in before if now[path] != before[path]}
-            for names in every.status().values():
-                other |= set(names)
-            return {stage for stage, read in reads.items() if read & other}
 
-        yield changed
+def files(settings):
+    """The files of stage `settings`, by the path that dvc.yaml has."""
+    return {
+        f"data/settings/{task}/{about}.json": json.dumps(values, sort_keys=True, default=plain)
+        for task in PARAMS["tasks"]
+        for about, values in stage_settings(settings, task).items()
+    }
+
+
+def asked(reads, settings):
+    """The stages that DVC re-runs after `settings` with other parameters."""
+    before, now = files(SETTINGS), files(settings)
+    other = {path for path in before if now[path] != before[path]}
+    return {stage for stage, read in reads.items() if read & other}
 
 
 @pytest.mark.parametrize("key", LEAVES)
-def test_a_value_of_params_re_runs_the_stages_that_it_concerns_and_no_others(asked, key):
-    params = copy.deepcopy(PARAMS)
-    section = params
-    for part in LEAVES[key][:-1]:
-        section = section[part]
-    last = LEAVES[key][-1]
-    section[last] = another(key, section[last])
-    assert asked(params) == expected(key)
+def test_a_value_of_params_re_runs_the_stages_that_it_concerns_and_no_others(reads, key):
+    assert asked(reads, changed(SETTINGS, LEAVES[key], lambda value: another(key, value))) == expected(key)
 
 
 @pytest.mark.parametrize("change", [("experts", "mlp", "hidden"), ("experts", "linear", "ngrams")])
-def test_an_option_that_params_do_not_name_yet_is_seen(asked, change):
-    params = copy.deepcopy(PARAMS)
-    section, expert, option = change
-    params[section][expert][option] = 3
-    assert asked(params) == expected("experts.mlp.epochs")
+def test_an_option_that_params_do_not_name_yet_is_seen(reads, change):
+    assert asked(reads, changed(SETTINGS, change, lambda value: 3)) == expected("experts.mlp.epochs")
 
 
-def test_a_price_by_the_hour_makes_one_llms_answers_keep_their_seconds(asked):
-    params = copy.deepcopy(PARAMS)
-    params["costs"]["prices"]["demo-s"]["usd_per_hour"] = 1.0
-    assert asked(params) == expected("costs.prices.demo-s.x") | {f"generate@{task}-demo-s" for task in PARAMS["tasks"]}
+def test_a_price_by_the_hour_makes_one_llms_answers_keep_their_seconds(reads):
+    settings = changed(SETTINGS, ("costs", "prices", "demo-s", "usd_per_hour"), lambda value: 1.0)
+    again = {f"generate@{task}-demo-s" for task in PARAMS["tasks"]}
+    assert asked(reads, settings) == expected("costs.prices.demo-s.x") | again
+
+
+@pytest.mark.parametrize("name", ["own", "olhs"])
+def test_a_prompt_re_runs_the_answers_of_the_llms_that_get_it_alone(reads, name):
+    def with_prompt(question):
+        settings = changed(SETTINGS, ("prompts", name), lambda value: PromptSpec(question=question))
+        return changed(settings, ("experts", "demo-s", "prompt"), lambda value: name)
+
+    before, now = files(with_prompt("What?")), files(with_prompt("Which?"))
+    other = {path for path in before if now[path] != before[path]}
+    assert {stage for stage, read in reads.items() if read & other} == {
+        *(f"generate@{task}-demo-s" for task in PARAMS["tasks"]),
+        *(f"evaluate@{task}" for task in PARAMS["tasks"]),
+    }
+
+
+def test_params_are_read_by_way_of_stage_settings_alone():
+    assert {stage: about.get("params") for stage, about in STAGES.items() if "params" in about} == {
+        "settings": [{"params.yaml": None}]
+    }
 
 
 def test_what_a_registered_model_carries_re_runs_the_stage_that_registers_it():
@@ -242,5 +266,3 @@ def test_an_llm_with_a_dot_in_its_name_is_no_level_of_params_to_dvc(tmp_path):
     with Repo.init(str(tmp_path), no_scm=True) as repo:
         stages = [stage for stage in repo.index.stages if stage.name.startswith("generate@olhs")]
         assert [stage.cmd for stage in stages] == ["python -m flows.generate olhs qwen1.5-7b-chat"]
-        read = [key for dep in stages[0].deps for key in getattr(dep, "params", ())]
-        assert read and not any("qwen" in key for key in read)

@@ -1,12 +1,10 @@
-"""What stages read of the experts' section, and which predictions reach them."""
-
-import json
+"""Which predictions reach the stages after `generate`, and what of them."""
 
 import pytest
 
 from askless import config, schema
-from tasks.options import drop_unlisted, reproducible, write_options
-from tests.pipeline import LLM, committed_params, small_params, write_params
+from tasks.options import drop_unlisted, reproducible
+from tests.pipeline import LLM, small_params, write_params
 
 
 @pytest.fixture
@@ -14,24 +12,6 @@ def answers():
     """Two answers that took half a second each."""
     columns = {"id": ["a", "b"], "expert": [LLM] * 2, "label": ["0", "1"], "seconds": [0.5, 0.5]}
     return schema.table("predictions", columns, {"model": "m"})
-
-
-def test_each_stage_has_a_file_of_those_it_asks_alone(tmp_path):
-    params = small_params("xsum")
-    params["base"]["llms"] = [LLM, "demo-s"]
-    params["tasks"]["xsum"].update(quality="judge", judge="demo-l")
-    params["costs"]["prices"]["demo-s"] = {"usd_per_hour": 1.0}
-    write_options.fn("xsum", write_params(tmp_path, params), str(tmp_path / "experts"))
-    files = sorted(path for path in (tmp_path / "experts").rglob("*.json"))
-    kept = {str(path.relative_to(tmp_path / "experts")): json.loads(path.read_text()) for path in files}
-    entries = committed_params()["experts"]
-    judge, own = {"demo-l": entries["demo-l"]}, {name: entries[name] for name in ("extractive", "lead")}
-    assert kept == {
-        f"generate/{LLM}.json": {"expert": entries[LLM], "judge": judge, "seconds": False},
-        "generate/demo-s.json": {"expert": entries["demo-s"], "judge": judge, "seconds": True},
-        "train.json": {"experts": own, "judge": judge},
-        "evaluate.json": {**own, LLM: entries[LLM], "demo-s": entries["demo-s"]},
-    }
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from askless.bundles import trust
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
+from askless.experts.asked import options_of
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.paid import PaidExpert
 from askless.files import read_json, write_text
@@ -39,7 +40,7 @@ class Terms:
     prompt
         Name of the task's prompt.
     experts
-        Expensive expert to its backend and options.
+        Expensive expert to its backend and options, a prompt of params.yaml in full.
     costs
         Unit and prices.
     longest
@@ -60,7 +61,7 @@ class Terms:
     def of(cls, settings: config.Params, task: str, names: tuple[str, ...]) -> Terms:
         """The terms that parameters state for the experts `names` of a task."""
         about = settings.task(task)
-        options = {name: settings.expert(name) for name in names}
+        options = {name: options_of(settings, task, name) for name in names}
         return cls(task, about.classes, about.prompt, options, settings.costs, about.max_chars)
 
     def demo_models(self) -> tuple[str, ...]:

@@ -21,7 +21,8 @@ BATCH, MOST_SECONDS = 64, 60.0
 def forecast(
     task: Annotated[str, typer.Option(metavar="NAME", help="A task of the parameters.", show_default=False)],
     experts: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Experts, with commas: a,b.", show_default="base.llms")
+        str | None,
+        typer.Option(metavar="NAMES", help="Experts, with commas: a,b.", show_default="the task's"),
     ] = None,
     sample: Annotated[
         int | None,
@@ -54,7 +55,7 @@ def forecast(
     settings = config.load(params)
     folder = settings.base.data if data is None else data
     examples, answers = folder / "prepared" / task / "examples.parquet", folder / "answers" / task
-    asked = [asker(settings, task, name, answers) for name in dict.fromkeys(names(experts) or settings.base.llms)]
+    asked = [asker(settings, task, name, answers) for name in dict.fromkeys(names(experts) or settings.llms(task))]
     found = []
     for expert in asked:
         price = settings.costs.prices.get(expert.name)

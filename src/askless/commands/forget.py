@@ -127,8 +127,8 @@ def _keys(settings: Any, places: list[Path], texts: frozenset[str]) -> tuple[set
     """Keys of the answers of every expert that has a file of them."""
     from askless.data.forgetting import files_in
     from askless.errors import AsklessError
+    from askless.experts.asked import expert_of
     from askless.experts.paid import PaidExpert
-    from askless.spending.pending import expert_of
 
     keys, notes = set[str](), []
     stores = sorted({path.stem for path in files_in(places) if path.suffix == ".sqlite"} & set(settings.experts))

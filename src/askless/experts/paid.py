@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import threading
 from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +17,9 @@ from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import AnswerStore, PaidAnswers, Row, without_reply
 from askless.experts.base import Expert, Setting
 from askless.experts.faults import REPEATED, Fault
-from askless.prompts import PROMPTS, Prompt
+from askless.prompts import PROMPTS, TEMPLATE, Prompt
 
-Wording = str | Prompt | Mapping[str, str] | None
+Wording = str | Prompt | Mapping[str, Any] | None
 logger = logging.getLogger(__name__)
 PROGRESS_DELAY_S = 3
 # No token is shorter than a byte; a server's chat template adds some of its own.
@@ -54,7 +53,8 @@ class PaidExpert(Expert):
     model
         The model's name.
     prompt
-        An entry of `askless.prompts`, or entries by the task's prompt that they replace; None is the task's own.
+        An entry of `askless.prompts`, entries by the task's prompt that they replace, or a whole `Prompt`, also as
+        plain values with a `template`; None is the task's own.
 
     Attributes
     ----------
@@ -144,8 +144,10 @@ class PaidExpert(Expert):
         prompt, asked = self.prompt, self.setting.prompt
         if isinstance(prompt, Prompt):
             return prompt
-        instead = prompt if isinstance(prompt, Mapping) else {asked: prompt or asked}
-        used = instead.get(asked, asked)
+        if isinstance(prompt, Mapping) and TEMPLATE in prompt:
+            return self._own
+        instead = prompt if isinstance(prompt, Mapping) else {}
+        used = prompt if isinstance(prompt, str) and prompt else instead.get(asked, asked)
         for name in (*instead, *instead.values(), used):
             if name not in PROMPTS:
                 raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(name), PROMPTS)
@@ -171,10 +173,14 @@ class PaidExpert(Expert):
         return {name: words[name] for name in classes}
 
     def prompt_sha(self) -> str:
-        """SHA-256 of the prompt's template, words and system message."""
-        prompt = self.template()
-        parts = [prompt.template, dict(prompt.words), prompt.system]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        """SHA-256 of all that the prompt says."""
+        return self.template().sha
+
+    @cached_property
+    def _own(self) -> Prompt:
+        """The prompt that its options say in plain values."""
+        assert isinstance(self.prompt, Mapping)
+        return Prompt.of(self.prompt, f"prompt of expert '{self.name}'")
 
     def _all_kept(self, examples: pa.Table, rows: Sequence[Row]) -> pa.Table | None:
         """The answers that kept rows are, None where one of them cannot be read."""

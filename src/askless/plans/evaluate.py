@@ -158,7 +158,7 @@ def evaluate(
             f"Over {MANY:,} items: one seed, {sweep} budgets, {bootstrap} resamples, the headline's decisions."
         )
     options = {"sweep": sweep, "bootstrap": bootstrap, "confidence": confidence, "margin": MARGIN}
-    settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[call-arg]
+    settings = Evaluate(**options, **NOTHING, reference=reference)  # type: ignore[arg-type]
     budgets = boards.budgets(study.experts, sweep)
     pair = _best_pair(study, boards, reference, budgets, folds, say)
     sweeps = _Sweeps(study, boards, reference, pair, budgets, seeds, folds)

@@ -60,16 +60,22 @@ def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
     ConfigError
         For an unknown kind or argument, naming the known ones.
     """
-    options = dict(options)
-    kind = resolve(name, str(options.pop("kind", name)))
-    allowed = arguments(kind)
-    for key in options:
-        if key not in allowed:
-            raise ConfigError.unknown(f"option of policy '{name}'", key, allowed)
+    kind = check(name, options)
+    options, allowed = {key: value for key, value in options.items() if key != "kind"}, arguments(kind)
     try:
         return kind(**{**{k: v for k, v in given.items() if k in allowed}, **options})
     except TypeError as error:
         raise ConfigError(f"Policy '{name}': {error}. Options: {', '.join(allowed)}.") from error
+
+
+def check(name: str, options: Mapping[str, Any]) -> type[Policy]:
+    """The class that `options` name; raises `ConfigError` as `build` does for an unknown kind or argument."""
+    kind = resolve(name, str(options.get("kind", name)))
+    allowed = arguments(kind)
+    for key in options:
+        if key != "kind" and key not in allowed:
+            raise ConfigError.unknown(f"option of policy '{name}'", key, allowed)
+    return kind
 
 
 def resolve(name: str, kind: str) -> type[Policy]:

@@ -16,8 +16,8 @@ from askless import experts
 from askless.arrays import Floats
 from askless.config import Params, Price
 from askless.errors import ConfigError, DataError
-from askless.experts import Expert
 from askless.experts.answer_store import Row
+from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.spending.forecast import Forecast, forecast
 from askless.spending.usage import QUANTITIES, Usage, byte_sizes
@@ -99,15 +99,8 @@ class Pending:
         return [self.only(order[first[part] : first[part] + lengths[part]]) for part in rng.permutation(parts)]
 
 
-def expert_of(settings: Params, task: str, name: str, answers: Path) -> Expert:
-    """An expert as a task asks it, its answers kept in the folder `answers`; raises `ConfigError` for unknown names."""
-    about = settings.task(task)
-    setting = experts.Setting(name, task, about.classes, about.prompt, answers=answers)
-    return experts.build(setting, settings.expert(name))
-
-
 def asker(settings: Params, task: str, name: str, answers: Path) -> PaidExpert:
-    """The same of an expert whose answers are paid for; raises `ConfigError` for any other."""
+    """An expert whose answers are paid for, as a task asks it; raises `ConfigError` for any other."""
     expert = expert_of(settings, task, name, answers)
     if not isinstance(expert, PaidExpert):
         backend = settings.expert(name).get("backend")

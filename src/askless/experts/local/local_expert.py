@@ -67,6 +67,11 @@ class LocalExpert(PaidExpert):
                 f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: auto or text. "
                 "Change the mode, or leave it out."
             )
+        if self.labelling and self.template().reply == "json":
+            raise ExpertError(
+                f"Expert '{self.name}': its prompt asks for JSON, and mode label scores words. Allowed: reply: words, "
+                "or mode: text. Change one of the two."
+            )
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
         for option in self.whole_options:
             self.require(option, whole(getattr(self, option)), "a whole number >= 1")

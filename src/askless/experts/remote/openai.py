@@ -28,6 +28,7 @@ from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
 from askless.hosts import is_local_url
+from askless.prompts import LABEL, Prompt
 
 logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
@@ -40,7 +41,7 @@ REDIRECT = "OPENAI_BASE_URL"
 OPENAI = "https://api.openai.com/v1"
 OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
 LENGTHS = ("max_tokens", "max_completion_tokens")
-MAX_TOKENS = {"label": 16, "summary": 128}
+MAX_TOKENS, AFTER_WORD = {"label": 16, "summary": 128}, 8
 OBSERVED = ("logprob", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "cost_usd")
 
 
@@ -73,7 +74,8 @@ class OpenAiExpert(PaidExpert):
     top_p
         Share of probability that is drawn from, more than 0, up to 1; None leaves the field out.
     max_tokens
-        Most tokens of a reply, 1 or more; `auto` is 16 for a label and 128 for a summary; None leaves the field out.
+        Most tokens of a reply, 1 or more; `auto` is 16 for a label, or what its longest word needs, and 128 for a
+        summary; None leaves the field out.
     seed
         Where draws begin; None leaves the field out.
     top_logprobs
@@ -239,7 +241,8 @@ class OpenAiExpert(PaidExpert):
                 f"Expert '{self.name}': max_tokens is null, so that a reply has no longest. Allowed under a spend "
                 "limit: auto, or a whole number. Set max_tokens."
             )
-        around = len("".join([self.template().template, self.template().system or ""]).encode()) + TEMPLATE_TOKENS
+        prompt = self.template()
+        around = len((prompt.fill("{text}") + (prompt.system or "")).encode()) + TEMPLATE_TOKENS
         return [(len(text.encode()) + around, written) for text in texts]
 
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
@@ -278,15 +281,21 @@ class OpenAiExpert(PaidExpert):
             "seed": self.seed,
             "logprobs": True if self.top_logprobs else None,
             "top_logprobs": self.top_logprobs if self.top_logprobs and prompt.words else None,
+            "response_format": _schema(prompt) if prompt.reply == "json" else None,
             "extra_body": dict(self.extra) if self.extra else None,
         }
         return {name: value for name, value in request.items() if value is not None}
 
     @property
     def _tokens(self) -> int | str | None:
-        return (
-            MAX_TOKENS["label" if self.setting.classes else "summary"] if self.max_tokens == "auto" else self.max_tokens
-        )
+        if self.max_tokens != "auto":
+            return self.max_tokens
+        if not self.setting.classes:
+            return MAX_TOKENS["summary"]
+        prompt = self.template()
+        # No token is shorter than a byte.
+        longest = max((len(prompt.answer(name).encode()) for name in prompt.words), default=0)
+        return max(MAX_TOKENS["label"], longest + AFTER_WORD)
 
     @cached_property
     def pace(self) -> Pace:
@@ -473,6 +482,14 @@ class OpenAiExpert(PaidExpert):
             f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
             "right and run again: what was answered is kept and not asked again."
         )
+
+
+def _schema(prompt: Prompt) -> dict[str, Any]:
+    """What the reply must be, as `response_format` says it."""
+    words = [word.strip() for word in prompt.words.values()]
+    fields = {LABEL: {"type": "string", "enum": words}}
+    shape = {"type": "object", "properties": fields, "required": [LABEL], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": shape}}
 
 
 def _answer_alone(text: str | None, reader: LabelReader) -> str | None:

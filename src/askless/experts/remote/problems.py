@@ -34,7 +34,7 @@ _UNSUPPORTED = re.compile(
     r"unsupported|not support|unknown|unrecogni[sz]ed|unexpected|not (?:allowed|permitted|available)|deprecated"
 )
 # The fields of a request without which a server may be asked as well.
-OPTIONAL = ("max_tokens", "temperature", "top_p", "seed", "top_logprobs", "logprobs")
+OPTIONAL = ("max_tokens", "temperature", "top_p", "seed", "top_logprobs", "logprobs", "response_format")
 
 
 def stated_fault(body: Any, secrets: Sequence[str], billed: Sequence[int] = BILLED_ERRORS) -> Fault:

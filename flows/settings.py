@@ -1,0 +1,20 @@
+"""Stage `settings`: params.yaml -> what each later stage of a task reads of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.stage import run_stage
+from tasks.settings import write_settings
+
+
+@flow(flow_run_name="settings {task}")
+def settings(task: str, params: str = "params.yaml", data: str = "data") -> str:
+    """Make `data/settings/<task>`: what of params.yaml concerns no stage of the task re-runs nothing after it."""
+    return write_settings(task, params, str(Path(data, "settings", task)))
+
+
+if __name__ == "__main__":
+    run_stage(settings, ["task"])
