@@ -67,11 +67,12 @@ def test_a_sample_that_asks_for_more_errors_keeps_more():
 
 
 def test_what_a_sample_may_show():
-    assert most_errors(1000, 0, 10, 0.05) == -1, "no sample, no promise"
-    assert most_errors(1000, 50, -1, 0.05) == -1 and most_errors(1000, 50, 950, 0.05) == 50
-    for rows, sample, allowed in ((300, 40, 12), (1000, 93, 47), (5000, 400, 250)):
-        before = nhypergeom(rows, sample, allowed + 1).cdf(np.arange(sample))
-        expected = int((before <= 0.05).sum()) - 1
-        assert most_errors(rows, sample, allowed, 0.05) == expected, "errors drawn before the first that is too many"
+    assert most_errors(1000, np.array([0, 5]), 10, 0.05).tolist() == [-1, -1], "no sample, no promise"
+    assert most_errors(1000, np.array([50]), -1, 0.05) == -1 and most_errors(1000, np.array([50]), 950, 0.05) == 50
+    for rows, allowed in ((300, 12), (1000, 47), (5000, 250)):
+        samples = np.array([5, 40, 93, 250])
+        before = [nhypergeom(rows, n, allowed + 1).cdf(np.arange(n)) for n in samples]
+        expected = [int((each <= 0.05).sum()) - 1 for each in before]
+        assert most_errors(rows, samples, allowed, 0.05).tolist() == expected, "errors drawn before one too many"
     with pytest.raises(ConfigError, match="0.7 that a promise is broken. Allowed: more than 0, up to 0.5"):
         keepable(np.ones(3, bool), np.zeros(3, bool), 1, 0.7)

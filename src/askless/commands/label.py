@@ -159,7 +159,7 @@ def label(
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         for each in expensive.values():
             each.billing.on_wait, each.expert.private = bar.waits, no_text
-        interrupted = stack.enter_context(_interruptible(expensive))
+        interrupted = stack.enter_context(interruptible(expensive))
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
             anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
@@ -278,7 +278,7 @@ class _Bar:
 
 
 @contextmanager
-def _interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
+def interruptible(expensive: dict[str, Any]) -> Iterator[Any]:
     """Ctrl-C and SIGTERM finish what is under way; a second one does not wait."""
     seen: list[int] = []
 

@@ -102,20 +102,34 @@ class DeployedBundle:
     def guarded(
         self, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
     ) -> Iterator[dict[str, GuardedExpert]]:
-        """Its expensive experts behind a ledger (`GuardedExpert`), their answers in a folder; let go at the end.
+        """Its expensive experts behind a ledger, as `guarded` has it."""
+        with guarded(self.terms, self.bundle.experts[1:], ledger, answers, handling, **options) as found:
+            yield found
 
-        Runs that share answers wait for each other, so that none pays for what another is asking.
-        """
-        with ExitStack() as stack:
-            lock = answers / ".lock"
-            if not stack.enter_context(locked(lock, wait=0)):
-                logger.warning("Waiting: another run is asking with the answers in %s.", answers)
-                stack.enter_context(locked(lock))
-            guarded = {}
-            for name in self.bundle.expensive:
-                guarded[name] = self.terms.guarded(name, ledger, answers, handling, **options)
-                stack.callback(guarded[name].let_go)
-            yield guarded
+
+@contextmanager
+def guarded(
+    terms: Terms,
+    names: Sequence[str],
+    ledger: Ledger,
+    answers: Path,
+    handling: FaultHandling | None = None,
+    **options: Any,
+) -> Iterator[dict[str, GuardedExpert]]:
+    """Expensive experts behind a ledger (`GuardedExpert`), their answers in a folder; let go at the end.
+
+    Runs that share answers wait for each other, so that none pays for what another is asking.
+    """
+    with ExitStack() as stack:
+        lock = answers / ".lock"
+        if not stack.enter_context(locked(lock, wait=0)):
+            logger.warning("Waiting: another run is asking with the answers in %s.", answers)
+            stack.enter_context(locked(lock))
+        found = {}
+        for name in names:
+            found[name] = terms.guarded(name, ledger, answers, handling, **options)
+            stack.callback(found[name].let_go)
+        yield found
 
 
 @dataclass(frozen=True)

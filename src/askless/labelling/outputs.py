@@ -32,7 +32,7 @@ OUTPUT = pa.schema(
     ]
 )
 KINDS = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
-Writer = Callable[[Iterator[pa.Table], Path, list[str], Mapping[str, Any]], None]
+Writer = Callable[[Iterator[pa.Table], Path, pa.Schema, Mapping[str, Any]], None]
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 REMEDY = "Remove the part, and run again: what was paid for is kept."
@@ -108,11 +108,8 @@ class Parts:
 
     def merge(self, out: Path, meta: Mapping[str, Any], texts: bool, raw: bool = False) -> None:
         """All parts in order as one file, a part at a time; `raw`: of a CSV, cells as they are (`inert`)."""
-        names = [name for name in OUTPUT.names if texts or name != "text"]
-        as_csv: Writer = partial(_csv, guarded=not raw)
-        write = {"jsonl": _jsonl, "csv": as_csv, "parquet": _parquet}[kind_of(out)]
-        with replacing(out) as part:
-            write(self.tables(names), part, names, meta)
+        columns = pa.schema([field for field in OUTPUT if texts or field.name != "text"])
+        write_output(out, self.tables(columns.names), columns, meta, raw)
 
     def clear(self) -> None:
         """Remove them."""
@@ -123,6 +120,16 @@ class Parts:
         """These columns of each part, in order."""
         for number in self.numbers():
             yield _readable(self.path(number)).select(names)
+
+
+def write_output(
+    out: Path, tables: Iterator[pa.Table], columns: pa.Schema, meta: Mapping[str, Any], raw: bool = False
+) -> None:
+    """Tables of these columns as one file, in the format of its ending, one at a time; `raw` as of `Parts.merge`."""
+    as_csv: Writer = partial(_csv, guarded=not raw)
+    write = {"jsonl": _jsonl, "csv": as_csv, "parquet": _parquet}[kind_of(out)]
+    with replacing(out) as part:
+        write(tables, part, columns, meta)
 
 
 def _readable(path: Path) -> pa.Table:
@@ -139,10 +146,10 @@ def _meta(path: Path) -> dict[str, Any]:
         raise DataError(path, f"unreadable ({error})", "a part as it was written", REMEDY) from error
 
 
-def _jsonl(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
+def _jsonl(tables: Iterator[pa.Table], path: Path, columns: pa.Schema, meta: Mapping[str, Any]) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         for table in tables:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+            file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in table.to_pylist())
 
 
 def inert(cell: Any) -> Any:
@@ -157,19 +164,18 @@ def inert(cell: Any) -> Any:
 
 
 def _csv(
-    tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any], guarded: bool = True
+    tables: Iterator[pa.Table], path: Path, columns: pa.Schema, meta: Mapping[str, Any], guarded: bool = True
 ) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow(columns.names)
         for table in tables:
-            columns = (table[name].to_pylist() for name in names)
-            writer.writerows(zip(*(map(inert, each) if guarded else each for each in columns), strict=True))
+            values = (table[name].to_pylist() for name in columns.names)
+            writer.writerows(zip(*(map(inert, each) if guarded else each for each in values), strict=True))
 
 
-def _parquet(tables: Iterator[pa.Table], path: Path, names: list[str], meta: Mapping[str, Any]) -> None:
-    wanted = pa.schema([OUTPUT.field(name) for name in names])
-    wanted = schema.with_meta(wanted.empty_table(), "labelled", meta).schema
+def _parquet(tables: Iterator[pa.Table], path: Path, columns: pa.Schema, meta: Mapping[str, Any]) -> None:
+    wanted = schema.with_meta(columns.empty_table(), "labelled", meta).schema
     with pq.ParquetWriter(path, wanted, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.replace_schema_metadata(wanted.metadata))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -52,6 +53,8 @@ class TwoTier(Policy):
         where that is worth more.
     random_state
         Seed of the draws, one for each id, by which rows of equal confidence are told apart.
+    point
+        The threshold without a budget, and the share, 0 to 1, of the rows just at it that go on; None: the rule above.
 
     Attributes
     ----------
@@ -83,12 +86,19 @@ class TwoTier(Policy):
     calibrators_: tuple[PlattCalibrator, PlattCalibrator, PlattCalibrator]
 
     def __init__(
-        self, experts: tuple[str, ...], *, measure: str = "auto", straight: bool = True, random_state: int = 0
+        self,
+        experts: tuple[str, ...],
+        *,
+        measure: str = "auto",
+        straight: bool = True,
+        random_state: int = 0,
+        point: Sequence[float] | None = None,
     ) -> None:
         self.experts = tuple(experts)
         self.measure = measure
         self.straight = straight
         self.random_state = random_state
+        self.point = point
 
     def fit(self, train: Panel, valid: Panel) -> Self:
         """Calibrate on `train`, set thresholds on `valid`, or on `train` where that is empty."""
@@ -144,6 +154,8 @@ class TwoTier(Policy):
 
     def rule(self, budget: Budget | None) -> tuple[Threshold, bool]:
         """The threshold that meets `budget`, and whether the large one is asked straight away instead."""
+        if budget is None and self.point is not None:
+            return Threshold(*self.point), False
         if budget is None or budget.price is not None:
             return self._by_price(0.0 if budget is None else budget.value)
         if budget.share is not None:

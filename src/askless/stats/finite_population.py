@@ -18,31 +18,26 @@ from functools import lru_cache
 
 import numpy as np
 
-from askless.arrays import Bools
+from askless.arrays import Bools, Ints
 from askless.errors import ConfigError
 
 
-@lru_cache(maxsize=10_000)
-def most_errors(population: int, sample: int, allowed: int, delta: float) -> int:
-    """The most errors that `sample` of `population` rows may show so that at most `allowed` others are errors.
+def most_errors(population: int, sample: Ints, allowed: int, delta: float) -> Ints:
+    """The most errors that each `sample` (n,) of `population` rows may show so that at most `allowed` others are wrong.
 
-    Of confidence 1 - `delta`; -1 where even a sample without an error says too little.
+    Of confidence 1 - `delta`, (n,); -1 where even a sample without an error says too little.
     """
     from scipy.stats import hypergeom
 
     if allowed < 0:
-        return -1
-    if allowed >= population - sample:
-        return sample
+        return np.full(len(sample), -1)
     # The chance rises with c: it is the distribution function of the errors drawn before the (allowed + 1)-th undrawn.
-    low, high = -1, min(sample, population - allowed - 1) + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if hypergeom.cdf(middle, population, allowed + middle + 1, sample) <= delta:
-            low = middle
-        else:
-            high = middle
-    return low
+    low, high = np.full(len(sample), -1), np.minimum(sample, max(0, population - allowed - 1)) + 1
+    while (high - low > 1).any():
+        middle = np.maximum((low + high) // 2, 0)
+        good = hypergeom.cdf(middle, population, np.minimum(allowed + middle + 1, population), sample) <= delta
+        low, high = np.where(good & (high - low > 1), middle, low), np.where(good | (high - low <= 1), high, middle)
+    return np.where(allowed >= population - sample, sample, low)
 
 
 def keepable(drawn: Bools, wrong: Bools, allowed: int, delta: float = 0.05) -> int:
@@ -66,9 +61,14 @@ def keepable(drawn: Bools, wrong: Bools, allowed: int, delta: float = 0.05) -> i
     """
     if not 0 < delta <= 0.5:
         raise ConfigError(f"A chance of {delta:g} that a promise is broken. Allowed: more than 0, up to 0.5.")
-    most = most_errors(len(drawn), int(drawn.sum()), allowed, delta)
+    most = _most_errors(len(drawn), int(drawn.sum()), allowed, delta)
     found = np.flatnonzero(drawn & wrong)
     return 0 if most < 0 else int(found[most]) if len(found) > most else len(drawn)
+
+
+@lru_cache(maxsize=1000)
+def _most_errors(population: int, sample: int, allowed: int, delta: float) -> int:
+    return int(most_errors(population, np.array([sample]), allowed, delta)[0])
 
 
 def least_allowed(drawn: Bools, wrong: Bools, kept: int, delta: float = 0.05) -> int:

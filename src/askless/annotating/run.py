@@ -1,0 +1,221 @@
+"""One file annotated: its run's folder, the labelled output, the bundle that answers the next file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from askless.annotating.asked import AskedTexts
+from askless.annotating.rounds import Annotation, Round, Wish, annotate
+from askless.annotating.small_model import MEASURE, NAME
+from askless.annotating.table import TextTable
+from askless.arrays import Ints
+from askless.bundles.bundle import Bundle
+from askless.bundles.terms import Terms
+from askless.costs import CostModel
+from askless.files import write_text
+from askless.labelling.outputs import write_output
+from askless.panel import NO_LABEL, Answering, Panel
+from askless.policies.two_tier import TwoTier
+from askless.spending.guard import GuardedExpert
+from askless.stats.bounds import share_interval
+
+TASK = "annotate"
+NEW = ("label", "answered_by", "confidence", "cost_usd", "error")
+MODEL, SUMMARY = "model", "summary.json"
+SHOWN = 20
+# Human labels that a person is told to make for shares of the file: about 5 points of interval at half and half.
+HUMAN = 400
+
+
+def counts(table: TextTable) -> Ints:
+    """Rows that have each text, (texts,)."""
+    return np.bincount(table.of_row[table.of_row >= 0], minlength=len(table.texts))
+
+
+def annotate_table(
+    table: TextTable,
+    expert: GuardedExpert,
+    wish: Wish,
+    batch: Callable[[AskedTexts], None] = lambda asked: None,
+    report: Callable[[Round], None] = lambda r: None,
+) -> tuple[AskedTexts, Annotation]:
+    """The labels of a table's texts; `batch` is called after each batch of calls, `report` after each round."""
+    asked = AskedTexts(expert, table.ids, table.texts, lambda: batch(asked))
+    return asked, annotate(asked, counts(table), wish, TASK, report)
+
+
+def write_labels(
+    out: Path, table: TextTable, asked: AskedTexts, found: Annotation, prefix: str, meta: Mapping[str, Any], raw: bool
+) -> None:
+    """The input's rows in their order with the columns `NEW` beside its own."""
+    answerable, of_row = table.of_row >= 0, np.maximum(table.of_row, 0)
+    first = np.zeros(len(table), bool)
+    first[_firsts(table)] = True
+    label = np.array([None, *asked.classes], object)[np.where(answerable, found.label[of_row], NO_LABEL) + 1]
+    by = np.where(found.by_small, NAME, asked.expert.name).astype(object)[of_row]
+    errors = np.array([asked.errors.get(at) for at in range(len(table.texts))], object)[of_row]
+    for row, fault in table.faults.items():
+        errors[row] = fault
+    confidence = np.where(answerable & found.by_small[of_row], found.agrees[of_row], np.nan)
+    new = {
+        "label": pa.array(label, pa.string()),
+        "answered_by": pa.array(by, pa.string(), mask=~answerable),
+        "confidence": pa.array(confidence, pa.float64(), from_pandas=True),
+        "cost_usd": pa.array(np.where(first, asked.cost[of_row], 0.0)),
+        "error": pa.array(errors, pa.string()),
+    }
+    columns = {prefix + name: values for name, values in new.items()}
+    fields = [*table.columns, *(pa.field(name, values.type) for name, values in columns.items())]
+    write_output(out, table.with_columns(columns), pa.schema(fields), meta, raw)
+
+
+def _firsts(table: TextTable) -> Ints:
+    """The row in which each text comes first."""
+    texts, rows = np.unique(table.of_row, return_index=True)
+    return rows[texts >= 0]
+
+
+def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Bundle:
+    """What the next file is decided by: the small model, and the threshold under which a text goes to the LLM."""
+    learnt = np.flatnonzero(found.drawn & (asked.label != NO_LABEL))
+    places = learnt if len(learnt) > 1 else asked.labelled
+    experts: dict[str, Answering] = {NAME: found.small.expert, asked.expert.name: asked}
+    panel = Panel(asked.examples(places, labels=True), experts, CostModel.of(terms.costs), asked.classes)
+    point = (found.threshold.value, found.threshold.tie)
+    policy = TwoTier((NAME, asked.expert.name), measure=MEASURE, straight=False, random_state=wish.seed, point=point)
+    policy.fit(panel, panel.take(np.zeros(0, np.int64)))
+    facts = {"task": TASK, "agree": wish.agree, "promised": found.promised, "unit": terms.costs.unit}
+    return Bundle.of(policy, asked.classes, facts, found.small.expert)
+
+
+def save_model(folder: Path, asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Path:
+    """The bundle in the run's folder, with the terms on which the LLM was asked."""
+    bundle_of(asked, found, wish, terms).save(folder / MODEL)
+    terms.write(folder / MODEL)
+    return folder / MODEL
+
+
+def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, texts: bool) -> dict[str, Any]:
+    """All that is said of a run, as plain values; texts among them only where asked for.
+
+    What asking about every text would cost is what was paid, in proportion to what calls can cost at most.
+    """
+    count, by_llm = counts(table), ~found.by_small
+    ledger, calls = asked.expert.ledger, int(asked.answered.sum())
+    bounds = np.array(asked.expert.price.most(table.texts))
+    paid, bound = float(asked.cost.sum()), float(bounds[asked.answered].sum())
+    everything = paid / bound * float(bounds.sum()) if bound else paid / max(calls, 1) * len(count)
+    return {
+        "rows": len(table),
+        "answerable": int(count.sum()),
+        "texts": len(count),
+        "llm": asked.expert.name,
+        "by_llm": int(count[by_llm].sum()),
+        "by_small": int(count[found.by_small].sum()),
+        "calls": calls,
+        "failed": int(count[asked.failed].sum()),
+        "unreadable": asked.unreadable(),
+        "paid_usd": ledger.spent,
+        "in_doubt_usd": ledger.doubted,
+        "limit_usd": ledger.limit,
+        "everything_usd": everything,
+        "goal": wish.agree,
+        "promised": found.promised,
+        "confidence": found.confidence,
+        "stopped": found.stopped,
+        "sample": {"rows": found.sample[0], "wrong_among_kept": found.sample[1]},
+        "rounds": [vars(each) for each in found.rounds],
+        "small": {**found.small.expert.meta(), "agreement": found.small.agreement, "taught": found.small.taught},
+        "classes": _by_class(asked, found, count),
+        "human_labels": HUMAN,
+        "disagreements": _disagreements(table, asked, found, texts),
+    }
+
+
+def _by_class(asked: AskedTexts, found: Annotation, count: Ints) -> list[dict[str, Any]]:
+    """Of each class: rows, by whom, and how often the small model's word was the LLM's on the sample it kept."""
+    said = found.small_said
+    rows = []
+    for c, name in enumerate(asked.classes):
+        mine = found.drawn & found.kept & (said == c)
+        right = int((mine & (asked.label == c)).sum())
+        n = int(mine.sum())
+        rows.append(
+            {
+                "name": name,
+                "rows": int(count[found.label == c].sum()),
+                "by_small": int(count[(found.label == c) & found.by_small].sum()),
+                "checked": n,
+                "agree": right / n if n else None,
+                "interval": share_interval(right, n) if n else None,
+            }
+        )
+    return rows
+
+
+def _disagreements(table: TextTable, asked: AskedTexts, found: Annotation, texts: bool) -> list[dict[str, Any]]:
+    """Checked texts on which the small model was surest and the LLM said something else, the surest first."""
+    apart = np.flatnonzero(found.drawn & asked.answered & (found.small_said != asked.label))
+    row_of = dict(zip(*(each.tolist() for each in np.unique(table.of_row, return_index=True)), strict=True))
+    names = [None, *asked.classes]
+    return [
+        {
+            "row": row_of[at] + 1,
+            "small": names[found.small_said[at] + 1],
+            "llm": names[asked.label[at] + 1],
+            "sure": float(found.small_agrees[at]),
+            **({"text": table.texts[at]} if texts else {}),
+        }
+        for at in apart[np.argsort(-found.small_agrees[apart], kind="stable")][:SHOWN].tolist()
+    ]
+
+
+def words(facts: Mapping[str, Any]) -> list[str]:
+    """The outcome in sentences: who answered, what was paid, what is promised, and what the labels are not."""
+    said = [_bill(facts), _promise(facts)]
+    if facts["unreadable"]:
+        total = sum(n for _, n in facts["unreadable"])
+        reason, n = facts["unreadable"][0]
+        said.append(f"{total:,} replies had no label that could be read ({n:,} times: {reason}); their label is empty.")
+    if facts["failed"]:
+        said.append(f"{facts['failed']:,} rows got no answer of {facts['llm']}: column error says why.")
+    said.append(
+        f"Shares and means of these labels are those that {facts['llm']} would give, not the truth: label about "
+        f"{facts['human_labels']} rows by hand and run askless estimate."
+    )
+    return said
+
+
+def _bill(facts: Mapping[str, Any]) -> str:
+    paid, everything = facts["paid_usd"], facts["everything_usd"]
+    money = f" (${paid:.4g} of about ${everything:.4g})" if everything else ""
+    text = f"Of {facts['answerable']:,} rows {facts['by_llm']:,} were labelled by {facts['llm']}{money}."
+    if facts["by_small"]:
+        text += f" The other {facts['by_small']:,} were labelled by a small model that learnt from its answers."
+    return text
+
+
+def _promise(facts: Mapping[str, Any]) -> str:
+    promised, llm = facts["promised"], facts["llm"]
+    why = {
+        "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
+        "everything": " Every row was put to it, for a small model could not be trusted with enough of them.",
+        "goal": "",
+    }[facts["stopped"]]
+    if promised is None:
+        return f"Nothing is promised: too few rows were checked.{why}"
+    share = math.floor(1000 * promised + 1e-9) / 10
+    sure = f"Promised with {100 * facts['confidence']:g} % confidence: at" if facts["stopped"] != "everything" else "At"
+    return f"{sure} least {share:g} % of all labels are what {llm} says or would have said.{why}"
+
+
+def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:
+    """The summary of a run in its folder."""
+    return write_text(folder / SUMMARY, json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
