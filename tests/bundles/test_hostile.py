@@ -151,6 +151,13 @@ def test_a_small_expert_of_another_backend_runs_nothing(honest, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_terms_without_the_name_of_a_backend_are_none(tmp_path):
+    for backend in ([0], None, {}):
+        Terms("study", CLASSES, "olhs", {"e2": {**OPENAI, "backend": backend}}, Costs("usd", {})).write(tmp_path)
+        with pytest.raises(DataError, match="not the terms of experts"):
+            Terms.read(tmp_path)
+
+
 NAMES = ["../../../x", "/etc/x", "a/b", "a\\b", ".hidden", "", "a\nb", "a\0b", "x" * 101]
 
 

@@ -1,12 +1,14 @@
 """Together or one by one, with money or without: a text gets the same row in every way to answer it."""
 
+import json
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from askless.errors import ConfigError
+from askless.errors import ConfigError, DataError
 from askless.labelling.answerer import ANSWERED, Answerer, DeployedBundle, TextBatch
 from askless.monitoring.decide_and_log import Audit
 from askless.monitoring.decision_log import ROWS
@@ -48,6 +50,22 @@ def by_itself(answerer, text):
     items = TextBatch.of(answerer.version.terms, [text])
     (decided,) = answerer.decide(items.ids, items.texts, answerer.budget)
     return answerer.ask(decided).row if decided.asked else decided
+
+
+@pytest.mark.parametrize(
+    ("where", "new"),
+    [(("learnt", "points_", "tie"), []), (("learnt", "points_", "share"), [[]]), (("arguments", "random_state"), "")],
+)
+def test_a_bundle_whose_numbers_make_no_sense_is_refused_when_it_is_loaded(place, tmp_path, where, new):
+    folder = shutil.copytree(place[0].address, tmp_path / "theirs")
+    about = json.loads((folder / "bundle.json").read_text())
+    part = about
+    for name in where[:-1]:
+        part = part[name]
+    part[where[-1]] = new
+    (folder / "bundle.json").write_text(json.dumps(about))
+    with pytest.raises(DataError, match=r"what cannot decide a text \(\w+: .*Allowed: a bundle as it was saved"):
+        DeployedBundle.at(str(folder), Path("params.yaml"))
 
 
 @pytest.mark.parametrize("reply", [said, lambda request, before: Answer(problem("no"), status=400)])

@@ -90,6 +90,8 @@ class Terms:
             terms = TypeAdapter(cls).validate_python(kept)
             for name in (terms.task, *terms.experts):
                 config.check_name(name)
+            if not all(isinstance(options.get("backend"), str) for options in terms.experts.values()):
+                raise ValueError("an expert without the name of a backend")
         except (ConfigError, ValidationError, ValueError) as error:
             first = str(error).splitlines()[0]
             raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None

@@ -27,7 +27,7 @@ from askless.bundles.terms import Terms, of_bundle
 from askless.costs import CostModel
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
-from askless.errors import AsklessError, ConfigError
+from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.files import locked
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
@@ -96,7 +96,15 @@ class DeployedBundle:
         address, number = (address, "0") if found is None else (found.address, str(found.number))
         bundle = Bundle.load(registry.resolve(address))
         terms = of_bundle(bundle, params, agreed)
-        return cls(address, number, bundle, terms, bundle.budget(found.budget if found else None))
+        version = cls(address, number, bundle, terms, bundle.budget(found.budget if found else None))
+        try:
+            Answerer(version).decide(["trial"], ["A text to begin with."], version.budget)
+        except AsklessError:
+            pass  # Whoever asks it to decide is told.
+        except Exception as error:
+            got = f"what cannot decide a text ({type(error).__name__}: {error})"
+            raise DataError(address, got, "a bundle as it was saved", "Train, plan or register it again.") from error
+        return version
 
     @contextmanager
     def guarded(
