@@ -64,6 +64,7 @@ def test_generation_killed_at_random_moments(tiny, tmp_path, worker, backend, mo
     assert again.equals(got, check_metadata=True), "to the second"
 
 
+@pytest.mark.slow
 def test_requests_killed_at_random_moments(server, tmp_path, worker):
     server.reply = lambda request, before: Answer(chat(str(len(request.text) % 2), {"1": 0.7, "0": 0.3}), delay=0.01)
     out, items = tmp_path / "out.parquet", texts(REQUESTS, seed=7)

@@ -37,6 +37,7 @@ def production(tmp_path_factory, empty_server):
         made.stop()
 
 
+@pytest.mark.slow
 def test_a_cron_fires_and_the_run_completes_and_leaves_its_results_to_be_seen(production):
     client = production.client
     deployment = client.read_deployment_by_name("retrain/retrain")

@@ -157,7 +157,7 @@ class Liar:
 RUNS = int(os.environ.get("ASKLESS_KILLED_RUNS", "10"))
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, RUNS))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, RUNS))])
 def test_no_server_bills_more_than_the_limit_whatever_it_says(worker, bundle, server, tmp_path, seed):
     rng = random.Random(seed)
     server.reply = liar = Liar(rng)

@@ -9,7 +9,7 @@ import yaml
 from tests.pipeline import answer_examples, working_in
 from tests.realdata import real_folder
 
-pytestmark = pytest.mark.realdata
+pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hate-gpt35.yaml"
 LLM = "gpt-35-turbo"
 
@@ -54,7 +54,6 @@ def summary(tmp_path_factory):
         }
 
 
-@pytest.mark.slow
 def test_which_expert_is_better_depends_on_the_measure_and_the_report_says_so(summary):
     small, llm = (summary["metrics"]["experts"][e] for e in ("mlp", LLM))
     assert small["accuracy"]["ci"][0] > llm["accuracy"]["ci"][1]
