@@ -18,14 +18,26 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops lock sbom audit clean
+.PHONY: setup dev repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops lock sbom audit clean
 
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+# What use needs; `make dev` adds what tests, types and documentation need.
 setup: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@echo "Setting up .venv: the pipeline, local models and the server, about 2 GB on disk; a minute or two, longer on a slow line."
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install --no-compile -c constraints.txt -e '.[pipeline,serve]'
+	@touch $@
+	@echo "Ready. Next: make repro (the demo), or $(BIN)/askless --help."
+
+dev: .venv/dev
+
+.venv/dev: .venv/installed
+	@echo "Adding to .venv what tests, types and documentation need."
+	@$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 repro: setup
@@ -44,21 +56,21 @@ test: lint pytest
 test-all: test slow
 
 # Kills, real servers and schedules, DVC, training.
-slow: setup
+slow: dev
 	$(MAKE) pytest SELECT='-m slow'
 
 # Two at a time, a file to each, the long ones first: many tests wait for servers, processes and disks.
-pytest: setup
+pytest: dev
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(SELECT)
 
-lint: setup
+lint: dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/mypy
 
 # The site, in site/: a broken link, a missing or a false docstring stops it.
-docs: setup
+docs: dev
 	$(BIN)/ruff check --select D1 --ignore D105,D107 src
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -76,8 +88,8 @@ demo-ops: setup
 
 # requirements.lock, for a container: what `askless serve` and `askless label` need, each file by its SHA-256.
 lock: .tools/installed
-	.tools/bin/uv pip compile --quiet pyproject.toml --extra serve -c constraints.txt --generate-hashes --no-annotate \
-	  --no-header --no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
+	.tools/bin/uv pip compile --quiet pyproject.toml --extra serve --extra realmodels --extra registry \
+	  -c constraints.txt --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
 
 # Everything that is installed, with versions, licences and where it came from, as JSON.
 sbom: setup

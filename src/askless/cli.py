@@ -43,10 +43,15 @@ app.command()(rollback)
 
 def main() -> None:
     """Entry point: a `AsklessError` is one paragraph on stderr and exit code 1."""
-    from askless.errors import AsklessError
+    from askless.errors import EXTRAS, AsklessError, MissingExtra
 
     try:
-        app()
+        try:
+            app()
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+            raise MissingExtra(error.name, EXTRAS[error.name]) from error
     except AsklessError as error:
         say(f"Error: {' '.join(str(error).split())}")
         raise SystemExit(1) from None

@@ -12,6 +12,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib import import_module
+
+# Which extra brings a package that is imported only where it is needed.
+EXTRAS = {
+    "mlflow": "registry",
+    "prometheus_client": "serve",
+    "torch": "realmodels",
+    "transformers": "realmodels",
+    "uvicorn": "serve",
+}
 
 
 class AsklessError(Exception):
@@ -88,3 +98,12 @@ class MissingExtra(AsklessError):
 
     def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
         return type(self), (self.package, self.extra)
+
+
+def require(*packages: str) -> None:
+    """Raise `MissingExtra` where one of these, keys of `EXTRAS`, is not installed."""
+    for package in packages:
+        try:
+            import_module(package)
+        except ModuleNotFoundError as error:
+            raise MissingExtra(package, EXTRAS[package]) from error

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,12 +99,14 @@ def serve(
 
     Example: askless serve models:/askless-olhs@champion --max-usd-per-day 5
     """
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    _require_packages()
     from askless.bundles.bundle import Bundle
     from askless.bundles.terms import of_bundle
+    from askless.errors import require
     from askless.hosts import is_local
     from askless.registry import versions as registry
+
+    require("uvicorn", "prometheus_client")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from askless.serving.access import Keys
     from askless.serving.server import address, bound
     from askless.serving.server import serve as run
@@ -135,20 +137,8 @@ def serve(
         os._exit(0)
 
 
-def _require_packages() -> None:
-    from askless.errors import MissingExtra
-
-    for package in ("uvicorn", "prometheus_client"):
-        try:
-            __import__(package)
-        except ImportError as error:
-            raise MissingExtra(package, "serve") from error
-
-
 def _tune() -> None:
     """Set what holds for the whole process."""
-    import torch
-
     from askless.serving.server import Sparing
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
@@ -156,7 +146,10 @@ def _tune() -> None:
         handler.addFilter(Sparing())
     # Decisions are small: handing them to other threads costs more than making them, and a thread that waits for the
     # interpreter's lock should not wait the usual 5 ms (benchmarks/README.md).
-    torch.set_num_threads(1)
+    with suppress(ModuleNotFoundError):
+        import torch
+
+        torch.set_num_threads(1)
     sys.setswitchinterval(0.0001)
 
 

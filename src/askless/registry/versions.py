@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from askless.errors import AsklessError, ConfigError, DataError
+from askless.errors import AsklessError, ConfigError, DataError, require
 
 FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
@@ -151,6 +151,7 @@ def resolve(address: str) -> Path:
     if not address.startswith("models:/"):
         return Path(address)
     version = at(address)
+    require("mlflow")
     import mlflow  # noqa: TID251  the one exception: it reads addresses and moves aliases, and logs nothing
 
     mlflow.set_tracking_uri(store())
@@ -229,6 +230,7 @@ def asking(model: str) -> Iterator[Any]:
         raise DataError(database, "no such file", "the registry of a pipeline that ran", "Run `dvc repro` first.")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    require("mlflow")
     import mlflow  # noqa: TID251
 
     try:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from askless.errors import ConfigError, ExpertError
+from askless.errors import ConfigError, ExpertError, require
 from askless.experts.local.devices import check_device, check_room, no_room, out_of_memory
 from askless.prompts import Prompt
 
@@ -210,6 +210,7 @@ class Checkpoint:
 
     @contextmanager
     def _loading(self, part: str) -> Iterator[None]:
+        require("torch", "transformers")
         try:
             yield
         except ExpertError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import pyarrow as pa
 
 from askless import schema
-from askless.errors import ConfigError, ExpertError
+from askless.errors import ConfigError, ExpertError, require
 from askless.experts.base import Setting, TrainedExpert
 from askless.experts.small.majority import unreadable
 from askless.panel import class_indices
@@ -67,6 +67,7 @@ class MlpExpert(TrainedExpert):
 
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:
         """Learn from `train`, choose the epoch on `valid`."""
+        require("torch")
         import torch
 
         from askless.text import networks
@@ -109,6 +110,7 @@ class MlpExpert(TrainedExpert):
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
+        require("torch")
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

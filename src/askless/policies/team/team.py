@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from askless.arrays import Floats
-from askless.errors import ConfigError
+from askless.errors import ConfigError, require
 from askless.panel import Panel
 from askless.policies.base import billed
 from askless.policies.team.allocator import Allocator
@@ -91,6 +91,7 @@ class Team(Allocator):
         """
         if len(self.experts) < 2:
             raise ConfigError(f"Team got experts {list(self.experts)}. Allowed: its own network and one LLM or more.")
+        require("torch")
         from askless.text.networks import one_thread
 
         self._check_task(train)
@@ -133,6 +134,7 @@ class Team(Allocator):
 
     def read(self, folder: Path, small: Any) -> None:
         """Take over the networks."""
+        require("torch")
         from safetensors.torch import load_file
 
         from askless.text.networks import load_stack
