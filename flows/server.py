@@ -18,6 +18,8 @@ from askless.hosts import is_local
 START_SECONDS = 300
 STOP_SECONDS = 20
 PORT = 4200
+# Set for a command whose server ends with it.
+PASSING = "ASKLESS_PREFECT_PASSES"
 # On disk, or the turns that runs hold would be lost with a server that is killed, and never be given back.
 LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 
@@ -129,8 +131,9 @@ def _wait(health: str, server: subprocess.Popen[bytes]) -> None:
 
 def main(command: list[str]) -> int:
     """Run `command` with PREFECT_API_URL set to a server of its own; returns its exit code."""
+    passing = {} if "PREFECT_API_URL" in os.environ else {PASSING: "1"}
     with prefect_server() as url:
-        return subprocess.call(command, env={**os.environ, "PREFECT_API_URL": url})
+        return subprocess.call(command, env={**os.environ, **passing, "PREFECT_API_URL": url})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""How a stage is run from the command line: arguments in, one clear error out."""
+"""How a stage is run from the command line: arguments in, a line at the end or one clear error out."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,24 @@ from typing import Any
 import httpx
 
 from askless.errors import AsklessError
+from flows.server import PASSING
+from tasks.progress import duration
 
 FAILED = "Finished in state Failed"
+# What goes well needs no line of its own; a link to a server that ends with the command is dead when it is read.
+ROUTINE = ("Beginning ", "Finished in state Completed(")
+LINK = "View at "
 LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
-def _said_once(record: logging.LogRecord) -> bool:
-    """A `AsklessError` explains itself, once, at the end: its traceback and its echoes are left out of the log."""
+def _worth_a_line(record: logging.LogRecord) -> bool:
+    """Routine is left out; an `AsklessError` explains itself, once, at the end, without traceback and echoes."""
+    said = record.getMessage()
+    if said.startswith(ROUTINE) or (said.startswith(LINK) and PASSING in os.environ):
+        return False
     if record.exc_info and isinstance(record.exc_info[1], AsklessError):
         return False
-    if FAILED in record.getMessage():
+    if FAILED in said:
         record.msg, record.args = FAILED, ()
     return True
 
@@ -39,7 +49,9 @@ def without_tracebacks() -> None:
 
 
 def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
-    """Parse the positional `names`, `--params` and `flags`, run the flow, exit 1 with the message of a `AsklessError`.
+    """Parse the positional `names`, `--params` and `flags`, run the flow, say that it is done and how long it took.
+
+    Exits 1 with the message of an `AsklessError`.
 
     A flag is given as its name and what it does.
     """
@@ -51,9 +63,12 @@ def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
         parser.add_argument(f"--{name}", action="store_true", help=what)
     arguments = vars(parser.parse_args())
     for logger in LOGGERS:
-        logging.getLogger(logger).addFilter(_said_once)
+        logging.getLogger(logger).addFilter(_worth_a_line)
+    start = time.monotonic()
     try:
         flow(**arguments)
+        of = " ".join([flow.__name__, *(arguments[name] for name in names)])
+        sys.stderr.write(f"{of}: done in {duration(time.monotonic() - start)}\n")
     except AsklessError as error:
         sys.stderr.write(f"\n{flow.__name__} failed: {error}\n")
         raise SystemExit(1) from None

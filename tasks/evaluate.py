@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tqdm import tqdm
 
 from askless import config, experts, policies, schema
 from askless.bundles.bundle import Bundle
@@ -31,6 +30,7 @@ from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
 from askless.policies.base import Budget, Policy
 from askless.text.embeddings import Vectors
+from tasks.progress import steps
 from tasks.train import UNTAUGHT
 
 
@@ -141,7 +141,7 @@ def fit_all(inputs: Inputs) -> Fitted:
         folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
         fitted[team] = {s: (Bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
     words = inputs.words
-    for policy, options in inputs.settings.policies[inputs.name].items():
+    for policy, options in steps(inputs.settings.policies[inputs.name].items(), f"{inputs.name}: fitting", "policies"):
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
     return fitted
 
@@ -189,7 +189,7 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
     budgets = [Budget(share=float(s)) for s in shares]
     gold = class_indices(rows["label"], inputs.task.classes)
     sweeps, own = {}, {}
-    for name, seeds in tqdm(fitted.items(), desc=f"replaying {split}", unit="policy", disable=None):
+    for name, seeds in steps(fitted.items(), f"{inputs.name}: replaying {split}", "policies"):
         panels = {s: inputs.panel(split, pool) for s, (_, pool) in seeds.items()}
         by_seed = {s: policy for s, (policy, _) in seeds.items()}
         if not next(iter(by_seed.values())).budgets:

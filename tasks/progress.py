@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.shards import Counts
 
+T = TypeVar("T")
+PAUSE_SECONDS = 60.0
 Log = Callable[[str], object]
 
 
@@ -66,7 +69,7 @@ class Progress:
         counts, speed = self.counts, self.metrics
         asked = f"{speed['items_per_second']:,.1f} items/s, {speed['tokens_per_second']:,.0f} tokens/s, "
         usd = "no price known" if counts.usd is None else f"${counts.usd:,.{2 if counts.usd >= 1 else 4}f} so far"
-        left = "" if self.left is None else f", about {_duration(self.left)} left"
+        left = "" if self.left is None else f", about {duration(self.left)} left"
         done = f"{counts.done:,} of {self.total:,} items ({100 * self.share:.0f} %)"
         return f"{done}, {asked if counts.asked else ''}{usd}{left if counts.done < self.total else ''}"
 
@@ -112,7 +115,25 @@ class Reporter:
         self._metrics(progress.metrics)
 
 
-def _duration(seconds: float) -> str:
+def steps(of: Collection[T], what: str, unit: str) -> Iterator[T]:
+    """`of` one by one, with a bar on a terminal; elsewhere with a line a minute that says how far it is."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(of, desc=what, unit=f" {unit}")
+        return
+    start = last = time.monotonic()
+    for done, each in enumerate(of):
+        now = time.monotonic()
+        if now - last >= PAUSE_SECONDS:
+            left = (now - start) / done * (len(of) - done)
+            sys.stderr.write(f"{what}: {done} of {len(of)} {unit}, about {duration(left)} left\n")
+            last = now
+        yield each
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that fits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from tqdm import tqdm
 
 from askless import config, experts, schema
 from askless.evaluation import summary_quality
@@ -19,6 +18,7 @@ from askless.experts.paid import PaidExpert
 from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.files import write_text
 from tasks.options import reproducible
+from tasks.progress import steps
 
 UNTAUGHT = "untaught"
 
@@ -67,7 +67,7 @@ def train_expert(
     if expert == train.small and train.distil:
         more = lessons(kept.answered or "", train.distil, rows, task_settings.classes)
     seeds = train.seeds if expert == train.small else train.seeds[:1]
-    for seed in tqdm(seeds, desc=expert, unit="seed", disable=None):
+    for seed in steps(seeds, f"{name}: training {expert}", "seeds"):
         for way in ("",) if more is None else ("", UNTAUGHT):
             model, asked, taught = small_expert(settings, name, expert, vectors, seed), rows, more
             if way == UNTAUGHT:
@@ -140,7 +140,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
         for llm in llms
     }
     learnt: list[dict[str, Any]] = []
-    for seed in tqdm(train_settings.seeds, desc=team, unit="seed", disable=None):
+    for seed in steps(train_settings.seeds, f"{name}: training {team}", "seeds"):
         cost = CostModel.of(settings.costs)
         train, valid = (
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")

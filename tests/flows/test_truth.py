@@ -23,13 +23,13 @@ NO_OUTCOME = {
     "flows": "telemetry off, where Prefect's home is",
     "flows.stage": "the command line, and how an error is printed",
     "tasks": "which failures are tried again",
+    "tasks.progress": "lines and metrics of progress",
     "tasks.runs": "what MLflow is told",
 }
 # Followed, and no dependency of `generate`: its classes are.
 NAMES = Path("src/askless/experts/shipped.py")
 OF_GENERATE = {
     "askless.experts.small": "refused in base.llms",
-    "tasks.progress": "lines and metrics of progress",
     "tasks.spending": "a forecast, and whether to go on",
 }
 # What DVC re-runs after `settings` when a value of params.yaml changes; stages without a task are those of every task.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.progress import Progress
+from tasks.progress import Progress, steps
 from tasks.shards import Counts
 
 WORDS = {
@@ -43,3 +43,13 @@ def test_what_is_not_known_is_no_metric():
         "usd": 0.5,
         "seconds_left": 2.0,
     }
+
+
+def test_a_long_loop_says_once_a_minute_how_far_it_is(monkeypatch, capsys):
+    now = iter([0.0, 0.0, 30.0, 60.0, 90.0, 130.0])
+    monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(now))
+    assert list(steps(range(5), "olhs: fitting", "policies")) == [0, 1, 2, 3, 4]
+    assert capsys.readouterr().err.splitlines() == [
+        "olhs: fitting: 2 of 5 policies, about 90 s left",
+        "olhs: fitting: 4 of 5 policies, about 32 s left",
+    ]

@@ -1,0 +1,43 @@
+"""What a stage prints when it is run from the command line."""
+
+import logging
+import sys
+
+import pytest
+
+from askless.errors import DataError
+from flows import stage
+from flows.server import PASSING
+
+FAULT = DataError("a file", "nothing", "something", "Do it.")
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "passing", "kept"),
+    [
+        ("Beginning flow run 'train olhs' for flow 'train'", None, False, None),
+        ("Finished in state Completed()", None, False, None),
+        ("View at http://127.0.0.1:4200/runs/flow-run/1", None, True, None),
+        ("View at http://127.0.0.1:4200/runs/flow-run/1", None, False, "View at http://127.0.0.1:4200/runs/flow-run/1"),
+        ("Finished in state Ran('train@olhs: ran')", None, True, "Finished in state Ran('train@olhs: ran')"),
+        ("Finished in state Failed('a file: nothing.')", None, True, "Finished in state Failed"),
+        ("Encountered an exception during execution", FAULT, True, None),
+        ("Encountered an exception during execution", KeyError(1), True, "Encountered an exception during execution"),
+    ],
+)
+def test_routine_and_dead_links_are_left_out(monkeypatch, line, error, passing, kept):
+    monkeypatch.delenv(PASSING, raising=False)
+    if passing:
+        monkeypatch.setenv(PASSING, "1")
+    info = (type(error), error, None) if error else None
+    record = logging.LogRecord("prefect.flow_runs", logging.INFO, "", 0, line, (), info)
+    assert (record.getMessage() if stage._worth_a_line(record) else None) == kept
+
+
+def test_a_stage_says_when_it_is_done_and_how_long_it_took(monkeypatch, capsys):
+    def prepare(task, params):
+        """Prepare."""
+
+    monkeypatch.setattr(sys, "argv", ["prepare", "olhs"])
+    stage.run_stage(prepare, ["task"])
+    assert capsys.readouterr().err == "prepare olhs: done in 0 s\n"
