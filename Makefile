@@ -89,7 +89,8 @@ demo-ops: setup
 # requirements.lock, for a container: what `askless serve` and `askless label` need, each file by its SHA-256.
 lock: .tools/installed
 	.tools/bin/uv pip compile --quiet pyproject.toml --extra serve --extra realmodels --extra registry \
-	  -c constraints.txt --generate-hashes --no-annotate --no-header --no-emit-index-url --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
+	  -c constraints.txt --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.lock
 
 # Everything that is installed, with versions, licences and where it came from, as JSON.
 sbom: setup

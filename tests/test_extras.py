@@ -161,7 +161,7 @@ def test_a_flow_without_them_says_what_to_install(monkeypatch):
 
 
 def test_the_lock_of_a_container_is_of_todays_requirements():
-    """`make lock` writes it: what `serve` needs with any model, in the versions that are tested, each with its hashes and no host."""
+    """`make lock` writes it: what `serve` needs with any model, in tested versions, each with its hashes."""
     text = (ROOT / "requirements.lock").read_text("utf-8")
     pins = (ROOT / "constraints.txt").read_text("utf-8").split()
     tested = {canonicalize_name(name): version for name, _, version in (pin.partition("==") for pin in pins)}

@@ -50,6 +50,6 @@ def test_a_long_loop_says_once_a_minute_how_far_it_is(monkeypatch, capsys):
     monkeypatch.setattr("tasks.progress.time.monotonic", lambda: next(now))
     assert list(steps(range(5), "olhs: fitting", "policies")) == [0, 1, 2, 3, 4]
     assert capsys.readouterr().err.splitlines() == [
-        "olhs: fitting: 2 of 5 policies, about 90 s left",
+        "olhs: fitting: 2 of 5 policies, about 2 min left",
         "olhs: fitting: 4 of 5 policies, about 32 s left",
     ]
