@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from askless.commands.annotate import annotate
 from askless.commands.compare import compare
 from askless.commands.decide import decide
 from askless.commands.evaluate import evaluate
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("import")(import_answers)
+app.command()(annotate)
 app.command()(evaluate)
 app.command()(plan)
 app.command()(explain)

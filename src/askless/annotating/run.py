@@ -16,7 +16,7 @@ from askless.annotating.rounds import Annotation, Round, Wish, annotate
 from askless.annotating.small_model import MEASURE, NAME
 from askless.annotating.table import TextTable
 from askless.arrays import Ints
-from askless.bundles.bundle import Bundle
+from askless.bundles.bundle import OF_RUN, Bundle
 from askless.bundles.terms import Terms
 from askless.costs import CostModel
 from askless.files import write_text
@@ -28,7 +28,7 @@ from askless.stats.bounds import share_interval
 
 TASK = "annotate"
 NEW = ("label", "answered_by", "confidence", "cost_usd", "error")
-MODEL, SUMMARY = "model", "summary.json"
+SUMMARY = "summary.json"
 SHOWN = 20
 # Human labels that a person is told to make for shares of the file: about 5 points of interval at half and half.
 HUMAN = 400
@@ -97,9 +97,9 @@ def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) ->
 
 def save_model(folder: Path, asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Path:
     """The bundle in the run's folder, with the terms on which the LLM was asked."""
-    bundle_of(asked, found, wish, terms).save(folder / MODEL)
-    terms.write(folder / MODEL)
-    return folder / MODEL
+    bundle_of(asked, found, wish, terms).save(folder / OF_RUN)
+    terms.write(folder / OF_RUN)
+    return folder / OF_RUN
 
 
 def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, texts: bool) -> dict[str, Any]:

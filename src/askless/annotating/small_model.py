@@ -93,21 +93,16 @@ class SmallModel:
                 "at least one to learn from",
                 "Look at the replies, and correct the question, the classes or the server.",
             )
-        setting = Setting(NAME, task, asked.classes)
         fold = stratified_folds(asked.label[places], 5, seed)
         examples, taught = asked.examples(places, labels=True), places[fold != 0]
         train, valid = examples.filter(pa.array(fold != 0)), examples.filter(pa.array(fold == 0))
         if not train.num_rows or not valid.num_rows:
             train = valid = examples
             taught = places
-        expert = experts.build(setting, options)
-        if not isinstance(expert, TrainedExpert):
-            able = ", ".join(experts.backends(lambda kind: issubclass(kind, TrainedExpert) and kind.labels))
-            raise ConfigError(f"--small got {options.get('backend')}, which learns nothing. Allowed: {able}.")
         try:
-            fitted, held = _fitted(expert, train, valid, seed)
+            fitted, held = _fitted(untaught(options, task, asked.classes), train, valid, seed)
         except DataError:
-            fitted, held = _fitted(experts.build(setting, {"backend": "majority"}), train, valid, seed)
+            fitted, held = _fitted(untaught({"backend": "majority"}, task, asked.classes), train, valid, seed)
         right = held.label == asked.label[taught]
         agreement = laplace(right[chance[taught]])
         return cls(fitted, PlattCalibrator().fit(probability(held), right), agreement, len(places))
@@ -120,6 +115,20 @@ class SmallModel:
         margin = np.concatenate([np.nan_to_num(confidence(each, MEASURE), nan=-np.inf) for each in found])
         stated = np.concatenate([probability(each) for each in found])
         return Scores(label, margin, np.where(label == NO_LABEL, 0.0, np.nan_to_num(self.calibrator(stated))))
+
+
+def untaught(options: Mapping[str, Any], task: str, classes: tuple[str, ...]) -> TrainedExpert:
+    """The small model that options describe, as it is before it learns.
+
+    Raises `ConfigError` for options that cannot be meant, and for a backend that learns nothing.
+    """
+    backend = str(options.get("backend"))
+    if not issubclass(experts.resolve(backend, NAME), TrainedExpert):
+        able = ", ".join(experts.backends(lambda kind: issubclass(kind, TrainedExpert) and kind.labels))
+        raise ConfigError(f"The small model got backend {backend}, which learns nothing. Allowed: {able}.")
+    expert = experts.build(Setting(NAME, task, classes), options)
+    assert isinstance(expert, TrainedExpert)
+    return expert
 
 
 def _fitted(expert: Any, train: pa.Table, valid: pa.Table, seed: int) -> tuple[TrainedExpert, Answers]:

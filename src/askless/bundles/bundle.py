@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FORMAT = 6
 FILE = "bundle.json"
+# Where the folder of a run has the bundle that the run made.
+OF_RUN = "model"
 # What is put beside a bundle after it was saved, and is no part of what decides.
 BESIDE = ("baseline.parquet", "card.md", "curve.png", "policies", "terms.json")
 REMEDY = "Plan or train it again; register a registered model again."
@@ -128,7 +130,7 @@ class Bundle:
         Parameters
         ----------
         folder
-            Where it is, or the page of a plan, whose bundle lies beside it.
+            Where it is, or the page of a plan, whose bundle lies beside it, or the folder of a run that made one.
         vectors
             Word vectors for a policy that needs some and has none with it.
 
@@ -145,6 +147,8 @@ class Bundle:
         """
         given = Path(folder)
         folder = files_of(given) if given.is_file() else given
+        if not (folder / FILE).exists() and (folder / OF_RUN / FILE).exists():
+            folder = folder / OF_RUN
         about = _read(folder)
         if given.is_file() and sha256_of(given) != about["facts"].get("page"):
             raise DataError(given, f"not the page of the plan in {folder}", "the page as it was written", "Plan again.")

@@ -1,0 +1,363 @@
+"""`askless annotate`: a bare file and an LLM in, labels with a promise out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from askless.commands.label import INTERRUPTED, Faults, Format, OnFault, Patience, interruptible
+from askless.commands.options import AsJson, hushed, names, print_json, say, tell
+
+if TYPE_CHECKING:
+    from askless.annotating.asked import AskedTexts
+    from askless.annotating.rounds import Round, Wish
+    from askless.annotating.table import TextTable
+    from askless.bundles.terms import Terms
+    from askless.data.tables import TableFile
+    from askless.spending.ledger import Ledger
+
+File = Annotated[
+    str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON lines, Parquet, text lines, or - for a pipe.")
+]
+Text = Annotated[str, typer.Option("--text", metavar="COLUMN", help="The column that holds the texts.")]
+Classes = Annotated[
+    str, typer.Option("--classes", metavar="NAMES", help='What a text can be, with commas: a,b,"c, d".')
+]
+Question = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="What the LLM is asked about a text.", show_default="to which class it belongs"),
+]
+Describe = Annotated[
+    list[str], typer.Option("--describe", metavar="CLASS=TEXT", help="What a class means; may be repeated.")
+]
+Model = Annotated[
+    str,
+    typer.Option("--llm", metavar="MODEL", help="A model of an OpenAI-compatible server, or an expert of params.yaml."),
+]
+BaseUrl = Annotated[
+    str | None, typer.Option(metavar="URL", help="The server, up to /v1.", show_default="OPENAI_BASE_URL, or OpenAI's")
+]
+PriceOf = Annotated[
+    str | None,
+    typer.Option(
+        "--price", metavar="IN,OUT", help="Dollars for a million tokens read, written.", show_default="as listed"
+    ),
+]
+Agree = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Goal: at least this share of labels is what the LLM says.", show_default=False),
+]
+MaxUsd = Annotated[
+    float | None,
+    typer.Option("--max-usd", metavar="DOLLARS", help="What the LLM may be paid.", show_default="no limit"),
+]
+Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The labelled file: .parquet, .csv or .jsonl.")]
+Small = Annotated[str, typer.Option("--small", metavar="BACKEND", help="The small model that learns from the LLM.")]
+Concurrency = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
+Answers = Annotated[
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Where answers are kept and looked for.", show_default="OUT.run/answers"),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before money is spent.")]
+ShowTexts = Annotated[bool, typer.Option("--show-texts", help="Show texts in the report, where the two disagreed.")]
+TASK = "annotate"
+
+
+def annotate(
+    file: File,
+    text: Text,
+    classes: Classes,
+    llm: Model,
+    out: Out,
+    question: Question = None,
+    describe: Describe = [],  # noqa: B006  typer's own way
+    base_url: BaseUrl = None,
+    price: PriceOf = None,
+    agree: Agree = None,
+    confidence: Annotated[float, typer.Option(help="Of the promise.")] = 0.95,
+    max_usd: MaxUsd = None,
+    small: Small = "linear",
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    concurrency: Concurrency = 8,
+    kind: Annotated[
+        Format | None, typer.Option("--format", help="The input's format.", show_default="by its ending")
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Put before the names of the new columns.")] = "",
+    answers: Answers = None,
+    on_fault: Faults = OnFault.WAIT,
+    patience: Patience = 600.0,
+    ask_in_doubt: Annotated[bool, typer.Option("--ask-in-doubt", help="Ask again what may have been billed.")] = False,
+    raw_csv: Annotated[
+        bool, typer.Option("--raw-csv", help="Do not guard cells that a spreadsheet would run.")
+    ] = False,
+    show_texts: ShowTexts = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Label a file with an LLM's labels, and ask it only where a small model that learns from it cannot be trusted.
+
+    The promise is about all rows of the file: with --confidence at least --agree of the labels are what the LLM says or
+    would have said. Without --agree as much is reached as --max-usd buys, and said. Run the same command again after a
+    kill: it goes on, and pays for nothing twice.
+
+    Example: askless annotate posts.csv --text post --classes yes,no --question "Is it spam?" --llm gpt-4o-mini
+    --agree 0.97 --max-usd 20 -o labelled.parquet
+    """
+    from askless.annotating import run as runs
+    from askless.annotating.rounds import Wish
+    from askless.annotating.small_model import untaught
+    from askless.annotating.table import TextTable
+    from askless.errors import BudgetError, ExpertError
+    from askless.labelling.answerer import guarded
+    from askless.labelling.outputs import kind_of
+    from askless.labelling.run import Run, folder_of
+    from askless.report.annotated import write_page
+    from askless.spending.billing import FaultHandling
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    kind_of(out)
+    if agree is None and max_usd is None:
+        raise BudgetError(
+            "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
+        )
+    wish = Wish(agree, confidence, {"backend": small}, seed)
+    terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency)
+    untaught(wish.small, TASK, terms.classes)
+    table = TextTable.read(_input(file, kind, folder_of(out)), text, TASK, [prefix + name for name in runs.NEW])
+    (name,) = terms.experts
+    kept = answers or folder_of(out) / "answers"
+    foreseen = _foreseen(table, terms, kept, wish)
+    if dry_run:
+        print_json(foreseen) if as_json else _tell_foreseen(foreseen, max_usd)
+        return
+    _agree(foreseen, max_usd, yes)
+    with ExitStack() as stack:
+        stack.enter_context(nullcontext() if show_texts else hushed())
+        run = stack.enter_context(Run.opened(out, _begun_with(table, terms, wish, text, prefix)))
+        ledger = stack.enter_context(run.ledger(max_usd))
+        expert = stack.enter_context(
+            guarded(terms, [name], ledger, kept, FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt))
+        )[name]
+        bar = stack.enter_context(closing(_Bar(len(table.texts), ledger)))
+        expert.billing.on_wait = bar.waits
+        interrupted = stack.enter_context(interruptible({name: expert}))
+        try:
+            asked, found = runs.annotate_table(table, expert, wish, bar.batch, bar.round)
+        except ExpertError:
+            if not interrupted():
+                raise
+            bar.close()
+            say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
+            raise typer.Exit(INTERRUPTED) from None
+        bar.close()
+        runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv)
+        runs.save_model(run.folder, asked, found, wish, terms)
+        facts = runs.summary(table, asked, found, wish, show_texts) | {"output": str(out), "run": str(run.folder)}
+        runs.write_summary(run.folder, facts)
+        page = write_page(run.folder, facts, runs.words(facts))
+    if as_json:
+        print_json(facts)
+        return
+    for line in runs.words(facts):
+        tell(line)
+    typer.echo(f"\nLabels: {out}\nRead on: {page}\nThe next file: askless label NEXT --model {run.folder} -o OUT")
+
+
+def _terms(
+    llm: str,
+    classes: list[str],
+    question: str | None,
+    describe: list[str],
+    base_url: str | None,
+    price: str | None,
+    concurrency: int,
+) -> Terms:
+    """How the LLM is asked and what it charges."""
+    from askless.bundles.terms import Terms
+    from askless.commands.options import pairs
+    from askless.config import Costs
+    from askless.errors import ConfigError
+    from askless.prompts import PromptSpec
+
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        raise ConfigError(f"--classes got {', '.join(classes) or 'none'}. Allowed: two or more different names.")
+    spec = PromptSpec(question=question, descriptions=pairs("--describe", describe))
+    if problems := spec.problems(classes):
+        raise ConfigError(f"The prompt that the options make: {problems[0]}.")
+    name, options, charged = _llm(llm, base_url, price, concurrency)
+    options["prompt"] = spec.written(classes).values()
+    costs: dict[str, Any] = {"unit": "usd", "prices": {name: charged, "small": type(charged)()}}
+    return Terms(TASK, tuple(classes), "", {name: options}, Costs(**costs))
+
+
+def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Any]:
+    """Name, options and price of the LLM: an expert of the params.yaml here, else a model of a server."""
+    from askless import config
+    from askless.commands.options import params_here
+    from askless.config import Price
+    from askless.errors import ConfigError
+    from askless.price_list import listed
+
+    params = params_here(None)
+    settings = None if params is None else config.load(params)
+    if settings is not None and llm in settings.experts:
+        charged = _price(price) or settings.costs.prices.get(llm, Price())
+        return llm, dict(settings.expert(llm)), charged
+    found = _price(price)
+    if found is None:
+        rates = listed(llm, base_url)
+        if rates is None:
+            raise ConfigError(
+                f"No price is known of '{llm}'. Allowed: --price IN,OUT, dollars for a million tokens read and "
+                "written, such as 0.15,0.6; 0,0 for a model that is free."
+            )
+        found = Price(**rates)
+    options = {"backend": "openai", "model": llm, "concurrency": concurrency}
+    name = (
+        "".join(letter if letter.isalnum() or letter in "_.+@:()-" else "-" for letter in llm).lstrip("-.+@:()")
+        or "llm"
+    )
+    return name, options | ({} if base_url is None else {"base_url": base_url}), found
+
+
+def _price(given: str | None) -> Any:
+    from askless.config import Price
+    from askless.errors import ConfigError
+
+    if given is None:
+        return None
+    try:
+        read, written = (float(part) for part in given.split(","))
+        if min(read, written) < 0:
+            raise ValueError
+    except ValueError:
+        allowed = "Allowed: dollars for a million tokens read and written, such as 0.15,0.6."
+        raise ConfigError(f"--price got '{given}'. {allowed}") from None
+    rates: dict[str, Any] = {"usd_per_1m_prompt_tokens": read, "usd_per_1m_completion_tokens": written}
+    return Price(**rates)
+
+
+def _input(file: str, kind: Format | None, folder: Path) -> TableFile:
+    """The file, or what a pipe brought, kept in the run's folder: it is read more than once."""
+    from askless.data.tables import PIPE, TableFile
+
+    given = None if kind is None else kind.value
+    if file != PIPE:
+        return TableFile.of(file, given)
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"input.{'txt' if given == 'text' else given or 'jsonl'}"
+    with open(kept, "wb") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+    return TableFile.of(kept, given or "jsonl")
+
+
+def _begun_with(table: TextTable, terms: Terms, wish: Wish, column: str, prefix: str) -> dict[str, Any]:
+    """What may not change while a run lasts."""
+    digest = hashlib.sha256("\0".join([*table.ids, *map(str, table.of_row.tolist())]).encode()).hexdigest()
+    (options,) = terms.experts.values()
+    asked = {key: value for key, value in options.items() if key != "concurrency"}
+    how = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    facts = {"command": "annotate", "texts": digest, "column": column, "classes": list(terms.classes), "llm": how}
+    return facts | {
+        "agree": wish.agree,
+        "confidence": wish.confidence,
+        "small": dict(wish.small),
+        "seed": wish.seed,
+        "prefix": prefix,
+    }
+
+
+def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict[str, Any]:
+    """What asking about every text would take, and about the texts drawn first."""
+    from askless.annotating.rounds import first_draw
+    from askless.spending.pending import Pending
+
+    ((name, _),) = terms.experts.items()
+    price, first = terms.costs.prices[name], first_draw(len(table.texts))
+    pending = Pending.of(terms.expert(name, answers), [table.texts])
+    found = pending.forecast(name, price)
+    sample = pending.draw(min(first, len(pending.rows)), wish.seed).forecast(name, price)
+    return {
+        "rows": len(table),
+        "texts": len(table.texts),
+        "llm": name,
+        "first": first,
+        "kept": found.kept,
+        "first_usd": vars(sample.usd),
+        "everything_usd": vars(found.usd),
+        "basis": found.basis,
+    }
+
+
+def _tell_foreseen(facts: Mapping[str, Any], limit: float | None) -> None:
+    from askless.report.forecast_words import money
+    from askless.spending.forecast import Range
+
+    first, everything = (money(Range(**facts[key])) for key in ("first_usd", "everything_usd"))
+    kept = f", {facts['kept']:,} of them answered already" if facts["kept"] else ""
+    tell(f"{facts['rows']:,} rows, {facts['texts']:,} different texts{kept}; nobody was asked.")
+    tell(
+        f"The first {facts['first']:,} texts: {first}. All of them: {everything}. What the small model saves of that "
+        "is known after the first ones."
+    )
+    tell(facts["basis"])
+    if limit is not None and facts["first_usd"]["high"] > limit:
+        tell(f"A limit of ${limit:g} may not be enough for the first texts.")
+
+
+def _agree(facts: Mapping[str, Any], limit: float | None, yes: bool) -> None:
+    """Ask before money is spent, where nobody agreed yet."""
+    from askless.errors import BudgetError
+
+    if yes or limit is not None or not facts["everything_usd"]["high"]:
+        return
+    if not sys.stdin.isatty():
+        raise BudgetError(
+            "Nobody can be asked whether money may be spent. Give --max-usd, or --yes; --dry-run says how much."
+        )
+    _tell_foreseen(facts, limit)
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+class _Bar:
+    """Texts asked, money spent, and what is to be expected, on the terminal."""
+
+    def __init__(self, texts: int, ledger: Ledger) -> None:
+        from tqdm import tqdm
+
+        self._ledger = ledger
+        self._outlook = ""
+        pause = 0.2 if sys.stderr.isatty() else 30.0
+        self._bar = tqdm(total=texts, unit=" texts", dynamic_ncols=True, delay=0.5, mininterval=pause)
+
+    def batch(self, asked: AskedTexts) -> None:
+        self._say("")
+        self._bar.update(int(asked.done.sum()) - self._bar.n)
+
+    def round(self, now: Round) -> None:
+        self._outlook = f"small model agrees {100 * now.agreement:.1f} %, about {now.calls:,} to ask in all"
+        self._say("")
+        self._bar.total = max(now.calls, now.asked)
+        self._bar.refresh()
+
+    def waits(self, why: str) -> None:
+        self._say(f"waiting: {why}")
+        self._bar.update(0)
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def _say(self, more: str) -> None:
+        limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
+        parts = [f"${self._ledger.spent:.4f}{limit}", self._outlook, more]
+        self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)

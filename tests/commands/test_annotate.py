@@ -1,0 +1,179 @@
+"""`askless annotate`: what a person types, reads and finds in the folder, and every input that is none."""
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from askless.cli import app
+from askless.errors import AsklessError
+from tests.annotating.texts import texts
+from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.labelling.label_data import read_rows
+from tests.pipeline import working_in
+
+TEXTS, LABELS = texts(400)
+SAID = dict(zip(TEXTS, LABELS, strict=True))
+WORDS = ["--text", "post", "--classes", "yes,no", "--question", "Is this post rude?", "--llm", "gpt-x"]
+PRICE = ["--price", "100,0"]
+
+
+def said(request, before):
+    post = request.text.split("Text: ", 1)[1].removesuffix("\nAnswer:")
+    return Answer(chat(SAID.get(post, "no"), prompt_tokens=10))
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = ChatServer()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def here(server, tmp_path, monkeypatch):
+    """A folder with nothing but a file, and a server."""
+    server.reply = said
+    server.requests.clear()
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    write(tmp_path / "posts.csv", [{"number": n, "post": text} for n, text in enumerate(TEXTS)])
+    with working_in(tmp_path):
+        yield tmp_path, server
+
+
+def write(path, rows):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def run(here, *words, code=0, command="annotate"):
+    server = ["--base-url", here[1].url] if command == "annotate" else []
+    done = CliRunner().invoke(app, [command, *map(str, words), *server])
+    if code and isinstance(done.exception, AsklessError):
+        return " ".join(str(done.exception).split())
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_made(here):
+    done = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv")
+    lines = done.stdout.splitlines()
+    calls = len(here[1].requests)
+    assert lines[0].startswith(f"Of 400 rows {calls} were labelled by gpt-x (${calls / 1000:.4g} of about $0.")
+    assert (
+        lines[1] == "Promised with 95 % confidence: at least 90 % of all labels are what gpt-x says or would have said."
+    )
+    assert "not the truth: label about 400 rows by hand and run askless estimate." in lines[2]
+    with open("out.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["number", "post", "label", "answered_by", "confidence", "cost_usd", "error"]
+    assert [row["post"] for row in rows] == TEXTS and [row["number"] for row in rows] == [*map(str, range(400))]
+    assert sum(row["label"] == SAID[row["post"]] for row in rows) >= 360
+    asked = [row for row in rows if row["answered_by"] == "gpt-x"]
+    assert len(asked) == calls < 320 and all(row["label"] == SAID[row["post"]] for row in asked)
+    assert {row["cost_usd"] for row in asked} == {"0.001"} and not any(row["confidence"] for row in asked)
+    assert all(0.4 < float(row["confidence"]) <= 1 for row in rows if row["answered_by"] == "small")
+    page = (here[0] / "out.csv.run/report.html").read_text(encoding="utf-8")
+    assert lines[1] in page and not any(text in page for text in TEXTS)
+    assert set(json.loads((here[0] / "out.csv.run/summary.json").read_text())) >= {"promised", "rounds", "classes"}
+
+    before = len(here[1].requests)
+    again = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv")
+    assert again.stdout == done.stdout and len(here[1].requests) == before, "nothing is paid for twice"
+
+    next_texts, _ = texts(60, seed=1)
+    write(here[0] / "next.csv", [{"post": text} for text in next_texts])
+    words = ["next.csv", "--model", "out.csv.run", "--column", "text=post", "-o", "next.jsonl", "--json"]
+    facts = json.loads(run(here, *words, command="label").stdout)
+    assert facts["reasons"]["kept"] + facts["reasons"]["deferred"] == 60 and facts["reasons"]["kept"] > 5
+    assert len(here[1].requests) == before + facts["reasons"]["deferred"]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "txt", "tsv"])
+def test_other_files_in_and_out_keep_their_columns(here, ending):
+    few, rows = TEXTS[:60], [{"post": text, "n": n, "score": n / 2} for n, text in enumerate(TEXTS[:60])]
+    column, path, out = "post", here[0] / f"in.{ending}", "out.parquet" if ending != "txt" else "out.jsonl"
+    if ending == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif ending == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif ending == "tsv":
+        path.write_text("post\tn\n" + "".join(f"{row['post']}\t{row['n']}\n" for row in rows))
+    else:
+        column, _ = "text", path.write_text("\n".join(few) + "\n")
+    words = [column if word == "post" else word for word in WORDS]
+    facts = json.loads(run(here, path.name, *words, *PRICE, "--agree", "0.9", "--yes", "-o", out, "--json").stdout)
+    table = pq.read_table(out) if out.endswith("parquet") else pa.Table.from_pylist(read_rows(here[0] / out))
+    assert table[column].to_pylist() == few and facts["rows"] == 60
+    if ending in ("jsonl", "parquet"):
+        assert table["score"].to_pylist() == [n / 2 for n in range(60)] and table["n"].to_pylist() == [*range(60)]
+
+
+def test_rows_without_a_text_and_texts_that_come_again(here):
+    rows = [{"post": text} for text in [*TEXTS[:55], "", TEXTS[0], TEXTS[0]]]
+    write(here[0] / "odd.csv", rows)
+    run(here, "odd.csv", *WORDS, *PRICE, "--agree", "0.9", "--yes", "-o", "out.jsonl", "--prefix", "llm_")
+    found = read_rows(here[0] / "out.jsonl")
+    assert found[55]["llm_label"] is None and found[55]["llm_error"] == "empty text" and len(found) == 58
+    assert {found[at]["llm_label"] for at in (0, 56, 57)} == {SAID[TEXTS[0]]}
+    assert [found[at]["llm_cost_usd"] for at in (0, 56, 57)] == [0.001, 0, 0]
+    assert here[1].asked().count(here[1].asked()[0]) == 1
+
+
+def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):
+    done = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "-o", "out.csv", "--dry-run")
+    assert (
+        done.stdout.startswith("400 rows, 400 different texts; nobody was asked.")
+        and "The first 50 texts:" in done.stdout
+    )
+    assert not here[1].requests and not (here[0] / "out.csv.run").exists()
+
+
+def test_the_limit_is_hard_and_what_it_buys_is_said(here):
+    done = run(here, "posts.csv", *WORDS, *PRICE, "--max-usd", "0.2", "-o", "out.parquet", "--show-texts")
+    assert 100 <= len(here[1].requests) <= 200
+    assert "The limit of $0.2 was reached: a higher --max-usd promises more." in done.stdout
+    facts = json.loads((here[0] / "out.parquet.run/summary.json").read_text())
+    assert facts["paid_usd"] <= 0.2 and facts["stopped"] == "money"
+
+
+def test_a_server_that_refuses_ends_the_run_and_the_same_command_goes_on(here):
+    here[1].reply = lambda request, before: Answer(problem("no such key", "invalid_api_key"), 401)
+    words = ["posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv"]
+    assert "stopped asking 'gpt-x'" in run(here, *words, "--patience", "0", code=1)
+    here[1].reply = said
+    run(here, *words)
+    assert (here[0] / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both."),
+        (["--agree", "97"], "An agreement of 97. Allowed: 0.5 or more and less than 1, such as 0.97."),
+        (["--agree", "0.9", "--text", "tweet"], "no column 'tweet' (its columns are number, post)"),
+        (["--agree", "0.9", "--classes", "yes"], "--classes got yes. Allowed: two or more different names."),
+        (["--agree", "0.9", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million tokens"),
+        (["--agree", "0.9", "--small", "openai"], "backend openai, which learns nothing. Allowed: "),
+        (["--agree", "0.9"], "Nobody can be asked whether money may be spent. Give --max-usd, or --yes"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_paid(here, words, message):
+    assert message in run(here, "posts.csv", *WORDS, *PRICE, "-o", "out.csv", *words, code=1)
+    assert not here[1].requests
+
+
+def test_a_model_without_a_known_price_and_a_column_of_ours(here):
+    words = ["--agree", "0.9", "--yes", "-o", "out.csv"]
+    assert "No price is known of 'gpt-x'. Allowed: --price IN,OUT" in run(here, "posts.csv", *WORDS, *words, code=1)
+    write(here[0] / "own.csv", [{"post": text, "label": "?"} for text in TEXTS[:5]])
+    assert "a column 'label' already" in run(here, "own.csv", *WORDS, *PRICE, *words, code=1)
+    run(here, "posts.csv", *WORDS, *PRICE, *words, "--max-usd", "0.06")
+    again = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.8", "--yes", "-o", "out.csv", code=1)
+    assert "agree was 0.9 when this run began, and is 0.8 now" in again
