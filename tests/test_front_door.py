@@ -21,7 +21,7 @@ def test_every_name_of_the_front_door_is_where_it_lives(name):
 
 
 def test_another_name_is_an_error_that_lists_those_there_are():
-    with pytest.raises(AttributeError, match="has no attribute 'Plam'. It has: Budget, CostModel, "):
+    with pytest.raises(AttributeError, match="has no attribute 'Plam'. It has: AskLess, Budget, "):
         askless.Plam  # noqa: B018
 
 

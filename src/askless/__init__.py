@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from askless.bundles.bundle import Bundle
     from askless.costs import CostModel
     from askless.data.recorded import load as read_study
+    from askless.estimator import AskLess
     from askless.experts.base import Expert
     from askless.panel import Panel
     from askless.plans.evaluate import evaluate
@@ -25,9 +26,22 @@ if TYPE_CHECKING:
     from askless.policies.base import Budget, Policy
 
 __version__ = "0.1.0"
-__all__ = ["Budget", "CostModel", "Expert", "Goal", "Panel", "Policy", "evaluate", "load", "make_plan", "read_study"]
+__all__ = [
+    "AskLess",
+    "Budget",
+    "CostModel",
+    "Expert",
+    "Goal",
+    "Panel",
+    "Policy",
+    "evaluate",
+    "load",
+    "make_plan",
+    "read_study",
+]
 # Where each is, imported when it is first asked for: `import askless` costs nothing.
 _PLACES = {
+    "AskLess": "askless.estimator:AskLess",
     "Budget": "askless.policies.base:Budget",
     "CostModel": "askless.costs:CostModel",
     "Expert": "askless.experts.base:Expert",

@@ -120,7 +120,9 @@ def test_rows_that_are_all_alike_are_no_certainty():
     z2 = norm.ppf(0.975) ** 2
     assert paired_interval(0, 0, 20) == pytest.approx((-z2 / (20 + z2), z2 / (20 + z2)))
     assert paired_interval(20, 0, 20)[1] == 1.0
-    assert paired_interval(0, 20, 20)[0] == -1.0
+    for n in range(1, 200):
+        assert paired_interval(0, n, n)[0] == -1.0 and -1 <= paired_interval(0, n, n)[1] < 1
+        assert paired_interval(0, n, n)[1] == pytest.approx(-paired_interval(n, 0, n)[0])
 
 
 @pytest.mark.parametrize(("lost", "won", "n"), [(0.02, 0.0, 60), (0.05, 0.05, 100), (0.2, 0.1, 300)])

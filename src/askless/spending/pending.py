@@ -40,8 +40,6 @@ class Pending:
         How many answers are kept already.
     texts
         How many texts were looked at, equal ones each time.
-    others
-        How many answers are kept that are of no use now: to other prompts, options or texts.
     """
 
     rows: NDArray[np.int64]
@@ -49,7 +47,6 @@ class Pending:
     usage: Usage
     kept: int
     texts: int
-    others: int = 0
 
     @classmethod
     def of(cls, expert: PaidExpert, batches: Iterable[Sequence[str]]) -> Pending:
@@ -69,10 +66,9 @@ class Pending:
                 kept_sizes.append(sizes_of(expert, [texts[fresh[key]] for key in found]))
                 used.append(used_by(found.values()))
                 start += len(texts)
-            told = np.concatenate(used)
-            others = len(store) - len(told)
+        told = np.concatenate(used)
         usage = usage_of(expert).learnt(np.concatenate(kept_sizes), told)
-        return cls(np.array(rows, np.int64), np.concatenate(sizes), usage, len(told), start, others)
+        return cls(np.array(rows, np.int64), np.concatenate(sizes), usage, len(told), start)
 
     def forecast(self, expert: str, price: Price | None, confidence: float = 0.95) -> Forecast:
         """What asking about all of them will take."""

@@ -138,8 +138,9 @@ def _as_good(lost: int, won: int, n: int, eps: float, upto: int) -> Ints:
 def _score(lost: Ints, won: Ints, n: int, eps: float) -> Floats:
     """The net loss beyond eps in standard errors under "the mean loss is eps"; Tango 1998, equation 8."""
     b = lost * (1 - eps) + won * (1 - 3 * eps) - 2 * (n - lost - won) * eps
-    q = (b + np.sqrt(b * b + 8 * n * won * eps * (1 - eps))) / (4 * n)
-    return np.asarray((lost - won - n * eps) / np.sqrt(n * (2 * np.maximum(q, 0) + eps - eps**2)))
+    # Both roots are of 0 where every row was won, but for the last digit.
+    q = (b + np.sqrt(np.maximum(b * b + 8 * n * won * eps * (1 - eps), 0))) / (4 * n)
+    return np.asarray((lost - won - n * eps) / np.sqrt(n * np.maximum(2 * np.maximum(q, 0) + eps - eps**2, 1e-12)))
 
 
 def _only_right_or_wrong(loss: Floats, bound: str) -> None:
