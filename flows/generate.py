@@ -12,7 +12,15 @@ from askless.experts.asked import options_of
 from flows.shards import ShardRun
 from flows.stage import run_stage
 from tasks.data import publish
-from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts, write_unasked
+from tasks.generate import (
+    answer_shard,
+    asked,
+    cut_examples,
+    forget_expert,
+    merge_parts,
+    set_unread_aside,
+    write_unasked,
+)
 from tasks.progress import Reporter
 from tasks.runners import workers
 from tasks.runs import tracked_generation
@@ -22,13 +30,20 @@ from tasks.validation import validate_predictions
 
 @flow(flow_run_name="generate {task} {llm}")
 def generate(
-    task: str, llm: str, params: str = "params.yaml", data: str = "data", reports: str = "reports", yes: bool = False
+    task: str,
+    llm: str,
+    params: str = "params.yaml",
+    data: str = "data",
+    reports: str = "reports",
+    yes: bool = False,
+    unread: bool = False,
 ) -> str:
     """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again.
 
     An LLM that the task does not list is not asked.
 
-    A forecast comes first; beyond the limit of `generate.ask_above_usd` a person is asked, unless `yes`.
+    A forecast comes first; beyond the limit of `generate.ask_above_usd` a person is asked, unless `yes`. With
+    `unread`, replies of which no answer could be read are asked for again.
     """
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     if llm not in config.load(params).llms(task):
@@ -36,6 +51,8 @@ def generate(
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
+    if unread:
+        set_unread_aside(task, llm, params, examples, answers)
     forecast_spending(task, llm, params, examples, answers, yes)
     rows = cut_examples(task, llm, params, examples, folder)
     answer_shards(task, llm, config.load(params), folder, answers, rows)
@@ -65,4 +82,9 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
 
 
 if __name__ == "__main__":
-    run_stage(generate, ["task", "llm"], yes="spend more than generate.ask_above_usd without asking")
+    run_stage(
+        generate,
+        ["task", "llm"],
+        yes="spend more than generate.ask_above_usd without asking",
+        unread="ask again for replies of which no answer could be read; how many is said, and counted in the forecast",
+    )

@@ -47,6 +47,24 @@ def asked(settings: config.Params, name: str, expert: str) -> experts.Expert:
 
 
 @task(cache_policy=NO_CACHE)
+def set_unread_aside(name: str, expert: str, params: str, examples: str, answers: str) -> int:
+    """Set kept replies aside of which no answer could be read, so that they are asked for again; returns how many."""
+    asked, rows = expert_of(config.load(params), name, expert, Path(answers)), schema.read(examples, "examples")
+    if not isinstance(asked, PaidExpert):
+        return 0
+    keys = [asked.key(text) for text in rows["text"].to_pylist()]
+    with asked.store() as store:
+        kept = store.get_many(dict.fromkeys(keys))
+        found = asked.columns(list(kept.values()))
+        answered = found["label"] if asked.setting.classes else [None if e else "" for e in found["error"]]
+        unread = [key for key, label in zip(kept, answered, strict=True) if label is None]
+        if unread:
+            store.set_aside(unread)
+    get_run_logger().info("%s: %d replies of which no answer could be read are asked for again", expert, len(unread))
+    return len(unread)
+
+
+@task(cache_policy=NO_CACHE)
 def cut_examples(name: str, expert: str, params: str, examples: str, folder: str) -> list[int]:
     """Cut the examples into shards of `generate.shard_rows` rows, in `folder`; returns the rows of each.
 

@@ -55,6 +55,11 @@ def check(settings: config.Params, name: str) -> None:
             built = experts.build(*_asked(settings, name, expert))
             if isinstance(built, PaidExpert) and built.hosted:
                 built.validate()
+            if isinstance(built, PaidExpert) and settings.costs.unit == "usd" and expert not in settings.costs.prices:
+                wrong.append(
+                    f"costs.prices.{expert}: missing, and the model is not among the listed ones. Say what it "
+                    "charges: {usd_per_1m_prompt_tokens: ..., usd_per_1m_completion_tokens: ...}, or {} for nothing."
+                )
         except AsklessError as error:
             wrong.append(f"experts.{expert}: {error}")
     decide = {f"policies.{name}": settings.policies[name], f"train.{name}.teams": train.teams}
@@ -98,7 +103,7 @@ def stage_settings(settings: config.Params, name: str) -> dict[str, Any]:
     }
 
 
-_PREPARED = ("checks", "classes", "empty_text", "kind", "max_chars", "source", "split")
+_PREPARED = ("checks", "classes", "empty_text", "kind", "max_chars", "max_rows", "source", "split")
 
 
 def _said(settings: config.Params, name: str, llm: str) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from askless.errors import BudgetError
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.report import forecast_words
-from askless.spending.forecast import Forecast
 from askless.spending.pending import Pending, texts_of
 
 YES = "ASKLESS_YES"
@@ -33,31 +32,21 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
     if not isinstance(asked, PaidExpert):
         return
     price = settings.costs.prices.get(expert)
-    found = Pending.of(asked, texts_of(Path(examples))).forecast(expert, price)
+    pending = Pending.of(asked, texts_of(Path(examples)))
+    found = pending.forecast(expert, price)
     sys.stderr.write(f"{forecast_words.block(found, name)}\n")
-    why = reason(found, asked.hosted, settings.generate.ask_above_usd)
+    if pending.others and len(pending.rows):
+        again = min(pending.others, len(pending.rows))
+        sys.stderr.write(
+            f"{pending.others:,} kept answers are to another prompt, other options or other texts: where that "
+            f"changed, up to {again:,} are bought again.\n"
+        )
+    why = forecast_words.reason(found, asked.hosted, settings.generate.ask_above_usd)
     if why and not (yes or os.environ.get(YES) == "1" or _agreed(why)):
         raise BudgetError(
             f"{why} Nothing was asked. Allow it by `python -m flows.generate {name} {expert} --yes`, by {YES}=1 in the "
             f"environment of `dvc repro` or of a worker, or by a higher limit in {params}."
         )
-
-
-def reason(found: Forecast, hosted: bool, limit: float) -> str:
-    """Why a person is to be asked before this is spent, nothing where none need be.
-
-    The upper end of the interval counts. What a model that runs here costs may be unknown before it was timed; then
-    nobody is asked.
-    """
-    if found.usd.high > limit:
-        at_most = f"{forecast_words.money(found.usd)} for {found.calls.value:,.0f} answers of {found.expert}"
-        return f"The forecast is {at_most}, and the limit (generate.ask_above_usd) {forecast_words.dollars(limit)}."
-    if hosted and found.calls.high and found.usd.high != found.usd.high:
-        return (
-            f"What {found.calls.value:,.0f} answers of {found.expert} will cost is not known: "
-            f"costs.prices.{found.expert} is missing, or max_tokens is null and nothing is on record."
-        )
-    return ""
 
 
 def _agreed(why: str) -> bool:

@@ -13,9 +13,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, schema
+from askless.data.columns import shorten
 from askless.errors import DataError
 from askless.files import write_text
 
+UNPARSED = "column mean to be between (unparsed)"
 # Of predictions; distributions over classes, held as Python objects, would take more than all of these.
 LOOKED_AT = ("id", "label", "text", "error", "quality", "mass", "seconds", "prompt_tokens", "completion_tokens")
 
@@ -67,8 +69,9 @@ def validate_predictions(name: str, expert: str, params: str, candidate: str, re
             suite.append(gxe.ExpectColumnValuesToBeBetween(column=measured, min_value=0))
     if frame["mass"].notna().any():
         suite.append(gxe.ExpectColumnValuesToBeBetween(column="mass", min_value=0, max_value=1.001))
-    note = _faults(frame, meta)
-    return _hold(frame, suite, f"{name}: predictions of {expert}", Path(reports) / f"{expert}.html", note)
+    note, report = _faults(frame, meta), Path(reports) / f"{expert}.html"
+    plain = {UNPARSED: (_unusable(frame), f"a share of {settings.checks.unparsed_share_max:g} at most")}
+    return _hold(frame, suite, f"{name}: predictions of {expert}", report, note, plain)
 
 
 def _labels(frame: pd.DataFrame, last: pd.DataFrame | None, settings: config.Task) -> list[Any]:
@@ -135,6 +138,18 @@ def _faults(frame: pd.DataFrame, meta: Mapping[str, Any]) -> str:
     return note.strip()
 
 
+def _unusable(frame: pd.DataFrame) -> str:
+    """How many answers are none, most often why, and what three of these replies were."""
+    bad = frame[frame["unparsed"] > 0]
+    reasons = bad["error"].fillna("an empty reply").value_counts()
+    if not len(reasons):
+        return ""
+    replies = bad["text"][bad["error"].fillna("an empty reply") == reasons.index[0]].dropna().unique()[:3]
+    shown = f" Replies were {', '.join(repr(shorten(reply, 60)) for reply in replies)}." if len(replies) else ""
+    share = f"{len(bad):,} of {len(frame):,} answers are of no use ({len(bad) / len(frame):.3g})"
+    return f"{share}, {reasons.iloc[0]:,} of them for this reason: {reasons.index[0]}.{shown}"
+
+
 def _left_out(candidate: str) -> str:
     """What `prepare` left out or had to choose, in words, from the summary beside its examples; or nothing."""
     beside = Path(candidate).with_suffix(".json")
@@ -165,7 +180,15 @@ def _last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
     return schema.read(last_good, "examples").to_pandas() if made_from[0] == made_from[1] else None
 
 
-def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path, note: str = "") -> str:
+def _hold(
+    frame: pd.DataFrame,
+    suite: Sequence[Any],
+    title: str,
+    report: Path,
+    note: str = "",
+    plain: Mapping[str, tuple[str, str]] = {},
+) -> str:
+    """Raise `DataError` with what does not hold; `plain` has words for what an expectation has seen and allows."""
     import logging
 
     import great_expectations as gx
@@ -183,8 +206,8 @@ def _hold(frame: pd.DataFrame, suite: Sequence[Any], title: str, report: Path, n
     if failed:
         raise DataError(
             title,
-            "; ".join(f"{r['what']}: {r['seen']}" for r in failed),
-            "; ".join(r["allowed"] for r in failed),
+            "; ".join(plain[r["what"]][0] if r["what"] in plain else f"{r['what']}: {r['seen']}" for r in failed),
+            "; ".join(plain[r["what"]][1] if r["what"] in plain else r["allowed"] for r in failed),
             f"Read {report}, mend the data or the checks in params.yaml; the last good data are untouched.",
         )
     return str(report)

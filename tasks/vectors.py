@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from askless import config
 from askless.data import sources
 from askless.data.demo import documents, posts, vectors
-from askless.files import replacing_folder
+from askless.files import replacing_folder, write_text
 from askless.text import embeddings
 from tasks import worth_a_retry
 
@@ -22,8 +22,8 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
     settings = task_settings.vectors
     if settings is None:
         for made in (raw_folder, folder):
-            with replacing_folder(Path(made)):
-                pass
+            with replacing_folder(Path(made)) as part:
+                write_text(part / "none", f"tasks.{name}.vectors names none.\n")
         return folder
     bare = settings.kind == "demo" and task_settings.kind == "summarisation"
     if settings.kind == "demo":

@@ -1,18 +1,18 @@
 """What the README says can be done, done."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 import yaml
-from pyarrow import csv
+from typer.testing import CliRunner
 
 from askless import config, experts
-from tests.commands import answer_files
+from askless.cli import app
 from tests.pipeline import working_in
 
 ROOT = Path(__file__).parents[1]
@@ -30,19 +30,50 @@ def commands() -> list[str]:
 
 def test_it_is_short_and_its_links_lead_somewhere():
     assert len(README.splitlines()) <= 200
+    anchors = {
+        "#" + re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in re.findall(r"^#+ (.*)", README, re.M)
+    }
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        assert target in anchors or (ROOT / target).exists(), target
 
 
 @pytest.fixture
 def recorded(tmp_path):
-    """The files that the README names, of 240 items and two experts."""
-    answer_files.write(tmp_path)
-    for name, kept in (("items", "items"), ("mini", "small"), ("large", "large")):
-        table = pq.read_table(tmp_path / f"{kept}.parquet")
-        csv.write_csv(table, tmp_path / f"{name}.csv")
+    """A folder with the files that the README names, their first rows."""
+    (tmp_path / "examples/recorded").mkdir(parents=True)
+    for path in (ROOT / "examples/recorded").glob("*.csv"):
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        (tmp_path / path.relative_to(ROOT)).write_text("".join(lines[:301]), "utf-8")
     with working_in(tmp_path):
         yield tmp_path
+
+
+def askless_commands() -> list[list[str]]:
+    """The commands of the blocks, in the README's order."""
+    lines = [line.split("  #")[0] for block in blocks("") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("askless ")]
+
+
+def test_what_it_says_a_plan_says_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    first, *_ = askless_commands()
+    done = CliRunner().invoke(app, [*first[:-1], str(tmp_path / "plan.yaml")])
+    assert done.exit_code == 0, done.output
+    (told,) = blocks("text")
+    assert told.splitlines() == done.stdout.splitlines()[:3]
+
+
+@pytest.mark.slow
+def test_the_commands_after_the_pipeline_work_in_their_order(built, tmp_path, monkeypatch):
+    shutil.copytree(built, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(ROOT / "examples/recorded", tmp_path / "examples/recorded")
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets=None: None)
+    with working_in(tmp_path):
+        for words in askless_commands()[1:]:
+            done = CliRunner().invoke(app, words)
+            assert done.exit_code == 0, (words, done.output, done.exception)
+    assert [words[0] for words in askless_commands()] == ["plan", "promote", "label", "serve"]
+    assert len((tmp_path / "labelled.csv").read_text("utf-8").splitlines()) == 21
 
 
 def test_python_runs(recorded, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from askless.commands.annotate import annotate
+from askless.commands.attempt import attempt
 from askless.commands.compare import compare
 from askless.commands.decide import decide
 from askless.commands.evaluate import evaluate
@@ -13,6 +14,7 @@ from askless.commands.forecast import forecast
 from askless.commands.forget import forget
 from askless.commands.headline import headline
 from askless.commands.importing import import_answers
+from askless.commands.init import init
 from askless.commands.label import label
 from askless.commands.models import models, promote, rollback
 from askless.commands.options import say
@@ -26,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+app.command()(init)
+app.command("try")(attempt)
 app.command("import")(import_answers)
 app.command()(annotate)
 app.command()(evaluate)

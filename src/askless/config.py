@@ -28,6 +28,7 @@ NAME = re.compile(r"\w[\w .+@:()-]{0,99}")
 BY_TASK = ("train", "policies", "evaluate")
 RUNNERS = ("threads", "ray")
 AUTO = "auto"
+FREE = "none is named: what runs on a machine of your own counts as nothing"
 # Sources whose texts anybody may have written: no prompt of askless is made for them.
 TABLES = ("csv", "parquet", "jsonl")
 QUALITIES = {
@@ -207,6 +208,8 @@ class Task:
         Names of the classes, two or more; none for summaries.
     positive
         The class that counts as positive in F1, by default the last; empty for summaries.
+    max_rows
+        Most examples, drawn by a hash of their ids, so that fewer answers are paid for; None keeps all.
     max_chars
         Longer texts are left out and counted, in characters after cleaning; None keeps all.
     empty_text
@@ -236,6 +239,7 @@ class Task:
     checks: Checks = field(default_factory=Checks)
     llms: tuple[str, ...] | None = None
     small: str | None = None
+    max_rows: Count | None = None
 
     def __post_init__(self) -> None:
         if not self.quality:
@@ -585,8 +589,8 @@ def _inline_prompts(raw: Any) -> set[str]:
 def _finished(params: Params) -> Params:
     """The parameters with what follows from others.
 
-    Prices of experts that have none: a listed model's, and of a team's network the decider's. A reference where none is
-    named.
+    Prices of experts that have none: a listed model's; of a small expert nothing; of a team's network the decider's. A
+    reference where none is named.
     """
     listed = {
         name: Price(**found)
@@ -596,7 +600,9 @@ def _finished(params: Params) -> Params:
     }
     own = params.costs.prices.get("decider", Price())
     teams = [team for train in params.train.values() for team in train.teams]
-    prices = {**listed, **{network_of(team): own for team in teams}, **params.costs.prices}
+    small = {name for train in params.train.values() for name in (train.small, *train.baselines)}
+    free = dict.fromkeys(small - {*params.base.llms}, Price(source=FREE))
+    prices = {**free, **listed, **{network_of(team): own for team in teams}, **params.costs.prices}
     evaluate = {
         name: part if part.reference else replace(part, reference=_dearest(params.llms(name), prices))
         for name, part in params.evaluate.items()

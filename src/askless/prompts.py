@@ -6,14 +6,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, fields
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from askless.errors import ConfigError
+from askless.files import read_yaml
 
 STRICT = ConfigDict(extra="forbid")
 LABEL, TEMPLATE = "label", "template"
@@ -166,6 +169,21 @@ class PromptSpec:
     descriptions: Mapping[str, str] = field(default_factory=dict)
     examples: Draw | tuple[Example, ...] = ()
     reply: Literal["words", "json"] = "words"
+
+    @classmethod
+    def read(cls, path: Path) -> PromptSpec:
+        """The prompt in a file: YAML with these keys, or the text of a template; raises `ConfigError` for neither."""
+        try:
+            text = path.read_text("utf-8")
+            values = read_yaml(path) if path.suffix in (".yaml", ".yml") else {"template": text}
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            got = f"{'.'.join(map(str, first['loc'])) or 'the prompt'}: {first['msg']}"
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            got = " ".join(str(error).split())
+        allowed = ", ".join(each.name for each in fields(cls))
+        raise ConfigError(f"{path}: {got}. Allowed in YAML: {allowed}; in any other file: a text with {{text}} in it.")
 
     def problems(self, classes: Sequence[str]) -> list[str]:
         """What is wrong with it for a task of these classes, each a key and a sentence."""

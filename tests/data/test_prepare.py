@@ -96,14 +96,14 @@ def test_majority_takes_the_group_of_its_first_row():
 @pytest.mark.parametrize("empty", ["", " \n", None])
 def test_empty_text(empty):
     table = raw(["a", empty, "b", empty], list("0101"))
-    with pytest.raises(DataError, match=r"s: empty text in row 1 \(2 rows in all\).*set empty_text to 'drop'"):
+    with pytest.raises(DataError, match=r"s: empty text in row 2 \(2 rows in all\).*set empty_text to 'drop'"):
         prepare(table, task(), "s")
     assert prepare(table, task(empty_text="drop"), "s")[1]["empty_dropped"] == 2
 
 
 @pytest.mark.parametrize(("label", "got"), [("2", "label '2'"), (None, "no label"), (" 1", "label ' 1'")])
 def test_label_outside_the_classes(label, got):
-    with pytest.raises(DataError, match=rf"s: {got} in row 2 \(1 rows in all\). Allowed: one of \['0', '1'\]"):
+    with pytest.raises(DataError, match=rf"s: {got} in row 3 \(1 rows in all\). Allowed: one of \['0', '1'\]"):
         prepare(raw(["a", "b", "c"], ["0", "1", label]), task(), "s")
 
 
@@ -209,7 +209,7 @@ def test_an_empty_reference_is_an_error_where_an_empty_text_is():
     with pytest.raises(DataError) as caught:
         prepare(raw_documents(["a", "b", "c"], ["r", "", None]), documents_task(), "s")
     assert str(caught.value) == (
-        "s: empty reference in row 1 (2 rows in all). Allowed: at least one visible character. "
+        "s: empty reference in row 2 (2 rows in all). Allowed: at least one visible character. "
         "Correct the raw file, or set empty_text to 'drop'."
     )
 
@@ -218,7 +218,7 @@ def test_an_empty_reference_is_an_error_where_an_empty_text_is():
 def test_rows_without_any_reference_are_of_another_task(empty_text):
     with pytest.raises(DataError, match=r"s: no reference in any of 2 rows. Allowed: a column 'reference'"):
         prepare(raw(["a", "b"], ["0", "1"]), documents_task(empty_text=empty_text), "s")
-    with pytest.raises(DataError, match=r"s: no label in row 0 \(2 rows in all\)"):
+    with pytest.raises(DataError, match=r"s: no label in row 1 \(2 rows in all\)"):
         prepare(raw_documents(["a", "b"], ["r", "s"]), task(), "s")
 
 

@@ -71,7 +71,10 @@ def test_too_many_unparsed_answers_stop_generate_and_leave_the_last_good(ran, tm
     settings = small_params()
     settings["experts"][LLM] = {"backend": "recorded", "path": str(tmp_path / "said.parquet")}
     write_params(tmp_path, settings)
-    with working_in(tmp_path), pytest.raises(DataError, match=r"\(unparsed\): 0\.5"):
+    with (
+        working_in(tmp_path),
+        pytest.raises(DataError, match=r"answers are of no use \(0\.5\), .*: no label in the reply\."),
+    ):
         generate("olhs", LLM)
     assert good.read_bytes() == (ran / ANSWERS).read_bytes()
     assert "column mean to be between (unparsed)" in (tmp_path / f"reports/olhs/checks/{LLM}.html").read_text()
@@ -102,8 +105,8 @@ def faulty(fault):
 
 
 FAULTS = {
-    "label": r"label '2' in row 7",
-    "text": r"empty text in row 7",
+    "label": r"label '2' in row 8",
+    "text": r"empty text in row 8",
     "rows": r"table row count to be between: 120",
     "column": r"no column 'text' \(its columns are tweet, label\)",
     "balance": r"column mean to be between \(is_1\)",
@@ -170,7 +173,7 @@ def test_on_the_command_line_a_fault_is_one_paragraph_and_exit_code_1(prepared, 
     done = subprocess.run(command, cwd=prepared, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr
-    assert done.stderr.count("label '2' in row 7") == 1
+    assert done.stderr.count("label '2' in row 8") == 1
     (said,) = [line for line in done.stderr.splitlines() if line.startswith("prepare failed: ")]
     assert "Allowed: one of ['0', '1']. Correct the label in the raw file" in said
     assert (prepared / EXAMPLES).read_bytes() == before

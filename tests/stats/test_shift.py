@@ -98,11 +98,12 @@ def test_without_any_score_nothing_can_be_told():
     found = compare({}, {}, ((90, 300), (300, 1000)))
     assert not found.alarm
     assert found.words() == (
-        "Whether the rows have shifted cannot be told: nobody who is asked states a score "
+        "Whether the rows have shifted cannot be told: nobody who is asked states a score that tells "
         f"(the share of rows deferred: p = {found.p_values[RATE]:.2g})."
     )
     assert (
-        compare({}, {}).words() == "Whether the rows have shifted cannot be told: nobody who is asked states a score."
+        compare({}, {}).words()
+        == "Whether the rows have shifted cannot be told: nobody who is asked states a score that tells."
     )
 
 

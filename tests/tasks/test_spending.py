@@ -11,9 +11,10 @@ import pytest
 from askless import schema
 from askless.data.demo.posts import posts
 from askless.errors import BudgetError, ConfigError, DataError
+from askless.report.forecast_words import reason
 from askless.spending.forecast import Forecast, Range
 from flows import stage
-from tasks.spending import forecast_spending, reason
+from tasks.spending import forecast_spending
 from tests.experts.tiny_models import examples
 from tests.pipeline import LLM, small_params, write_params
 

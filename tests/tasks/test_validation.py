@@ -144,8 +144,13 @@ def answered(tmp_path, table, task="olhs"):
 
 def test_some_unparsed_answers_pass_too_many_do_not(tmp_path):
     assert "All expectations hold." in answered(tmp_path, predictions(["0"] * 85 + [None] * 15))
-    with pytest.raises(DataError, match=r"\(unparsed\): 0\.25"):
-        answered(tmp_path, predictions(["0"] * 75 + [None] * 25))
+    table = predictions(["0"] * 75 + [None] * 25, text=[""] * 75 + ["I cannot\nsay"] * 15 + ["Hm"] * 10)
+    with pytest.raises(DataError) as error:
+        answered(tmp_path, table)
+    assert error.value.got == (
+        "25 of 100 answers are of no use (0.25), 25 of them for this reason: silent. Replies were 'I cannot say', 'Hm'."
+    )
+    assert error.value.allowed == "a share of 0.2 at most"
     assert "FAILS" in (tmp_path / "checks" / f"{LLM}.html").read_text(encoding="utf-8")
 
 
@@ -173,7 +178,7 @@ def test_some_empty_and_looping_summaries_pass_too_many_do_not(tmp_path):
     page = answered(tmp_path, summaries(quality=[None, 0.0, None, None], **some), TASK)
     assert "All expectations hold. Answers with an error: 1 loop, 1 no answer.<" in page
     assert "(quality)" in page and "(label)" not in page
-    with pytest.raises(DataError, match=r"\(unparsed\): 0\.25"):
+    with pytest.raises(DataError, match=r"5 of 20 answers are of no use \(0\.25\), 3 of them .*: an empty reply\."):
         answered(tmp_path, summaries(text=["", "", ""], error=[None] * 3 + ["loop"] * 2), TASK)
 
 

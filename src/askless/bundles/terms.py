@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from askless import config, experts
+from askless import config, experts, price_list
 from askless.bundles import trust
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
@@ -19,6 +19,7 @@ from askless.experts.asked import options_of
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.paid import PaidExpert
 from askless.files import read_json, write_text
+from askless.prompts import Draw, PromptSpec
 from askless.spending.billing import FaultHandling
 from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
@@ -64,6 +65,53 @@ class Terms:
         options = {name: options_of(settings, task, name) for name in names}
         return cls(task, about.classes, about.prompt, options, settings.costs, about.max_chars)
 
+    @classmethod
+    def of_models(
+        cls,
+        task: str,
+        classes: tuple[str, ...],
+        models: Mapping[str, str],
+        prompt: PromptSpec,
+        prices: Mapping[str, config.Price],
+    ) -> Terms:
+        """The terms on which models are asked that a person names.
+
+        Parameters
+        ----------
+        task, classes
+            As in the class.
+        models
+            Expert to `model`, `backend:model` or either with `@https://...` behind it: the address of its server.
+        prompt
+            What each is asked.
+        prices
+            Of the experts, where the list of prices does not know their model or is not to count.
+
+        Raises
+        ------
+        ConfigError
+            For a prompt that does not fit the classes, an unknown option or backend, and a model without a price.
+        """
+        if wrong := prompt.problems(classes):
+            raise ConfigError(f"The prompt: {'; '.join(wrong)}.")
+        if isinstance(prompt.examples, Draw):
+            raise ConfigError(
+                "The prompt draws its examples. Allowed beside a plan: a list of them, with text and label."
+            )
+        asked = prompt.written(classes, prompt.examples).values()
+        options = {name: {**_model(model), "prompt": asked} for name, model in models.items()}
+        found = dict(prices)
+        for name, each in options.items():
+            experts.build(experts.Setting(name, task, classes), each)
+            if name not in found and (price := price_list.listed(each["model"], each.get("base_url"))) is not None:
+                found[name] = config.Price(**price)
+            if name not in found:
+                raise ConfigError(
+                    f"Expert '{name}' has no price: the list knows no '{each['model']}' there. Give --prices FILE with "
+                    f"prices: {{{name}: {{usd_per_1m_prompt_tokens: 0.15}}}}, or {{}} for one that is free."
+                )
+        return cls(task, classes, "", options, config.Costs("usd", found))
+
     def demo_models(self) -> tuple[str, ...]:
         """Sizes of the demo's models among its experts."""
         models = {str(options.get("model", "")) for options in self.experts.values()}
@@ -77,7 +125,7 @@ class Terms:
     def read(cls, folder: Path) -> Terms:
         """Those that came with a bundle; raises `DataError` where none did, or a file that is none."""
         path = folder / FILE
-        remedy = "Give --params with a params.yaml that has these experts and prices, or register the model again."
+        remedy = "Give --params with a params.yaml that has these experts and prices, or plan again with --llm."
         try:
             kept = read_json(path)
         except FileNotFoundError:
@@ -116,6 +164,17 @@ class Terms:
     ) -> GuardedExpert:
         """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
         return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, handling, **options)
+
+
+def _model(said: str) -> dict[str, Any]:
+    """Backend, model and address of `backend:model@https://...`; without a known backend it is `openai`."""
+    model, at, url = said.rpartition("@")
+    if not (at and url.startswith(("http://", "https://"))):
+        model, url = said, ""
+    backend, colon, rest = model.partition(":")
+    known = bool(colon) and backend in experts.known()
+    options = {"backend": backend if known else "openai", "model": rest if known else model}
+    return {**options, **({"base_url": url} if url else {})}
 
 
 def of_bundle(bundle: Bundle, params: Path | None, agreed: bool = False) -> Terms:

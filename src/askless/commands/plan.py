@@ -36,7 +36,7 @@ from askless.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from askless.data.recorded import Study
+    from askless.bundles.terms import Terms
     from askless.experts import Expert
     from askless.plans.plan import Goal, Plan
 
@@ -108,6 +108,23 @@ def plan(
     ] = None,
     reference: Reference = None,
     small: Small = None,
+    llm: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="Who answers new items as an expert on record: --llm gpt-4=gpt-4o-mini, or with its server behind it, "
+            "--llm mini=qwen2.5:7b@http://localhost:11434/v1.",
+        ),
+    ] = NONE,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="What they are asked, as the answers on record were: YAML as in docs/tasks.md, or a text with {text} "
+            "where the item stands.",
+            show_default=False,
+        ),
+    ] = None,
     intersect: Intersect = False,
     seed: Seed = 0,
     column: Columns = NONE,
@@ -126,17 +143,29 @@ def plan(
 
     Example: askless plan --examples items.parquet --answers a.parquet --answers b.parquet --quality-floor 0.97
     """
+    from askless.bundles.terms import Terms
+    from askless.errors import ConfigError
+    from askless.labelling.plan_answers import keep
     from askless.plans.boards import Boards
     from askless.plans.outcome import outcome_of
     from askless.plans.planner import make_plan
     from askless.plans.small import with_small
+    from askless.prompts import PromptSpec
 
     classwise = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
+    asked = _models(llm, prompt)
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
     read_as = layout(column, wide, pattern, spelt)
     given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
+    for name in asked:
+        if name not in given.experts:
+            raise ConfigError.unknown("expert", name, given.experts)
+    terms = None
+    if prompt is not None and asked:
+        spec = PromptSpec.read(prompt)
+        terms = Terms.of_models(output.stem, given.classes, asked, spec, given.cost.prices)
     expert = None
     if small is not None:
         given, expert, certify = with_small(given, small, goal, certify, seed)
@@ -152,10 +181,10 @@ def plan(
         random_state=seed,
         say=say,
     )
-    _write(made, given, output, {"task": output.stem, "seed": seed}, expert)
+    keep(made, given, output, expert, terms, seed)
     test = Boards.labelled(given).test
     outcome = outcome_of(made, test) if len(test) else None
-    note(given.notes)
+    note([*given.notes, *_unasked(made, terms, expert)])
     if as_json:
         summary: dict[str, Any] = {
             "path": str(output),
@@ -175,21 +204,24 @@ def plan(
     typer.echo(f"\nPlan: {output}")
 
 
-def _write(made: Plan, given: Study, output: Path, facts: Mapping[str, Any], expert: Expert | None) -> None:
-    """The plan's files, and the rows that later ones are held against: those it was not fitted on, where there are."""
-    from datetime import UTC, datetime
+def _models(llm: Sequence[str], prompt: Path | None) -> dict[str, str]:
+    """Who answers as which expert; raises `ConfigError` where nobody says what they are asked."""
+    from askless.errors import ConfigError
 
-    from askless.bundles import plan_file
-    from askless.monitoring import baseline
-    from askless.plans.boards import Boards
+    if llm and prompt is None:
+        raise ConfigError(
+            "Got --llm without --prompt. A plan promises of answers to the prompt on record. Give that: "
+            "--prompt prompt.txt with {text} where the item stands."
+        )
+    return pairs("--llm", llm)
 
-    folder = plan_file.write(made, output, facts, expert).folder
-    if folder is None or len(made.policy.experts) < 2:
-        return
-    boards = Boards.of(given) if made.certify == "split" else Boards.labelled(given)
-    rows, reference = boards.valid if len(boards.valid) else boards.train, made.policy.experts[-1]
-    task, time = facts["task"], datetime.now(UTC)
-    baseline.write(folder, baseline.baseline(made.policy, rows, made.budget, reference, task=task, time=time))
+
+def _unasked(made: Plan, terms: Terms | None, small: Expert | None) -> list[str]:
+    """What is still to be said before new items can be answered."""
+    known = {*(terms.experts if terms else ()), *([small.name] if small else ())}
+    unknown = [name for name in made.policy.experts if name not in known]
+    how = " ".join(f"--llm {name}=MODEL" for name in unknown)
+    return [f"To answer new items by this plan, say who answers: {how} --prompt FILE."] if unknown else []
 
 
 def _goal(

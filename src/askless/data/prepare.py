@@ -35,7 +35,7 @@ def prepare(raw: pa.Table, task: Task, source_name: str) -> tuple[pa.Table, dict
     rows, dropped = _usable(texts, golds, task, source_name)
     kept, conflicts, ties = _unique(rows, texts, golds)
     names = ids(source_name, [texts[row] for row in kept])
-    order = sorted(range(len(kept)), key=names.__getitem__)
+    order = sorted(_sampled(names, task.max_rows), key=names.__getitem__)
     groups = raw["group"].to_pylist()
     columns: dict[str, list[Any]] = {
         "id": [names[i] for i in order],
@@ -54,9 +54,17 @@ def prepare(raw: pa.Table, task: Task, source_name: str) -> tuple[pa.Table, dict
         "duplicates_dropped": len(rows) - len(kept),
         f"conflicting_{what}": conflicts,
         f"tied_{what}": ties,
-        "examples": len(kept),
+        **({"sampled_of": len(kept)} if task.max_rows and task.max_rows < len(kept) else {}),
+        "examples": len(order),
         "splits": document_counts(examples) if documents else class_counts(examples, task.classes),
     }
+
+
+def _sampled(names: Sequence[str], most: int | None) -> list[int]:
+    """Rows of at most so many ids: those of the lowest hashes, so that a new row moves one other at most."""
+    if most is None or most >= len(names):
+        return list(range(len(names)))
+    return sorted(range(len(names)), key=lambda row: hashlib.sha256(f"sample\0{names[row]}".encode()).digest())[:most]
 
 
 def clean(text: str) -> str:
@@ -109,7 +117,7 @@ def _labels(raw: pa.Table, classes: Sequence[str], where: str) -> list[str]:
         got = "no label" if labels[bad[0]] is None else f"label {labels[bad[0]]!r}"
         raise DataError(
             where,
-            f"{got} in row {bad[0]} ({len(bad)} rows in all)",
+            f"{got} in row {bad[0] + 1} ({len(bad)} rows in all)",
             f"one of {list(classes)}",
             "Correct the label in the raw file, or the task's classes in params.yaml.",
         )
@@ -152,7 +160,7 @@ def _filled(what: str, values: Sequence[str], rows: Sequence[int], task: Task, w
     if empty and task.empty_text == "error":
         raise DataError(
             where,
-            f"empty {what} in row {next(row for row in rows if not values[row])} ({empty} rows in all)",
+            f"empty {what} in row {next(row for row in rows if not values[row]) + 1} ({empty} rows in all)",
             "at least one visible character",
             "Correct the raw file, or set empty_text to 'drop'.",
         )

@@ -5,6 +5,7 @@ Nothing is cleaned here: `askless.data.prepare` turns such a table into examples
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -60,8 +61,13 @@ def raw_table(**columns: object) -> pa.Table:
 
 
 def read_table(source: Source, path: Path) -> pa.Table:
-    """Read CSV, Parquet or JSON, of any origin, with columns `text` and `label` or `reference`."""
-    return raw_of(tables.read(path, WANTED, source.kind), path)
+    """Read CSV, Parquet or JSON, of any origin, with columns `text` and `label` or `reference`, or what those are."""
+    wanted = replace(
+        WANTED,
+        names={str(ours): theirs for ours, theirs in source.columns.items()},
+        option="tasks.<task>.source.columns:",
+    )
+    return raw_of(tables.read(path, wanted, source.kind), path)
 
 
 def read_xsum(source: Source, path: Path) -> pa.Table:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from askless import experts, schema
 from askless.config import Params
 from askless.data.prepare import clean
@@ -14,20 +16,22 @@ from askless.experts.base import Expert, Setting
 from askless.prompts import Draw, Example, PromptSpec
 
 
-def expert_of(settings: Params, task: str, name: str, answers: Path | None = None) -> Expert:
-    """An expert of a task, with nothing loaded, its answers kept in the folder `answers`.
+def expert_of(
+    settings: Params, task: str, name: str, answers: Path | None = None, rows: pa.Table | None = None
+) -> Expert:
+    """An expert of a task, with nothing loaded, its answers kept in the folder `answers`; `rows` as of `options_of`.
 
     Raises `ConfigError` for unknown names and options, and for a prompt that cannot be meant.
     """
     about = settings.task(task)
     setting = Setting(name, task, about.classes, about.prompt, answers=answers)
-    return experts.build(setting, options_of(settings, task, name))
+    return experts.build(setting, options_of(settings, task, name, rows))
 
 
-def options_of(settings: Params, task: str, name: str) -> dict[str, Any]:
+def options_of(settings: Params, task: str, name: str, rows: pa.Table | None = None) -> dict[str, Any]:
     """An expert's options, a prompt of params.yaml among them in full: so that they say all that it is asked.
 
-    Examples that a prompt draws are those of the prepared train split.
+    Examples that a prompt draws are of the train split of `rows`, by default of what the stage prepare made.
     """
     options, used = settings.expert(name), _used(settings, task, name)
     spec = spec_of(settings, task, name)
@@ -35,7 +39,7 @@ def options_of(settings: Params, task: str, name: str) -> dict[str, Any]:
         own = settings.task(task).prompt in settings.prompts and isinstance(options.get("prompt"), Mapping)
         return {**options, "prompt": used} if own else options
     classes = settings.task(task).classes
-    shown = _examples(spec, settings, task) if spec.examples else ()
+    shown = _examples(spec, settings, task, rows) if spec.examples else ()
     return {**options, "prompt": spec.written(classes, shown).values()}
 
 
@@ -53,17 +57,18 @@ def _used(settings: Params, task: str, name: str) -> str:
     return str(own.get(asked, asked) if isinstance(own, Mapping) else own or asked)
 
 
-def _examples(spec: PromptSpec, settings: Params, task: str) -> tuple[Example, ...]:
+def _examples(spec: PromptSpec, settings: Params, task: str, rows: pa.Table | None) -> tuple[Example, ...]:
     """The examples of a prompt; raises `ConfigError` for one that valid or test has: its answer would be told."""
     path = settings.base.data / "prepared" / task / "examples.parquet"
-    if not path.exists():
+    if rows is None and not path.exists():
         if isinstance(spec.examples, tuple):
             return spec.examples
         raise ConfigError(
             f"tasks.{task}.prompt: draws examples from train, and {path} is not there. Allowed: after the stage "
             f"prepare. Run: dvc repro prepare@{task}."
         )
-    rows = schema.read_columns(path, "examples", ("id", "text", "label", "split"))
+    if rows is None:
+        rows = schema.read_columns(path, "examples", ("id", "text", "label", "split"))
     if isinstance(spec.examples, Draw):
         train = schema.rows_in(rows, "train")
         return spec.examples.of(list(zip(*(train[name].to_pylist() for name in ("id", "text", "label")), strict=True)))

@@ -111,7 +111,7 @@ class DeployedBundle:
         self, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
     ) -> Iterator[dict[str, GuardedExpert]]:
         """Its expensive experts behind a ledger, as `guarded` has it."""
-        with guarded(self.terms, self.bundle.experts[1:], ledger, answers, handling, **options) as found:
+        with guarded(self.terms, self.bundle.expensive, ledger, answers, handling, **options) as found:
             yield found
 
 

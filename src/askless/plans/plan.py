@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -232,14 +232,17 @@ class FittedRows:
     rows: int
 
     @classmethod
-    def of(cls, done: Decisions, panel: Panel) -> FittedRows:
-        """From decisions and the panel they were made on; experts that state no confidence are left out."""
+    def of(cls, done: Decisions, panel: Panel, without: Collection[str] = ()) -> FittedRows:
+        """From decisions and the panel they were made on; experts that state no confidence are left out.
+
+        So are those `without`: what an expert says out of fold is no sample of what it will say.
+        """
         measure, sample = {}, {}
         for name, asked in zip(done.experts, done.asked.T, strict=True):
             answers = panel.ask(name, asked)
             how = resolve(answers, "auto")
             score = shift.summary(stated(answers, how))
-            if len(score):
+            if len(score) and name not in without:
                 measure[name], sample[name] = how, score
         looks = tuple(StepSummary.of(step) for step in done.steps if len(step.rows))
         return cls(looks, measure, sample, int(done.asked[:, 1:].any(axis=1).sum()), len(done.label))

@@ -344,7 +344,7 @@ class Search:
             unit=self.labelled.cost_model.unit,
             promise=promise,
             certificate=certificate,
-            seen=FittedRows.of(done, panel),
+            seen=FittedRows.of(done, panel, self.learnt if self.certify == "cross" else ()),
             notes=self._notes(option, [name for name in done.experts if done.asked[:, done.experts.index(name)].any()]),
             certify=self.certify,
         )

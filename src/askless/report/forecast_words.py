@@ -28,6 +28,23 @@ def block(found: Forecast, task: str) -> str:
     return f"{table}\n{found.basis} {kept[0].upper()}{kept[1:]}."
 
 
+def reason(found: Forecast, hosted: bool, limit: float) -> str:
+    """Why a person is to be asked before this is spent, nothing where none need be.
+
+    The upper end of the interval counts. What a model that runs here costs may be unknown before it was timed; then
+    nobody is asked.
+    """
+    if found.usd.high > limit:
+        at_most = f"{money(found.usd)} for {found.calls.value:,.0f} answers of {found.expert}"
+        return f"The forecast is {at_most}, and the limit (generate.ask_above_usd) {dollars(limit)}."
+    if hosted and found.calls.high and found.usd.high != found.usd.high:
+        return (
+            f"What {found.calls.value:,.0f} answers of {found.expert} will cost is not known: "
+            f"costs.prices.{found.expert} is missing, or max_tokens is null and nothing is on record."
+        )
+    return ""
+
+
 def count(value: float) -> str:
     """A whole number."""
     return f"{value:,.0f}"

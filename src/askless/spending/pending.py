@@ -40,6 +40,8 @@ class Pending:
         How many answers are kept already.
     texts
         How many texts were looked at, equal ones each time.
+    others
+        How many answers are kept that are of no use now: to other prompts, options or texts.
     """
 
     rows: NDArray[np.int64]
@@ -47,6 +49,7 @@ class Pending:
     usage: Usage
     kept: int
     texts: int
+    others: int = 0
 
     @classmethod
     def of(cls, expert: PaidExpert, batches: Iterable[Sequence[str]]) -> Pending:
@@ -66,9 +69,10 @@ class Pending:
                 kept_sizes.append(sizes_of(expert, [texts[fresh[key]] for key in found]))
                 used.append(used_by(found.values()))
                 start += len(texts)
-        told = np.concatenate(used)
+            told = np.concatenate(used)
+            others = len(store) - len(told)
         usage = usage_of(expert).learnt(np.concatenate(kept_sizes), told)
-        return cls(np.array(rows, np.int64), np.concatenate(sizes), usage, len(told), start)
+        return cls(np.array(rows, np.int64), np.concatenate(sizes), usage, len(told), start, others)
 
     def forecast(self, expert: str, price: Price | None, confidence: float = 0.95) -> Forecast:
         """What asking about all of them will take."""

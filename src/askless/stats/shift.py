@@ -66,7 +66,7 @@ class Shift:
             why = (
                 f"fewer than {FEWEST} scores on one of the sides"
                 if self.untested
-                else "nobody who is asked states a score"
+                else "nobody who is asked states a score that tells"
             )
             return f"Whether the rows have shifted cannot be told: {why}{f' ({listed})' if listed else ''}."
         if promised and kept is False:

@@ -1,0 +1,109 @@
+"""`askless init` and `askless try`: from a stranger's file to ten answers of an LLM."""
+
+import pytest
+from typer.testing import CliRunner
+
+from askless import config
+from askless.cli import app
+from askless.data import readers
+from askless.errors import ConfigError, DataError
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.pipeline import committed_params, write_params
+
+CLASSES = ["Abo kündigen", "no", "technische Störung"]
+ROWS = [(f"Nachricht {i}", CLASSES[min(i % 4, 2)]) for i in range(80)]
+
+
+def run(*words):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A file with semicolons, names of its own and classes with blanks."""
+    monkeypatch.chdir(tmp_path)
+    lines = ["Nr;Nachricht;Thema", *(f"{i};{text};{label}" for i, (text, label) in enumerate(ROWS))]
+    (tmp_path / "mail 1.csv").write_text("\n".join(lines), encoding="utf-8")
+    return "mail 1.csv"
+
+
+COLUMNS = ("--text", "Nachricht", "--label", "Thema", "--llm", "gpt-4o-mini")
+
+
+def test_a_file_becomes_one_section_that_loads_and_reads_it(file, tmp_path):
+    write_params(tmp_path, committed_params())
+    before = (tmp_path / "params.yaml").read_bytes()
+    done = run("init", file, *COLUMNS, "--question", "Worum geht es?")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "examples/demo.yaml").read_bytes() == before
+    params = config.load()
+    task = params.task("mail-1")
+    assert (task.classes, task.positive, params.llms("mail-1")) == (tuple(CLASSES), CLASSES[0], ("gpt-4o-mini",))
+    assert (task.checks.rows_min, task.checks.minority_share_min) == (64, 0.125)
+    assert params.costs.prices["gpt-4o-mini"].usd_per_1m_prompt_tokens == 0.15
+    assert params.prompts["mail-1"].question == "Worum geht es?"
+    raw = readers.read(task.source, tmp_path / file)
+    assert list(zip(raw["text"].to_pylist(), raw["label"].to_pylist(), strict=True)) == ROWS
+    again = run("init", file, *COLUMNS)
+    assert again.exit_code == 1
+    assert "params.yaml has tasks of your own, and stays as it is." in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a,b\nx,y\nz,w", (), "which column holds the texts? Allowed: one of a, b. Give --text COLUMN."),
+        ("text,label\nx,y\nz,y", (), "1 different values in 'label'. Allowed: 2 to 100 classes."),
+        (
+            "text,label\nx,y\nz,\nw,v",
+            (),
+            "no label in row 2 (1 rows in all). Allowed: a class in each cell of 'label'.",
+        ),
+        (
+            "text,label\nx,0\nz,1",
+            (),
+            'classes 0, 1 tell an LLM nothing. Say what each is: --describe "0=..." --describe',
+        ),
+        ("text,label\nx,a\nz,b", ("--price", "3"), "--price got '3'. Allowed: two numbers"),
+        ("text,label\nx,a\nz,b", ("--label", "lable"), "no column 'lable'. Allowed: one of text, label."),
+    ],
+)
+def test_what_cannot_be_known_is_told_with_the_option_that_says_it(tmp_path, monkeypatch, content, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mail.csv").write_text(content)
+    done = run("init", "mail.csv", "--llm", "m", *options)
+    assert isinstance(done.exception, ConfigError | DataError)
+    assert message in str(done.exception)
+    assert not (tmp_path / "params.yaml").exists()
+
+
+@pytest.fixture
+def server():
+    running = ChatServer()
+    yield running
+    running.close()
+
+
+def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, server):
+    server.reply = lambda request, before: Answer(chat("NO" if "1" in request.text else "Maybe no, maybe not"))
+    run("init", file, *COLUMNS, "--base-url", server.url, "--price", "1,1", "--question", "Worum geht es?")
+    done = run("try", "mail-1", "--rows", "6")
+    assert done.exit_code == 0, done.output
+    shown = done.stdout
+    assert "  | Worum geht es?" in shown
+    assert shown.count("  reply  ") == len(server.requests) == 6
+    # Classes in turn, from train alone.
+    assert [shown.count(f"gold {name}") for name in CLASSES] == [2, 2, 2]
+    assert shown.count("  read   no   gold no\n") + shown.count("NOT READ: unparsable reply") >= 1
+    assert "66 tokens read, 6 written: 7.2e-05 usd; 0 of these answers were kept from before." in shown
+    assert "6 of these answers were kept" in run("try", "mail-1", "--rows", "6").stdout
+    assert len(server.requests) == 6
+
+
+def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server):
+    run("init", file, *COLUMNS[:-1], "own-model", "--base-url", server.url)
+    refused = run("try", "mail-1", "--rows", "2")
+    assert (refused.exit_code, len(server.requests)) == (1, 0)
+    assert "costs.prices.own-model is missing" in refused.stderr
+    assert run("try", "mail-1", "--rows", "2", "--yes").exit_code == 0
+    assert len(server.requests) == 2

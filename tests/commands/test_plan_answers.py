@@ -1,0 +1,197 @@
+"""A plan answers new items: from one LLM's recorded answers and labelled texts to labels of new texts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from askless.bundles import trust
+from askless.bundles.bundle import Bundle, files_of
+from askless.bundles.terms import Terms, of_bundle
+from askless.cli import app
+from askless.errors import ConfigError
+from askless.labelling.answerer import DeployedBundle
+from askless.serving.versions import load
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.labelling.label_data import read_rows, write_items
+from tests.pipeline import working_in
+
+WORDS = {"good news": "sunshine and roses", "bad news": "thunder and rain"}
+RIDDLE = "who can say"
+PROMPT = "Which news is it? Say good news or bad news.\n\n{text}\n"
+
+
+def items(n):
+    """(text, class): the words of two texts in three tell the class, those of the third do not."""
+    classes = list(WORDS)
+    return [(f"{RIDDLE if k % 3 == 2 else WORDS[classes[k % 2]]} {k}", classes[k % 2]) for k in range(n)]
+
+
+def say(request, before):
+    """The right class of a text, by its number."""
+    number = int(request.text.split("\n\n")[1].split()[-1])
+    return Answer(chat(list(WORDS)[number % 2]))
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ChatServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def here(server, tmp_path, monkeypatch):
+    """A folder with labelled texts, an LLM's answers, its prompt and new texts; what is agreed to is its own."""
+    server.reply = say
+    server.requests.clear()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    rows = list(enumerate(items(240)))
+    split = ["train", "train", "test", "train", "valid"]
+    csv = [f"{k},{text},{label},{split[k // 2 % 5]}" for k, (text, label) in rows]
+    (tmp_path / "items.csv").write_text("\n".join(["id,text,label,split", *csv]))
+    for name, cost, wrong in (("large", 0.002, 20), ("mini", 0.001, 4)):
+        said = [label if k % wrong else "bad news" for k, (_, label) in rows]
+        took = [f"{k},{name},{answer},40,2,{cost},{-0.01 if k % wrong else -0.9}" for k, answer in enumerate(said)]
+        columns = "id,expert,label,prompt_tokens,completion_tokens,cost_usd,logprob"
+        (tmp_path / f"{name}.csv").write_text("\n".join([columns, *took]))
+    (tmp_path / "prompt.txt").write_text(PROMPT)
+    (tmp_path / "costs.yaml").write_text("prices: {large: {usd_per_1k_answers: 2}, mini: {usd_per_1k_answers: 1}}")
+    write_items(tmp_path / "new.jsonl", [text for text, _ in items(60)])
+    with working_in(tmp_path):
+        yield server, tmp_path
+
+
+def run(*words, fails=False):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert (done.exit_code != 0) == fails, (done.output, done.exception)
+    return done
+
+
+def planned(here, *words, answers=("large",), **options):
+    given = [word for name in answers for word in ("--answers", f"{name}.csv")]
+    return run("plan", "--examples", "items.csv", *given, "-o", "plan.yaml", *words, **options)
+
+
+def asked(server, *names):
+    url = server.url
+    words = [word for name in names or ("large",) for word in ("--llm", f"{name}=some-{name}@{url}")]
+    return [*words, "--prompt", "prompt.txt", "--prices", "costs.yaml"]
+
+
+def labelled(*words):
+    done = run("label", "new.jsonl", "--model", "plan.yaml", "-o", "out.jsonl", *words)
+    return done, read_rows(Path("out.jsonl"))
+
+
+def test_a_plan_with_a_small_model_labels_new_texts(here):
+    server, folder = here
+    planned(here, "--small", "linear", "--share", "0.34", *asked(server))
+    done, rows = labelled("--max-usd", "1")
+    hard = [RIDDLE in row["text"] for row in rows]
+    assert [row["reason"] == "deferred" for row in rows] == hard
+    assert [row["answer"] for row in rows] == [label for _, label in items(60)]
+    assert {row["expert"] for row in rows} == {"linear", "large"}
+    assert sum(row["cost"] for row in rows) == pytest.approx(0.002 * sum(hard))
+    assert server.requests[0].body["model"] == "some-large"
+    assert server.requests[0].text.startswith("Which news is it? Say good news or bad news.\n\nwho can say")
+    assert "differ" not in done.stderr
+
+
+def test_what_it_will_take_is_known_before_anybody_is_asked(here):
+    server, _ = here
+    planned(here, "--small", "linear", "--share", "0.34", *asked(server))
+    done = run("label", "new.jsonl", "--model", "plan.yaml", "-o", "out.jsonl", "--dry-run", "--json")
+    (found,) = json.loads(done.stdout)["experts"]
+    assert found["expert"] == "large" and found["calls"]["value"] == 20 and not server.requests
+
+
+def test_rows_that_look_otherwise_are_told(here):
+    server, folder = here
+    planned(here, "--small", "linear", "--share", "0.34", *asked(server))
+    write_items(folder / "new.jsonl", [f"{RIDDLE} {k}" for k in range(60)])
+    done, rows = labelled()
+    assert "Note: These rows differ from those the plan was made on in the scores of the model" in done.stderr
+    assert {row["reason"] for row in rows} == {"deferred"}
+
+
+def test_two_llms_answer_and_a_limit_holds_for_both(here):
+    """The mini one is asked about all rows and the limit reached by that: ten have no answer, none goes beyond it."""
+    server, folder = here
+    planned(here, "--share", "0.3", *asked(server, "mini", "large"), answers=("mini", "large"))
+    model = DeployedBundle.at("plan.yaml", None)
+    assert (model.bundle.expensive, model.bundle.small) == (("mini", "large"), None)
+    _, rows = labelled("--max-usd", "0.05")
+    reasons = [row["reason"] for row in rows]
+    assert set(reasons) <= {"kept", "deferred", "limit"} and "limit" in reasons
+    spent = sum(row["cost"] for row in rows)
+    assert 0.04 < spent <= 0.05 + 1e-9
+    both = list(zip((row["answer"] for row in rows), (label for _, label in items(60)), strict=True))
+    assert {answer for answer, label in both if answer != label} == {None}
+    assert [answer for answer, _ in both].count(None) == 10
+    with pytest.raises(ConfigError, match="has no small expert with it, or decides by what expensive ones answer"):
+        load("plan.yaml", None, None)
+
+
+def test_a_plan_of_one_expert_is_asked_for_everything(here):
+    server, _ = here
+    planned(here, "--share", "1", "--policy", "always", *asked(server))
+    done, rows = labelled()
+    assert [row["answer"] for row in rows] == [label for _, label in items(60)]
+    assert len(server.requests) == 60 and "60 calls of large" in done.stdout
+
+
+def test_it_is_served_and_decides(here):
+    server, _ = here
+    planned(here, "--small", "linear", "--quality-floor", "0.9", *asked(server))
+    assert load("plan.yaml", None, None).version.bundle.task == "plan"
+    texts = "".join(f"{text}\n" for text, _ in items(3))
+    done = CliRunner().invoke(app, ["decide", "plan.yaml"], input=texts)
+    assert [json.loads(line)["expert"] for line in done.stdout.splitlines()] == ["linear", "linear", "large"]
+    told = run("explain", "plan.yaml", "--examples", "items.csv", "--answers", "large.csv", "--id", "2").stdout
+    assert "linear was not sure enough" in told
+
+
+def test_who_makes_a_plan_agrees_to_its_servers_and_nobody_else(here, monkeypatch):
+    server, folder = here
+    planned(here, "--small", "linear", "--share", "0.3", *asked(server))
+    folder_of = files_of(folder / "plan.yaml")
+    terms = Terms.read(folder_of)
+    beyond = {**terms.experts["large"], "base_url": "https://elsewhere.example/v1"}
+    terms = replace(terms, experts={"large": beyond})
+    trust.check(terms.experts, terms.costs, "plan", agreed=True)
+    terms.write(folder_of)
+    assert of_bundle(Bundle.load("plan.yaml"), None).experts["large"] == beyond
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / "another"))
+    with pytest.raises(ConfigError, match="texts would be sent to 'large' at 'https://elsewhere.example/v1'"):
+        of_bundle(Bundle.load("plan.yaml"), None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--llm", "large=m"], "Got --llm without --prompt. A plan promises of answers to the prompt on record."),
+        (["--llm", "large", "--prompt", "prompt.txt"], "--llm got 'large'. Give EXPERT=MODEL, such as --llm gpt-4="),
+        (["--llm", "other=m", "--prompt", "prompt.txt"], "Unknown expert 'other'. Known: large."),
+        (["--llm", "large=no-such-model", "--prompt", "prompt.txt"], "Expert 'large' has no price: the list knows no "),
+        (["--llm", "large=m", "--prompt", "costs.yaml"], "costs.yaml: prices: Unexpected keyword argument. "),
+        (["--llm", "large=m", "--prompt", "nothing.txt"], "nothing.txt: "),
+        (["--llm", "large=m", "--prompt", "items.csv"], "The prompt: template: has no {text}"),
+    ],
+)  # fmt: skip
+def test_terms_that_cannot_be_meant_are_told_before_anything_is_planned(here, words, said):
+    done = planned(here, "--share", "0.3", *words, fails=True)
+    assert str(done.exception).startswith(said)
+    assert "replaying" not in done.stderr
+
+
+def test_a_plan_without_terms_says_what_is_missing(here):
+    assert (
+        "say who answers: --llm large=MODEL --prompt FILE."
+        in planned(here, "--share", "1", "--policy", "always").stderr
+    )
+    done = run("label", "new.jsonl", "--model", "plan.yaml", "-o", "out.jsonl", fails=True)
+    assert "terms.json: no such file." in str(done.exception) and "plan again with --llm" in str(done.exception)
