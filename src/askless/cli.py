@@ -8,6 +8,7 @@ from askless.commands.annotate import annotate
 from askless.commands.attempt import attempt
 from askless.commands.compare import compare
 from askless.commands.decide import decide
+from askless.commands.estimate import estimate
 from askless.commands.evaluate import evaluate
 from askless.commands.explain import explain
 from askless.commands.forecast import forecast
@@ -32,6 +33,7 @@ app.command()(init)
 app.command("try")(attempt)
 app.command("import")(import_answers)
 app.command()(annotate)
+app.command()(estimate)
 app.command()(evaluate)
 app.command()(plan)
 app.command()(explain)
