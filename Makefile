@@ -109,4 +109,4 @@ audit:
 clean:
 	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site .tools sbom.json
-	@echo "Kept: .venv, mlruns, the DVC cache, and data/answers (answers already paid for)."
+	@echo "Kept: .venv, mlruns, the DVC cache, data/answers (answers already paid for) and data/encoded."

@@ -22,7 +22,8 @@ def train(task: str, params: str = "params.yaml", data: str = "data", models: st
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     vectors, predictions = str(Path(data, "vectors", task)), str(Path(data, "predictions", task))
     drop_unlisted(params, str(Path(predictions, "generated")))
-    folder, kept = str(Path(models, task)), Kept(str(Path(data, "answers", task)), str(Path(data, "answered", task)))
+    folder = str(Path(models, task))
+    kept = Kept(str(Path(data, "answers", task)), str(Path(data, "answered", task)), str(Path(data, "encoded")))
     for expert in (experts.small, *experts.baselines):
         if expert not in settings.llms(task):
             out = str(Path(predictions, "trained", expert))

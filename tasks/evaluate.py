@@ -25,6 +25,7 @@ from askless.evaluation.expert_results import contradictions
 from askless.evaluation.summary_examples import side_by_side
 from askless.experts.local.checkpoint import DEMO
 from askless.experts.recorded import RecordedExpert
+from askless.experts.small.auto import CHOSEN_FROM, in_words
 from askless.experts.small.out_of_fold import is_out_of_fold
 from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
@@ -233,7 +234,7 @@ def write_all(
         )
     summary, curve = found.summary(inputs.name, main, answers, held, references), found.curve()
     summary["demo"] = of_the_demo(inputs)
-    summary["notes"] = [*findings(fitted), *known_in_words(inputs, rows["text"])]
+    summary["notes"] = [*choices(inputs), *findings(fitted), *known_in_words(inputs, rows["text"])]
     summary["notes"] += contradictions(summary["experts"], len(rows))
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
@@ -316,6 +317,13 @@ def taught_in_words(taught: Mapping[str, Any], small: str) -> str:
         f"{small} learnt from {taught['rows']:,} answers that {taught['llm']} was paid for on new items: "
         f"{100 * change['value']:+.1f} points [{low:+.1f}, {high:+.1f}] of quality on test."
     )
+
+
+def choices(inputs: Inputs) -> list[str]:
+    """What the small expert and the baselines were chosen from, a sentence or two for each that was."""
+    small = (inputs.train.small, *inputs.train.baselines)
+    told = {name: schema.meta_of(pq.read_schema(inputs.recorded(name).path).empty_table()) for name in small}
+    return [in_words(name, meta[CHOSEN_FROM]) for name, meta in told.items() if CHOSEN_FROM in meta]
 
 
 def findings(fitted: Fitted) -> list[str]:

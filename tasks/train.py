@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from askless import config, experts, schema
 from askless.evaluation import summary_quality
 from askless.evaluation.distillation import lessons
 from askless.experts.paid import PaidExpert
+from askless.experts.small.auto import CHOSEN_FROM, AutoExpert, in_words
 from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.files import write_text
 from tasks.options import reproducible
@@ -25,7 +28,7 @@ UNTAUGHT = "untaught"
 
 @dataclass(frozen=True)
 class Kept:
-    """Folders of what was paid for.
+    """Folders of what outlives a stage.
 
     Parameters
     ----------
@@ -33,10 +36,13 @@ class Kept:
         The kept answers of each LLM.
     answered
         New items with the answers that they got.
+    encoded
+        Sentence vectors.
     """
 
     answers: str | None = None
     answered: str | None = None
+    encoded: str | None = None
 
 
 @task(cache_policy=NO_CACHE)
@@ -67,14 +73,17 @@ def train_expert(
     if expert == train.small and train.distil:
         more = lessons(kept.answered or "", train.distil, rows, task_settings.classes)
     seeds = train.seeds if expert == train.small else train.seeds[:1]
+    # What the first seed has chosen among candidates is what the others train too.
+    chosen: dict[str, Any] = {}
     for seed in steps(seeds, f"{name}: training {expert}", "seeds"):
         for way in ("",) if more is None else ("", UNTAUGHT):
-            model, asked, taught = small_expert(settings, name, expert, vectors, seed), rows, more
+            model, asked, taught = small_expert(settings, name, expert, vectors, seed, kept.encoded, chosen), rows, more
             if way == UNTAUGHT:
                 asked, taught = test, None
             if isinstance(model, experts.TrainedExpert):
                 model.fit(own if taught is None else pa.concat_tables([own, taught]), valid)
                 model.save(Path(models) / expert / way / f"seed-{seed}")
+                chosen = chosen or _choice(model)
             elif seed != train.seeds[0]:
                 break
             predictions = model.answer(asked)
@@ -91,13 +100,35 @@ def train_expert(
     return out
 
 
-def small_expert(settings: config.Params, name: str, expert: str, vectors: str, seed: int) -> experts.Expert:
-    """An expert of params.yaml with this seed, untrained."""
-    task_settings = settings.task(name)
+def _choice(model: experts.TrainedExpert) -> dict[str, Any]:
+    """Options that keep to what a model chose among candidates, which is printed; none where it had no choice."""
+    if not isinstance(model, AutoExpert):
+        return {}
+    sys.stderr.write(f"{model.setting.task}: {in_words(model.name, model.meta()[CHOSEN_FROM])}\n")
+    return {"candidates": [model.chosen_]}
+
+
+def small_expert(
+    settings: config.Params,
+    name: str,
+    expert: str,
+    vectors: str,
+    seed: int,
+    encoded: str | None = None,
+    chosen: Mapping[str, Any] = {},
+) -> experts.Expert:
+    """An expert of params.yaml with this seed, untrained; `chosen` options stand in the place of its own."""
+    about = settings.task(name)
     setting = experts.Setting(
-        name=expert, task=name, classes=task_settings.classes, vectors=Path(vectors) if task_settings.vectors else None
+        name=expert,
+        task=name,
+        classes=about.classes,
+        vectors=Path(vectors) if about.vectors else None,
+        quality=about.quality,
+        positive=about.positive,
+        encoded=None if encoded is None else Path(encoded),
     )
-    options = settings.expert(expert)
+    options = {**settings.expert(expert), **chosen}
     if "random_state" in experts.options_of(options["backend"]):
         options["random_state"] = seed
     built = experts.build(setting, options)

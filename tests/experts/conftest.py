@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.experts.chat_server import ChatServer
-from tests.experts.tiny_models import CHAT, NO_SYSTEM, make_model, make_summariser
+from tests.experts.tiny_models import CHAT, NO_SYSTEM, make_encoder, make_model, make_summariser
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +45,12 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BART, whose first token is forced."""
     return make_summariser(tmp_path_factory.mktemp("bart"), "bart")
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sentence encoder."""
+    return make_encoder(tmp_path_factory.mktemp("bert"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,6 +33,7 @@ from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.local.seq2seq import Seq2SeqExpert
 from askless.experts.paid import PaidExpert
 from askless.experts.recorded import RecordedExpert
+from askless.experts.small.auto import AutoExpert
 from askless.experts.small.persistence import keep, restored
 from askless.panel import Panel
 from askless.prompts import PROMPTS, Prompt
@@ -165,6 +166,10 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, vector
         made.options = {"model": model, "device": "cpu", "batch_size": BATCH, "max_new_tokens": 6}
         made.texts = tiny_texts(11)
         made.asked = counted(monkeypatch, Seq2SeqExpert)
+    elif backend in ("encoder", "stack"):
+        made.options = {"model": str(request.getfixturevalue("bert"))}
+    elif backend == "auto":
+        made.options = {"candidates": ["majority", "stack"]}
     elif backend == "mlp":
         made.options = {"epochs": 20, "batch_size": 8, "learning_rate": 0.02, "balance": 1.0}
     elif backend == "recorded":
@@ -256,16 +261,17 @@ def test_what_can_be_kept_answers_the_same_from_its_options_and_files(case: Case
             keep(expert, tmp_path)
         assert str(error.value) == (
             f"Expert 'one' of class {type(expert).__name__} cannot be kept in a bundle. "
-            "Allowed backends: extractive, lead, linear, majority, mlp, seq2seq."
+            "Allowed backends: auto, encoder, extractive, lead, linear, majority, mlp, seq2seq, stack."
         )
         return
     options = json.loads(json.dumps(keep(expert, tmp_path)))
-    assert options["backend"] == case.backend
+    # What was chosen among candidates is kept in the place of the choice.
+    assert options["backend"] == (expert.chosen_ if isinstance(expert, AutoExpert) else case.backend)
     if expert.vectors is not None:
         expert.vectors.save(tmp_path / "vectors")
     moved = tmp_path.rename(f"{tmp_path}-elsewhere")
     again = restored(moved, "one", case.classes, options)
-    assert (type(again), again.name) == (type(expert), "one")
+    assert (type(again), again.name) == (resolve(options["backend"]), "one")
     after, before = again.answer(rows), expert.answer(rows)
     for name in (*ANSWER, "proba", "logprob"):
         assert after[name].equals(before[name]), name
@@ -293,9 +299,8 @@ def test_what_was_learnt_is_saved_to_the_byte(case: Case, tmp_path: Path) -> Non
     assert isinstance(expert, TrainedExpert)
     assert isinstance(fresh, TrainedExpert)
     fresh.load(expert.save(tmp_path / "a")).save(tmp_path / "b")
-    (one,), (other,) = (list((tmp_path / name).iterdir()) for name in "ab")
-    assert one.name == other.name
-    assert one.read_bytes() == other.read_bytes()
+    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
+    assert one == other
 
 
 @paying()

@@ -56,6 +56,20 @@ BAD = {
         ({"class_weight": "inverse"}, "class_weight is 'inverse'. Allowed: null or balanced."),
         ({"strengths": []}, "strengths is []. Allowed: one number > 0 or more."),
     ],
+    "encoder": [
+        ({"dtype": "int8"}, "dtype is 'int8'. Allowed: auto, float32, bfloat16."),
+        ({"max_tokens": 0}, "max_tokens is 0. Allowed: null or a whole number >= 1."),
+        ({"batch_size": 0}, f"batch_size is 0. {WHOLE}"),
+    ],
+    "stack": [
+        ({"strengths": []}, "strengths is []. Allowed: one number > 0 or more."),
+        ({"balance": 2}, "balance is 2. Allowed: auto, or a number from 0 to 1."),
+        ({"folds": 1}, "folds is 1. Allowed: a whole number >= 2."),
+    ],
+    "auto": [
+        ({"candidates": []}, "candidates is []. Allowed: one or more of mlp, linear, encoder, stack, majority."),
+        ({"folds": 1}, "folds is 1. Allowed: a whole number >= 2."),
+    ],
     "recorded": [({"seconds": -1}, "seconds is -1. Allowed: null or a number >= 0.")],
 }
 SAMPLED = {"temperature": 1.0}

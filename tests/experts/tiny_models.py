@@ -92,6 +92,38 @@ def make_summariser(folder: Path, kind: str) -> Path:
     return folder
 
 
+def make_encoder(folder: Path, pool: str = "mean_tokens", *, normalized: bool = True, prompt: str = "") -> Path:
+    """A random-weight BERT that reads 32 tokens, laid out as sentence-transformers keeps its models."""
+    import json
+
+    import torch
+    import transformers as t
+    from tokenizers import processors
+
+    raw = bpe("[PAD]", "[CLS]", "[SEP]")
+    raw.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    t.PreTrainedTokenizerFast(tokenizer_object=raw, **names).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = t.BertConfig(vocab_size=raw.get_vocab_size(), max_position_embeddings=64, initializer_range=0.5, **sizes)
+    t.BertModel(config).save_pretrained(folder)
+    steps = [("Transformer", ""), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalized else [])]
+    kept = {
+        "modules.json": [
+            {"idx": at, "name": str(at), "path": path, "type": f"sentence_transformers.models.{step}"}
+            for at, (step, path) in enumerate(steps)
+        ],
+        "1_Pooling/config.json": {"word_embedding_dimension": 16, f"pooling_mode_{pool}": True},
+        "sentence_bert_config.json": {"max_seq_length": 32, "do_lower_case": False},
+        "config_sentence_transformers.json": {"prompts": {"own": prompt}, "default_prompt_name": "own"},
+    }
+    for name, value in kept.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(json.dumps(value))
+    return folder
+
+
 def bpe(*special: str) -> Any:
     """A tokenizer of bytes, trained on `WORDS`; the `special` tokens come first."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers

@@ -12,6 +12,7 @@ from askless.bundles.decide import decide
 from askless.errors import ConfigError
 from askless.text.embeddings import Vectors
 from askless.text.rouge import rouge
+from tasks.evaluate import Inputs, choices
 from tasks.train import Kept, small_expert, train_expert, train_team
 from tests.evaluation.test_distillation import answered
 from tests.pipeline import LLM, TEAM, small_params, write_params
@@ -144,3 +145,21 @@ def test_without_anything_answered_nothing_is_taught(tmp_path, built):
     files = [tmp_path / "mlp" / way / "seed-67.parquet" for way in ("", "untaught")]
     taught, untaught = (schema.read(file, "predictions").to_pandas().set_index("id")["proba"] for file in files)
     assert taught[untaught.index].map(list).tolist() == untaught.map(list).tolist()
+
+
+def test_auto_is_chosen_by_the_first_seed_and_says_so_in_the_run_and_in_the_report(tmp_path, built, capsys):
+    candidates = {"backend": "auto", "candidates": ["majority", "linear"]}
+    params = small_params(train={"small": "auto", "baselines": []})
+    params["experts"]["auto"] = candidates
+    path = write_params(tmp_path, params)
+    trained = tmp_path / "data/predictions/olhs/trained/auto"
+    where = (str(built / EXAMPLES), str(built / VECTORS), str(tmp_path / "models"), str(trained))
+    train_expert.fn("olhs", "auto", path, *where)
+    said = [schema.meta_of(schema.read(trained / f"seed-{seed}.parquet", "predictions")) for seed in (67, 68)]
+    tables = [[row["candidate"] for row in meta["chosen_from"]["candidates"]] for meta in said]
+    assert tables == [["majority", "linear"], ["linear"]]
+    assert [meta["out_of_fold"]["random_state"] for meta in said] == [67, 68]
+    inputs = Inputs(config.load(path), "olhs", None, tmp_path / "data/predictions/olhs")
+    (told,) = choices(inputs)
+    assert told.startswith("Small expert 'auto' is linear 0.") and "of majority 0." in told
+    assert f"olhs: {told}\n" in capsys.readouterr().err

@@ -37,6 +37,10 @@ class Setting:
         Folder of the task's word vectors, None where it has none.
     answers
         Folder where paid answers are kept as they come, or what keeps them; None, they are kept in memory only.
+    quality, positive
+        How the task judges labels, as `tasks.<task>.quality`, and the class that counts as positive in F1.
+    encoded
+        Folder where sentence vectors are kept by their texts' hashes; None, each is computed when it is asked for.
     """
 
     name: str
@@ -45,6 +49,9 @@ class Setting:
     prompt: str = ""
     vectors: Path | None = None
     answers: Path | PaidAnswers | None = None
+    quality: str = "accuracy"
+    positive: str = ""
+    encoded: Path | None = None
 
 
 class Expert(ABC):
@@ -151,6 +158,10 @@ class TrainedExpert(Expert):
     @abstractmethod
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:
         """Learn from `train`; `valid` chooses what is to be chosen (epoch, strength); returns itself."""
+
+    def alike(self) -> TrainedExpert:
+        """One of the same options that has learnt nothing; what was chosen once and for all is chosen there already."""
+        return type(self)(self.setting, **self.options())
 
     @abstractmethod
     def save(self, folder: Path) -> Path:

@@ -9,6 +9,9 @@ EXPERTS = {
     "lead": "askless.experts.small.lead:LeadExpert",
     "mlp": "askless.experts.small.mlp:MlpExpert",
     "linear": "askless.experts.small.linear:LinearExpert",
+    "encoder": "askless.experts.small.encoder:EncoderExpert",
+    "stack": "askless.experts.small.stack:StackExpert",
+    "auto": "askless.experts.small.auto:AutoExpert",
     "majority": "askless.experts.small.majority:MajorityExpert",
     "recorded": "askless.experts.recorded:RecordedExpert",
 }

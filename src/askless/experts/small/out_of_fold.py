@@ -56,7 +56,7 @@ def out_of_fold(
     for k in range(min(folds, train.num_rows)):
         learn = train.filter(pa.array(fold != k))
         learn = learn if lessons is None else pa.concat_tables([learn, lessons])
-        model = type(expert)(expert.setting, **expert.options()).fit(learn, valid)
+        model = expert.alike().fit(learn, valid)
         parts.append(model.answer(train.filter(pa.array(fold == k))))
     whole = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
     meta = {

