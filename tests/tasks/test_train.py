@@ -148,9 +148,8 @@ def test_without_anything_answered_nothing_is_taught(tmp_path, built):
 
 
 def test_auto_is_chosen_by_the_first_seed_and_says_so_in_the_run_and_in_the_report(tmp_path, built, capsys):
-    candidates = {"backend": "auto", "candidates": ["majority", "linear"]}
     params = small_params(train={"small": "auto", "baselines": []})
-    params["experts"]["auto"] = candidates
+    params["experts"]["auto"] = {"backend": "auto", "candidates": ["majority", "linear"]}
     path = write_params(tmp_path, params)
     trained = tmp_path / "data/predictions/olhs/trained/auto"
     where = (str(built / EXAMPLES), str(built / VECTORS), str(tmp_path / "models"), str(trained))
@@ -159,7 +158,8 @@ def test_auto_is_chosen_by_the_first_seed_and_says_so_in_the_run_and_in_the_repo
     tables = [[row["candidate"] for row in meta["chosen_from"]["candidates"]] for meta in said]
     assert tables == [["majority", "linear"], ["linear"]]
     assert [meta["out_of_fold"]["random_state"] for meta in said] == [67, 68]
-    inputs = Inputs(config.load(path), "olhs", None, tmp_path / "data/predictions/olhs")
+    rows = schema.read(built / EXAMPLES, "examples")
+    inputs = Inputs("olhs", config.load(path), rows, trained.parent.parent, tmp_path, tmp_path)
     (told,) = choices(inputs)
     assert told.startswith("Small expert 'auto' is linear 0.") and "of majority 0." in told
     assert f"olhs: {told}\n" in capsys.readouterr().err
