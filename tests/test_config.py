@@ -55,7 +55,7 @@ OWN: dict[str, Any] = {
                 "dear": {"backend": "openai", "model": "m", "price": {"usd_per_1m_prompt_tokens": 2}},
                 "cheap": {"backend": "openai", "model": "s", "price": {"usd_per_1m_prompt_tokens": 1}},
             },
-            "small": "linear",
+            "small": "auto",
         }
     },
 }
@@ -106,9 +106,9 @@ def test_a_task_is_one_section_and_the_others_have_defaults(tmp_path):
     )
     assert (params.llms("mail"), evaluate.reference) == (("cheap", "dear"), "dear")
     assert params.experts["dear"] == {"backend": "openai", "model": "m"}
-    assert params.experts["linear"] == {"backend": "linear"}
+    assert params.experts["auto"] == {"backend": "auto"}
     assert params.costs.prices["cheap"] == config.Price(usd_per_1m_prompt_tokens=1)
-    assert (train.small, train.baselines, evaluate.model) == ("linear", ("majority",), "askless-mail")
+    assert (train.small, train.baselines, evaluate.model) == ("auto", ("majority",), "askless-mail")
     assert "two_tier" in params.policies["mail"]
     prompt = params.prompts[task.prompt].written(task.classes)
     assert prompt.fill("Hm.") == (

@@ -11,9 +11,9 @@ from askless.errors import ConfigError
 Raw = dict[str, Any]
 SECTIONS = ("prompts", "experts", "train", "policies", "evaluate")
 # Experts that need no option, so that a task may name one without an entry of its own.
-PLAIN = ("linear", "majority", "mlp", "extractive", "lead")
+PLAIN = ("auto", "encoder", "extractive", "lead", "linear", "majority", "mlp", "stack")
 CLASSES: Raw = {
-    "train": {"small": "linear", "baselines": ["majority"]},
+    "train": {"small": "auto", "baselines": ["majority"]},
     "policies": {kind: {"kind": kind} for kind in ("two_tier", "two_tier_online", "answer_scorer", "random")},
 }
 SUMMARIES: Raw = {

@@ -50,7 +50,7 @@ def init(
             metavar="IN,OUT", help="Dollars for a million tokens read and written.", show_default="as it is listed"
         ),
     ] = None,
-    small: Annotated[str, typer.Option(metavar="NAME", help="The small model.")] = "linear",
+    small: Annotated[str, typer.Option(metavar="NAME", help="The small model; auto takes the best.")] = "auto",
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="Where to write it.")] = Path("params.yaml"),
 ) -> None:
     """Look at a file of labelled texts and write the parameters of a task of its own.
