@@ -47,12 +47,14 @@ def generate(
     """
     examples = str(Path(data, "prepared", task, "examples.parquet"))
     if llm not in config.load(params).llms(task):
-        return write_unasked(task, llm, str(Path(data, "predictions", task, "generated", f"{llm}.parquet")))
+        get_run_logger().info(f"{llm} is not among tasks.{task}.llms: it is not asked")
+        return write_unasked(str(Path(data, "predictions", task, "generated", f"{llm}.parquet")))
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
     if unread:
-        set_unread_aside(task, llm, params, examples, answers)
+        again = set_unread_aside(task, llm, params, examples, answers)
+        get_run_logger().info(f"{again:,} replies of which no answer could be read are asked for again")
     forecast_spending(task, llm, params, examples, answers, yes)
     rows = cut_examples(task, llm, params, examples, folder)
     answer_shards(task, llm, config.load(params), folder, answers, rows)

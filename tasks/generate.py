@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 import askless
@@ -60,7 +60,6 @@ def set_unread_aside(name: str, expert: str, params: str, examples: str, answers
         unread = [key for key, label in zip(kept, answered, strict=True) if label is None]
         if unread:
             store.set_aside(unread)
-    get_run_logger().info("%s: %d replies of which no answer could be read are asked for again", expert, len(unread))
     return len(unread)
 
 
@@ -100,9 +99,8 @@ def answer_shard(number: int, setting: experts.Setting, options: Options, shards
 
 
 @task(cache_policy=NO_CACHE)
-def write_unasked(name: str, expert: str, path: str) -> str:
+def write_unasked(path: str) -> str:
     """A table without rows in the place of answers: DVC pairs all tasks with all of base.llms, and wants a file."""
-    get_run_logger().info("%s is not among tasks.%s.llms: it is not asked", expert, name)
     schema.write(schema.table("predictions", {}), path, "predictions")
     return path
 

@@ -2,6 +2,7 @@ import json
 import random
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -246,3 +247,16 @@ def test_documents_are_split_as_one_stratum_in_any_order(rows, rng):
     assert one == other
     assert abs(summary["splits"]["train"]["documents"] - len(rows) * SHARES.train) <= 0.5 + 1e-6
     assert split(one["id"].to_pylist(), ["same"] * len(rows), SHARES) == one["split"].to_pylist()
+
+
+def test_a_sample_is_the_same_in_any_order_and_a_new_row_moves_one_other_at_most():
+    raw = readers.raw_table(text=[f"post {i}" for i in range(60)], label=[str(i % 2) for i in range(60)])
+    examples, summary = prepare(raw, task(max_rows=20), "s")
+    assert (examples.num_rows, summary["examples"], summary["sampled_of"]) == (20, 20, 60)
+    assert set(examples["split"].to_pylist()) == set(schema.SPLITS)
+    backwards = prepare(raw.take(list(range(59, -1, -1))), task(max_rows=20), "s")[0]
+    assert backwards.equals(examples)
+    one_more = pa.concat_tables([raw, readers.raw_table(text=["new"], label=["0"])])
+    others = set(prepare(one_more, task(max_rows=20), "s")[0]["text"].to_pylist()) - set(examples["text"].to_pylist())
+    assert len(others) <= 1
+    assert prepare(raw, task(max_rows=60), "s")[1] == prepare(raw, task(), "s")[1]

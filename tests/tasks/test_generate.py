@@ -9,13 +9,15 @@ import pytest
 
 from askless import config, schema
 from askless.errors import ConfigError, DataError, ExpertError
+from askless.experts.asked import expert_of
 from askless.experts.local.checkpoint import Checkpoint
 from askless.text.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
-from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts
+from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts, set_unread_aside
 from tasks.shards import Shards, part_of
 from tasks.vectors import build_vectors
 from tests.document_params import TASK, document_params
+from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, answer_examples, small_params, write_params
 
@@ -53,6 +55,24 @@ def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
     with pytest.raises(ConfigError, match=r"'demo-xxs'.*demo-xs"):
         answer_examples("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
+
+
+def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server = ChatServer()
+    server.reply = lambda request, before: Answer(chat("Hm" if "post 1" in request.text and not before else "0"))
+    settings = small_params(llms=["own"])
+    settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": "olhs"}
+    params, rows = write_params(tmp_path, settings), examples([f"post {i}" for i in range(12)])
+    schema.write(rows, "examples.parquet", "examples")
+    expert = expert_of(config.load(params), "olhs", "own", tmp_path / "answers")
+    first = expert.answer(rows)["label"].to_pylist()
+    assert first.count(None) == 3
+    assert set_unread_aside.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "answers")) == 3
+    assert expert.answer(rows)["label"].to_pylist() == ["0"] * 12
+    assert len(server.requests) == 15
+    assert set_unread_aside.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "answers")) == 0
+    server.close()
 
 
 @pytest.fixture(scope="module")
