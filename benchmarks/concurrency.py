@@ -106,7 +106,7 @@ def coroutines(url: str, texts: list[str], concurrency: int) -> int:
 
             async def one(text: str) -> dict[str, Any]:
                 async with free:
-                    return observed((await client.chat.completions.create(**asked._request(text))).model_dump())
+                    return observed((await client.chat.completions.create(**asked.request(text))).model_dump())
 
             rows = await asyncio.gather(*(one(text) for text in texts))
         return sum(row["text"] == "0" for row in rows)

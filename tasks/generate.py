@@ -67,12 +67,14 @@ def set_unread_aside(name: str, expert: str, params: str, examples: str, answers
 def cut_examples(name: str, expert: str, params: str, examples: str, folder: str) -> list[int]:
     """Cut the examples into shards of `generate.shard_rows` rows, in `folder`; returns the rows of each.
 
-    Parts of an earlier run stay. An expert that is not paid answers in an instant, and its examples stay in one shard.
+    Parts of an earlier run stay. An expert that is not paid answers in an instant, and one that is asked by batches
+    within a day, however many there are: its examples stay in one shard.
     """
     settings = config.load(params)
     classes, rows = settings.task(name).classes, settings.generate.shard_rows
     whole = schema.check_keys(examples, "examples")
-    if not isinstance(asked(settings, name, expert), PaidExpert):
+    answers = asked(settings, name, expert)
+    if not isinstance(answers, PaidExpert) or answers.batches:
         rows = max(whole, 1)
     shutil.rmtree(Path(folder) / "examples", ignore_errors=True)
     shards: list[int] = []

@@ -131,6 +131,14 @@ class Shards:
         with self._lock:
             self._done[number] -= len(keys)
 
+    def batches(self) -> dict[str, Row]:
+        """What was noted of batches that a server is answering."""
+        return self._store.batches()
+
+    def note_batch(self, name: str, about: Row | None) -> None:
+        """Note this of a batch."""
+        self._store.note_batch(name, about)
+
     def counts(self) -> Counts:
         """How far all shards are."""
         with self._lock:
@@ -208,6 +216,14 @@ class ShardAnswers:
     def set_aside(self, keys: Sequence[str]) -> None:
         """Take answers that cannot be read any more out of those that are kept."""
         self.shards.set_aside(self.number, list(keys))
+
+    def batches(self) -> dict[str, Row]:
+        """What was noted of batches that a server is answering."""
+        return self.shards.batches()
+
+    def note_batch(self, name: str, about: Row | None) -> None:
+        """Note this of a batch."""
+        self.shards.note_batch(name, about)
 
 
 def examples_of(folder: str | Path, number: int) -> Path:

@@ -215,8 +215,8 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             "costs.prices",
             {"llm": 3},
             "costs.prices.llm: must be a section of keys (usd_per_1m_prompt_tokens, "
-            "usd_per_1m_completion_tokens, usd_per_hour, usd_per_1k_answers, usd_per_1m_cached_tokens, source, cost). "
-            "Got 3.",
+            "usd_per_1m_completion_tokens, usd_per_hour, usd_per_1k_answers, usd_per_1m_cached_tokens, "
+            "usd_per_1m_cache_write_tokens, usd_per_1m_reasoning_tokens, batch, source, cost). Got 3.",
         ),
         (
             "evaluate.posts",

@@ -6,6 +6,7 @@ import typer
 
 from askless.commands.annotate import annotate
 from askless.commands.attempt import attempt
+from askless.commands.batches import batches
 from askless.commands.compare import compare
 from askless.commands.decide import decide
 from askless.commands.estimate import estimate
@@ -40,6 +41,7 @@ app.command()(explain)
 app.command()(decide)
 app.command()(label)
 app.command()(forecast)
+app.command()(batches)
 app.command()(forget)
 app.command()(headline)
 app.command()(serve)

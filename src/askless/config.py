@@ -348,6 +348,10 @@ class Price:
         Dollars for a thousand answers, 0 or more.
     usd_per_1m_cached_tokens
         Dollars for a million of the tokens read that a provider states to have had in its cache; None: as others.
+    usd_per_1m_cache_write_tokens, usd_per_1m_reasoning_tokens
+        The same of those that it states to have written into its cache, and to have thought; None: as others.
+    batch
+        What the answers of batches cost instead (`mode: batch`), 0 for what it does not name; None: as others.
     source
         What says so, where it is not the parameters.
     cost
@@ -360,6 +364,9 @@ class Price:
     usd_per_hour: Amount = 0.0
     usd_per_1k_answers: Amount = 0.0
     usd_per_1m_cached_tokens: Amount | None = None
+    usd_per_1m_cache_write_tokens: Amount | None = None
+    usd_per_1m_reasoning_tokens: Amount | None = None
+    batch: Price | None = None
     source: str = ""
     cost: Literal["price", "server"] = "price"
 
@@ -373,10 +380,28 @@ class Price:
         )
 
     @property
-    def cached_saving(self) -> float:
-        """Dollars that a token of the prompt costs more in the cache than out of it; most are below 0."""
-        cached = self.usd_per_1m_cached_tokens
-        return 0.0 if cached is None else (cached - self.usd_per_1m_prompt_tokens) / 1e6
+    def parts(self) -> tuple[tuple[float, str, str], ...]:
+        """Dollars that a token of a kind costs more than its whole does, most of them below 0: the kind, the whole."""
+        kinds = (
+            (self.usd_per_1m_cached_tokens, self.usd_per_1m_prompt_tokens, "cached_tokens", "prompt_tokens"),
+            (self.usd_per_1m_cache_write_tokens, self.usd_per_1m_prompt_tokens, "cache_write_tokens", "prompt_tokens"),
+            (
+                *(self.usd_per_1m_reasoning_tokens, self.usd_per_1m_completion_tokens),
+                *("reasoning_tokens", "completion_tokens"),
+            ),
+        )
+        return tuple(((own - others) / 1e6, kind, whole) for own, others, kind, whole in kinds if own is not None)
+
+    @property
+    def most(self) -> tuple[float, float]:
+        """The most dollars that a token read, and one written, can cost, whatever kind it is."""
+        read = (self.usd_per_1m_prompt_tokens, self.usd_per_1m_cached_tokens, self.usd_per_1m_cache_write_tokens)
+        written = (self.usd_per_1m_completion_tokens, self.usd_per_1m_reasoning_tokens)
+        return max(rate or 0.0 for rate in read) / 1e6, max(rate or 0.0 for rate in written) / 1e6
+
+    def of(self, *, batch: bool) -> Price:
+        """This, or that of answers of batches."""
+        return self if not batch or self.batch is None else self.batch
 
 
 @dataclass(frozen=True, config=STRICT)

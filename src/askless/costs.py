@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from askless.arrays import Floats
 from askless.config import Costs, Price
@@ -73,14 +74,20 @@ class CostModel:
                 f"Priced: {', '.join(sorted(self.prices)) or 'none'}. "
                 f"Add costs.prices.{expert} to params.yaml."
             )
-        price = self.prices[expert]
+        price, cost = self.prices[expert], np.zeros(answers.num_rows)
+        batch = pc.fill_null(answers["batched"], False).to_numpy()
+        for rows, each in ((~batch, price), (batch, price.of(batch=True))):
+            if rows.any():
+                cost[rows] = self._at(each, answers.filter(pa.array(rows)), expert)
+        return cost
+
+    def _at(self, price: Price, answers: pa.Table, expert: str) -> Floats:
         cost = np.full(answers.num_rows, price.usd_per_1k_answers / 1e3)
         for rate, column in price.rates:
             if rate:
                 cost += rate * self._measured(answers, column, expert)
-        if price.usd_per_1m_cached_tokens is not None:
-            cached = np.minimum(np.nan_to_num(_floats(answers, "cached_tokens")), _floats(answers, "prompt_tokens"))
-            cost += cached * price.cached_saving
+        for more, kind, whole in price.parts:
+            cost += more * np.minimum(np.nan_to_num(_floats(answers, kind)), _floats(answers, whole))
         return cost
 
     def _measured(self, answers: pa.Table, column: str, expert: str) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,8 @@ RATES = {
     "input_mtok": "usd_per_1m_prompt_tokens",
     "output_mtok": "usd_per_1m_completion_tokens",
     "cache_read_mtok": "usd_per_1m_cached_tokens",
+    "cache_write_mtok": "usd_per_1m_cache_write_tokens",
+    "output_reasoning_mtok": "usd_per_1m_reasoning_tokens",
     "requests_kcount": "usd_per_1k_answers",
 }
 
@@ -43,12 +46,18 @@ def listed(model: str, base_url: str | None) -> dict[str, Any] | None:
         provider, found = get_snapshot().find_provider_model(model, None, None if url else "openai", url)
     except LookupError:
         return None
-    today = datetime.now(UTC).replace(minute=0)
-    every = [_rates(found.get_prices(today + timedelta(hours=hour))) for hour in range(24)]
-    rates = max(every, key=lambda each: each.get("usd_per_1m_prompt_tokens", 0.0))
+    rates, batch = _dearest(found), _dearest(found, {"processing": "batch"})
     if not rates:
         return None
-    return {**rates, "source": f"genai-prices {version('genai-prices')}, {found.id} of {provider.name}"}
+    source = f"genai-prices {version('genai-prices')}, {found.id} of {provider.name}"
+    return {**rates, **({} if batch == rates else {"batch": batch}), "source": source}
+
+
+def _dearest(model: Any, context: Mapping[str, str] | None = None) -> dict[str, float]:
+    """The rates of today's dearest hour."""
+    today = datetime.now(UTC).replace(minute=0)
+    every = [_rates(model.get_prices(today + timedelta(hours=hour), context)) for hour in range(24)]
+    return max(every, key=lambda each: each.get("usd_per_1m_prompt_tokens", 0.0))
 
 
 def _rates(prices: Any) -> dict[str, float]:

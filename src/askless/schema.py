@@ -48,7 +48,10 @@ PREDICTIONS = pa.schema(
         pa.field("quality", pa.float32()),
         pa.field("prompt_tokens", pa.int32()),
         pa.field("cached_tokens", pa.int32()),
+        pa.field("cache_write_tokens", pa.int32()),
         pa.field("completion_tokens", pa.int32()),
+        pa.field("reasoning_tokens", pa.int32()),
+        pa.field("batched", pa.bool_()),
         pa.field("seconds", pa.float32()),
         pa.field("cost_usd", pa.float64()),
         pa.field("error", pa.string()),
@@ -344,7 +347,7 @@ def _check_predictions(tbl: pa.Table, where: object) -> None:
         "a label, a text, a quality or an error",
         "Say why.",
     )
-    for name in ("seconds", "cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens"):
+    for name in ("seconds", "cost_usd", *(name for name in PREDICTIONS.names if name.endswith("_tokens"))):
         column = tbl[name]
         if column.null_count == len(column):
             continue

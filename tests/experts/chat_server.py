@@ -66,16 +66,15 @@ class ChatServer:
         self.reply: Callable[[Request, int], Answer] = lambda request, before: Answer(chat("0"))
         self.requests: list[Request] = []
         self._lock = threading.Lock()
-        owner = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def do_POST(self) -> None:  # noqa: N802
-                owner._answer(self)
-
             def log_message(self, *args: Any) -> None:
                 pass
+
+        for name, do in self.handlers().items():
+            setattr(Handler, name, do)
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -98,6 +97,10 @@ class ChatServer:
         self._thread.join()
         self._server.server_close()
 
+    def handlers(self) -> dict[str, Any]:
+        """What is done at each HTTP method."""
+        return {"do_POST": lambda handler: self._answer(handler)}
+
     def asked(self) -> list[str]:
         """The texts that were asked, in order of arrival."""
         return [request.text for request in self.requests]
@@ -115,6 +118,10 @@ class ChatServer:
         time.sleep(answer.delay)
         if isinstance(answer.body, dict) and "choices" in answer.body:
             answer.body = {"model": request.body.get("model"), **answer.body}
+        self.send(handler, answer)
+
+    def send(self, handler: BaseHTTPRequestHandler, answer: Answer) -> None:
+        """Write an answer."""
         payload = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         with suppress(OSError):
             handler.send_response(answer.status)

@@ -37,6 +37,13 @@ def test_answers_are_kept_counted_and_priced(shards, tmp_path):
         assert len(kept) == 2
 
 
+def test_each_kind_of_token_and_batches_are_priced(tmp_path):
+    price = Price(usd_per_1m_prompt_tokens=1.0, usd_per_1m_cached_tokens=0.1, batch=Price(usd_per_1m_prompt_tokens=0.5))
+    with closing(Shards(str(tmp_path / "work"), str(tmp_path / "a.sqlite"), "llm", {"llm": price})) as made:
+        made.keep(0, {"a": {**ROW, "cached_tokens": 100}, "b": {**ROW, "batched": True}})
+        assert made.counts().usd == pytest.approx(0.00001 + 0.00005)
+
+
 def test_a_shard_that_begins_again_is_counted_once(shards):
     one = ShardAnswers(shards, 0)
     one.put_many({"a": ROW})

@@ -145,8 +145,8 @@ class Terms:
             raise DataError(path, f"not the terms of experts ({first})", "the file as it was written", remedy) from None
         return terms
 
-    def expert(self, name: str, answers: Path) -> PaidExpert:
-        """The expert `name`, its answers kept in the folder `answers`.
+    def expert(self, name: str, answers: Path, *, live: bool = False) -> PaidExpert:
+        """The expert `name`, its answers kept in the folder `answers`; `live`: somebody waits for each (no batches).
 
         Raises `ConfigError` for an expert that is not asked for money, `ExpertError` where its key is missing.
         """
@@ -156,14 +156,23 @@ class Terms:
             backend = self.experts[name].get("backend")
             able = ", ".join(experts.backends(lambda kind: issubclass(kind, PaidExpert)))
             raise ConfigError(f"Expert '{name}' of backend {backend} cannot be asked about new items. Allowed: {able}.")
+        expert.live = live
         expert.check_access()
         return expert
 
     def guarded(
-        self, name: str, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
+        self,
+        name: str,
+        ledger: Ledger,
+        answers: Path,
+        handling: FaultHandling | None = None,
+        *,
+        live: bool = False,
+        **options: Any,
     ) -> GuardedExpert:
         """The expert `name` behind a ledger; raises as `expert` does, and `ConfigError` for a price without a most."""
-        return GuardedExpert(self.expert(name, answers), CostModel.of(self.costs), ledger, handling, **options)
+        expert = self.expert(name, answers, live=live)
+        return GuardedExpert(expert, CostModel.of(self.costs), ledger, handling, **options)
 
 
 def _model(said: str) -> dict[str, Any]:

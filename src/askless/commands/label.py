@@ -129,6 +129,7 @@ def label(
     """
     from askless.data.stream import ItemSource
     from askless.errors import BudgetError, ConfigError, ExpertError
+    from askless.labelling.ahead import ask_ahead
     from askless.labelling.answerer import PASSING, Answerer
     from askless.labelling.outputs import kind_of
     from askless.labelling.run import Run, answer_chunk, folder_of
@@ -163,6 +164,7 @@ def label(
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
             anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
+            ask_ahead(answerer, run.due(source, chunk_rows, anew), interrupted)
             done = run.label(
                 source,
                 chunk_rows,

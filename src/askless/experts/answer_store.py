@@ -27,6 +27,7 @@ BEGIN INSERT OR IGNORE INTO days VALUES (NEW.key, date('now')); END;
 CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, id TEXT UNIQUE, reply BLOB NOT NULL) WITHOUT ROWID;
 CREATE TRIGGER IF NOT EXISTS replies_of_answers AFTER DELETE ON answers
 BEGIN DELETE FROM replies WHERE key = OLD.key; END;
+CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, about TEXT NOT NULL) WITHOUT ROWID;
 """
 # A reply is kept once: not where its key has an answer already, nor where its id was that of another key.
 _REPLY = """
@@ -57,6 +58,12 @@ class PaidAnswers(Protocol):
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
+
+    def batches(self) -> dict[str, Row]:
+        """What was noted of batches that a server is answering, by their names."""
+
+    def note_batch(self, name: str, about: Row | None) -> None:
+        """Note this of a batch, in the place of what was noted before; None: nothing any more."""
 
 
 def answer_key(*determinants: Any) -> str:
@@ -166,6 +173,22 @@ class AnswerStore:
         self._guarded(move)
         note = "%s: %d kept answers are not valid. They were set aside (table set_aside), and will be asked for again."
         logger.warning(note, self.path or "answers", len(these))
+
+    def batches(self) -> dict[str, Row]:
+        """What was noted of batches that a server is answering, by their names."""
+        noted = self._guarded(lambda: self._db.execute("SELECT name, about FROM batches").fetchall())
+        return {name: row for name, about in noted if (row := _row(about)) is not None}
+
+    def note_batch(self, name: str, about: Row | None) -> None:
+        """Note this of a batch, in the place of what was noted before; None: nothing any more."""
+
+        def write() -> None:
+            with self._db:
+                self._db.execute("DELETE FROM batches WHERE name = ?", (name,))
+                if about is not None:
+                    self._db.execute("INSERT INTO batches VALUES (?, ?)", (name, json.dumps(about)))
+
+        self._guarded(write)
 
     def close(self) -> None:
         """Fold the log into the file and release it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -29,8 +29,14 @@ TEMPLATE_TOKENS = 256
 class BillingHook(Protocol):
     """Pays for calls to a server: asked before each call, and called with its answer or its fault."""
 
+    halted: str
+    on_wait: Callable[[str], None]
+
     def before_call(self, key: str, text: str, stop: threading.Event) -> None:
         """Set money aside for a call about `text`; raises `Refused` where none is left, and once `stop` is set."""
+
+    def before_batch(self, work: Mapping[str, str]) -> dict[str, str]:
+        """Set money aside for calls about all texts that it is enough for; returns why not for the keys of others."""
 
     def on_fault(self, key: str, found: Fault) -> Fault:
         """Settle a call that failed; returns what is made of the fault."""
@@ -64,6 +70,8 @@ class PaidExpert(Expert):
         What pays for each call, or refuses it, where `hosted`.
     quiet
         Whether to show no progress.
+    live
+        Whether somebody waits for each answer, so that none is asked for by batches (`mode: batch`).
     private
         Whether to keep nothing of a server's reply but its label, since it may repeat the text; not of a summary.
     """
@@ -71,6 +79,7 @@ class PaidExpert(Expert):
     counts = False
     billing: BillingHook | None = None
     quiet = False
+    live = False
     private = False
 
     def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
@@ -111,7 +120,7 @@ class PaidExpert(Expert):
         texts = examples["text"].to_pylist()
         keys = [self.key(text) for text in texts]
         work = dict(zip(keys, texts, strict=True))
-        with self._kept() as store:
+        with self.opened_store() as store:
             rows = store.get_many(work)
             if len(rows) == len(work) and (table := self._all_kept(examples, [rows[key] for key in keys])) is not None:
                 return table
@@ -126,6 +135,15 @@ class PaidExpert(Expert):
 
     def let_go(self) -> None:
         """Close what is held open between runs."""
+
+    @property
+    def batches(self) -> bool:
+        """Whether a server is asked by batches, which it answers within a day for less."""
+        return False
+
+    def under_way(self) -> set[str]:
+        """Keys that a server is answering in batches of earlier runs."""
+        return set()
 
     def store(self, *, make: bool = True) -> AnswerStore:
         """The file of kept answers in the setting's folder; in memory where it names none.
@@ -224,7 +242,8 @@ class PaidExpert(Expert):
         examples = pa.table({"id": pa.chunked_array([pa.array(map(str, range(len(rows))), pa.string())])})
         self.predictions(examples, self.columns(rows))
 
-    def _kept(self) -> AbstractContextManager[PaidAnswers]:
+    def opened_store(self) -> AbstractContextManager[PaidAnswers]:
+        """What keeps its answers."""
         answers = self.setting.answers
         return self.store() if answers is None or isinstance(answers, Path) else nullcontext(answers)
 

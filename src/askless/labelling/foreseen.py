@@ -112,4 +112,5 @@ def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, 
         price=price,
         kept=int(found.sum()),
         confidence=confidence,
+        batches=expert.batches,
     )

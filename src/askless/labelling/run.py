@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from askless.data.stream import Chunk, ItemSource
+from askless.data.tables import PIPE
 from askless.errors import DataError
 from askless.files import locked, read_json, write_text
 from askless.labelling.answerer import KEPT, Answerer
@@ -104,6 +105,12 @@ class Run:
         """Whether the output is there."""
         return self.out.exists()
 
+    def due(self, source: ItemSource, rows: int, again: Collection[str] = ()) -> Iterator[Chunk]:
+        """The chunks that `label` would answer; none of a pipe, which is read once."""
+        for chunk in source.chunks(rows) if source.file.path != PIPE else ():
+            if _is_due(self.parts.reasons(chunk, source.where), again):
+                yield chunk
+
     def label(
         self,
         source: ItemSource,
@@ -143,7 +150,7 @@ class Run:
         progress, last = LabelProgress(), -1
         for chunk in source.chunks(rows):
             reasons = self.parts.reasons(chunk, source.where)
-            if reasons is None or any(reasons[why] for why in again):
+            if reasons is None or _is_due(reasons, again):
                 reasons = self.parts.write(chunk, answer(chunk))
             else:
                 progress.before += len(chunk)
@@ -198,6 +205,10 @@ class Run:
                     "the same input, model and options for one output",
                     "Give another output, or what the run began with.",
                 )
+
+
+def _is_due(reasons: Counter[str] | None, again: Collection[str]) -> bool:
+    return reasons is None or any(reasons[why] for why in again)
 
 
 def folder_of(out: Path) -> Path:

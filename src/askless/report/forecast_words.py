@@ -22,6 +22,7 @@ def block(found: Forecast, task: str) -> str:
         ("completion tokens", found.completion_tokens, count),
         ("time", found.seconds, duration),
         ("dollars", found.usd, dollars),
+        *([] if found.batch_usd is None else [("dollars by batches", found.batch_usd, dollars)]),
     ]
     head = (f"{found.expert} on {task}", "estimate", f"{100 * found.confidence:g} % interval")
     table = aligned([head, *((name, *_cells(range_, say)) for name, range_, say in figures)], right=("estimate",))

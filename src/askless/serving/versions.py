@@ -46,7 +46,7 @@ class ExpertPool:
             for name in names:
                 key = _key(terms, name)
                 if key not in self._experts:
-                    self._experts[key] = terms.guarded(name, self.ledger, self.answers)
+                    self._experts[key] = terms.guarded(name, self.ledger, self.answers, live=True)
                 self._uses[key] = self._uses.get(key, 0) + 1
                 taken[name] = self._experts[key]
         return taken

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from askless.experts.answer_store import AnswerStore, Row
@@ -18,6 +18,8 @@ CODES = (LIMIT, PAUSED, DOUBT, SLOW)
 OVERRUN = "a call was billed more than its price and its tokens allow; nothing more is paid until tomorrow (UTC)"
 ASKED_BEFORE = "asked once, and no answer came: it may have been billed, and is not asked again"
 STEP_S = 0.2
+_AT_ONCE = threading.Event()
+_AT_ONCE.set()
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,16 @@ class Billing:
         if not self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop):
             self._breaker.unused()
             raise Refused(over_limit(self._ledger))
+
+    def before_batch(self, work: Mapping[str, str]) -> dict[str, str]:
+        """Reserve calls at the most that they can cost, in their order for as long as they fit; why not for others."""
+        doubtful = set() if self._handling.ask_in_doubt else {key for key in work if self._ledger.doubtful(key)}
+        calls = {key: text for key, text in work.items() if key not in doubtful}
+        most = zip(calls, self._price.most(list(calls.values())), strict=True)
+        # None of them is under way yet, so that there is nothing to wait for.
+        fit = self._ledger.reserve(self._name, list(most), _AT_ONCE)
+        over = dict.fromkeys(list(calls)[fit:], over_limit(self._ledger))
+        return over | dict.fromkeys(doubtful, f"{DOUBT}: {ASKED_BEFORE}")
 
     def on_fault(self, key: str, found: Fault) -> Fault:
         """Close a call that failed; one that may have been billed is not made again."""

@@ -62,10 +62,9 @@ class CallPrice:
         """The most dollars that a call about each text can cost, 0 where no most is known."""
         if not self._bounded:
             return [0.0] * len(texts)
-        price = self._price
+        price = self._price.of(batch=self._expert.batches)
         tokens = np.array(self._expert.most_tokens(texts), np.float64).reshape(-1, 2)
-        rates = np.array([rate for rate, _ in price.rates[:2]])
-        return [float(most) for most in tokens @ rates + price.usd_per_1k_answers / 1e3]
+        return [float(most) for most in tokens @ np.array(price.most) + price.usd_per_1k_answers / 1e3]
 
     def paid(self, rows: Mapping[str, Row]) -> dict[str, float | None]:
         """Dollars that each kept row cost by its key, None where that is not known: then it counts as the most.
@@ -75,7 +74,7 @@ class CallPrice:
         return {key: self._cost(row) if self.in_dollars else 0.0 for key, row in rows.items()}
 
     def _cost(self, row: Row) -> float | None:
-        stated, price = quantity(row.get("cost_usd")), self._price
+        stated, price = quantity(row.get("cost_usd")), self._price.of(batch=bool(row.get("batched")))
         if price.cost == "server" and stated is not None:
             return stated
         cost = price.usd_per_1k_answers / 1e3
@@ -86,8 +85,8 @@ class CallPrice:
                     self._tell(f"its server states {name} {row.get(name)!r} for a call")
                     return None
                 cost += rate * used
-        cached = min(quantity(row.get("cached_tokens")) or 0.0, quantity(row.get("prompt_tokens")) or 0.0)
-        cost += cached * price.cached_saving
+        for more, kind, whole in price.parts:
+            cost += more * min(quantity(row.get(kind)) or 0.0, quantity(row.get(whole)) or 0.0)
         if stated is not None and stated < LEAST_SHARE * cost:
             self._tell(f"its server states a cost of ${stated:g} for a call that costs ${cost:g} at its price")
             return None

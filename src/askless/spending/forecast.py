@@ -12,7 +12,7 @@ import numpy as np
 from askless.arrays import Bools, Floats
 from askless.config import Price
 from askless.errors import ConfigError, DataError
-from askless.spending.usage import BOUND, QUANTITIES, Usage
+from askless.spending.usage import BILLED, BOUND, QUANTITIES, Usage
 
 DRAWS, GROUPS = 1000, 500
 
@@ -54,6 +54,8 @@ class Forecast:
         Of the intervals.
     basis
         What the figures rest on, in plain words.
+    batch_usd
+        Dollars if they were asked by batches; None where they are, or where that costs no less.
     """
 
     expert: str
@@ -65,6 +67,7 @@ class Forecast:
     kept: int
     confidence: float
     basis: str
+    batch_usd: Range | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as plain values."""
@@ -81,6 +84,7 @@ def forecast(
     price: Price | None = None,
     kept: int = 0,
     confidence: float = 0.95,
+    batches: bool = False,
 ) -> Forecast:
     """What `expert` will take for `population` rows, of which those of `sizes` were drawn by chance and looked at.
 
@@ -108,6 +112,8 @@ def forecast(
         Answers that are there already.
     confidence
         Of the intervals, above 0.5 and below 1.
+    batches
+        Whether the expert is asked by batches.
 
     Returns
     -------
@@ -126,11 +132,14 @@ def forecast(
     _check(sizes, chosen, rows, confidence)
     calls = counted(int(chosen.sum()), len(sizes), rows, confidence)
     draws = _Draws(usage, sizes[chosen] if chosen.any() else sizes, len(sizes) / rows if rows else 1.0, calls)
-    rates, flat = usage.rates(price)
     totals = {name: draws.total(np.eye(len(QUANTITIES))[j], 0.0, confidence) for j, name in enumerate(QUANTITIES[:3])}
-    usd = draws.total(rates, flat, confidence)
+    usd = draws.total(*usage.rates(price and price.of(batch=batches)), confidence)
+    less = None if batches or price is None or price.batch is None or usage.rows[BILLED] else price.batch
+    batch_usd = None if less is None else draws.total(*usage.rates(less), confidence)
     basis = usage.words() + (f" Prices: {price.source}." if price and price.source else "")
-    return Forecast(expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=basis)
+    return Forecast(
+        expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=basis, batch_usd=batch_usd
+    )
 
 
 def together(ranges: Sequence[Range]) -> Range:

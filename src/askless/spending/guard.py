@@ -178,12 +178,16 @@ class GuardedExpert:
         return {key for key, _ in calls[: self.ledger.reserve(self.name, calls)]}
 
     def _close_open_calls(self, keys: list[str]) -> None:
-        """Close calls by what is kept: an answer is paid for, a call to a server without one is in doubt."""
+        """Close calls by what is kept: an answer is paid for, a call to a server without one is in doubt.
+
+        What a batch that was sent before is answering stays open.
+        """
         if not keys:
             return
         rows = self.kept.get_many(keys)
         self.ledger.settle(self.price.paid(rows))
-        rest = [key for key in keys if key not in rows]
+        under_way = self.expert.under_way()
+        rest = [key for key in keys if key not in rows and key not in under_way]
         (self.ledger.doubt if self.expert.hosted else self.ledger.release)(rest)
 
     def _billed(self, table: pa.Table, keys: Sequence[str], part: int | None) -> pa.Table:

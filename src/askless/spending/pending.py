@@ -42,6 +42,8 @@ class Pending:
         How many texts were looked at, equal ones each time.
     others
         How many answers are kept that are of no use now: to other prompts, options or texts.
+    batches
+        Whether they are to be asked by batches.
     """
 
     rows: NDArray[np.int64]
@@ -50,6 +52,7 @@ class Pending:
     kept: int
     texts: int
     others: int = 0
+    batches: bool = False
 
     @classmethod
     def of(cls, expert: PaidExpert, batches: Iterable[Sequence[str]]) -> Pending:
@@ -58,12 +61,12 @@ class Pending:
         seen: set[bytes] = set()
         rows: list[int] = []
         sizes, kept_sizes, used = [np.zeros(0)], [np.zeros(0)], [np.zeros((0, len(QUANTITIES)))]
-        start = 0
+        start, under_way = 0, expert.under_way()
         with expert.store(make=False) as store:
             for texts in batches:
                 fresh = _different(expert, texts, seen)
                 found = store.get_many(fresh)
-                missing = [at for key, at in fresh.items() if key not in found]
+                missing = [at for key, at in fresh.items() if key not in found and key not in under_way]
                 rows += [start + at for at in missing]
                 sizes.append(sizes_of(expert, [texts[at] for at in missing]))
                 kept_sizes.append(sizes_of(expert, [texts[fresh[key]] for key in found]))
@@ -72,11 +75,13 @@ class Pending:
             told = np.concatenate(used)
             others = len(store) - len(told)
         usage = usage_of(expert).learnt(np.concatenate(kept_sizes), told)
-        return cls(np.array(rows, np.int64), np.concatenate(sizes), usage, len(told), start, others)
+        places, wide = np.array(rows, np.int64), np.concatenate(sizes)
+        return cls(places, wide, usage, len(told), start, others, expert.batches)
 
     def forecast(self, expert: str, price: Price | None, confidence: float = 0.95) -> Forecast:
         """What asking about all of them will take."""
-        return forecast(expert, self.usage, self.sizes, price=price, kept=self.kept, confidence=confidence)
+        usage, kept, batches = self.usage, self.kept, self.batches
+        return forecast(expert, usage, self.sizes, price=price, kept=kept, confidence=confidence, batches=batches)
 
     def only(self, places: NDArray[np.int64]) -> Pending:
         """Those of them at these places."""
@@ -160,10 +165,13 @@ def sample(expert: PaidExpert, pending: Pending, examples: Path, rows: int, seed
     """
     parts = [pending.draw(rows, seed)] if expert.hosted else pending.windows(rows, seed)
     start, asked = time.monotonic(), 0
+    # Somebody waits for them.
+    expert.live = True
     for part in parts:
         if len(part.rows) and time.monotonic() - start <= most_seconds:
             expert.answer(rows_of(examples, part.rows))
             asked += len(part.rows)
+    expert.live = False
     return asked
 
 

@@ -437,7 +437,7 @@ def test_an_address_in_the_environment_is_told_and_its_answers_are_kept_apart(
         for url in ("http://localhost:1/v1", "http://127.0.0.1:2/v1", "https://a.example/v1", "https://b.example/v1")
     )
     assert here == port == expert.key("a") and len({own, here, there, other}) == 4
-    expert._new_client().close()
+    expert.new_client(expert.wire).close()
     assert "Expert 'gpt' is asked at http://127.0.0.1:9/v1, as OPENAI_BASE_URL in the environment says." in caplog.text
     named = OpenAiExpert(Setting("gpt", "olhs", ("0", "1"), "olhs"), model="m", base_url="http://127.0.0.1:8/v1")
     assert named.key("a") == here and named.server == "127.0.0.1:8"

@@ -24,7 +24,8 @@ from askless.data.tables import Wanted
 from askless.errors import ConfigError, DataError
 
 CONFIDENCE = "confidence"
-NUMBERS = ("logprob", "mass", "quality", "cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
+TOKENS = tuple(name for name in schema.PREDICTIONS.names if name.endswith("_tokens"))
+NUMBERS = ("logprob", "mass", "quality", "cost_usd", *TOKENS, "batched", "seconds")
 TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
 CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}

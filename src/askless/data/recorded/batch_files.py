@@ -19,14 +19,15 @@ from askless.data.problems import Problem, stated
 from askless.data.replies import confidence, observed, said, valid
 from askless.data.tables import Record, TableFile
 from askless.errors import DataError
+from askless.schema import PREDICTIONS
 
 ID, OUTCOMES = "custom_id", ("response", "error", "result")
 REPLY = "reply"
 ALLOWED = "the results of a batch: custom_id with response, error or result"
 LINES = (".json", ".jsonl", ".ndjson")
-TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens")
+TOKENS = tuple(name for name in PREDICTIONS.names if name.endswith("_tokens"))
 COLUMNS = dict.fromkeys(("id", "label", "text", "error", REPLY), pa.string()) | dict.fromkeys(
-    (*TOKENS, "cost_usd"), pa.float64()
+    (*TOKENS, "batched", "cost_usd"), pa.float64()
 )
 
 
@@ -92,7 +93,7 @@ def _row(record: Record, path: Path, at: int) -> dict[str, Any]:
         raise DataError(path, got, ALLOWED, remedy)
     body = _body(record)
     row: dict[str, Any] = {"id": valid(name), "label": None, "text": None, REPLY: None, "model": None}
-    row |= {"cost_usd": None, **dict.fromkeys(TOKENS, 0)}
+    row |= {"cost_usd": None, "batched": 1.0, **dict.fromkeys(TOKENS, 0)}
     if body is None:
         return row | {"error": _why(record)}
     try:

@@ -8,7 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-SUMMED = ("cost_usd", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds")
+from askless.schema import PREDICTIONS
+
+SUMMED = ("cost_usd", *(name for name in PREDICTIONS.names if name.endswith("_tokens")), "seconds")
 
 
 def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:
@@ -38,4 +40,7 @@ def majority(table: pa.Table, classes: Sequence[str]) -> pa.Table:
     for name in (n for n in SUMMED if n in table.column_names):
         sums = np.bincount(row, table[name].to_numpy(), count)
         columns[name] = pa.array(sums, mask=np.isnan(sums))
+    if "batched" in table.column_names:
+        # Cheaper only where each sample was.
+        columns["batched"] = np.bincount(row, table["batched"].to_numpy() != 1, count) == 0
     return pa.table(columns)

@@ -16,19 +16,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from askless.data.label_reader import LabelReader, reader_of
-from askless.data.problems import stated
+from askless.data.problems import Problem, stated
 from askless.data.replies import confidence, observed, quantity, said
 from askless.errors import ConfigError, ExpertError, MissingExtra
 from askless.experts.answer_store import REPLY, REPLY_ID, Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.faults import REPEATED, Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
+from askless.experts.remote.batches import Batches
 from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated_fault
 from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
 from askless.hosts import is_local_url
 from askless.prompts import LABEL, Prompt
+from askless.schema import PREDICTIONS
 
 logger = logging.getLogger(__name__)
 FAILED_IN_A_ROW = 24
@@ -42,7 +44,8 @@ OPENAI = "https://api.openai.com/v1"
 OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
 LENGTHS = ("max_tokens", "max_completion_tokens")
 MAX_TOKENS, AFTER_WORD = {"label": 16, "summary": 128}, 8
-OBSERVED = ("logprob", "prompt_tokens", "cached_tokens", "completion_tokens", "seconds", "cost_usd")
+TAKEN = tuple(name for name in PREDICTIONS.names if name.endswith("_tokens"))
+OBSERVED = ("logprob", *TAKEN, "batched", "seconds", "cost_usd")
 
 
 class OpenAiExpert(PaidExpert):
@@ -98,6 +101,11 @@ class OpenAiExpert(PaidExpert):
     billed_errors
         HTTP statuses after which a call may have been billed all the same, so that it is in doubt; `[]` for a server
         that surely bills no error.
+    mode
+        `live`, or `batch`: by files that the server answers within a day, for less (`costs.prices.<name>.batch`).
+        Answers are the same. Where somebody waits for one, as behind `serve`, it is asked live.
+    batch_requests
+        Most requests of a batch, 1 or more.
     """
 
     hosted = True
@@ -125,6 +133,8 @@ class OpenAiExpert(PaidExpert):
         max_retries: int = 5,
         extra: Mapping[str, Any] | None = None,
         billed_errors: Sequence[int] = BILLED_ERRORS,
+        mode: str = "live",
+        batch_requests: int = 50_000,
     ) -> None:
         super().__init__(setting, model=model, prompt=prompt)
         self.base_url = base_url
@@ -143,6 +153,8 @@ class OpenAiExpert(PaidExpert):
         self.max_retries = max_retries
         self.extra = extra
         self.billed_errors = billed_errors
+        self.mode = mode
+        self.batch_requests = batch_requests
 
     def validate(self) -> None:
         """Raise `ConfigError` for an option that cannot be meant."""
@@ -162,6 +174,8 @@ class OpenAiExpert(PaidExpert):
         statuses = self.billed_errors
         errors = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
         self.require("billed_errors", errors, "a list of HTTP statuses, 400 to 599")
+        self.require("mode", self.mode in ("live", "batch"), "live or batch")
+        self.require("batch_requests", whole(self.batch_requests), "a whole number >= 1")
         # A field of these would ask, and bill, for something else than what is read and reckoned with.
         own = {*OWN_FIELDS, *(name for name in LENGTHS if self.max_tokens is not None)}
         own |= {name for name in ("temperature", "top_p", "seed") if getattr(self, name) is not None}
@@ -181,6 +195,21 @@ class OpenAiExpert(PaidExpert):
             del self._lasting
 
     @property
+    def batches(self) -> bool:
+        """Whether it is asked by batches."""
+        return self.mode == "batch" and not self.live
+
+    @cached_property
+    def failed_in_batches(self) -> dict[str, str]:
+        """Why items failed in batches of this run: a batch takes hours, and is not tried for them again."""
+        return {}
+
+    def under_way(self) -> set[str]:
+        """Keys that a server is answering in batches of earlier runs."""
+        with self.store(make=False) as store:
+            return {key for about in store.batches().values() if not about["read"] for key in about["keys"]}
+
+    @property
     def server(self) -> str:
         """Host and port of `address`."""
         return urlsplit(self.address or OPENAI).netloc
@@ -196,10 +225,23 @@ class OpenAiExpert(PaidExpert):
         The server is part of it; servers of this machine are one, for their port is whatever was free.
         """
         asked = self.address and ("this machine" if is_local_url(self.address) else self.address)
-        return answer_key("openai", self.revision, self._request(text), *([asked] if asked else []))
+        return answer_key("openai", self.revision, self.request(text), *([asked] if asked else []))
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
+        missing = [key for key in work if key not in kept]
+        if self.batches:
+            with Batches.of(self) as batches:
+                yield from batches.ask(work, missing)
+            return
+        if not self.live and (busy := self.under_way().intersection(missing)):
+            raise ExpertError(
+                f"Expert '{self.name}': batches that are under way answer {len(busy)} of these items. Allowed until "
+                "they have ended: mode: batch. Set it and run again, or stop them by askless batches --cancel."
+            )
+        yield from self._ask_live(work, missing)
+
+    def _ask_live(self, work: Mapping[str, str], missing: Sequence[str]) -> Generator[dict[str, Row]]:
         stop, counting = threading.Event(), threading.Lock()
         end, failures = "", 0
 
@@ -220,8 +262,7 @@ class OpenAiExpert(PaidExpert):
             return row
 
         with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
-            missing = [(key, text) for key, text in work.items() if key not in kept]
-            futures = {pool.submit(one, key, text): key for key, text in missing}
+            futures = {pool.submit(one, key, work[key]): key for key in missing}
             try:
                 for future in as_completed(futures):
                     if not future.cancelled() and "stop" not in (row := future.result()):
@@ -267,7 +308,8 @@ class OpenAiExpert(PaidExpert):
         """Model, revision and prompt; where and under which key it was asked is nobody's business."""
         return {"model": self.model, "revision": self.revision, "prompt_sha": self.prompt_sha()}
 
-    def _request(self, text: str) -> dict[str, Any]:
+    def request(self, text: str) -> dict[str, Any]:
+        """What is asked about a text, for the client; it determines the answer's key."""
         prompt = self.template()
         turns = [{"role": "user", "content": prompt.fill(text)}]
         if prompt.system:
@@ -323,13 +365,19 @@ class OpenAiExpert(PaidExpert):
         asked = client.chat.completions
         create = (asked if more.get("stream") else asked.with_raw_response).create
         while True:
-            request = self._as_taken(self._request(text))
+            request = self._as_taken(self.request(text))
             self.wire.begin()
             try:
                 return create(**request, **more)
             except Exception as error:
-                if not self._learns(error, request):
+                refused = getattr(error, "status_code", None) in (400, 422)
+                if not refused or not self.learns(problem_of(error, (self.api_key(),)), request):
                     raise Failed(self.fault(error, text)) from None
+
+    def body(self, text: str) -> dict[str, Any]:
+        """The request about a text as JSON."""
+        request = self._as_taken(self.request(text))
+        return {**request, **request.pop("extra_body", {})}
 
     def fault(self, error: Exception, text: str) -> Fault:
         """What a request about `text` failed of."""
@@ -339,7 +387,7 @@ class OpenAiExpert(PaidExpert):
         """What is cut out of the words of a server: the key, and the text, plain or as JSON has it."""
         return (self.api_key(), text, json.dumps(text)[1:-1])
 
-    def read(self, reply: Mapping[str, Any], key: str, seconds: float, text: str) -> Row:
+    def read(self, reply: Mapping[str, Any], key: str, seconds: float | None, text: str) -> Row:
         """The row of a reply, checked before it is kept; raises `Failed` for one without an answer, or another's."""
         secrets = self.secrets(text)
         if (problem := stated(reply)) is not None:
@@ -359,7 +407,8 @@ class OpenAiExpert(PaidExpert):
     def read_again(self, reply: str, row: Row) -> Row | None:
         """The row of a kept reply, in the place of one that cannot be read; None where that cannot be told."""
         try:
-            return {**observed(json.loads(reply), self._reader), "seconds": quantity(row.get("seconds"))}
+            seen = {**observed(json.loads(reply), self._reader), "seconds": quantity(row.get("seconds"))}
+            return {**seen, **({"batched": True} if row.get("batched") else {})}
         except (ValueError, AttributeError):
             return None
 
@@ -382,11 +431,8 @@ class OpenAiExpert(PaidExpert):
             taken["max_completion_tokens"] = request["max_tokens"]
         return taken
 
-    def _learns(self, error: Exception, request: Mapping[str, Any]) -> bool:
-        """Whether a request failed of a field that can be asked for otherwise, or left out."""
-        if getattr(error, "status_code", None) not in (400, 422):
-            return False
-        found = problem_of(error, (self.api_key(),))
+    def learns(self, found: Problem, request: Mapping[str, Any]) -> bool:
+        """Whether a request failed of a field that can be asked for otherwise, or left out; from now on it is."""
         field = refused_field(found, request)
         if field is None:
             return False
@@ -414,6 +460,12 @@ class OpenAiExpert(PaidExpert):
     def on_fault(self, key: str, found: Fault) -> Fault:
         """What the billing, if there is one, makes of a failed request."""
         return found if self.billing is None else self.billing.on_fault(key, found)
+
+    def on_wait(self, why: str) -> None:
+        """Say what is waited for."""
+        logger.info("%s: %s", self.name, why)
+        if self.billing is not None:
+            self.billing.on_wait(why)
 
     def on_answer(self, key: str, row: Row) -> Row:
         """The same row, which the billing, if there is one, keeps and pays for; or one that says why it failed."""
@@ -446,17 +498,18 @@ class OpenAiExpert(PaidExpert):
         if self.billing is not None:
             yield self._lasting
             return
-        with self._new_client() as client:
+        with self.new_client(self.wire) as client:
             yield client
 
     @cached_property
     def _lasting(self) -> Any:
-        return self._new_client()
+        return self.new_client(self.wire)
 
-    def _new_client(self) -> Any:
+    def new_client(self, wire: Wire) -> Any:
+        """A client whose requests `wire` follows."""
         openai = import_openai()
         http = openai.DefaultHttpxClient(
-            timeout=self.timeout, follow_redirects=False, headers=HEADERS, event_hooks=self.wire.hooks
+            timeout=self.timeout, follow_redirects=False, headers=HEADERS, event_hooks=wire.hooks
         )
         if self.address != self.base_url:
             note = "Expert '%s' is asked at %s, as %s in the environment says."

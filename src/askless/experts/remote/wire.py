@@ -29,10 +29,13 @@ class Wire:
     ----------
     seconds
         That the body of a reply may take, however it drips in; one that is streamed has no such end.
+    longest
+        Bytes of a reply; None for `LONGEST`.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, longest: int | None = None) -> None:
         self._seconds = seconds
+        self._longest = longest or LONGEST
         self._now = threading.local()
 
     @property
@@ -59,20 +62,20 @@ class Wire:
             self._now.sent = False
 
     def _bound(self, response: Any) -> None:
-        """Let a reply be read up to `LONGEST` bytes, as it was sent: unpacked it could be a thousand times as long."""
+        """Let a reply be read up to so many bytes, as it was sent: unpacked it could be a thousand times as long."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise TooLong("a compressed reply, though none was asked for")
         httpx = sys.modules[type(response).__module__.partition(".")[0]]
-        stream, seconds = response.stream, self._seconds
+        stream, seconds, longest = response.stream, self._seconds, self._longest
         streamed = response.headers.get("content-type", "").startswith("text/event-stream")
 
         class Bounded(httpx.SyncByteStream):  # type: ignore[name-defined,misc]
             def __iter__(self) -> Iterator[bytes]:
-                left, until = LONGEST, time.monotonic() + seconds
+                left, until = longest, time.monotonic() + seconds
                 for part in stream:
                     left -= len(part)
                     if left < 0:
-                        raise TooLong(f"a reply of more than {LONGEST:,} bytes")
+                        raise TooLong(f"a reply of more than {longest:,} bytes")
                     if not streamed and time.monotonic() > until:
                         raise TooLong(f"a reply that takes more than {seconds:g} seconds")
                     yield part

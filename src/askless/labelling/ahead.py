@@ -1,0 +1,71 @@
+"""Rows of a stream that are deferred, asked about before any chunk is answered: all in one batch, or by their scores.
+
+What is asked here is kept, so that the chunks find it there. It takes the memory of the deferred texts, and decides
+each row twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+from askless import schema
+from askless.data.stream import Chunk
+from askless.labelling.answerer import Answerer, TextBatch
+from askless.policies.score_threshold import ScoreThreshold
+from askless.spending.guard import GuardedExpert
+
+ROWS = 1000
+
+
+def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[], bool] = lambda: False) -> None:
+    """Ask about what is deferred where that is not done chunk by chunk.
+
+    That is for experts that are asked by batches, and under a limit that could be passed: then a policy that compares a
+    score with a threshold asks about the lowest scores first, which it is surest to defer. A policy that must see an
+    expensive answer before it decides leaves all to the chunks.
+
+    Parameters
+    ----------
+    answerer
+        Decides, and has the experts.
+    chunks
+        The rows that are to be answered.
+    stopped
+        Whether to end; asked before each call to an expert.
+
+    Raises
+    ------
+    ExpertError
+        Where asking was to stop.
+    """
+    policy = answerer.version.bundle.policy
+    if not policy.decides_alone or all(_as_they_come(each) for each in answerer.expensive.values()):
+        return
+    deferred: dict[str, dict[str, tuple[float, str]]] = {name: {} for name in answerer.expensive}
+    for chunk in chunks:
+        items = TextBatch.of(answerer.version.terms, chunk.texts, chunk.faults)
+        names, texts = ([values[at] for at in items.first] for values in (items.ids, items.texts))
+        for row in answerer.decide(names, texts, answerer.budget):
+            if row.expert in deferred:
+                score = row.score if isinstance(policy, ScoreThreshold) and row.score is not None else -math.inf
+                deferred[row.expert][row.id] = score, row.text or ""
+    for name, rows in deferred.items():
+        expert = answerer.expensive[name]
+        texts = [text for _, text in rows.values()]
+        if not expert.expert.batches and sum(expert.price.most(texts)) <= expert.ledger.left:
+            continue
+        for part in _parts(sorted(rows, key=lambda each: rows[each][0]), len(rows) if expert.expert.batches else ROWS):
+            if stopped():
+                return
+            columns = {"id": part, "text": [rows[each][1] for each in part], "split": ["test"] * len(part)}
+            expert.expert.answer(schema.table("examples", columns))
+
+
+def _as_they_come(expert: GuardedExpert) -> bool:
+    return not expert.expert.batches and expert.ledger.limit is None
+
+
+def _parts(names: list[str], rows: int) -> Iterator[list[str]]:
+    for at in range(0, len(names), max(rows, 1)):
+        yield names[at : at + rows]
