@@ -46,6 +46,32 @@ def test_tokens_from_a_cache_have_a_price_of_their_own():
     np.testing.assert_allclose(CostModel(prices={"llm": price}).price(answers, "llm"), 0.002)
 
 
+@pytest.mark.parametrize(
+    ("more", "dollars"),
+    [
+        ({}, [2000e-6 + 1000e-6] * 3),
+        ({"usd_per_1m_cache_write_tokens": 3.0}, [2000e-6 + 500e-6 + 1000e-6, 3000e-6, 3000e-6]),
+        ({"usd_per_1m_reasoning_tokens": 20.0}, [2000e-6 + 1000e-6, 3000e-6, 2000e-6 + 1900e-6]),
+        ({"batch": {"usd_per_1m_prompt_tokens": 1.0}}, [3000e-6, 1000e-6, 3000e-6]),
+    ],
+)
+def test_each_kind_of_token_and_batches_have_prices_of_their_own(more, dollars):
+    answers = predictions(
+        ["0", "1", "0"],
+        prompt_tokens=[1000] * 3,
+        completion_tokens=[100] * 3,
+        cache_write_tokens=[500, None, None],
+        reasoning_tokens=[None, None, 90],
+        batched=[None, True, False],
+    )
+    price = Price(usd_per_1m_prompt_tokens=2.0, usd_per_1m_completion_tokens=10.0, **more)
+    np.testing.assert_allclose(CostModel(prices={"llm": price}).price(answers, "llm"), dollars)
+    assert price.most == (
+        max(2.0, more.get("usd_per_1m_cache_write_tokens", 0)) / 1e6,
+        max(10.0, more.get("usd_per_1m_reasoning_tokens", 0)) / 1e6,
+    )
+
+
 def test_the_billed_price_wins_row_by_row():
     answers = predictions(["0", "1", "0"], cost_usd=[0.5, None, 0.0], prompt_tokens=[1000, 1000, 1000])
     model = CostModel(prices={"llm": Price(usd_per_1m_prompt_tokens=1.0)})

@@ -11,6 +11,7 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    PriceVariant,
     Provider,
     Tier,
     TieredPrices,
@@ -22,8 +23,8 @@ from askless.price_list import listed
 from tests.test_config import load_with
 
 
-def model(name, prices):
-    return ModelInfo(name, ClauseEquals(name), prices=prices)
+def model(name, prices, *variants):
+    return ModelInfo(name, ClauseEquals(name), prices=prices, price_variants=list(variants))
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +35,21 @@ def two_providers(monkeypatch):
     dark = TimeOfDateConstraint(time(1), time(23))
     owl = [ConditionalPrice(prices=day), ConditionalPrice(dark, prices=night)]
     plain = ModelPrice(input_mtok=Decimal("0.5"), output_mtok=Decimal(2), cache_read_mtok=Decimal("0.25"))
+    half = PriceVariant({"processing": "batch"}, ModelPrice(input_mtok=Decimal("0.25"), output_mtok=Decimal(1)))
+    rich = ModelPrice(
+        input_mtok=Decimal("0.5"),
+        output_mtok=Decimal(2),
+        cache_write_mtok=Decimal("0.75"),
+        output_reasoning_mtok=Decimal(4),
+    )
     free = ModelPrice(requests_kcount=Decimal(3))
     providers = [
-        Provider("openai", "OpenAI", r"https://api\.openai\.com", models=[model("m", plain), model("calls", free)]),
+        Provider(
+            "openai",
+            "OpenAI",
+            r"https://api\.openai\.com",
+            models=[model("m", plain), model("calls", free), model("rich", rich, half)],
+        ),
         Provider("owl", "Owl", r"https://owl\.example", models=[model("o", owl)]),
     ]
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
@@ -51,6 +64,14 @@ def test_a_listed_price_says_who_says_so():
     assert found.usd_per_1m_cached_tokens == 0.25
     assert found.source.startswith("genai-prices 0.") and found.source.endswith(", m of OpenAI")
     assert Price(**listed("calls", "https://api.openai.com/v1")).usd_per_1k_answers == 3
+
+
+def test_prices_of_batches_and_of_each_kind_of_token_are_listed():
+    found = Price(**listed("rich", None))
+    assert (found.usd_per_1m_cache_write_tokens, found.usd_per_1m_reasoning_tokens) == (0.75, 4)
+    batch = found.of(batch=True)
+    assert (batch.usd_per_1m_prompt_tokens, batch.usd_per_1m_completion_tokens) == (0.25, 1)
+    assert Price(**listed("m", None)).batch is None
 
 
 def test_the_dearest_hour_and_a_short_prompt_count():

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from askless import schema
@@ -102,6 +103,20 @@ def test_a_server_is_asked_nothing_unless_a_sample_is_wanted(place, server):
     # Posts ask for as many tokens as a quarter of their characters, so the line is right and its interval narrow.
     rows = [len(request.text) // 4 for request in server.requests]
     assert got["prompt_tokens"]["low"] - 1 <= sum(rows[30:]) <= got["prompt_tokens"]["high"] + 1
+
+
+def test_what_batches_would_cost_is_forecast_beside(place):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    half = {"usd_per_1m_prompt_tokens": 5.0, "usd_per_1m_completion_tokens": 10.0}
+    settings["costs"]["prices"]["far"]["batch"] = half
+    write_params(Path(), settings)
+    live = told("--experts", "far")["experts"][0]
+    assert live["batch_usd"]["high"] == pytest.approx(live["usd"]["high"] / 2)
+    assert "dollars by batches" in run("--task", "olhs", "--experts", "far").stdout
+    settings["experts"]["far"]["mode"] = "batch"
+    write_params(Path(), settings)
+    batch = told("--experts", "far")["experts"][0]
+    assert (batch["usd"], batch["batch_usd"]) == (live["batch_usd"], None)
 
 
 def test_experts_are_those_of_the_pipeline_and_add_up(place):
