@@ -20,7 +20,8 @@ from askless.costs import CostModel
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.answer_store import AnswerStore, Row
 
-BILLED = ("cost_usd", "prompt_tokens", "completion_tokens", "seconds")
+TOKENS = ("prompt_tokens", "completion_tokens")
+BILLED = ("cost_usd", "seconds", "batched", *(name for name in schema.PREDICTIONS.names if name.endswith("_tokens")))
 
 
 class ShardStopped(AsklessError):
@@ -112,7 +113,7 @@ class Shards:
         with self._lock:
             self._done[number] += len(rows)
             self._asked += len(rows)
-            self._tokens += sum(row.get(name) or 0 for row in rows.values() for name in BILLED[1:3])
+            self._tokens += sum(row.get(name) or 0 for row in rows.values() for name in TOKENS)
         self._bill(rows)
         self._go_on()
         return others
@@ -172,7 +173,8 @@ class Shards:
     def _bill(self, rows: Mapping[str, Row]) -> None:
         if not rows:
             return
-        columns = {name: pa.array([row.get(name) for row in rows.values()], pa.float64()) for name in BILLED}
+        types = {name: schema.PREDICTIONS.field(name).type for name in BILLED}
+        columns = {name: pa.array([row.get(name) for row in rows.values()], kind) for name, kind in types.items()}
         try:
             usd = float(self._costs.price(pa.table(columns), self._expert).sum())
         except (ConfigError, DataError):
