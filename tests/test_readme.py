@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from askless import config, experts
 from askless.cli import app
+from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.pipeline import working_in
 
 ROOT = Path(__file__).parents[1]
@@ -54,25 +55,75 @@ def askless_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("askless ")]
 
 
+PLAN, *RECORDED = askless_commands()[:4]
+PIPELINE, OWN = askless_commands()[4:7], askless_commands()[7:]
+
+
+def run(words: list[str]) -> str:
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, (words, done.output, done.exception)
+    return done.stdout
+
+
+def test_each_command_of_the_blocks_is_run_here():
+    named = [[words[0] for words in part] for part in (RECORDED, PIPELINE, OWN)]
+    assert named == [["plan", "label", "serve"], ["promote", "label", "serve"], ["init", "try"]]
+
+
 def test_what_it_says_a_plan_says_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    first, *_ = askless_commands()
-    done = CliRunner().invoke(app, [*first[:-1], str(tmp_path / "plan.yaml")])
-    assert done.exit_code == 0, done.output
     (told,) = blocks("text")
-    assert told.splitlines() == done.stdout.splitlines()[:3]
+    assert run([*PLAN[:-1], str(tmp_path / "plan.yaml")]).splitlines()[:3] == told.splitlines()
+
+
+@pytest.fixture
+def provider(monkeypatch, tmp_path):
+    """A server that says `yes`, for OPENAI_BASE_URL to name; what is agreed to is the test's own."""
+    server = ChatServer()
+    server.reply = lambda request, before: Answer(chat("yes"))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets=None: None)
+    yield server
+    server.close()
+
+
+def test_one_llms_recorded_answers_become_labels_of_new_texts(provider, tmp_path, monkeypatch):
+    rows = [(f"{('calm', 'angry')[n % 2]} text {n}", ("no", "yes")[n % 2]) for n in range(500)]
+    answers = [f"{n},gpt4,{label},40,1,-0.1" for n, (_, label) in enumerate(rows)]
+    files = {
+        "items.csv": ["id,text,label", *(f"{n},{text},{label}" for n, (text, label) in enumerate(rows))],
+        "gpt4.csv": ["id,expert,label,prompt_tokens,completion_tokens,logprob", *answers],
+        "new.csv": ["text", "a calm one", "an angry one"],
+        "prompt.txt": ["Is it angry? Say yes or no.", "{text}"],
+    }
+    for name, lines in files.items():
+        (tmp_path / name).write_text("\n".join(lines), "utf-8")
+    with working_in(tmp_path):
+        run(RECORDED[0])
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+        for words in RECORDED[1:]:
+            run(words)
+    assert len((tmp_path / "labelled.csv").read_text("utf-8").splitlines()) == 3
+
+
+def test_a_file_and_an_llm_become_a_task_that_is_tried(provider, tmp_path, monkeypatch):
+    rows = [f"message {n},{('yes', 'no')[n % 2]}" for n in range(80)]
+    (tmp_path / "complaints.csv").write_text("\n".join(["message,topic", *rows]), "utf-8")
+    with working_in(tmp_path):
+        run(OWN[0])
+        monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+        assert run(OWN[1]).count("  read   yes") == 10
+    assert len(provider.requests) == 10
 
 
 @pytest.mark.slow
-def test_the_commands_after_the_pipeline_work_in_their_order(built, tmp_path, monkeypatch):
+def test_the_commands_after_the_pipeline_work_in_their_order(built, provider, tmp_path):
     shutil.copytree(built, tmp_path, dirs_exist_ok=True)
     shutil.copytree(ROOT / "examples/recorded", tmp_path / "examples/recorded")
-    monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets=None: None)
     with working_in(tmp_path):
-        for words in askless_commands()[1:]:
-            done = CliRunner().invoke(app, words)
-            assert done.exit_code == 0, (words, done.output, done.exception)
-    assert [words[0] for words in askless_commands()] == ["plan", "promote", "label", "serve"]
+        for words in PIPELINE:
+            run(words)
     assert len((tmp_path / "labelled.csv").read_text("utf-8").splitlines()) == 21
 
 
