@@ -10,8 +10,10 @@ from typer.testing import CliRunner
 
 from askless.cli import app
 from tests.commands import answer_files
+from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.pipeline import working_in
 
+TEXTS = ("is it early?", "is it late?")
 PAGE = (Path(__file__).parents[1] / "docs" / "recorded.md").read_text("utf-8")
 
 
@@ -28,7 +30,7 @@ def commands():
 
 @pytest.fixture
 def folder(tmp_path):
-    for name, body in (*blocks("csv"), *blocks("yaml")):
+    for name, body in (*blocks("csv"), *blocks("yaml"), *blocks("text")):
         (tmp_path / name).write_text(body)
     with working_in(tmp_path):
         yield tmp_path
@@ -41,7 +43,8 @@ def run(words):
 
 
 def test_the_page_names_these_commands():
-    assert [words[0] for words in commands()] == ["import", "evaluate", "plan", "explain", "import", "import"]
+    road = ["import", "evaluate", "plan", "explain", "plan", "label", "label"]
+    assert [words[0] for words in commands()][:7] == road
 
 
 def test_the_import_of_the_page(folder):
@@ -73,3 +76,21 @@ def test_the_other_commands_on_more_items(folder):
         run([*words, "--bootstrap", "40", "--policy", "two_tier"] if words[0] == "evaluate" else words)
     assert (folder / "plan.yaml").is_file()
     assert (folder / "out" / "report.html").is_file()
+
+
+def test_new_texts_are_labelled_by_a_plan(folder, monkeypatch):
+    answer_files.write(folder)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    server = ChatServer()
+    server.reply = lambda request, before: Answer(chat("A"))
+    here = {"items.csv": "items.parquet", "answers.parquet": "large.parquet"}
+    here["large=gpt-4o-mini"] = f"large=m@{server.url}"
+    for words in commands()[4:7]:
+        run([here.get(word, word) for word in words])
+    server.close()
+    rows = (folder / "out.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows[1:]] == [[str(n), text, "A"] for n, text in enumerate(TEXTS, 1)]
+    assert {request.text for request in server.requests} == {
+        f"Answer yes or no and nothing else.\n\n{t}" for t in TEXTS
+    }

@@ -175,7 +175,7 @@ class PromptSpec:
         """The prompt in a file: YAML with these keys, or the text of a template; raises `ConfigError` for neither."""
         try:
             text = path.read_text("utf-8")
-            values = read_yaml(path) if path.suffix in (".yaml", ".yml") else {"template": text}
+            values = read_yaml(path) if path.suffix in (".yaml", ".yml") else {"template": text.removesuffix("\n")}
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]

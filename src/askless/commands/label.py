@@ -199,7 +199,7 @@ def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[D
     # An alias may have moved since. Whoever wrote run.json names a version of this model, or nothing that counts.
     same = asked and resolved and resolved["number"] and resolved["model"] == asked["model"]
     address = str(begun["model"]) if same and begun.get("asked") == model else model
-    version = DeployedBundle.at(address, params_here(params), trust)
+    version = DeployedBundle.at(address, params_here(params, address), trust)
     return version, {"asked": model, "model": version.address}
 
 

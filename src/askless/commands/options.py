@@ -120,7 +120,7 @@ TermsFile = Annotated[
     typer.Option(
         metavar="FILE",
         help="Parameters that say how expensive experts are asked and what they charge.",
-        show_default="params.yaml where there is one, else what came with the model",
+        show_default="params.yaml where there is one, else (and for a plan) what came with the model",
     ),
 ]
 DataFolder = Annotated[
@@ -200,10 +200,10 @@ def listed(names: Sequence[str]) -> str:
     return line.getvalue()
 
 
-def params_here(given: Path | None) -> Path | None:
-    """The parameters given, else the params.yaml of the current folder; None where there is none."""
+def params_here(given: Path | None, model: str = "") -> Path | None:
+    """The parameters given, else the params.yaml of the current folder; None where there is none, and for a plan."""
     default = Path("params.yaml")
-    return given or (default if default.exists() else None)
+    return given or (default if default.exists() and not Path(model).is_file() else None)
 
 
 def say(text: str) -> None:

@@ -113,7 +113,7 @@ def serve(
     from askless.serving.service import Limits
 
     keys = Keys.of_environment(host)
-    params = params_here(params)
+    params = params_here(params, model)
     task = of_bundle(Bundle.load(registry.resolve(model)), params, trust).task
     folder = log or Path("data/log", task)
     limits = Limits(max_kilobytes, max_waiting, concurrency, patience, on_fault is ServeFault.FAIL, grace)
