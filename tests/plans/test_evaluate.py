@@ -330,7 +330,8 @@ def test_equal_prices_are_said(tmp_path):
 def test_one_expert_is_only_measured(tmp_path):
     summary = evaluate(made(experts=1), bootstrap=20, out=tmp_path)
     assert list(summary["policies"]) == ["always_e0"]
-    assert any("e0 is the only expert" in note for note in summary["notes"])
+    (told,) = (note for note in summary["notes"] if "e0 is the only expert, and there is nothing to decide" in note)
+    assert "--small linear trains another" in told and "Left out: two_tier, " in told
     assert no_nan(summary) and table(summary)
 
 
@@ -387,6 +388,8 @@ def test_no_policy_sees_how_an_answer_was_judged(tmp_path, by):
     """Given as labels, the same judgements made every policy the oracle."""
     study = judged(tmp_path, by)
     done = evaluate(study, bootstrap=50, seeds=(0,), out=tmp_path / "out")
+    (told,) = (note for note in done["notes"] if note.startswith("Answers were judged already, and these policies"))
+    assert "Left out: " in told and "planned" in told
     tried = {"two_tier", "query_allocator", "chain", "random", "length"}
     assert tried <= set(done["policies"]) <= {"always_e0", "always_e1", "oracle", *applicable(study)}
     best = max(done["policies"][f"always_{e}"]["quality"] for e in ("e0", "e1"))

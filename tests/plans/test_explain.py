@@ -41,20 +41,20 @@ def words(row):
 
 def test_a_kept_row():
     assert words(0) == [
-        "small was sure enough: 2 against a threshold of 0.5.",
+        "small was sure enough: it scored 2, and answers are kept from 0.5 on.",
         "The answer is 'no' by small, 97 % likely to be right.",
-        "It cost 0.001 usd for small. In the mean: small alone 0.001, middle alone 0.01, large alone 0.1, "
-        "asking middle as well 0.011, asking large as well 0.101.",
+        "It cost 0.001 usd to ask small. An item costs in the mean: small alone 0.001, middle alone 0.01, "
+        "large alone 0.1, asking middle as well 0.011, asking large as well 0.101.",
     ]
 
 
 def test_a_row_that_went_all_the_way():
     assert words(1) == [
-        "small was not sure enough: 0.1 against a threshold of 0.5.",
-        "middle was not sure enough: 0.2 against a threshold of 0.4.",
+        "small was not sure enough: it scored 0.1, and answers are kept from 0.5 on.",
+        "middle was not sure enough: it scored 0.2, and answers are kept from 0.4 on.",
         "The answer is 'yes' by large, 80 % likely to be right.",
-        "It cost 0.111 usd for small, middle, large. In the mean: small alone 0.001, middle alone 0.01, "
-        "large alone 0.1, stopping after small and middle 0.011.",
+        "It cost 0.111 usd to ask small, middle, large. An item costs in the mean: small alone 0.001, "
+        "middle alone 0.01, large alone 0.1, stopping after small and middle 0.011.",
     ]
 
 

@@ -71,14 +71,24 @@ class Asked:
 
 def applicable(study: Study) -> list[str]:
     """The kinds of policy that this study can tell something about."""
+    out = {name for names in _inapplicable(study).values() for name in names}
+    return [name for name in registry.able("studied") if name not in out]
+
+
+def _inapplicable(study: Study) -> dict[str, list[str]]:
+    """Why kinds of policy are left out, in a sentence's beginning, to which these are."""
+    able = {name: registry.resolve(name, name) for name in registry.able("studied")}
     if len(study.experts) < 2:
-        return []
-    able = {kind: registry.resolve(kind, kind) for kind in registry.able("studied")}
-    return [
-        name
-        for name, kind in able.items()
-        if (study.has_text or not kind.reads_text) and (study.classes or kind.graded)
-    ]
+        only = f"{study.experts[0]} is the only expert, and there is nothing to decide"
+        more = "; --small linear trains another on the labelled texts" if study.has_text and study.classes else ""
+        return {only + more: list(able)}
+    reads = [name for name, kind in able.items() if kind.reads_text and not study.has_text]
+    labels = [name for name, kind in able.items() if not (study.classes or kind.graded) and name not in reads]
+    why = {
+        "The items have no text, which these policies read": reads,
+        "Answers were judged already, and these policies decide between labels": labels,
+    }
+    return {reason: names for reason, names in why.items() if names}
 
 
 def build(
@@ -286,10 +296,7 @@ def _best_pair(
 
 def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list[str]:
     able = applicable(study)
-    if len(study.experts) < 2:
-        notes.append(f"{study.experts[0]} is the only expert: there is nothing to decide.")
-    if not study.has_text and len(study.experts) > 1:
-        notes.append("The items have no text: policies that read it are left out.")
+    notes += [f"{why}. Left out: {', '.join(names)}." for why, names in _inapplicable(study).items()]
     for kind in wanted or ():
         if kind not in able:
             raise ConfigError.unknown("policy", kind, able)

@@ -92,7 +92,8 @@ class Explanation:
         ways += [f"stopping after {names} {price:.3g}" for names, price in self.earlier.items()]
         ways += [f"asking {name} as well {price:.3g}" for name, price in self.further.items()]
         lines.append(
-            f"It cost {self.cost:.3g} {self.unit} for {', '.join(self.asked)}. In the mean: {', '.join(ways)}."
+            f"It cost {self.cost:.3g} {self.unit} to ask {', '.join(self.asked)}. An item costs in the mean: "
+            f"{', '.join(ways)}."
         )
         return lines
 
@@ -137,10 +138,10 @@ def _look_words(look: ExplainedStep) -> str:
     if np.isnan(look.score):
         return f"{look.expert} stated no confidence: {'its answer was kept' if look.kept else 'the row went on'}."
     if look.kept:
-        return f"{look.expert} was sure enough: {score} against a threshold of {threshold}."
+        return f"{look.expert} was sure enough: it scored {score}, and answers are kept from {threshold} on."
     if score == threshold:
         return f"{look.expert} was just at the threshold, {threshold}, and the row's draw sent it on."
-    return f"{look.expert} was not sure enough: {score} against a threshold of {threshold}."
+    return f"{look.expert} was not sure enough: it scored {score}, and answers are kept from {threshold} on."
 
 
 def _number(value: float) -> float | None:

@@ -11,6 +11,12 @@ from askless.plans.plan import Goal
 from askless.stats.bounds import mean_interval, share_interval
 
 
+def on_experts(experts: Sequence[str]) -> Iterator[str]:
+    """Where there is nobody to choose from."""
+    if len(experts) == 1:
+        yield f"{experts[0]} is the only expert: there is nothing to decide. --small trains another on labelled texts."
+
+
 def on_singles(option: Option, alone: Mapping[str, Option], reference: str, asked: Sequence[str]) -> Iterator[str]:
     """Where one expert alone is the answer, or would be."""
     for name, single in alone.items():

@@ -352,7 +352,11 @@ class Search:
     def _notes(self, option: Option, asked: Sequence[str]) -> tuple[str, ...]:
         reference, truth = self.alone[self.reference], self._truth(option)
         answers, classes = reference.label[option.rows], self.labelled.classes
-        notes = [*remarks.on_singles(option, self.alone, self.reference, asked), *remarks.on_budget(option, self.goal)]
+        notes = [
+            *remarks.on_experts(self.experts),
+            *remarks.on_singles(option, self.alone, self.reference, asked),
+            *remarks.on_budget(option, self.goal),
+        ]
         notes += remarks.on_floors(option, self.asks, truth, self.reference, self.goal.confidence)
         notes += remarks.on_classes(option, self.goal, truth, answers, classes)
         if self.goal.floors and option.kind != "always" and not self.learnt:
