@@ -90,8 +90,8 @@ def plan(
         ),
     ] = None,
     bound: Annotated[
-        str, typer.Option(help="Of a quality floor: clopper_pearson, exact or betting; see docs/policies.md.")
-    ] = "clopper_pearson",
+        str, typer.Option(help="Of a quality floor: exact, clopper_pearson or betting; see docs/policies.md.")
+    ] = "exact",
     certify: Annotated[
         str | None,
         typer.Option(

@@ -9,7 +9,6 @@ import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
 from askless.policies.base import Budget
-from askless.stats.bounds import clopper_pearson_most
 
 RESERVED = 0.2
 
@@ -93,18 +92,16 @@ def luck(family: Sequence[Option], index: int, reference: Bools, folds: int, see
     return max(0.0, more / len(reference))
 
 
-def shares(cascades: int, singles: int, rows: int, eps: float, delta: float) -> tuple[list[float], list[float]]:
+def shares(cascades: int, singles: int, least: float, delta: float) -> tuple[list[float], list[float]]:
     """Parts of the chance `delta` of a broken promise: for each cascade, the first ones first, and each expert alone.
 
-    The test of a cascade counts lost rows, and a whole number of them may be lost: each cascade gets what that number
-    needs, once a fifth is set aside for experts alone, who get all the rest. Where so few `rows` allow no lost row to
-    that many cascades, fewer are tested. All of this is settled before anybody looks at a label.
+    A fifth is for experts alone, at which the cascades that begin with them end: little is won by more. Where so few
+    rows allow no cascade to pass with its part, `least` being the smallest p-value that there is, fewer are tested, and
+    no expert alone but at the end of these. All of this is settled before anybody looks at a label.
     """
     for part in (1 - RESERVED, 1.0) if singles else (1.0,):
         for tried in range(cascades, 0, -1):
-            needs = clopper_pearson_most(rows, eps, part * delta / tried)
-            if needs > 0:
-                rest = (delta - tried * needs) / singles if singles else 0.0
-                needs = needs if singles else delta / tried
-                return [needs] * tried + [0.0] * (cascades - tried), [rest] * singles
+            if least <= part * delta / tried:
+                rest = (1 - part) * delta / singles if singles else 0.0
+                return [part * delta / tried] * tried + [0.0] * (cascades - tried), [rest] * singles
     return [0.0 if singles else delta / cascades] * cascades, [delta / singles] * singles if singles else []

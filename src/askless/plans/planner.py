@@ -68,7 +68,7 @@ def plan_on(
     reference: str | None = None,
     *,
     kinds: Sequence[str] | None = None,
-    bound: str = "clopper_pearson",
+    bound: str = "exact",
     certify: str = "cross",
     held: Bools | None = None,
     most_per_item: float | None = None,
@@ -96,8 +96,9 @@ def plan_on(
         for a floor `two_tier`, and `planned` where there are three experts and 1,000 rows, or four experts. From an
         expert that states no confidence `query_allocator` takes the place of `two_tier`, with texts and 1,000 rows.
     bound
-        The test of a floor of quality: `clopper_pearson` counts on no row that only the cheaper expert gets right,
-        which a shift takes first; `exact` does and saves more; `betting`. One expert alone is always tested by `exact`.
+        The test of a floor of quality: `exact` counts rows that only the cheaper expert gets right against those that
+        only the reference does; `clopper_pearson` counts the latter alone and saves less; `betting`. One expert alone is
+        always tested by `exact`.
     certify
         `cross`: by policies that each lacked a fold, while the one that decides is fitted on all rows. `split`: by rows
         that it was not fitted on, and it is not fitted again, so that the promise is a theorem.

@@ -18,7 +18,7 @@ from askless.plans.floors import Requirement, Truth, judged
 from askless.plans.options import Option, luck, shares
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
-from askless.stats.bounds import betting_mean
+from askless.stats.bounds import SPENT, betting_mean
 from askless.stats.guarantees import Certificate, fixed_sequences
 
 STEPS, STEPS_OF_MANY = 60, 30
@@ -87,10 +87,13 @@ class Search:
             options += self._outcomes(kind, experts, [budget])
         return max(options, key=lambda option: option.quality - price * option.mean_cost)
 
-    def _by_floor(self) -> tuple[Option, Certificate]:
-        """The cheapest that is certified and that no expert alone beats; else the reference."""
+    def _by_floor(self, tried: Sequence[tuple[str, tuple[str, ...]]] | None = None) -> tuple[Option, Certificate]:
+        """The cheapest that is certified and that no expert alone beats; else the reference.
+
+        Of the cascades those of `tried` alone, tested as if beside all the others.
+        """
         reference, cascades = self.alone[self.reference], []
-        for kind, experts in self._kinds():
+        for kind, experts in self._kinds() if tried is None else tried:
             cascades.append(self._outcomes(kind, experts, self._dial(experts[0], reference.mean_cost, kind)[::-1]))
         cheaper = [name for name in self.experts if self._cheaper(name)]
         # Floors of classes do not come with the reference: it is tested like everybody.
@@ -129,12 +132,12 @@ class Search:
         return replace(option, luck=more)
 
     def _parts(self, cascades: Sequence[Sequence[Option]], singles: int) -> list[float]:
-        """The part of the chance of a broken promise of each cascade, then of each expert alone."""
-        delta = 1 - self.goal.confidence
-        if len(self.asks) > 1 or self.asks[0].measure != "quality" or self.bound != "clopper_pearson" or not cascades:
-            return [delta / (len(cascades) + singles)] * (len(cascades) + singles)
-        first, last = shares(len(cascades), singles, len(cascades[0][0].rows), self.asks[0].slack, delta)
-        return first + last
+        """The part of the chance of a broken promise of each of these cascades, then of each expert alone."""
+        of_class = any(each.measure != "quality" for each in self.asks)
+        rows = len(cascades[0][0].rows) if cascades else 0
+        least = 0.0 if of_class else float(max((1 - each.slack) ** rows for each in self.asks)) / (1 - SPENT)
+        first, last = shares(len(self._kinds()), singles, least, 1 - self.goal.confidence)
+        return first[: len(cascades)] + last
 
     def _p_value(self, option: Option, delta: float) -> float:
         """Of "this option breaks a floor": the largest of the floors'."""
@@ -360,9 +363,8 @@ class Search:
         notes += remarks.on_floors(option, self.asks, truth, self.reference, self.goal.confidence)
         notes += remarks.on_classes(option, self.goal, truth, answers, classes)
         if self.goal.floors and option.kind != "always" and not self.learnt:
-            other, _ = replace(
-                self, certify="split" if self.certify == "cross" else "cross", say=lambda _: None
-            )._by_floor()
+            other_way = replace(self, certify="split" if self.certify == "cross" else "cross", say=lambda _: None)
+            other, _ = other_way._by_floor([(option.kind, option.experts)])
             saved, else_saved = (1 - each.mean_cost / reference.mean_cost for each in (option, other))
             notes.append(remarks.on_certifying(self.certify, saved, else_saved))
         return tuple(notes)

@@ -12,6 +12,7 @@ from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
 
 BETS = 40
+SPENT = 1 / 50
 SHARES = 60
 
 
@@ -24,7 +25,7 @@ def exact(loss: Floats, eps: float, delta: float) -> float:
     (the bound).
     """
     _only_right_or_wrong(loss, "exact")
-    return _exact(int((loss > 0).sum()), int((loss < 0).sum()), len(loss), eps, delta / 50)
+    return _exact(int((loss > 0).sum()), int((loss < 0).sum()), len(loss), eps, delta * SPENT)
 
 
 def clopper_pearson(loss: Floats, eps: float, delta: float) -> float:
@@ -36,14 +37,6 @@ def clopper_pearson(loss: Floats, eps: float, delta: float) -> float:
 
     _only_right_or_wrong(loss, "clopper_pearson")
     return float(binom.cdf((loss > 0).sum(), len(loss), eps))
-
-
-def clopper_pearson_most(n: int, eps: float, delta: float) -> float:
-    """The largest p-value that `clopper_pearson` can have for `n` rows and that is at most `delta`; 0 if none is."""
-    from scipy.stats import binom
-
-    most = int(binom.ppf(delta, n, eps)) + 1
-    return float(max((p for p in binom.cdf(np.arange(most + 1), n, eps) if p <= delta), default=0.0))
 
 
 def betting(loss: Floats, eps: float, delta: float) -> float:
