@@ -12,7 +12,7 @@ from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
 
 BETS = 40
-SPENT = 1 / 50
+SPENT = 1 / 500
 SHARES = 60
 
 
@@ -20,7 +20,7 @@ def exact(loss: Floats, eps: float, delta: float) -> float:
     """p-value of "the mean loss exceeds `eps`" for losses -1, 0 or 1, exact for any number of rows.
 
     The score test of matched pairs, its p-value the chance of anything as good at the worst share of rows on which
-    policy and reference may differ, up to that share's Clopper-Pearson bound at delta / 50, which is added. It counts
+    policy and reference may differ, up to that share's Clopper-Pearson bound at delta / 500, which is added. It counts
     what the policy won as well. Source: Tango 1998 (statistic), Liu et al. 2002 (exact version), Berger and Boos 1994
     (the bound).
     """
