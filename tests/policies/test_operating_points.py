@@ -16,6 +16,7 @@ from askless.policies.operating_points import (
     beneath_hull,
     between,
     near_hull,
+    nested_links,
     threshold_at,
 )
 
@@ -345,3 +346,5 @@ def test_a_chain_asks_who_is_near_the_hull():
     assert near_hull(cost, quality).tolist() == [0, 2, 3], "the fourth is within an error of the third"
     assert near_hull(cost[:, [4, 2]], quality[:, [4, 2]]).tolist() == [0, 1], "the first stays"
     assert near_hull(cost[:, [0, 1]], np.ones((400, 2)) * [1.0, 0.0]).tolist() == [0, 1], "at least two stay"
+    tried = [links.tolist() for links in nested_links(cost, quality)]
+    assert tried == [[0, 1, 2, 3, 4], [0, 2, 3, 4], [0, 2, 3], [0, 2]], "furthest beneath the hull goes first"

@@ -195,6 +195,10 @@ class ThresholdPoints(OperatingPoints):
         value[0], value[-1], tie[0], tie[-1] = -np.inf, np.inf, 0.0, 1.0
         return cls(spent[0], cost[:, 0].mean() + spent[1], quality[:, 0].mean() + spent[2], value, tie)
 
+    def area(self, top: float) -> float:
+        """Mean quality over costs from that of the first point to `top`."""
+        return float(np.interp(np.linspace(self.cost[0], top, GRID), self.cost, self.quality).mean())
+
     def threshold(self, place: int) -> Threshold:
         """The threshold of one point."""
         return Threshold(float(self.value[place]), float(self.tie[place]))
@@ -265,20 +269,35 @@ def _divided(at: Floats, upto: Floats) -> Floats:
     return np.asarray(level + np.clip(part, 0, 1))
 
 
+def upper_hull(cost: Floats, quality: Floats) -> Ints:
+    """Indices of the points on the rising upper concave envelope, cheapest first."""
+    hull: list[int] = []
+    for i in np.lexsort((-quality, cost)):
+        if hull and quality[i] <= quality[hull[-1]]:
+            continue
+        while len(hull) > 1 and _sags(cost, quality, hull[-2], hull[-1], int(i)):
+            hull.pop()
+        hull.append(int(i))
+    return np.array(hull)
+
+
 def beneath_hull(cost: Floats, quality: Floats) -> Floats:
     """How far each expert alone lies beneath what mixes of the others buy for its mean cost, shape (experts,).
 
     Of those on the rising upper hull it is 0; one that costs more than the best lies beneath the best.
     """
-    order = np.lexsort((-quality, cost))
-    corners: list[int] = []
-    for j in order[: int(np.argmax(quality[order])) + 1]:
-        if corners and (quality[j] <= quality[corners[-1]] or cost[j] <= cost[corners[-1]]):
-            continue
-        while len(corners) > 1 and _turns_up(cost, quality, corners[-2], corners[-1], j):
-            corners.pop()
-        corners.append(int(j))
-    return np.maximum(0.0, np.interp(cost, cost[corners], quality[corners]) - quality)
+    hull = upper_hull(cost, quality)
+    return np.maximum(0.0, np.interp(cost, cost[hull], quality[hull]) - quality)
+
+
+def nested_links(cost: Floats, quality: Floats) -> list[Ints]:
+    """All experts, then without the one furthest beneath the hull, and so on to two; of answers (rows, experts).
+
+    Each is the places of those left, in order; the first expert stays.
+    """
+    beneath = beneath_hull(cost.mean(axis=0), quality.mean(axis=0))
+    order = np.argsort(np.append(-1.0, beneath[1:]), kind="stable")
+    return [np.sort(order[:count]) for count in range(len(order), 1, -1)]
 
 
 def near_hull(cost: Floats, quality: Floats, least: int = 2) -> Ints:
@@ -294,6 +313,6 @@ def near_hull(cost: Floats, quality: Floats, least: int = 2) -> Ints:
     return np.sort(np.argsort(np.where(beneath <= error + SLACK, -1.0, beneath), kind="stable")[:count])
 
 
-def _turns_up(cost: Floats, quality: Floats, a: int, b: int, c: int) -> bool:
+def _sags(cost: Floats, quality: Floats, a: int, b: int, c: int) -> bool:
     """Whether b lies on or beneath the line from a to c."""
     return bool((quality[b] - quality[a]) * (cost[c] - cost[a]) <= (quality[c] - quality[a]) * (cost[b] - cost[a]))

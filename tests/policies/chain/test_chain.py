@@ -166,15 +166,17 @@ def test_arguments_are_checked_in_fit():
     assert refused(measure="logits").startswith("Unknown measure of uncertainty 'logits'.")
 
 
-def test_a_link_beneath_the_hull_of_single_experts_is_never_asked():
+def test_a_link_that_is_not_worth_its_cost_is_never_asked():
     rng = np.random.default_rng(0)
     gold = rng.integers(0, 3, 600)
     right = rng.random((600, 4)) < np.array([0.6, 0.55, 0.85, 0.7])
     label = np.where(right, gold[:, None], (gold[:, None] + 1) % 3)
-    data = gold, label, np.log(np.where(right, 0.8, 0.6))
+    knowing = gold, label, np.log(np.where(right, 0.8, 0.6))
+    assert fitted(knowing).links_.tolist() == [0, 1, 2, 3], "who knows when it is right is of use beneath the hull"
+    data = gold, label, np.log(rng.uniform(0.5, 0.8, right.shape) + 0.1 * right)
     pruned, whole = (fitted(data, prune=prune) for prune in (True, False))
     assert (pruned.links_.tolist(), whole.links_.tolist()) == ([0, 2], [0, 1, 2, 3])
-    budget = Budget(per_1000=3e4)
+    budget = Budget(share=0.5)
     few, panel = decided(pruned, data, budget)
     assert panel.asked_of(names(4)).any(axis=0).tolist() == [True, False, True, False]
     assert set(few.expert.tolist()) == {0, 2} and few.experts == names(4)

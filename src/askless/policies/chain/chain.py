@@ -6,6 +6,7 @@ After LLM Chain Ensembles for Scalable and Accurate Data Annotation; what differ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
-from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, near_hull, threshold_at
+from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, nested_links, threshold_at
 from askless.stats.uncertainty import check
 
 HELP = 2.0
@@ -44,9 +45,9 @@ class Chain(Policy):
         Who answers of those asked: "last", the one of the highest "rank" or "posterior", or "auto", which is the last
         unless another is clearly better.
     prune
-        Leave out experts that on `train` lie beneath the hull of single experts by more than a standard error: for what
-        they cost, a mix of the others is better. Not with `shares`, which are of the links as given; the first and at
-        least one more stay.
+        Leave out experts, those first that lie furthest beneath the hull of single experts, as long as what the
+        thresholds buy, on the rows on which they are set, is the better for it. Not with `shares`, which are of the
+        links as given; the first and at least one more stay.
     measure
         "margin", "entropy", or by any other name the probability of the answer; an answer that states none is compared
         with those already paid for.
@@ -103,9 +104,16 @@ class Chain(Policy):
             raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
         check(self.measure)
         super().fit(train, valid)
-        if self.prune and self.shares is None:
-            _, quality, cost = self._answers(train)
-            self.links_ = near_hull(cost, quality)
+        _, quality, cost = self._answers(train)
+        tried = nested_links(cost, quality) if self.prune and self.shares is None else [self.links_]
+        top = float(cost.mean(axis=0).max())
+        best = max((copy(self)._fitted(links, train, valid) for links in tried), key=lambda each: each.points_.area(top))
+        vars(self).update(vars(best))
+        return self
+
+    def _fitted(self, links: Ints, train: Panel, valid: Panel) -> Self:
+        """Learn for these links alone."""
+        self.links_ = links
         about, quality, cost = self._answers(train)
         self.lines_ = lines_of(about, quality)
         if len(valid):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from askless.arrays import Bools, Floats, Ints
-from askless.policies.operating_points import SLACK, PricedPoints, between
+from askless.policies.operating_points import SLACK, PricedPoints, between, upper_hull
 
 GRID = 201
 
@@ -119,19 +119,3 @@ def rising(quality: Floats) -> Floats:
     from scipy.optimize import isotonic_regression
 
     return np.asarray(isotonic_regression(quality).x, np.float64)
-
-
-def upper_hull(cost: Floats, quality: Floats) -> Ints:
-    """Indices of the points on the rising upper concave envelope, cheapest first."""
-    hull: list[int] = []
-    for i in np.lexsort((-quality, cost)):
-        if hull and quality[i] <= quality[hull[-1]]:
-            continue
-        while len(hull) > 1 and _sags(cost, quality, hull[-2], hull[-1], int(i)):
-            hull.pop()
-        hull.append(int(i))
-    return np.array(hull)
-
-
-def _sags(cost: Floats, quality: Floats, a: int, b: int, c: int) -> bool:
-    return bool((quality[b] - quality[a]) * (cost[c] - cost[a]) <= (quality[c] - quality[a]) * (cost[b] - cost[a]))
