@@ -107,7 +107,9 @@ class Chain(Policy):
         _, quality, cost = self._answers(train)
         tried = nested_links(cost, quality) if self.prune and self.shares is None else [self.links_]
         top = float(cost.mean(axis=0).max())
-        best = max((copy(self)._fitted(links, train, valid) for links in tried), key=lambda each: each.points_.area(top))
+        best = max(
+            (copy(self)._fitted(links, train, valid) for links in tried), key=lambda each: each.points_.area(top)
+        )
         vars(self).update(vars(best))
         return self
 
