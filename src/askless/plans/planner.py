@@ -97,7 +97,7 @@ def plan_on(
         expert that states no confidence `query_allocator` takes the place of `two_tier`, with texts and 1,000 rows.
     bound
         The test of a floor of quality: `exact` counts rows that only the cheaper expert gets right against those that
-        only the reference does; `clopper_pearson` counts the latter alone and saves less; `betting`. One expert alone is
+        only the reference does; `clopper_pearson` counts the latter alone and saves less; `betting`. One expert is
         always tested by `exact`.
     certify
         `cross`: by policies that each lacked a fold, while the one that decides is fitted on all rows. `split`: by rows
