@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from askless.errors import DataError
-from askless.files import locked, replacing, replacing_folder, write_text
+from askless.files import locked, opened, replacing, replacing_folder, write_text
 
 
 def left_in(folder: Path) -> list[str]:
@@ -157,3 +158,16 @@ def test_a_link_to_a_folder_is_replaced_and_what_it_names_stays(tmp_path):
         (part / "a").write_text("new")
     assert [(tmp_path / name / "a").read_text() for name in ("f", "far")] == ["new", "far"]
     assert left_in(tmp_path) == ["f", "far"]
+
+
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path):
+    """The ledger of a run that came along may be a link to one."""
+    theirs, link = tmp_path / "theirs.sqlite", tmp_path / "ledger.sqlite"
+    with sqlite3.connect(theirs) as db:
+        db.execute("CREATE TABLE bookmarks (url TEXT)")
+    db.close()
+    before = theirs.read_bytes()
+    link.symlink_to(theirs)
+    with pytest.raises(sqlite3.DatabaseError, match="table bookmarks in it is none that askless makes"):
+        opened(link, "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY)")
+    assert theirs.read_bytes() == before and [each.name for each in tmp_path.glob("theirs*")] == [theirs.name]

@@ -187,11 +187,12 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
     db = sqlite3.connect(path or ":memory:", timeout=30, check_same_thread=False)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
+        # Before anything is written: a link could lead to a file of another program.
+        if others := _schema(db) - _schema_of(tables):
+            raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(tables)
-        if others := _schema(db) - _schema_of(tables):
-            raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
     except sqlite3.Error:
         db.close()
         raise
