@@ -16,22 +16,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from askless.annotating.asked import BATCH, AskedTexts
-from askless.annotating.small_model import Scores, SmallModel
+from askless.annotating.small_model import NAME, Scores, SmallModel
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError
+from askless.experts.base import Setting
 from askless.panel import NO_LABEL, draws
 from askless.policies.operating_points import Threshold
 from askless.stats.finite_population import keepable, least_allowed, most_errors
 
 # Drawn by chance to begin with: a share of the texts, within bounds.
 FIRST, FEWEST, MOST = 0.05, 50, 300
-# A round asks half of what is expected to be asked anyway, up to a share of the texts, while that is worth it.
-ROUNDS, STEP, WORTH = 10, 0.06, 0.12
+# A round asks half of what is expected to be asked anyway, while that is worth it: shares of the texts, and at most.
+ROUNDS, STEP, WORTH = 10, (0.06, 2000), (0.12, 1500)
 SAMPLES = 24
 # Where money is short: its parts for teaching and for the sample.
 TEACHING, CERTIFYING = 0.4, 0.15
@@ -51,12 +53,15 @@ class Wish:
         Backend and options of the small model.
     seed
         Of everything that is drawn.
+    encoded
+        Folder where sentence vectors are kept; None: they are made again in each round.
     """
 
     agree: float | None
     confidence: float = 0.95
-    small: Mapping[str, Any] = field(default_factory=lambda: {"backend": "linear"})
+    small: Mapping[str, Any] = field(default_factory=lambda: {"backend": "stack"})
     seed: int = 0
+    encoded: Path | None = None
 
     def __post_init__(self) -> None:
         if self.agree is not None and not 0.5 <= self.agree < 1:
@@ -247,6 +252,10 @@ def annotate(
     return run.finish()
 
 
+def _of(bound: tuple[float, int], texts: int) -> int:
+    return min(int(bound[0] * texts), bound[1])
+
+
 class _Run:
     def __init__(self, asked: AskedTexts, count: Ints, wish: Wish, task: str, report: Callable[[Round], None]) -> None:
         self.asked, self.count, self.wish, self.task, self.report = asked, count, wish, task, report
@@ -277,8 +286,8 @@ class _Run:
             size, least = int(TEACHING * (done + affordable)) - done, FEWEST // 2
         else:
             rest = len(self.ranking.places) - self.ranking.texts_of(self.outlook.kept)
-            size, least = rest // 2, int(max(FEWEST, WORTH * texts)) // 2
-        return min(size, max(FEWEST, int(STEP * texts))) if size >= max(1, least) else 0
+            size, least = rest // 2, max(FEWEST, _of(WORTH, texts)) // 2
+        return min(size, max(FEWEST, _of(STEP, texts))) if size >= max(1, least) else 0
 
     def finish(self) -> Annotation:
         """Steps 3 and 4."""
@@ -368,7 +377,8 @@ class _Run:
         return Threshold(at, float(np.nextafter(draw, 1.0)))
 
     def _learn(self) -> None:
-        self.small = SmallModel.of(self.wish.small, self.asked, self.chance, self.task, self.wish.seed)
+        setting = Setting(NAME, self.task, self.asked.classes, encoded=self.wish.encoded)
+        self.small = SmallModel.of(self.wish.small, self.asked, self.chance, setting, self.wish.seed)
         self.ranking = Ranking.of(self.small, self.asked, self.count, self.wish.seed)
         done = int(self.asked.done.sum())
         self.outlook = self.ranking.outlook(self._allowed(), self.delta, done)

@@ -17,6 +17,8 @@ from askless.errors import ConfigError, DataError
 from askless.experts.base import Setting, TrainedExpert
 from askless.experts.small.out_of_fold import out_of_fold
 from askless.panel import NO_LABEL, Answering, Answers, Panel
+from askless.policies.operating_points import least_if_nan
+from askless.policies.two_tier import SUREST_SCORE
 from askless.stats.calibration import PlattCalibrator, laplace, stratified_folds
 from askless.stats.uncertainty import confidence, probability
 
@@ -66,7 +68,9 @@ class SmallModel:
     taught: int
 
     @classmethod
-    def of(cls, options: Mapping[str, Any], asked: AskedTexts, chance: Bools, task: str, seed: int) -> SmallModel:
+    def of(
+        cls, options: Mapping[str, Any], asked: AskedTexts, chance: Bools, setting: Setting, seed: int
+    ) -> SmallModel:
         """One that learns from all labels so far.
 
         Parameters
@@ -78,8 +82,8 @@ class SmallModel:
             What the LLM has said.
         chance
             Which texts were drawn by chance, (texts,): the others were asked because they are hard.
-        task
-            The task's name.
+        setting
+            What a small model is told of its task.
         seed
             Of the folds.
         """
@@ -93,16 +97,10 @@ class SmallModel:
                 "at least one to learn from",
                 "Look at the replies, and correct the question, the classes or the server.",
             )
-        fold = stratified_folds(asked.label[places], 5, seed)
-        examples, taught = asked.examples(places, labels=True), places[fold != 0]
-        train, valid = examples.filter(pa.array(fold != 0)), examples.filter(pa.array(fold == 0))
-        if not train.num_rows or not valid.num_rows:
-            train = valid = examples
-            taught = places
         try:
-            fitted, held = _fitted(untaught(options, task, asked.classes), train, valid, seed)
+            fitted, held, taught = _fitted(untaught(options, setting), asked, places, seed)
         except DataError:
-            fitted, held = _fitted(untaught({"backend": "majority"}, task, asked.classes), train, valid, seed)
+            fitted, held, taught = _fitted(untaught({"backend": "majority"}, setting), asked, places, seed)
         right = held.label == asked.label[taught]
         agreement = laplace(right[chance[taught]])
         return cls(fitted, PlattCalibrator().fit(probability(held), right), agreement, len(places))
@@ -112,30 +110,39 @@ class SmallModel:
         parts = [places[at : at + PART] for at in range(0, len(places), PART)] or [places]
         found = [_said(self.expert, asked.examples(part), asked.classes) for part in parts]
         label = np.concatenate([each.label for each in found])
-        margin = np.concatenate([np.nan_to_num(confidence(each, MEASURE), nan=-np.inf) for each in found])
+        margin = np.concatenate([least_if_nan(confidence(each, MEASURE)) for each in found])
         stated = np.concatenate([probability(each) for each in found])
-        return Scores(label, margin, np.where(label == NO_LABEL, 0.0, np.nan_to_num(self.calibrator(stated))))
+        return Scores(
+            label,
+            np.minimum(margin, SUREST_SCORE),
+            np.where(label == NO_LABEL, 0.0, np.nan_to_num(self.calibrator(stated))),
+        )
 
 
-def untaught(options: Mapping[str, Any], task: str, classes: tuple[str, ...]) -> TrainedExpert:
+def untaught(options: Mapping[str, Any], setting: Setting) -> TrainedExpert:
     """The small model that options describe, as it is before it learns.
 
     Raises `ConfigError` for options that cannot be meant, and for a backend that learns nothing.
     """
     backend = str(options.get("backend"))
-    if not issubclass(experts.resolve(backend, NAME), TrainedExpert):
+    if not issubclass(experts.resolve(backend, setting.name), TrainedExpert):
         able = ", ".join(experts.backends(lambda kind: issubclass(kind, TrainedExpert) and kind.labels))
         raise ConfigError(f"The small model got backend {backend}, which learns nothing. Allowed: {able}.")
-    expert = experts.build(Setting(NAME, task, classes), options)
+    expert = experts.build(setting, options)
     assert isinstance(expert, TrainedExpert)
     return expert
 
 
-def _fitted(expert: Any, train: pa.Table, valid: pa.Table, seed: int) -> tuple[TrainedExpert, Answers]:
-    """The expert, fitted, and what models that each lacked a fold of `train` say of that fold."""
+def _fitted(expert: TrainedExpert, asked: AskedTexts, places: Ints, seed: int) -> tuple[TrainedExpert, Answers, Ints]:
+    """The expert, fitted, and of the texts that it learnt from what models say that each lacked a fold of them."""
+    held = np.zeros(len(places), bool)
+    if expert.chooses_on_valid and len(places) > 1:
+        held = stratified_folds(asked.label[places], 5, seed) == 0
+    taught = places[~held]
+    train, valid = (asked.examples(each, labels=True) for each in (taught, places[held]))
     fitted = expert.fit(train, valid)
-    held = out_of_fold(fitted, train, valid, folds=FOLDS, random_state=seed)
-    return fitted, _said(_Fixed(held), train, expert.setting.classes)
+    table = out_of_fold(fitted, train, valid, folds=FOLDS, random_state=seed)
+    return fitted, _said(_Fixed(table), train, asked.classes), taught
 
 
 @dataclass(frozen=True)

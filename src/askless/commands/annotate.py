@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from askless.data.tables import TableFile
     from askless.spending.ledger import Ledger
 
+TASK = "annotate"
+# Characters and sentence vectors of more texts take hours on a CPU.
+SMALL, LARGE_SMALL, LARGE = "stack", "linear", 50_000
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON lines, Parquet, text lines, or - for a pipe.")
 ]
@@ -61,7 +64,15 @@ MaxUsd = Annotated[
     typer.Option("--max-usd", metavar="DOLLARS", help="What the LLM may be paid.", show_default="no limit"),
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The labelled file: .parquet, .csv or .jsonl.")]
-Small = Annotated[str, typer.Option("--small", metavar="BACKEND", help="The small model that learns from the LLM.")]
+Small = Annotated[
+    str | None,
+    typer.Option(
+        "--small",
+        metavar="BACKEND",
+        help="The small model that learns from the LLM.",
+        show_default=f"stack; linear for more than {LARGE:,} texts",
+    ),
+]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
 Answers = Annotated[
     Path | None,
@@ -69,7 +80,6 @@ Answers = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before money is spent.")]
 ShowTexts = Annotated[bool, typer.Option("--show-texts", help="Show texts in the report, where the two disagreed.")]
-TASK = "annotate"
 
 
 def annotate(
@@ -85,7 +95,7 @@ def annotate(
     agree: Agree = None,
     confidence: Annotated[float, typer.Option(help="Of the promise.")] = 0.95,
     max_usd: MaxUsd = None,
-    small: Small = "linear",
+    small: Small = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     concurrency: Concurrency = 8,
     kind: Annotated[
@@ -118,6 +128,7 @@ def annotate(
     from askless.annotating.small_model import untaught
     from askless.annotating.table import TextTable
     from askless.errors import BudgetError, ExpertError
+    from askless.experts.base import Setting
     from askless.labelling.answerer import guarded
     from askless.labelling.outputs import kind_of
     from askless.labelling.run import Run, folder_of
@@ -130,10 +141,11 @@ def annotate(
         raise BudgetError(
             "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
         )
-    wish = Wish(agree, confidence, {"backend": small}, seed)
     terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency)
-    untaught(wish.small, TASK, terms.classes)
+    untaught({"backend": small or SMALL}, Setting("small", TASK, terms.classes))
     table = TextTable.read(_input(file, kind, folder_of(out)), text, TASK, [prefix + name for name in runs.NEW])
+    backend = small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)
+    wish = Wish(agree, confidence, {"backend": backend}, seed, folder_of(out) / "encoded")
     (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)

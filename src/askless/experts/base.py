@@ -151,9 +151,15 @@ class TrainedExpert(Expert):
     ----------
     setting
         What the task tells the expert.
+
+    Attributes
+    ----------
+    chooses_on_valid
+        Whether `fit` looks at `valid`; where not, all rows may teach.
     """
 
     kept = True
+    chooses_on_valid: ClassVar[bool] = True
 
     @abstractmethod
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:

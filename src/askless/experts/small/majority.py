@@ -31,6 +31,7 @@ class MajorityExpert(TrainedExpert):
     """
 
     summarises = False
+    chooses_on_valid = False
     shares_: NDArray[np.float64]
 
     def fit(self, train: pa.Table, valid: pa.Table) -> Self:

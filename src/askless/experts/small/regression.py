@@ -74,6 +74,7 @@ class RegressionExpert(TrainedExpert):
 
     tfidf: ClassVar[tuple[str, ...]] = ()
     summarises = False
+    chooses_on_valid = False
     packages = ("scikit-learn", "torch", "transformers")
     features_: TextFeatures
     coef_: Floats
