@@ -77,7 +77,7 @@ def stage_settings(settings: config.Params, name: str) -> dict[str, Any]:
     """What each stage of a task reads of the parameters; a prompt among the options of the LLM that gets it."""
     task, train, llms = vars(settings.task(name)), settings.train[name], settings.llms(name)
     own, judge = dict.fromkeys((train.small, *train.baselines)), settings.task(name).judge
-    judges = {judge: settings.expert(judge)} if judge else {}
+    judges = {judge: _judging(settings, judge)} if judge else {}
     asked = {llm: _said(settings, name, llm) for llm in llms}
     small = {expert: settings.expert(expert) for expert in own if expert not in llms}
     answers = {key: task[key] for key in ("classes", "kind", "quality")} | {"judge": judges}
@@ -111,6 +111,12 @@ def _said(settings: config.Params, name: str, llm: str) -> dict[str, Any]:
     spec = spec_of(settings, name, llm)
     own = settings.task(name).prompt if spec is None else spec
     return {"options": settings.expert(llm), "prompt": own}
+
+
+def _judging(settings: config.Params, judge: str) -> dict[str, Any]:
+    """A judge's options and its own prompt: the task's is not for it."""
+    options = settings.expert(judge)
+    return {"options": options, "prompt": settings.prompts.get(str(options.get("prompt")))}
 
 
 def _asked(settings: config.Params, name: str, expert: str) -> tuple[experts.Setting, dict[str, Any]]:

@@ -13,7 +13,15 @@ from askless.experts.asked import expert_of
 from askless.experts.local.checkpoint import Checkpoint
 from askless.text.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
-from tasks.generate import answer_shard, asked, cut_examples, forget_expert, merge_parts, set_unread_aside
+from tasks.generate import (
+    answer_shard,
+    asked,
+    cut_examples,
+    forget_expert,
+    merge_parts,
+    set_unread_aside,
+    write_unasked,
+)
 from tasks.shards import Shards, part_of
 from tasks.vectors import build_vectors
 from tests.document_params import TASK, document_params
@@ -55,6 +63,11 @@ def test_an_unknown_llm_lists_the_known_ones(tmp_path, built):
     with pytest.raises(ConfigError, match=r"'demo-xxs'.*demo-xs"):
         answer_examples("olhs", "demo-xxs", params, str(built / EXAMPLES), str(tmp_path), str(tmp_path / "o"))
     assert not (tmp_path / "o").exists()
+
+
+def test_an_llm_that_a_task_does_not_list_has_a_table_without_rows(tmp_path):
+    path = write_unasked.fn(str(tmp_path / "generated" / "other.parquet"))
+    assert schema.read(path, "predictions").num_rows == 0
 
 
 def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from askless import config
 from askless.errors import ConfigError
 from tasks.settings import write_settings
 from tests.pipeline import LLM, committed_params, small_params, write_params
@@ -31,7 +32,20 @@ def test_each_stage_has_a_file_of_the_experts_it_asks_alone(tmp_path):
     # An LLM that the task does not list is asked nothing.
     assert (kept["generate/demo-s.json"]["expert"], kept["generate/demo-s.json"]["seconds"]) == (None, False)
     assert (kept["train.json"]["experts"], kept["evaluate.json"]["experts"]) == (small, {**small, LLM: asked})
-    assert {kept[name]["judge"]["demo-l"]["model"] for name in ("train.json", "evaluate.json")} == {"demo:l"}
+    assert {kept[name]["judge"]["demo-l"]["options"]["model"] for name in ("train.json", "evaluate.json")} == {"demo:l"}
+
+
+def test_an_llm_without_a_price_is_refused_before_it_is_asked_and_a_small_expert_costs_nothing(tmp_path):
+    params = small_params()
+    del params["costs"]["prices"][LLM], params["costs"]["prices"]["linear"]
+    with pytest.raises(ConfigError, match=rf"^costs.prices.{LLM}: missing, and the model is not among the listed ones"):
+        written(tmp_path, params, "olhs")
+    params["costs"]["prices"][LLM] = {}
+    costs = written(tmp_path, params, "olhs")["train.json"]["costs"]
+    assert costs["prices"]["linear"]["source"] == config.FREE
+    params["costs"]["unit"] = "seconds"
+    del params["costs"]["prices"][LLM]
+    written(tmp_path, params, "olhs")
 
 
 def test_all_that_is_wrong_with_experts_and_policies_is_told_at_once_by_key(tmp_path):

@@ -178,7 +178,10 @@ def of_task(task: str, params: Params, vectors: Path | str, answers: Path | str 
         setting = experts.Setting(
             settings.judge, task, SCALE, PROMPT, Path(vectors), None if answers is None else Path(answers)
         )
-        return Judge(experts.build(setting, params.expert(settings.judge)))
+        options = params.expert(settings.judge)
+        if (spec := params.prompts.get(str(options.get("prompt")))) is not None:
+            options["prompt"] = spec.written(SCALE).values()
+        return Judge(experts.build(setting, options))
     return summary_quality(settings.quality)
 
 

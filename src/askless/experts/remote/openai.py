@@ -530,9 +530,10 @@ class OpenAiExpert(PaidExpert):
 
     def _stopped(self, why: str) -> ExpertError:
         where = self.address or "the OpenAI API"
+        unset = "" if os.environ.get(self.api_key_env) else ", which is not set"
         return ExpertError(
             f"Expert '{self.name}': stopped asking '{self.model}' at {where}: {why}. Needed: a server "
-            f"that can be reached, the key it wants in {self.api_key_env}, and a model that it serves. Put it "
+            f"that can be reached, the key it wants in {self.api_key_env}{unset}, and a model that it serves. Put it "
             "right and run again: what was answered is kept and not asked again."
         )
 
