@@ -25,6 +25,7 @@ from askless.experts.faults import REPEATED, Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
 from askless.experts.remote.batches import Batches
 from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated_fault
+from askless.experts.remote.providers import BATCHES, provider
 from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
@@ -175,6 +176,9 @@ class OpenAiExpert(PaidExpert):
         errors = isinstance(statuses, list | tuple) and all(whole(each, 400) and each < 600 for each in statuses)
         self.require("billed_errors", errors, "a list of HTTP statuses, 400 to 599")
         self.require("mode", self.mode in ("live", "batch"), "live or batch")
+        name, lacks = provider(self.address)
+        able = self.mode == "live" or BATCHES not in lacks
+        self.require("mode", able, f"live: {name} takes no batches of OpenAI's form (docs/providers.md)")
         self.require("batch_requests", whole(self.batch_requests), "a whole number >= 1")
         # A field of these would ask, and bill, for something else than what is read and reckoned with.
         own = {*OWN_FIELDS, *(name for name in LENGTHS if self.max_tokens is not None)}
@@ -420,7 +424,13 @@ class OpenAiExpert(PaidExpert):
     @cached_property
     def _untaken(self) -> set[str]:
         """Fields of a request that the server does not take."""
-        return set()
+        name, lacks = provider(self.address)
+        fields = {field for field in lacks if field in self.request("")}
+        if fields:
+            unsure = "; without log-probabilities its answers state no confidence" if "logprobs" in fields else ""
+            note = "Expert '%s': %s does not take %s, which is left out%s."
+            logger.warning(note, self.name, name, ", ".join(sorted(fields)), unsure)
+        return fields
 
     def _as_taken(self, request: dict[str, Any]) -> dict[str, Any]:
         """A request without the fields that the server does not take; the longest reply stays what it is."""
