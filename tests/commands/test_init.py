@@ -1,5 +1,7 @@
 """`askless init` and `askless try`: from a stranger's file to ten answers of an LLM."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -45,8 +47,27 @@ def test_a_file_becomes_one_section_that_loads_and_reads_it(file, tmp_path):
     raw = readers.read(task.source, tmp_path / file)
     assert list(zip(raw["text"].to_pylist(), raw["label"].to_pylist(), strict=True)) == ROWS
     again = run("init", file, *COLUMNS)
-    assert again.exit_code == 1
-    assert "params.yaml has tasks of your own, and stays as it is." in str(again.exception)
+    assert str(again.exception) == "params.yaml has a task 'mail-1'. Allowed: a new name. Give another by --name."
+
+
+def test_a_second_task_is_added_to_a_persons_own_and_is_not_billed_with_the_first(file, tmp_path):
+    run("init", file, *COLUMNS)
+    first = (tmp_path / "params.yaml").read_text() + "# mine\n"
+    (tmp_path / "params.yaml").write_text(first)
+    done = run("init", file, *COLUMNS[:-1], "own", "--price", "1,1", "--name", "second")
+    assert done.exit_code == 0, done.output
+    params = config.load()
+    assert (params.base.tasks, params.base.llms) == (("mail-1", "second"), ("gpt-4o-mini", "own"))
+    assert [params.llms(task) for task in params.tasks] == [("own",), ("gpt-4o-mini",)]
+    lines = (tmp_path / "params.yaml").read_text().splitlines()
+    assert [line for line in first.splitlines() if line not in lines] == [
+        "  tasks: [mail-1]",
+        "  llms: [gpt-4o-mini]  # all that any task asks",
+    ]
+    bare = first.replace("    llms:\n", "    note:\n", 1)
+    (tmp_path / "params.yaml").write_text(re.sub(r"(?s)    note:\n.*?    small", "    small", bare))
+    refused = run("init", file, *COLUMNS[:-1], "own", "--price", "1,1", "--name", "second")
+    assert isinstance(refused.exception, ConfigError)
 
 
 @pytest.mark.parametrize(

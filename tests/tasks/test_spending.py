@@ -11,6 +11,7 @@ import pytest
 from askless import schema
 from askless.data.demo.posts import posts
 from askless.errors import BudgetError, ConfigError, DataError
+from askless.experts.answer_store import AnswerStore
 from askless.report.forecast_words import reason
 from askless.spending.forecast import Forecast, Range
 from flows import stage
@@ -49,6 +50,13 @@ def spend(texts, tmp_path, monkeypatch):
         forecast_spending.fn("olhs", llm, params, str(texts), str(tmp_path / "answers"), yes)
 
     return run
+
+
+def test_answers_that_a_change_made_worthless_are_counted(spend, tmp_path, capsys):
+    with AnswerStore(tmp_path / "answers" / f"{LLM}.sqlite") as store:
+        store.put_many({"of another prompt": {}, "of another model": {}})
+    spend(5.0)
+    assert "2 kept answers are to another prompt, other options or other texts" in capsys.readouterr().err
 
 
 def test_the_forecast_is_printed_and_below_the_limit_nobody_is_asked(spend, tmp_path, capsys):

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,12 +56,13 @@ def init(
     """Look at a file of labelled texts and write the parameters of a task of its own.
 
     Classes, checks and the price are written down with what they were made of, to be read and changed. The demo's
-    params.yaml is kept as examples/demo.yaml; parameters of your own are never replaced.
+    params.yaml is kept as examples/demo.yaml; to parameters of your own the task is added.
 
     Example: askless init complaints.csv --text message --label topic --llm gpt-4o-mini
     """
     from askless import config
     from askless.data.described import Described
+    from askless.files import replacing
 
     found = Described.of(file, text, label)
     named = name or re.sub(r"[^\w-]+", "-", file.stem).strip("-_") or "task"
@@ -70,11 +71,14 @@ def init(
     if found.meaningless and not meant:
         meant = _asked_meanings(found)
     asked = question or _answer("What is the LLM to be asked about each text?", QUESTION)
-    place = _place(out)
-    written = _section(found, named, llm, base_url, _price(llm, base_url, price), asked, meant, small)
-    place.write_text(written, encoding="utf-8")
-    config.load(place)
-    _tell(found, named, llm, place)
+    expert = re.sub(r"[^\w .+@:()-]", "-", llm).strip("-. ")
+    section = _section(found, named, expert, llm, base_url, _price(llm, base_url, price), asked, meant, small)
+    own = _own(out)
+    text = _new(named, expert, section) if own is None else _added(own, out, named, expert, section)
+    with replacing(out) as part:
+        part.write_text(text, encoding="utf-8")
+        config.load(part)
+    _tell(found, named, llm, out)
 
 
 def _answer(question: str, default: str) -> str:
@@ -113,41 +117,77 @@ def _price(model: str, url: str | None, given: str | None) -> dict[str, Any] | N
     return {"usd_per_1m_prompt_tokens": read, "usd_per_1m_completion_tokens": written}
 
 
-def _place(out: Path) -> Path:
-    """Where to write: the demo's parameters are put aside, a person's own stay."""
+def _own(out: Path) -> str | None:
+    """The parameters of a person's own at `out`, to be added to; None where there are none, the demo's put aside."""
     from askless import config
     from askless.errors import ConfigError
 
     if not out.exists():
-        return out
-    tasks = config.load(out).tasks.values()
-    if any(not task.source.kind.startswith("demo") for task in tasks):
-        raise ConfigError(
-            f"{out} has tasks of your own, and stays as it is. Allowed: a new file, or the demo's parameters. Give "
-            "--out own.yaml, and put its task under `tasks`, its names into `base`."
-        )
-    if DEMO.exists() and DEMO.read_bytes() != out.read_bytes():
+        return None
+    text = out.read_text(encoding="utf-8")
+    if any(not task.source.kind.startswith("demo") for task in config.load(out).tasks.values()):
+        return text
+    if DEMO.exists() and DEMO.read_text(encoding="utf-8") != text:
         raise ConfigError(
             f"{out} would be kept as {DEMO}, which is there and differs. Move one of them, or give --out."
         )
     DEMO.parent.mkdir(exist_ok=True)
-    DEMO.write_bytes(out.read_bytes())
+    DEMO.write_text(text, encoding="utf-8")
     say(f"The demo's parameters are kept in {DEMO}.")
-    return out
+    return None
+
+
+def _added(text: str, out: Path, name: str, expert: str, section: Sequence[str]) -> str:
+    """A person's parameters with one more task, every other line as it was."""
+    from askless import config
+    from askless.errors import ConfigError
+
+    settings = config.load(out)
+    if name in settings.tasks:
+        raise ConfigError(f"{out} has a task '{name}'. Allowed: a new name. Give another by --name.")
+    if others := [other for other, about in settings.tasks.items() if about.llms is None]:
+        raise ConfigError(
+            f"{out}: task '{others[0]}' names no llms, so that it would ask {expert} too. Allowed: tasks that list "
+            f"theirs. Give it `llms: [{', '.join(settings.base.llms)}]` first."
+        )
+    more = {r"^ +tasks: \[[^\]\n]+(?=\])": f", {_quoted(name)}", r"^tasks:.*\n": "\n".join([*section, ""])}
+    if expert not in settings.base.llms:
+        more[r"^ +llms: \[[^\]\n]+(?=\])"] = f", {_quoted(expert)}"
+    for pattern, put in more.items():
+        found = re.search(pattern, text, re.MULTILINE)
+        if found is None:
+            raise ConfigError(
+                f"{out} has no line `tasks: [...]` and `llms: [...]` under `base`, and `tasks:`, to add to. Give --out "
+                "own.yaml, and copy the task."
+            )
+        text = text[: found.end()] + put + text[found.end() :]
+    return text
+
+
+def _new(name: str, expert: str, section: Sequence[str]) -> str:
+    head = [
+        "# Written by `askless init`, to be read and changed. What is left out has a default: docs/tasks.md.",
+        "base:",
+        f"  tasks: [{_quoted(name)}]",
+        f"  llms: [{_quoted(expert)}]  # all that any task asks",
+        "",
+        "tasks:",
+    ]
+    return "\n".join([*head, *section, ""])
 
 
 def _section(
     found: Described,
     name: str,
+    expert: str,
     llm: str,
     base_url: str | None,
     price: Mapping[str, Any] | None,
     question: str,
     meant: Mapping[str, str],
     small: str,
-) -> str:
-    """The whole file, a line for each thing to be changed."""
-    expert = re.sub(r"[^\w .+@:()-]", "-", llm).strip("-. ")
+) -> list[str]:
+    """The lines of a task, one for each thing to be changed."""
     columns = {ours: theirs for ours, theirs in (("text", found.text), ("label", found.label)) if ours != theirs}
     source = f"kind: {found.kind}, path: {_quoted(str(found.path))}"
     source += (
@@ -157,13 +197,7 @@ def _section(
     )
     width = max(len(_quoted(each)) for each in found.classes)
     share = found.classes[found.rarest] / found.rows
-    lines = [
-        "# Written by `askless init`, to be read and changed. What is left out has a default: docs/tasks.md.",
-        "base:",
-        f"  tasks: [{_quoted(name)}]",
-        f"  llms: [{_quoted(expert)}]",
-        "",
-        "tasks:",
+    return [
         f"  {_quoted(name)}:",
         f"    source: {{{source}}}",
         f"    classes:{' ' * width}  # rows of each",
@@ -186,7 +220,6 @@ def _section(
         f"      minority_share_min: {math.floor(share * 500) / 1000:g}  # of {share:.3f}",
         f"      text_chars_max: {max(1000, 2 * found.longest)}  # of {found.longest:,}",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _meanings(found: Described, meant: Mapping[str, str]) -> list[str]:
