@@ -137,7 +137,7 @@ def test_python_runs(recorded, capsys):
     labels = ["0", "1"] * 20
     texts = [f"{'calm' if label == '0' else 'rude'} text {row}" for row, label in enumerate(labels)]
     given = {"llm": lambda texts: [None] * len(texts), "texts": texts, "labels": labels, "llm_answers": labels}
-    exec(compile(classifies, "README.md", "exec"), {**given, "new_texts": ["so rude", "so calm"]})
+    exec(compile(classifies, "README.md", "exec"), {**given, "new_texts": ["so rude text", "so calm text"]})
     assert capsys.readouterr().out == "1 0\n"
 
 

@@ -38,7 +38,8 @@ class AskLess(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     small
-        Backend of the small model: `linear`, `majority`, or another that learns labels from texts.
+        Backend of the small model: `auto` takes the best of those that learn labels from texts, out of fold; or the
+        name of one, such as `linear`.
     llm
         Gives each of a list of texts a label, or None, when it is called or by its method `predict`. `predict` asks it
         about the texts that the plan leaves to it, equal ones once; `fit` about all, unless it is given the answers.
@@ -77,7 +78,7 @@ class AskLess(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        small: str = "linear",
+        small: str = "auto",
         llm: Any = None,
         budget: float | Goal = 0.2,
         *,
