@@ -91,7 +91,8 @@ def test_the_bill_afterwards_is_the_one_that_was_forecast(place):
 def test_a_server_is_asked_nothing_unless_a_sample_is_wanted(place, server):
     blind = told("--experts", "far")["experts"][0]
     assert server.requests == []
-    assert (blind["usd"]["low"], blind["completion_tokens"]["high"]) == (0.0, 16 * place)
+    assert (blind["completion_tokens"]["low"], blind["completion_tokens"]["high"]) == (0.0, 16 * place)
+    assert 0 < blind["usd"]["low"] < blind["usd"]["value"] < blind["usd"]["high"]
     done = run("--task", "olhs", "--experts", "far", "--sample", 30)
     assert len(server.requests) == 30
     assert done.stderr.startswith("far: 30 items are asked first ($")

@@ -113,8 +113,14 @@ def test_a_bound_is_an_upper_end():
     assert got.completion_tokens == Range(128, 0, 128)
     assert got.usd.low == pytest.approx(30e-6)
     assert got.usd.high == pytest.approx((30 + 4 * 128) / 1e6)
-    bound = forecast("e", Usage.bound(100, 16), np.array([10.0, 20.0])).prompt_tokens
-    assert bound == Range(230, 0, 230)
+
+
+def test_tokens_are_guessed_by_bytes_and_one_for_each_at_most():
+    guess = forecast("e", Usage.bound(100, 16), np.array([10.0, 20.0]), price=PRICE)
+    assert guess.prompt_tokens == Range(57.5, pytest.approx(0.12 * 230), 230)
+    assert guess.usd.low == pytest.approx(0.12 * 230e-6) and guess.usd.high == pytest.approx((230 + 4 * 32) / 1e6)
+    some = forecast("e", Usage.bound(100, 16), np.array([10.0, 20.0]), population=20, asked=np.array([True, False]))
+    assert some.prompt_tokens.high >= some.calls.high * 110
 
 
 @pytest.mark.parametrize("price", [None, Price(usd_per_hour=1.0)])

@@ -66,7 +66,7 @@ def test_sizes_are_the_tokens_that_are_billed_afterwards(tmp_path):
 
 def test_a_server_has_bounds_until_it_has_answered():
     expert = server_of(max_tokens=16)
-    assert usage_of(expert).known == ("bound", "bound", "unknown", "unknown")
+    assert usage_of(expert).known == ("guessed", "bound", "unknown", "unknown")
     assert sizes_of(expert, ["é", "ab"]).tolist() == [2, 2]
     prompt, most = expert.most_tokens(["é"])[0]
     got = forecast("far", usage_of(expert), sizes_of(expert, ["é"]))

@@ -12,7 +12,7 @@ import numpy as np
 from askless.arrays import Bools, Floats
 from askless.config import Price
 from askless.errors import ConfigError, DataError
-from askless.spending.usage import BILLED, BOUND, QUANTITIES, Usage
+from askless.spending.usage import BILLED, BOUND, GUESSED, LEAST_PER_BYTE, PER_BYTE, QUANTITIES, Usage
 
 DRAWS, GROUPS = 1000, 500
 
@@ -92,7 +92,8 @@ def forecast(
     Bayesian bootstrap (Rubin 1981): rows that were looked at and answers on record get weights by chance, `DRAWS`
     times. Above, one more reply is taken to have been as long as is allowed, since what happens once in a hundred
     answers is often in none of those on record (Gaffke 2005). A hard bound is the upper end of what it bounds, and 0
-    the lower. Nothing else is counted: not a change of texts, prices or machines, nor time-outs and retries.
+    the lower. Tokens guessed by bytes are from `LEAST_PER_BYTE` to one for each. Nothing else is counted: not a change
+    of texts, prices or machines, nor time-outs and retries.
 
     Parameters
     ----------
@@ -212,12 +213,18 @@ class _Draws:
         tail, off, scatter = (1 - confidence) / 2, self.off @ weights, self.scatter @ weights
         below = -float(np.quantile(calls.value * off + scatter, tail))
         above = float(np.quantile(calls.high * (off + self.above * weights[1]) + scatter, 1 - tail))
-        bounds = used & (np.array(self.usage.known) == BOUND)
-        surely = each - float((self.usage.lines[:, bounds] @ weights[bounds]) @ (1.0, self.middle))
+        bound, guess = (self._part(weights, how) for how in (BOUND, GUESSED))
+        surely = each - bound - guess * (1 - LEAST_PER_BYTE / PER_BYTE)
         value = calls.value * each
         low = calls.value * surely - math.hypot((calls.value - calls.low) * each, max(0.0, below))
         high = value + math.hypot((calls.high - calls.value) * each, max(0.0, above))
+        high += calls.high * guess * (1 / PER_BYTE - 1)
         return Range(value, max(0.0, low), high)
+
+    def _part(self, weights: Floats, how: str) -> float:
+        """What of a row's sum is known in this way."""
+        these = (weights != 0) & (np.array(self.usage.known) == how)
+        return float((self.usage.lines[:, these] @ weights[these]) @ (1.0, self.middle))
 
 
 def _weighted(rng: np.random.Generator, pull: Floats, freedom: int) -> Floats:

@@ -23,7 +23,9 @@ LEAST, LEAST_TIMED = 30, 5
 TIMED, BILLED = QUANTITIES.index("seconds"), QUANTITIES.index("cost_usd")
 # More answers on record are not kept in a state: a bundle carries it.
 MOST_STATED = 1000
-EXACT, LEARNT, BOUND, UNKNOWN = "exact", "learnt", "bound", "unknown"
+EXACT, LEARNT, GUESSED, BOUND, UNKNOWN = "exact", "learnt", "guessed", "bound", "unknown"
+# Tokens that a byte takes, and takes at least, whatever the language (benchmarks/README.md); never more than one.
+PER_BYTE, LEAST_PER_BYTE = 0.25, 0.12
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +74,7 @@ class Usage:
     size : str
         How the size of a text is counted, one of `SIZES`.
     prior : tuple of str
-        What is known of each of `QUANTITIES` before any answer: exact, bound (the most) or unknown.
+        What is known of each of `QUANTITIES` before any answer: exact, guessed by bytes, bound (the most) or unknown.
     overhead : float
         Prompt tokens beside the text's size; NaN where they are not known.
     most : float
@@ -98,11 +100,11 @@ class Usage:
 
     @classmethod
     def bound(cls, overhead: int, most: float) -> Usage:
-        """Where nothing is known: a token takes a byte or more of prompt, template included, and `most` are written.
+        """Where nothing is known: prompt and template take a token for some bytes, and `most` are written.
 
         `overhead` are the bytes of the template and what a server may add.
         """
-        return cls("bytes", (BOUND, BOUND, UNKNOWN, UNKNOWN), float(overhead), float(most))
+        return cls("bytes", (GUESSED, BOUND, UNKNOWN, UNKNOWN), float(overhead), float(most))
 
     @classmethod
     def unknown(cls) -> Usage:
@@ -148,8 +150,9 @@ class Usage:
     @property
     def lines(self) -> Floats:
         """Intercepts and slopes of `QUANTITIES`, shape (2, 4); NaN where one is unknown."""
-        slope = np.nan if np.isnan(self.overhead) else 1.0
-        lines = np.array([[self.overhead, self.most, np.nan, np.nan], [slope, 0.0 * self.most, np.nan, np.nan]])
+        slope = np.nan if np.isnan(self.overhead) else PER_BYTE if self.prior[0] == GUESSED else 1.0
+        first = self.overhead * slope
+        lines = np.array([[first, self.most, np.nan, np.nan], [slope, 0.0 * self.most, np.nan, np.nan]])
         for fit in self.fits:
             lines[:, fit.columns] = fit.lines
         return lines
@@ -173,6 +176,7 @@ class Usage:
             how = {
                 EXACT: "counted",
                 LEARNT: f"learnt from {rows:,} {what}",
+                GUESSED: f"a quarter of the texts' bytes (fewer than {least} answers on record)",
                 BOUND: f"at most (fewer than {least} answers on record)",
                 UNKNOWN: f"not known (fewer than {least} {what} on record)",
             }
