@@ -60,7 +60,7 @@ class Draw:
     balanced: bool = True
 
     def of(self, rows: Sequence[tuple[str, str, str]]) -> tuple[Example, ...]:
-        """The drawn ones of (id, text, class); the last of a class is not always the last of all."""
+        """Those of (id, text, class) whose ids have the lowest hashes."""
         ranked = sorted(rows, key=lambda row: hashlib.sha256(f"{self.seed}\0{row[0]}".encode()).digest())
         if self.balanced:
             turns: dict[str, int] = {}
