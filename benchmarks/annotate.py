@@ -61,23 +61,21 @@ class Small:
 
     def __init__(self, features: Any) -> None:
         self.features = features
-        self.agreement, self.taught = 0.0, 0
+        self.agreement = 0.0
 
     def of(self, options: Any, asked: AskedTexts, chance: Any, task: str, seed: int) -> Small:
         """Fit on all labels so far, and out of fold."""
         places = asked.labelled
         label = asked.label[places]
-        self.model, self.taught = self.fit(places, label), len(places)
+        self.model, self.taught = self.fit(places, label), places
         fold, proba = stratified_folds(label, FOLDS, seed), np.zeros((len(places), 2))
         for k in range(FOLDS):
             proba[fold == k] = self.fit(places[fold != k], label[fold != k]).predict_proba(
                 self.features[places[fold == k]]
             )
         right = proba.argmax(axis=1) == label
-        self.calibrator, self.agreement = (
-            PlattCalibrator().fit(proba.max(axis=1), right),
-            laplace(right[chance[places]]),
-        )
+        self.calibrator = PlattCalibrator().fit(proba.max(axis=1), right)
+        self.agreement, self.held = laplace(right[chance[places]]), self.said(proba)
         return self
 
     def fit(self, places: Any, label: Any) -> Any:
@@ -88,7 +86,10 @@ class Small:
 
     def scores(self, asked: Any, places: Any) -> Scores:
         """Labels, margins and calibrated chances."""
-        proba = self.model.predict_proba(self.features[places])
+        return self.said(self.model.predict_proba(self.features[places]))
+
+    def said(self, proba: Any) -> Scores:
+        """Probabilities as scores."""
         label = proba.argmax(axis=1)
         stated = of_label(label, proba)
         return Scores(label, np.log(stated) - np.log1p(-np.minimum(stated, 1 - 1e-12)), self.calibrator(stated))

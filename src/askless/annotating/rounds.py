@@ -28,6 +28,7 @@ from askless.errors import BudgetError
 from askless.experts.base import Setting
 from askless.panel import NO_LABEL, draws
 from askless.policies.operating_points import Threshold
+from askless.stats.bounds import share_interval
 from askless.stats.finite_population import keepable, least_allowed, most_errors
 
 # Drawn by chance to begin with: a share of the texts, within bounds.
@@ -114,7 +115,8 @@ class Annotation:
     small
         The small model.
     threshold
-        The margin under which a text goes to the LLM, and of the texts just at it the share that do.
+        For another file: the margin under which a text goes to the LLM. It is where a file like this one is expected to
+        keep the goal, on the safe side, or to ask about as many of its texts; nothing is promised of it.
     drawn, kept
         Which texts the sample had, and which stand above the threshold, each (texts,).
     small_said, small_agrees
@@ -358,7 +360,7 @@ class _Run:
             rounds=tuple(self.rounds),
             sample=sample,
             small=self.small,
-            threshold=self._threshold(texts),
+            threshold=self._threshold(),
             drawn=drawn,
             kept=kept,
             small_said=small_said,
@@ -366,15 +368,24 @@ class _Run:
             stopped=stopped,
         )
 
-    def _threshold(self, texts: int) -> Threshold:
-        """Where the texts kept end."""
-        ranking = self.ranking
-        if texts == len(ranking.places):
-            last = float(ranking.scores.margin[-1]) if texts else math.inf
-            return Threshold(last, 0.0)
-        at = float(ranking.scores.margin[texts])
-        (draw,) = draws([self.asked.ids[ranking.places[texts]]], self.wish.seed)
-        return Threshold(at, float(np.nextafter(draw, 1.0)))
+    def _threshold(self) -> Threshold:
+        """By what is to be expected of texts that nobody has learnt from: those left, and those taught, out of fold."""
+        small, ranking = self.small, self.ranking
+        margin = np.concatenate([ranking.scores.margin, small.held.margin])
+        count = np.concatenate([ranking.count, self.count[small.taught]])
+        expected = np.concatenate([1 - ranking.scores.agrees, 1 - small.held.agrees])
+        order = np.argsort(-margin, kind="stable")
+        if self.wish.agree is None:
+            kept = np.cumsum(count[order]) <= count.sum() * self.count[~self.asked.answered].sum() / self.rows
+        else:
+            # By how much more the texts drawn by chance may be wrong than is expected of them.
+            mine = self.chance[small.taught]
+            wrong = int((small.held.label != self.asked.label[small.taught])[mine].sum())
+            expected_there = max(float((1 - small.held.agrees)[mine].mean()), 1e-9)
+            off = max(1.0, share_interval(wrong, int(mine.sum()))[1] / expected_there)
+            kept = off * np.cumsum((count * expected)[order]) <= (1 - self.wish.agree) * count.sum()
+        texts = int(kept.sum())
+        return Threshold(float(margin[order[texts - 1]]) if texts else math.inf, 0.0)
 
     def _learn(self) -> None:
         setting = Setting(NAME, self.task, self.asked.classes, encoded=self.wish.encoded)

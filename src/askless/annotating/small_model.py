@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,13 +59,16 @@ class SmallModel:
     agreement
         Share of texts drawn by chance on which it says the same, out of fold: what is to be expected of the file.
     taught
-        How many texts it learnt from.
+        Places of the texts that it learnt from.
+    held
+        What is said of each of these by a model that has not learnt from it.
     """
 
     expert: TrainedExpert
     calibrator: PlattCalibrator
     agreement: float
-    taught: int
+    taught: Ints
+    held: Scores
 
     @classmethod
     def of(
@@ -102,21 +105,21 @@ class SmallModel:
         except DataError:
             fitted, held, taught = _fitted(untaught({"backend": "majority"}, setting), asked, places, seed)
         right = held.label == asked.label[taught]
-        agreement = laplace(right[chance[taught]])
-        return cls(fitted, PlattCalibrator().fit(probability(held), right), agreement, len(places))
+        calibrator = PlattCalibrator().fit(probability(held), right)
+        return cls(fitted, calibrator, laplace(right[chance[taught]]), taught, _scores([held], calibrator))
 
     def scores(self, asked: AskedTexts, places: Ints) -> Scores:
         """What it says of the texts at these places, some thousand at a time."""
         parts = [places[at : at + PART] for at in range(0, len(places), PART)] or [places]
         found = [_said(self.expert, asked.examples(part), asked.classes) for part in parts]
-        label = np.concatenate([each.label for each in found])
-        margin = np.concatenate([least_if_nan(confidence(each, MEASURE)) for each in found])
-        stated = np.concatenate([probability(each) for each in found])
-        return Scores(
-            label,
-            np.minimum(margin, SUREST_SCORE),
-            np.where(label == NO_LABEL, 0.0, np.nan_to_num(self.calibrator(stated))),
-        )
+        return _scores(found, self.calibrator)
+
+
+def _scores(found: Sequence[Answers], calibrator: PlattCalibrator) -> Scores:
+    label = np.concatenate([each.label for each in found])
+    margin = np.concatenate([least_if_nan(confidence(each, MEASURE)) for each in found])
+    agrees = np.nan_to_num(calibrator(np.concatenate([probability(each) for each in found])))
+    return Scores(label, np.minimum(margin, SUREST_SCORE), np.where(label == NO_LABEL, 0.0, agrees))
 
 
 def untaught(options: Mapping[str, Any], setting: Setting) -> TrainedExpert:
