@@ -102,6 +102,8 @@ def test_the_graph_goes_from_prepare_to_evaluate(project):
     edges = {(names[a], names[b]) for a, b in re.findall(r"(node\d+)-->(node\d+)", drawn)}
     assert set(names.values()) == STAGES
     assert edges == {
+        ("settings@olhs", "prepare@olhs"),
+        ("settings@olhs", "embed@olhs"),
         *((first, stage) for first in FIRST for stage in STAGES - FIRST),
         *((f"generate@olhs-{llm}", stage) for llm in (LLM, OTHER) for stage in ("train@olhs", "evaluate@olhs")),
         ("train@olhs", "evaluate@olhs"),
