@@ -272,6 +272,7 @@ def test_a_run_that_came_along_does_not_say_who_answers(home, monkeypatch):
     ("options", "said"),
     [
         ({"prompt": 5}, "prompt"),
+        ({"prompt": {"olhs": ["olhs"]}}, "prompt"),
         ({"extra": "x"}, "extra"),
         ({"extra": {"n": 100}, "max_tokens": 16}, "extra"),
         ({"extra": {"max_completion_tokens": 10**6}}, "extra"),

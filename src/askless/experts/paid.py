@@ -165,9 +165,9 @@ class PaidExpert(Expert):
         if isinstance(prompt, Mapping) and TEMPLATE in prompt:
             return self._own
         instead = prompt if isinstance(prompt, Mapping) else {}
-        used = prompt if isinstance(prompt, str) and prompt else instead.get(asked, asked)
+        used: Any = prompt if prompt and not instead else instead.get(asked, asked)
         for name in (*instead, *instead.values(), used):
-            if name not in PROMPTS:
+            if not isinstance(name, str) or name not in PROMPTS:
                 raise ConfigError.unknown(f"prompt of expert '{self.name}'", str(name), PROMPTS)
         return PROMPTS[used]
 
