@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from askless import config
+from askless.experts.answer_store import asking
 from askless.experts.asked import options_of
 from flows.shards import ShardRun
 from flows.stage import run_stage
@@ -72,6 +73,7 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
     about = str(Path(folder).absolute()), str(Path(answers, f"{llm}.sqlite").absolute()), llm, settings.costs.prices
     one = answer_shard.with_options(tags={expert.server or "gpu"})
     with (
+        asking(Path(answers), [llm]),
         workers(how, expert.server is not None, *about) as at_hand,
         tracked_generation(task, llm, asdict(how), how.report_seconds) as metrics,
     ):

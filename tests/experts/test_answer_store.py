@@ -8,12 +8,13 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from askless.errors import DataError
-from askless.experts.answer_store import AnswerStore, answer_key
+from askless.experts.answer_store import AnswerStore, answer_key, asking
 
 
 def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
@@ -150,3 +151,23 @@ def test_kill_leaves_whole_batches_only(tmp_path: Path) -> None:
         with AnswerStore(path) as store:
             assert len(store) >= 6 * 7
             assert len(store) % 7 == 0
+
+
+def test_runs_that_ask_an_expert_with_the_same_answers_wait_for_each_other(tmp_path, caplog):
+    order = []
+
+    def other():
+        with asking(tmp_path, ["b", "a"]):
+            order.append("other")
+
+    with asking(tmp_path, ["a"]):
+        with asking(tmp_path, ["c"]):
+            order.append("another expert")
+        waiting = threading.Thread(target=other)
+        waiting.start()
+        while "asking 'a' with the answers in" not in caplog.text:
+            assert waiting.is_alive()
+            time.sleep(0.01)
+        order.append("first")
+    waiting.join()
+    assert order == ["another expert", "first", "other"]

@@ -52,6 +52,7 @@ def test_all_chunks_are_asked_about_in_one_batch_at_its_price(bundle, server):
 
 
 def test_a_limit_is_spent_where_the_model_is_surest_to_defer(bundle, server):
+    prices(bundle.parents[3], server.url, concurrency=1)
     said, rows = label(bundle, "--max-usd", str(3.5 * PRICE))
     deferred = sorted((row for row in rows if row["reason"] in ("deferred", "limit")), key=lambda row: row["score"])
     assert [row["reason"] for row in deferred] == ["deferred"] * 3 + ["limit"] * (len(deferred) - 3)

@@ -8,12 +8,13 @@ import logging
 import sqlite3
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from askless.errors import DataError
-from askless.files import opened
+from askless.files import locked, opened
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -221,6 +222,19 @@ class AnswerStore:
                 "a SQLite file that askless wrote, in a folder that can be written",
                 "Restore the file, or move it away: its answers will then be asked for again.",
             ) from error
+
+
+@contextmanager
+def asking(folder: Path, names: Iterable[str]) -> Iterator[None]:
+    """Alone among the runs that ask these experts with the answers in a folder, so that none pays for another's."""
+    with ExitStack() as stack:
+        # In one order, so that no two wait for each other.
+        for name in sorted(names):
+            lock = folder / f".{name}.lock"
+            if not stack.enter_context(locked(lock, wait=0)):
+                logger.warning("Waiting: another run is asking '%s' with the answers in %s.", name, folder)
+                stack.enter_context(locked(lock))
+        yield
 
 
 def without_reply(row: Row) -> Row:

@@ -6,7 +6,6 @@ the ledger allows it, and becomes a row of the decision log. Where no answer cam
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,8 +27,8 @@ from askless.costs import CostModel
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
 from askless.errors import AsklessError, ConfigError, DataError
+from askless.experts.answer_store import asking
 from askless.experts.checked_summaries import CheckedSummaries
-from askless.files import locked
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
 from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import Answering, Panel
@@ -39,7 +38,6 @@ from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling,
 from askless.spending.guard import GuardedExpert, Piece, unpaid
 from askless.spending.ledger import Ledger
 
-logger = logging.getLogger(__name__)
 KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
 REASONS = (KEPT, DEFERRED, LIMIT, PAUSED, FAULT, DOUBT, UNANSWERABLE)
 PASSING = (LIMIT, PAUSED, FAULT)
@@ -129,10 +127,7 @@ def guarded(
     Runs that share answers wait for each other, so that none pays for what another is asking.
     """
     with ExitStack() as stack:
-        lock = answers / ".lock"
-        if not stack.enter_context(locked(lock, wait=0)):
-            logger.warning("Waiting: another run is asking with the answers in %s.", answers)
-            stack.enter_context(locked(lock))
+        stack.enter_context(asking(answers, names))
         found = {}
         for name in names:
             found[name] = terms.guarded(name, ledger, answers, handling, **options)
