@@ -15,9 +15,11 @@ from prefect.cache_policies import NO_CACHE
 from askless import config, experts, schema
 from askless.bundles.bundle import FILE, Bundle
 from askless.bundles.decide import decide
-from askless.bundles.terms import Terms
+from askless.bundles.terms import FILE as TERMS
+from askless.bundles.terms import Terms, of_bundle
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
+from askless.files import read_yaml
 from askless.labelling.foreseen import on_record
 from askless.policies.base import Budget
 from askless.registry.versions import BUNDLE, find, resolve
@@ -99,16 +101,65 @@ def register(
     `reports` has the picture of the curve, and in `policies/` those that travel along. `tags` are put in the place of
     those of the evaluation.
     """
-    import mlflow
-    import pandas as pd
-
     model, share = settings.evaluate[summary["task"]].model, chosen_share(summary, bundle)
     terms = terms_of(settings, summary["task"], bundle.experts[1:])
     text = card(summary, bundle, share, versions(), settings.task(summary["task"]).note)
+    facts = {
+        "run_id": run_id,
+        "unit": summary["unit"],
+        "headline": headline(summary),
+        "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
+        "quality": summary["headline"]["quality"]["value"],
+        "budget": "" if share is None else share,
+        "threshold": bundle.policy.threshold_words(None if share is None else Budget(share=share)),
+        **tags,
+    }
     with tempfile.TemporaryDirectory() as scratch:
         packed = pack(settings, bundle, share, reports, Path(scratch, BUNDLE.name))
-        terms.write(packed)
-        (packed / "card.md").write_text(text, encoding="utf-8")
+        return _registered(packed, bundle, terms, model, text, facts)
+
+
+@task(cache_policy=NO_CACHE)
+def register_plan(plan: str, params: str = "params.yaml") -> str:
+    """Register the plan on a page as a version of `askless-<name of the page>`, as an evaluation's headline is.
+
+    Its experts are asked on the terms that it was made with or, where there are none, on those of `params`. Raises
+    `ConfigError` for a plan that must see an expensive answer before it decides.
+    """
+    import mlflow
+
+    bundle, page = Bundle.load(plan), read_yaml(Path(plan))
+    decide(bundle, [])
+    assert bundle.folder is not None
+    terms = of_bundle(bundle, None if (bundle.folder / TERMS).exists() else Path(params))
+    text = "".join(
+        line.removeprefix("# ") for line in Path(plan).read_text("utf-8").splitlines(True) if line.startswith("#")
+    )
+    promise = page["promise"]
+    facts = {
+        "unit": page["unit"],
+        "headline": text.splitlines()[2],
+        "cost_per_1k": 1000 * promise["cost"][0],
+        "quality": promise["quality"][0],
+        "budget": "" if bundle.share() is None else bundle.share(),
+        "threshold": bundle.policy.threshold_words(bundle.budget()),
+    }
+    about = {"stage": "plan", "plan": plan}
+    with tracked(bundle.task, f"plan {plan}", about) as run, tempfile.TemporaryDirectory() as scratch:
+        mlflow.log_artifact(plan)
+        packed = Path(shutil.copytree(bundle.folder, Path(scratch, BUNDLE.name)))
+        facts["run_id"] = run.info.run_id
+        return _registered(packed, bundle, terms, f"askless-{bundle.task}", text, facts)
+
+
+def _registered(packed: Path, bundle: Bundle, terms: Terms, model: str, text: str, facts: dict[str, Any]) -> str:
+    """Put a bundle's folder into the registry as the challenger of `model`, with a card and tags."""
+    import mlflow
+    import pandas as pd
+
+    terms.write(packed)
+    (packed / "card.md").write_text(text, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as scratch:
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
@@ -121,22 +172,14 @@ def register(
         )
     version = str(info.registered_model_version)
     client = mlflow.MlflowClient()
-    facts = {
-        "run_id": run_id,
-        "task": summary["task"],
+    whose = {
+        "task": bundle.task,
         "kind": bundle.kind,
         "experts": ",".join(bundle.experts),
         "seed": bundle.facts["seed"],
-        "unit": summary["unit"],
-        "headline": headline(summary),
-        "cost_per_1k": summary["headline"]["cost_per_1k"]["value"],
-        "quality": summary["headline"]["quality"]["value"],
-        "budget": "" if share is None else share,
-        "threshold": bundle.policy.threshold_words(None if share is None else Budget(share=share)),
-        **{name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")},
-        **tags,
     }
-    for key, value in facts.items():
+    code = {name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")}
+    for key, value in {**whose, **code, **facts}.items():
         client.set_model_version_tag(model, version, key, str(value))
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
     client.set_registered_model_alias(model, "challenger", version)

@@ -40,7 +40,7 @@ class ServedPolicy(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Answers within `share` of rows or `per_1000` items' cost (negative: the policy's own rule), and `max_usd`.
+        """Answers within `share` of rows or `per_1000` items' cost (negative: as the bundle was set), and `max_usd`.
 
         What is wrong with a request is MLflow's own error, so that a server says it with HTTP 400 in one sentence.
         """
@@ -57,7 +57,7 @@ class ServedPolicy(PythonModel):
 
         limit = given.pop("max_usd", 0.0)
         given = {k: v for k, v in given.items() if v >= 0}
-        budget = Budget(**given) if given else None
+        budget = Budget(**given) if given else self.bundle.budget()
         columns = {name: list(values) for name, values in vars(decide(self.bundle, texts, budget)).items()}
         stays = [name == self.bundle.experts[0] for name in columns["expert"]]
         columns["answer"] = [own if kept else None for own, kept in zip(columns["small_answer"], stays, strict=True)]
