@@ -100,3 +100,8 @@ def test_what_cannot_be_trained_is_refused(study):
 def test_an_order_that_was_given_stays(study):
     _, expert = trained(study, "majority", learning_rows(study, "train"))
     assert with_answers(replace(study, ordered=True), expert).experts == ("majority", "large")
+
+
+def test_auto_tells_what_it_was_chosen_from(study):
+    made, _ = trained(study, "auto", learning_rows(study, "train"))
+    assert any(note.startswith("Small expert 'auto' is ") and "out of fold on train" in note for note in made.notes)

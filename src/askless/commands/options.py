@@ -102,7 +102,7 @@ Small = Annotated[
     typer.Option(
         "--small",
         metavar="NAME",
-        help="Also train a small model on the labelled texts: linear, majority, ... (docs/experts.md).",
+        help="Also train a small model on the labelled texts: auto, linear, stack, ... (docs/experts.md).",
         show_default="none",
     ),
 ]

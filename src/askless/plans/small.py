@@ -13,6 +13,7 @@ from askless.config import Price
 from askless.data.recorded import Study
 from askless.errors import ConfigError, DataError
 from askless.experts.base import Expert, Setting, TrainedExpert
+from askless.experts.small.auto import CHOSEN_FROM, AutoExpert, in_words
 from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.panel import class_indices
 from askless.plans.plan import Goal
@@ -94,7 +95,10 @@ def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0)
     learn, choice = rows.filter(pa.array(~chooses)), rows.filter(pa.array(chooses))
     expert = _untrained(study, backend, random_state).fit(learn, choice)
     held = out_of_fold(expert, learn, choice, folds=FOLDS, random_state=random_state)
-    return with_answers(study, expert, replaced(expert.answer(study.examples), held)), expert
+    study = with_answers(study, expert, replaced(expert.answer(study.examples), held))
+    if isinstance(expert, AutoExpert):
+        study = replace(study, notes=(*study.notes, in_words(expert.name, expert.meta()[CHOSEN_FROM])))
+    return study, expert
 
 
 def apart(study: Study, random_state: int = 0) -> Study:
