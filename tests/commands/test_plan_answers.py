@@ -101,6 +101,15 @@ def test_a_plan_with_a_small_model_labels_new_texts(here):
     assert "differ" not in done.stderr
 
 
+def test_a_limit_is_spent_on_the_least_sure(here):
+    server, folder = here
+    planned(here, "--small", "linear", "--share", "0.34", *asked(server))
+    _, rows = labelled("--share", "0.95", "--max-usd", "0.044")
+    scores = {why: [row["score"] for row in rows if row["reason"] == why] for why in ("deferred", "limit")}
+    assert len(scores["deferred"]) == 22 and scores["limit"] and max(scores["deferred"]) <= min(scores["limit"])
+    assert all(row["reason"] == "deferred" for row in rows if RIDDLE in row["text"])
+
+
 def test_what_it_will_take_is_known_before_anybody_is_asked(here):
     server, _ = here
     planned(here, "--small", "linear", "--share", "0.34", *asked(server))

@@ -13,6 +13,7 @@ from askless import schema
 from askless.data.stream import Chunk
 from askless.labelling.answerer import Answerer, TextBatch
 from askless.policies.score_threshold import ScoreThreshold
+from askless.policies.two_tier import TwoTier
 from askless.spending.guard import GuardedExpert
 
 ROWS = 1000
@@ -39,8 +40,13 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
     ExpertError
         Where asking was to stop.
     """
-    policy = answerer.version.bundle.policy
-    if not policy.decides_alone or all(_as_they_come(each) for each in answerer.expensive.values()):
+    bundle = answerer.version.bundle
+    policy = bundle.policy
+    if (
+        bundle.small is None
+        or not policy.decides_alone
+        or all(_as_they_come(each) for each in answerer.expensive.values())
+    ):
         return
     deferred: dict[str, dict[str, tuple[float, str]]] = {name: {} for name in answerer.expensive}
     for chunk in chunks:
@@ -48,7 +54,9 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
         names, texts = ([values[at] for at in items.first] for values in (items.ids, items.texts))
         for row in answerer.decide(names, texts, answerer.budget):
             if row.expert in deferred:
-                score = row.score if isinstance(policy, ScoreThreshold) and row.score is not None else -math.inf
+                score = (
+                    row.score if isinstance(policy, ScoreThreshold | TwoTier) and row.score is not None else -math.inf
+                )
                 deferred[row.expert][row.id] = score, row.text or ""
     for name, rows in deferred.items():
         expert = answerer.expensive[name]
