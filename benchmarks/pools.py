@@ -46,14 +46,14 @@ def pools(folder: Path, kinds: Sequence[str] = KINDS) -> Iterator[tuple[str, str
             for benchmark in ("mmlu", "medmcqa"):
                 for experts in SETTINGS[kind]:
                     study = recorded(folder / "recorded", benchmark, [NAMES[name] for name in experts])
-                    yield f"{benchmark} {' '.join(experts)}", kind, _pooled(study)
+                    yield f"{benchmark} {' '.join(experts)}", kind, pooled(study)
         elif kind == "judged":
             rows = pq.read_table(folder / "routellm/mmlu_mixtral_gpt4.parquet").to_pydict()
             answers = {e: {"correct": rows[c], "cost_usd": [usd] * len(rows[c])} for e, (c, usd) in ROUTELLM.items()}
-            yield "routellm", kind, _pooled(_study({"text": rows["prompt"]}, answers))
+            yield "routellm", kind, pooled(_study({"text": rows["prompt"]}, answers))
         else:
             for name, read in (("hate", _hate), ("offensive", _offensive)):
-                yield name, kind, _pooled(_posts(*read(folder), agreement=kind == "agreement"))
+                yield name, kind, pooled(_posts(*read(folder), agreement=kind == "agreement"))
 
 
 def _hate(folder: Path) -> tuple[list[Any], list[Any]]:
@@ -94,7 +94,7 @@ def _study(items: Mapping[str, Any], answers: Mapping[str, Mapping[str, Any]]) -
         return read_study(paths[0], paths[1:])
 
 
-def _pooled(study: Study) -> Panel:
+def pooled(study: Study) -> Panel:
     """All items as labelled rows."""
     at, field = study.examples.column_names.index("split"), study.examples.schema.field("split")
     train = pa.array(["train"] * len(study.examples), field.type)

@@ -317,6 +317,15 @@ def test_chains_are_planned_for_a_budget():
     assert plan.promise.cost[0] == pytest.approx(0.008, rel=0.2)
 
 
+def test_an_order_that_is_given_is_kept():
+    experts = ("middle", "small", "large")
+    panel = board(200, experts)
+    plan = plan_on(panel, experts, Goal(per_1000=8.0), kinds=("chain",), ordered=True)
+    assert (plan.kind, plan.policy.experts, plan.reference) == ("chain", experts, "large")
+    assert plan.policy.links_.tolist() == [0, 1, 2]
+    assert [step.expert for step in plan.decide(panel.copy(blind=True)).steps] == list(experts)
+
+
 def test_the_same_rows_make_the_same_plan(labelled):
     one, two = (plan_on(labelled, PAIR, Goal(floor=0.95)) for _ in range(2))
     assert one.promise == two.promise

@@ -18,6 +18,7 @@ from askless.commands.options import (
     Examples,
     Intersect,
     ItemColumns,
+    Order,
     Pattern,
     Prices,
     Reference,
@@ -108,6 +109,7 @@ def plan(
     ] = None,
     reference: Reference = None,
     small: Small = None,
+    order: Order = None,
     llm: Annotated[
         list[str],
         typer.Option(
@@ -156,7 +158,7 @@ def plan(
     asked = _models(llm, prompt)
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
     read_as = layout(column, wide, pattern, spelt)
-    given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices)
+    given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices, order=order)
     if budget_usd is not None:
         _refuse_unit(given.cost.unit)
     for name in asked:

@@ -57,7 +57,7 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     """
     split = study.examples["split"].filter(pc.not_equal(study.examples["split"], "test"))
     held = np.asarray(pc.equal(split, "valid").to_numpy(zero_copy_only=False), bool)
-    search = {"held": held if held.any() else None, "texts": study.has_text, **search}
+    search = {"held": held if held.any() else None, "texts": study.has_text, "ordered": study.ordered, **search}
     return plan_on(Boards.labelled(study).train, study.experts, goal, reference, **search)
 
 
@@ -74,6 +74,7 @@ def plan_on(
     most_per_item: float | None = None,
     texts: bool = True,
     learnt: Collection[str] = (),
+    ordered: bool = False,
     folds: int = FOLDS,
     random_state: int = 0,
     say: Callable[[str], None] = lambda _: None,
@@ -85,7 +86,7 @@ def plan_on(
     labelled
         Rows with gold labels, every answer at hand.
     experts
-        Names of the experts that may be asked, in any order.
+        Names of the experts that may be asked.
     goal
         Floors, a spend limit, or a budget.
     reference
@@ -112,6 +113,8 @@ def plan_on(
         Whether items have texts of their own, from which a policy may learn.
     learnt
         Experts that have learnt from rows that do not certify: promises are certified by `split` alone then.
+    ordered
+        Keep the order of the experts, in which `chain` then asks all of them; else it is that of their mean cost.
     folds
         Folds of the cross-fitting.
     random_state
@@ -153,8 +156,8 @@ def plan_on(
         right = right_of(labelled, answers)
         label = answers.label if labelled.classes else judged(right)
         alone[name] = Option("always", (name,), None, every, label, right, answers.cost, nobody)
-    experts = tuple(sorted(experts, key=lambda e: (alone[e].mean_cost, e)))
-    reference = reference or experts[-1]
+    rising = tuple(sorted(experts, key=lambda e: (alone[e].mean_cost, e)))
+    reference, experts = reference or rising[-1], tuple(experts) if ordered else rising
     truth = Truth(gold_of(labelled), alone[reference].right, groups_of(labelled))
     if held is None:
         held = held_out(len(labelled), random_state)
@@ -176,6 +179,7 @@ def plan_on(
         certify=certify,
         held=held,
         learnt=frozenset(learnt),
+        ordered=ordered,
         most_per_item=most_per_item,
         folds=folds,
         random_state=random_state,

@@ -32,10 +32,10 @@ class Search:
 
     Parameters
     ----------
-    labelled, goal, reference, kinds, bound, certify, learnt, most_per_item, folds, random_state, say
+    labelled, goal, reference, kinds, bound, certify, learnt, ordered, most_per_item, folds, random_state, say
         As of `plan_on`; `kinds` without `always`.
     experts
-        Their names, by rising mean cost.
+        Their names, by rising mean cost unless they are `ordered`.
     asks
         What the floors ask for.
     alone
@@ -61,6 +61,7 @@ class Search:
     certify: str
     held: Bools
     learnt: frozenset[str]
+    ordered: bool
     most_per_item: float | None
     folds: int
     random_state: int
@@ -211,7 +212,8 @@ class Search:
     def _by_limit(self) -> tuple[Option, Certificate]:
         """The best that is certified to cost no more than the limit, tested from the cheapest up; else the cheapest."""
         assert self.goal.limit is not None
-        limit, cheapest, names = self.goal.limit / 1000, self.alone[self.experts[0]], self.experts
+        limit, names = self.goal.limit / 1000, self.experts
+        cheapest = min(self.alone.values(), key=lambda option: option.mean_cost)
         seen = sum(float(option.cost.max()) for option in self.alone.values())
         most = seen if self.most_per_item is None else self.most_per_item
         families = [[self._single(name)] for name in names]
@@ -296,7 +298,7 @@ class Search:
 
     def _make(self, kind: str, experts: tuple[str, ...], seed: int) -> Policy:
         options = {"expert": experts[0]} if kind == "always" else {}
-        return registry.build(kind, options, experts=experts, random_state=seed)
+        return registry.build(kind, options, experts=experts, random_state=seed, prune=not self.ordered)
 
     def _outcomes(self, kind: str, experts: tuple[str, ...], budgets: Sequence[Budget | None]) -> list[Option]:
         """What each budget comes to on rows that the policy was not fitted on."""

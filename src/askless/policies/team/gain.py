@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from askless.text.embeddings import Vectors
     from askless.text.networks import Stack
+
+HELD = 5
 
 
 class GainTeam(Team):
@@ -74,6 +76,14 @@ class GainTeam(Team):
         self.allocator_epochs = allocator_epochs
         self.weight_decay = weight_decay
         self.balance = balance
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """As of `Team`; without `valid` one in five rows of `train` stand for it."""
+        if not len(valid) and len(train) > 1:
+            rows = np.random.default_rng(self.random_state).permutation(len(train))
+            held = max(1, len(rows) // HELD)
+            train, valid = train.take(np.sort(rows[held:])), train.take(np.sort(rows[:held]))
+        return super().fit(train, valid)
 
     def _train(self, data: Training, held: Training) -> None:
         import torch
