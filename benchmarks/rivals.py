@@ -91,14 +91,14 @@ def bargain(file: File, goal: float, labels: int, seed: int) -> tuple[float, flo
 
     class Small(Proxy):  # type: ignore[misc]
         def get_preds_and_scores(self, indxs: Any, data_records: Any) -> Any:
-            return file.small[data_records], file.score[data_records]
+            return file.small[indxs], file.score[indxs]
 
     class Large(Oracle):  # type: ignore[misc]
         def get_pred(self, data_records: Any, indxs: Any = None) -> Any:
-            return file.large[data_records]
+            return file.large[indxs]
 
         def is_answer_correct(self, data_indxs: Any, data_records: Any, proxy_output_at_indxs: Any) -> Any:
-            return file.large[data_records] == proxy_output_at_indxs
+            return file.large[data_indxs] == proxy_output_at_indxs
 
     process = BARGAIN_A(Small(verbose=False), Large(verbose=False), target=goal, delta=0.05, verbose=False, seed=seed)
     label, asked = process.process(np.arange(len(file.small)), return_oracle_usage=True)
