@@ -181,6 +181,12 @@ def test_names_that_people_give_are_kept(name):
     check_name(name)
 
 
+@pytest.mark.parametrize("classes", [[None], [2**63, "B"], [["A"], "B"]])
+def test_classes_that_are_no_texts_are_refused(honest, classes, tmp_path):
+    with pytest.raises(DataError, match="'classes' in bundle.json is"):
+        Bundle.load(changed(honest, tmp_path / "p", classes=classes))
+
+
 def test_files_that_are_not_those_that_were_saved_are_not_read(honest, tmp_path):
     digests = json.loads((honest / "bundle.json").read_text())["digests"]
     with pytest.raises(DataError, match="small.safetensors is not the file that was saved"):

@@ -265,6 +265,8 @@ def _read(folder: Path) -> dict[str, Any]:
     wrong = [key for key, kind in KEYS.items() if key not in about or not isinstance(about[key], kind)]
     if wrong:
         raise _broken(folder, f"'{wrong[0]}' in {FILE} is {about.get(wrong[0], 'absent')!r}")
+    if not all(isinstance(each, str) for each in about["classes"]):
+        raise _broken(folder, f"'classes' in {FILE} is {about['classes']!r}")
     for name in (*about["experts"], *filter(None, [about["facts"].get("task")])):
         try:
             config.check_name(str(name))
