@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from askless.text.encoder import SentenceEncoder
-from askless.text.vector_store import KEYS, ROWS, VectorStore
+from askless.text.vector_store import KEYS, ROWS, VectorStore, forget
 from tests.experts.tiny_models import make_encoder
 
 TEXTS = [f"a cat {i} sat" for i in range(20)]
@@ -48,3 +48,17 @@ def test_what_a_kill_left_is_dropped(tmp_path, encoder, read, left):
     np.testing.assert_array_equal(found[:3], whole)
     assert len(read) == 6
     np.testing.assert_allclose(store.vectors(TEXTS[:6])[0], encoder.vectors(TEXTS[:6]), atol=1e-6)
+
+
+def test_a_text_that_is_forgotten_leaves_nothing_and_the_others_stay(tmp_path, encoder, read):
+    store = VectorStore(tmp_path / "data", encoder)
+    kept, _ = store.vectors(TEXTS[:4])
+    before = [(store.folder / name).read_bytes() for name in (KEYS, ROWS)]
+    assert forget([tmp_path], TEXTS[1:2], dry_run=True) == {store.folder: 1}
+    assert [(store.folder / name).read_bytes() for name in (KEYS, ROWS)] == before
+    assert forget([tmp_path], [TEXTS[1], "never seen"]) == {store.folder: 1} and forget([tmp_path], TEXTS[1:2]) == {}
+    assert kept[1].tobytes() not in (store.folder / ROWS).read_bytes()
+    np.testing.assert_array_equal(store.vectors([TEXTS[0], TEXTS[3]])[0], kept[[0, 3]])
+    assert len(read) == 4
+    np.testing.assert_allclose(store.vectors([TEXTS[1]])[0][0], kept[1], atol=1e-6)
+    assert read[4:] == [TEXTS[1]]

@@ -64,7 +64,7 @@ def forget(
         what, notes = _old(older_than), list[str]()
     else:
         what, notes = _items(places, ids, text, params)
-    found = remove(places, what, dry_run)
+    found = [*remove(places, what, dry_run), *_vectors(places, what, dry_run)]
     notes += _elsewhere(places)
     if as_json:
         files = [{"path": str(f.path), "what": f.what, "rows": f.rows, "why": f.why} for f in found]
@@ -148,6 +148,14 @@ def _keys(settings: Any, places: list[Path], texts: frozenset[str]) -> tuple[set
             "models stay, without a text: remove their file, or wait for --older-than."
         )
     return keys, notes
+
+
+def _vectors(places: list[Path], what: Forgotten, dry_run: bool) -> list[Found]:
+    """Sentence vectors of the texts; they have no dates, so that none goes by its age."""
+    from askless.data.forgetting import Found
+    from askless.text.vector_store import forget as forget_vectors
+
+    return [Found(path, "rows", rows) for path, rows in forget_vectors(places, what.texts, dry_run).items()]
 
 
 def _elsewhere(places: list[Path]) -> list[str]:
