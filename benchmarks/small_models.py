@@ -2,9 +2,9 @@
 
     ASKLESS_REALDATA=... python -m benchmarks.small_models hate olhs offensive [--vectors FOLDER]
 
-Three splits by hash (60 / 15 / 25 %; OLHS 70 / 10 / 20 %; TweetEval its own test of 860, valid drawn three times). Nothing
-is chosen on test: `auto` chooses out of fold on train, the policy and its share on valid. Intervals: 95 %, of 1,000
-resamples of the test items of all splits, each split's own drawn. Sentence vectors are kept in FOLDER.
+Three splits by hash (60 / 15 / 25 %; OLHS 70 / 10 / 20 %; TweetEval has 860 tests of its own, valid is drawn three
+times). Nothing is chosen on test: `auto` chooses out of fold on train, the policy and its share on valid. Intervals:
+95 %, of 1,000 resamples of each split's test items. Sentence vectors are kept in FOLDER.
 """
 
 from __future__ import annotations
@@ -97,9 +97,11 @@ class Figures:
         self.labels: dict[str, list[np.ndarray]] = {}
 
     def add(self, name: str, labels: np.ndarray) -> None:
+        """Labels of the next split."""
         self.labels.setdefault(name, []).append(labels)
 
     def line(self, name: str, against: str | None = None) -> str:
+        """A row of the table, of qualities or of how far they are beyond another's (`against`)."""
         cells = []
         for measure in MEASURES:
             quality, values, draws = Quality(measure, 2, 1), [], []
@@ -164,9 +166,8 @@ def report(name: str, folder: Path, words: Path, encoded: Path) -> None:
         figures.add("auto", class_indices(small["label"], CLASSES))
         right = figures.labels["auto"][-1] == figures.gold[-1]
         sure = np.array(small["proba"].to_pylist()).max(axis=1)
-        print(
-            f"  calibration error {reliability(sure, right).ece:.3f}, mean confidence {sure.mean():.3f}, right {right.mean():.3f}"
-        )
+        error = reliability(sure, right).ece
+        print(f"  calibration error {error:.3f}, mean confidence {sure.mean():.3f}, right {right.mean():.3f}")
         for other in ("mlp", "linear", "encoder"):
             expert = experts.build(setting, {"backend": other, "random_state": seed}).fit(train, valid)
             figures.add(other, class_indices(expert.answer(test)["label"], CLASSES))

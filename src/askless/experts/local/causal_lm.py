@@ -32,7 +32,8 @@ class LlmExpert(LocalExpert):
     setting
         What the task tells the expert.
     model
-        `demo:<size>`, a folder with a transformers checkpoint, or a repository of the hub.
+        `demo:<size>`, a folder with a transformers checkpoint, `package:NAME` of an installed package that has one in
+        it, or a repository of the hub.
     revision
         Commit of a hub repository; None is the newest, so that next year's answers may come from other weights.
     prompt
@@ -66,6 +67,12 @@ class LlmExpert(LocalExpert):
         A probability, 0 to 1.
     trust_remote_code
         Whether to run the repository's own code; `revision` must then be a commit hash.
+    gguf_file
+        The file of the model's folder, package or repository that is to be read, where its weights are GGUF; they are
+        unpacked to `dtype`. Needs the packages gguf and accelerate.
+    template_options
+        Variables of the tokenizer's chat template, such as `enable_thinking: false`. The day that a template writes is
+        always the same.
     max_input_tokens
         Most tokens of a prompt, 1 or more; None is what the model can read. A longer one loses the end of its text,
         never of the template; metadata `truncated` counts them.
@@ -81,6 +88,8 @@ class LlmExpert(LocalExpert):
     device: str = "auto"
     low_mass: str = "ignore"
     min_mass: float = 0.5
+    gguf_file: str | None = None
+    template_options: Mapping[str, Any] | None = None
     max_input_tokens: int | None = None
 
     def validate(self) -> None:
@@ -89,12 +98,17 @@ class LlmExpert(LocalExpert):
         self.require("low_mass", self.low_mass in ("ignore", "null"), "ignore or null")
         self.require("min_mass", number(self.min_mass, 0, 1), "a probability, 0 to 1")
         self.require("share_prefix", isinstance(self.share_prefix, bool), "true or false")
+        named = self.gguf_file is None or isinstance(self.gguf_file, str)
+        self.require("gguf_file", named, "null or the name of a file")
+        own = self.template_options is None or isinstance(self.template_options, Mapping)
+        self.require("template_options", own, "null or variables of the chat template, by name")
         self.words()
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The model's parts."""
-        return Checkpoint(self.model, self.revision, self.dtype, self.device, self.trust_remote_code)
+        chosen = (self.gguf_file, self.template_options)
+        return Checkpoint(self.model, self.revision, self.dtype, self.device, self.trust_remote_code, *chosen)
 
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
@@ -104,6 +118,7 @@ class LlmExpert(LocalExpert):
         else:
             how = [self.max_new_tokens, self.temperature, *self._drawn()]
         rendered = part.render(prompt, text)
+        where += [self.gguf_file] if self.gguf_file else []
         return answer_key("llm", *where, rendered, self._mode, how, part.dtype, self.max_input_tokens)
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:

