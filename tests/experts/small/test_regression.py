@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from askless import schema
 from askless.errors import DataError, ExpertError
@@ -13,6 +15,7 @@ from askless.experts.small import encoder as encoders
 from askless.experts.small.encoder import EncoderExpert
 from askless.experts.small.measured import measured
 from askless.experts.small.persistence import keep, restored
+from askless.experts.small.regression import FILE
 from askless.experts.small.stack import StackExpert
 from tests.experts.small.test_linear import posts
 from tests.experts.tiny_models import make_encoder
@@ -120,3 +123,17 @@ def test_what_cannot_be_learnt_or_loaded(tmp_path):
         EncoderExpert(setting(), model="any").load(tmp_path)
     with pytest.raises(DataError, match=r"trained for the classes \['0', '1'\]"):
         StackExpert(setting(classes=("no", "yes")), model=None).load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("intercept", [0.0, np.nan]), ("intercept", [0.0, np.inf]), ("intercept", [0.0]), ("coef", [[0.0], [1.0]])],
+)
+def test_numbers_that_make_no_sense_are_refused(tmp_path, name, value):
+    rows = posts(50, 0)
+    StackExpert(setting(), model=None).fit(rows, rows).save(tmp_path)
+    with safe_open(tmp_path / FILE, framework="numpy") as file:
+        arrays, header = {each: file.get_tensor(each) for each in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file({**arrays, name: np.array(value)}, tmp_path / FILE, header)
+    with pytest.raises(DataError, match="not a saved expert"):
+        StackExpert(setting(), model=None).load(tmp_path)

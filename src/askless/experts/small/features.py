@@ -93,6 +93,8 @@ class TextFeatures:
         if self.encoder is not None:
             about = learnt["encoder"]
             self.mean_, self.scale_, self.digest_ = arrays["mean"], float(about["scale"]), str(about["digest"])
+            if not 0 < self.scale_ < np.inf:
+                raise ValueError(f"a scale of {self.scale_}")
         return self
 
     def _vectors(self, texts: list[str]) -> tuple[Floats, Floats]:

@@ -180,13 +180,16 @@ class RegressionExpert(TrainedExpert):
             with safe_open(path, framework="numpy") as file:
                 learnt = json.loads(file.metadata()["learnt"])
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no dict
-            if not all(np.isfinite(each).all() for name, each in arrays.items() if name != "intercept"):
+            # A class that train lacked has an intercept of minus infinity.
+            finite = [np.isfinite(each).all() for name, each in arrays.items() if name != "intercept"]
+            if not (all(finite) and (arrays["intercept"] < np.inf).all()):
                 raise ValueError("numbers that are not finite")
             about = learnt["features"]
             model = about.get("encoder", {}).get("model") if self.model == AUTO else self.model
             features = self._new_features(model).restore(about, arrays)
-            if arrays["coef"].shape != (len(learnt["classes"]), features.width):
-                raise ValueError(f"weights of shape {arrays['coef'].shape} of {features.width} features")
+            shape = (len(learnt["classes"]), features.width)
+            if arrays["coef"].shape != shape or arrays["intercept"].shape != shape[:1]:
+                raise ValueError(f"weights of shape {arrays['coef'].shape}, where {shape} are needed")
             self.c_, self.balance_ = float(learnt["c"]), float(learnt["balance"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise unreadable(path, error) from error
