@@ -278,6 +278,13 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             "tasks.posts.classes.0: got false, which is no text: YAML reads yes, no, on, off without quotes as true or "
             'false. Quote them, as in ["no", "yes"].',
         ),
+        (
+            "tasks.posts",
+            {"vectors": None},
+            "2 things are wrong.\n- train.posts.small: 'small' reads word vectors, and tasks.posts.vectors names none. "
+            "Name some, or take another.\n- train.posts.teams: 'team' reads word vectors, and tasks.posts.vectors "
+            "names none. Name some, or take another.",
+        ),
         ("tasks.posts", {"prompt": "posts"}, f"Unknown prompt 'posts'. Known: {BUILT_IN}. (at tasks.posts.prompt)"),
         ("experts.llm", {"prompt": "posts"}, f"Unknown prompt 'posts'. Known: {BUILT_IN}. (at experts.llm.prompt)"),
         (

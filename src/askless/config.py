@@ -686,11 +686,30 @@ def _problems(params: Params, inline: Collection[str]) -> Iterator[str]:
     for name, task in tasks.items():
         yield from _unlisted(params, name)
         yield from _of_prompts(params, name, task, inline)
+        yield from _without_vectors(params, name, task)
         if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
             yield (
                 f"train.{name}.teams: got {', '.join(teams)}; teams learn classes. "
                 f"Allowed for summaries: none. Put a policy of kind summary_gain into policies.{name}."
             )
+
+
+def _without_vectors(params: Params, name: str, task: Task) -> Iterator[str]:
+    """What of a task needs word vectors, where it has none."""
+    if task.vectors is not None:
+        return
+    train = params.train[name]
+    small = {"small": (train.small,), "baselines": train.baselines}
+    needs = [
+        f"train.{name}.{key}: '{expert}'"
+        for key, experts in small.items()
+        for expert in experts
+        if params.experts.get(expert, {}).get("backend") in ("mlp", "extractive")
+    ]
+    needs += [f"train.{name}.teams: '{team}'" for team in train.teams]
+    needs += [f"tasks.{name}.quality: 'embedding'"] if task.quality == "embedding" else []
+    for need in needs:
+        yield f"{need} reads word vectors, and tasks.{name}.vectors names none. Name some, or take another."
 
 
 def _prompts_named(params: Params) -> Iterator[Use]:
