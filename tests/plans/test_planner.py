@@ -190,7 +190,8 @@ def test_experts_of_one_price_are_planned_by_share():
 )
 def test_one_expert_is_its_own_plan(goal):
     plan = plan_on(board(40, ("small",)), ("small",), goal)
-    assert (plan.kind, plan.policy.experts, plan.notes) == ("always", ("small",), ())
+    only = "small is the only expert: there is nothing to decide. --small trains another on labelled texts."
+    assert (plan.kind, plan.policy.experts, plan.notes) == ("always", ("small",), (only,))
 
 
 def test_what_cannot_be_planned_is_refused():
