@@ -102,7 +102,7 @@ def test_the_page_on_experts_shows_the_same_entries():
     page = (ROOT / "docs" / "experts.md").read_text(encoding="utf-8")
     shown = {}
     for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.S):
-        shown |= yaml.safe_load(block)
+        shown |= {name: each for name, each in yaml.safe_load(block).items() if "backend" in each}
     assert set(shown) == {*LOCAL, *OFFLINE, *SERVED, *SUMMARISERS, *HERE}
     assert {name: options(name) for name in shown} == shown
 
