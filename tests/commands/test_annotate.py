@@ -90,6 +90,7 @@ def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_
     next_texts, next_labels = texts(300, seed=1)
     monkeypatch.setitem(globals(), "SAID", dict(zip(next_texts, next_labels, strict=True)))
     write(here[0] / "next.csv", [{"post": text} for text in next_texts])
+    (here[0] / "params.yaml").write_text("of: another task")
     words = ["next.csv", "--model", "out.csv.run", "--column", "text=post", "-o", "next.jsonl", "--json"]
     facts = json.loads(run(here, *words, command="label").stdout)
     assert facts["reasons"]["kept"] + facts["reasons"]["deferred"] == 300 and facts["reasons"]["kept"] > 50

@@ -201,9 +201,15 @@ def listed(names: Sequence[str]) -> str:
 
 
 def params_here(given: Path | None, model: str = "") -> Path | None:
-    """The parameters given, else the params.yaml of the current folder; None where there is none, and for a plan."""
+    """The parameters given, else the params.yaml of the current folder; None where there is none.
+
+    A plan and the run of `annotate` are of no task of that file: they bring their terms.
+    """
+    from askless.bundles.bundle import OF_RUN
+
     default = Path("params.yaml")
-    return given or (default if default.exists() and not Path(model).is_file() else None)
+    own = Path(model).is_file() or (Path(model) / OF_RUN).is_dir()
+    return given or (default if default.exists() and not own else None)
 
 
 def say(text: str) -> None:
