@@ -12,22 +12,30 @@ from askless import config
 from askless.errors import AsklessError
 from askless.monitoring import baseline
 from flows.stage import run_stage, without_tracebacks
-from tasks.answering import Place, answer_file, new_files, plain, serving
+from tasks.answering import Place, answer_file, brought, new_files, plain, serving, settings_of
 
 
 @flow(flow_run_name="answer {task}")
 def answer(
-    task: str, params: str = "params.yaml", data: str = "data", max_usd_per_day: float | None = None
+    task: str,
+    params: str = "params.yaml",
+    data: str = "data",
+    max_usd_per_day: float | None = None,
+    model: str | None = None,
 ) -> list[dict[str, Any]]:
     """Answer every file of `data/incoming/<task>` that is not answered yet; returns the outcome of each.
+
+    The champion answers, or `model`: a plan, the run of `annotate`, a folder or the address of a version, on the
+    terms that it brings; then no parameters need to know the task.
 
     Expensive experts are paid at most `max_usd_per_day` in a day (UTC; None: no limit), then the small one answers. A
     file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow fails
     at the end.
     """
     without_tracebacks()
-    settings, log = config.load(params), get_run_logger()
-    served, (files, unknown) = serving(settings, task), new_files(Place(task, data))
+    log = get_run_logger()
+    served = brought(model) if model else serving(config.load(params), task)
+    settings, (files, unknown) = settings_of(params, task, served), new_files(Place(task, data))
     for path in unknown:
         log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
     states = [
@@ -50,4 +58,4 @@ def answer(
 
 
 if __name__ == "__main__":
-    run_stage(answer, ["task"])
+    run_stage(answer, ["task"], {"model": "a plan, a run of `annotate`, a folder or an address"})

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +48,21 @@ def without_tracebacks() -> None:
         logging.getLogger(logger).addFilter(_briefly)
 
 
-def run_stage(flow: Callable[..., Any], names: list[str], **flags: str) -> None:
-    """Parse the positional `names`, `--params` and `flags`, run the flow, say that it is done and how long it took.
+def run_stage(
+    flow: Callable[..., Any], names: list[str], options: Mapping[str, str] | None = None, **flags: str
+) -> None:
+    """Parse the positional `names`, `--params`, `options` and `flags`, run the flow, say how long it took.
 
     Exits 1 with the message of an `AsklessError`.
 
-    A flag is given as its name and what it does.
+    An option and a flag are given as name and what it does; one has a value, the other none.
     """
     parser = argparse.ArgumentParser(prog=f"python -m flows.{Path(sys.argv[0]).stem}", description=flow.__doc__)
     for name in names:
         parser.add_argument(name)
     parser.add_argument("--params", default="params.yaml", help="parameters file (default: params.yaml)")
+    for name, what in (options or {}).items():
+        parser.add_argument(f"--{name}", help=what)
     for name, what in flags.items():
         parser.add_argument(f"--{name}", action="store_true", help=what)
     arguments = vars(parser.parse_args())

@@ -65,11 +65,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Serving:
-    """The version that serves: its number, its bundle's folder, the share of rows it defers (None: its own rule)."""
+    """The version that serves: its number, its bundle's folder, the share of rows it defers (None: its own rule).
+
+    `own`: on the terms that it brings, of a task that no parameters need to know.
+    """
 
     version: str
     folder: str
     share: float | None
+    own: bool = False
 
 
 def serving(settings: config.Params, name: str) -> Serving:
@@ -87,6 +91,27 @@ def serving(settings: config.Params, name: str) -> Serving:
         remedy = f"Correct evaluate.{name}.model in params.yaml, or promote another version."
         raise DataError(found.address, got, f"one of '{name}' with classes {list(classes)}", remedy)
     return Serving(str(found.number), str(folder), bundle.share(found.budget))
+
+
+def brought(address: str) -> Serving:
+    """The plan, the run of `annotate`, the bundle or the version at an address, on the terms that it brings."""
+    found = registry.at(address)
+    bundle = Bundle.load(registry.resolve(address))
+    share = bundle.share(found.budget if found else None)
+    return Serving(str(found.number) if found else "0", str(bundle.folder), share, own=True)
+
+
+def settings_of(params: str, name: str, served: Serving) -> config.Params:
+    """The parameters, of a version on its own terms those that it needs: its classes, and how it is watched."""
+    if not served.own:
+        return config.load(params)
+    bundle, watched = Bundle.load(served.folder), config.Monitor()
+    if Path(params).exists():
+        watched = config.load(params).monitor
+    kind = "classification" if bundle.classes else "summarisation"
+    task = config.Task(kind, config.Source("jsonl"), classes=bundle.classes, empty_text="drop")
+    costs = of_bundle(bundle, None).costs
+    return config.Params(config.Base((name,), ()), {name: task}, {}, {}, {}, costs, {}, monitor=watched)
 
 
 def new_files(place: Place) -> tuple[list[Path], list[Path]]:
@@ -114,7 +139,8 @@ def answer_file(
     answers. A file that cannot be read is put aside with the reason. One run at a time answers files of a task: to
     another one they are busy.
     """
-    settings, place, path = config.load(params), Place(name, data), Path(file)
+    version = Serving(**served)
+    settings, place, path = settings_of(params, name, version), Place(name, data), Path(file)
     with locked(place.logged / ".answer.lock", wait=0) as mine:
         if not mine:
             return _outcome(path, "busy", "another run answers files of this task")
@@ -128,9 +154,9 @@ def answer_file(
             items = read_items(path, settings.task(name), name)
         except (DataError, OSError) as error:
             return _put_aside(place, path, str(error))
-        pending, version = place.logged / PENDING / out.name, Serving(**served)
+        pending = place.logged / PENDING / out.name
         if not (pending.exists() and _meta(pending).get("sha256") == sha):
-            rows = _answered(settings, Path(params), place, version, items, max_usd_per_day)
+            rows = _answered(settings, None if version.own else Path(params), place, version, items, max_usd_per_day)
             about = {"task": name, "sha256": sha, "version": version.version, "share": version.share}
             with replacing(pending) as part:
                 pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
@@ -153,7 +179,7 @@ def figures(rows: pa.Table) -> Facts:
 
 def _answered(
     settings: config.Params,
-    params: Path,
+    params: Path | None,
     place: Place,
     served: Serving,
     items: pa.Table,
@@ -163,7 +189,8 @@ def _answered(
     bundle = Bundle.load(served.folder)
     budget = bundle.budget(served.share)
     version = DeployedBundle(served.folder, served.version, bundle, of_bundle(bundle, params), budget)
-    expensive, reference = bundle.experts[1:], settings.evaluate[place.task].reference
+    expensive = bundle.experts[1:]
+    reference = expensive[-1] if served.own else settings.evaluate[place.task].reference
     agree_from = baseline.agree_from(baseline.read(Path(served.folder)))
     audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, agree_from)
     answers, waits = Path(place.data, "answers", place.task), FaultHandling(waits=True)

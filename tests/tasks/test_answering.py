@@ -14,14 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from askless import config, schema
+from askless.bundles.terms import Terms
 from askless.data.prepare import ids
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.evaluation.distillation import lessons
 from askless.experts.answer_store import AnswerStore
 from askless.files import locked
 from tasks import answering
-from tasks.answering import ANSWERED, new_files, serving
+from tasks.answering import ANSWERED, answer_file, brought, new_files, plain, serving
 from tests.experts.chat_server import Answer, chat
+from tests.labelling.label_data import shop as label_shop
+from tests.labelling.label_data import write_items
 from tests.pipeline import ROOT
 from tests.production_data import LLM, SHARE, chat_server, production, said, texts
 from tests.registry_data import MODEL, PRICE, kept, project, register, registry_in
@@ -384,3 +387,19 @@ def test_an_unreadable_output_is_named(shop):
     os.utime(path, (time.time() + 60,) * 2)
     with pytest.raises(DataError, match=r"a\.jsonl\.parquet: unreadable .* nothing is paid twice\."):
         shop.answer(path)
+
+
+def test_a_bundle_answers_files_on_the_terms_that_it_brings(tmp_path, server, monkeypatch):
+    for new in ("made", "data/incoming/posts"):
+        (tmp_path / new).mkdir(parents=True)
+    folder = label_shop(tmp_path / "made", server.url)
+    Terms.of(config.load(tmp_path / "made/params.yaml"), "olhs", (LLM,)).write(folder)
+    monkeypatch.chdir(tmp_path)
+    served = brought(str(folder))
+    assert served == answering.Serving("0", str(folder), SHARE, own=True)
+    path = write_items(tmp_path / "data/incoming/posts/a.jsonl", texts(40))
+    found = answer_file.fn("posts", "params.yaml", "data", str(path), plain(served), 5.5 * PRICE)
+    rows = pq.read_table("data/answered/posts/a.jsonl.parquet").to_pylist()
+    assert found["status"] == "answered" and [row["source_id"] for row in rows] == [f"own-{n}" for n in range(40)]
+    assert found["deferred"] >= len(server.requests) == 5 and sum(row["paid"] or 0 for row in rows) <= 5.5 * PRICE
+    assert answer_file.fn("posts", "params.yaml", "data", str(path), plain(served))["status"] == "done before"
