@@ -81,6 +81,10 @@ class Spending(BaseModel):
     ) = None
 
 
+# Of a message with the text to answer, as the page has it.
+BY_USER: dict[str, Any] = {"properties": {"role": {"const": "user"}}, "required": ["role"]}
+
+
 class Message(BaseModel):
     """One message; the content of the last of role `user` is the text, of the others it is not looked at."""
 
@@ -98,7 +102,7 @@ class ChatRequest(BaseModel):
     """A request as OpenAI's clients make it. Fields that are not named here are accepted and have no effect."""
 
     model: StrictStr
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, json_schema_extra={"contains": BY_USER})]
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(strict=True)] | None = None
