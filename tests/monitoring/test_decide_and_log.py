@@ -78,7 +78,7 @@ def test_with_several_expensive_experts_the_reference_is_audited_and_all_their_a
     assert [[said["expert"] for said in row] for row in rows["answers"].to_pylist()] == [["llm", "other"], ["other"]]
     assert rows.schema.field("answers").type == ANSWERS
     with pytest.raises(ConfigError) as error:
-        answered(["0"], ["1"], reference="nobody")
+        answered(["0"], ["1"], share=1.0, reference="nobody")
     assert str(error.value) == "Unknown reference of the audit 'nobody'. Known: llm."
 
 

@@ -60,8 +60,8 @@ def test_what_is_of_the_demo_is_said_and_how_many_words_are_known(built, summary
 def test_parts_of_the_demo_on_texts_of_ones_own(source, vectors, model, found):
     """The banner was once raised by the data alone."""
     task = SimpleNamespace(source=SimpleNamespace(kind=source), vectors=SimpleNamespace(kind=vectors))
-    settings = SimpleNamespace(base=SimpleNamespace(llms=("llm",)), expert=lambda _: {"model": model})
-    assert of_the_demo(SimpleNamespace(task=task, settings=settings)) == found
+    settings = SimpleNamespace(llms=lambda _: ("llm",), expert=lambda _: {"model": model})
+    assert of_the_demo(SimpleNamespace(name="olhs", task=task, settings=settings)) == found
     said = words.demo({"demo": found})
     assert bool(said) == bool(found)
     if found == ["word vectors"]:

@@ -33,7 +33,7 @@ class Seq2SeqCheckpoint(Checkpoint):
 
     Parameters
     ----------
-    model, revision, dtype, device, remote_code
+    model, revision, dtype, device, remote_code, gguf_file, template_options
         As of `Checkpoint`.
     """
 
