@@ -1,5 +1,6 @@
 """What is asked, when it stops, and that what is promised holds: over draws, bad small models, faults and kills."""
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -138,6 +139,23 @@ def test_killed_200_times_it_asks_nothing_twice_and_ends_as_if_nothing_had_happe
         assert llm.calls == uninterrupted.calls, "nothing lost, nothing asked twice"
         assert (found.label == whole.label).all() and found.promised == whole.promised
         assert found.threshold == whole.threshold and found.sample == whole.sample
+
+
+@pytest.mark.parametrize(("agree", "share"), [(0.95, 1.3), (None, 0.7)])
+def test_killed_under_a_limit_it_takes_the_same_steps_again(agree, share, monkeypatch):
+    truth, guess = file_of(np.random.default_rng(1), 1200, "good")
+    said = {f"text {n}": CLASSES[t] for n, t in enumerate(truth)}
+    asked, *_ = run(truth, guess, Wish(0.95), monkeypatch, llm=Llm(said))
+    limit = 0.001 * round(share * asked.answered.sum())
+    _, whole, uninterrupted = run(truth, guess, Wish(agree), monkeypatch, llm=Llm(said, limit=limit))
+    llm = Llm(said, limit=limit)
+    llm.kill_at = int(0.9 * sum(uninterrupted.calls.values()))
+    with pytest.raises(Killed):
+        run(truth, guess, Wish(agree), monkeypatch, llm=llm)
+    llm.kill_at = math.inf
+    _, found, _ = run(truth, guess, Wish(agree), monkeypatch, llm=llm)
+    assert llm.calls == uninterrupted.calls and found.rounds == whole.rounds
+    assert (found.stopped, found.promised, found.sample) == (whole.stopped, whole.promised, whole.sample)
 
 
 def test_a_small_model_learns_for_real():

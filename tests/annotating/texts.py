@@ -39,7 +39,7 @@ class Killed(BaseException):
 class Llm:
     """Stands in for `GuardedExpert`: kept answers are free, each other call costs `price`, within a limit."""
 
-    def __init__(self, said: dict[str, str | None], price: float = 0.001, limit: float = math.inf) -> None:
+    def __init__(self, said: dict[str, str | None], price: float = 0.001, limit: float | None = None) -> None:
         self.name = "llm"
         self.said = said
         self.price = price
@@ -53,7 +53,8 @@ class Llm:
     @property
     def ledger(self) -> Any:
         spent = self.price * len(self.store)
-        return SimpleNamespace(spent=spent, left=self.limit - spent, limit=self.limit)
+        left = math.inf if self.limit is None else self.limit - spent
+        return SimpleNamespace(spent=spent, left=left, limit=self.limit, doubted=0.0)
 
     def answer(self, examples: Any, part: int) -> Any:
         asked = examples["text"].to_pylist()

@@ -393,7 +393,7 @@ class _Run:
         self.ranking = Ranking.of(self.small, self.asked, self.count, self.wish.seed)
         done = int(self.asked.done.sum())
         self.outlook = self.ranking.outlook(self._allowed(), self.delta, done)
-        self.rounds.append(Round(done, self.small.agreement, self.outlook.calls, self.asked.expert.ledger.spent))
+        self.rounds.append(Round(done, self.small.agreement, self.outlook.calls, float(self.asked.cost.sum())))
         self.report(self.rounds[-1])
 
     def _allowed(self) -> int:
@@ -402,8 +402,9 @@ class _Run:
         return math.floor((1 - agree) * self.rows + 1e-9)
 
     def _affordable(self) -> int:
-        """About how many texts the money left is enough for."""
-        paid = self.asked.cost[self.asked.answered]
-        mean, left = float(paid.mean()) if len(paid) else 0.0, self.asked.expert.ledger.left
-        rest = int((~self.asked.done).sum())
-        return rest if not mean or math.isinf(left) else min(rest, int(left / mean))
+        """About how many texts the money is enough for that is left at this step, not what a killed run spent later."""
+        paid, ledger = self.asked.cost[self.asked.answered], self.asked.expert.ledger
+        mean, rest = float(paid.mean()) if len(paid) else 0.0, int((~self.asked.done).sum())
+        if not mean or ledger.limit is None:
+            return rest
+        return min(rest, max(0, int((ledger.limit - ledger.doubted - float(paid.sum())) / mean)))
