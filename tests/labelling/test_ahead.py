@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from askless.cli import app
@@ -13,7 +15,7 @@ from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import prices, read_rows, shop, write_items
 from tests.production_data import texts
-from tests.registry_data import PRICE
+from tests.registry_data import LLM, PRICE
 
 ITEMS = 24
 
@@ -57,3 +59,12 @@ def test_a_limit_is_spent_where_the_model_is_surest_to_defer(bundle, server):
     deferred = sorted((row for row in rows if row["reason"] in ("deferred", "limit")), key=lambda row: row["score"])
     assert [row["reason"] for row in deferred] == ["deferred"] * 3 + ["limit"] * (len(deferred) - 3)
     assert len(deferred) > 3 and [row["text"] for row in rows] == texts(ITEMS) and said["paid_usd"] == 3 * PRICE
+
+
+def test_what_a_model_run_here_answers_ahead_is_paid_for_and_ends_at_the_limit(bundle):
+    settings = yaml.safe_load(Path("params.yaml").read_text())
+    settings["experts"][LLM] = {"backend": "llm", "model": "demo:xs", "prompt": "demo-olhs"}
+    Path("params.yaml").write_text(yaml.safe_dump(settings))
+    said, rows = label(bundle, "--max-usd", str(3.5 * PRICE))
+    assert said["paid_usd"] == pytest.approx(3 * PRICE) == pytest.approx(sum(row["cost"] for row in rows))
+    assert said["reasons"]["deferred"] == 3 and said["reasons"]["limit"] > 0

@@ -141,6 +141,16 @@ class GuardedExpert:
                 piece(text)
         return table
 
+    def ask_ahead(self, examples: pa.Table) -> None:
+        """Ask as `answer` does, and leave the cost to the part that asks for these answers next."""
+        texts = examples["text"].to_pylist()
+        if self.expert.hosted:
+            with self._turns.of(""):
+                self.expert.answer(examples)
+        else:
+            with self._busy:
+                self._answer_here(examples, texts, [self.expert.key(text) for text in texts])
+
     def _streamed(self, examples: pa.Table, text: str, piece: Piece) -> pa.Table | None:
         """The answer to one example, its pieces passed on; None where the expert cannot write in pieces."""
         from askless.experts.remote.openai import OpenAiExpert
