@@ -13,7 +13,7 @@ from askless.errors import AsklessError
 from tests.annotating.texts import texts
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.label_data import read_rows
-from tests.pipeline import working_in
+from tests.pipeline import small_params, working_in, write_params
 
 TEXTS, LABELS = texts(400)
 SAID = dict(zip(TEXTS, LABELS, strict=True))
@@ -176,9 +176,23 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_paid(here, words, me
 
 def test_a_model_without_a_known_price_and_a_column_of_ours(here):
     words = ["--agree", "0.9", "--yes", "-o", "out.csv"]
-    assert "No price is known of 'gpt-x'. Allowed: --price IN,OUT" in run(here, "posts.csv", *WORDS, *words, code=1)
+    refused = run(here, "posts.csv", *WORDS, *words, code=1)
+    why = f"no model of that name is listed at {here[1].url}"
+    assert f"No price is known of 'gpt-x': {why}. Allowed: --price IN,OUT" in refused
     write(here[0] / "own.csv", [{"post": text, "label": "?"} for text in TEXTS[:5]])
     assert "a column 'label' already" in run(here, "own.csv", *WORDS, *PRICE, *words, code=1)
     run(here, "posts.csv", *WORDS, *PRICE, *words, "--max-usd", "0.06")
     again = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.8", "--yes", "-o", "out.csv", code=1)
     assert "agree was 0.9 when this run began, and is 0.8 now" in again
+
+
+def test_an_expert_of_params_without_a_price_is_not_free(here):
+    settings = small_params()
+    settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": here[1].url, "top_logprobs": 0}
+    write_params(here[0], settings)
+    words = ["posts.csv", *WORDS[:-1], "own", "--agree", "0.9", "--max-usd", "0.05", "-o", "out.csv"]
+    refused = run(here, *words, code=1)
+    assert "No price is known of 'own': params.yaml has none. Allowed: --price IN,OUT" in refused
+    assert not here[1].requests
+    run(here, *words, *PRICE)
+    assert 0 < len(here[1].requests) <= 50

@@ -215,48 +215,33 @@ def _terms(
 def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Any]:
     """Name, options and price of the LLM: an expert of the params.yaml here, else a model of a server."""
     from askless import config
-    from askless.commands.options import params_here
+    from askless.commands.options import params_here, price_of
     from askless.config import Price
     from askless.errors import ConfigError
-    from askless.price_list import listed
 
     params = params_here(None)
     settings = None if params is None else config.load(params)
-    if settings is not None and llm in settings.experts:
-        charged = _price(price) or settings.costs.prices.get(llm, Price())
+    own = settings is not None and llm in settings.experts
+    if settings is not None and own and price is None:
+        charged = settings.costs.prices.get(llm)
+    else:
+        rates = price_of(price, llm, base_url)
+        charged = None if rates is None else Price(**rates)
+    if charged is None:
+        at = base_url or os.environ.get("OPENAI_BASE_URL")
+        why = f"{params} has none" if own else f"no model of that name is listed at {at or 'the OpenAI API'}"
+        raise ConfigError(
+            f"No price is known of '{llm}': {why}. Allowed: --price IN,OUT, dollars for a million tokens read and "
+            "written, such as 0.15,0.6; 0,0 for a model that is free."
+        )
+    if settings is not None and own:
         return llm, dict(settings.expert(llm)), charged
-    found = _price(price)
-    if found is None:
-        rates = listed(llm, base_url)
-        if rates is None:
-            raise ConfigError(
-                f"No price is known of '{llm}'. Allowed: --price IN,OUT, dollars for a million tokens read and "
-                "written, such as 0.15,0.6; 0,0 for a model that is free."
-            )
-        found = Price(**rates)
     options = {"backend": "openai", "model": llm, "concurrency": concurrency}
     name = (
         "".join(letter if letter.isalnum() or letter in "_.+@:()-" else "-" for letter in llm).lstrip("-.+@:()")
         or "llm"
     )
-    return name, options | ({} if base_url is None else {"base_url": base_url}), found
-
-
-def _price(given: str | None) -> Any:
-    from askless.config import Price
-    from askless.errors import ConfigError
-
-    if given is None:
-        return None
-    try:
-        read, written = (float(part) for part in given.split(","))
-        if min(read, written) < 0:
-            raise ValueError
-    except ValueError:
-        allowed = "Allowed: dollars for a million tokens read and written, such as 0.15,0.6."
-        raise ConfigError(f"--price got '{given}'. {allowed}") from None
-    rates: dict[str, Any] = {"usd_per_1m_prompt_tokens": read, "usd_per_1m_completion_tokens": written}
-    return Price(**rates)
+    return name, options | ({} if base_url is None else {"base_url": base_url}), charged
 
 
 def _input(file: str, kind: Format | None, folder: Path) -> TableFile:

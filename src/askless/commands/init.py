@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import NONE, pairs, say, tell
+from askless.commands.options import NONE, pairs, price_of, say, tell
 
 if TYPE_CHECKING:
     from askless.data.described import Described
@@ -72,7 +72,7 @@ def init(
         meant = _asked_meanings(found)
     asked = question or _answer("What is the LLM to be asked about each text?", QUESTION)
     expert = re.sub(r"[^\w .+@:()-]", "-", llm).strip("-. ")
-    section = _section(found, named, expert, llm, base_url, _price(llm, base_url, price), asked, meant, small)
+    section = _section(found, named, expert, llm, base_url, price_of(price, llm, base_url), asked, meant, small)
     own = _own(out)
     text = _new(named, expert, section) if own is None else _added(own, out, named, expert, section)
     with replacing(out) as part:
@@ -99,22 +99,6 @@ def _asked_meanings(found: Described) -> dict[str, str]:
             f"{found.path}: classes {', '.join(found.classes)} tell an LLM nothing. Say what each is: {shown}."
         )
     return {name: _answer(f"What does class {name} mean?", name) for name in found.classes}
-
-
-def _price(model: str, url: str | None, given: str | None) -> dict[str, Any] | None:
-    """The price given, else the listed one; None where there is none."""
-    from askless import price_list
-    from askless.errors import ConfigError
-
-    if given is None:
-        return price_list.listed(model, url)
-    try:
-        read, written = map(float, given.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--price got {given!r}. Allowed: two numbers, dollars for a million tokens: 0.15,0.60."
-        ) from None
-    return {"usd_per_1m_prompt_tokens": read, "usd_per_1m_completion_tokens": written}
 
 
 def _own(out: Path) -> str | None:
@@ -231,7 +215,7 @@ def _meanings(found: Described, meant: Mapping[str, str]) -> list[str]:
 def _priced(price: Mapping[str, Any] | None) -> list[str]:
     if price is None:
         return [
-            "        # price: {usd_per_1m_prompt_tokens: ..., usd_per_1m_completion_tokens: ...}  # to be filled in"
+            "        # price: {usd_per_1m_prompt_tokens: ..., usd_per_1m_completion_tokens: ...}  # not listed: add it"
         ]
     return ["        price:", *(f"          {key}: {json.dumps(value)}" for key, value in price.items())]
 

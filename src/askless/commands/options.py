@@ -186,6 +186,23 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def price_of(given: str | None, model: str, base_url: str | None) -> dict[str, Any] | None:
+    """The price that `--price` gives, as fields of `config.Price`; without it the listed one, None where none is."""
+    from askless import price_list
+    from askless.errors import ConfigError
+
+    if given is None:
+        return price_list.listed(model, base_url)
+    try:
+        read, written = map(float, given.split(","))
+        if not (0 <= read < math.inf and 0 <= written < math.inf):
+            raise ValueError
+    except ValueError:
+        allowed = "Allowed: dollars for a million tokens read and written, such as 0.15,0.6."
+        raise ConfigError(f"--price got '{given}'. {allowed}") from None
+    return {"usd_per_1m_prompt_tokens": read, "usd_per_1m_completion_tokens": written}
+
+
 def names(text: str | None) -> list[str] | None:
     """Names with commas between them, as in a line of CSV: one with a comma in it is quoted."""
     if text is None:
