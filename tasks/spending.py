@@ -41,7 +41,7 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
             f"{pending.others:,} kept answers are to another prompt, other options or other texts: where that "
             f"changed, up to {again:,} are bought again.\n"
         )
-    why = forecast_words.reason(found, asked.hosted, settings.generate.ask_above_usd)
+    why = forecast_words.reason(found, name, asked.hosted, settings.generate.ask_above_usd)
     if why and not (yes or os.environ.get(YES) == "1" or _agreed(why)):
         raise BudgetError(
             f"{why} Nothing was asked. Allow it by `python -m flows.generate {name} {expert} --yes`, by {YES}=1 in the "

@@ -85,7 +85,8 @@ def test_a_second_task_is_added_to_a_persons_own_and_is_not_billed_with_the_firs
             (),
             'classes 0, 1 tell an LLM nothing. Say what each is: --describe "0=..." --describe',
         ),
-        ("text,label\nx,a\nz,b", ("--price", "3"), "--price got '3'. Allowed: two numbers"),
+        ("text,label\nx,a\nz,b", ("--price", "3"), "--price got '3'. Allowed: dollars for a million"),
+        ("text,label\nx,a\nz,b", ("--price", "-1,2"), "--price got '-1,2'. Allowed: dollars for a million"),
         ("text,label\nx,a\nz,b", ("--label", "lable"), "no column 'lable'. Allowed: one of text, label."),
     ],
 )
@@ -125,6 +126,6 @@ def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server):
     run("init", file, *COLUMNS[:-1], "own-model", "--base-url", server.url)
     refused = run("try", "mail-1", "--rows", "2")
     assert (refused.exit_code, len(server.requests)) == (1, 0)
-    assert "costs.prices.own-model is missing" in refused.stderr
+    assert "its price is missing (tasks.mail-1.llms.own-model.price, or" in refused.stderr
     assert run("try", "mail-1", "--rows", "2", "--yes").exit_code == 0
     assert len(server.requests) == 2

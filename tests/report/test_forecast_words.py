@@ -48,8 +48,8 @@ def test_a_block():
         "completion tokens         64  0 – 64",
         "time               not known",
         "dollars             $0.00400  exact",
-        "Prompt tokens counted, completion tokens at most (fewer than 30 answers on record), seconds not known (fewer "
-        "than 5 batches on record). No answers are kept yet.",
+        "Prompt tokens counted, completion tokens a bound and no estimate (fewer than 30 answers on record), seconds "
+        "not known (fewer than 5 batches on record). No answers are kept yet.",
     ]
 
 

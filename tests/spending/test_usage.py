@@ -102,8 +102,8 @@ def test_of_very_many_answers_some_are_kept():
 
 def test_words_say_what_figures_rest_on():
     assert Usage.bound(1, 2).words() == (
-        "Prompt tokens a quarter of the texts' bytes (fewer than 30 answers on record), completion tokens at most "
-        "(fewer than 30 answers on record), seconds not known (fewer than 5 batches on record)."
+        "Prompt tokens a quarter of the texts' bytes (fewer than 30 answers on record), completion tokens a "
+        "bound and no estimate (fewer than 30 answers on record), seconds not known (fewer than 5 batches on record)."
     )
     learnt = Usage.counted((0, 9)).learnt(np.arange(50.0), used(1, np.arange(50.0), np.arange(50.0), 0.1))
     assert learnt.words() == (

@@ -97,7 +97,7 @@ def test_a_person_may_allow_it(spend, monkeypatch, how, capsys):
 
 def test_a_server_without_a_price_is_not_asked_unseen(spend):
     far = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
-    with pytest.raises(BudgetError, match=r"answers of far will cost is not known: costs.prices.far is missing"):
+    with pytest.raises(BudgetError, match=r"not known: its price is missing \(tasks.olhs.llms.far.price, or costs"):
         spend(5.0, llm="far", far=far)
 
 
@@ -128,7 +128,7 @@ def test_what_is_unknown_is_one_error(spend, texts, tmp_path):
 )
 def test_the_upper_end_decides(usd, calls, hosted, asks):
     found = Forecast("e", Range(calls, calls, calls), NOTHING, NOTHING, NOTHING, usd, 0, 0.95, "")
-    assert bool(reason(found, hosted, 5.0)) == asks
+    assert bool(reason(found, "olhs", hosted, 5.0)) == asks
 
 
 def test_a_flag_of_a_stage_is_handed_on(monkeypatch):

@@ -55,9 +55,8 @@ def attempt(
             say(f"{name} replays recorded answers: nobody is asked.")
             continue
         pending = Pending.of(expert, [chosen["text"].to_pylist()])
-        why = reason(
-            pending.forecast(name, settings.costs.prices.get(name)), expert.hosted, settings.generate.ask_above_usd
-        )
+        found = pending.forecast(name, settings.costs.prices.get(name))
+        why = reason(found, task, expert.hosted, settings.generate.ask_above_usd)
         if why and not yes:
             say(f"{why} Nothing was asked. Give --yes to go on.")
             raise typer.Exit(1)

@@ -29,7 +29,7 @@ def block(found: Forecast, task: str) -> str:
     return f"{table}\n{found.basis} {kept[0].upper()}{kept[1:]}."
 
 
-def reason(found: Forecast, hosted: bool, limit: float) -> str:
+def reason(found: Forecast, task: str, hosted: bool, limit: float) -> str:
     """Why a person is to be asked before this is spent, nothing where none need be.
 
     The upper end of the interval counts. What a model that runs here costs may be unknown before it was timed; then
@@ -41,7 +41,8 @@ def reason(found: Forecast, hosted: bool, limit: float) -> str:
     if hosted and found.calls.high and found.usd.high != found.usd.high:
         return (
             f"What {found.calls.value:,.0f} answers of {found.expert} will cost is not known: "
-            f"costs.prices.{found.expert} is missing, or max_tokens is null and nothing is on record."
+            f"its price is missing (tasks.{task}.llms.{found.expert}.price, or costs.prices.{found.expert}), or "
+            "max_tokens is null and nothing is on record."
         )
     return ""
 

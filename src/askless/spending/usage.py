@@ -177,7 +177,7 @@ class Usage:
                 EXACT: "counted",
                 LEARNT: f"learnt from {rows:,} {what}",
                 GUESSED: f"a quarter of the texts' bytes (fewer than {least} answers on record)",
-                BOUND: f"at most (fewer than {least} answers on record)",
+                BOUND: f"a bound and no estimate (fewer than {least} answers on record)",
                 UNKNOWN: f"not known (fewer than {least} {what} on record)",
             }
             if j != BILLED or known == LEARNT:
