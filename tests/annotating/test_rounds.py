@@ -141,6 +141,18 @@ def test_killed_200_times_it_asks_nothing_twice_and_ends_as_if_nothing_had_happe
         assert found.threshold == whole.threshold and found.sample == whole.sample
 
 
+@pytest.mark.parametrize("limit", [0.6, None])
+def test_a_text_that_the_llm_refuses_ends_no_run_and_is_no_want_of_money(limit, monkeypatch):
+    truth, guess = file_of(np.random.default_rng(3), 1200, "good")
+    llm = Llm({f"text {n}": CLASSES[t] for n, t in enumerate(truth)}, limit=limit)
+    llm.refused = {f"text {n}" for n in range(0, 1200, 60)}
+    asked, found, _ = run(truth, guess, Wish(0.95 if limit is None else None), monkeypatch, llm=llm)
+    refused = int(asked.failed[::60].sum())
+    assert refused >= 10 and found.stopped == ("unanswered" if limit is None else "money")
+    assert limit is None or llm.ledger.left < llm.price, "all the money is spent"
+    assert 0.88 < found.promised <= (found.label == truth).mean() + refused / 1200
+
+
 @pytest.mark.parametrize(("agree", "share"), [(0.95, 1.3), (None, 0.7)])
 def test_killed_under_a_limit_it_takes_the_same_steps_again(agree, share, monkeypatch):
     truth, guess = file_of(np.random.default_rng(1), 1200, "good")

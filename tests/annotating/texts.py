@@ -47,6 +47,7 @@ class Llm:
         self.calls: Counter[str] = Counter()
         self.store: dict[str, str | None] = {}
         self.kill_at = math.inf
+        self.refused: set[str] = set()
         self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), key=lambda text: text)
         self.kept = SimpleNamespace(get_many=lambda keys: {key: {} for key in keys if key in self.store})
 
@@ -59,14 +60,20 @@ class Llm:
     def answer(self, examples: Any, part: int) -> Any:
         asked = examples["text"].to_pylist()
         for text in asked:
-            if text not in self.store and self.ledger.left >= self.price:
+            if text not in self.store and self.ledger.left >= self.price and text not in self.refused:
                 if sum(self.calls.values()) >= self.kill_at:
                     raise Killed
                 self.calls[text] += 1
                 self.store[text] = self.said[text]
         label = [self.store.get(text) for text in asked]
         error = [
-            None if name else "no label" if text in self.store else "limit: spent"
+            None
+            if name
+            else "no label"
+            if text in self.store
+            else "refused"
+            if text in self.refused
+            else "limit: spent"
             for name, text in zip(label, asked, strict=True)
         ]
         zero = np.zeros(len(asked), np.int32)

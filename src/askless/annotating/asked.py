@@ -12,6 +12,7 @@ import pyarrow as pa
 from askless import schema
 from askless.arrays import Bools, Floats, Ints
 from askless.panel import NO_LABEL, class_indices
+from askless.spending.billing import LIMIT, PAUSED, code_of
 from askless.spending.guard import GuardedExpert
 
 # Texts that are asked about together: after each such batch a run can stop, and says how far it is.
@@ -64,6 +65,12 @@ class AskedTexts:
     def done(self) -> Bools:
         """Which texts were put to the LLM, (texts,)."""
         return self.answered | self.failed
+
+    @property
+    def unasked(self) -> Bools:
+        """Which texts may still be put to the LLM, (texts,): new ones, and those for which no money was left."""
+        unpaid = [at for at in np.flatnonzero(self.failed).tolist() if code_of(self.errors[at]) in (LIMIT, PAUSED)]
+        return ~self.done | np.isin(np.arange(len(self.ids)), unpaid)
 
     @property
     def labelled(self) -> Ints:

@@ -123,7 +123,7 @@ class Annotation:
         What the small model says of the texts that were not asked before the sample was drawn, and the chance that the
         LLM says the same, each (texts,); -1 and NaN of the others.
     stopped
-        Why it ended: `goal`, `money`, `everything`.
+        Why it ended: `goal`, `money`, `everything`, or `unanswered` where rows that were to be asked got no answer.
     """
 
     label: Ints
@@ -309,8 +309,10 @@ class _Run:
         unknown = ~self.asked.answered
         unknown[places[:texts]] &= np.isin(np.arange(texts), rows[drawn])
         missing = int(self.count[unknown].sum())
-        if not texts:
-            stopped = "money" if missing else "everything"
+        if missing and stopped != "money":
+            stopped = "unanswered"
+        elif not texts:
+            stopped = "everything"
         promised = max(0.0, 1 - (allowed + missing) / self.rows) if allowed is not None else None
         return self._annotation(texts, promised, stopped, (int(drawn.sum()), found))
 
@@ -332,9 +334,9 @@ class _Run:
         for end in range(len(places), 0, -BATCH):
             part = places[max(0, end - BATCH) : end]
             self.asked.ask(part[::-1])
-            if self.asked.failed[part].any():
+            if self.asked.unasked[part].any():
                 break
-        held = np.flatnonzero(~self.asked.answered[places])
+        held = np.flatnonzero(self.asked.unasked[places])
         texts = int(held[-1]) + 1 if len(held) else 0
         kept = int(self.ranking.count[:texts].sum())
         allowed = least_allowed(drawn, errors, kept, self.delta) if texts else 0

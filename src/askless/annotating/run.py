@@ -204,9 +204,13 @@ def _bill(facts: Mapping[str, Any]) -> str:
 
 def _promise(facts: Mapping[str, Any]) -> str:
     promised, llm = facts["promised"], facts["llm"]
+    every = " Every row was put to it"
     why = {
         "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
-        "everything": " Every row was put to it, for a small model could not be trusted with enough of them.",
+        "everything": f"{every}, for a small model could not be trusted with enough of them."
+        if facts["goal"]
+        else f"{every}: the limit was enough.",
+        "unanswered": " Rows without an answer count as if the small model were wrong.",
         "goal": "",
     }[facts["stopped"]]
     if promised is None:

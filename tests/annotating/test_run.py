@@ -1,0 +1,38 @@
+"""What is said of a run's end."""
+
+import pytest
+
+from askless.annotating.run import words
+
+FACTS = {
+    "paid_usd": 1.0,
+    "everything_usd": 2.0,
+    "answerable": 10,
+    "by_llm": 10,
+    "by_small": 0,
+    "llm": "x",
+    "promised": 1.0,
+    "confidence": 0.95,
+    "goal": 0.9,
+    "limit_usd": None,
+    "unreadable": [],
+    "failed": 0,
+    "human_labels": 400,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "end"),
+    [
+        ({"stopped": "goal"}, "would have said."),
+        (
+            {"stopped": "everything"},
+            "Every row was put to it, for a small model could not be trusted with enough of them.",
+        ),
+        ({"stopped": "everything", "goal": None, "limit_usd": 9.0}, "Every row was put to it: the limit was enough."),
+        ({"stopped": "money", "limit_usd": 1.0}, "The limit of $1 was reached: a higher --max-usd promises more."),
+        ({"stopped": "unanswered"}, "Rows without an answer count as if the small model were wrong."),
+    ],
+)
+def test_why_it_ended(changed, end):
+    assert words(FACTS | changed)[1].endswith(end)
