@@ -93,7 +93,7 @@ def test_what_cannot_be_trained_is_refused(study):
         trained(study, "lineal", train)
     with pytest.raises(ConfigError, match="An expert on record is called 'large' too"):
         trained(study, "large", train)
-    with pytest.raises(DataError, match="items: no texts. Allowed: labelled texts, from which a small model learns"):
+    with pytest.raises(DataError, match="items: no texts. Allowed: labelled texts, .* --item-column text=ITS_NAME"):
         trained(replace(study, has_text=False), "linear", train)
 
 

@@ -87,7 +87,8 @@ def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0)
     """
     if not (study.has_text and study.classes):
         got = "no texts" if study.classes else "answers that were judged already"
-        raise DataError("items", got, "labelled texts, from which a small model learns", "Add the column text.")
+        remedy = "Add the column text, or say which it is: --item-column text=ITS_NAME."
+        raise DataError("items", got, "labelled texts, from which a small model learns", remedy)
     if backend in study.experts:
         raise ConfigError(f"An expert on record is called '{backend}' too. Give that one another name.")
     rows = study.examples.filter(pa.array(learns))
