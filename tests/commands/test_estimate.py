@@ -55,6 +55,12 @@ def run(*words, code=0):
     return done
 
 
+def test_what_the_llm_said_is_hidden_under_a_prefix_too(here):
+    write(here[0] / "own.csv", [{"text": f"t{n}", "llm_label": "yes", "llm_confidence": 0.9} for n in range(4)])
+    run("own.csv", "--label", "llm_label", "--suggest", 2, "-o", "todo.csv")
+    assert list(read(here[0] / "todo.csv")[0]) == ["row", "text", "gold"]
+
+
 def test_from_a_draw_to_shares_that_hold(here):
     folder, truth = here
     done = run("labelled.csv", "--suggest", 300, "-o", "todo.csv")

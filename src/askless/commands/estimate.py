@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from askless.arrays import Bools, Ints
     from askless.stats.prediction_powered import MeanEstimate
 
-# Columns that would tell a person what was said before.
-TOLD = ("label", "answered_by", "confidence", "cost_usd", "error")
 FEW, ROW = 30, "row"
 
 Labelled = Annotated[Path, typer.Argument(metavar="LABELLED", help="What `annotate` wrote, or any file with labels.")]
@@ -55,6 +53,7 @@ def estimate(
     """
     import numpy as np
 
+    from askless.annotating.run import NEW
     from askless.errors import ConfigError
 
     if not 0.5 <= confidence < 1:
@@ -68,7 +67,9 @@ def estimate(
     if suggest and out is not None:
         unlabelled = places[[each is None for each in people]]
         drawn = np.random.default_rng(seed).permutation(unlabelled)[:suggest]
-        _write(labelled, out, {*drawn.tolist()}, key, {*TOLD, label, gold_column}, gold_column)
+        # What would tell a person what was said before, under the prefix that `annotate` was given.
+        hidden = {name.removesuffix("label") + each for name in ("label", label) for each in NEW}
+        _write(labelled, out, {*drawn.tolist()}, key, {*hidden, label, gold_column}, gold_column)
         told.append(f"{len(drawn):,} rows to label are in {out}: fill in the column {gold_column}.")
     found = [] if gold is None else _estimates(rows, people, by, confidence)
     if as_json:

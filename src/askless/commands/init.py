@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from askless.data.described import Described
 
 DEMO = Path("examples/demo.yaml")
-QUESTION = "Which of these classes does the text belong to?"
 FEW = 30
 
 
@@ -63,6 +62,7 @@ def init(
     from askless import config
     from askless.data.described import Described
     from askless.files import replacing
+    from askless.prompts import QUESTION
 
     found = Described.of(file, text, label)
     named = name or re.sub(r"[^\w-]+", "-", file.stem).strip("-_") or "task"

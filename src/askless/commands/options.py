@@ -262,7 +262,7 @@ def hushed() -> Iterator[None]:
         raise
     except Exception as error:
         where = "".join(traceback.format_tb(error.__traceback__))
-        sys.stderr.write(f"{where}{type(error).__name__}; what it says is left out, as --no-text asks.\n")
+        sys.stderr.write(f"{where}{type(error).__name__}; what it says is left out: it may be a text.\n")
         raise SystemExit(1) from None
 
 
