@@ -14,7 +14,7 @@ def people_and_model(rows, share=0.12, told=0.9, false=0.15, seed=0):
 
 def test_it_is_that_of_the_reference_implementation():
     ppi = pytest.importorskip("ppi_py", reason="ppi-python is not installed: pip install ppi-python")
-    for seed, n in ((0, 40), (1, 300), (2, 1000)):
+    for seed, n in ((0, 150), (1, 300), (2, 1000)):
         truth, said = people_and_model(3000, seed=seed)
         found = powered_mean(truth[:n], said[:n], said[n:], 0.9)
         low, high = ppi.ppi_mean_ci(truth[:n], said[:n], said[n:], alpha=0.1)
@@ -35,6 +35,19 @@ def test_it_covers_the_truth_where_the_raw_share_is_far_off():
     # Under 364 of 400 have a chance of under 1 in 1000 where it covers in 95 %.
     assert covered >= 364 and narrower < 0.9
     assert abs(said.mean() - truth.mean()) > 0.08
+
+
+@pytest.mark.parametrize(("share", "told", "false"), [(0.005, 0.9, 0.1), (0.02, 0.8, 0.15), (0.98, 0.9, 0.15)])
+def test_it_covers_a_class_of_which_people_hardly_gave_a_label(share, told, false):
+    truth, said = people_and_model(4000, share, told, false)
+    rng, covered = np.random.default_rng(1), 0
+    for _ in range(300):
+        drawn = rng.permutation(4000)
+        found = powered_mean(truth[drawn[:200]], said[drawn[:200]], said[drawn[200:]])
+        assert 0 <= found.low <= found.value <= found.high <= 1
+        covered += found.low <= truth.mean() <= found.high
+    # Under 272 of 300 have a chance of under 1 in 500 where it covers in 95 %.
+    assert covered >= 272
 
 
 @pytest.mark.parametrize("share", [0.0, 0.004, 0.5])

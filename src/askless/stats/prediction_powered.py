@@ -3,7 +3,8 @@
 The rows with a human label must have been drawn by chance from all rows. Source: Angelopoulos, Duchi and Zrnic 2023,
 PPI++: Efficient Prediction-Powered Inference (mean, power tuning). Where people and model hardly ever differ the normal
 approximation says too little; then the interval is the model's share, give or take the exact bound of how often they
-differ (Clopper and Pearson 1934).
+differ (Clopper and Pearson 1934). So it does where hardly any human label is of a class, or of all others: then the
+interval is the exact one by the human labels alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from askless.stats.bounds import mean_interval, share_interval
 
 # Fewer rows on which people and model differ say little about the spread of the differences.
 FEWEST = 5
+# Fewer human labels of a class, or of all others, say little about the spread of theirs.
+FEWEST_OF_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,13 @@ def powered_mean(gold: Floats, there: Floats, elsewhere: Floats, confidence: flo
     error = float(np.sqrt(rest.var() / n + (weight**2 * elsewhere.var() / m if m else 0.0)))
     low, high = (value + z * error for z in _normal(confidence))
     alone = _alone(gold, confidence)
-    if int((gold != there).sum()) < FEWEST and _is_share(gold) and _is_share(said):
-        _, most = share_interval(int((gold != there).sum()), n, confidence)
-        low, high = max(0.0, raw - most), min(1.0, raw + most)
+    if _is_share(gold) and _is_share(said):
+        if (differ := int((gold != there).sum())) < FEWEST:
+            _, most = share_interval(differ, n, confidence)
+            low, high = raw - most, raw + most
+        elif min(gold.sum(), n - gold.sum()) < FEWEST_OF_CLASS:
+            low, high = alone
+        low, high = max(0.0, low), min(1.0, high)
         value = min(max(value, low), high)
     return MeanEstimate(raw, value, low, high, alone, weight, n, n + m)
 
