@@ -373,7 +373,8 @@ def test_answers_to_other_items_altogether(folder):
     path = answers(folder, id=[f"Q{k}" for k in range(6)])
     assert fault(items(folder), [path]) == (
         f"{path}: no answer of 'small' is to an item of {folder / 'items.parquet'} (ids such as 'Q0', not 'q0'). "
-        "Allowed: ids of the items. Name the column of ids: --column id=ITS_NAME."
+        "Allowed: ids of the items. Name the column of ids: --column id=ITS_NAME of the answers, --item-column "
+        "id=ITS_NAME of the items."
     )
 
 

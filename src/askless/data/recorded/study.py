@@ -264,7 +264,8 @@ def _places(ids: pa.ChunkedArray, one: ExpertAnswers, items: Path, notes: list[s
     met = len(place) - place.null_count
     if not met:
         got = f"no answer of '{one.expert}' is to an item of {items} (ids such as '{theirs[0]}', not '{ids[0]}')"
-        raise DataError(one.where, got, "ids of the items", "Name the column of ids: --column id=ITS_NAME.")
+        remedy = "Name the column of ids: --column id=ITS_NAME of the answers, --item-column id=ITS_NAME of the items."
+        raise DataError(one.where, got, "ids of the items", remedy)
     if met < len(theirs):
         answer_tables.refuse_twice(one)
         notes.append(f"{counted(len(theirs) - met, 'answer')} of '{one.expert}' to no item of {items}: left out.")
