@@ -189,10 +189,11 @@ def _answered(
     bundle = Bundle.load(served.folder)
     budget = bundle.budget(served.share)
     version = DeployedBundle(served.folder, served.version, bundle, of_bundle(bundle, params), budget)
-    expensive = bundle.experts[1:]
+    expensive = bundle.expensive
     reference = expensive[-1] if served.own else settings.evaluate[place.task].reference
     agree_from = baseline.agree_from(baseline.read(Path(served.folder)))
-    audit = Audit(reference if reference in expensive else expensive[-1], settings.monitor.audit_share, agree_from)
+    share = 0.0 if bundle.small is None else settings.monitor.audit_share  # of a small expert's answers
+    audit = Audit(reference if reference in expensive else expensive[-1], share, agree_from)
     answers, waits = Path(place.data, "answers", place.task), FaultHandling(waits=True)
     with (
         Ledger(place.logged / "answer.sqlite", limit, daily=True) as ledger,
