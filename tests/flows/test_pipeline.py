@@ -19,7 +19,7 @@ from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.flows.small_project import OUTS, Production, SmallProject, until
 from tests.pipeline import small_params, write_params
 
-ANSWERS, ANSWER = "data/predictions/olhs/generated/paid.parquet", Answer(chat("1", {"1": 0.8, "0": 0.2}))
+ANSWERS, ANSWER = "data/predictions/olhs/generated/paid.parquet", Answer(chat("yes", {"yes": 0.8, "no": 0.2}))
 ZONE = "Asia/Kolkata"
 POSTS, IN_FLIGHT, REFUSED_AT, KILLED_AT = 150, 4, 60, (40, 90)
 
