@@ -168,7 +168,8 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
         assert project.dvc("exp", "list", "--name-only").split() == ["reseeded"]
         assert yaml.safe_load((project.folder / "params.yaml").read_text())["tasks"]["olhs"]["source"]["seed"] == 5
         changed = {path for path, digest in project.hashes().items() if before.get(path) != digest}
-        assert changed == {EXAMPLES, EXAMPLES.replace(".parquet", ".json"), "data/raw/olhs/demo.csv"}
+        settings = {f"data/settings/olhs/{stage}.json" for stage in ("prepare", "evaluate")}
+        assert changed == {EXAMPLES, EXAMPLES.replace(".parquet", ".json"), "data/raw/olhs/demo.csv", *settings}
     finally:
         subprocess.run(["git", "checkout", "-q", "."], cwd=project.folder, check=True)
         project.dvc("checkout", "-q")
