@@ -160,7 +160,7 @@ def _by(rows: pa.Table, serving: Serving) -> pa.Table:
 
 
 def _look(settings: config.Params, before: pa.Table, window: Window, serving: Serving) -> WindowCheck:
-    expensive = Bundle.load(serving.folder).experts[1:]
+    expensive = Bundle.load(serving.folder).expensive
     prices = [settings.costs.prices.get(name, config.Price()) for name in expensive]
     timed = settings.costs.unit == "seconds" or any(price.usd_per_hour for price in prices)
     level, looks = settings.monitor.level, settings.monitor.looks

@@ -94,7 +94,7 @@ class ServedPolicy(PythonModel):
         if not self.experts:
             # They outlast the request, so that a model run here is loaded once.
             kept = Path(os.environ.get(ANSWERS) or tempfile.mkdtemp(prefix="askless-"))
-            self.experts = {name: version.terms.expert(name, kept, live=True) for name in self.bundle.experts[1:]}
+            self.experts = {name: version.terms.expert(name, kept, live=True) for name in self.bundle.expensive}
         costs = CostModel.of(version.terms.costs)
         with Ledger(limit=limit) as ledger:
             expensive = {name: GuardedExpert(expert, costs, ledger) for name, expert in self.experts.items()}

@@ -13,7 +13,7 @@ from askless import experts
 from askless.annotating.asked import AskedTexts
 from askless.arrays import Bools, Floats, Ints
 from askless.costs import CostModel
-from askless.errors import ConfigError, DataError
+from askless.errors import DataError
 from askless.experts.base import Setting, TrainedExpert
 from askless.experts.small.out_of_fold import out_of_fold
 from askless.panel import NO_LABEL, Answering, Answers, Panel
@@ -127,13 +127,7 @@ def untaught(options: Mapping[str, Any], setting: Setting) -> TrainedExpert:
 
     Raises `ConfigError` for options that cannot be meant, and for a backend that learns nothing.
     """
-    backend = str(options.get("backend"))
-    if not issubclass(experts.resolve(backend, setting.name), TrainedExpert):
-        able = ", ".join(experts.backends(lambda kind: issubclass(kind, TrainedExpert) and kind.labels))
-        raise ConfigError(f"The small model got backend {backend}, which learns nothing. Allowed: {able}.")
-    expert = experts.build(setting, options)
-    assert isinstance(expert, TrainedExpert)
-    return expert
+    return experts.learner(setting, options, f"The small model got backend {options.get('backend')}")
 
 
 def _fitted(expert: TrainedExpert, asked: AskedTexts, places: Ints, seed: int) -> tuple[TrainedExpert, Answers, Ints]:

@@ -53,11 +53,10 @@ def write(plan: Plan, path: Path | str, facts: Mapping[str, Any] = {}, small: Ex
         Decides as the plan does. It knows the page by its digest: one that was changed is refused when it is loaded.
     """
     path, text = Path(path), page(plan)
-    budget = {k: v for k, v in vars(plan.budget).items() if v is not None} if plan.budget else None
     about = {
         "seed": 0,
         "unit": plan.unit,
-        "budget": budget,
+        "budget": _budget(plan),
         "promised": plan.promised,
         "page": hashlib.sha256(text.encode()).hexdigest(),
         **facts,
@@ -66,6 +65,10 @@ def write(plan: Plan, path: Path | str, facts: Mapping[str, Any] = {}, small: Ex
     bundle = Bundle.of(plan.policy, plan.classes, about, asked).save(files_of(path))
     write_text(path, text)
     return bundle
+
+
+def _budget(plan: Plan) -> dict[str, float] | None:
+    return {k: v for k, v in vars(plan.budget).items() if v is not None} if plan.budget else None
 
 
 def page(plan: Plan) -> str:
@@ -83,7 +86,7 @@ def as_dict(plan: Plan) -> dict[str, Any]:
         "reference": plan.reference,
         "classes": list(plan.classes),
         "unit": plan.unit,
-        "budget": {k: v for k, v in vars(plan.budget).items() if v is not None} if plan.budget else None,
+        "budget": _budget(plan),
         "certify": plan.certify,
         "promise": asdict(plan.promise),
         "certificate": plan.certificate and asdict(plan.certificate),

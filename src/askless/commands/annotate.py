@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from askless.data.tables import TableFile
     from askless.spending.ledger import Ledger
 
-TASK = "annotate"
 # Characters and sentence vectors of more texts take hours on a CPU.
 SMALL, LARGE_SMALL, LARGE = "stack", "linear", 50_000
 File = Annotated[
@@ -142,8 +141,8 @@ def annotate(
             "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
         )
     terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency)
-    untaught({"backend": small or SMALL}, Setting("small", TASK, terms.classes))
-    table = TextTable.read(_input(file, kind, folder_of(out)), text, TASK, [prefix + name for name in runs.NEW])
+    untaught({"backend": small or SMALL}, Setting("small", runs.TASK, terms.classes))
+    table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, [prefix + name for name in runs.NEW])
     backend = small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)
     wish = Wish(agree, confidence, {"backend": backend}, seed, folder_of(out) / "encoded")
     (name,) = terms.experts
@@ -195,6 +194,7 @@ def _terms(
     concurrency: int,
 ) -> Terms:
     """How the LLM is asked and what it charges."""
+    from askless.annotating.run import TASK
     from askless.bundles.terms import Terms
     from askless.commands.options import pairs
     from askless.config import Costs

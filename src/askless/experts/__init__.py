@@ -10,7 +10,18 @@ from askless.errors import ConfigError
 from askless.experts.base import Expert, Setting, TrainedExpert
 from askless.experts.shipped import EXPERTS
 
-__all__ = ["EXPERTS", "Expert", "Setting", "TrainedExpert", "backends", "build", "known", "options_of", "resolve"]
+__all__ = [
+    "EXPERTS",
+    "Expert",
+    "Setting",
+    "TrainedExpert",
+    "backends",
+    "build",
+    "known",
+    "learner",
+    "options_of",
+    "resolve",
+]
 GROUP = "askless.experts"
 
 
@@ -72,6 +83,25 @@ def build(setting: Setting, options: Mapping[str, Any]) -> Expert:
         return kind(setting, **options)
     except TypeError as error:
         raise ConfigError(f"Expert '{setting.name}': {error}. Options: {', '.join(allowed)}.") from error
+
+
+def learns_labels(kind: type[Expert]) -> bool:
+    """Whether experts of a class are trained on labelled texts."""
+    return kind.labels and issubclass(kind, TrainedExpert)
+
+
+def learner(setting: Setting, options: Mapping[str, Any], said: str, seed: int | None = None) -> TrainedExpert:
+    """The small expert that `options` describe, as it is before it learns; `seed` is for one that takes a seed.
+
+    Raises `ConfigError` as `build`, and for a backend that learns nothing: `said` is what was got, in words.
+    """
+    backend = str(options.get("backend"))
+    if not issubclass(resolve(backend, setting.name), TrainedExpert):
+        raise ConfigError(f"{said}, which learns nothing. Allowed: {', '.join(backends(learns_labels))}.")
+    seeded = {} if seed is None or "random_state" not in options_of(backend) else {"random_state": seed}
+    expert = build(setting, {**seeded, **options})
+    assert isinstance(expert, TrainedExpert)
+    return expert
 
 
 def options_of(backend: str) -> list[str]:

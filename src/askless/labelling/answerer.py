@@ -85,10 +85,11 @@ class DeployedBundle:
             )
 
     @classmethod
-    def at(cls, address: str, params: Path | None, agreed: bool = False) -> DeployedBundle:
+    def at(cls, address: str, params: Path | None, agreed: bool = False, *, decides: bool = False) -> DeployedBundle:
         """The version at an address of the registry or in a folder; `params` instead of the terms that came with it.
 
-        `agreed` agrees to the servers and prices in those (`trust.check`).
+        `agreed` agrees to the servers and prices in those (`trust.check`). Raises `AsklessError` for one that cannot
+        decide a text, with `decides` also for one that needs an expensive answer before it can.
         """
         found = registry.at(address)
         address, number = (address, "0") if found is None else (found.address, str(found.number))
@@ -98,7 +99,9 @@ class DeployedBundle:
         try:
             Answerer(version).decide(["trial"], ["A text to begin with."], version.budget)
         except AsklessError:
-            pass  # Whoever asks it to decide is told.
+            if decides:
+                raise
+            # Else whoever asks it to decide is told.
         except Exception as error:
             got = f"what cannot decide a text ({type(error).__name__}: {error})"
             raise DataError(address, got, "a bundle as it was saved", "Train, plan or register it again.") from error

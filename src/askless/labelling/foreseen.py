@@ -69,7 +69,7 @@ def foresee(
     who[good] = decide(version.bundle, texts, budget).expert
     return [
         _one(version, drawn, version.terms.expert(name, answers), who == name, confidence)
-        for name in version.bundle.experts[1:]
+        for name in version.bundle.expensive
     ]
 
 

@@ -94,7 +94,8 @@ def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0)
     rows = study.examples.filter(pa.array(learns))
     chooses = stratified_folds(class_indices(rows["label"], study.classes), CHOOSING, random_state) == 0
     learn, choice = rows.filter(pa.array(~chooses)), rows.filter(pa.array(chooses))
-    expert = _untrained(study, backend, random_state).fit(learn, choice)
+    setting, said = Setting(backend, "study", study.classes), f"A small model of backend '{backend}'"
+    expert = experts.learner(setting, {"backend": backend}, said, random_state).fit(learn, choice)
     held = out_of_fold(expert, learn, choice, folds=FOLDS, random_state=random_state)
     study = with_answers(study, expert, replaced(expert.answer(study.examples), held))
     if isinstance(expert, AutoExpert):
@@ -132,13 +133,3 @@ def with_answers(study: Study, expert: Expert, said: pa.Table | None = None) -> 
     rising = sorted(answers, key=lambda name: (mean[name], name != expert.name, name))
     names = (expert.name, *study.experts) if study.ordered else tuple(rising)
     return replace(study, answers=answers, cost=cost, experts=names)
-
-
-def _untrained(study: Study, backend: str, seed: int) -> TrainedExpert:
-    if not issubclass(experts.resolve(backend, backend), TrainedExpert):
-        able = ", ".join(experts.backends(lambda kind: kind.labels and issubclass(kind, TrainedExpert)))
-        raise ConfigError(f"A small model of backend '{backend}', which learns nothing. Allowed: {able}.")
-    options = {"random_state": seed} if "random_state" in experts.options_of(backend) else {}
-    expert = experts.build(Setting(backend, "study", study.classes), {"backend": backend, **options})
-    assert isinstance(expert, TrainedExpert)
-    return expert

@@ -18,7 +18,6 @@ from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 
 logger = logging.getLogger(__name__)
-TRIAL = "A text to begin with."
 
 
 class ExpertPool:
@@ -108,9 +107,8 @@ def load(address: str, params: Path | None, pool: ExpertPool | None) -> Deployed
 
     Raises `AsklessError` for one that is not there, is broken, or needs an expensive answer before it decides.
     """
-    version = DeployedBundle.at(address, params)
-    Answerer(version).decide(["trial"], [TRIAL], version.budget)
-    expensive = {} if pool is None else pool.take(version.terms, version.bundle.experts[1:])
+    version = DeployedBundle.at(address, params, decides=True)
+    expensive = {} if pool is None else pool.take(version.terms, version.bundle.expensive)
     return DeployedVersion(Answerer(version, expensive, version.budget), pool)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from askless.errors import AsklessError, ExpertError, require
 from askless.files import read_json, sha256_of
 from askless.text.packaged import PACKAGE, in_package
+from askless.text.torch_device import chosen_device
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -218,11 +219,7 @@ class SentenceEncoder:
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
-        if self.device != AUTO:
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return chosen_device(self.device)
 
     @cached_property
     def _config(self) -> Any:

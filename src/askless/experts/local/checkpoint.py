@@ -16,6 +16,7 @@ from askless.errors import ConfigError, ExpertError, require
 from askless.experts.local.devices import check_device, check_room, no_room, out_of_memory
 from askless.prompts import Prompt
 from askless.text.packaged import PACKAGE, in_package
+from askless.text.torch_device import chosen_device
 
 DEMO = "demo:"
 # A template that writes the date would make another prompt, and another answer, of a text each day.
@@ -113,11 +114,7 @@ class Checkpoint:
     @cached_property
     def device(self) -> str:
         """`auto` is CUDA, else Apple's MPS, else the CPU."""
-        import torch
-
-        if self._asked_device != "auto":
-            return self._asked_device
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return chosen_device(self._asked_device)
 
     @cached_property
     def dtype(self) -> str:

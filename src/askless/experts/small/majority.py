@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from askless.arrays import Ints
+from askless.arrays import Floats, Ints
 from askless.errors import DataError, ExpertError
 from askless.experts.base import TrainedExpert
 from askless.files import read_json, write_text
@@ -83,6 +83,23 @@ def gold(examples: pa.Table, classes: tuple[str, ...]) -> Ints:
             "examples to learn from", got, f"rows labelled with one of {list(classes)}", "Label them or drop them."
         )
     return index
+
+
+def of_two(y: Ints, classes: tuple[str, ...]) -> None:
+    """Raise `DataError` where all labels are of one class."""
+    if len(np.unique(y)) < 2:
+        only = f"only class '{classes[int(y[0])]}'"
+        raise DataError("examples to learn from", only, "two classes or more", "Add examples of another.")
+
+
+def class_weights(model: Any, classes: int) -> tuple[Floats, Floats]:
+    """Weights (classes, features) and intercepts (classes,) of a logistic regression; absent classes get none."""
+    coef = np.zeros((classes, model.coef_.shape[1]))
+    intercept = np.full(classes, -np.inf)
+    two = len(model.classes_) == 2
+    coef[model.classes_] = np.vstack([0 * model.coef_, model.coef_]) if two else model.coef_
+    intercept[model.classes_] = [0.0, model.intercept_[0]] if two else model.intercept_
+    return coef, intercept
 
 
 def free_tokens(rows: int, start: float) -> dict[str, Any]:

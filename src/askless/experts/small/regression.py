@@ -14,10 +14,17 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from askless.arrays import Floats, Ints
-from askless.errors import DataError
 from askless.experts.base import Setting, TrainedExpert, number, whole
 from askless.experts.small.features import TextFeatures
-from askless.experts.small.majority import fitted, free_tokens, gold, same_classes, unreadable
+from askless.experts.small.majority import (
+    class_weights,
+    fitted,
+    free_tokens,
+    gold,
+    of_two,
+    same_classes,
+    unreadable,
+)
 from askless.experts.small.measured import measured
 from askless.files import replacing
 from askless.schema import labelled
@@ -119,9 +126,7 @@ class RegressionExpert(TrainedExpert):
 
         self._validate()
         y = gold(train, self.setting.classes)
-        if len(np.unique(y)) < 2:
-            only = f"only class '{self.setting.classes[int(y[0])]}'"
-            raise DataError("examples to learn from", only, "two classes or more", "Add examples of another.")
+        of_two(y, self.setting.classes)
         self.features_ = self._new_features(self._default() if self.model == AUTO else self.model)
         x = self.features_.fit(train["text"].to_pylist())
         with threadpool_limits(1):  # most of the work is sparse: more BLAS threads only wait for each other
@@ -251,12 +256,7 @@ class RegressionExpert(TrainedExpert):
         model = LogisticRegression(max_iter=self.max_iter, warm_start=True)
         for c in sorted(strengths):
             model.set_params(C=c).fit(x, y)
-            coef = np.zeros((len(self.setting.classes), x.shape[1]))
-            intercept = np.full(len(coef), -np.inf)
-            two = len(model.classes_) == 2
-            coef[model.classes_] = np.vstack([0 * model.coef_, model.coef_]) if two else model.coef_
-            intercept[model.classes_] = [0.0, model.intercept_[0]] if two else model.intercept_
-            yield coef, intercept
+            yield class_weights(model, len(self.setting.classes))
 
     def _validate(self) -> None:
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
