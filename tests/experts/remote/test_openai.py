@@ -55,6 +55,15 @@ def summaries(server: ChatServer, items: list[str], answers: Path | None = None)
     return list(build(setting(answers, ()), options).answer(examples(items)).to_pylist())
 
 
+def test_no_more_is_asked_than_what_came_is_kept(server: ChatServer) -> None:
+    asking = expert(server, concurrency=2).ask({str(i): f"text {i}" for i in range(40)}, {})
+    first = next(asking)
+    for _ in range(20):
+        time.sleep(0.01)
+        assert len(server.requests) <= 2
+    assert len(first) + sum(len(rows) for rows in asking) == 40
+
+
 def test_a_reply_with_log_probabilities_fills_every_column(server: ChatServer) -> None:
     server.reply = lambda request, before: Answer(chat("1", {"1": 0.6, "0": 0.2, " 1": 0.1}, cost=0.25))
     row = one(server)

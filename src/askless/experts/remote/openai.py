@@ -8,10 +8,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cached_property, partial
+from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -266,15 +267,12 @@ class OpenAiExpert(PaidExpert):
             return row
 
         with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
-            futures = {pool.submit(one, key, work[key]): key for key in missing}
             try:
-                for future in as_completed(futures):
-                    if not future.cancelled() and "stop" not in (row := future.result()):
-                        yield {futures[future]: row}
-                    if end:
-                        _cancel(stop, futures)
+                for done in _in_turn(pool, one, work, missing, self.concurrency, lambda: bool(end)):
+                    if rows := {key: row for key, row in done.items() if "stop" not in row}:
+                        yield rows
             finally:
-                _cancel(stop, futures)
+                stop.set()
         if end:
             raise self._stopped(end)
 
@@ -578,6 +576,28 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) < 400 else float(digits)
 
 
+def _in_turn(
+    pool: ThreadPoolExecutor,
+    ask: Callable[[str, str], Row],
+    work: Mapping[str, str],
+    keys: Sequence[str],
+    most: int,
+    ended: Callable[[], bool],
+) -> Iterator[dict[str, Row]]:
+    """Rows as they come, with `most` keys asked at once.
+
+    What came is yielded, and so kept, before others are asked: a kill loses no more answers than are under way.
+    """
+    waiting = iter(keys)
+    asked: dict[Future[Row], str] = {}
+    while True:
+        for key in () if ended() else islice(waiting, most - len(asked)):
+            asked[pool.submit(ask, key, work[key])] = key
+        if not asked:
+            return
+        yield {asked.pop(future): future.result() for future in wait(asked, None, FIRST_COMPLETED).done}
+
+
 def import_openai() -> Any:
     """The openai package; raises `MissingExtra` where it is not installed."""
     try:
@@ -585,9 +605,3 @@ def import_openai() -> Any:
     except ImportError as error:
         raise MissingExtra("openai", "openai") from error
     return openai
-
-
-def _cancel(stop: threading.Event, futures: Iterable[Future[Row]]) -> None:
-    stop.set()
-    for future in futures:
-        future.cancel()
