@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config
-from askless.errors import BudgetError
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.report import forecast_words
+from askless.spending.consent import require_consent
 from askless.spending.pending import Pending, texts_of
-
-YES = "ASKLESS_YES"
 
 
 @task(cache_policy=NO_CACHE)
@@ -42,17 +39,6 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
             f"changed, up to {again:,} are bought again.\n"
         )
     why = forecast_words.reason(found, name, asked.hosted, settings.generate.ask_above_usd)
-    if why and not (yes or os.environ.get(YES) == "1" or _agreed(why)):
-        raise BudgetError(
-            f"{why} Nothing was asked. Allow it by `python -m flows.generate {name} {expert} --yes`, by {YES}=1 in the "
-            f"environment of `dvc repro` or of a worker, or by a higher limit in {params}."
-        )
-
-
-def _agreed(why: str) -> bool:
-    """Whether a person at the terminal says yes; no where there is no terminal."""
-    if not sys.stdin.isatty():
-        return False
-    sys.stderr.write(f"{why} Go on? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    if why:
+        allow = f"`python -m flows.generate {name} {expert} --yes`, by a higher limit in {params}"
+        require_consent(why, yes, allow)

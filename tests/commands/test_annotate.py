@@ -166,7 +166,7 @@ def test_a_server_that_refuses_ends_the_run_and_the_same_command_goes_on(here):
         (["--agree", "0.9", "--classes", "yes"], "--classes got yes. Allowed: two or more different names."),
         (["--agree", "0.9", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million tokens"),
         (["--agree", "0.9", "--small", "openai"], "backend openai, which learns nothing. Allowed: "),
-        (["--agree", "0.9"], "Nobody can be asked whether money may be spent. Give --max-usd, or --yes"),
+        (["--agree", "0.9"], "Nothing was asked. Allow it by --yes or --max-usd, or by ASKLESS_YES=1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_paid(here, words, message):

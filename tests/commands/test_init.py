@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from askless import config
 from askless.cli import app
 from askless.data import readers
-from askless.errors import ConfigError, DataError
+from askless.errors import BudgetError, ConfigError, DataError
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.pipeline import committed_params, write_params
 
@@ -122,10 +122,12 @@ def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, serv
     assert len(server.requests) == 6
 
 
-def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server):
+def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server, monkeypatch):
     run("init", file, *COLUMNS[:-1], "own-model", "--base-url", server.url)
     refused = run("try", "mail-1", "--rows", "2")
-    assert (refused.exit_code, len(server.requests)) == (1, 0)
-    assert "its price is missing (tasks.mail-1.llms.own-model.price, or" in refused.stderr
+    assert isinstance(refused.exception, BudgetError) and not server.requests
+    assert "its price is missing (tasks.mail-1.llms.own-model.price, or" in str(refused.exception)
     assert run("try", "mail-1", "--rows", "2", "--yes").exit_code == 0
-    assert len(server.requests) == 2
+    monkeypatch.setenv("ASKLESS_YES", "1")
+    assert run("try", "mail-1", "--rows", "3").exit_code == 0
+    assert len(server.requests) == 3

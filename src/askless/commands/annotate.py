@@ -133,6 +133,7 @@ def annotate(
     from askless.labelling.run import Run, folder_of
     from askless.report.annotated import write_page
     from askless.spending.billing import FaultHandling
+    from askless.spending.consent import require_consent
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     kind_of(out)
@@ -149,9 +150,14 @@ def annotate(
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)
     if dry_run:
-        print_json(foreseen) if as_json else _tell_foreseen(foreseen, max_usd)
+        if as_json:
+            print_json(foreseen)
+            return
+        for line in _foreseen_words(foreseen, max_usd):
+            tell(line)
         return
-    _agree(foreseen, max_usd, yes)
+    if max_usd is None and foreseen["everything_usd"]["high"]:
+        require_consent(" ".join(_foreseen_words(foreseen, None)), yes, "--yes or --max-usd")
     with ExitStack() as stack:
         stack.enter_context(nullcontext() if show_texts else hushed())
         run = stack.enter_context(Run.opened(out, _begun_with(table, terms, wish, text, prefix)))
@@ -296,34 +302,21 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
     }
 
 
-def _tell_foreseen(facts: Mapping[str, Any], limit: float | None) -> None:
+def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
     from askless.report.forecast_words import money
     from askless.spending.forecast import Range
 
     first, everything = (money(Range(**facts[key])) for key in ("first_usd", "everything_usd"))
     kept = f", {facts['kept']:,} of them answered already" if facts["kept"] else ""
-    tell(f"{facts['rows']:,} rows, {facts['texts']:,} different texts{kept}; nobody was asked.")
-    tell(
+    words = [
+        f"{facts['rows']:,} rows, {facts['texts']:,} different texts{kept}; nobody was asked.",
         f"The first {facts['first']:,} texts: {first}. All of them: {everything}. What the small model saves of that "
-        "is known after the first ones."
-    )
-    tell(facts["basis"])
+        "is known after the first ones.",
+        facts["basis"],
+    ]
     if limit is not None and facts["first_usd"]["high"] > limit:
-        tell(f"A limit of ${limit:g} may not be enough for the first texts.")
-
-
-def _agree(facts: Mapping[str, Any], limit: float | None, yes: bool) -> None:
-    """Ask before money is spent, where nobody agreed yet."""
-    from askless.errors import BudgetError
-
-    if yes or limit is not None or not facts["everything_usd"]["high"]:
-        return
-    if not sys.stdin.isatty():
-        raise BudgetError(
-            "Nobody can be asked whether money may be spent. Give --max-usd, or --yes; --dry-run says how much."
-        )
-    _tell_foreseen(facts, limit)
-    typer.confirm("Go on?", abort=True, err=True)
+        words.append(f"A limit of ${limit:g} may not be enough for the first texts.")
+    return words
 
 
 class _Bar:

@@ -43,6 +43,7 @@ def attempt(
     from askless.experts.asked import expert_of
     from askless.experts.paid import PaidExpert
     from askless.report.forecast_words import reason
+    from askless.spending.consent import require_consent
     from askless.spending.pending import Pending
 
     settings = config.load(params)
@@ -57,9 +58,8 @@ def attempt(
         pending = Pending.of(expert, [chosen["text"].to_pylist()])
         found = pending.forecast(name, settings.costs.prices.get(name))
         why = reason(found, task, expert.hosted, settings.generate.ask_above_usd)
-        if why and not yes:
-            say(f"{why} Nothing was asked. Give --yes to go on.")
-            raise typer.Exit(1)
+        if why:
+            require_consent(why, yes, f"--yes, by a higher limit in {params}")
         _sent(expert, chosen["text"][0].as_py())
         answers = expert.answer(chosen)
         known = settings.costs.unit != "usd" or name in settings.costs.prices
