@@ -17,6 +17,7 @@ from askless.bundles.bundle import FILE, Bundle
 from askless.bundles.decide import decide
 from askless.bundles.terms import FILE as TERMS
 from askless.bundles.terms import Terms, of_bundle
+from askless.errors import ConfigError
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.files import read_yaml
@@ -67,7 +68,7 @@ def best_seed(folder: Path, vectors: Vectors | None = None) -> Bundle:
     """The bundle, among the seeds of a team or policy, that did best on valid; the lowest seed on a tie."""
     seeds = [Bundle.load(each, vectors) for each in sorted(folder.glob("seed-*"))]
     if not seeds:
-        raise config.ConfigError(
+        raise ConfigError(
             f"evaluate.headline is '{folder.name}', of which nothing is kept in {folder}. "
             "Allowed: a team, or a policy of kind two_tier, chain, planned or summary_gain."
         )
@@ -78,7 +79,7 @@ def with_small(settings: config.Params, name: str, kept: Bundle, models: Path, v
     """A policy of params.yaml in `folder` with the small expert that it asks first, able to decide by itself."""
     small = settings.train[name].small
     if kept.experts[0] != small:
-        raise config.ConfigError(
+        raise ConfigError(
             f"evaluate.{name}.headline is '{kept.facts['team']}', which asks '{kept.experts[0]}' "
             f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
         )

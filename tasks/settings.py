@@ -11,7 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, experts, policies
-from askless.errors import AsklessError
+from askless.errors import AsklessError, ConfigError
 from askless.experts.asked import spec_of
 from askless.experts.paid import PaidExpert
 from askless.files import replacing_folder, write_text
@@ -70,7 +70,7 @@ def check(settings: config.Params, name: str) -> None:
             except AsklessError as error:
                 wrong.append(f"{where}.{policy}: {error}")
     if wrong:
-        raise config.ConfigError("\n".join(wrong))
+        raise ConfigError("\n".join(wrong))
 
 
 def stage_settings(settings: config.Params, name: str) -> dict[str, Any]:

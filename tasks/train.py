@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, experts, schema
+from askless.errors import ConfigError
 from askless.evaluation import summary_quality
 from askless.evaluation.distillation import lessons
 from askless.experts.paid import PaidExpert
@@ -133,7 +134,7 @@ def small_expert(
         options["random_state"] = seed
     built = experts.build(setting, options)
     if isinstance(built, PaidExpert):
-        raise config.ConfigError(
+        raise ConfigError(
             f"Expert '{expert}' costs something to ask: put it into base.llms, so that the stage generate keeps what "
             f"it answers. Allowed elsewhere in train.{name}: experts that learn, recorded, majority, lead."
         )
@@ -157,7 +158,7 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
     options = dict(train_settings.teams[team])
     llms = tuple(options.pop("llms", train_settings.llms))
     if task_settings.vectors is None:
-        raise config.ConfigError(
+        raise ConfigError(
             f"train.{name}.teams.{team}: a team reads word vectors, and tasks.{name}.vectors names none. Allowed: "
             "teams of tasks that have them. Name some, or remove the team."
         )

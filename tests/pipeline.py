@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from askless import config
-from askless.config import BY_TASK
+from askless.config.checks import BY_TASK
 from tests.once import once
 
 ROOT = Path(__file__).parents[1]

@@ -336,12 +336,6 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             {"llms": ["lm"]},
             "Unknown expert 'lm'. Known: llm, small. Did you mean 'llm'? (at train.posts.llms)",
         ),
-        ("train.posts", {"small": "tree"}, "Unknown expert 'tree'. Known: llm, small. (at train.posts.small)"),
-        (
-            "train.posts",
-            {"baselines": ["tree"]},
-            "Unknown expert 'tree'. Known: llm, small. (at train.posts.baselines)",
-        ),
         (
             "train.posts.teams",
             {"team": {"llms": ["x"]}},

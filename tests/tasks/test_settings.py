@@ -52,6 +52,7 @@ def test_all_that_is_wrong_with_experts_and_policies_is_told_at_once_by_key(tmp_
     params = small_params()
     params["experts"][LLM]["dtpe"] = "float32"
     params["experts"]["linear"]["backend"] = "linar"
+    params["train"]["olhs"]["baselines"] = ["majorty"]
     params["policies"]["olhs"]["random"]["kind"] = "randm"
     params["train"]["olhs"]["teams"]["team"]["epoch"] = 3
     with pytest.raises(ConfigError) as error:
@@ -59,6 +60,7 @@ def test_all_that_is_wrong_with_experts_and_policies_is_told_at_once_by_key(tmp_
     starts = [line.split(". Known")[0] for line in str(error.value).splitlines()]
     assert starts == [
         "experts.linear: Unknown backend of expert 'linear' 'linar'",
+        "experts.majorty: Unknown backend of expert 'majorty' 'majorty'",
         f"experts.{LLM}: Unknown option of expert '{LLM}' 'dtpe'",
         "policies.olhs.random: Unknown kind of policy 'random' 'randm'",
         "train.olhs.teams.team: Unknown option of policy 'team' 'epoch'",

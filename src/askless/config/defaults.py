@@ -10,8 +10,6 @@ from askless.errors import ConfigError
 
 Raw = dict[str, Any]
 SECTIONS = ("prompts", "experts", "train", "policies", "evaluate")
-# Experts that need no option, so that a task may name one without an entry of its own.
-PLAIN = ("auto", "encoder", "extractive", "lead", "linear", "majority", "mlp", "stack")
 CLASSES: Raw = {
     "train": {"small": "auto", "baselines": ["majority"]},
     "policies": {kind: {"kind": kind} for kind in ("two_tier", "two_tier_online", "answer_scorer", "random")},
@@ -100,8 +98,9 @@ def _parts(out: Raw, name: str, task: Mapping[str, Any]) -> None:
 
 
 def _plain(experts: Raw, train: Mapping[str, Any]) -> None:
+    """A small expert without an entry of its own is of the backend of its name, without options."""
     baselines = train.get("baselines")
     named = [train.get("small"), *(baselines if isinstance(baselines, list) else [])]
     for expert in named:
-        if expert in PLAIN:
+        if expert and isinstance(expert, str):
             experts.setdefault(expert, {"backend": expert})

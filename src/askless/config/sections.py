@@ -1,34 +1,27 @@
-"""`params.yaml` as frozen dataclasses; nothing else holds a value."""
+"""The sections of `params.yaml` as frozen dataclasses; nothing else holds a value."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, fields, is_dataclass, replace
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from askless import defaults, price_list
 from askless.errors import ConfigError
-from askless.files import read_yaml
-from askless.prompts import PROMPTS, STRICT, TEMPLATE, PromptSpec
+from askless.prompts import STRICT, PromptSpec
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 Margin = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Options = dict[str, Any]
-Use = tuple[str, str, Iterable[str], Iterable[str]]
 NAME = re.compile(r"\w[\w .+@:()-]{0,99}")
-BY_TASK = ("train", "policies", "evaluate")
 RUNNERS = ("threads", "ray")
 AUTO = "auto"
-FREE = "none is named: what runs on a machine of your own counts as nothing"
 # Sources whose texts anybody may have written: no prompt of askless is made for them.
 TABLES = ("csv", "parquet", "jsonl")
 QUALITIES = {
@@ -567,84 +560,6 @@ def network_of(team: str) -> str:
     return f"{team}-network"
 
 
-def load(path: Path | str = "params.yaml") -> Params:
-    """Read and validate a parameters file.
-
-    Raises `ConfigError` naming the key, what was got and what is allowed.
-    """
-    path = Path(path)
-    try:
-        raw = read_yaml(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file. Run from the project's root or pass the path.") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}. Pass the path of a readable YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
-    inline = _inline_prompts(raw)
-    try:
-        params = TypeAdapter(Params).validate_python(defaults.filled(raw))
-    except ValidationError as error:
-        raise _refused(path, [_explain(dict(e), inline) for e in error.errors()]) from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if problems := list(_problems(params, inline)):
-        raise _refused(path, problems)
-    return _finished(params)
-
-
-def _refused(path: Path, problems: Sequence[str]) -> ConfigError:
-    """All that is wrong, each once."""
-    told = list(dict.fromkeys(problems))
-    if len(told) == 1:
-        return ConfigError(f"{path}: {told[0]}")
-    return ConfigError(f"{path}: {len(told)} things are wrong.\n" + "\n".join(f"- {each}" for each in told))
-
-
-def _inline_prompts(raw: Any) -> set[str]:
-    """The tasks that write their prompt themselves."""
-    tasks = raw.get("tasks") if isinstance(raw, dict) else None
-    if not isinstance(tasks, dict):
-        return set()
-    return {
-        str(name) for name, task in tasks.items() if isinstance(task, dict) and isinstance(task.get("prompt"), dict)
-    }
-
-
-def _finished(params: Params) -> Params:
-    """The parameters with what follows from others.
-
-    Prices of experts that have none: a listed model's; of a small expert nothing; of a team's network the decider's. A
-    reference where none is named.
-    """
-    listed = {
-        name: Price(**found)
-        for name, options in params.experts.items()
-        if name not in params.costs.prices and options.get("backend") == "openai"
-        if (found := price_list.listed(str(options.get("model")), options.get("base_url"))) is not None
-    }
-    own = params.costs.prices.get("decider", Price())
-    teams = [team for train in params.train.values() for team in train.teams]
-    small = {name for train in params.train.values() for name in (train.small, *train.baselines)}
-    free = dict.fromkeys(small - {*params.base.llms}, Price(source=FREE))
-    prices = {**free, **listed, **{network_of(team): own for team in teams}, **params.costs.prices}
-    evaluate = {
-        name: part if part.reference else replace(part, reference=_dearest(params.llms(name), prices))
-        for name, part in params.evaluate.items()
-    }
-    return replace(params, costs=replace(params.costs, prices=prices), evaluate=evaluate)
-
-
-def _dearest(llms: Sequence[str], prices: Mapping[str, Price]) -> str:
-    """The LLM of the highest price, of equal ones the last; empty where there is none."""
-
-    def price(place: int) -> tuple[float, int]:
-        found = prices.get(llms[place], Price())
-        return sum(rate for rate, _ in found.rates) + found.usd_per_1k_answers / 1000, place
-
-    return llms[max(range(len(llms)), key=price)] if llms else ""
-
-
 def check_name(name: str) -> None:
     """Raise `ConfigError` for a name of a task, expert or policy that could not be a file's."""
     if not NAME.fullmatch(name):
@@ -652,161 +567,3 @@ def check_name(name: str) -> None:
             f"Got the name {name!r}. Allowed for tasks, experts and policies: up to 100 letters, digits and "
             "_ . + @ : ( ) - or spaces, a letter, digit or _ first. Rename it."
         )
-
-
-def _problems(params: Params, inline: Collection[str]) -> Iterator[str]:
-    """What is wrong between sections: names that no other section describes, and what cannot be asked or decided."""
-    base, tasks = params.base, params.tasks
-    teams = [team for train in params.train.values() for team in train.teams]
-    decide = [policy for part in params.policies.values() for policy in part]
-    for name in (*tasks, *params.experts, *params.prompts, *teams, *map(network_of, teams), *decide):
-        try:
-            check_name(name)
-        except ConfigError as error:
-            yield str(error)
-    for team in teams:
-        if network_of(team) in params.experts:
-            yield (
-                f"team '{team}' answers with a network of its own, '{network_of(team)}', and an expert has "
-                "that name. Allowed: each name once. Rename one of the two."
-            )
-    uses: list[Use] = [
-        ("base.tasks", "task", base.tasks, tasks),
-        ("base.llms", "expert", base.llms, params.experts),
-        *((f"tasks.{name}.judge", "expert", [t.judge] if t.judge else [], params.experts) for name, t in tasks.items()),
-        *((f"tasks.{name}.llms", "LLM of base.llms", t.llms or (), base.llms) for name, t in tasks.items()),
-        *((section, "task", getattr(params, section), tasks) for section in BY_TASK),
-        *(use for name in tasks for use in _of_task(params, name)),
-        *_prompts_named(params),
-    ]
-    for where, what, names, known in uses:
-        for name in names:
-            if name not in known:
-                yield f"{ConfigError.unknown(what, name, known)} (at {where})"
-    for name, task in tasks.items():
-        yield from _unlisted(params, name)
-        yield from _of_prompts(params, name, task, inline)
-        yield from _without_vectors(params, name, task)
-        if task.kind == "summarisation" and (teams := list(params.train[name].teams)):
-            yield (
-                f"train.{name}.teams: got {', '.join(teams)}; teams learn classes. "
-                f"Allowed for summaries: none. Put a policy of kind summary_gain into policies.{name}."
-            )
-
-
-def _without_vectors(params: Params, name: str, task: Task) -> Iterator[str]:
-    """What of a task needs word vectors, where it has none."""
-    if task.vectors is not None:
-        return
-    train = params.train[name]
-    small = {"small": (train.small,), "baselines": train.baselines}
-    needs = [
-        f"train.{name}.{key}: '{expert}'"
-        for key, experts in small.items()
-        for expert in experts
-        if params.experts.get(expert, {}).get("backend") in ("mlp", "extractive")
-    ]
-    needs += [f"train.{name}.teams: '{team}'" for team in train.teams]
-    needs += [f"tasks.{name}.quality: 'embedding'"] if task.quality == "embedding" else []
-    for need in needs:
-        yield f"{need} reads word vectors, and tasks.{name}.vectors names none. Name some, or take another."
-
-
-def _prompts_named(params: Params) -> Iterator[Use]:
-    """The prompts that tasks and experts name."""
-    known = {*PROMPTS, *params.prompts}
-    for name, task in params.tasks.items():
-        yield f"tasks.{name}.prompt", "prompt", [task.prompt] if task.prompt else [], known
-    for name, options in params.experts.items():
-        own = options.get("prompt")
-        if isinstance(own, Mapping) and TEMPLATE not in own:
-            yield f"experts.{name}.prompt", "prompt", [*own, *map(str, own.values())], known
-        elif isinstance(own, str):
-            yield f"experts.{name}.prompt", "prompt", [own], known
-
-
-def _of_prompts(params: Params, name: str, task: Task, inline: Collection[str]) -> Iterator[str]:
-    """What is wrong with the prompts that the LLMs of a task get."""
-    asked = {llm: params.experts[llm] for llm in params.llms(name) if llm in params.experts}
-    own = {llm: options.get("prompt") for llm, options in asked.items() if options.get("backend") != "recorded"}
-    for llm, said in own.items():
-        used = said.get(task.prompt, task.prompt) if isinstance(said, Mapping) else said or task.prompt
-        where = f"experts.{llm}.prompt" if said else f"tasks.{name}.prompt" if used in inline else f"prompts.{used}"
-        if used in params.prompts or not used:
-            where = where if used else f"tasks.{name}.prompt"
-            for problem in params.prompts.get(used, PromptSpec()).problems(task.classes):
-                yield f"{where}.{problem}."
-        elif used in PROMPTS and task.classes and task.source.kind in TABLES:
-            words = ", ".join(f'"{label}": ...' for label in task.classes)
-            yield (
-                f"tasks.{name}.prompt: '{used}' asks \"{PROMPTS[used].template.splitlines()[0][:60]}...\", and the "
-                "texts are your own. Write what is to be asked, such as "
-                f'prompt: {{question: "What is this text about?", descriptions: {{{words}}}}}.'
-            )
-
-
-def _of_task(params: Params, name: str) -> Iterator[Use]:
-    """What the sections that have a part for each task name in that of `name`."""
-    train, evaluate, policies = params.train[name], params.evaluate[name], params.policies[name]
-    for part, names in (("small", [train.small]), ("baselines", train.baselines), ("llms", train.llms)):
-        yield f"train.{name}.{part}", "expert", names, params.experts
-    yield f"train.{name}.distil", "expert", [train.distil] if train.distil else [], params.experts
-    for team, options in train.teams.items():
-        yield f"train.{name}.teams.{team}.llms", "expert", options.get("llms", ()), params.experts
-    for policy, options in policies.items():
-        yield f"policies.{name}.{policy}.experts", "expert", options.get("experts", ()), params.experts
-    yield f"evaluate.{name}.reference", "expert", [evaluate.reference] if evaluate.reference else [], params.experts
-    yield f"evaluate.{name}.headline", "policy", [evaluate.headline], [*train.teams, *policies, AUTO]
-
-
-def _unlisted(params: Params, name: str) -> Iterator[str]:
-    """Where a task asks an LLM that it does not list: no stage makes its answers."""
-    llms, train = params.llms(name), params.train[name]
-    for where, _, names, _ in _of_task(params, name):
-        if not where.endswith((".llms", ".experts", ".reference")):
-            continue
-        allowed = llms if where.endswith(".llms") else tuple(dict.fromkeys((train.small, *train.baselines, *llms)))
-        for expert in names:
-            if expert in params.experts and expert not in allowed:
-                yield (
-                    f"{where} asks '{expert}', whose answers no stage makes. "
-                    f"Allowed: {', '.join(allowed) or 'none'}. Add it to base.llms, or name another."
-                )
-
-
-def _explain(error: dict[str, Any], inline: Collection[str]) -> str:
-    loc = tuple(map(str, error["loc"]))
-    written = ("tasks", loc[1], "prompt", *loc[2:]) if loc[:1] == ("prompts",) and loc[1] in inline else loc
-    where = ".".join(written) or "the file"
-    if error["type"] == "string_type" and isinstance(got := error["input"], bool | int | float):
-        why = (
-            "YAML reads yes, no, on, off without quotes as true or false" if isinstance(got, bool) else "it is a number"
-        )
-        return f'{where}: got {str(got).lower()}, which is no text: {why}. Quote them, as in ["no", "yes"].'
-    if error["type"] == "unexpected_keyword_argument":
-        return f"{ConfigError.unknown('key', loc[-1], _keys_at(loc[:-1]))} (at {where})"
-    if error["type"] == "dataclass_type":
-        return f"{where}: must be a section of keys ({', '.join(_keys_at(loc))}). Got {error['input']!r}."
-    if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
-        return f"{where}: {message}" if message.endswith((".", "?")) else f"{where}: {message}."
-    got = "" if error["type"].startswith("missing") else f" Got {error['input']!r}."
-    return f"{where}: {error['msg']}.{got}"
-
-
-def _keys_at(path: tuple[str, ...]) -> list[str]:
-    kind: Any = Params
-    for part in path:
-        if is_dataclass(kind):
-            kind = {f.name: _resolved(kind, f.name) for f in fields(kind)}.get(part)
-        elif get_origin(kind) is not None and get_args(kind):
-            kind = get_args(kind)[-1]
-        if get_origin(kind) is UnionType:
-            kind = get_args(kind)[0]
-    return [f.name for f in fields(kind)] if is_dataclass(kind) else []
-
-
-def _resolved(kind: Any, name: str) -> Any:
-    from typing import get_type_hints
-
-    return get_type_hints(kind)[name]
