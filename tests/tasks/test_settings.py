@@ -52,7 +52,7 @@ def test_all_that_is_wrong_with_experts_and_policies_is_told_at_once_by_key(tmp_
     params = small_params()
     params["experts"][LLM]["dtpe"] = "float32"
     params["experts"]["linear"]["backend"] = "linar"
-    params["train"]["olhs"]["baselines"] = ["majorty"]
+    params["train"]["olhs"]["baselines"] = ["linear", "majorty"]
     params["policies"]["olhs"]["random"]["kind"] = "randm"
     params["train"]["olhs"]["teams"]["team"]["epoch"] = 3
     with pytest.raises(ConfigError) as error:
