@@ -8,8 +8,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pyarrow import csv
+from pyarrow import parquet as pq
 
-from askless import config, schema
+from askless import config, id_key, schema
 from askless.data import readers
 from askless.data.prepare import prepare
 from askless.files import replacing, write_text
@@ -45,10 +46,17 @@ def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
 
 @task(cache_policy=NO_CACHE)
 def publish(candidate: str, path: str) -> str:
-    """Let a checked candidate, and its summary, take the place of the last good file."""
+    """Let a checked candidate, and its summary, take the place of the last good file; one of another key stays."""
+    before, now = (_key(each) if Path(each).exists() else 0 for each in (path, candidate))
+    if before not in (0, now):
+        raise id_key.another(path, before)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".json", ".parquet"):
         source = Path(candidate).with_suffix(suffix)
         if source.exists():
             source.replace(Path(path).with_suffix(suffix))
     return path
+
+
+def _key(path: str) -> int:
+    return int(schema.meta_of(pq.read_schema(path).empty_table()).get("id_key", 0))

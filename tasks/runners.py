@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from askless import id_key
 from askless.config import Generate
 from askless.errors import ConfigError, MissingExtra
 from tasks.shards import Shards
@@ -118,6 +119,7 @@ def _cluster(ray: Any, settings: Generate) -> Iterator[None]:
     if settings.address is None:
         about |= {"address": "local", "num_cpus": settings.workers, "include_dashboard": False}
         about |= {"object_store_memory": OBJECT_STORE_BYTES}
+        about |= {"runtime_env": {"env_vars": key}} if (key := id_key.forwarded()) else {}
     else:
         _check_address(settings.address)
         about |= {"address": settings.address, "runtime_env": _code()}
@@ -161,7 +163,7 @@ def _code() -> dict[str, Any]:
     packages = [Path(askless.__file__).parent, here, here.with_name("flows")]
     return {
         "py_modules": list(map(str, packages)),
-        "env_vars": {n: os.environ[n] for n in FORWARDED if n in os.environ},
+        "env_vars": {n: os.environ[n] for n in FORWARDED if n in os.environ} | id_key.forwarded(),
     }
 
 

@@ -17,6 +17,7 @@ from askless.commands.forget import forget
 from askless.commands.headline import headline
 from askless.commands.importing import import_answers
 from askless.commands.init import init
+from askless.commands.key import key
 from askless.commands.label import label
 from askless.commands.models import models, promote, rollback
 from askless.commands.options import say
@@ -43,6 +44,7 @@ app.command()(label)
 app.command()(forecast)
 app.command()(batches)
 app.command()(forget)
+app.command()(key)
 app.command()(headline)
 app.command()(serve)
 app.command()(compare)

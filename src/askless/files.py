@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from askless import id_key
 from askless.errors import DataError
 
 STEP_S = 0.02
@@ -178,7 +179,7 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
     """The file at `path` (None: one in memory) with its `tables`, written ahead, read by its owner alone.
 
     A file that holds anything else, such as a trigger, which would change what is written, is refused.
-    Raises `sqlite3.Error`, `OSError`.
+    Raises `sqlite3.Error`, `OSError`, and `DataError` for a file whose names are by another key (`id_key`).
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,12 +189,14 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         # Before anything is written: a link could lead to a file of another program.
-        if others := _schema(db) - _schema_of(tables):
+        if others := (found := _schema(db)) - _schema_of(tables):
             raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
+        if path is not None:
+            id_key.claim(db, path, new=not found)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(tables)
-    except sqlite3.Error:
+    except (sqlite3.Error, DataError):
         db.close()
         raise
     return db

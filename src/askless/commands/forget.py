@@ -88,7 +88,7 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
     """What the options name, by id, text and key of an answer; and what could not be told."""
     from askless import config
     from askless.data.forgetting import Forgotten, texts_of
-    from askless.data.prepare import clean
+    from askless.data.prepare import clean, plain_ids
     from askless.data.prepare import ids as named
     from askless.errors import ConfigError
     from askless.monitoring.decision_log import SECRET
@@ -106,7 +106,8 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
         )
         return Forgotten(frozenset(ids), texts), [lacking]
     settings = config.load(params)
-    own = [*ids, *(name for task in settings.tasks for name in named(task, texts))]
+    # Data may be from before there was a key.
+    own = [*ids, *(name for task in settings.tasks for how in (named, plain_ids) for name in how(task, texts))]
     logs = sorted({path.parent for place in places for path in place.rglob(SECRET)})
     # A log without a file of its secret has names by that of the environment.
     names = [*own, *(name for folder in [*logs, *places] for name in _names_in(folder, own))]

@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from askless import id_key
 from askless.data.prepare import clean
 from askless.data.tables import DELIMITERS, KINDS
 from askless.errors import DataError
@@ -159,10 +160,7 @@ def forget(folders: list[Path], what: Forgotten, dry_run: bool = False) -> list[
     """
     with ExitStack() as stack:
         if not dry_run:
-            for path in [lock for folder in folders for lock in sorted(folder.rglob(LOCKS))]:
-                if not stack.enter_context(locked(path, WAIT_S)):
-                    remedy = "Wait until it ends, or stop it."
-                    raise DataError(path.parent, "another process is at this folder", "nobody there", remedy)
+            stack.enter_context(alone(folders))
         runs = [] if what.before is None else _old_runs(folders, what.before)
         for run in [] if dry_run else runs:
             shutil.rmtree(run)
@@ -174,6 +172,17 @@ def forget(folders: list[Path], what: Forgotten, dry_run: bool = False) -> list[
             those = _one(path, what, dry_run or held)
             found += [Found(each.path, "left", why=HELD) for each in those] if held else those
     return found
+
+
+@contextmanager
+def alone(folders: Iterable[Path]) -> Iterator[None]:
+    """Alone at folders while the block lasts; raises `DataError` while another process is at one."""
+    with ExitStack() as stack:
+        for path in [lock for folder in folders for lock in sorted(folder.rglob(LOCKS))]:
+            if not stack.enter_context(locked(path, WAIT_S)):
+                remedy = "Wait until it ends, or stop it."
+                raise DataError(path.parent, "another process is at this folder", "nobody there", remedy)
+        yield
 
 
 def _one(path: Path, what: Forgotten, dry: bool) -> list[Found]:
@@ -193,6 +202,8 @@ def _one(path: Path, what: Forgotten, dry: bool) -> list[Found]:
             rows = _lines(path, kind, what, dry) if kind else 0
             if not (dry and rows) and _mentions(path, what):
                 return [*([Found(path, "rows", rows)] if rows else []), Found(path, "left", why="it quotes the item")]
+    except DataError as error:
+        return [Found(path, "left", why=error.got)]
     except (pa.ArrowException, OSError, ValueError, csv.Error, sqlite3.Error) as error:
         return [Found(path, "left", why=f"not readable ({type(error).__name__})")]
     return [Found(path, "rows", rows)] if rows else []
@@ -285,6 +296,8 @@ def _sqlite(path: Path, what: Forgotten, dry: bool) -> int:
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA secure_delete=ON")
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if what.keys and tables & {"answers", "calls"} and (there := id_key.kept_by(db)) != id_key.mark():
+            raise id_key.another(path, there)
         keyed = [name for name in TABLES if name in tables]
         db.execute("CREATE TEMP TABLE gone (key TEXT PRIMARY KEY)")
         db.executemany("INSERT INTO gone VALUES (?)", [(key,) for key in sorted(what.keys)])

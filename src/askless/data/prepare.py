@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from askless import schema
+from askless import id_key, schema
 from askless.config import Split, Task
 from askless.errors import DataError
 
@@ -34,17 +34,19 @@ def prepare(raw: pa.Table, task: Task, source_name: str) -> tuple[pa.Table, dict
     golds = _references(raw, source_name) if documents else _labels(raw, task.classes, source_name)
     rows, dropped = _usable(texts, golds, task, source_name)
     kept, conflicts, ties = _unique(rows, texts, golds)
-    names = ids(source_name, [texts[row] for row in kept])
-    order = sorted(_sampled(names, task.max_rows), key=names.__getitem__)
+    # The split, the sample and the order are those of the plain hashes: figures do not depend on a key.
+    plain = plain_ids(source_name, [texts[row] for row in kept])
+    order = sorted(_sampled(plain, task.max_rows), key=plain.__getitem__)
     groups = raw["group"].to_pylist()
     columns: dict[str, list[Any]] = {
-        "id": [names[i] for i in order],
+        "id": ids(source_name, [texts[kept[i]] for i in order]),
         "text": [texts[kept[i]] for i in order],
         "reference" if documents else "label": [golds[kept[i]] for i in order],
         "group": [groups[kept[i]] for i in order],
     }
-    columns["split"] = split(columns["id"], columns.get("label", [None] * len(kept)), task.split)
-    meta = {"source": source_name, "classes": list(task.classes)}
+    columns["split"] = split([plain[i] for i in order], columns.get("label", [None] * len(kept)), task.split)
+    meta: dict[str, Any] = {"source": source_name, "classes": list(task.classes)}
+    meta |= {"id_key": mark} if (mark := id_key.mark()) else {}
     examples = schema.table("examples", columns, meta)
     what = "references" if documents else "labels"
     return examples, {
@@ -73,7 +75,12 @@ def clean(text: str) -> str:
 
 
 def ids(source_name: str, texts: Iterable[str]) -> list[str]:
-    """Stable ids: 16 hexadecimal digits of the SHA-256 of the source's name and the cleaned text."""
+    """Stable ids of 16 hexadecimal digits: `plain_ids`, named by `id_key`."""
+    return [name[:16] for name in id_key.keyed(plain_ids(source_name, texts))]
+
+
+def plain_ids(source_name: str, texts: Iterable[str]) -> list[str]:
+    """What ids are where there is no key: 16 digits of the SHA-256 of the source's name and the cleaned text."""
     return [hashlib.sha256(f"{source_name}\0{text}".encode()).hexdigest()[:16] for text in texts]
 
 

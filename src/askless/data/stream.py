@@ -12,6 +12,7 @@ from typing import NamedTuple
 from askless.data.columns import as_name, listed
 from askless.data.tables import Record, TableFile
 from askless.errors import DataError
+from askless.id_key import keyed
 
 REMEDY = "Correct the file and run again: rows answered so far are kept."
 
@@ -51,9 +52,9 @@ class Chunk:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of its ids and texts."""
+        """SHA-256 of its ids and texts, named by `id_key`."""
         content = json.dumps([self.first, self.ids, self.texts], ensure_ascii=False, separators=(",", ":"))
-        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+        return next(keyed([hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()]))
 
 
 @dataclass(frozen=True)

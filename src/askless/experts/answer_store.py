@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from askless.errors import DataError
 from askless.files import locked, opened
+from askless.id_key import keyed
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -68,12 +69,12 @@ class PaidAnswers(Protocol):
 
 
 def answer_key(*determinants: Any) -> str:
-    """The key of an answer: SHA-256 over everything that determines it, and nothing else.
+    """The key of an answer: SHA-256 over everything that determines it, and nothing else, named by `id_key`.
 
     Backend, model, revision, rendered prompt, decoding and dtype do; price, batch size and device do not.
     """
     text = json.dumps(determinants, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return next(keyed([hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()]))
 
 
 class AnswerStore:
