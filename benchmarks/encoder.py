@@ -13,6 +13,7 @@ import argparse
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -34,6 +35,7 @@ def in_int8() -> SentenceEncoder:
     import torch
     from torch.ao.quantization import quantize_dynamic
 
+    warnings.simplefilter("ignore")  # torch means to move it to a package of its own
     made: Any = SentenceEncoder(PACKAGED)
     made.__dict__["_network"] = quantize_dynamic(made._network, {torch.nn.Linear}, dtype=torch.qint8)
     return made
@@ -74,7 +76,7 @@ def main() -> None:
             "kept before": (100 * len(texts), lambda: [store.vectors(texts) for _ in range(100)]),
         }
         rounds = [{name: spent(*way) for name, way in ways.items()} for _ in range(options.rounds + 1)][1:]
-    print(f"{len(texts)} texts, {options.threads} thread(s), torch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
+    print(f"{len(texts)} texts, {options.threads} thread(s), torch {torch.__version__}, load {os.getloadavg()[0]:.0f}\n")
     print("| way | texts a second of a processor | by the clock | batches by length are faster by |\n|---|---|---|---|")
     for name in ways:
         speeds = [f"{median(1 / taken[name][clock] for taken in rounds):.3g}" for clock in (0, 1)]

@@ -28,11 +28,11 @@ _FIELDS = (
     "rating|score|output|result|judge?ment|antwort|réponse|respuesta|risposta|resposta|ответ|答案"
 )
 _LINKS = r"(?:\bis\b|[:：=>→]|\b(?:would|should|must|will)\s+be\b)"
-_ARTICLES = r"(?:(?:the|an?|option|class|label|choice|category|letter|number)\s+){0,3}"
+_BELONGS = r"(?:\A|(?<=[.!?>\n])|(?<=[.!?>\n]\s))(?:the|this)\s+\w+\s+belongs\s+to\s+"
+_ARTICLES = r"(?:(?:the|an?|of|option|class|label|choice|category|letter|number)\s+){0,4}"
 _CLOSED = r"[ \t*_\"'`“”’»)}\]>$]{0,8}"
-_PHRASE_ENDS = (
-    rf"(?={_CLOSED}(?:\Z|\n|[.,;:!。．，；！、<)\]]|\s+[-–—(](?!\s*\d)|\s+(?:because|since|as|for|with|but|not)\b))"
-)
+_GOES_ON = r"(?:because|since|as|for|with|but|not|and\s+nothing)"
+_PHRASE_ENDS = rf"(?={_CLOSED}(?:\Z|\n|[.,;:!。．，；！、<)\]]|\s+[-–—(](?!\s*\d)|\s+{_GOES_ON}\b))"
 # No other number, no longer word: "1.5", "1,000", "A+" and "BC" are not 1, 1, A and B.
 _WORD_ENDS = r"(?![^\W_]|[+#%-]|[.,:/]\d|\s*\?)"
 _BOXED = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -57,9 +57,9 @@ class LabelReader:
     r"""Reads which class a reply names; two different ones are none.
 
     What a model thought (up to `</think>` and the like) is no answer. The rest is the word itself, whatever its case,
-    blanks and punctuation; else it says so: in a field of JSON, in `\boxed{}`, as "Answer: X" or "the answer is X", or
-    as all of its first or last line. Where it says none of these, the word that its first line begins with and a mark
-    follows ("A) ...", "A: ...", "A - ..."). A sign is part of a number, and "A+" is not "A".
+    blanks and punctuation; else it says so: in a field of JSON, in `\boxed{}`, as "Answer: X", "the answer is X" or
+    "the text belongs to X", or as all of its first or last line. Where it says none of these, the word that its first
+    line begins with and a mark follows ("A) ...", "A: ...", "A - ..."). A sign is part of a number, "A+" is not "A".
 
     Parameters
     ----------
@@ -82,7 +82,8 @@ class LabelReader:
         names = "|".join(map(_pattern, sorted(known, key=len, reverse=True))) or r"(?!)"
         one = rf"(?P<name>{names}){_WORD_ENDS}"
         self._stating = re.compile(
-            rf"(?<![^\W_])(?P<final>final\s+)?(?:{_FIELDS}){_SOFT}(?:{_LINKS}{_SOFT})+{_ARTICLES}{_OPEN}{one}{_PHRASE_ENDS}",
+            rf"(?:(?<![^\W_])(?P<final>final\s+)?(?:{_FIELDS}){_SOFT}(?:{_LINKS}{_SOFT})+|{_BELONGS})"
+            rf"{_ARTICLES}{_OPEN}{one}{_PHRASE_ENDS}",
             re.IGNORECASE,
         )
         self._another = re.compile(rf"[\s*_\"'`)\]}}>(,/&-]{{0,8}}(?:(?:or|and)\s+)?{one}", re.IGNORECASE)
