@@ -76,7 +76,9 @@ def main() -> None:
             "kept before": (100 * len(texts), lambda: [store.vectors(texts) for _ in range(100)]),
         }
         rounds = [{name: spent(*way) for name, way in ways.items()} for _ in range(options.rounds + 1)][1:]
-    print(f"{len(texts)} texts, {options.threads} thread(s), torch {torch.__version__}, load {os.getloadavg()[0]:.0f}\n")
+    print(
+        f"{len(texts)} texts, {options.threads} thread(s), torch {torch.__version__}, load {os.getloadavg()[0]:.0f}\n"
+    )
     print("| way | texts a second of a processor | by the clock | batches by length are faster by |\n|---|---|---|---|")
     for name in ways:
         speeds = [f"{median(1 / taken[name][clock] for taken in rounds):.3g}" for clock in (0, 1)]
