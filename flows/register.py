@@ -1,4 +1,4 @@
-"""A plan becomes a registered version, to be served, watched and promoted like those of the pipeline."""
+"""A plan, or what `annotate` made, becomes a registered version, served, watched and promoted like the pipeline's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tasks.registration import register_plan
 def register(plan: str, params: str = "params.yaml") -> str:
     """Register the plan on a page, `offensive.yaml` as the challenger of `askless-offensive`; returns its number.
 
-    Its experts are asked on the terms that it was made with (`askless plan --llm`), else on those of `params`.
+    `plan` may be the folder of a run of `annotate`: `labelled.parquet.run` becomes `askless-labelled`. Its experts are
+    asked on the terms that it was made with (`askless plan --llm`), else on those of `params`.
     """
     version = register_plan(plan, params)
     get_run_logger().info("Registered as version %s.", version)

@@ -13,6 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from askless import config, experts, schema
+from askless.annotating.run import SUMMARY, words
 from askless.bundles.bundle import FILE, Bundle
 from askless.bundles.decide import decide
 from askless.bundles.terms import FILE as TERMS
@@ -20,11 +21,12 @@ from askless.bundles.terms import Terms, of_bundle
 from askless.errors import ConfigError
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
-from askless.files import read_yaml
+from askless.files import read_json, read_yaml
 from askless.labelling.foreseen import on_record
 from askless.policies.base import Budget
 from askless.registry.versions import BUNDLE, find, resolve
 from askless.registry.versions import versions as versions_of
+from askless.report.annotated import PAGE
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline, markdown_summary
 from askless.text.embeddings import Vectors
@@ -122,35 +124,57 @@ def register(
 
 @task(cache_policy=NO_CACHE)
 def register_plan(plan: str, params: str = "params.yaml") -> str:
-    """Register the plan on a page as a version of `askless-<name of the page>`, as an evaluation's headline is.
+    """Register the plan on a page, or what a run of `annotate` made, as an evaluation's headline is.
 
-    Its experts are asked on the terms that it was made with or, where there are none, on those of `params`. Raises
-    `ConfigError` for a plan that must see an expensive answer before it decides.
+    The model is `askless-<name of the page>`, of the run `labelled.parquet.run` `askless-labelled`. Its experts are
+    asked on the terms that it was made with or, where there are none, on those of `params`. Raises `ConfigError` for a
+    plan that must see an expensive answer before it decides.
     """
     import mlflow
 
-    bundle, page = Bundle.load(plan), read_yaml(Path(plan))
+    bundle = Bundle.load(plan)
     decide(bundle, [])
     assert bundle.folder is not None
     terms = of_bundle(bundle, None if (bundle.folder / TERMS).exists() else Path(params))
-    text = "".join(
-        line.removeprefix("# ") for line in Path(plan).read_text("utf-8").splitlines(True) if line.startswith("#")
-    )
-    promise = page["promise"]
+    name, text, told, page = _of_page(Path(plan), bundle) if Path(plan).is_file() else _of_run(Path(plan))
     facts = {
-        "unit": page["unit"],
-        "headline": text.splitlines()[2],
-        "cost_per_1k": 1000 * promise["cost"][0],
-        "quality": promise["quality"][0],
+        **told,
         "budget": "" if bundle.share() is None else bundle.share(),
         "threshold": bundle.policy.threshold_words(bundle.budget()),
     }
     about = {"stage": "plan", "plan": plan}
     with tracked(bundle.task, f"plan {plan}", about) as run, tempfile.TemporaryDirectory() as scratch:
-        mlflow.log_artifact(plan)
+        mlflow.log_artifact(str(page))
         packed = Path(shutil.copytree(bundle.folder, Path(scratch, BUNDLE.name)))
         facts["run_id"] = run.info.run_id
-        return _registered(packed, bundle, terms, f"askless-{bundle.task}", text, facts)
+        return _registered(packed, bundle, terms, f"askless-{name}", text, facts)
+
+
+def _of_page(page: Path, bundle: Bundle) -> tuple[str, str, dict[str, Any], Path]:
+    """Of a plan its name, its words, what the version's tags say of it, and what of it is logged."""
+    about = read_yaml(page)
+    lines = page.read_text("utf-8").splitlines(True)
+    text = "".join(line.removeprefix("# ") for line in lines if line.startswith("#"))
+    told = {
+        "unit": about["unit"],
+        "headline": text.splitlines()[2],
+        "cost_per_1k": 1000 * about["promise"]["cost"][0],
+        "quality": about["promise"]["quality"][0],
+    }
+    return bundle.task, text, told, page
+
+
+def _of_run(folder: Path) -> tuple[str, str, dict[str, Any], Path]:
+    """The same of the run of `annotate` in a folder; its quality is the agreement that was promised of its own file."""
+    about = read_json(folder / SUMMARY)
+    said = words(about)
+    told = {
+        "unit": "usd",
+        "headline": said[1],
+        "cost_per_1k": 1000 * about["paid_usd"] / about["answerable"],
+        "quality": "" if about["promised"] is None else about["promised"],
+    }
+    return folder.name.partition(".")[0], "\n\n".join(said) + "\n", told, folder / PAGE
 
 
 def _registered(packed: Path, bundle: Bundle, terms: Terms, model: str, text: str, facts: dict[str, Any]) -> str:

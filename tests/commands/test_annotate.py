@@ -97,7 +97,13 @@ def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_
     answers = [row["answer"] for row in read_rows(here[0] / "next.jsonl")]
     # Nothing is promised of another file.
     assert facts["reasons"]["deferred"] and sum(map(str.__eq__, answers, next_labels)) > 235
-    assert len(here[1].requests) == before + facts["reasons"]["deferred"]
+    assert len(here[1].requests) == before + facts["reasons"]["deferred"] and not facts["shift"]["alarm"]
+
+    write(here[0] / "other.csv", [{"post": f"la casa {n} non era rossa ma verde e alta"} for n in range(300)])
+    words = ["other.csv", "--model", "out.csv.run", "--column", "text=post", "-o", "other.jsonl"]
+    noted = " ".join(run(here, *words, command="label").stderr.split())
+    assert "The promise is withdrawn: these rows differ from those it was made on in " in noted
+    assert f"A promise for them, by askless annotate, costs about ${300 * calls / 1000 / 400:.2g}." in noted
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet", "txt", "tsv"])

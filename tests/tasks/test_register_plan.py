@@ -1,8 +1,12 @@
 """A plan as a registered version: decided, asked and watched as it was planned."""
 
+import json
+
 import pytest
+from typer.testing import CliRunner
 
 from askless.bundles.terms import Terms
+from askless.cli import app
 from askless.config import Price
 from askless.data.recorded import load
 from askless.errors import ConfigError
@@ -15,8 +19,11 @@ from askless.plans.small import with_small
 from askless.policies.base import Budget
 from askless.prompts import PromptSpec
 from askless.registry.versions import find
+from askless.text.known_words import KnownWords
 from tasks.registration import register_plan
+from tests.annotating.texts import texts
 from tests.commands import answer_files
+from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.registry_data import registry_in
 
 
@@ -44,3 +51,33 @@ def test_a_plan_is_registered_and_answers_by_its_address(tmp_path, empty_store, 
         keep(make_plan(two, goal), two, tmp_path / "two.yaml")
         with pytest.raises(ConfigError, match="has no small expert with it, or decides by what expensive ones answer"):
             register_plan.fn("two.yaml")
+
+
+def test_the_run_of_annotate_is_registered_and_answers_by_its_address(tmp_path, empty_store, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    posts, labels = texts(200)
+    said = dict(zip(posts, labels, strict=True))
+    server = ChatServer()
+    server.reply = lambda request, before: Answer(
+        chat(said.get(request.text.split("Text: ", 1)[1].removesuffix("\nAnswer:"), "no"), prompt_tokens=10)
+    )
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"post": text}) + "\n" for text in posts))
+    words = "annotate in.jsonl --text post --classes yes,no --llm m --price 100,0 --agree 0.8 --yes -o mine.jsonl"
+    with registry_in(tmp_path, empty_store):
+        done = CliRunner().invoke(app, [*words.split(), "--small", "linear", "--base-url", server.url])
+        assert not done.exit_code, done.output
+        number = register_plan.fn("mine.jsonl.run")
+        asked = len(server.requests)
+        version = find("askless-mine", "challenger")
+        assert (str(version.number), version.task, version.kind, version.budget) == (
+            number,
+            "annotate",
+            "two_tier",
+            None,
+        )
+        assert version.headline.startswith("Promised with 95 % confidence: at least 80 %") and version.quality >= 0.8
+        model = DeployedBundle.at(f"models:/askless-mine/{number}", None)
+        assert list(model.terms.experts) == ["m"] and len(server.requests) == asked
+        assert len(KnownWords.read(model.bundle.folder).new) == 100
+    server.close()

@@ -25,6 +25,7 @@ from askless.panel import NO_LABEL, Answering, Panel
 from askless.policies.two_tier import TwoTier
 from askless.spending.guard import GuardedExpert
 from askless.stats.bounds import share_interval
+from askless.text.known_words import KnownWords
 
 TASK = "annotate"
 NEW = ("label", "answered_by", "confidence", "cost_usd", "error")
@@ -82,7 +83,7 @@ def _firsts(table: TextTable) -> Ints:
     return rows[texts >= 0]
 
 
-def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Bundle:
+def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms, rows: int) -> Bundle:
     """What the next file is decided by: the small model, and the threshold under which a text goes to the LLM."""
     learnt = np.flatnonzero(found.drawn & (asked.label != NO_LABEL))
     places = learnt if len(learnt) > 1 else asked.labelled
@@ -91,14 +92,17 @@ def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) ->
     point = (found.threshold.value, found.threshold.tie)
     policy = TwoTier((NAME, asked.expert.name), measure=MEASURE, straight=False, random_state=wish.seed, point=point)
     policy.fit(panel, panel.take(np.zeros(0, np.int64)))
-    facts = {"task": TASK, "agree": wish.agree, "promised": found.promised, "unit": terms.costs.unit}
+    facts = {"task": TASK, "agree": wish.agree, "promised": found.promised, "unit": terms.costs.unit, "seed": wish.seed}
+    # About what it costs to annotate another file like this one.
+    facts["usd_per_row"] = float(asked.cost.sum()) / rows
     return Bundle.of(policy, asked.classes, facts, found.small.expert)
 
 
-def save_model(folder: Path, asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Path:
-    """The bundle in the run's folder, with the terms on which the LLM was asked."""
-    bundle_of(asked, found, wish, terms).save(folder / OF_RUN)
+def save_model(folder: Path, table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Path:
+    """The bundle in the run's folder, with the terms on which the LLM was asked, and what shifts are seen by."""
+    bundle_of(asked, found, wish, terms, len(table)).save(folder / OF_RUN)
     terms.write(folder / OF_RUN)
+    KnownWords.of(table.texts).write(folder / OF_RUN)
     return folder / OF_RUN
 
 

@@ -178,7 +178,7 @@ def annotate(
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
         runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv)
-        runs.save_model(run.folder, asked, found, wish, terms)
+        runs.save_model(run.folder, table, asked, found, wish, terms)
         facts = runs.summary(table, asked, found, wish, show_texts) | {"output": str(out), "run": str(run.folder)}
         runs.write_summary(run.folder, facts)
         page = write_page(run.folder, facts, runs.words(facts))

@@ -339,12 +339,19 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
 def _moved(run: Run, version: DeployedBundle, facts: dict[str, Any]) -> list[str]:
     """What is said where the rows do not look like those that the model was calibrated on."""
     from askless.monitoring import baseline
+    from askless.stats.shift import REMEDY
+    from askless.text.known_words import KnownWords
 
-    assert version.bundle.folder is not None
-    before = baseline.read(version.bundle.folder)
-    found = None if before is None else run.shift(before)
+    folder, about = version.bundle.folder, version.bundle.facts
+    assert folder is not None
+    before, known = baseline.read(folder), KnownWords.read(folder)
+    found = run.shift(before) if before is not None else None if known is None else run.new_words(known)
     facts["shift"] = found and {"alarm": found.alarm, "p_values": dict(found.p_values)}
-    return [found.words(bool(version.bundle.facts.get("promised")))] if found and found.alarm else []
+    remedy = REMEDY
+    if "usd_per_row" in about:
+        usd = about["usd_per_row"] * facts["rows"]
+        remedy = f"A promise for them, by askless annotate, costs about ${usd:.2g}."
+    return [found.words(bool(about.get("promised")), remedy=remedy)] if found and found.alarm else []
 
 
 def _words(small: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +30,7 @@ from askless.monitoring.decision_log import DecisionLog
 from askless.spending.ledger import Ledger
 from askless.stats import shift
 from askless.stats.shift import Shift
+from askless.text.known_words import KnownWords
 
 FORMAT = 1
 SCORES = "the model"
@@ -179,6 +181,11 @@ class Run:
         was = (int(pc.sum(pc.greater(pc.list_value_length(before["asked"]), 0)).as_py() or 0), before.num_rows)
         then, now = (shift.summary(each["score"].to_numpy()) for each in (before, rows))
         return shift.compare({SCORES: then}, {SCORES: now}, (was, kept))
+
+    def new_words(self, known: KnownWords) -> Shift:
+        """Whether more words of the texts are new than were among texts of before; untold where no text is kept."""
+        texts = (known.unknown(part["text"].drop_null().to_pylist()) for part in self.parts.tables(["text"]))
+        return known.held_against(np.concatenate([*texts]))
 
     def ledger(self, limit: float | None) -> Ledger:
         """Every call of this run; raises `DataError` where what was paid is no longer known."""

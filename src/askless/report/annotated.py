@@ -9,6 +9,7 @@ from typing import Any
 from askless.files import write_text
 from askless.report.report import environment
 
+PAGE = "report.html"
 WIDTH, HEIGHT = 640.0, 200.0
 
 
@@ -19,7 +20,7 @@ def write_page(folder: Path, facts: Mapping[str, Any], sentences: Sequence[str])
         .get_template("annotated.html.j2")
         .render(a=facts, sentences=sentences, curve=curve(facts["rounds"]))
     )
-    return write_text(folder / "report.html", page)
+    return write_text(folder / PAGE, page)
 
 
 def curve(rounds: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:

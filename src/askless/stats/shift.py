@@ -18,7 +18,8 @@ KEPT = 1000
 FEWEST = 20
 PERMUTATIONS = 2000
 BATCH = 100
-RATE = "the share of rows deferred"
+RATE, NEW_WORDS = "the share of rows deferred", "the share of words not seen before"
+REMEDY = "Label some of them and plan again."
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,14 @@ class Shift:
         """Whether a shift would show: some score was compared; a share of rows deferred may stay though all changes."""
         return any(name != RATE for name in self.p_values)
 
-    def words(self, promised: bool = True, kept: bool | None = None) -> str:
+    def words(self, promised: bool = True, kept: bool | None = None, remedy: str = REMEDY) -> str:
         """The finding in a sentence or two: whether something was `promised`, and was `kept` on these rows."""
         listed = ", ".join(f"{_named(name)}: p = {p:.2g}" for name, p in self.p_values.items())
         if self.alarm:
             moved = " and ".join(map(_named, self.moved))
             start = "The promise is withdrawn: these rows" if promised else "These rows"
             on = "those it was made on" if promised else "those the plan was made on"
-            return f"{start} differ from {on} in {moved} ({listed}). Label some of them and plan again."
+            return f"{start} differ from {on} in {moved} ({listed}). {remedy}"
         if not self.told:
             why = (
                 f"fewer than {FEWEST} scores on one of the sides"
@@ -160,4 +161,4 @@ def fisher(before: tuple[int, int], now: tuple[int, int], alternative: str = "tw
 
 
 def _named(name: str) -> str:
-    return name if name == RATE else f"the scores of {name}"
+    return name if name in (RATE, NEW_WORDS) else f"the scores of {name}"
