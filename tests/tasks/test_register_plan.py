@@ -19,7 +19,7 @@ from askless.plans.small import with_small
 from askless.policies.base import Budget
 from askless.prompts import PromptSpec
 from askless.registry.versions import find
-from askless.text.known_words import KnownWords
+from askless.stats.known_words import KnownWords
 from tasks.registration import register_plan
 from tests.annotating.texts import texts
 from tests.commands import answer_files

@@ -25,7 +25,7 @@ from askless.panel import NO_LABEL, Answering, Panel
 from askless.policies.two_tier import TwoTier
 from askless.spending.guard import GuardedExpert
 from askless.stats.bounds import share_interval
-from askless.text.known_words import KnownWords
+from askless.stats.known_words import KnownWords
 
 TASK = "annotate"
 NEW = ("label", "answered_by", "confidence", "cost_usd", "error")

@@ -339,8 +339,8 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
 def _moved(run: Run, version: DeployedBundle, facts: dict[str, Any]) -> list[str]:
     """What is said where the rows do not look like those that the model was calibrated on."""
     from askless.monitoring import baseline
+    from askless.stats.known_words import KnownWords
     from askless.stats.shift import REMEDY
-    from askless.text.known_words import KnownWords
 
     folder, about = version.bundle.folder, version.bundle.facts
     assert folder is not None

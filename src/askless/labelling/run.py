@@ -29,8 +29,8 @@ from askless.monitoring.decide_and_log import loggable
 from askless.monitoring.decision_log import DecisionLog
 from askless.spending.ledger import Ledger
 from askless.stats import shift
+from askless.stats.known_words import KnownWords
 from askless.stats.shift import Shift
-from askless.text.known_words import KnownWords
 
 FORMAT = 1
 SCORES = "the model"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from askless.errors import DataError
-from askless.text.known_words import FILE, KnownWords
+from askless.stats.known_words import FILE, KnownWords
 
 WORDS = [f"word{n}" for n in range(3000)]
 
