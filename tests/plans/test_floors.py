@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import f1_score
 
 from askless.costs import CostModel
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.plans.floors import Requirement, Truth, gold_of, groups_of, judged, requirements
+from askless.plans.floors import MacroF1, Requirement, Truth, gold_of, groups_of, judged, requirements
 from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
+from askless.stats.bounds import macro_f1_span
 from tests.helpers import CLASSES, Told, examples
 from tests.plan_data import board
 
@@ -48,20 +50,62 @@ def _alone():
 
 
 def test_what_was_asked_and_what_came_of_it_in_words():
-    asked = requirements(0.97, {"1": 0.9}, {"0": 0.5}, ("0", "1"), ["a"])
+    asked = requirements(0.97, {"1": 0.9}, {"0": 0.5}, 0.4, ("0", "1"), ["a"])
     assert [each.words() for each in asked] == [
         "a quality of at most 3 points below the reference in group 'a'",
+        "a macro-F1 of at least 40 % in group 'a'",
         "a recall of '1' of at least 90 % in group 'a'",
         "a precision of '0' of at least 50 % in group 'a'",
     ]
     assert asked[0].outcome(SAID, TRUTH, "large", 0.95) == "loss against large in group 'a' +0.0 points, 3 allowed"
-    assert asked[1].outcome(SAID, TRUTH, "large", 0.95) == (
+    assert asked[2].outcome(SAID, TRUTH, "large", 0.95) == (
         "recall of '1' in group 'a' 100.0 [29.2, 100.0] % of 3 items, at least 90 asked"
     )
-    assert [each.held(SAID, TRUTH) for each in asked] == [True, True, True]
+    assert [each.held(SAID, TRUTH) for each in asked] == [True] * 4
     assert not Requirement("recall", 0.4, 0, "0").held(SAID, TRUTH)
     with pytest.raises(ConfigError, match="Unknown class 'hatful'. Known: hateful, normal. Did you mean 'hateful'?"):
-        requirements(None, {"hatful": 0.9}, {}, ("hateful", "normal"), None)
+        requirements(None, {"hatful": 0.9}, {}, None, ("hateful", "normal"), None)
+    with pytest.raises(ConfigError, match="A floor of macro-F1, and answers that were judged already have no class."):
+        requirements(None, {}, {}, 0.8, (), None)
+
+
+def test_a_macro_f1_is_the_usual_one_with_an_interval_of_all_classes_at_once():
+    asked = MacroF1(0.4, 3)
+    value = f1_score(GOLD, SAID, labels=[0, 1, 2], average="macro", zero_division=0)
+    assert asked.outcome(SAID, TRUTH, "large", 0.95).startswith(f"macro-F1 {100 * value:.1f} [")
+    assert asked.held(SAID, TRUTH) == (value >= 0.6)
+    assert macro_f1_span(np.array([0, 5, 0]), np.array([0, 5, 4]), 0.05) == pytest.approx(
+        ((2 * 0.05**0.2 / (1 + 0.05**0.2)) / 3, (1 + 1 + 2 / (1 + 1 / (1 - 0.05**0.25))) / 3)
+    )
+    p = MacroF1(0.7, 2).p_value(SAID, TRUTH, "exact", 0.05)
+    assert macro_f1_span(np.array([2, 5]), np.array([5, 8]), p / 2)[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("true", [[[0.86, 0.03], [0.04, 0.07]], [[0.3, 0.1, 0.02], [0.05, 0.3, 0.03], [0, 0.02, 0.18]]])
+def test_a_promise_of_macro_f1_is_broken_in_at_most_delta_and_kept_with_so_many_labels(true):
+    """400 samples of answers whose macro-F1 is known: the share that certifies just that, and a bit less."""
+    true, rng, k = np.array(true), np.random.default_rng(3), len(true)
+    gold, label = np.divmod(np.arange(k * k), k)
+    value = float(np.mean(2 * np.diag(true) / (true.sum(axis=0) + true.sum(axis=1))))
+    just, less = MacroF1(1 - value, k), MacroF1(1 - value + 0.06, k)
+
+    def passed(asked, n):
+        rows = np.repeat(np.arange(k * k), rng.multinomial(n, true.ravel()))
+        truth = Truth(gold[rows], label[rows] == gold[rows], np.zeros(n, str))
+        return macro_f1_span(*asked._counts(label[rows], truth), 0.05 / k)[0] >= 1 - asked.slack
+
+    whole = np.repeat(np.arange(k * k), np.round(true.ravel() * 1000).astype(int))
+    n = less.needed(label[whole], Truth(gold[whole], label[whole] == gold[whole], np.zeros(1000, str)), "exact", 0.95)
+    assert sum(passed(just, 300) for _ in range(400)) <= binom.ppf(0.999, 400, 0.05)
+    assert sum(passed(less, n) for _ in range(400)) >= 0.87 * 400
+    assert sum(passed(less, n // 4) for _ in range(400)) <= 0.5 * 400
+
+
+def test_a_plan_promises_a_macro_f1():
+    plan = plan_on(board(400), PAIR, Goal(macro_f1=0.9))
+    assert plan.certificate.words() == "Promised with 95 % confidence, on 400 items: a macro-F1 of at least 90 %."
+    assert plan.promise.cost[0] < 0.02
+    assert outcome_of(plan, board(2000, seed=9)).kept
 
 
 def test_answers_that_were_judged_are_right_or_not():
@@ -169,6 +213,7 @@ def test_goals_of_classes_that_cannot_be_meant():
         ({"recall": {"a": 90}}, "A floor of 90 for class 'a'. Allowed: between 0 and 1; 0.9 is 90 %."),
         ({"recall": {"a": 0.9}, "share": 0.5}, "A goal got {'share': 0.5} beside floors of classes or groups."),
         ({"share": 0.5, "per_group": True}, "A goal got {'share': 0.5} beside floors of classes or groups."),
+        ({"macro_f1": 80}, "A floor of 80 for macro-F1. Allowed: between 0 and 1; 0.8 is 80 %."),
         ({"per_group": True}, "A goal got nothing. Give exactly one of "),
     ):
         with pytest.raises(ConfigError) as error:

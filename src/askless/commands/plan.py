@@ -78,6 +78,9 @@ def plan(
         list[str],
         typer.Option(metavar="CLASS=SHARE", help="The same of answers of a class: how many of them are right."),
     ] = NONE,
+    macro_f1: Annotated[
+        Number, typer.Option("--macro-f1", help="The same of the mean of the classes' F1.", show_default=False)
+    ] = None,
     per_group: Annotated[
         bool, typer.Option("--per-group", help="Floors hold in each group of items, not just over all.")
     ] = False,
@@ -154,7 +157,8 @@ def plan(
     from askless.plans.small import with_small
     from askless.prompts import PromptSpec
 
-    classwise = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
+    classwise: dict[str, Any] = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
+    classwise["macro_f1"] = macro_f1
     asked = _models(llm, prompt)
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
     read_as = layout(column, wide, pattern, spelt)
@@ -234,7 +238,7 @@ def _goal(
     share: Number,
     price: Number,
     confidence: float,
-    classwise: Mapping[str, Mapping[str, float]],
+    classwise: Mapping[str, Any],
     per_group: bool,
 ) -> Goal:
     """The one goal that was given, under the name it has in a plan, and what joins a floor."""
@@ -252,7 +256,7 @@ def _goal(
     given = {option: (name, value) for option, (name, value) in options.items() if value is not None}
     if len(given) != 1 and (given or not any(classwise.values())):
         got = " and ".join(given) or "no goal"
-        alone = "" if given else " --recall and --precision stand alone too."
+        alone = "" if given else " --recall, --precision and --macro-f1 stand alone too."
         raise ConfigError(f"Got {got}. Give exactly one of {', '.join(options)}.{alone}")
     return Goal(**dict(given.values()), confidence=confidence, per_group=per_group, **classwise)  # type: ignore[arg-type]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from askless.arrays import Bools, Floats
 from askless.errors import ConfigError
 from askless.panel import Panel
-from askless.plans.floors import Requirement, requirements
+from askless.plans.floors import Ask, requirements
 from askless.policies.base import BUDGETS, Budget, Decisions, Policy, Step
 from askless.stats import shift
 from askless.stats.bounds import mean_interval, paired_interval, share_interval
@@ -47,6 +47,8 @@ class Goal:
     recall, precision
         Class to the least share of its items that are answered so, and of such answers that are right, each between 0
         and 1.
+    macro_f1
+        The least mean of the classes' F1, between 0 and 1.
     per_group
         Every floor holds in each group of items, not just over all.
     """
@@ -59,6 +61,7 @@ class Goal:
     confidence: float = 0.95
     recall: Mapping[str, float] = field(default_factory=dict)
     precision: Mapping[str, float] = field(default_factory=dict)
+    macro_f1: float | None = None
     per_group: bool = False
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Goal:
         for name, least in [*self.recall.items(), *self.precision.items()]:
             if not 0 < least < 1:
                 raise ConfigError(f"A floor of {least:g} for class '{name}'. Allowed: between 0 and 1; 0.9 is 90 %.")
+        if self.macro_f1 is not None and not 0 < self.macro_f1 < 1:
+            raise ConfigError(f"A floor of {self.macro_f1:g} for macro-F1. Allowed: between 0 and 1; 0.8 is 80 %.")
         if self.floor is not None and not 0 < self.floor < 1:
             raise ConfigError(f"A quality floor of {self.floor:g}. Allowed: between 0 and 1; 0.99 is one point below.")
         if self.limit is not None and not 0 < self.limit < np.inf:
@@ -82,7 +87,7 @@ class Goal:
     @property
     def of_classes(self) -> bool:
         """Whether there are floors of classes."""
-        return bool(self.recall or self.precision)
+        return bool(self.recall or self.precision or self.macro_f1)
 
     @property
     def floors(self) -> bool:
@@ -104,10 +109,10 @@ class Goal:
             if v is not None and v is not False and v != {}
         }
 
-    def requirements(self, classes: Sequence[str], groups: NDArray[np.str_]) -> list[Requirement]:
+    def requirements(self, classes: Sequence[str], groups: NDArray[np.str_]) -> list[Ask]:
         """What the floors ask for, of rows of these groups; raises `ConfigError` for an unknown class."""
         named = sorted(set(groups.tolist())) if self.per_group else None
-        return requirements(self.floor, self.recall, self.precision, classes, named)
+        return requirements(self.floor, self.recall, self.precision, self.macro_f1, classes, named)
 
 
 KINDS = ("price", "per_1000", "share", "floor", "limit")

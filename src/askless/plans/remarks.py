@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from askless.arrays import Ints
-from askless.plans.floors import Requirement, Truth
+from askless.plans.floors import Ask, Truth
 from askless.plans.options import Option
 from askless.plans.plan import Goal
 from askless.stats.bounds import mean_interval, share_interval
@@ -38,9 +38,7 @@ def on_singles(option: Option, alone: Mapping[str, Option], reference: str, aske
             )
 
 
-def on_floors(
-    option: Option, asks: Sequence[Requirement], truth: Truth, reference: str, confidence: float
-) -> Iterator[str]:
+def on_floors(option: Option, asks: Sequence[Ask], truth: Truth, reference: str, confidence: float) -> Iterator[str]:
     """What each floor came to on the labelled rows, where there is more than one of quality."""
     if any(each.measure != "quality" or each.group is not None for each in asks):
         came = (each.outcome(option.label, truth, reference, confidence) for each in asks)

@@ -14,7 +14,7 @@ from askless.errors import BudgetError, DataError
 from askless.evaluation.replay import crossfit, replay
 from askless.panel import Panel
 from askless.plans import remarks
-from askless.plans.floors import Requirement, Truth, judged
+from askless.plans.floors import Ask, Requirement, Truth, judged
 from askless.plans.options import Option, luck, shares
 from askless.plans.plan import FittedRows, Goal, Plan, Promise
 from askless.policies.base import Budget, Policy
@@ -51,7 +51,7 @@ class Search:
     labelled: Panel
     experts: tuple[str, ...]
     goal: Goal
-    asks: tuple[Requirement, ...]
+    asks: tuple[Ask, ...]
     reference: str
     alone: Mapping[str, Option]
     truth: Truth

@@ -73,6 +73,20 @@ def share_interval(count: int, n: int, confidence: float = 0.95) -> tuple[float,
     return low, float(beta.ppf(1 - tail, count + 1, n - count)) if count < n else 1.0
 
 
+def macro_f1_span(both: Floats | Ints, rows: Floats | Ints, tail: float) -> tuple[float, float]:
+    """The least and the most macro-F1 by an exact bound of each class, each wrong with a chance of at most `tail`.
+
+    Of the `rows` (classes,) that are of a class, or were answered so, `both` are both. That is a binomial share J of
+    iid rows, with Clopper and Pearson's bounds, and F1 is 2 J / (1 + J). A class without rows has F1 from 0 to 1.
+    """
+    from scipy.stats import beta
+
+    low = np.where(both > 0, beta.ppf(tail, both, rows - both + 1), 0.0)
+    high = np.where(both < rows, beta.ppf(1 - tail, both + 1, rows - both), 1.0)
+    least, most = (float((2 * j / (1 + j)).mean()) for j in (low, high))
+    return least, most
+
+
 def mean_interval(x: Floats, confidence: float = 0.95, rows: float | None = None) -> tuple[float, float]:
     """The usual interval of a mean of many rows, by the normal approximation; with `rows` as wide as for so many."""
     from scipy.stats import norm
