@@ -4,7 +4,9 @@ Needs a folder with <benchmark>_items.parquet and <benchmark>_responses.parquet 
 `recorded/`), the answers of several LLMs with their log-probabilities and billed costs. For pairs: the area under the
 cost-quality curve over the straight mix of the two, by the plain threshold and by the planner. For chains: the area
 over the best mix of the single experts (upper concave envelope), and against the published rules at their own dollars.
-All costs are billed ones, of every expert asked. Intervals resample test items. Run: python benchmarks/policies.py
+For the pool of all LLMs also against the mix that the same train rows choose, as policies are chosen, on the given
+split and on splits drawn by chance, where nothing shifts. All costs are billed ones, of every expert asked. Intervals
+resample test items. Run: python benchmarks/policies.py
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ from askless.plans.outcome import outcome_of
 from askless.plans.plan import Goal
 from askless.plans.planner import plan_on
 from askless.policies.base import Budget
+from askless.policies.operating_points import upper_hull
 
 NAMES = {
     "3b": "llama3.2-3b",
@@ -54,6 +57,7 @@ PAIR_KINDS = ("two_tier", "planned", "answer_scorer", "query_allocator", "meta_m
 CHAIN_KINDS = ("planned", "chain")
 BUDGETS = 41
 DRAWS = 500
+SPLITS = 10
 
 
 def recorded(folder: Path, benchmark: str, models: Sequence[str], given: Sequence[str] = ("train", "test")) -> Study:
@@ -146,6 +150,14 @@ class Trial:
             *map(np.array, zip(*(envelope(c, q) for c, q in zip(cost, quality, strict=True)), strict=True))
         )
 
+    def mix_of_train(self) -> Curve:
+        """The mix of the experts that lie on the envelope of train, as it comes out on test."""
+        answers = [self.boards.train.copy().ask(e) for e in self.study.experts]
+        right = [(each.label == self.boards.train.gold).mean() for each in answers]
+        hull = upper_hull(np.array([each.cost.mean() for each in answers]), np.array(right))
+        chosen = [self.alone[self.study.experts[j]] for j in hull]
+        return Curve(*(np.hstack([getattr(each, k) for each in chosen]) for k in ("cost", "quality")))
+
     def _alone(self, expert: str) -> Curve:
         answers = self.boards.test.copy().ask(expert)
         cost, right = answers.cost[:, None], (answers.label == self.gold)[:, None]
@@ -160,9 +172,9 @@ class Trial:
         run = replay(kind, {0: policy}, {0: self.boards.test.copy(blind=True)}, budgets)
         return Curve.of(run, self.gold, self.weights)
 
-    def gain(self, curve: Curve) -> Floats:
-        """Points of accuracy over the mix of the single experts, averaged over [cheapest, costliest]."""
-        return 100 * (curve.area(self.low, self.high) - self.mix.area(self.low, self.high))
+    def gain(self, curve: Curve, over: Curve | None = None) -> Floats:
+        """Points of accuracy over a mix of the single experts, the best, averaged over [cheapest, costliest]."""
+        return 100 * (curve.area(self.low, self.high) - (over or self.mix).area(self.low, self.high))
 
 
 def envelope(cost: Floats, quality: Floats, points: int = 200) -> tuple[Floats, Floats]:
@@ -210,6 +222,29 @@ def trial_rows(trial: Trial, benchmark: str, experts: Sequence[str], kinds: Sequ
     return found
 
 
+def pool_rows(study: Study, benchmark: str) -> list[Row]:
+    """All experts together, on the given split and on splits drawn by chance, whose spread is shown as an interval."""
+    found: list[Row] = []
+    for name, studies in (("as given", [study]), (f"{SPLITS} by chance", [redrawn(study, k) for k in range(SPLITS)])):
+        trials = [Trial(each) for each in studies]
+        for kind in CHAIN_KINDS:
+            curves = [trial.curve(kind) for trial in trials]
+            gains = [(t.gain(c), t.gain(c, t.mix_of_train())) for t, c in zip(trials, curves, strict=True)]
+            # (splits, 2 mixes, 1 + resamples): of one split the resamples are the spread, else the splits are.
+            seen = np.array(gains)
+            spread = seen[0] if len(seen) == 1 else np.column_stack([seen[:, :, 0].mean(axis=0), seen[:, :, 0].T])
+            about = {"benchmark": benchmark, "experts": f"all {len(study.experts)}, split {name}", "policy": kind}
+            found.append(about | {"over the mix best on test": spread[0], "over train's mix": spread[1]})
+    return found
+
+
+def redrawn(study: Study, seed: int) -> Study:
+    """The same items, as many of them train, by chance."""
+    at, split = study.examples.column_names.index("split"), study.examples["split"]
+    order = np.random.default_rng(seed).permutation(len(split))
+    return replace(study, examples=study.examples.set_column(at, study.examples.schema.field(at), split.take(order)))
+
+
 def published(trial: Trial, benchmark: str, experts: Sequence[str], rows: Sequence[Row]) -> list[Row]:
     """Ours held against the published chain rules at their own dollars, and at the forward rule's accuracy."""
     forward, rank = (trial.curve(kind, swept=False) for kind in ("chain_forward", "chain_rank"))
@@ -248,7 +283,7 @@ def promised(trial: Trial, benchmark: str, experts: Sequence[str], floor: float)
     }
 
 
-def show(title: str, rows: Sequence[Row]) -> None:
+def show(title: str, rows: Sequence[Row], means: bool = True) -> None:
     """Print rows as one table, then the means over settings of what was measured, for each policy."""
     columns = [k for k in rows[0] if k != "curve"]
     cells = [[str(r[k]) if isinstance(r[k], str) else spanned(r[k], ".2f") for k in columns] for r in rows]
@@ -256,7 +291,7 @@ def show(title: str, rows: Sequence[Row]) -> None:
     print(f"\n{title}")
     for line in [columns, *cells]:
         print("  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip())
-    measured = [k for k in columns if isinstance(rows[0][k], np.ndarray)]
+    measured = [k for k in columns if means and isinstance(rows[0][k], np.ndarray)]
     for kind in dict.fromkeys(r["policy"] for r in rows) if measured else ():
         mine = [r for r in rows if r["policy"] == kind]
         undefined = {k: sum(bool(np.isnan(r[k][0])) for r in mine) for k in measured}
@@ -281,7 +316,7 @@ def main() -> None:
     if not known:
         parser.error(f"{given.folder} holds no *_items.parquet: name a folder, or set ASKLESS_REALDATA")
     start = time.perf_counter()
-    pairs, chains, against, plans = [], [], [], []
+    pairs, chains, against, pools, plans = [], [], [], [], []
     for benchmark in given.benchmarks or known:
         for experts in PAIRS:
             trial = Trial(recorded(given.folder, benchmark, [NAMES[name] for name in experts]))
@@ -293,13 +328,16 @@ def main() -> None:
             against += published(trial, benchmark, experts, chains[-len(CHAIN_KINDS) :])
             if len(experts) > 2:
                 plans.append(promised(trial, benchmark, experts, given.floor))
+        names = pq.read_table(given.folder / f"{benchmark}_responses.parquet", columns=["model"])["model"].unique()
+        pools += pool_rows(recorded(given.folder, benchmark, sorted(names.to_pylist())), benchmark)
     show("Pairs", pairs)
     show("Chains", chains)
     show("Chains against the published rules", against)
+    show("All experts together", pools, means=False)
     show(f"Plans with a quality floor of {given.floor:g}, 95 % confidence", plans)
     held, spared = [p["held"] == "yes" for p in plans], [float(p["saved %"]) for p in plans]
     print(f"held in {sum(held)} of {len(held)}, saved {np.mean(spared):.0f} % in the mean")
-    print(print(f"\n{time.perf_counter() - start:.0f} s; 95 % intervals, {DRAWS} resamples of test items"))
+    print(f"\n{time.perf_counter() - start:.0f} s; 95 % intervals, {DRAWS} resamples of test items")
 
 
 if __name__ == "__main__":
