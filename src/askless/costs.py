@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from askless import schema
 from askless.arrays import Floats
 from askless.config import Costs, Price
 from askless.errors import ConfigError, DataError
@@ -82,7 +83,8 @@ class CostModel:
         return cost
 
     def _at(self, price: Price, answers: pa.Table, expert: str) -> Floats:
-        cost = np.full(answers.num_rows, price.usd_per_1k_answers / 1e3)
+        samples = schema.meta_of(answers).get(schema.SAMPLES, {}).get(expert, 1.0)
+        cost = np.full(answers.num_rows, samples * price.usd_per_1k_answers / 1e3)
         for rate, column in price.rates:
             if rate:
                 cost += rate * self._measured(answers, column, expert)

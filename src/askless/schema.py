@@ -21,6 +21,8 @@ SPLITS = ("train", "valid", "test")
 PROBA_TOLERANCE = 1e-3
 # Metadata of answers of an expert that learns: how its train rows are answered out of fold, null where they are not.
 OUT_OF_FOLD = "out_of_fold"
+# Metadata of answers: expert to how many samples an answer of it is the vote of, in the mean.
+SAMPLES = "samples"
 # Rows that are written at once: what a file looks like does not depend on the pieces it was made of.
 ROW_GROUP = 131_072
 _READ_ROWS, _READ_BYTES = 8192, 1 << 20

@@ -6,6 +6,8 @@ import pyarrow as pa
 import pytest
 
 from askless import schema
+from askless.config import Price
+from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
 from askless.experts.recorded import RecordedExpert
 from tests.experts.tiny_models import examples, setting
@@ -48,6 +50,14 @@ def test_of_several_experts_the_one_of_this_name():
     assert RecordedExpert(setting(), table=table).answer(asked(["a", "b"]))["seconds"].to_pylist() == [0.0, 1.0]
     with pytest.raises(DataError, match=r"no answers of 'third'. Allowed: answers of \['other', 'tiny'\]"):
         RecordedExpert(setting(name="third"), table=table).answer(asked(["a"]))
+
+
+@pytest.mark.parametrize("experts", ["gpt", ["tiny", "gpt", "tiny"]])
+def test_a_flat_price_is_billed_for_each_sample_that_was_put_to_the_vote(experts):
+    """In the pipeline four samples of one LLM were billed as one answer."""
+    table = recorded(["a", "b", "c"], experts, samples={"gpt": 4.0, "tiny": 4.0})
+    answers = RecordedExpert(setting(), table=table).answer(asked(["c", "a"]))
+    assert CostModel("usd", {"tiny": Price(usd_per_1k_answers=12.0)}).price(answers, "tiny").tolist() == [0.048] * 2
 
 
 def test_an_example_without_an_answer_is_an_error():

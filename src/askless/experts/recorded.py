@@ -96,15 +96,18 @@ class RecordedExpert(Expert):
                 f"{list(classes)}, in this order",
                 "Record the answers for this task, or correct its classes.",
             )
-        names = pc.unique(table["expert"]).to_pylist()
+        names = known = pc.unique(table["expert"]).to_pylist()
         if len(names) > 1:
-            table = table.filter(pc.equal(table["expert"], self.name))
+            table, names = table.filter(pc.equal(table["expert"], self.name)), [self.name]
         if not table.num_rows:
             raise DataError(
-                self._where, f"no answers of '{self.name}'", f"answers of {sorted(names)}", "Rename the expert."
+                self._where, f"no answers of '{self.name}'", f"answers of {sorted(known)}", "Rename the expert."
             )
         name = pa.repeat(pa.scalar(self.name, pa.string()), table.num_rows)
         table = table.set_column(table.column_names.index("expert"), schema.PREDICTIONS.field("expert"), name)
+        meta = schema.meta_of(table)
+        if samples := meta.get(schema.SAMPLES, {}).get(names[0]):
+            table = schema.with_meta(table, "predictions", {**meta, schema.SAMPLES: {self.name: samples}})
         return table.combine_chunks()
 
     def _table(self) -> pa.Table:

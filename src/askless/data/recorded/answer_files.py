@@ -30,8 +30,6 @@ TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
 CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
 MOST_EXPERTS = 200
-# In the metadata of imported answers: how many samples an answer of an expert is the vote of, in the mean.
-SAMPLES = "samples"
 ROUNDING = 1e-6
 
 
@@ -131,7 +129,7 @@ def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> di
         unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
         return {name: ExpertAnswers(name, path, table, stated, (*changed, *unnamed))}
     return {
-        name: replace(one, table=_sampled(one.table, meta.get(SAMPLES, {}).get(name)))
+        name: replace(one, table=_sampled(one.table, meta.get(schema.SAMPLES, {}).get(name)))
         for name, one in _by_expert(table, path, expert, stated, changed).items()
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -163,7 +164,9 @@ def _contract(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str] | 
         names[f.name].cast(f.type, safe=False) if f.name in names else pa.nulls(len(table), f.type)
         for f in schema.PREDICTIONS
     ]
-    meta = {"classes": list(classes)} if classes is not None else {}
+    meta: dict[str, Any] = {"classes": list(classes)} if classes is not None else {}
+    if "samples" in table.column_names:
+        meta[schema.SAMPLES] = {answers.expert: pc.mean(table["samples"]).as_py()}
     built = pa.Table.from_arrays(arrays, schema=schema.PREDICTIONS)
     built = schema.with_meta(built, "predictions", meta | ({"task": task} if task else {}))
     return schema.check(built, "predictions", answers.where)

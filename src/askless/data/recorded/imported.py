@@ -80,7 +80,6 @@ def _imported(
 ) -> Imported:
     tables: list[pa.Table] = []
     notes: list[str] = []
-    samples: dict[str, float] = {}
     for one in answers:
         settled, changed = answer_tables.settled(one, classes, spelt)
         if classes is None and REPLY in one.table.column_names:
@@ -88,11 +87,10 @@ def _imported(
         answer_tables.refuse_twice(settled)
         tables.append(answer_tables.predictions(settled, classes, task=task))
         notes += changed
-        if settled.has("samples"):
-            samples[one.expert] = pc.mean(settled.table["samples"]).as_py()
     joined = pa.concat_tables(tables)
+    samples = {k: n for table in tables for k, n in schema.meta_of(table).get(schema.SAMPLES, {}).items()}
     if samples:
-        joined = schema.with_meta(joined, "predictions", schema.meta_of(joined) | {answer_files.SAMPLES: samples})
+        joined = schema.with_meta(joined, "predictions", schema.meta_of(joined) | {schema.SAMPLES: samples})
     return Imported(joined, items, tuple(notes))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
@@ -66,18 +65,6 @@ def cost_model(
         f"{tables[e]['cost_usd'].null_count:,} of {len(tables[e]):,} answers of '{e}'" for e in unpriced
     )
     raise DataError("cost", f"unknown for {unknown}", WAYS, "Add one of the three.")
-
-
-def billed_by_sample(table: pa.Table, expert: str, samples: pa.ChunkedArray, cost: CostModel) -> pa.Table:
-    """Answers that were put to the vote, a price by the answer billed for each of `samples` (rows,) of a row."""
-    flat = cost.prices[expert].usd_per_1k_answers / 1e3 if expert in cost.prices else 0.0
-    if cost.unit != "usd" or not flat:
-        return table
-    unbilled = table["cost_usd"].is_null()
-    whole = cost.price(table, expert) + flat * (pc.fill_null(samples, 1.0).to_numpy() - 1)
-    billed = pc.if_else(unbilled, pa.chunked_array([whole]), table["cost_usd"])
-    at = table.schema.get_field_index("cost_usd")
-    return table.set_column(at, table.schema.field(at), billed)
 
 
 def _mixed(tables: Mapping[str, pa.Table], prices: Mapping[str, Price]) -> list[str]:

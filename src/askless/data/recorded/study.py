@@ -18,7 +18,7 @@ from askless.data.columns import counted, shorten
 from askless.data.recorded import answer_files, answer_tables
 from askless.data.recorded.answer_files import ExpertAnswers, Layout
 from askless.data.recorded.items import read_items
-from askless.data.recorded.prices import billed_by_sample, cost_model
+from askless.data.recorded.prices import cost_model
 from askless.data.recorded.spelling import read_labels
 from askless.errors import ConfigError, DataError
 
@@ -102,10 +102,8 @@ def load(
         notes += changed
     examples, places = _common(read.examples, found, intersect, Path(items), notes)
     train = _train(examples, fit, Path(items))
-    samples = {e: found[e].table["samples"].take(places[e]) for e in found if found[e].has("samples")}
     tables = {e: answer_tables.predictions(found.pop(e), classes, places.pop(e)) for e in list(found)}
     cost, priced = cost_model(tables, prices, unit)
-    tables |= {e: billed_by_sample(tables[e], e, count, cost) for e, count in samples.items()}
     examples = schema.with_meta(examples, "examples", {"classes": list(classes)})
     mean = {e: float(cost.price(tables[e].filter(train), e).mean()) for e in tables}
     experts = tuple(sorted(tables, key=lambda e: (mean[e], e)))
