@@ -52,7 +52,7 @@ def set_unread_aside(name: str, expert: str, params: str, examples: str, answers
     asked, rows = expert_of(config.load(params), name, expert, Path(answers)), schema.read(examples, "examples")
     if not isinstance(asked, PaidExpert):
         return 0
-    keys = [asked.key(text) for text in rows["text"].to_pylist()]
+    keys = [key for text in rows["text"].to_pylist() for key in asked.keys(text)]
     with asked.store() as store:
         kept = store.get_many(dict.fromkeys(keys))
         found = asked.columns(list(kept.values()))

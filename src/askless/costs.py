@@ -84,7 +84,8 @@ class CostModel:
 
     def _at(self, price: Price, answers: pa.Table, expert: str) -> Floats:
         samples = schema.meta_of(answers).get(schema.SAMPLES, {}).get(expert, 1.0)
-        cost = np.full(answers.num_rows, samples * price.usd_per_1k_answers / 1e3)
+        replies = np.nan_to_num(_floats(answers, "replies"), nan=samples)
+        cost = replies * price.usd_per_1k_answers / 1e3
         for rate, column in price.rates:
             if rate:
                 cost += rate * self._measured(answers, column, expert)

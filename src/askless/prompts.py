@@ -19,7 +19,9 @@ from askless.errors import ConfigError
 from askless.files import read_yaml
 
 STRICT = ConfigDict(extra="forbid")
-LABEL, TEMPLATE = "label", "template"
+LABEL, PROBABILITY, TEMPLATE = "label", "probability", "template"
+# An example has to state some probability.
+SHOWN = 0.9
 _MARK = re.compile(r"\{(text|examples)\}")
 QUESTION = "Which of these classes does the text belong to?"
 SUMMARY = "Summarise the following text in one sentence.\n\nText: {text}\n\nOne-sentence summary:"
@@ -88,14 +90,14 @@ class Prompt:
         Answered texts that stand before the item.
     reply
         `words`: the reply is one of the words; `json`: an object whose field `label` is one of them, by a schema where
-        the server has them.
+        the server has them; `stated`: the same with a field `probability`, which the prompt asks for at its end.
     """
 
     template: str
     words: Mapping[str, str] = field(default_factory=dict)
     system: str | None = None
     examples: tuple[Example, ...] = ()
-    reply: Literal["words", "json"] = "words"
+    reply: Literal["words", "json", "stated"] = "words"
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> Prompt:
@@ -125,12 +127,24 @@ class Prompt:
         """
         shown = "".join(f"Text: {each.text}\nAnswer: {self.answer(each.label)}\n\n" for each in self.examples)
         parts = {"text": text, "examples": shown}
-        return _MARK.sub(lambda mark: parts[mark[1]], self.template)
+        return _MARK.sub(lambda mark: parts[mark[1]], self.template) + self._wanted
 
     def answer(self, label: str) -> str:
         """The reply that names a class."""
         word = self.words[label].strip()
-        return word if self.reply == "words" else json.dumps({LABEL: word}, ensure_ascii=False)
+        fields = {LABEL: word} | ({PROBABILITY: SHOWN} if self.reply == "stated" else {})
+        return word if self.reply == "words" else json.dumps(fields, ensure_ascii=False)
+
+    @property
+    def _wanted(self) -> str:
+        """What stands behind the text, where a probability is to be stated."""
+        if self.reply != "stated":
+            return ""
+        names = ", ".join(word.strip() for word in self.words.values())
+        return (
+            f'\n\nReply with JSON such as {{"{LABEL}": "...", "{PROBABILITY}": ...}} and nothing else; {LABEL} is one '
+            f"of: {names}; {PROBABILITY}, from 0 to 1, is how likely it is that {LABEL} is right."
+        )
 
     @property
     def sha(self) -> str:

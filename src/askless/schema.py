@@ -54,6 +54,7 @@ PREDICTIONS = pa.schema(
         pa.field("completion_tokens", pa.int32()),
         pa.field("reasoning_tokens", pa.int32()),
         pa.field("batched", pa.bool_()),
+        pa.field("replies", pa.int16()),
         pa.field("seconds", pa.float32()),
         pa.field("cost_usd", pa.float64()),
         pa.field("error", pa.string()),

@@ -112,9 +112,9 @@ class AskedTexts:
         table = self.expert.answer(self.examples(places), PART)
         label = class_indices(table["label"], self.classes)
         mute = places[label == NO_LABEL]
-        keys = {int(at): self.expert.expert.key(self.texts[at]) for at in mute}
-        replied = self.expert.kept.get_many(keys.values())
-        failed = np.array([at for at, key in keys.items() if key not in replied], np.int64)
+        keys = {int(at): self.expert.expert.keys(self.texts[at]) for at in mute}
+        replied = self.expert.kept.get_many(key for each in keys.values() for key in each)
+        failed = np.array([at for at, each in keys.items() if not replied.keys() >= set(each)], np.int64)
         self.label[places] = label
         self.cost[places] = table["cost_usd"].to_numpy()
         self.answered[places], self.failed[failed], self.answered[failed] = True, True, False

@@ -66,6 +66,10 @@ def attempt(
         cost = float(CostModel.of(settings.costs).price(answers, name).sum()) if known else None
         _replies(chosen, answers, settings.task(task).classes)
         _summed(name, chosen, answers, cost, pending.kept, settings.costs.unit)
+        if expert.hosted and expert.setting.classes and answers["proba"].null_count == len(answers):
+            typer.echo(
+                f"{name}: no answer says how sure it is. `confidence: stated` or `samples: 5` does: docs/experts.md.\n"
+            )
 
 
 def _examples(settings: Params, task: str, data: Path) -> pa.Table:
@@ -119,6 +123,7 @@ def _replies(chosen: pa.Table, answers: pa.Table, classes: tuple[str, ...]) -> N
             typer.echo(f"  wanted {_cut(gold)}" + (f"\n  fault  {row['error']}" if row["error"] else ""))
             continue
         read = f"read   {row['label']}" if row["label"] is not None else f"NOT READ: {row['error']}"
+        read += "" if row["proba"] is None else f" ({max(row['proba']):.0%} sure)"
         typer.echo(f"  {read}   gold {gold}{'' if row['label'] == gold else '   <- differs'}")
 
 

@@ -138,7 +138,8 @@ def _keys(settings: Any, places: list[Path], texts: frozenset[str]) -> tuple[set
         for task in settings.tasks:
             try:
                 expert = expert_of(settings, task, name, Path())
-                keys |= {expert.key(text) for text in texts} if isinstance(expert, PaidExpert) else set()
+                asked = expert.keys if isinstance(expert, PaidExpert) else lambda text: []
+                keys |= {key for text in texts for key in asked(text)}
             except AsklessError as error:
                 why = str(error)
         if why and len(keys) == before:

@@ -172,6 +172,8 @@ def _section(
     small: str,
 ) -> list[str]:
     """The lines of a task, one for each thing to be changed."""
+    from askless.experts.remote import providers
+
     columns = {ours: theirs for ours, theirs in (("text", found.text), ("label", found.label)) if ours != theirs}
     source = f"kind: {found.kind}, path: {_quoted(str(found.path))}"
     source += (
@@ -181,6 +183,7 @@ def _section(
     )
     width = max(len(_quoted(each)) for each in found.classes)
     share = found.classes[found.rarest] / found.rows
+    provider, lacks = providers.provider(base_url)
     return [
         f"  {_quoted(name)}:",
         f"    source: {{{source}}}",
@@ -197,6 +200,7 @@ def _section(
         "        backend: openai",
         f"        model: {_quoted(llm)}",
         *([f"        base_url: {_quoted(base_url)}"] if base_url else []),
+        *([f"        confidence: stated  # {provider} gives no log-probabilities"] if "logprobs" in lacks else []),
         *_priced(price),
         f"    small: {small}  # what answers for next to nothing",
         "    checks:  # a run stops where these do not hold",

@@ -74,6 +74,8 @@ class PaidExpert(Expert):
         Whether somebody waits for each answer, so that none is asked for by batches (`mode: batch`).
     private
         Whether to keep nothing of a server's reply but its label, since it may repeat the text; not of a summary.
+    replies
+        How many replies an answer is made of, each a call of its own.
     """
 
     counts = False
@@ -81,6 +83,7 @@ class PaidExpert(Expert):
     quiet = False
     live = False
     private = False
+    replies = 1
 
     def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
         super().__init__(setting)
@@ -94,6 +97,14 @@ class PaidExpert(Expert):
     @abstractmethod
     def key(self, text: str) -> str:
         """The store's key of the answer to one text."""
+
+    def keys(self, text: str) -> list[str]:
+        """The store's keys of all `replies` that the answer to one text is made of."""
+        return [self.key(text)]
+
+    def joined(self, rows: Sequence[Row]) -> Row:
+        """The row of an answer that is made of these."""
+        return rows[0]
 
     @abstractmethod
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
@@ -118,17 +129,17 @@ class PaidExpert(Expert):
         """One prediction row for each example; texts that are equal are asked once."""
         self.validate()
         texts = examples["text"].to_pylist()
-        keys = [self.key(text) for text in texts]
-        work = dict(zip(keys, texts, strict=True))
+        keys = [self.keys(text) for text in texts]
+        work = {key: text for these, text in zip(keys, texts, strict=True) for key in these}
         with self.opened_store() as store:
             rows = store.get_many(work)
-            if len(rows) == len(work) and (table := self._all_kept(examples, [rows[key] for key in keys])) is not None:
+            if len(rows) == len(work) and (table := self._all_kept(examples, keys, rows)) is not None:
                 return table
             if broken := self._unreadable(rows):
                 rows = {key: row for key, row in rows.items() if key not in broken} | self._mended(store, rows, broken)
             if len(rows) < len(work):
                 self._ask_missing(work, rows, store)
-        return self.predictions(examples, self.columns([rows[key] for key in keys]))
+        return self._table(examples, keys, rows)
 
     def check_access(self) -> None:
         """Raise `ExpertError` or `MissingExtra` where it is known before any call that none can go well."""
@@ -200,10 +211,13 @@ class PaidExpert(Expert):
         assert isinstance(self.prompt, Mapping)
         return Prompt.of(self.prompt, f"prompt of expert '{self.name}'")
 
-    def _all_kept(self, examples: pa.Table, rows: Sequence[Row]) -> pa.Table | None:
+    def _table(self, examples: pa.Table, keys: Sequence[list[str]], rows: Mapping[str, Row]) -> pa.Table:
+        return self.predictions(examples, self.columns([self.joined([rows[key] for key in each]) for each in keys]))
+
+    def _all_kept(self, examples: pa.Table, keys: Sequence[list[str]], rows: Mapping[str, Row]) -> pa.Table | None:
         """The answers that kept rows are, None where one of them cannot be read."""
         try:
-            return self.predictions(examples, self.columns(rows))
+            return self._table(examples, keys, rows)
         except (ConfigError, ExpertError, MissingExtra):
             raise
         except Exception:

@@ -61,7 +61,8 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
     for name, rows in deferred.items():
         expert = answerer.expensive[name]
         texts = [text for _, text in rows.values()]
-        if not expert.expert.batches and sum(expert.price.most(texts)) <= expert.ledger.left:
+        most = expert.expert.replies * sum(expert.price.most(texts))
+        if not expert.expert.batches and most <= expert.ledger.left:
             continue
         for part in _parts(sorted(rows, key=lambda each: rows[each][0]), len(rows) if expert.expert.batches else ROWS):
             if stopped():

@@ -82,26 +82,29 @@ def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> 
     answered = predictions.filter(pc.and_(pc.is_valid(at), pc.is_null(predictions["error"])))
     texts = examples["text"].take(pc.index_in(answered["id"], examples["id"].combine_chunks())).to_pylist()
     taken = answered.select(list(QUANTITIES)).to_pylist()
+    replies = pc.fill_null(answered["replies"], 1).to_numpy()[:, None]
     if answered["seconds"].null_count:
         with expert.store(make=False) as store:
             keys = [expert.key(text) for text in texts]
             kept = store.get_many(keys)
-        for row, key in zip(taken, keys, strict=True):
-            row["seconds"] = kept.get(key, {}).get("seconds") if row["seconds"] is None else row["seconds"]
-    return usage_of(expert).learnt(sizes_of(expert, texts), used_by(taken))
+        for row, key, count in zip(taken, keys, replies.flat, strict=True):
+            each = kept.get(key, {}).get("seconds")
+            row["seconds"] = each and each * count if row["seconds"] is None else row["seconds"]
+    return usage_of(expert).learnt(sizes_of(expert, texts), used_by(taken) / replies)
 
 
 def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
     rows = np.flatnonzero(asked)
-    keys = [expert.key(str(drawn.texts[at])) for at in rows]
+    keys = [expert.keys(str(drawn.texts[at])) for at in rows]
     with expert.store(make=False) as store:
-        kept = store.get_many(keys)
-    found = np.array([key in kept for key in keys], bool)
+        kept = store.get_many(key for each in keys for key in each)
+    found = np.array([kept.keys() >= set(each) for each in keys], bool)
+    known = [kept[each[0]] for each, whole in zip(keys, found, strict=True) if whole]
     # All sizes: where not one of the rows drawn is asked about, some of the others may be.
     sizes, due = sizes_of(expert, [text or "" for text in drawn.texts]), np.zeros(len(drawn.texts), bool)
     due[rows[~found]] = True
     state = version.terms.usage.get(expert.name)
-    usage = Usage.restore(state) if state else usage_of(expert).learnt(sizes[rows[found]], used_by(kept.values()))
+    usage = Usage.restore(state) if state else usage_of(expert).learnt(sizes[rows[found]], used_by(known))
     price = version.terms.costs.prices.get(expert.name)
     return forecast(
         expert.name,
@@ -113,4 +116,5 @@ def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, 
         kept=int(found.sum()),
         confidence=confidence,
         batches=expert.batches,
+        replies=expert.replies,
     )

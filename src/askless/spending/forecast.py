@@ -33,6 +33,10 @@ class Range:
     low: float
     high: float
 
+    def times(self, count: int) -> Range:
+        """So many times as much."""
+        return Range(count * self.value, count * self.low, count * self.high)
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -43,7 +47,7 @@ class Forecast:
     expert
         Its name.
     calls
-        Rows asked about.
+        Rows asked about, each as often as an answer takes replies.
     prompt_tokens, completion_tokens
         Tokens read and written, over all rows.
     seconds, usd
@@ -85,6 +89,7 @@ def forecast(
     kept: int = 0,
     confidence: float = 0.95,
     batches: bool = False,
+    replies: int = 1,
 ) -> Forecast:
     """What `expert` will take for `population` rows, of which those of `sizes` were drawn by chance and looked at.
 
@@ -115,6 +120,8 @@ def forecast(
         Of the intervals, above 0.5 and below 1.
     batches
         Whether the expert is asked by batches.
+    replies
+        How many replies, each a call, an answer is made of; `usage` is that of one.
 
     Returns
     -------
@@ -138,9 +145,9 @@ def forecast(
     less = None if batches or price is None or price.batch is None or usage.rows[BILLED] else price.batch
     batch_usd = None if less is None else draws.total(*usage.rates(less), confidence)
     basis = usage.words() + (f" Prices: {price.source}." if price and price.source else "")
-    return Forecast(
-        expert, calls, **totals, usd=usd, kept=kept, confidence=confidence, basis=basis, batch_usd=batch_usd
-    )
+    many = {name: each.times(replies) for name, each in {"calls": calls, **totals, "usd": usd}.items()}
+    batch_usd = batch_usd and batch_usd.times(replies)
+    return Forecast(expert, **many, kept=kept, confidence=confidence, basis=basis, batch_usd=batch_usd)
 
 
 def together(ranges: Sequence[Range]) -> Range:

@@ -6,6 +6,7 @@ one of the words of `billing`; whoever asked gives the small expert's answer the
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -125,13 +126,13 @@ class GuardedExpert:
             Only where asking was to stop.
         """
         texts = examples["text"].to_pylist()
-        keys = [self.expert.key(text) for text in texts]
+        keys = [self.expert.keys(text) for text in texts]
         if not self.expert.hosted:
             with self._busy:
-                table = self._billed(self._answer_here(examples, texts, keys), keys, part)
+                table = self._billed(self._answer_here(examples, texts), keys, part)
         else:
             # What two ask at once is paid for once; who asks about many asks alone.
-            with self._turns.of(keys[0] if len(keys) == 1 else ""):
+            with self._turns.of(keys[0][0] if len(keys) == 1 else ""):
                 written = self._streamed(examples, texts[0], piece) if piece else None
                 table = self._billed(self.expert.answer(examples) if written is None else written, keys, part)
                 if written is not None:
@@ -149,7 +150,7 @@ class GuardedExpert:
                 self.expert.answer(examples)
         else:
             with self._busy:
-                self._answer_here(examples, texts, [self.expert.key(text) for text in texts])
+                self._answer_here(examples, texts)
 
     def _streamed(self, examples: pa.Table, text: str, piece: Piece) -> pa.Table | None:
         """The answer to one example, its pieces passed on; None where the expert cannot write in pieces."""
@@ -166,8 +167,9 @@ class GuardedExpert:
             except StopIteration as end:
                 return self.expert.predictions(examples, self.expert.columns([end.value]))
 
-    def _answer_here(self, examples: pa.Table, texts: Sequence[str], keys: Sequence[str]) -> pa.Table:
+    def _answer_here(self, examples: pa.Table, texts: Sequence[str]) -> pa.Table:
         """Answers of a model run here: kept ones, and as many new ones as the limit allows, in the order of rows."""
+        keys = [self.expert.key(text) for text in texts]
         kept = self.kept.get_many(keys)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
         reserved = self._reserve(new)
@@ -200,16 +202,18 @@ class GuardedExpert:
         rest = [key for key in keys if key not in rows and key not in under_way]
         (self.ledger.doubt if self.expert.hosted else self.ledger.release)(rest)
 
-    def _billed(self, table: pa.Table, keys: Sequence[str], part: int | None) -> pa.Table:
+    def _billed(self, table: pa.Table, answers: Sequence[list[str]], part: int | None) -> pa.Table:
         if not self.price.in_dollars:
             return table
+        keys = [key for each in answers for key in each]
         if self._kept_cost:
             prices = self.price.paid(self.kept.get_many(keys))
-            paid = [prices.get(key, 0.0) for key in keys]
+            each = [math.nan if (cost := prices.get(key, 0.0)) is None else cost for key in keys]
         else:
-            paid = [*self.ledger.paid(keys, self.part if part is None else part)]
+            each = self.ledger.paid(keys, self.part if part is None else part)
+        paid = np.reshape(each, (len(answers), self.expert.replies)).sum(axis=1)
         at = table.schema.get_field_index("cost_usd")
-        return table.set_column(at, table.schema.field(at), pa.array(paid, pa.float64()))
+        return table.set_column(at, table.schema.field(at), pa.array(paid, pa.float64(), from_pandas=True))
 
 
 class _Turns:

@@ -28,7 +28,7 @@ WINDOWS = 8
 
 @dataclass(frozen=True, eq=False)
 class Pending:
-    """The different texts that an expert has no answer to yet, in the order of the input.
+    """The replies to different texts that an expert has not given yet, in the order of the input.
 
     Parameters
     ----------
@@ -176,12 +176,12 @@ def sample(expert: PaidExpert, pending: Pending, examples: Path, rows: int, seed
 
 
 def _different(expert: PaidExpert, texts: Sequence[str], seen: set[bytes]) -> dict[str, int]:
-    """Key of each text that was not `seen` before, and where it stands."""
+    """Keys of each text that was not `seen` before, and where it stands."""
     fresh: dict[str, int] = {}
     for at, text in enumerate(texts):
-        key = expert.key(text)
-        short = bytes.fromhex(key)[:16]
-        if short not in seen:
-            seen.add(short)
-            fresh[key] = at
+        for key in expert.keys(text):
+            short = bytes.fromhex(key)[:16]
+            if short not in seen:
+                seen.add(short)
+                fresh[key] = at
     return fresh

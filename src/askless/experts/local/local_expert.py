@@ -67,7 +67,7 @@ class LocalExpert(PaidExpert):
                 f"Expert '{self.name}': mode label got a task without classes. Allowed there: mode: auto or text. "
                 "Change the mode, or leave it out."
             )
-        if self.labelling and self.template().reply == "json":
+        if self.labelling and self.template().reply != "words":
             raise ExpertError(
                 f"Expert '{self.name}': its prompt asks for JSON, and mode label scores words. Allowed: reply: words, "
                 "or mode: text. Change one of the two."

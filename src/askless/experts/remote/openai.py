@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from typing import Any
@@ -25,13 +26,14 @@ from askless.experts.base import Setting, number, whole
 from askless.experts.faults import REPEATED, Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
 from askless.experts.remote.batches import Batches
+from askless.experts.remote.confidences import STATED, VOTES, of_stated, of_votes, stated_probability, voted
 from askless.experts.remote.problems import BILLED_ERRORS, fault, problem_of, refused_field, stated_fault
 from askless.experts.remote.providers import BATCHES, provider
 from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
 from askless.hosts import is_local_url
-from askless.prompts import LABEL, Prompt
+from askless.prompts import LABEL, PROBABILITY, Prompt
 from askless.schema import PREDICTIONS
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ FAILED_IN_A_ROW = 24
 # Answers of another model are paid for: fewer of them in a row are enough.
 FEW = 3
 UNREAD = "..."
+UNSURE = "without log-probabilities its answers state no confidence, unless by confidence: stated or samples: 5"
 ANOTHER = "answered by another model"
 NO_KEY = "none"
 REDIRECT = "OPENAI_BASE_URL"
@@ -47,7 +50,7 @@ OWN_FIELDS = ("model", "messages", "n", "best_of", "stream", "logprobs", "top_lo
 LENGTHS = ("max_tokens", "max_completion_tokens")
 MAX_TOKENS, AFTER_WORD = {"label": 16, "summary": 128}, 8
 TAKEN = tuple(name for name in PREDICTIONS.names if name.endswith("_tokens"))
-OBSERVED = ("logprob", *TAKEN, "batched", "seconds", "cost_usd")
+OBSERVED = ("logprob", *TAKEN, "batched", "replies", "seconds", "cost_usd")
 
 
 class OpenAiExpert(PaidExpert):
@@ -85,6 +88,13 @@ class OpenAiExpert(PaidExpert):
         Where draws begin; None leaves the field out.
     top_logprobs
         Alternatives to the first token that are asked for, 0 to 20; 0 for a server that refuses log-probabilities.
+    confidence
+        How sure a label is: by `logprobs`, the server's log-probabilities, or `stated`, by the model itself, which the
+        prompt then asks for JSON with a `probability`.
+    samples
+        Replies that are asked for about each text, 1 or more, where answers are labels: with more than one the
+        label is that of most, each class as likely as its share of them. Each is a call, and billed; `temperature` must
+        be above 0 and `seed` null, or they would be alike. No log-probabilities are asked for.
     concurrency
         Requests in flight, a thread each, 1 or more.
     requests_per_minute
@@ -127,6 +137,8 @@ class OpenAiExpert(PaidExpert):
         max_tokens: int | str | None = "auto",
         seed: int | None = None,
         top_logprobs: int = 5,
+        confidence: str = "logprobs",
+        samples: int = 1,
         concurrency: int = 8,
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
@@ -147,6 +159,8 @@ class OpenAiExpert(PaidExpert):
         self.max_tokens = max_tokens
         self.seed = seed
         self.top_logprobs = top_logprobs
+        self.confidence = confidence
+        self.samples = samples
         self.concurrency = concurrency
         self.requests_per_minute = requests_per_minute
         self.tokens_per_minute = tokens_per_minute
@@ -167,6 +181,11 @@ class OpenAiExpert(PaidExpert):
         limited = self.max_tokens is None or self.max_tokens == "auto" or whole(self.max_tokens)
         self.require("max_tokens", limited, "auto, null or a whole number >= 1")
         self.require("top_logprobs", whole(self.top_logprobs, 0) and self.top_logprobs <= 20, "0 (none) to 20")
+        self.require("confidence", self.confidence in ("logprobs", STATED), "logprobs or stated")
+        drawn = self.temperature != 0 and self.seed is None and self.confidence != STATED
+        drawn = whole(self.samples) and (self.samples == 1 or drawn)
+        allowed = "1, or more with a temperature above 0, seed: null and confidence: logprobs"
+        self.require("samples", drawn, allowed)
         self.require("concurrency", whole(self.concurrency), "a whole number >= 1")
         for option in ("requests_per_minute", "tokens_per_minute"):
             rate = getattr(self, option)
@@ -229,8 +248,33 @@ class OpenAiExpert(PaidExpert):
 
         The server is part of it; servers of this machine are one, for their port is whatever was free.
         """
+        return self.keys(text)[0]
+
+    def keys(self, text: str) -> list[str]:
+        """The store's keys of all `replies` that the answer to one text is made of."""
         asked = self.address and ("this machine" if is_local_url(self.address) else self.address)
-        return answer_key("openai", self.revision, self.request(text), *([asked] if asked else []))
+        about = ["openai", self.revision, self.request(text), *([asked] if asked else [])]
+        return [answer_key(*about, *([number] if number else [])) for number in range(self.replies)]
+
+    @property
+    def replies(self) -> int:  # type: ignore[override]
+        """How many replies an answer is made of."""
+        return self.samples if self.setting.classes else 1
+
+    def joined(self, rows: Sequence[Row]) -> Row:
+        """The row of an answer that is made of these."""
+        if len(rows) == 1:
+            return rows[0]
+        words = self.words()
+        return voted(rows, replied([row.get("text") for row in rows], words)["label"], list(words))
+
+    def template(self) -> Prompt:
+        """The prompt, which asks for a probability where that is to be stated."""
+        return self._stating if self.confidence == STATED and self.setting.classes else super().template()
+
+    @cached_property
+    def _stating(self) -> Prompt:
+        return replace(super().template(), reply="stated")
 
     def ask(self, work: Mapping[str, str], kept: Mapping[str, Row]) -> Generator[dict[str, Row]]:
         """Yield rows as replies arrive; when a run must stop, what is under way is still waited for."""
@@ -297,14 +341,20 @@ class OpenAiExpert(PaidExpert):
             if reason is not None or row.get("text") is None:
                 columns["error"][i] = reason or f"no reply ({row.get('finish')})"
         if words:
-            reader = reader_of(words)
-            spread = [
-                (None, None) if label is None else confidence(row, label, reader)
-                for row, label in zip(rows, columns["label"], strict=True)
-            ]
+            spread = [self._sure(*each, words) for each in zip(rows, columns["label"], strict=True)]
             columns["proba"] = [proba for proba, _ in spread]
             columns["mass"] = [mass for _, mass in spread]
         return {**columns, **{name: [row.get(name) for row in rows] for name in OBSERVED}}
+
+    def _sure(self, row: Row, label: str | None, words: Mapping[str, str]) -> tuple[list[float] | None, float | None]:
+        """`proba` and `mass` of a row, None where nothing is known of them."""
+        if label is None:
+            return None, None
+        if VOTES in row:
+            return of_votes(row, row["replies"])
+        if self.confidence == STATED:
+            return of_stated(row.get(STATED), label, list(words)), None
+        return confidence(row, label, reader_of(words))
 
     def meta(self) -> dict[str, Any]:
         """Model, revision and prompt; where and under which key it was asked is nobody's business."""
@@ -316,6 +366,7 @@ class OpenAiExpert(PaidExpert):
         turns = [{"role": "user", "content": prompt.fill(text)}]
         if prompt.system:
             turns.insert(0, {"role": "system", "content": prompt.system})
+        tops = None if self.replies > 1 or prompt.reply == STATED else self.top_logprobs or None
         request: dict[str, Any] = {
             "model": self.model,
             "messages": turns,
@@ -323,9 +374,9 @@ class OpenAiExpert(PaidExpert):
             "top_p": self.top_p,
             "max_tokens": self._tokens,
             "seed": self.seed,
-            "logprobs": True if self.top_logprobs else None,
-            "top_logprobs": self.top_logprobs if self.top_logprobs and prompt.words else None,
-            "response_format": _schema(prompt) if prompt.reply == "json" else None,
+            "logprobs": True if tops else None,
+            "top_logprobs": tops if prompt.words else None,
+            "response_format": _schema(prompt) if prompt.reply != "words" else None,
             "extra_body": dict(self.extra) if self.extra else None,
         }
         return {name: value for name, value in request.items() if value is not None}
@@ -395,7 +446,7 @@ class OpenAiExpert(PaidExpert):
         if (problem := stated(reply)) is not None:
             raise Failed(stated_fault(problem, secrets, self.billed_errors))
         try:
-            row = {**observed(reply, self._reader, secrets), "seconds": seconds}
+            row = {**self._observed(reply, secrets), "seconds": seconds}
             self.check_rows([row])
         except Exception as error:
             why = str(error) if type(error) is ValueError else type(error).__name__
@@ -409,10 +460,14 @@ class OpenAiExpert(PaidExpert):
     def read_again(self, reply: str, row: Row) -> Row | None:
         """The row of a kept reply, in the place of one that cannot be read; None where that cannot be told."""
         try:
-            seen = {**observed(json.loads(reply), self._reader), "seconds": quantity(row.get("seconds"))}
+            seen = {**self._observed(json.loads(reply)), "seconds": quantity(row.get("seconds"))}
             return {**seen, **({"batched": True} if row.get("batched") else {})}
         except (ValueError, AttributeError):
             return None
+
+    def _observed(self, reply: Mapping[str, Any], secrets: Sequence[str] = ()) -> Row:
+        row = observed(reply, self._reader, secrets)
+        return row | ({STATED: stated_probability(row["text"])} if self.template().reply == STATED else {})
 
     @property
     def _reader(self) -> LabelReader | None:
@@ -425,7 +480,7 @@ class OpenAiExpert(PaidExpert):
         name, lacks = provider(self.address)
         fields = {field for field in lacks if field in self.request("")}
         if fields:
-            unsure = "; without log-probabilities its answers state no confidence" if "logprobs" in fields else ""
+            unsure = f"; {UNSURE}" if "logprobs" in fields else ""
             note = "Expert '%s': %s does not take %s, which is left out%s."
             logger.warning(note, self.name, name, ", ".join(sorted(fields)), unsure)
         return fields
@@ -550,7 +605,8 @@ def _schema(prompt: Prompt) -> dict[str, Any]:
     """What the reply must be, as `response_format` says it."""
     words = [word.strip() for word in prompt.words.values()]
     fields = {LABEL: {"type": "string", "enum": words}}
-    shape = {"type": "object", "properties": fields, "required": [LABEL], "additionalProperties": False}
+    fields |= {PROBABILITY: {"type": "number"}} if prompt.reply == STATED else {}
+    shape = {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
     return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": shape}}
 
 
