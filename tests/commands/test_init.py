@@ -1,6 +1,7 @@
 """`askless init` and `askless try`: from a stranger's file to ten answers of an LLM."""
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -120,6 +121,16 @@ def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, serv
     assert "66 tokens read, 6 written: 7.2e-05 usd; 0 of these answers were kept from before." in shown
     assert "6 of these answers were kept" in run("try", "mail-1", "--rows", "6").stdout
     assert len(server.requests) == 6
+    assert "no answer says how sure it is; with `confidence: stated` or `samples: 5` it does." in shown
+
+
+def test_a_server_without_log_probabilities_is_asked_for_a_stated_one(file, server):
+    run("init", file, *COLUMNS, "--base-url", "https://api.anthropic.com/v1", "--price", "1,1")
+    written = Path("params.yaml").read_text().replace("https://api.anthropic.com/v1", server.url)
+    assert "confidence: stated  # Anthropic gives no log-probabilities" in written
+    Path("params.yaml").write_text(written)
+    server.reply = lambda request, before: Answer(chat('{"label": "no", "probability": 0.8}'))
+    assert "  read   no (80% sure)   gold no\n" in run("try", "mail-1", "--rows", "6").stdout
 
 
 def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server, monkeypatch):

@@ -67,9 +67,7 @@ def attempt(
         _replies(chosen, answers, settings.task(task).classes)
         _summed(name, chosen, answers, cost, pending.kept, settings.costs.unit)
         if expert.hosted and expert.setting.classes and answers["proba"].null_count == len(answers):
-            typer.echo(
-                f"{name}: no answer says how sure it is. `confidence: stated` or `samples: 5` does: docs/experts.md.\n"
-            )
+            typer.echo(f"{name}: no answer says how sure it is; with `confidence: stated` or `samples: 5` it does.\n")
 
 
 def _examples(settings: Params, task: str, data: Path) -> pa.Table:
