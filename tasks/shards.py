@@ -21,7 +21,13 @@ from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.answer_store import AnswerStore, Row
 
 TOKENS = ("prompt_tokens", "completion_tokens")
-BILLED = ("cost_usd", "seconds", "batched", *(name for name in schema.PREDICTIONS.names if name.endswith("_tokens")))
+BILLED = (
+    "cost_usd",
+    "seconds",
+    "batched",
+    "replies",
+    *(name for name in schema.PREDICTIONS.names if name.endswith("_tokens")),
+)
 
 
 class ShardStopped(AsklessError):

@@ -48,7 +48,7 @@ class Llm:
         self.store: dict[str, str | None] = {}
         self.kill_at = math.inf
         self.refused: set[str] = set()
-        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), key=lambda text: text)
+        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), keys=lambda text: [text])
         self.kept = SimpleNamespace(get_many=lambda keys: {key: {} for key in keys if key in self.store})
 
     @property
