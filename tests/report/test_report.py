@@ -320,6 +320,8 @@ def test_demo_is_declared(made: Any) -> None:
     text = "Generated demo data and toy models: these figures prove the plumbing, not the method."
     summary, page, _ = made("reached", demo=True)
     assert text in page.said() and text in markdown_summary(summary)
+    summary, page, _ = made("reached", demo=["data"])
+    assert "Generated demo data: these figures" in page.said() and text not in page.said()
     summary, page, _ = made("reached", demo=False)
     assert text not in page.said() and text not in markdown_summary(summary)
 

@@ -59,7 +59,8 @@ class LabelReader:
     What a model thought (up to `</think>` and the like) is no answer. The rest is the word itself, whatever its case,
     blanks and punctuation; else it says so: in a field of JSON, in `\boxed{}`, as "Answer: X", "the answer is X" or
     "the text belongs to X", or as all of its first or last line. Where it says none of these, the word that its first
-    line begins with and a mark follows ("A) ...", "A: ...", "A - ..."). A sign is part of a number, "A+" is not "A".
+    line begins with and a mark follows ("A) ...", "A: ...", "A - ..."; "No, ..." where no other class is named). A sign
+    is part of a number, "A+" is not "A".
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ class LabelReader:
         marked = rf"{one}[^\w\n]*?(?:[{re.escape(_MARKS)}](?!\d)|\s-\s)"
         self._leading = re.compile(rf"[\s\"'`*_#>(\[]*{marked}", re.IGNORECASE)
         self._later = re.compile(rf"(?<=\W){marked}", re.IGNORECASE)
+        self._first = re.compile(rf"[\s\"'`*_#>(\[]*{one}[\"'`*_)\]]*,\s", re.IGNORECASE)
+        self._anywhere = re.compile(rf"(?<![^\W_]){one}", re.IGNORECASE)
 
     def __call__(self, text: str) -> Named | None:
         """The class, None where the reply names none, or several."""
@@ -196,12 +199,19 @@ class LabelReader:
         return found
 
     def _marked(self, text: str, start: int) -> list[Named]:
-        """Classes that stand in the first line with a mark behind them, the first of them at its head."""
+        """Classes that stand in the first line with a mark behind them, the first of them at its head.
+
+        A comma is such a mark where no other class stands in the reply.
+        """
         line = next(_lines(text, start), None)
-        first = None if line is None else self._leading.match(text, *line)
-        if line is None or first is None or len(_LISTED.findall(text, start)) > 1:
+        if line is None or len(_LISTED.findall(text, start)) > 1:
             return []
-        return self._named((first, *self._later.finditer(text, first.end(), line[1])))
+        if first := self._leading.match(text, *line):
+            return self._named((first, *self._later.finditer(text, first.end(), line[1])))
+        if first := self._first.match(text, *line):
+            found = self._named((first, *self._anywhere.finditer(text, first.end())))
+            return found[:1] if len({each.label for each in found}) == 1 else []
+        return []
 
     def _named(self, matches: Iterable[re.Match[str]]) -> list[Named]:
         found = [(self._class(match["name"]), match.span("name")) for match in matches]

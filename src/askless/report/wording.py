@@ -11,7 +11,7 @@ from askless.evaluation.metrics import GRADES, QUALITIES
 
 Summary = Mapping[str, Any]
 Cells = tuple[str, ...]
-DEMO = "Generated demo data and toy models: these figures prove the plumbing, not the method."
+DEMO = "Generated demo data{toys}: these figures prove the plumbing, not the method."
 DASH = "–"
 BILL = ("own", "reference", "saved")
 OUTCOMES = {
@@ -269,8 +269,11 @@ def one_class(summary: Summary) -> str:
 def demo(summary: Summary) -> str:
     """What is of the demo here, and that its figures prove nothing; nothing where all is one's own."""
     parts = summary.get("demo")
-    if not parts or parts is True or "data" in parts:
-        return DEMO if parts else ""
+    if not parts:
+        return ""
+    if parts is True or "data" in parts:
+        toys = parts is True or {*parts} - {"data", "word vectors"}
+        return DEMO.format(toys=" and toy models" if toys else "")
     return f"{sentence(_listed(list(parts)))} of the demo on texts of your own: these figures say nothing of real ones."
 
 
