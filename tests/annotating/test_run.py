@@ -18,6 +18,7 @@ FACTS = {
     "unreadable": [],
     "failed": 0,
     "human_labels": 400,
+    "review": {"labelled": 0, "unsure": 0},
 }
 
 

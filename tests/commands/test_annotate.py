@@ -137,6 +137,41 @@ def test_rows_without_a_text_and_texts_that_come_again(here):
     assert here[1].asked().count(here[1].asked()[0]) == 1
 
 
+def test_people_label_what_nobody_is_sure_of(here):
+    unsure = {text for n, text in enumerate(TEXTS[:120]) if n % 10 == 0}
+
+    def doubtful(request, before):
+        post = request.text.split("Text: ", 1)[1].removesuffix("\nAnswer:")
+        name = SAID[post]
+        return Answer(chat(name, {"yes": 0.5, "no": 0.5} if post in unsure else {name: 0.99}, prompt_tokens=10))
+
+    here[1].reply = doubtful
+    write(here[0] / "few.csv", [{"post": text} for text in TEXTS[:120]])
+    words = ["few.csv", *WORDS, *PRICE, "--small", "linear", "--max-usd", "1", "-o", "out.jsonl"]
+    first = run(here, *words, "--queue", "people.csv", "--abstain", "--sure", "0.6").stdout
+    calls = len(here[1].requests)
+    with open("people.csv", encoding="utf-8", newline="") as file:
+        queue = list(csv.DictReader(file))
+    assert queue and {row["text"] for row in queue} <= unsure and not any(row["gold"] for row in queue)
+    assert f"{len(queue)} rows have no label, in people.csv: nobody is 60 % sure of them. What is promised" in " ".join(
+        first.split()
+    )
+    rows = read_rows(here[0] / "out.jsonl")
+    without = [n for n, row in enumerate(rows, 1) if row["label"] is None]
+    assert without == sorted(int(row["row"]) for row in queue)
+    assert {rows[n - 1]["error"] for n in without} == {"abstained: nobody is 60 % sure"}
+
+    write(here[0] / "answers.csv", [row | {"gold": "yes"} for row in queue[1:]])
+    again = run(here, *words, "--people", "answers.csv", "--people-usd", "0.5", "--abstain", "--sure", "0.6").stdout
+    assert len(here[1].requests) == calls, "nobody is asked again"
+    n = len(queue) - 1
+    assert f"People labelled {n} rows ({n} answers, ${n / 2:.4g})" in " ".join(again.split())
+    rows = read_rows(here[0] / "out.jsonl")
+    mine = [row for row in rows if row["answered_by"] == "people"]
+    assert len(mine) == n and {row["label"] for row in mine} == {"yes"} and all(row["cost_usd"] >= 0.5 for row in mine)
+    assert sum(row["label"] is None for row in rows) == 1
+
+
 def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):
     done = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "-o", "out.csv", "--dry-run")
     assert (

@@ -55,6 +55,23 @@ def run(*words, code=0):
     return done
 
 
+def test_rows_that_people_labelled_for_nobody_was_sure_count_as_they_are(here):
+    rows = [row | {"answered_by": "people" if n < 300 else "llm"} for n, row in enumerate(read("labelled.csv")[:-1])]
+    for row in rows[:300]:
+        row["label"] = here[1][row["id"]]
+    write(here[0] / "labelled.csv", rows)
+    run("labelled.csv", "--suggest", 200, "-o", "todo.csv")
+    drawn = read("todo.csv")
+    assert not {row["id"] for row in drawn} & {row["id"] for row in rows[:300]}
+    write(here[0] / "gold.csv", [row | {"gold": here[1][row["id"]]} for row in drawn])
+    for found in json.loads(run("labelled.csv", "--gold", "gold.csv", "--json").stdout)["estimates"]:
+        truth = np.mean([each == found["what"] for each in here[1].values()])
+        assert (found["rows"], found["labels"]) == (ROWS, 500) and found["low"] < truth < found["high"]
+    # Of them alone nothing is left to chance.
+    only = run("labelled.csv", "--gold", "gold.csv", "--json", "--by", "answered_by").stdout
+    assert {each["group"] for each in json.loads(only)["estimates"]} == {None, "llm"}
+
+
 def test_what_the_llm_said_is_hidden_under_a_prefix_too(here):
     write(here[0] / "own.csv", [{"text": f"t{n}", "llm_label": "yes", "llm_confidence": 0.9} for n in range(4)])
     run("own.csv", "--label", "llm_label", "--suggest", 2, "-o", "todo.csv")

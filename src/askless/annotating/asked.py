@@ -41,6 +41,8 @@ class AskedTexts:
         Which texts have a reply, readable or not, and which were put to the LLM without getting one.
     cost : array, shape (texts,)
         Dollars that were paid for each.
+    stated : array, shape (texts,)
+        Probability that the LLM states of its label, NaN where it states none.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class AskedTexts:
         self.answered = np.zeros(len(ids), bool)
         self.failed = np.zeros(len(ids), bool)
         self.cost: Floats = np.zeros(len(ids))
+        self.stated: Floats = np.full(len(ids), np.nan)
         self.errors: dict[int, str] = {}
 
     @property
@@ -116,6 +119,9 @@ class AskedTexts:
         replied = self.expert.kept.get_many(key for each in keys.values() for key in each)
         failed = np.array([at for at, each in keys.items() if not replied.keys() >= set(each)], np.int64)
         self.label[places] = label
+        if "proba" in table.column_names:
+            spread = zip(table["proba"].to_pylist(), label.tolist(), strict=True)
+            self.stated[places] = [np.nan if each is None or at == NO_LABEL else each[at] for each, at in spread]
         self.cost[places] = table["cost_usd"].to_numpy()
         self.answered[places], self.failed[failed], self.answered[failed] = True, True, False
         errors = table["error"].to_pylist()

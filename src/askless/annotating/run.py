@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from askless.annotating.asked import AskedTexts
+from askless.annotating.people import PEOPLE, Review
 from askless.annotating.rounds import Annotation, Round, Wish, annotate
 from askless.annotating.small_model import MEASURE, NAME
 from askless.annotating.table import TextTable
@@ -53,23 +54,35 @@ def annotate_table(
 
 
 def write_labels(
-    out: Path, table: TextTable, asked: AskedTexts, found: Annotation, prefix: str, meta: Mapping[str, Any], raw: bool
+    out: Path,
+    table: TextTable,
+    asked: AskedTexts,
+    found: Annotation,
+    prefix: str,
+    meta: Mapping[str, Any],
+    raw: bool,
+    review: Review,
 ) -> None:
     """The input's rows in their order with the columns `NEW` beside its own."""
-    answerable, of_row = table.of_row >= 0, np.maximum(table.of_row, 0)
+    answerable, of_row, people = table.of_row >= 0, np.maximum(table.of_row, 0), review.by_people
     first = np.zeros(len(table), bool)
     first[_firsts(table)] = True
-    label = np.array([None, *asked.classes], object)[np.where(answerable, found.label[of_row], NO_LABEL) + 1]
-    by = np.where(found.by_small, NAME, asked.expert.name).astype(object)[of_row]
-    errors = np.array([asked.errors.get(at) for at in range(len(table.texts))], object)[of_row]
+    given, abstained = np.where(people, review.label, found.label), review.unsure & review.abstain
+    label = np.array([None, *asked.classes], object)[np.where(abstained, NO_LABEL, given)[of_row] + 1]
+    by = np.where(people, PEOPLE, np.where(found.by_small, NAME, asked.expert.name)).astype(object)[of_row]
+    errors = np.array([asked.errors.get(at) for at in range(len(table.texts))], object)
+    errors[abstained] = f"abstained: nobody is {100 * review.below:g} % sure"
+    errors[people] = None
+    errors = errors[of_row]
     for row, fault in table.faults.items():
         errors[row] = fault
-    confidence = np.where(answerable & found.by_small[of_row], found.agrees[of_row], np.nan)
+    confidence = np.where((found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
+    cost = asked.cost + review.usd * review.answers
     new = {
-        "label": pa.array(label, pa.string()),
+        "label": pa.array(label, pa.string(), mask=~answerable),
         "answered_by": pa.array(by, pa.string(), mask=~answerable),
-        "confidence": pa.array(confidence, pa.float64(), from_pandas=True),
-        "cost_usd": pa.array(np.where(first, asked.cost[of_row], 0.0)),
+        "confidence": pa.array(confidence, pa.float64(), from_pandas=True, mask=~answerable),
+        "cost_usd": pa.array(np.where(first, cost[of_row], 0.0)),
         "error": pa.array(errors, pa.string()),
     }
     columns = {prefix + name: values for name, values in new.items()}
@@ -190,11 +203,27 @@ def words(facts: Mapping[str, Any]) -> list[str]:
         said.append(f"{total:,} replies had no label that could be read ({n:,} times: {reason}); their label is empty.")
     if facts["failed"]:
         said.append(f"{facts['failed']:,} rows got no answer of {facts['llm']}: column error says why.")
+    said += _reviewed(facts["review"])
     said.append(
         f"Shares and means of these labels are those that {facts['llm']} would give, not the truth: label about "
         f"{facts['human_labels']} rows by hand and run askless estimate."
     )
     return said
+
+
+def _reviewed(facts: Mapping[str, Any]) -> list[str]:
+    """What people have labelled, and what is for them."""
+    said = []
+    if facts["labelled"]:
+        said.append(
+            f"People labelled {facts['labelled']:,} rows ({facts['answers']:,} answers, ${facts['paid_usd']:.4g}), "
+            f"{facts['changed']:,} of them otherwise than before."
+        )
+    if facts["unsure"] and (facts["file"] or facts["abstained"]):
+        label = "have no label" if facts["abstained"] else "are for people"
+        where = f", in {facts['file']}" if facts["file"] else ""
+        said.append(f"{facts['unsure']:,} rows {label}{where}: nobody is {100 * facts['below']:g} % sure of them.")
+    return [*said, "What is promised counts these rows with the label that they had before."] if said else []
 
 
 def _bill(facts: Mapping[str, Any]) -> str:

@@ -78,6 +78,22 @@ Answers = Annotated[
     typer.Option(metavar="FOLDER", help="Where answers are kept and looked for.", show_default="OUT.run/answers"),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before money is spent.")]
+Queue = Annotated[
+    Path | None,
+    typer.Option(
+        "--queue",
+        metavar="FILE",
+        help="Write the rows of which nobody is sure, for people: .csv, .json (Label Studio), .jsonl (Argilla).",
+        show_default=False,
+    ),
+]
+Sure = Annotated[float, typer.Option("--sure", metavar="SHARE", help="From which chance a label counts as sure.")]
+Abstain = Annotated[bool, typer.Option("--abstain", help="Give no label to rows of which nobody is sure.")]
+People = Annotated[
+    Path | None,
+    typer.Option("--people", metavar="FILE", help="What people said of rows of --queue's file.", show_default=False),
+]
+PeopleUsd = Annotated[float, typer.Option("--people-usd", metavar="DOLLARS", help="What an answer of theirs costs.")]
 ShowTexts = Annotated[bool, typer.Option("--show-texts", help="Show texts in the report, where the two disagreed.")]
 
 
@@ -108,6 +124,11 @@ def annotate(
     raw_csv: Annotated[
         bool, typer.Option("--raw-csv", help="Do not guard cells that a spreadsheet would run.")
     ] = False,
+    queue: Queue = None,
+    sure: Sure = 0.7,
+    abstain: Abstain = False,
+    people: People = None,
+    people_usd: PeopleUsd = 0.0,
     show_texts: ShowTexts = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it will take, and ask nobody.")] = False,
     yes: Yes = False,
@@ -123,6 +144,7 @@ def annotate(
     --agree 0.97 --max-usd 20 -o labelled.parquet
     """
     from askless.annotating import run as runs
+    from askless.annotating.people import Review, check_form, read_answers, sureness, write_queue
     from askless.annotating.rounds import Wish
     from askless.annotating.small_model import untaught
     from askless.annotating.table import TextTable
@@ -137,6 +159,8 @@ def annotate(
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     kind_of(out)
+    if queue is not None:
+        check_form(queue)
     if agree is None and max_usd is None:
         raise BudgetError(
             "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
@@ -146,6 +170,7 @@ def annotate(
     table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, [prefix + name for name in runs.NEW])
     backend = small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)
     wish = Wish(agree, confidence, {"backend": backend}, seed, folder_of(out) / "encoded")
+    given = None if people is None else read_answers(people, table, terms.classes)
     (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)
@@ -177,9 +202,14 @@ def annotate(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv)
+        chance = sureness(asked, found)
+        review = Review.of(chance, sure, given, people_usd, abstain)
+        if queue is not None:
+            write_queue(queue, table, review.unsure, chance)
+        runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv, review)
         runs.save_model(run.folder, table, asked, found, wish, terms)
-        facts = runs.summary(table, asked, found, wish, show_texts) | {"output": str(out), "run": str(run.folder)}
+        facts = runs.summary(table, asked, found, wish, show_texts)
+        facts |= {"output": str(out), "run": str(run.folder), "review": review.facts(found, runs.counts(table), queue)}
         runs.write_summary(run.folder, facts)
         page = write_page(run.folder, facts, runs.words(facts))
     if as_json:

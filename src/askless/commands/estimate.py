@@ -53,6 +53,7 @@ def estimate(
     """
     import numpy as np
 
+    from askless.annotating.people import PEOPLE
     from askless.annotating.run import NEW
     from askless.errors import ConfigError
 
@@ -65,7 +66,7 @@ def estimate(
     if gold is not None:
         people = _people(gold, key, gold_column, rows["key"].to_pylist(), told)
     if suggest and out is not None:
-        unlabelled = places[[each is None for each in people]]
+        unlabelled = places[[each is None for each in people] & (rows["who"].to_numpy() != PEOPLE)]
         drawn = np.random.default_rng(seed).permutation(unlabelled)[:suggest]
         # What would tell a person what was said before, under the prefix that `annotate` was given.
         hidden = {name.removesuffix("label") + each for name in ("label", label) for each in NEW}
@@ -89,11 +90,15 @@ def _labelled(path: Path, key: str | None, label: str, by: str | None) -> tuple[
     from askless.data.tables import Wanted, read
 
     names = {"label": label, **({} if by is None else {"by": by}), **({} if key is None else {"key": key})}
-    table = read(path, Wanted(("label",), lambda name: key is None and name == "id", names))
+    answered_by = f"{label.removesuffix('label')}answered_by"
+    wanted = ("id", answered_by) if key is None else (answered_by,)
+    table = read(path, Wanted(("label",), lambda name: name in wanted, names))
     if key is None and "id" in table.column_names:
         key, names["key"] = "id", "id"
         table = table.rename_columns(["key" if name == "id" else name for name in table.column_names])
     found = {name: strings(table[name], names[name], path) for name in names}
+    who = answered_by in table.column_names
+    found["who"] = table[answered_by] if who else pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
     if key is None:
         key, found["key"] = ROW, pa.chunked_array([pa.array([*map(str, range(1, table.num_rows + 1))])])
     table = pa.table(found)
@@ -130,15 +135,23 @@ def _people(path: Path, key: str, column: str, keys: list[str], told: list[str])
 def _estimates(rows: pa.Table, people: list[str | None], by: str | None, confidence: float) -> list[dict[str, Any]]:
     import numpy as np
 
+    from askless.annotating.people import PEOPLE
+
     said, human = np.array(rows["label"].to_pylist(), object), np.array(people, object)
+    known = rows["who"].to_numpy() == PEOPLE
     groups = np.array(rows["by"].to_pylist(), object) if by is not None else np.full(len(said), None, object)
     parts: list[tuple[str | None, Bools]] = [(None, np.ones(len(said), bool))]
     if by is not None:
         parts += [(str(name), groups == name) for name in sorted({str(each) for each in groups if each is not None})]
-    return [found for name, part in parts for found in _of_part(name, said[part], human[part], confidence)]
+    return [
+        found
+        for name, part in parts
+        for found in _of_part(name, said[part & ~known], human[part & ~known], said[part & known], confidence)
+    ]
 
 
-def _of_part(group: str | None, said: Any, human: Any, confidence: float) -> Iterator[dict[str, Any]]:
+def _of_part(group: str | None, said: Any, human: Any, known: Any, confidence: float) -> Iterator[dict[str, Any]]:
+    """Of the rows of a group; `known` is what people said of rows that they were shown for nobody was sure of them."""
     import numpy as np
 
     from askless.stats.prediction_powered import powered_mean
@@ -146,13 +159,15 @@ def _of_part(group: str | None, said: Any, human: Any, confidence: float) -> Ite
     given = np.array([each is not None for each in human], bool)
     if given.sum() < 2:
         return
-    classes = sorted({*said.tolist(), *human[given].tolist()})
+    classes = sorted({*said.tolist(), *human[given].tolist(), *known.tolist()})
     for name in classes:
         gold, model = (human[given] == name).astype(float), (said == name).astype(float)
-        yield {"group": group, "what": name, "found": powered_mean(gold, model[given], model[~given], confidence)}
+        found = powered_mean(gold, model[given], model[~given], confidence)
+        yield {"group": group, "what": name, "found": found.beside((known == name).astype(float))}
     if len(classes) > 2 and all(_number(each) for each in classes):
         gold, model = human[given].astype(float), said.astype(float)
-        yield {"group": group, "what": None, "found": powered_mean(gold, model[given], model[~given], confidence)}
+        found = powered_mean(gold, model[given], model[~given], confidence)
+        yield {"group": group, "what": None, "found": found.beside(known.astype(float))}
 
 
 def _number(text: str) -> bool:

@@ -51,6 +51,15 @@ class MeanEstimate:
     labels: int
     rows: int
 
+    def beside(self, known: Floats) -> MeanEstimate:
+        """Of these rows together with others, `known` (k,), each of which people have labelled: no draw by chance."""
+        rows = self.rows + len(known)
+        share, more = self.rows / rows, float(known.sum()) / rows
+        raw, value, low, high, *alone = (
+            share * each + more for each in (self.raw, self.value, self.low, self.high, *self.alone)
+        )
+        return MeanEstimate(raw, value, low, high, (alone[0], alone[1]), self.weight, self.labels + len(known), rows)
+
 
 def powered_mean(gold: Floats, there: Floats, elsewhere: Floats, confidence: float = 0.95) -> MeanEstimate:
     """The mean of what people would say, with an interval of that confidence.

@@ -1,0 +1,181 @@
+"""Rows of which nobody is sure enough: a file for people to label them, and their answers read back.
+
+The file does not say what was answered before, so that people make up their own minds. Its form is told by its ending:
+`.csv`, `.json` as Label Studio imports tasks, `.jsonl` as Argilla imports records. So what these tools export is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from askless.annotating.asked import AskedTexts
+from askless.annotating.rounds import Annotation
+from askless.annotating.table import TextTable
+from askless.arrays import Bools, Floats, Ints
+from askless.data.columns import as_name
+from askless.data.tables import TableFile
+from askless.errors import ConfigError, DataError
+from askless.files import write_text
+from askless.labelling.outputs import write_output
+from askless.panel import NO_LABEL
+
+PEOPLE, GOLD = "people", "gold"
+FORMS = (".csv", ".json", ".jsonl")
+
+
+def sureness(asked: AskedTexts, found: Annotation) -> Floats:
+    """How sure the surest is of each text's label, (texts,), 0 where there is none.
+
+    Of the LLM what it states of its answer, where its server gives log-probabilities; of the small model the chance
+    that the LLM says the same, out of fold for texts that it learnt from.
+    """
+    said, agrees, held, taught = (
+        found.small_said.copy(),
+        found.small_agrees.copy(),
+        found.small.held,
+        found.small.taught,
+    )
+    said[taught], agrees[taught] = held.label, held.agrees
+    own = np.where(found.by_small, found.agrees, np.where(said == found.label, agrees, 1 - agrees))
+    sure = np.fmax(np.nan_to_num(own), np.nan_to_num(np.where(found.by_small, 0.0, asked.stated)))
+    return np.where(found.label == NO_LABEL, 0.0, sure)
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """What people are asked, and have said.
+
+    Parameters
+    ----------
+    below
+        Texts of whose label nobody is so sure are for people, 0 to 1.
+    unsure
+        Which these are, those that people have labelled not among them, (texts,).
+    label
+        What people say of each text, -1 where they have said nothing, (texts,).
+    answers
+        How many of their answers there are to each, (texts,).
+    usd
+        What one answer of them costs.
+    abstain
+        Whether texts of which nobody is sure keep no label.
+    """
+
+    below: float
+    unsure: Bools
+    label: Ints
+    answers: Ints
+    usd: float
+    abstain: bool
+
+    @classmethod
+    def of(cls, sure: Floats, below: float, given: tuple[Ints, Ints] | None, usd: float, abstain: bool) -> Review:
+        """Of how `sure` the surest is, (texts,), and what `read_answers` gave; None where people were not asked."""
+        none = np.full(len(sure), NO_LABEL), np.zeros(len(sure), np.int64)
+        label, answers = none if given is None else given
+        return cls(below, (sure < below) & (label == NO_LABEL), label, answers, usd, abstain)
+
+    @property
+    def by_people(self) -> Bools:
+        """Which texts people have labelled, (texts,)."""
+        return np.asarray(self.label != NO_LABEL)
+
+    def facts(self, found: Annotation, count: Ints, queue: Path | None) -> dict[str, Any]:
+        """Plain values on it, by rows."""
+        answered = self.by_people
+        return {
+            "below": self.below,
+            "unsure": int(count[self.unsure].sum()),
+            "texts": int(self.unsure.sum()),
+            "abstained": self.abstain,
+            "file": None if queue is None else str(queue),
+            "labelled": int(count[answered].sum()),
+            "changed": int(count[answered & (self.label != found.label)].sum()),
+            "answers": int(self.answers.sum()),
+            "paid_usd": self.usd * int(self.answers.sum()),
+        }
+
+
+def check_form(path: Path) -> None:
+    """Raise `ConfigError` for a file of another ending than those of `FORMS`."""
+    if path.suffix.lower() not in FORMS:
+        allowed = ".csv, .json (tasks of Label Studio), .jsonl (records of Argilla)"
+        raise ConfigError(f"--queue got '{path}'. Allowed: a file that ends in {allowed}.")
+
+
+def write_queue(path: Path, table: TextTable, unsure: Bools, sure: Floats) -> None:
+    """The texts of which nobody is sure, the least sure first, each by the number of its first row."""
+    texts, first = np.unique(table.of_row, return_index=True)
+    row_of = dict(zip(texts.tolist(), (first + 1).tolist(), strict=True))
+    places = np.flatnonzero(unsure)
+    places = places[np.argsort(sure[places], kind="stable")].tolist()
+    rows = [(row_of[at], table.texts[at]) for at in places]
+    match path.suffix.lower():
+        case ".json":
+            tasks = [{"data": {"row": row, "text": text}} for row, text in rows]
+            write_text(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
+        case ".jsonl":
+            records = ({"id": str(row), "fields": {"text": text}} for row, text in rows)
+            write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+        case _:
+            columns = {"row": [row for row, _ in rows], "text": [text for _, text in rows], GOLD: [""] * len(rows)}
+            out = pa.table(columns)
+            write_output(path, iter([out]), out.schema, {})
+
+
+def read_answers(path: Path, table: TextTable, classes: tuple[str, ...]) -> tuple[Ints, Ints]:
+    """What people say of each text, -1 for nothing and where they are divided, and how many answers there are.
+
+    Raises `DataError` for a row that the file has not, and a label that is no class.
+    """
+    votes: dict[int, Counter[int]] = {}
+    for number, record in TableFile.of(path, lists=True).rows():
+        row, labels = _answer(record)
+        at = int(row) - 1 if row.isdecimal() else -1
+        if not 0 <= at < len(table) or table.of_row[at] < 0:
+            got = f"row '{row}' in record {number}" if row else f"no row in record {number}"
+            raise DataError(path, got, f"a row of the file, 1 to {len(table):,}", "Give the answers to --queue's file.")
+        for name in labels:
+            if name not in classes:
+                raise DataError(path, f"label '{name}' of row {row}", f"one of {', '.join(classes)}", "Correct it.")
+            votes.setdefault(int(table.of_row[at]), Counter())[classes.index(name)] += 1
+    label, answers = np.full(len(table.texts), NO_LABEL), np.zeros(len(table.texts), np.int64)
+    for at, counted in votes.items():
+        (best, most), *others = counted.most_common(2)
+        answers[at] = counted.total()
+        if not others or others[0][1] < most:
+            label[at] = best
+    return label, answers
+
+
+def _answer(record: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The number of a row, and what people say of it: of a flat record, a task of Label Studio, a record of Argilla."""
+    if isinstance(record.get("annotations"), list):
+        data = record.get("data")
+        return _row(data.get("row") if isinstance(data, Mapping) else None), [*_chosen(record["annotations"])]
+    if isinstance(record.get("fields"), Mapping):
+        responses = record.get("responses") or {}
+        given = (
+            [each for every in responses.values() for each in every] if isinstance(responses, Mapping) else responses
+        )
+        return _row(record.get("id")), [str(each["value"]) for each in given if each.get("value")]
+    name = str(record.get(GOLD) or "").strip()
+    return _row(record.get("row")), [name] if name else []
+
+
+def _row(value: object) -> str:
+    return as_name(value) or ""
+
+
+def _chosen(annotations: list[Mapping[str, Any]]) -> Iterator[str]:
+    for each in annotations:
+        for result in [] if each.get("was_cancelled") else each.get("result", ()):
+            yield from map(str, result.get("value", {}).get("choices", ()))
