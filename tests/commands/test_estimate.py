@@ -64,9 +64,10 @@ def test_rows_that_people_labelled_for_nobody_was_sure_count_as_they_are(here):
     drawn = read("todo.csv")
     assert not {row["id"] for row in drawn} & {row["id"] for row in rows[:300]}
     write(here[0] / "gold.csv", [row | {"gold": here[1][row["id"]]} for row in drawn])
-    for found in json.loads(run("labelled.csv", "--gold", "gold.csv", "--json").stdout)["estimates"]:
-        truth = np.mean([each == found["what"] for each in here[1].values()])
-        assert (found["rows"], found["labels"]) == (ROWS, 500) and found["low"] < truth < found["high"]
+    found = json.loads(run("labelled.csv", "--gold", "gold.csv", "--json").stdout)["estimates"]
+    assert {(each["rows"], each["labels"]) for each in found} == {(ROWS, 500)}
+    raw = np.mean([row["label"] == found[0]["what"] for row in rows])
+    assert found[0]["raw"] == pytest.approx(raw) and found[0]["low"] < found[0]["value"] < found[0]["high"]
     # Of them alone nothing is left to chance.
     only = run("labelled.csv", "--gold", "gold.csv", "--json", "--by", "answered_by").stdout
     assert {each["group"] for each in json.loads(only)["estimates"]} == {None, "llm"}

@@ -66,3 +66,18 @@ def test_numbers_that_are_no_shares_and_rows_that_all_have_a_label():
     gold = np.array([1.0, 2.0, 5.0, 4.0, 3.0, 3.0, 2.0])
     found = powered_mean(gold, gold + 1, np.zeros(0))
     assert (found.value, found.weight, found.raw) == (gold.mean(), 0.0, gold.mean() + 1) and found.low < found.value
+
+
+def test_rows_that_people_labelled_all_of_leave_the_interval_as_sure_as_it_was():
+    rng = np.random.default_rng(5)
+    covered = 0
+    for _ in range(400):
+        truth = (rng.random(2000) < 0.3).astype(float)
+        said = np.where(rng.random(2000) < 0.1, 1 - truth, truth)
+        # The last 500 are known: people saw them, for nobody was sure.
+        drawn = rng.permutation(1500)[:200]
+        rest = np.setdiff1d(np.arange(1500), drawn)
+        found = powered_mean(truth[drawn], said[drawn], said[rest]).beside(truth[1500:])
+        covered += found.low <= truth.mean() <= found.high
+        assert (found.rows, found.labels) == (2000, 700)
+    assert covered >= 370

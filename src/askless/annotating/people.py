@@ -49,66 +49,104 @@ def sureness(asked: AskedTexts, found: Annotation) -> Floats:
     return np.where(found.label == NO_LABEL, 0.0, sure)
 
 
-@dataclass(frozen=True, eq=False)
-class Review:
-    """What people are asked, and have said.
+@dataclass(frozen=True)
+class ForPeople:
+    """What is left to people, and what they have said.
 
     Parameters
     ----------
+    queue
+        Where the rows of which nobody is sure go; None: nowhere.
     below
-        Texts of whose label nobody is so sure are for people, 0 to 1.
+        Nobody is sure of a label that nobody is so sure of, 0 to 1.
+    abstain
+        Whether such rows keep no label.
+    answers
+        What people said of rows of a queue; None: nothing yet.
+    usd
+        What one answer of them costs.
+
+    Raises
+    ------
+    ConfigError
+        For a queue in another form than `FORMS`, and a share or a price that is none.
+    """
+
+    queue: Path | None = None
+    below: float = 0.7
+    abstain: bool = False
+    answers: Path | None = None
+    usd: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.queue is not None and self.queue.suffix.lower() not in FORMS:
+            allowed = ".csv, .json (tasks of Label Studio), .jsonl (records of Argilla)"
+            raise ConfigError(f"--queue got '{self.queue}'. Allowed: a file that ends in {allowed}.")
+        if not (0 < self.below <= 1 and 0 <= self.usd < float("inf")):
+            raise ConfigError(
+                f"Got --sure {self.below:g}, --people-usd {self.usd:g}. Allowed: a share of more than 0, up to 1, and "
+                "dollars, 0 or more."
+            )
+
+    def said(self, table: TextTable, classes: tuple[str, ...]) -> tuple[Ints, Ints]:
+        """As `read_answers`."""
+        if self.answers is not None:
+            return read_answers(self.answers, table, classes)
+        return np.full(len(table.texts), NO_LABEL), np.zeros(len(table.texts), np.int64)
+
+    def review(self, said: tuple[Ints, Ints], table: TextTable, asked: AskedTexts, found: Annotation) -> Review:
+        """What becomes of each text; writes the queue."""
+        sure, (label, answers) = sureness(asked, found), said
+        unsure = (sure < self.below) & (label == NO_LABEL)
+        if self.queue is not None:
+            write_queue(self.queue, table, unsure, sure)
+        return Review(self, unsure, label, answers)
+
+
+@dataclass(frozen=True, eq=False)
+class Review:
+    """What becomes of the texts that are for people.
+
+    Parameters
+    ----------
+    asked
+        What is left to people.
     unsure
-        Which these are, those that people have labelled not among them, (texts,).
+        Texts of which nobody is sure, those that people have labelled not among them, (texts,).
     label
         What people say of each text, -1 where they have said nothing, (texts,).
     answers
         How many of their answers there are to each, (texts,).
-    usd
-        What one answer of them costs.
-    abstain
-        Whether texts of which nobody is sure keep no label.
     """
 
-    below: float
+    asked: ForPeople
     unsure: Bools
     label: Ints
     answers: Ints
-    usd: float
-    abstain: bool
-
-    @classmethod
-    def of(cls, sure: Floats, below: float, given: tuple[Ints, Ints] | None, usd: float, abstain: bool) -> Review:
-        """Of how `sure` the surest is, (texts,), and what `read_answers` gave; None where people were not asked."""
-        none = np.full(len(sure), NO_LABEL), np.zeros(len(sure), np.int64)
-        label, answers = none if given is None else given
-        return cls(below, (sure < below) & (label == NO_LABEL), label, answers, usd, abstain)
 
     @property
     def by_people(self) -> Bools:
         """Which texts people have labelled, (texts,)."""
         return np.asarray(self.label != NO_LABEL)
 
-    def facts(self, found: Annotation, count: Ints, queue: Path | None) -> dict[str, Any]:
+    @property
+    def abstained(self) -> Bools:
+        """Which texts have no label for want of somebody who is sure, (texts,)."""
+        return self.unsure & self.asked.abstain
+
+    def facts(self, found: Annotation, count: Ints) -> dict[str, Any]:
         """Plain values on it, by rows."""
-        answered = self.by_people
+        queue = self.asked.queue
         return {
-            "below": self.below,
+            "below": self.asked.below,
             "unsure": int(count[self.unsure].sum()),
-            "texts": int(self.unsure.sum()),
-            "abstained": self.abstain,
+            "abstained": self.asked.abstain,
             "file": None if queue is None else str(queue),
-            "labelled": int(count[answered].sum()),
-            "changed": int(count[answered & (self.label != found.label)].sum()),
+            "labelled": int(count[self.by_people].sum()),
+            "changed": int(count[self.by_people & (self.label != found.label)].sum()),
             "answers": int(self.answers.sum()),
-            "paid_usd": self.usd * int(self.answers.sum()),
+            "paid_usd": self.asked.usd * int(self.answers.sum()),
         }
-
-
-def check_form(path: Path) -> None:
-    """Raise `ConfigError` for a file of another ending than those of `FORMS`."""
-    if path.suffix.lower() not in FORMS:
-        allowed = ".csv, .json (tasks of Label Studio), .jsonl (records of Argilla)"
-        raise ConfigError(f"--queue got '{path}'. Allowed: a file that ends in {allowed}.")
 
 
 def write_queue(path: Path, table: TextTable, unsure: Bools, sure: Floats) -> None:

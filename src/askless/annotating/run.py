@@ -67,17 +67,17 @@ def write_labels(
     answerable, of_row, people = table.of_row >= 0, np.maximum(table.of_row, 0), review.by_people
     first = np.zeros(len(table), bool)
     first[_firsts(table)] = True
-    given, abstained = np.where(people, review.label, found.label), review.unsure & review.abstain
+    given, abstained = np.where(people, review.label, found.label), review.abstained
     label = np.array([None, *asked.classes], object)[np.where(abstained, NO_LABEL, given)[of_row] + 1]
     by = np.where(people, PEOPLE, np.where(found.by_small, NAME, asked.expert.name)).astype(object)[of_row]
     errors = np.array([asked.errors.get(at) for at in range(len(table.texts))], object)
-    errors[abstained] = f"abstained: nobody is {100 * review.below:g} % sure"
+    errors[abstained] = f"abstained: nobody is {100 * review.asked.below:g} % sure"
     errors[people] = None
     errors = errors[of_row]
     for row, fault in table.faults.items():
         errors[row] = fault
     confidence = np.where((found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
-    cost = asked.cost + review.usd * review.answers
+    cost = asked.cost + review.asked.usd * review.answers
     new = {
         "label": pa.array(label, pa.string(), mask=~answerable),
         "answered_by": pa.array(by, pa.string(), mask=~answerable),

@@ -144,7 +144,7 @@ def annotate(
     --agree 0.97 --max-usd 20 -o labelled.parquet
     """
     from askless.annotating import run as runs
-    from askless.annotating.people import Review, check_form, read_answers, sureness, write_queue
+    from askless.annotating.people import ForPeople
     from askless.annotating.rounds import Wish
     from askless.annotating.small_model import untaught
     from askless.annotating.table import TextTable
@@ -159,8 +159,7 @@ def annotate(
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     kind_of(out)
-    if queue is not None:
-        check_form(queue)
+    asks = ForPeople(queue, sure, abstain, people, people_usd)
     if agree is None and max_usd is None:
         raise BudgetError(
             "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
@@ -170,7 +169,7 @@ def annotate(
     table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, [prefix + name for name in runs.NEW])
     backend = small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)
     wish = Wish(agree, confidence, {"backend": backend}, seed, folder_of(out) / "encoded")
-    given = None if people is None else read_answers(people, table, terms.classes)
+    answered = asks.said(table, terms.classes)
     (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)
@@ -202,14 +201,11 @@ def annotate(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        chance = sureness(asked, found)
-        review = Review.of(chance, sure, given, people_usd, abstain)
-        if queue is not None:
-            write_queue(queue, table, review.unsure, chance)
+        review = asks.review(answered, table, asked, found)
         runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv, review)
         runs.save_model(run.folder, table, asked, found, wish, terms)
         facts = runs.summary(table, asked, found, wish, show_texts)
-        facts |= {"output": str(out), "run": str(run.folder), "review": review.facts(found, runs.counts(table), queue)}
+        facts |= {"output": str(out), "run": str(run.folder), "review": review.facts(found, runs.counts(table))}
         runs.write_summary(run.folder, facts)
         page = write_page(run.folder, facts, runs.words(facts))
     if as_json:
