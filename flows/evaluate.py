@@ -26,6 +26,7 @@ def evaluate(
         str(Path(data, "vectors", task)),
         out,
         str(Path(data, "decisions", f"{task}.parquet")),
+        str(Path(data, "encoded")),
     )
     log_evaluation(task, params, out, str(Path(models, task)), str(Path(data, "vectors", task)))
     return report

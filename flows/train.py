@@ -29,7 +29,7 @@ def train(task: str, params: str = "params.yaml", data: str = "data", models: st
             out = str(Path(predictions, "trained", expert))
             train_expert(task, expert, params, examples, vectors, folder, out, kept)
     for team in experts.teams:
-        learnt = train_team(task, team, params, examples, vectors, predictions, folder)
+        learnt = train_team(task, team, params, examples, vectors, predictions, folder, kept.encoded)
         log_training(task, team, params, folder, learnt)
     return folder
 

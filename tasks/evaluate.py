@@ -45,6 +45,7 @@ class Inputs:
     predictions: Path
     models: Path
     vectors: Path
+    encoded: Path | None = None
 
     @property
     def task(self) -> config.Task:
@@ -111,7 +112,15 @@ class Inputs:
 
 @task(cache_policy=NO_CACHE)
 def evaluate_policies(
-    name: str, params: str, examples: str, predictions: str, models: str, vectors: str, out: str, decisions: str
+    name: str,
+    params: str,
+    examples: str,
+    predictions: str,
+    models: str,
+    vectors: str,
+    out: str,
+    decisions: str,
+    encoded: str | None = None,
 ) -> str:
     """Write the figures (metrics.json, headline.json, curve.csv), the report with its pictures, and the decisions.
 
@@ -119,7 +128,8 @@ def evaluate_policies(
     """
     settings = config.load(params)
     rows = schema.read(examples, "examples", classes=settings.task(name).classes)
-    inputs = Inputs(name, settings, rows, Path(predictions), Path(models), Path(vectors))
+    folders = [Path(predictions), Path(models), Path(vectors)]
+    inputs = Inputs(name, settings, rows, *folders, encoded=None if encoded is None else Path(encoded))
     fitted = fit_all(inputs)
     test, valid = (replay_all(inputs, fitted, split) for split in ("test", "valid"))
     keep_policies(inputs, fitted, valid, Path(out) / "policies")
@@ -140,7 +150,8 @@ def fit_all(inputs: Inputs) -> Fitted:
         fitted[f"always_{expert}"] = {s: (policies.build("always", options, experts=pair), pools[s]) for s in seeds}
     for team in train.teams:
         folders = {s: inputs.models / "teams" / team / f"seed-{s}" for s in train.seeds}
-        fitted[team] = {s: (Bundle.load(folder).policy, pools[s]) for s, folder in folders.items()}
+        kept = {s: Bundle.load(folder, encoded=inputs.encoded) for s, folder in folders.items()}
+        fitted[team] = {s: (bundle.policy, pools[s]) for s, bundle in kept.items()}
     words = inputs.words
     for policy, options in steps(inputs.settings.policies[inputs.name].items(), f"{inputs.name}: fitting", "policies"):
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
@@ -163,7 +174,8 @@ def fit_one(
     priced = dict.fromkeys((small, *llms))
     rising = sorted(priced, key=lambda expert: (expert != small, float(train.copy().ask(expert).cost.mean())))
     experts_ = tuple(options.pop("experts", rising))
-    return policies.build(name, options, experts=experts_, vectors=words, random_state=seed).fit(train, valid)
+    given = {"experts": experts_, "vectors": words, "random_state": seed, "encoded": inputs.encoded}
+    return policies.build(name, options, **given).fit(train, valid)
 
 
 def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:

@@ -142,7 +142,16 @@ def small_expert(
 
 
 @task(cache_policy=NO_CACHE)
-def train_team(name: str, team: str, params: str, examples: str, vectors: str, predictions: str, models: str) -> str:
+def train_team(
+    name: str,
+    team: str,
+    params: str,
+    examples: str,
+    vectors: str,
+    predictions: str,
+    models: str,
+    encoded: str | None = None,
+) -> str:
     """Train one team with every seed into `models/teams/<team>/seed-<n>`; returns what each learnt, as JSON."""
     from askless import policies
     from askless.bundles.bundle import Bundle
@@ -157,13 +166,10 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
     train_settings = settings.train[name]
     options = dict(train_settings.teams[team])
     llms = tuple(options.pop("llms", train_settings.llms))
-    if task_settings.vectors is None:
-        raise ConfigError(
-            f"train.{name}.teams.{team}: a team reads word vectors, and tasks.{name}.vectors names none. Allowed: "
-            "teams of tasks that have them. Name some, or remove the team."
-        )
-    words = Vectors.open(Path(vectors))
-    needed = words.subset(words.known(schema.rows_in(rows, "train")["text"]))
+    needed = None
+    if task_settings.vectors is not None:
+        words = Vectors.open(Path(vectors))
+        needed = words.subset(words.known(schema.rows_in(rows, "train")["text"]))
     asked = {
         llm: RecordedExpert(
             experts.Setting(name=llm, task=name, classes=task_settings.classes),
@@ -178,7 +184,12 @@ def train_team(name: str, team: str, params: str, examples: str, vectors: str, p
             Panel(schema.rows_in(rows, split), asked, cost, task_settings.classes) for split in ("train", "valid")
         )
         policy: Any = policies.build(
-            team, options, experts=(config.network_of(team), *llms), vectors=needed, random_state=seed
+            team,
+            options,
+            experts=(config.network_of(team), *llms),
+            vectors=needed,
+            random_state=seed,
+            encoded=None if encoded is None else Path(encoded),
         )
         policy.fit(train, valid)
         facts = {

@@ -36,10 +36,10 @@ class Answering(Protocol):
 
 
 class Featuring(Protocol):
-    """Anything that turns texts into a matrix: word vectors."""
+    """Anything that turns texts into a matrix: word vectors, an encoder."""
 
-    def mean(self, texts: list[str]) -> Floats32:
-        """Features, shape (texts, dim)."""
+    def __call__(self, texts: list[str]) -> tuple[Floats32, Floats]:
+        """Features (texts, dim), and the seconds (texts,) that kept ones spared."""
 
 
 class BlindError(AsklessError):
@@ -176,7 +176,7 @@ class Panel:
         self._asked = {name: np.zeros(len(self), bool) for name in experts}
         self._bill = {name: np.zeros(len(self)) for name in experts}
         self._charges = np.zeros(len(self))
-        self._features: dict[int, tuple[object, Floats32]] = {}
+        self._features: dict[int, tuple[object, Floats32, Floats]] = {}
         self._draws: dict[int, Floats] = {}
 
     def __len__(self) -> int:
@@ -230,11 +230,16 @@ class Panel:
         """Everything spent on this panel."""
         return float(self.spent.sum())
 
-    def features(self, vectors: Featuring) -> Floats32:
-        """The mean word vector of each row's text, shape (rows, dim): free to see, worked out once."""
-        if id(vectors) not in self._features:
-            self._features[id(vectors)] = (vectors, vectors.mean(self.text))
-        return self._features[id(vectors)][1]
+    def features(self, reads: Featuring) -> Floats32:
+        """Each row's text as a vector, shape (rows, dim), worked out once; seconds that kept vectors spared are billed.
+
+        The seconds that it takes now are the caller's to bill.
+        """
+        if id(reads) not in self._features:
+            self._features[id(reads)] = (reads, *reads(self.text))
+        _, features, spared = self._features[id(reads)]
+        self.charge(spared * self.cost_model.compute(1.0))
+        return features
 
     def draws(self, seed: int) -> Floats:
         """A draw from [0, 1) for each row that depends on its id and `seed` alone, shape (rows,)."""

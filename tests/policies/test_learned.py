@@ -3,11 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
-from askless.errors import ConfigError
+from askless.errors import ConfigError, DataError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget
 from askless.policies.learned import AnswerScorer, MetaModel, QueryAllocator
+from tests.experts.tiny_models import make_encoder
 from tests.helpers import CLASSES, examples, indices, told
 from tests.policies.summaries import made as summaries
 
@@ -38,6 +40,11 @@ def rows(n, seed=0, silent=False):
 
 def world(n, seed=0, *, silent=False, **options):
     return board(*rows(n, seed, silent), **options)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return make_encoder(tmp_path_factory.mktemp("bert"))
 
 
 def empty():
@@ -200,6 +207,28 @@ def test_few_rows_never_make_a_number_that_is_none(n, seed, kind):
     seen = policy.look(world(8, seed + 1, silent=True, blind=True))
     assert np.isfinite(seen.score).all()
     assert ((seen.right >= 0) & (seen.right <= 1)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentence_vectors_tell_what_words_tell_here(kind, bert, held):
+    policy = kind(PAIR, features="encoder", encoder=str(bert)).fit(world(400), held(400))
+    assert not len(policy.chances_.kept_)
+    test = world(400, 2, blind=True)
+    went = policy.decide(test, Budget(share=0.4)).expert == 1
+    dog = np.array(["dog" in text for text in test.text])
+    assert went[dog].mean() > went[~dog].mean() + 0.4
+
+
+def test_the_encoder_of_a_router_travels_in_its_plan(bert, tmp_path):
+    router = QueryAllocator(PAIR, features="both", encoder=str(bert)).fit(world(200), world(100, 1))
+    kept = Bundle.of(router, CLASSES).save(tmp_path / "router").folder
+    said, again = (each.decide(world(50, 2), Budget(share=0.4)) for each in (router, Bundle.load(kept).policy))
+    assert np.array_equal(said.expert, again.expert) and np.allclose(said.score, again.score)
+    (kept / "encoder" / "modules.json").write_text("[]")
+    with pytest.raises(DataError, match="modules.json is not the file that was saved"):
+        Bundle.load(kept).policy.decide(world(5), None)
+    with pytest.raises(ConfigError, match="read with two encoders, the policy with .* Allowed: one for both"):
+        router.write(kept)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
     from askless.text.mean_vector_net import SmallModel
 
-FORMAT = 6
+FORMAT = 7
 FILE = "bundle.json"
 # Where the folder of a run has the bundle that the run made.
 OF_RUN = "model"
@@ -119,12 +119,12 @@ class Bundle:
             raise ConfigError(
                 f"The small expert is '{expert.name}'. Allowed: '{policy.experts[0]}', the policy's first."
             )
-        arguments = {k: v for k, v in policy.get_params().items() if k not in ("experts", "vectors")}
+        arguments = {k: v for k, v in policy.get_params().items() if k not in ("experts", "vectors", "encoded")}
         parts = policy, expert
         return cls(_kind(policy), policy.experts, classes, arguments, dict(facts), None, None, lambda: parts)
 
     @classmethod
-    def load(cls, folder: Path | str, vectors: Vectors | None = None) -> Bundle:
+    def load(cls, folder: Path | str, vectors: Vectors | None = None, encoded: Path | None = None) -> Bundle:
         """The bundle that `save` wrote.
 
         Parameters
@@ -133,6 +133,8 @@ class Bundle:
             Where it is, or the page of a plan, whose bundle lies beside it, or the folder of a run that made one.
         vectors
             Word vectors for a policy that needs some and has none with it.
+        encoded
+            Folder where sentence vectors are kept; None, each is computed when it is asked for.
 
         Returns
         -------
@@ -161,7 +163,7 @@ class Bundle:
             about["facts"],
             about["small"],
             folder,
-            lambda: _parts(folder, about, vectors),
+            lambda: _parts(folder, about, vectors, encoded),
         )
 
     @cached_property
@@ -279,9 +281,11 @@ def _read(folder: Path) -> dict[str, Any]:
     return dict(about)
 
 
-def _parts(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
+def _parts(
+    folder: Path, about: Mapping[str, Any], vectors: Vectors | None, encoded: Path | None
+) -> tuple[Policy, Expert | None]:
     try:
-        return _restored(folder, about, vectors)
+        return _restored(folder, about, vectors, encoded)
     except AsklessError:
         raise
     except Exception as error:
@@ -292,7 +296,9 @@ def _files_in(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
-def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -> tuple[Policy, Expert | None]:
+def _restored(
+    folder: Path, about: Mapping[str, Any], vectors: Vectors | None, encoded: Path | None
+) -> tuple[Policy, Expert | None]:
     found = {str(path.relative_to(folder)): path for path in _files_in(folder)}
     saved = {name for name in found if name != FILE and name.split("/")[0] not in BESIDE}
     for name in sorted(saved | set(about["digests"])):
@@ -300,14 +306,14 @@ def _restored(folder: Path, about: Mapping[str, Any], vectors: Vectors | None) -
             raise _broken(folder, f"{name} is not the file that was saved")
     experts, small = tuple(about["experts"]), None
     if about["small"]:
-        small = restored(folder, experts[0], tuple(about["classes"]), about["small"])
+        small = restored(folder, experts[0], tuple(about["classes"]), about["small"], encoded)
         vectors = small.vectors
     if vectors is None and VECTORS in about["files"]:
         from askless.text.embeddings import Vectors
 
         vectors = Vectors.open(folder / VECTORS)
     options = {"kind": about["kind"], **about["arguments"]}
-    policy = policies.build(folder.name, options, experts=experts, vectors=vectors)
+    policy = policies.build(folder.name, options, experts=experts, vectors=vectors, encoded=encoded)
     policy.restore(about["learnt"]).read(folder, small)
     return policy, small
 

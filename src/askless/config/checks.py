@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from askless.config.sections import AUTO, TABLES, Params, Task, check_name, network_of
 from askless.errors import ConfigError
@@ -62,12 +63,17 @@ def _without_vectors(params: Params, name: str, task: Task) -> Iterator[str]:
         f"train.{name}.{key}: '{expert}'"
         for key, experts in small.items()
         for expert in experts
-        if params.experts.get(expert, {}).get("backend") in ("mlp", "extractive")
+        if (options := params.experts.get(expert, {})).get("backend") in ("mlp", "extractive") and _of_words(options)
     ]
-    needs += [f"train.{name}.teams: '{team}'" for team in train.teams]
+    needs += [f"train.{name}.teams: '{team}'" for team, options in train.teams.items() if _of_words(options)]
     needs += [f"tasks.{name}.quality: 'embedding'"] if task.quality == "embedding" else []
     for need in needs:
         yield f"{need} reads word vectors, and tasks.{name}.vectors names none. Name some, or take another."
+
+
+def _of_words(options: Mapping[str, Any]) -> bool:
+    """Whether a team or an expert with these options reads word vectors."""
+    return options.get("features") != "encoder"
 
 
 def _prompts_named(params: Params) -> Iterator[Use]:

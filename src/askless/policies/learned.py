@@ -7,11 +7,12 @@ Ramirez et al. 2024, Optimising Calls to Large Language Models with Uncertainty-
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Self
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
-from askless.arrays import Bools, Floats, Ints
+from askless.arrays import Bools, Floats, Floats32, Ints
 from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Policy, some_rows
@@ -19,6 +20,7 @@ from askless.policies.operating_points import Threshold
 from askless.policies.score_threshold import Scores, ScoreThreshold
 from askless.policies.text_chances import TextChances
 from askless.stats.calibration import PlattCalibrator
+from askless.text.sentence_vectors import ENCODER, FEATURES, KEPT, WORDS, TextVectors
 
 
 class Learned(ScoreThreshold):
@@ -31,6 +33,11 @@ class Learned(ScoreThreshold):
     ----------
     experts
         Names of two: the small one and the large one.
+    features
+        What is read of a text: `words`, TF-IDF of its words and word pairs; `encoder`, its sentence vector; `both`.
+    encoder, encoded
+        The sentence encoder, and the folder where its vectors are kept, as `model` and `store` of
+        `askless.text.sentence_vectors.TextVectors`.
     strength
         C of the logistic regression, > 0: the larger, the less its weights are shrunk.
     folds
@@ -44,22 +51,31 @@ class Learned(ScoreThreshold):
     ----------
     prices_ : array (2,)
         Mean cost of each expert on train.
+    digest_ : str or None
+        Of the sentence encoder's files, where one is read with.
     """
 
     reads_text = True
     kept = False
     chances_: TextChances
+    digest_: str | None
 
     def __init__(
         self,
         experts: tuple[str, ...],
         *,
+        features: str = WORDS,
+        encoder: str = "auto",
+        encoded: Path | None = None,
         strength: float = 1.0,
         folds: int = 5,
         most: int = 20_000,
         random_state: int = 0,
     ) -> None:
         super().__init__(experts, random_state=random_state)
+        self.features = features
+        self.encoder = encoder
+        self.encoded = encoded
         self.strength = strength
         self.folds = folds
         self.most = most
@@ -74,13 +90,18 @@ class Learned(ScoreThreshold):
         given, quality, cost, unanswered = self.both(train, rows)
         text, events = [train.text[row] for row in rows], self.events(quality)
         self.prices_ = cost.mean(axis=0)
-        self.chances_ = TextChances(self.strength, len(train.classes) + 1 if self.asks_first else 0)
+        answers = len(train.classes) + 1 if self.asks_first else 0
+        self.chances_ = TextChances(self.strength, answers, self.features != ENCODER)
+        self._reads = self._reader(self.encoder, None)
+        near = None if self._reads is None else self._reads(text)[0]
         if len(valid):
-            self.chances_.fit(text, given, events)
+            self.chances_.fit(text, given, events, near)
             given, quality, cost, unanswered = self.both(valid)
-            chances = self.chances_.predict(valid.text, given)
+            chances = self.chances_.predict(valid.text, given, self._vectors(valid))
         else:
-            chances = self.chances_.cross_fit(text, given, events, folds=self.folds, random_state=self.random_state)
+            folds, seed = self.folds, self.random_state
+            chances = self.chances_.cross_fit(text, given, events, near, folds=folds, random_state=seed)
+        self.digest_ = None if self._reads is None else self._reads.digest
         chances = self._sure(chances, given)
         self.set_points(self.rank(chances), quality, cost, unanswered)
         first, last = (PlattCalibrator().fit(chances[:, j], quality[:, e]) for e, j in enumerate((0, -1)))
@@ -95,13 +116,31 @@ class Learned(ScoreThreshold):
     def scores(self, panel: Panel) -> Scores:
         """Each row's score, and the calibrated chance of either expert."""
         given = panel.ask(self.experts[0]).label if self.asks_first else np.full(len(panel), NO_LABEL)
-        chances = self._sure(self.chances_.predict(panel.text, given), given)
+        chances = self._sure(self.chances_.predict(panel.text, given, self._vectors(panel)), given)
         right = [calibrate(chances[:, j]) for calibrate, j in zip(self.calibrators_, (0, -1), strict=True)]
         return Scores(self.rank(chances), np.column_stack(right))
 
     def score(self, panel: Panel) -> Floats:
         """What is compared with the threshold, shape (rows,)."""
         return self.scores(panel).score
+
+    def write(self, folder: Path) -> None:
+        """Put the encoder's files there, where one is read with."""
+        if self._reads is not None:
+            self._reads.keep(folder)
+
+    def read(self, folder: Path, small: Any) -> None:
+        """Read with the encoder that `write` put there."""
+        self._reads = self._reader(str(folder / KEPT), self.digest_)
+
+    def _reader(self, model: str, digest: str | None) -> TextVectors | None:
+        """What gives sentence vectors, where they are read; words are counted, and need no word vectors."""
+        if self.features not in FEATURES:
+            raise ConfigError.unknown("features", self.features, FEATURES)
+        return None if self.features == WORDS else TextVectors(ENCODER, None, model, self.encoded, digest)
+
+    def _vectors(self, panel: Panel) -> Floats32 | None:
+        return None if self._reads is None else panel.features(self._reads)
 
     @abstractmethod
     def events(self, quality: Floats) -> Bools:
@@ -123,7 +162,7 @@ class AnswerScorer(Learned):
 
     Parameters
     ----------
-    experts, strength, folds, most, random_state
+    experts, features, encoder, encoded, strength, folds, most, random_state
         As of `Learned`.
     """
 
@@ -143,7 +182,7 @@ class QueryAllocator(Learned):
 
     Parameters
     ----------
-    experts, strength, folds, most, random_state
+    experts, features, encoder, encoded, strength, folds, most, random_state
         As of `Learned`.
     """
 
@@ -165,7 +204,7 @@ class MetaModel(Learned):
 
     Parameters
     ----------
-    experts, strength, folds, most, random_state
+    experts, features, encoder, encoded, strength, folds, most, random_state
         As of `Learned`.
     """
 

@@ -1,4 +1,4 @@
-"""Chances read off a text: TF-IDF of its words and word pairs into logistic regression."""
+"""Chances read off a text: TF-IDF of its words and word pairs, or its sentence vector, into logistic regression."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from askless.arrays import Bools, Floats, Ints
+from askless.arrays import Bools, Floats, Floats32, Ints
 from askless.stats.calibration import laplace, platt_apply, stratified_folds
 
 BITS = 20
@@ -52,6 +52,8 @@ class TextChances:
         Logistic regression's C, > 0: the larger, the less its weights are shrunk.
     answers
         How many answers there are to tell apart; with 0 chances are of the text alone.
+    words
+        Whether words and word pairs are counted; vectors of the texts, where they are given, stand beside these.
     """
 
     kept_: Ints
@@ -59,20 +61,31 @@ class TextChances:
     weights_: Floats
     offsets_: Floats
 
-    def __init__(self, strength: float = 1.0, answers: int = 0) -> None:
+    def __init__(self, strength: float = 1.0, answers: int = 0, words: bool = True) -> None:
         self.strength = strength
         self.answers = answers
+        self.words = words
 
-    def fit(self, texts: list[str], given: Ints, events: Bools) -> Self:
-        """Learn from `texts` (rows,), the answer `given` to each (rows,) and `events` (rows, events)."""
-        self._learn(self._learn_words(texts, given), events)
+    def fit(self, texts: list[str], given: Ints, events: Bools, vectors: Floats32 | None = None) -> Self:
+        """Learn from `texts` (rows,), the answer `given` to each (rows,) and `events` (rows, events).
+
+        `vectors` (rows, dim) of the texts are read too, where there are any.
+        """
+        self._learn(self._learn_words(texts, given, vectors), events)
         return self
 
     def cross_fit(
-        self, texts: list[str], given: Ints, events: Bools, *, folds: int = 5, random_state: int = 0
+        self,
+        texts: list[str],
+        given: Ints,
+        events: Bools,
+        vectors: Floats32 | None = None,
+        *,
+        folds: int = 5,
+        random_state: int = 0,
     ) -> Floats:
         """Fit on all rows; returns each row's chances (rows, events) by regressions that have not seen its events."""
-        x = self._learn_words(texts, given)
+        x = self._learn_words(texts, given, vectors)
         fold = stratified_folds(events @ (1 << np.arange(events.shape[1])), folds, random_state)
         out = np.empty(events.shape)
         for held in range(folds):
@@ -81,18 +94,27 @@ class TextChances:
         self._learn(x, events)
         return out
 
-    def predict(self, texts: list[str], given: Ints) -> Floats:
+    def predict(self, texts: list[str], given: Ints, vectors: Floats32 | None = None) -> Floats:
         """The chance of each event, shape (rows, events)."""
         parts = [slice(start, start + CHUNK) for start in range(0, max(len(texts), 1), CHUNK)]
-        return np.vstack([self._chances(self._features(counts(texts[part]), given[part])) for part in parts])
+        beside = [None if vectors is None else vectors[part] for part in parts]
+        return np.vstack(
+            [
+                self._chances(self._features(self._counts(texts[part]), given[part], near))
+                for part, near in zip(parts, beside, strict=True)
+            ]
+        )
 
-    def _learn_words(self, texts: list[str], given: Ints) -> Any:
-        found = counts(texts)
+    def _counts(self, texts: list[str]) -> Any:
+        return counts(texts if self.words else [""] * len(texts))
+
+    def _learn_words(self, texts: list[str], given: Ints, vectors: Floats32 | None) -> Any:
+        found = self._counts(texts)
         have = np.bincount(found.indices, minlength=BUCKETS)
         common = np.argsort(-have, kind="stable")[: WIDEST // (self.answers + 1)]
         self.kept_ = np.sort(common[have[common] > 1])
         self.idf_ = np.log((1 + len(texts)) / (1 + have[self.kept_])) + 1
-        return self._features(found, given)
+        return self._features(found, given, vectors)
 
     def _learn(self, x: Any, events: Bools) -> None:
         self.weights_ = np.zeros((x.shape[1], events.shape[1]))
@@ -115,7 +137,7 @@ class TextChances:
     def _chances(self, x: Any) -> Floats:
         return platt_apply(x @ self.weights_ + self.offsets_, np.array([1.0, 0.0]))
 
-    def _features(self, found: Any, given: Ints) -> Any:
+    def _features(self, found: Any, given: Ints, vectors: Floats32 | None) -> Any:
         from scipy import sparse
 
         x = found[:, self.kept_]
@@ -123,6 +145,8 @@ class TextChances:
         x = x @ sparse.diags(self.idf_)
         length = np.sqrt(np.asarray(x.multiply(x).sum(axis=1)).ravel())
         x = sparse.diags(1 / np.where(length > 0, length, 1)) @ x
+        if vectors is not None:
+            x = sparse.hstack([x, sparse.csr_matrix(vectors, dtype=float)])
         if not self.answers:
             return x.tocsr()
         answer = given[:, None] == np.arange(self.answers)

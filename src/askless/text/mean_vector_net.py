@@ -1,4 +1,4 @@
-"""The small model as people use it: the mean word vector of a text into the paper's network."""
+"""The small model as people use it: a text as one vector into the paper's network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pyarrow as pa
 import torch
 
 from askless import schema
-from askless.text.embeddings import Vectors
 from askless.text.networks import Stack, predict
+from askless.text.sentence_vectors import TextVectors
 
 
 @dataclass(frozen=True)
 class SmallModel:
-    """A trained network over mean word vectors, able to answer examples.
+    """A trained network over what it reads of a text, able to answer examples.
 
     Parameters
     ----------
@@ -24,24 +24,21 @@ class SmallModel:
         The expert's name in tables, and the names of the classes.
     stack
         The network, of one member or of several that are averaged.
-    vectors
-        The word vectors of its features.
+    reads
+        What of a text goes into it.
     """
 
     name: str
     classes: tuple[str, ...]
     stack: Stack
-    vectors: Vectors
-
-    def proba(self, texts: list[str]) -> torch.Tensor:
-        """Class probabilities, shape (texts, classes)."""
-        return predict(self.stack, torch.from_numpy(self.vectors.mean(texts)))
+    reads: TextVectors
 
     def answer(self, examples: pa.Table) -> pa.Table:
-        """One prediction row for each example; seconds are the batch's time over its rows."""
+        """One prediction row for each example; seconds are the batch's time over its rows, that of kept vectors too."""
         start = time.perf_counter()
-        proba = self.proba(examples["text"].to_pylist()).numpy()
-        seconds = (time.perf_counter() - start) / max(len(proba), 1)
+        x, spared = self.reads(examples["text"].to_pylist())
+        proba = predict(self.stack, torch.from_numpy(x)).numpy()
+        seconds = spared + (time.perf_counter() - start) / max(len(proba), 1)
         return schema.table(
             "predictions",
             {
@@ -51,7 +48,7 @@ class SmallModel:
                 "mass": np.ones(len(proba), np.float32),
                 "prompt_tokens": np.zeros(len(proba), np.int32),
                 "completion_tokens": np.zeros(len(proba), np.int32),
-                "seconds": np.full(len(proba), seconds, np.float32),
+                "seconds": seconds.astype(np.float32),
             },
-            {"classes": list(self.classes), "model": "mean word vector + network"},
+            {"classes": list(self.classes), "model": f"{self.reads} + network"},
         )

@@ -93,7 +93,7 @@ def test_its_encoder_travels_along_and_another_is_refused(tmp_path):
     assert str(tmp_path) not in json.dumps(options)
     expert.save(tmp_path / "head")
     make_encoder(home, "cls_token")
-    with pytest.raises(DataError, match="other files than those that this expert has learnt with"):
+    with pytest.raises(DataError, match="other files than those that were learnt with"):
         EncoderExpert(setting(), model=str(home)).load(tmp_path / "head").answer(rows)
     shutil.rmtree(home)
     (tmp_path / "kept").rename(tmp_path / "elsewhere")

@@ -1,5 +1,7 @@
 """The teams learn what is there to be learnt, bill what they look at, and keep their budgets."""
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -17,6 +19,7 @@ from askless.policies.base import Budget
 from askless.policies.team.gain import GainTeam
 from askless.policies.team.published import AlternatingTeam, JointTeam
 from askless.text import embeddings
+from tests.experts.tiny_models import make_encoder
 from tests.helpers import Told
 
 CLASSES = ("0", "1")
@@ -194,6 +197,31 @@ def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_p
         assert np.array_equal(one.expert, two.expert) and np.array_equal(one.label, two.label)
         assert np.allclose(one.score, two.score)
     assert again.get_params().keys() == team.get_params().keys()
+
+
+def test_a_team_may_read_sentence_vectors_which_travel_with_it(data, tmp_path):
+    home = make_encoder(tmp_path / "home")
+    team, _ = fitted(GainTeam, None, data, features="encoder", encoder=str(home), encoded=tmp_path / "kept")
+    said = team.decide(panels(*data)["test"], Budget(share=0.3))
+    assert not np.array_equal(said.label, np.full_like(said.label, said.label[0]))
+    Bundle.of(team, CLASSES).save(tmp_path / "team")
+    shutil.rmtree(home)
+    again = Bundle.load(tmp_path / "team", encoded=tmp_path / "kept")
+    assert again.small.packages == ("torch", "transformers") and again.small.vectors is None
+    one = again.policy.decide(panels(*data)["test"], Budget(share=0.3))
+    assert np.array_equal(one.expert, said.expert) and np.array_equal(one.label, said.label)
+    # What kept vectors spared is billed, to the allocator and to the network.
+    panel = panels(*data, unit="seconds")["test"]
+    spared = again.policy.small_.reads(panel.text)[1]
+    assert (spared > 0).all() and (again.policy.decide(panel, Budget(share=0.0)).cost >= 2 * spared).all()
+
+
+def test_what_a_team_reads_must_be_there(data, vectors):
+    p = panels(*data)
+    with pytest.raises(ConfigError, match="features is 'both', which reads word vectors, and there are none. Allowed "):
+        GainTeam(("network", "llm"), features="both").fit(p["train"], p["valid"])
+    with pytest.raises(ConfigError, match="Unknown features 'encode'. Known: both, encoder, words"):
+        GainTeam(("network", "llm"), vectors, features="encode").fit(p["train"], p["valid"])
 
 
 def test_bundle_assigns_new_texts_without_an_llm(vectors, data, tmp_path):

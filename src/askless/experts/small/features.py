@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from askless.arrays import Floats
 from askless.errors import DataError
-from askless.text.encoder import SentenceEncoder
-from askless.text.vector_store import VectorStore
+from askless.text.sentence_vectors import SentenceVectors
 
 TFIDF: dict[str, dict[str, Any]] = {
     "words": {"ngram_range": (1, 2), "min_df": 2},
@@ -27,19 +25,15 @@ class TextFeatures:
     ----------
     tfidf
         Which of `TFIDF`.
-    encoder
+    sentences
         Gives a sentence vector; None, there is none.
-    store
-        Folder where sentence vectors are kept; None, each is computed when it is asked for.
     """
 
     mean_: Floats
     scale_: float
-    digest_: str
 
-    def __init__(self, tfidf: tuple[str, ...], encoder: SentenceEncoder | None, store: Path | None) -> None:
-        self.encoder = encoder
-        self.store = store
+    def __init__(self, tfidf: tuple[str, ...], sentences: SentenceVectors | None) -> None:
+        self.sentences = sentences
         self._tfidf = {name: _vectorizer(name) for name in tfidf}
 
     def fit(self, texts: list[str]) -> Any:
@@ -49,9 +43,8 @@ class TextFeatures:
         except ValueError as error:
             allowed, remedy = "texts that share words", "Add examples, or choose majority."
             raise DataError("examples to learn from", str(error), allowed, remedy) from error
-        if self.encoder is not None:
-            self.digest_ = self.encoder.digest
-            vectors, _ = self._vectors(texts)
+        if self.sentences is not None:
+            vectors = self.sentences(texts)[0].astype(np.float64)
             self.mean_ = vectors.mean(axis=0)
             self.scale_ = float(np.sqrt(np.square(vectors - self.mean_).sum(axis=1).mean())) or 1.0
             blocks.append((vectors - self.mean_) / self.scale_)
@@ -60,25 +53,25 @@ class TextFeatures:
     def __call__(self, texts: list[str]) -> tuple[Any, Floats]:
         """Features of `texts`, (texts, features), and the seconds (texts,) that kept sentence vectors spared."""
         blocks = [vectorizer.transform(texts) for vectorizer in self._tfidf.values()]
-        if self.encoder is None:
+        if self.sentences is None:
             return _beside(blocks), np.zeros(len(texts))
-        vectors, spared = self._vectors(texts)
+        vectors, spared = self.sentences(texts)
         return _beside([*blocks, (vectors - self.mean_) / self.scale_]), spared
 
     @property
     def width(self) -> int:
         """How many features there are, once they are learnt."""
         return sum(len(each.vocabulary_) for each in self._tfidf.values()) + (
-            0 if self.encoder is None else len(self.mean_)
+            0 if self.sentences is None else len(self.mean_)
         )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Floats]]:
         """What was learnt, as plain values and as arrays."""
         words = {name: vectorizer.get_feature_names_out().tolist() for name, vectorizer in self._tfidf.items()}
         arrays = {name: np.asarray(vectorizer.idf_, np.float64) for name, vectorizer in self._tfidf.items()}
-        if self.encoder is None:
+        if self.sentences is None:
             return {"tfidf": words}, arrays
-        about = {"model": self.encoder.model, "digest": self.digest_, "scale": self.scale_}
+        about = {"model": self.sentences.encoder.model, "digest": self.sentences.digest, "scale": self.scale_}
         return {"tfidf": words, "encoder": about}, {**arrays, "mean": self.mean_}
 
     def restore(self, learnt: Mapping[str, Any], arrays: Mapping[str, Floats]) -> Self:
@@ -90,27 +83,13 @@ class TextFeatures:
             vectorizer.set_params(vocabulary={word: at for at, word in enumerate(words)})
             # Its setter makes `vocabulary_` of the vocabulary.
             vectorizer.idf_ = arrays[name]
-        if self.encoder is not None:
+        if self.sentences is not None:
             about = learnt["encoder"]
-            self.mean_, self.scale_, self.digest_ = arrays["mean"], float(about["scale"]), str(about["digest"])
+            self.mean_, self.scale_ = arrays["mean"], float(about["scale"])
+            self.sentences.digest = str(about["digest"])
             if not 0 < self.scale_ < np.inf:
                 raise ValueError(f"a scale of {self.scale_}")
         return self
-
-    def _vectors(self, texts: list[str]) -> tuple[Floats, Floats]:
-        encoder = self.encoder
-        assert encoder is not None
-        if encoder.digest != self.digest_:
-            raise DataError(
-                encoder.folder,
-                "other files than those that this expert has learnt with",
-                "the same encoder, at the same revision",
-                "Train it again, or put the encoder back.",
-            )
-        if self.store is None:
-            return encoder.vectors(texts).astype(np.float64), np.zeros(len(texts))
-        vectors, spared = VectorStore(self.store, encoder).vectors(texts)
-        return vectors.astype(np.float64), spared
 
 
 def _vectorizer(name: str) -> Any:

@@ -1,9 +1,9 @@
-"""The paper's small expert: the mean word vector of a text into a small network."""
+"""The paper's small expert: the mean word vector of a text, or its sentence vector, into a small network."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
@@ -12,21 +12,26 @@ from askless.errors import ConfigError, ExpertError, require
 from askless.experts.base import Setting, TrainedExpert
 from askless.experts.small.majority import unreadable
 from askless.panel import class_indices
+from askless.text.sentence_vectors import ENCODER, KEPT, WORDS, TextVectors
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
     from askless.text.mean_vector_net import SmallModel
 
+FILE, DIGEST = "small.safetensors", "encoder"
+
 
 class MlpExpert(TrainedExpert):
-    """The mean word vector of a text into Linear-ReLU-Linear-ReLU-Linear, as the Team paper's small expert.
+    """A text as one vector into Linear-ReLU-Linear-ReLU-Linear, as the Team paper's small expert.
 
     The epoch of least log loss on valid is kept.
 
     Parameters
     ----------
     setting
-        What the task tells the expert; its word vectors are needed.
+        What the task tells the expert; its word vectors are needed but for `features: encoder`.
+    features, encoder
+        `words`, `encoder` or `both`, and the sentence encoder, as of `askless.text.sentence_vectors.TextVectors`.
     epochs
         Passes over train, 1 or more.
     learning_rate
@@ -50,6 +55,8 @@ class MlpExpert(TrainedExpert):
         self,
         setting: Setting,
         *,
+        features: str = WORDS,
+        encoder: str = "auto",
         epochs: int = 5,
         learning_rate: float = 5e-3,
         batch_size: int = 128,
@@ -58,6 +65,10 @@ class MlpExpert(TrainedExpert):
         random_state: int = 67,
     ) -> None:
         super().__init__(setting)
+        self.features = features
+        self.encoder = encoder
+        if features != WORDS:
+            self.packages = ("torch", "transformers")  # type: ignore[misc]  those of this one
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -73,10 +84,10 @@ class MlpExpert(TrainedExpert):
         from askless.text import networks
         from askless.text.mean_vector_net import SmallModel
 
-        vectors = self._vectors()
+        reads = self._reads()
         (x, y), (x_valid, y_valid) = (
             (
-                torch.from_numpy(vectors.mean(part["text"].to_pylist())),
+                torch.from_numpy(reads(part["text"].to_pylist())[0]),
                 torch.from_numpy(class_indices(part["label"], self.setting.classes)),
             )
             for part in (train, valid)
@@ -89,7 +100,7 @@ class MlpExpert(TrainedExpert):
         loss = networks.cross_entropy(y, weight[None])
         with networks.one_thread():
             self.epoch_ = networks.train(stack, x, loss, recipe, self.random_state, score)
-        self.model_ = SmallModel(self.name, self.setting.classes, stack, vectors)
+        self.model_ = SmallModel(self.name, self.setting.classes, stack, reads)
         return self
 
     def answer(self, examples: pa.Table) -> pa.Table:
@@ -101,38 +112,54 @@ class MlpExpert(TrainedExpert):
         return schema.with_meta(table, "predictions", meta)
 
     def save(self, folder: Path) -> Path:
-        """Write the network; the vectors stay where they are."""
+        """Write the network, and which encoder it reads with; the vectors stay where they are."""
         from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(self.model_.stack.state_dict(), folder / "small.safetensors")
+        digest = self.model_.reads.digest
+        save_file(self.model_.stack.state_dict(), folder / FILE, None if digest is None else {DIGEST: digest})
         return folder
 
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
         require("torch")
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError, safe_open
 
         from askless.text.mean_vector_net import SmallModel
         from askless.text.networks import load_stack
 
-        path = folder / "small.safetensors"
+        path = folder / FILE
         try:
-            stack = load_stack(load_file(path))
+            with safe_open(path, framework="pt") as file:
+                digest = (file.metadata() or {}).get(DIGEST)
+                stack = load_stack({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  no dict
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise unreadable(path, error) from error
-        self.model_ = SmallModel(self.name, self.setting.classes, stack, self._vectors())
+        self.model_ = SmallModel(self.name, self.setting.classes, stack, self._reads(digest))
         return self
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Save what was learnt, and the encoder's files."""
+        return {**super().keep(folder), **self.model_.reads.keep(folder)}
+
+    def restore(self, folder: Path) -> Self:
+        """Load what was learnt, with the encoder that `keep` copied, where it did."""
+        if (folder / KEPT).is_dir():
+            self.encoder = str(folder / KEPT)
+        return self.load(folder)
 
     @property
     def vectors(self) -> Vectors | None:
         """The word vectors that its network reads, None before it is trained or loaded."""
-        return self.model_.vectors if hasattr(self, "model_") else None
+        return self.model_.reads.words if hasattr(self, "model_") else None
 
-    def _vectors(self) -> Vectors:
+    def _reads(self, digest: str | None = None) -> TextVectors:
         from askless.text.embeddings import Vectors
 
-        if self.setting.vectors is None:
-            raise ConfigError(f"Expert '{self.name}' needs word vectors: give the task a `vectors` section.")
-        return Vectors.open(self.setting.vectors)
+        folder = None if self.features == ENCODER else self.setting.vectors
+        if self.features != ENCODER and folder is None:
+            raise ConfigError(
+                f"Expert '{self.name}' needs word vectors: give the task a `vectors` section, or set features: encoder."
+            )
+        words = None if folder is None else Vectors.open(folder)
+        return TextVectors(self.features, words, self.encoder, self.setting.encoded, digest)

@@ -22,7 +22,7 @@ def as_expert(small: Expert | SmallModel) -> Expert:
         return small
     from askless.experts.small.mlp import MlpExpert
 
-    expert = MlpExpert(Setting(small.name, "", small.classes))
+    expert = MlpExpert(Setting(small.name, "", small.classes), features=small.reads.features)
     expert.model_ = small
     return expert
 
@@ -43,8 +43,12 @@ def keep(expert: Expert, folder: Path) -> dict[str, Any]:
     return {"backend": backend, **options}
 
 
-def restored(folder: Path, name: str, classes: tuple[str, ...], options: Mapping[str, Any]) -> Expert:
+def restored(
+    folder: Path, name: str, classes: tuple[str, ...], options: Mapping[str, Any], encoded: Path | None = None
+) -> Expert:
     """The expert that `keep` wrote into `folder`, where `vectors` has its word vectors, ready to answer.
+
+    `encoded` is where sentence vectors are kept, None: nowhere.
 
     Raises `ConfigError` for a backend that cannot be kept, and for code that came along: neither came from `keep`.
     """
@@ -54,7 +58,7 @@ def restored(folder: Path, name: str, classes: tuple[str, ...], options: Mapping
             f"Allowed: {', '.join(sorted(backends(lambda kind: kind.kept)))}. Use a bundle that Bundle.save wrote."
         )
     _check_code(name, options)
-    return build(Setting(name, "", classes, vectors=folder / VECTORS), options).restore(folder)
+    return build(Setting(name, "", classes, vectors=folder / VECTORS, encoded=encoded), options).restore(folder)
 
 
 def _check_code(name: str, options: Mapping[str, Any]) -> None:

@@ -30,9 +30,9 @@ from askless.files import replacing
 from askless.schema import labelled
 from askless.stats.calibration import stratified_folds
 from askless.text.encoder import AUTO, DTYPES, SentenceEncoder, at_hand
+from askless.text.sentence_vectors import KEPT, SentenceVectors
 
 FILE = "regression.safetensors"
-KEPT = "encoder"
 STRENGTHS = (0.3, 1.0, 3.0, 10.0)
 BALANCES = tuple(np.linspace(0, 1, 11).round(1).tolist())
 LEAST = float(np.log(1e-12))
@@ -204,9 +204,10 @@ class RegressionExpert(TrainedExpert):
 
     def keep(self, folder: Path) -> dict[str, Any]:
         """Save what was learnt, and the encoder's files too unless a hub has them under a commit."""
-        options, encoder = super().keep(folder), self.features_.encoder
-        if encoder is None:
+        options, sentences = super().keep(folder), self.features_.sentences
+        if sentences is None:
             return {**options, "model": None}
+        encoder = sentences.encoder
         if encoder.commit is not None:
             return {**options, "model": encoder.model, "revision": encoder.commit}
         encoder.copy(folder / KEPT)
@@ -223,13 +224,14 @@ class RegressionExpert(TrainedExpert):
         return at_hand()
 
     def _encoders(self) -> list[str]:
-        encoder = fitted(self, "features_").encoder
-        return [] if encoder is None else [encoder.model]
+        sentences = fitted(self, "features_").sentences
+        return [] if sentences is None else [sentences.encoder.model]
 
     def _new_features(self, model: str | None) -> TextFeatures:
         reading = {name: getattr(self, name) for name in ("prompt", "max_tokens", "dtype", "device", "batch_size")}
         encoder = None if model is None else SentenceEncoder(model, self.revision, **reading)
-        return TextFeatures(self.tfidf, encoder, self.setting.encoded)
+        sentences = None if encoder is None else SentenceVectors(encoder, self.setting.encoded)
+        return TextFeatures(self.tfidf, sentences)
 
     def _choose(self, x: Any, y: Ints) -> tuple[float, float, float]:
         """C, balance and the factor of the logits, by what rows say that are held out of the regressions."""

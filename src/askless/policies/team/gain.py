@@ -59,7 +59,7 @@ class GainTeam(Team):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: Vectors,
+        vectors: Vectors | None = None,
         *,
         look_at: str = "input",
         folds: int = 5,
@@ -98,7 +98,7 @@ class GainTeam(Team):
             require(name, getattr(self, name), least)
         weight = class_weights(data.gold, data.classes, self.balance)
         small, out_of_fold = self._train_small(data, held, weight)
-        self.small_ = SmallModel(self.experts[0], self.classes_, small, self.vectors)
+        self.small_ = SmallModel(self.experts[0], self.classes_, small, self._reads)
         in_valid = predict(small, held.x)
         x, right = self._allocator_data(data, out_of_fold)
         x_valid, right_valid = self._allocator_data(held, in_valid)

@@ -36,7 +36,7 @@ class AlternatingTeam(Team):
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: Vectors,
+        vectors: Vectors | None = None,
         *,
         passes: int = 5,
         oversample: bool = False,
@@ -104,7 +104,7 @@ class JointTeam(Team):
 
     Parameters
     ----------
-    experts, vectors, epochs, learning_rate, batch_size, hidden, random_state
+    experts, vectors, features, encoder, encoded, epochs, learning_rate, batch_size, hidden, random_state
         As of `Team`.
     """
 

@@ -1,4 +1,4 @@
-"""Team: a small network and an allocator trained together with the LLMs' answers, over mean word vectors.
+"""Team: a small network and an allocator trained together with the LLMs' answers, over one vector of each text.
 
 What all teams share; the published variants are in `published.py`, ours is in `gain.py`.
 """
@@ -17,6 +17,7 @@ from askless.errors import ConfigError, require
 from askless.panel import Panel
 from askless.policies.base import billed
 from askless.policies.team.allocator import Allocator
+from askless.text.sentence_vectors import ENCODER, WORDS, TextVectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +29,7 @@ NETWORK = "allocator.safetensors"
 
 
 class Team(Allocator):
-    """A small network `small_` and an allocator network `allocator_` over mean word vectors.
+    """A small network `small_` and an allocator network `allocator_` over one vector of each text.
 
     The team answers with a network of its own, which it brings to every panel that it is fitted or decides on.
 
@@ -38,7 +39,10 @@ class Team(Allocator):
         Names of two or more, by rising cost: first that of the team's own network, which no expert of a panel may
         have, then the LLMs.
     vectors
-        The word vectors.
+        The word vectors; needed but for `features="encoder"`.
+    features, encoder, encoded
+        `words`, `encoder` or `both`; the sentence encoder; and the folder where its vectors are kept, as `features`,
+        `model` and `store` of `askless.text.sentence_vectors.TextVectors`.
     epochs
         How often the networks see the training rows, 1 or more; the epoch that does best on valid is kept.
     learning_rate
@@ -62,14 +66,18 @@ class Team(Allocator):
 
     reads_text = True
     brings = True
+    _reads: TextVectors
     epoch_: int
     classes_: tuple[str, ...]
 
     def __init__(
         self,
         experts: tuple[str, ...],
-        vectors: Vectors,
+        vectors: Vectors | None = None,
         *,
+        features: str = WORDS,
+        encoder: str = "auto",
+        encoded: Path | None = None,
         epochs: int = 5,
         learning_rate: float = 5e-3,
         batch_size: int = 128,
@@ -77,7 +85,10 @@ class Team(Allocator):
         random_state: int = 67,
     ) -> None:
         super().__init__(experts)
-        self.vectors = vectors
+        self.vectors = None if features == ENCODER else vectors
+        self.features = features
+        self.encoder = encoder
+        self.encoded = encoded
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -101,8 +112,9 @@ class Team(Allocator):
                 "answers with a network of its own: put a name first that nobody else has, such as team-network."
             )
         self._recipe()
-        data = Training.of(train, self.experts[1:], self.vectors)
-        held = Training.of(valid, self.experts[1:], self.vectors)
+        self._reads = TextVectors(self.features, self.vectors, self.encoder, self.encoded)
+        data = Training.of(train, self.experts[1:], self._reads)
+        held = Training.of(valid, self.experts[1:], self._reads)
         self.classes_ = train.classes
         with one_thread():
             self._train(data, held)
@@ -140,6 +152,7 @@ class Team(Allocator):
         from askless.text.networks import load_stack
 
         self.allocator_, self.small_ = load_stack(load_file(folder / NETWORK)), small.model_
+        self._reads = self.small_.reads
 
     def _estimate(self, panel: Panel) -> Floats:
         from askless.text.networks import predict
@@ -149,7 +162,7 @@ class Team(Allocator):
     def _features(self, panel: Panel) -> Tensor:
         import torch
 
-        return torch.from_numpy(panel.features(self.vectors))
+        return torch.from_numpy(panel.features(self._reads))
 
     def _recipe(self, **changes: Any) -> Recipe:
         from askless.text.networks import Recipe
@@ -183,7 +196,7 @@ class Team(Allocator):
                 best, self.epoch_, kept = accuracy, epoch, (_copy(small), _copy(allocator))
         small.load_state_dict(kept[0])
         allocator.load_state_dict(kept[1])
-        self.small_ = SmallModel(self.experts[0], self.classes_, small, self.vectors)
+        self.small_ = SmallModel(self.experts[0], self.classes_, small, self._reads)
         self.allocator_ = allocator
 
     @staticmethod
@@ -214,12 +227,12 @@ class Training:
         self.x, self.gold, self.llm, self.classes = x, gold, llm, classes
 
     @classmethod
-    def of(cls, panel: Panel, llms: tuple[str, ...], vectors: Vectors) -> Training:
+    def of(cls, panel: Panel, llms: tuple[str, ...], reads: TextVectors) -> Training:
         """The rows of `panel`, every LLM asked about every row."""
         import torch
 
         labels = np.stack([panel.ask(name).label for name in llms], axis=1)
-        x = torch.from_numpy(panel.features(vectors))
+        x = torch.from_numpy(panel.features(reads))
         return cls(x, torch.from_numpy(panel.gold), torch.from_numpy(labels), len(panel.classes))
 
     @property
