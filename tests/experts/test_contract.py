@@ -168,6 +168,8 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, vector
         made.asked = counted(monkeypatch, Seq2SeqExpert)
     elif backend in ("encoder", "stack"):
         made.options = {"model": str(request.getfixturevalue("bert"))}
+    elif backend == "finetuned":
+        made.options = {"model": str(request.getfixturevalue("bert")), "epochs": 2}
     elif backend == "auto":
         made.options = {"candidates": ["majority", "stack"]}
     elif backend == "mlp":
@@ -261,7 +263,7 @@ def test_what_can_be_kept_answers_the_same_from_its_options_and_files(case: Case
             keep(expert, tmp_path)
         assert str(error.value) == (
             f"Expert 'one' of class {type(expert).__name__} cannot be kept in a bundle. "
-            "Allowed backends: auto, encoder, extractive, lead, linear, majority, mlp, seq2seq, stack."
+            "Allowed backends: auto, encoder, extractive, finetuned, lead, linear, majority, mlp, seq2seq, stack."
         )
         return
     options = json.loads(json.dumps(keep(expert, tmp_path)))

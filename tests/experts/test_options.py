@@ -66,8 +66,16 @@ BAD = {
         ({"balance": 2}, "balance is 2. Allowed: auto, or a number from 0 to 1."),
         ({"folds": 1}, "folds is 1. Allowed: a whole number >= 2."),
     ],
+    "finetuned": [
+        ({"learning_rate": 0}, "learning_rate is 0. Allowed: a number > 0."),
+        ({"weight_decay": -1}, "weight_decay is -1. Allowed: a number >= 0."),
+        ({"patience": 0}, f"patience is 0. {WHOLE}"),
+    ],
     "auto": [
-        ({"candidates": []}, "candidates is []. Allowed: one or more of mlp, linear, encoder, stack, majority."),
+        (
+            {"candidates": []},
+            "candidates is []. Allowed: one or more of mlp, linear, encoder, stack, finetuned, majority.",
+        ),
         ({"folds": 1}, "folds is 1. Allowed: a whole number >= 2."),
     ],
     "recorded": [({"seconds": -1}, "seconds is -1. Allowed: null or a number >= 0.")],

@@ -11,6 +11,7 @@ EXPERTS = {
     "linear": "askless.experts.small.linear:LinearExpert",
     "encoder": "askless.experts.small.encoder:EncoderExpert",
     "stack": "askless.experts.small.stack:StackExpert",
+    "finetuned": "askless.experts.small.finetuned:FinetunedExpert",
     "auto": "askless.experts.small.auto:AutoExpert",
     "majority": "askless.experts.small.majority:MajorityExpert",
     "recorded": "askless.experts.recorded:RecordedExpert",

@@ -115,7 +115,7 @@ class SentenceEncoder:
     @cached_property
     def precision(self) -> str:
         """The type of the numbers that it computes with."""
-        return ("float32" if self._device == "cpu" else "bfloat16") if self.dtype == AUTO else self.dtype
+        return ("float32" if self.on == "cpu" else "bfloat16") if self.dtype == AUTO else self.dtype
 
     @property
     def dim(self) -> int:
@@ -131,7 +131,7 @@ class SentenceEncoder:
         with torch.inference_mode():
             for start in range(0, len(order), self.batch_size):
                 rows = order[start : start + self.batch_size]
-                out[rows] = self._read([texts[row] for row in rows]).cpu().numpy()
+                out[rows] = self.pooled([texts[row] for row in rows]).cpu().numpy()
         return out
 
     def copy(self, folder: Path) -> None:
@@ -141,14 +141,22 @@ class SentenceEncoder:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 
-    def _read(self, texts: list[str]) -> Tensor:
+    def save(self, folder: Path) -> None:
+        """Write it into `folder` as it is now, its network having learnt since."""
+        self.copy(folder)
+        for path in folder.rglob("*.safetensors*"):
+            path.unlink()
+        self.network.save_pretrained(folder)
+
+    def pooled(self, texts: list[str]) -> Tensor:
+        """As `vectors`, of texts that are read at once, for those who train the network: gradients flow."""
         import torch
         from torch.nn import functional as F  # noqa: N812
 
         whole = [self._prompt + text for text in texts]
         options = {"padding": True, "truncation": True, "max_length": self._longest, "return_tensors": "pt"}
-        ids = self._tokenizer(whole, **options).to(self._device)
-        hidden = self._network(**ids).last_hidden_state.float()
+        ids = self._tokenizer(whole, **options).to(self.on)
+        hidden = self.network(**ids).last_hidden_state.float()
         mask = ids["attention_mask"][..., None]
         pooled = torch.cat([POOLS[name](hidden, mask) for name in self._pools], dim=1)
         return F.normalize(pooled, dim=1) if "Normalize" in self._steps else pooled
@@ -218,7 +226,8 @@ class SentenceEncoder:
             raise _absent(self.model, f"has an unreadable {name} ({error})") from error
 
     @cached_property
-    def _device(self) -> str:
+    def on(self) -> str:
+        """The device of torch that it is on."""
         return chosen_device(self.device)
 
     @cached_property
@@ -230,11 +239,12 @@ class SentenceEncoder:
         return self._loaded("AutoTokenizer")
 
     @cached_property
-    def _network(self) -> Any:
+    def network(self) -> Any:
+        """The transformer, ready to answer."""
         import torch
 
         network = self._loaded("AutoModel", dtype=getattr(torch, self.precision), use_safetensors=True)
-        return network.to(self._device).eval()
+        return network.to(self.on).eval()
 
     def _loaded(self, part: str, **options: Any) -> Any:
         import transformers

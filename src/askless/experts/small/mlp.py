@@ -67,8 +67,6 @@ class MlpExpert(TrainedExpert):
         super().__init__(setting)
         self.features = features
         self.encoder = encoder
-        if features != WORDS:
-            self.packages = ("torch", "transformers")  # type: ignore[misc]  those of this one
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -156,6 +154,8 @@ class MlpExpert(TrainedExpert):
     def _reads(self, digest: str | None = None) -> TextVectors:
         from askless.text.embeddings import Vectors
 
+        if self.features != WORDS:
+            self.packages = ("torch", "transformers")  # type: ignore[misc]  those of this one
         folder = None if self.features == ENCODER else self.setting.vectors
         if self.features != ENCODER and folder is None:
             raise ConfigError(

@@ -132,7 +132,7 @@ class RegressionExpert(TrainedExpert):
         with threadpool_limits(1):  # most of the work is sparse: more BLAS threads only wait for each other
             self.c_, self.balance_, factor = self._choose(x, y)
             ((coef, intercept),) = self._regressed(x, y, [self.c_])
-        self.coef_, self.intercept_ = factor * coef, factor * (intercept - self.balance_ * _log_shares(y, len(coef)))
+        self.coef_, self.intercept_ = factor * coef, factor * (intercept - self.balance_ * log_shares(y, len(coef)))
         return self
 
     def answer(self, examples: pa.Table) -> pa.Table:
@@ -241,15 +241,8 @@ class RegressionExpert(TrainedExpert):
             learn = fold != k
             for at, (coef, intercept) in enumerate(self._regressed(x[learn], y[learn], strengths)):
                 held[at, ~learn] = x[~learn] @ coef.T + intercept
-        best = int(np.argmin([_log_loss(logits, y) for logits in held]))
-        shares = _log_shares(y, held.shape[2])
-        lifted = {balance: held[best] - balance * shares for balance in self._balances}
-        chosen = max(lifted, key=lambda balance: measured(self.setting, y, lifted[balance].argmax(axis=1)))
-        return strengths[best], chosen, _factor(lifted[chosen], y)
-
-    @property
-    def _balances(self) -> Sequence[float]:
-        return BALANCES if isinstance(self.balance, str) else [self.balance]
+        best = int(np.argmin([log_loss(logits, y) for logits in held]))
+        return strengths[best], *lift(self.setting, held[best], y, log_shares(y, held.shape[2]), self.balance)
 
     def _regressed(self, x: Any, y: Ints, strengths: Sequence[float]) -> Iterator[tuple[Floats, Floats]]:
         """Weights (classes, features) and intercepts (classes,) for each C, rising; absent classes get none."""
@@ -270,12 +263,24 @@ class RegressionExpert(TrainedExpert):
         self.require("strengths", bool(some) and all(number(c, 1e-12) for c in some), "one number > 0 or more")
 
 
-def _log_shares(y: Ints, classes: int) -> Floats:
+def lift(setting: Setting, logits: Floats, y: Ints, shares: Floats, balance: float | str) -> tuple[float, float]:
+    """How far rare classes are lifted, and the factor of the logits then, by what was held out.
+
+    Logits (rows, classes) lose `balance` times `shares`, the logs of the classes' shares (classes,); `auto` is the
+    balance that the task's quality is best with.
+    """
+    balances = BALANCES if isinstance(balance, str) else (balance,)
+    lifted = {balance: logits - balance * shares for balance in balances}
+    chosen = max(lifted, key=lambda balance: measured(setting, y, lifted[balance].argmax(axis=1)))
+    return chosen, _factor(lifted[chosen], y)
+
+
+def log_shares(y: Ints, classes: int) -> Floats:
     """Log of each class's share of the rows, (classes,); one that is in none counts as in one."""
     return np.log(np.maximum(np.bincount(y, minlength=classes), 1) / len(y))
 
 
-def _log_loss(logits: Floats, y: Ints) -> float:
+def log_loss(logits: Floats, y: Ints) -> float:
     """Mean of -log P(class), an impossible class counting as one of 1e-12."""
     right = log_softmax(logits, axis=1)[np.arange(len(y)), y]
     return -float(np.maximum(right, LEAST).mean())
@@ -283,5 +288,5 @@ def _log_loss(logits: Floats, y: Ints) -> float:
 
 def _factor(logits: Floats, y: Ints) -> float:
     """The factor of the logits with the least log loss."""
-    found = minimize_scalar(lambda log: _log_loss(np.exp(log) * logits, y), bounds=FACTORS, method="bounded")
+    found = minimize_scalar(lambda log: log_loss(np.exp(log) * logits, y), bounds=FACTORS, method="bounded")
     return float(np.exp(found.x))

@@ -1,0 +1,50 @@
+"""The expert `finetuned`: that its encoder learns, stops in time, and travels."""
+
+import json
+
+import numpy as np
+
+from askless.experts.small.encoder import EncoderExpert
+from askless.experts.small.finetuned import FinetunedExpert
+from askless.experts.small.persistence import keep, restored
+from askless.text.encoder import SentenceEncoder
+from tests.experts.small.test_linear import posts
+from tests.experts.small.test_regression import labels, setting
+
+
+def quality(expert, rows):
+    return (labels(expert.answer(rows)) == labels(rows)).mean()
+
+
+def test_it_learns_more_than_a_regression_on_what_its_encoder_says(bert):
+    train, valid, test = posts(300, 0), posts(100, 1), posts(300, 2)
+    options = {"model": str(bert), "learning_rate": 5e-3, "epochs": 6, "patience": 6}
+    expert = FinetunedExpert(setting(), **options).fit(train, valid)
+    assert quality(expert, test) > quality(EncoderExpert(setting(), model=str(bert)).fit(train, valid), test) + 0.03
+    again = FinetunedExpert(setting(), **options).fit(train, valid)
+    assert again.answer(test)["proba"].equals(expert.answer(test)["proba"])
+
+
+def test_it_keeps_the_best_epoch_and_stops_when_valid_gets_no_better(bert):
+    train, valid = posts(60, 0), posts(60, 1)
+    turned = valid.set_column(2, "label", train["label"].cast("string").take(np.arange(60)[::-1]))
+    seen = []
+    expert = FinetunedExpert(setting(), model=str(bert), learning_rate=0.02, epochs=9, patience=2)
+    passes = expert._passes
+    expert._passes = lambda *given: (seen.append(epoch) or epoch for epoch in passes(*given))
+    expert.fit(train, turned)
+    assert max(seen) == min(9, expert.epoch_ + 2) < 9
+
+
+def test_what_was_learnt_travels_without_the_model_that_it_began_with(bert, tmp_path):
+    rows = posts(60, 0)
+    expert = FinetunedExpert(setting(), model=str(bert), epochs=1).fit(rows, rows.slice(0, 0))
+    options = json.loads(json.dumps(keep(expert, tmp_path / "kept")))
+    assert str(bert) not in json.dumps(options) and expert.epoch_ == 1
+    (tmp_path / "kept").rename(tmp_path / "elsewhere")
+    again = restored(tmp_path / "elsewhere", "small", ("0", "1"), options)
+    assert again.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
+    # Any can read the encoder, and it is not as it was.
+    texts = rows["text"].to_pylist()
+    own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "encoder", bert))
+    assert np.array_equal(own, expert.encoder_.vectors(texts)) and not np.allclose(own, first)
