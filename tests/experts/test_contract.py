@@ -301,7 +301,14 @@ def test_what_was_learnt_is_saved_to_the_byte(case: Case, tmp_path: Path) -> Non
     assert isinstance(expert, TrainedExpert)
     assert isinstance(fresh, TrainedExpert)
     fresh.load(expert.save(tmp_path / "a")).save(tmp_path / "b")
-    one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
+    one, other = (
+        {
+            str(path.relative_to(tmp_path / name)): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in "ab"
+    )
     assert one == other
 
 

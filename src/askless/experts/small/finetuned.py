@@ -209,11 +209,12 @@ class FinetunedExpert(TrainedExpert):
         generator = torch.Generator().manual_seed(self.random_state)
         for epoch in range(1, self.epochs + 1):
             self.encoder_.network.train()
-            for rows in torch.randperm(len(y), generator=generator).split(size):
+            for rows in torch.split(torch.randperm(len(y), generator=generator), size):
                 with torch.autocast("cuda", torch.bfloat16, enabled="cuda" in str(device)):
                     logits = self.head_(self.encoder_.pooled([texts[row] for row in rows.tolist()]))
                 optimizer.zero_grad()
-                torch.nn.functional.cross_entropy(logits.float(), y[rows.to(device)]).backward()
+                loss = torch.nn.functional.cross_entropy(logits.float(), y[rows.to(device)])
+                loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(weights, 1.0)
                 optimizer.step()
                 schedule.step()

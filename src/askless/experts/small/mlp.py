@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyarrow as pa
 
@@ -47,7 +47,7 @@ class MlpExpert(TrainedExpert):
     """
 
     summarises = False
-    packages = ("torch",)
+    packages: ClassVar[tuple[str, ...]] = ("torch",)
     model_: SmallModel
     epoch_: int
 
@@ -155,7 +155,7 @@ class MlpExpert(TrainedExpert):
         from askless.text.embeddings import Vectors
 
         if self.features != WORDS:
-            self.packages = ("torch", "transformers")  # type: ignore[misc]  those of this one
+            self.packages = ("torch", "transformers")  # type: ignore[misc]
         folder = None if self.features == ENCODER else self.setting.vectors
         if self.features != ENCODER and folder is None:
             raise ConfigError(
