@@ -212,12 +212,12 @@ def kept(gain, extractive, tmp_path_factory):
     return Bundle.of(gain, (), {}, extractive).save(tmp_path_factory.mktemp("kept") / "p").folder
 
 
-@pytest.mark.parametrize(("before", "by"), [(5, ", made by an earlier version"), (7, ""), (None, "")])
+@pytest.mark.parametrize(("before", "by"), [(6, ", made by an earlier version"), (8, ""), (None, "")])
 def test_a_bundle_of_another_format_is_refused(kept, before, by, tmp_path):
     folder = changed(kept, tmp_path / "p", format=before)
     with pytest.raises(DataError) as error:
         assert Bundle.load(folder).policy
-    assert str(error.value) == (f"{folder}: bundle format {before}{by}. Allowed: format 6. {REMEDY}")
+    assert str(error.value) == (f"{folder}: bundle format {before}{by}. Allowed: format 7. {REMEDY}")
 
 
 @pytest.mark.parametrize("missing", ["bundle.json", "extractive.json", "vectors"])

@@ -88,7 +88,7 @@ def test_a_stopped_clock_counts_a_given_time_and_no_other():
         ({"classes": ["a", "b"]}, "B: a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
         (
             {"format": 99},
-            "B: bundle format 99. Allowed: format 6. Plan or train it again; register a registered model again.",
+            "B: bundle format 99. Allowed: format 7. Plan or train it again; register a registered model again.",
         ),
         ({"experts": ["majority", "gone"]}, "no answers on record of an expert that is asked"),
     ],

@@ -401,7 +401,7 @@ def broken(made, to, **values):
         ({"facts": {"task": "xsum"}}, "a model of task 'xsum'. Allowed: of task 'olhs'. Give one of this task."),
         (
             {"format": 99},
-            "bundle format 99. Allowed: format 6. Plan or train it again; register a registered model again.",
+            "bundle format 99. Allowed: format 7. Plan or train it again; register a registered model again.",
         ),
         ({"classes": ["a", "b"]}, "a model of the classes ['a', 'b']. Allowed: ['0', '1'], those of the task."),
     ],

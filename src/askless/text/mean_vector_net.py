@@ -33,6 +33,10 @@ class SmallModel:
     stack: Stack
     reads: TextVectors
 
+    def proba(self, texts: list[str]) -> torch.Tensor:
+        """Class probabilities, shape (texts, classes)."""
+        return predict(self.stack, torch.from_numpy(self.reads(texts)[0]))
+
     def answer(self, examples: pa.Table) -> pa.Table:
         """One prediction row for each example; seconds are the batch's time over its rows, that of kept vectors too."""
         start = time.perf_counter()
