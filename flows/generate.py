@@ -19,7 +19,8 @@ from tasks.generate import (
     cut_examples,
     forget_expert,
     merge_parts,
-    set_unread_aside,
+    set_aside,
+    unread_replies,
     write_unasked,
 )
 from tasks.progress import Reporter
@@ -53,10 +54,11 @@ def generate(
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
-    if unread:
-        again = set_unread_aside(task, llm, params, examples, answers)
-        get_run_logger().info(f"{again:,} replies of which no answer could be read are asked for again")
-    forecast_spending(task, llm, params, examples, answers, yes)
+    again = unread_replies(task, llm, params, examples, answers) if unread else []
+    forecast_spending(task, llm, params, examples, answers, yes, again)
+    if again:
+        set_aside(llm, answers, again)
+        get_run_logger().info(f"{len(again):,} replies of which no answer could be read are asked for again")
     rows = cut_examples(task, llm, params, examples, folder)
     answer_shards(task, llm, config.load(params), folder, answers, rows)
     merge_parts(task, llm, params, folder, len(rows), answers, candidate, str(Path(data, "vectors", task)))
@@ -70,7 +72,8 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
     A server is asked by threads of this process alone, whatever the runner: so its limits hold over all shards.
     """
     how, expert = settings.generate, asked(settings, task, llm)
-    about = str(Path(folder).absolute()), str(Path(answers, f"{llm}.sqlite").absolute()), llm, settings.costs.prices
+    kept = str(Path(answers, f"{llm}.sqlite").absolute())
+    about = str(Path(folder).absolute()), kept, llm, settings.costs.prices, how.max_usd
     one = answer_shard.with_options(tags={expert.server or "gpu"})
     with (
         asking(Path(answers), [llm]),

@@ -19,12 +19,13 @@ from prefect.cache_policies import NO_CACHE
 
 import askless
 from askless import config, experts, schema
-from askless.errors import ConfigError, DataError
+from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.summary_quality import measured, of_task
-from askless.experts.answer_store import answer_key
+from askless.experts.answer_store import AnswerStore, answer_key
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert
 from askless.experts.recorded import RecordedExpert
+from askless.spending.billing import LIMIT, code_of
 from tasks import worth_a_retry
 from tasks.options import reproducible
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
@@ -47,20 +48,24 @@ def asked(settings: config.Params, name: str, expert: str) -> experts.Expert:
 
 
 @task(cache_policy=NO_CACHE)
-def set_unread_aside(name: str, expert: str, params: str, examples: str, answers: str) -> int:
-    """Set kept replies aside of which no answer could be read, so that they are asked for again; returns how many."""
+def unread_replies(name: str, expert: str, params: str, examples: str, answers: str) -> list[str]:
+    """Keys of the kept replies of which no answer can be read."""
     asked, rows = expert_of(config.load(params), name, expert, Path(answers)), schema.read(examples, "examples")
     if not isinstance(asked, PaidExpert):
-        return 0
+        return []
     keys = [key for text in rows["text"].to_pylist() for key in asked.keys(text)]
-    with asked.store() as store:
+    with asked.store(make=False) as store:
         kept = store.get_many(dict.fromkeys(keys))
-        found = asked.columns(list(kept.values()))
-        answered = found["label"] if asked.setting.classes else [None if e else "" for e in found["error"]]
-        unread = [key for key, label in zip(kept, answered, strict=True) if label is None]
-        if unread:
-            store.set_aside(unread)
-    return len(unread)
+    found = asked.columns(list(kept.values()))
+    answered = found["label"] if asked.setting.classes else [None if e else "" for e in found["error"]]
+    return [key for key, label in zip(kept, answered, strict=True) if label is None]
+
+
+@task(cache_policy=NO_CACHE)
+def set_aside(expert: str, answers: str, keys: list[str]) -> None:
+    """Set kept replies aside, so that they are asked for again."""
+    with AnswerStore(Path(answers, f"{expert}.sqlite")) as store:
+        store.set_aside(keys)
 
 
 @task(cache_policy=NO_CACHE)
@@ -139,9 +144,17 @@ def _answered(number: int, setting: experts.Setting, options: Options, shards: S
         digest = _digest(expert, options, rows)
         if digest is not None and shards.made(number, digest):
             return int(rows.num_rows)
+        if isinstance(expert, PaidExpert) and expert.hosted:
+            # Whoever asks a server runs in the process of the stage.
+            shards.bill(expert)
         expert.setting = replace(setting, answers=ShardAnswers(shards, number))
         predictions = expert.answer(rows)
     schema.check_answers(rows, predictions, f"predictions of {expert.name}")
+    if over := [why for why in predictions["error"].to_pylist() if why and code_of(why) == LIMIT]:
+        raise BudgetError(
+            f"{expert.name}: {len(over):,} of {rows.num_rows:,} items were not asked about ({over[0]}). Allowed: more "
+            "of generate.max_usd. Raise it and run again: what was answered is kept, and not asked again."
+        )
     shards.make(number, predictions, digest or "")
     return int(rows.num_rows)
 

@@ -7,7 +7,8 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from askless.config import Price
 from askless.costs import CostModel
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.answer_store import AnswerStore, Row
+from askless.experts.paid import PaidExpert
+from askless.spending.billing import FaultHandling
+from askless.spending.guard import GuardedExpert
+from askless.spending.ledger import Ledger
 
 TOKENS = ("prompt_tokens", "completion_tokens")
 BILLED = (
@@ -72,17 +77,35 @@ class Shards:
         Name of the expert that is asked.
     prices
         Of each expert, by which dollars are counted.
+    max_usd
+        That a server may be paid, over all runs; None for no limit.
     """
 
-    def __init__(self, folder: str, answers: str, expert: str, prices: Mapping[str, Price]) -> None:
+    def __init__(
+        self, folder: str, answers: str, expert: str, prices: Mapping[str, Price], max_usd: float | None = None
+    ) -> None:
         self.run = uuid.uuid4().hex
         self._folder, self._path = Path(folder), Path(answers)
         self._expert, self._costs = expert, CostModel("usd", prices)
+        self._max_usd, self._guarded = max_usd, ExitStack()
         self._lock = threading.Lock()
         self._done: Counter[int] = Counter()
         self._asked = self._tokens = 0
         self._usd: float | None = 0.0
         self._stopped = False
+
+    def bill(self, expert: PaidExpert) -> None:
+        """Have an expert's calls paid for by a ledger beside the answers, where there is a limit.
+
+        What is in doubt counts as the most that it can cost, and is asked again: every answer is wanted.
+        """
+        if self._max_usd is None or expert.billing is not None:
+            return
+        ledger = self._guarded.enter_context(Ledger(self._path.with_suffix(".ledger.sqlite"), self._max_usd))
+        expert.setting = replace(expert.setting, answers=self._path.parent)
+        guard = GuardedExpert(expert, self._costs, ledger, FaultHandling(waits=True, ask_in_doubt=True))
+        self._guarded.enter_context(guard.kept)
+        self._guarded.callback(expert.let_go)
 
     def examples(self, number: int) -> pa.Table:
         """The examples of a shard."""
@@ -161,6 +184,7 @@ class Shards:
 
     def close(self) -> None:
         """Fold the answers' log into their file."""
+        self._guarded.close()
         if "_store" in self.__dict__:
             self._store.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from prefect import task
@@ -17,8 +18,10 @@ from askless.spending.pending import Pending, texts_of
 
 
 @task(cache_policy=NO_CACHE)
-def forecast_spending(name: str, expert: str, params: str, examples: str, answers: str, yes: bool = False) -> None:
-    """Print what asking `expert` about every example will take; answers kept in `answers` are free.
+def forecast_spending(
+    name: str, expert: str, params: str, examples: str, answers: str, yes: bool = False, again: Collection[str] = ()
+) -> None:
+    """Print what asking `expert` about every example will take; answers kept in `answers` are free, but those `again`.
 
     Where it may cost more than `generate.ask_above_usd`, or a server that has no price is to be asked, a person at a
     terminal is asked, unless `yes` or the environment's ASKLESS_YES=1. Raises `BudgetError` where the answer is no, or
@@ -29,7 +32,7 @@ def forecast_spending(name: str, expert: str, params: str, examples: str, answer
     if not isinstance(asked, PaidExpert):
         return
     price = settings.costs.prices.get(expert)
-    pending = Pending.of(asked, texts_of(Path(examples)))
+    pending = Pending.of(asked, texts_of(Path(examples)), set(again))
     found = pending.forecast(expert, price)
     sys.stderr.write(f"{forecast_words.block(found, name)}\n")
     if pending.others and len(pending.rows):

@@ -379,7 +379,7 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
         (
             "",
             {"generate": {"shard_row": 5}},
-            "Unknown key 'shard_row'. Known: address, ask_above_usd, gpus_per_task, "
+            "Unknown key 'shard_row'. Known: address, ask_above_usd, gpus_per_task, max_usd, "
             "report_seconds, runner, shard_rows, "
             "workers. Did you mean 'shard_rows'? (at generate.shard_row)",
         ),

@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from askless import config, schema
-from askless.errors import ConfigError, DataError, ExpertError
-from askless.experts.asked import expert_of
+from askless.config import Price
+from askless.errors import BudgetError, ConfigError, DataError, ExpertError
+from askless.experts.asked import expert_of, options_of
 from askless.experts.local.checkpoint import Checkpoint
+from askless.spending.ledger import Ledger
 from askless.text.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
 from tasks.generate import (
@@ -19,13 +21,15 @@ from tasks.generate import (
     cut_examples,
     forget_expert,
     merge_parts,
-    set_unread_aside,
+    set_aside,
+    unread_replies,
     write_unasked,
 )
 from tasks.shards import Shards, part_of
+from tasks.spending import forecast_spending
 from tasks.vectors import build_vectors
 from tests.document_params import TASK, document_params
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, answer_examples, small_params, write_params
 
@@ -70,7 +74,10 @@ def test_an_llm_that_a_task_does_not_list_has_a_table_without_rows(tmp_path):
     assert schema.read(path, "predictions").num_rows == 0
 
 
-def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monkeypatch):
+PRICES = {"own": Price(usd_per_1k_answers=1.0)}
+
+
+def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     server = ChatServer()
     server.reply = lambda request, before: Answer(chat("Hm" if "post 1" in request.text and not before else "0"))
@@ -81,10 +88,46 @@ def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monk
     expert = expert_of(config.load(params), "olhs", "own", tmp_path / "answers")
     first = expert.answer(rows)["label"].to_pylist()
     assert first.count(None) == 3
-    assert set_unread_aside.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "answers")) == 3
+    where = ("olhs", "own", params, "examples.parquet", str(tmp_path / "answers"))
+    again = unread_replies.fn(*where)
+    forecast_spending.fn(*where, yes=True, again=again)
+    assert "9 answers are kept already and free." in capsys.readouterr().err
+    assert expert.answer(rows)["label"].to_pylist() == first, "until that is agreed to"
+    set_aside.fn("own", str(tmp_path / "answers"), again)
     assert expert.answer(rows)["label"].to_pylist() == ["0"] * 12
     assert len(server.requests) == 15
-    assert set_unread_aside.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "answers")) == 0
+    assert unread_replies.fn(*where) == []
+    server.close()
+
+
+def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    server, rows = ChatServer(), examples([f"post {i}" for i in range(12)])
+    server.reply = lambda request, before: (
+        Answer(problem("late"), 500) if request.text.count("post 7") and not before else Answer(chat("0"))
+    )
+    settings = small_params(llms=["own"])
+    server_of = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": "olhs", "concurrency": 1}
+    settings["experts"]["own"] = server_of
+    settings["costs"]["prices"]["own"] = {"usd_per_1k_answers": 1.0}
+    params = write_params(tmp_path, settings)
+    schema.write(rows, "examples.parquet", "examples")
+
+    def generate(limit):
+        cut = cut_examples.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "work"))
+        with closing(Shards(str(tmp_path / "work"), str(tmp_path / "own.sqlite"), "own", PRICES, limit)) as shards:
+            for number in range(len(cut)):
+                about = config.load(params)
+                answer_shard.fn(number, asked(about, "olhs", "own").setting, options_of(about, "olhs", "own"), shards)
+            return shards.counts()
+
+    with pytest.raises(BudgetError, match=r"own: 7 of 12 items were not asked .* of \$0.0055 is reached"):
+        generate(0.0055)
+    assert len(server.requests) == 5
+    assert generate(0.02).asked == 7
+    with Ledger(tmp_path / "own.ledger.sqlite") as ledger:
+        assert (round(ledger.spent, 9), round(ledger.doubted, 9)) == (0.012, 0.001), "what was in doubt is asked again"
+    assert len(server.requests) == 13 == len({request.text for request in server.requests}) + 1
     server.close()
 
 

@@ -275,6 +275,8 @@ class Generate:
         Seconds between two lines of progress, above 0.
     ask_above_usd
         A run that may cost more dollars is asked about first.
+    max_usd
+        Dollars that a server may be paid for one LLM's answers to a task, over all runs, above 0; None: no limit.
     """
 
     shard_rows: Count = 20_000
@@ -284,6 +286,7 @@ class Generate:
     gpus_per_task: Amount = 0.0
     report_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 10.0
     ask_above_usd: Amount = 5.0
+    max_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
 
     def __post_init__(self) -> None:
         if self.runner not in RUNNERS:

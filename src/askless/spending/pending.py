@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,8 +55,11 @@ class Pending:
     batches: bool = False
 
     @classmethod
-    def of(cls, expert: PaidExpert, batches: Iterable[Sequence[str]]) -> Pending:
-        """Looks through all texts, batch by batch, and changes nothing: neither asks nor makes a file."""
+    def of(cls, expert: PaidExpert, batches: Iterable[Sequence[str]], again: Collection[str] = ()) -> Pending:
+        """Looks through all texts, batch by batch, and changes nothing: neither asks nor makes a file.
+
+        Kept answers of the keys `again` are to be bought once more.
+        """
         expert.validate()
         seen: set[bytes] = set()
         rows: list[int] = []
@@ -65,7 +68,7 @@ class Pending:
         with expert.store(make=False) as store:
             for texts in batches:
                 fresh = _different(expert, texts, seen)
-                found = store.get_many(fresh)
+                found = store.get_many(key for key in fresh if key not in again)
                 missing = [at for key, at in fresh.items() if key not in found and key not in under_way]
                 rows += [start + at for at in missing]
                 sizes.append(sizes_of(expert, [texts[at] for at in missing]))
@@ -73,7 +76,7 @@ class Pending:
                 used.append(used_by(found.values()))
                 start += len(texts)
             told = np.concatenate(used)
-            others = len(store) - len(told)
+            others = len(store) - len(told) - len(again)
         usage = usage_of(expert).learnt(np.concatenate(kept_sizes), told)
         places, wide = np.array(rows, np.int64), np.concatenate(sizes)
         return cls(places, wide, usage, len(told), start, others, expert.batches)
