@@ -1,8 +1,8 @@
 """Production in a few minutes, in a folder of its own: `python -m flows.demo_ops [folder]`, or `make demo-ops`.
 
-Servers, deployments and a worker; a schedule that fires; a better model promoted, a worse one refused, a rollback; new
-items answered; a drift seen, and a recalibration proposed. Everything is real but the data and the LLM, which are the
-demo's.
+Servers, deployments and a worker; a schedule that fires; a better model promoted, an experiment discarded, a worse
+model refused, a rollback; new items answered; a drift seen, and a recalibration proposed. Everything is real but the
+data and the LLM, which are the demo's.
 """
 
 from __future__ import annotations
@@ -97,6 +97,7 @@ def play(stage: Stage) -> None:
         stage.show("The schedule fires: " + as_meant(fires(stage, client), PROMOTED))
         better = retrained(stage, client, "ours")
         stage.show("A better challenger: " + as_meant(better, PROMOTED))
+        discarded(stage)
         worse = retrained(stage, client, "hasty")
         stage.show("A worse challenger: " + as_meant(worse, REFUSED))
         for _ in range(2):
@@ -250,10 +251,21 @@ def fires(stage: Stage, client: SyncPrefectClient) -> dict[str, Any]:
 
 
 def retrained(stage: Stage, client: SyncPrefectClient, team: str) -> dict[str, Any]:
-    """Register another team through the deployment; returns what its comparison came to."""
+    """Let another team be the headline, by way of the deployment; returns what its comparison came to."""
     stage.headline(team)
     deployed(client, "retrain/retrain")
     return verdict(stage)
+
+
+def discarded(stage: Stage) -> None:
+    """An experiment that nobody keeps; raises `AsklessError` where the registry heard of it."""
+    before = stage.run("askless", "models", MODEL)
+    command = ["dvc", "exp", "run", "--temp", "--name", "discarded", "-S", f"evaluate.{TASK}.headline=hasty"]
+    stage.run(*command, f"evaluate@{TASK}")
+    stage.run("dvc", "exp", "remove", "discarded")
+    if stage.run("askless", "models", MODEL) != before:
+        raise AsklessError("A discarded experiment came into the registry.")
+    stage.show("An experiment was run and discarded: the registry did not hear of it.")
 
 
 def verdict(stage: Stage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: policies replayed on test -> metrics, curve, decisions, report, registered model."""
+"""Stage `evaluate`: policies replayed on test -> metrics, curve, decisions, report, the headline's bundle."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from prefect import flow
 
 from flows.stage import run_stage
 from tasks.evaluate import evaluate_policies
-from tasks.registration import log_evaluation
+from tasks.packing import pack_headline
+from tasks.runs import log_evaluation
 
 
 @flow(flow_run_name="evaluate {task}")
 def evaluate(
     task: str, params: str = "params.yaml", data: str = "data", models: str = "models", reports: str = "reports"
 ) -> str:
-    """Make `reports/<task>` and register the headline team; prints the headline."""
+    """Make `reports/<task>`, with the bundle of the headline, which nobody registers here; prints the headline."""
     out = str(Path(reports, task))
     report = evaluate_policies(
         task,
@@ -28,7 +29,8 @@ def evaluate(
         str(Path(data, "decisions", f"{task}.parquet")),
         str(Path(data, "encoded")),
     )
-    log_evaluation(task, params, out, str(Path(models, task)), str(Path(data, "vectors", task)))
+    pack_headline(task, params, out, str(Path(models, task)), str(Path(data, "vectors", task)))
+    log_evaluation(task, out)
     return report
 
 

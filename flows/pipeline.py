@@ -1,4 +1,4 @@
-"""The scheduled flow `retrain`: the pipeline stage by stage, then the new model against the champion."""
+"""The scheduled flow `retrain`: the pipeline stage by stage, then what it made, registered, against the champion."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from askless.report.report import headline, markdown_summary
 from flows import server
 from flows.compare import compare_models
 from flows.stage import run_stage, without_tracebacks
+from tasks.registration import register_headline
 from tasks.versioning import push, reproduce, stages
 
 # A run that died gives its turn back after so long; Prefect grants no less.
@@ -24,7 +25,7 @@ LEASE_SECONDS = 60
 
 @flow(flow_run_name="retrain {task}")
 def retrain(task: str, params: str = "params.yaml", reports: str = "reports") -> str:
-    """Bring every stage of a task up to date, show what came of it, compare with the champion, push; one at a time.
+    """Bring every stage up to date, show what came of it, register it, compare with the champion, push; one at a time.
 
     Stages that are up to date are left as they are, so that a run after a failed one goes on where that stopped.
     Returns the headline and what became of the new model.
@@ -36,6 +37,7 @@ def retrain(task: str, params: str = "params.yaml", reports: str = "reports") ->
             reproduce(stage)
         summary = json.loads(Path(reports, task, "metrics.json").read_text(encoding="utf-8"))
         show(summary, Path(reports, task, "report.html"))
+        register_headline(task, params, str(Path(reports, task)))
         done = compare_models(task, params)
         push(last)
     return f"{headline(summary)} {done}"

@@ -42,6 +42,7 @@ def add_baseline(settings: config.Params, bundle: Bundle, share: float | None) -
         bundle.budget(share),
         reference if reference in expensive else expensive[-1],
         task=name,
-        time=datetime.now(UTC),
+        # Not the clock's: made again, it is the same.
+        time=datetime.fromtimestamp(0, UTC),
     )
     return baseline.write(folder, found)

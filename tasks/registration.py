@@ -1,39 +1,37 @@
-"""From an evaluation to a registered version in MLflow: the headline's bundle, what travels with it, its tags."""
+"""From an evaluation to a registered version in MLflow, which is known by the digest of its bundle."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from askless import config, experts, schema
+from askless import config, experts
 from askless.annotating.run import SUMMARY, words
 from askless.bundles.bundle import FILE, Bundle
 from askless.bundles.decide import decide
 from askless.bundles.terms import FILE as TERMS
 from askless.bundles.terms import Terms, of_bundle
-from askless.errors import ConfigError
-from askless.experts.asked import expert_of
-from askless.experts.paid import PaidExpert
-from askless.files import read_json, read_yaml
-from askless.labelling.foreseen import on_record
+from askless.errors import ConfigError, DataError
+from askless.files import read_json, read_yaml, sha256_of
 from askless.policies.base import Budget
-from askless.registry.versions import BUNDLE, find, resolve
+from askless.registry.aliases import one_at_a_time
+from askless.registry.versions import BUNDLE, CHALLENGER, find, resolve, store
 from askless.registry.versions import versions as versions_of
 from askless.report.annotated import PAGE
 from askless.report.model_card import CURVE, card
-from askless.report.report import headline, markdown_summary
-from askless.text.embeddings import Vectors
-from tasks.baseline import add_baseline
-from tasks.runs import flat_metrics, tracked
-from tasks.versioning import versions
+from askless.report.report import headline
+from tasks.packing import HEADLINE, chosen_share, pack
+from tasks.runs import log_summary, make_store, tracked
+from tasks.versioning import LOCK, versions
 
+CARD = "card.md"
 PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
 MONITOR = "monitor"
 # Parameters of a request to the served model, and what they are where it has none.
@@ -41,72 +39,65 @@ REQUEST = {"share": -1.0, "per_1000": -1.0, "max_usd": 0.0}
 
 
 @task(cache_policy=NO_CACHE)
-def log_evaluation(name: str, params: str, reports: str, models: str, vectors: str) -> str:
-    """One run with the evaluation's metrics, curve and report; the headline policy registered; returns its version."""
+def register_headline(name: str, params: str, reports: str) -> str:
+    """Register what the stage `evaluate` left in `reports` as the task's challenger; returns its version.
+
+    A bundle that is a version already is not registered again: that version is the challenger then. Raises `DataError`
+    where there is none.
+    """
     import mlflow
 
     settings, folder = config.load(params), Path(reports)
-    summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    team = summary["headline"]["policy"]
-    with (
-        tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run,
-        tempfile.TemporaryDirectory() as scratch,
-    ):
-        mlflow.log_params({"headline": team, "reference": summary["reference"], "quality": summary["quality"]})
-        mlflow.log_metrics(flat_metrics(summary))
-        for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
-            mlflow.log_artifact(str(folder / file))
-        mlflow.set_tag("mlflow.note.content", markdown_summary(summary))
-        if team in settings.train[name].teams:
-            bundle = best_seed(Path(models) / "teams" / team)
-        else:
-            words = Vectors.open(vectors) if settings.task(name).vectors else None
-            kept = best_seed(folder / "policies" / team, words)
-            bundle = with_small(settings, name, kept, Path(models), vectors, Path(scratch, "bundle"))
-        return register(settings, summary, bundle, run.info.run_id, folder)
+    packed, model = folder / HEADLINE, settings.evaluate[name].model
+    if not (packed / FILE).exists():
+        stage = f"evaluate@{name}"
+        allowed = f"the bundle that the stage {stage} leaves"
+        raise DataError(packed, "no bundle", allowed, f"Run: dvc repro {stage}, or dvc pull {stage}.")
+    with one_at_a_time(model):
+        if known := twin(model, packed):
+            return known
+        summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        team = summary["headline"]["policy"]
+        with tracked(name, f"register {team}", {"stage": "register", "team": team}) as run:
+            log_summary(summary, folder)
+            if Path(LOCK).exists():
+                mlflow.log_artifact(LOCK)
+            return register(settings, summary, packed, run.info.run_id)
 
 
-def best_seed(folder: Path, vectors: Vectors | None = None) -> Bundle:
-    """The bundle, among the seeds of a team or policy, that did best on valid; the lowest seed on a tie."""
-    seeds = [Bundle.load(each, vectors) for each in sorted(folder.glob("seed-*"))]
-    if not seeds:
-        raise ConfigError(
-            f"evaluate.headline is '{folder.name}', of which nothing is kept in {folder}. "
-            "Allowed: a team, or a policy of kind two_tier, chain, planned or summary_gain."
-        )
-    return max(seeds, key=lambda bundle: float(bundle.facts["valid_quality"]))
+def twin(model: str, packed: Path) -> str:
+    """The version of `model` that is this bundle, by its digest, now its challenger; empty where there is none."""
+    make_store()
+    try:
+        known = versions_of(model)
+    except ConfigError:
+        return ""
+    digest = digest_of(packed)
+    for version in known:
+        if version.digest == digest:
+            _challenge(model, str(version.number))
+            return str(version.number)
+    return ""
 
 
-def with_small(settings: config.Params, name: str, kept: Bundle, models: Path, vectors: str, folder: Path) -> Bundle:
-    """A policy of params.yaml in `folder` with the small expert that it asks first, able to decide by itself."""
-    small = settings.train[name].small
-    if kept.experts[0] != small:
-        raise ConfigError(
-            f"evaluate.{name}.headline is '{kept.facts['team']}', which asks '{kept.experts[0]}' "
-            f"first. Allowed: a team, or a policy whose first expert is '{small}', the small one."
-        )
-    words = Path(vectors) if settings.task(name).vectors else None
-    setting = experts.Setting(name=small, task=name, classes=kept.classes, vectors=words)
-    expert = experts.build(setting, settings.expert(small))
-    if isinstance(expert, experts.TrainedExpert):
-        expert.load(models / small / f"seed-{kept.facts['seed']}")
-    whole = Bundle.of(kept.policy, kept.classes, kept.facts, expert).save(folder)
-    # What cannot decide by itself says so here, not to whoever asks the registered model.
-    decide(whole, [])
-    return whole
+def digest_of(packed: Path) -> str:
+    """What a version is known by: SHA-256 over the files of its bundle, but for the card, which tells when it was made.
 
-
-def register(
-    settings: config.Params, summary: dict[str, Any], bundle: Bundle, run_id: str, reports: Path, **tags: str
-) -> str:
-    """Register a bundle as a pyfunc that carries its own code; returns the version.
-
-    `reports` has the picture of the curve, and in `policies/` those that travel along. `tags` are put in the place of
-    those of the evaluation.
+    Raises `DataError` for a file that cannot be read.
     """
-    model, share = settings.evaluate[summary["task"]].model, chosen_share(summary, bundle)
-    terms = terms_of(settings, summary["task"], bundle.experts[1:])
-    text = card(summary, bundle, share, versions(), settings.task(summary["task"]).note)
+    files = {str(path.relative_to(packed)): sha256_of(path) for path in packed.rglob("*") if path.is_file()}
+    listed = "".join(f"{files[name]}  {name}\n" for name in sorted(files) if name != CARD)
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def register(settings: config.Params, summary: dict[str, Any], packed: Path, run_id: str, **tags: str) -> str:
+    """Register a bundle and what travels with it as a pyfunc that carries its own code; returns the version.
+
+    `tags` are put in the place of those of the evaluation.
+    """
+    bundle, about = Bundle.load(packed), settings.task(summary["task"])
+    share = chosen_share(summary, bundle)
+    text = card(summary, bundle, share, versions(), about.note)
     facts = {
         "run_id": run_id,
         "unit": summary["unit"],
@@ -117,9 +108,7 @@ def register(
         "threshold": bundle.policy.threshold_words(None if share is None else Budget(share=share)),
         **tags,
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = pack(settings, bundle, share, reports, Path(scratch, BUNDLE.name))
-        return _registered(packed, bundle, terms, model, text, facts)
+    return _registered(packed, bundle, settings.evaluate[summary["task"]].model, text, facts)
 
 
 @task(cache_policy=NO_CACHE)
@@ -142,12 +131,15 @@ def register_plan(plan: str, params: str = "params.yaml") -> str:
         "budget": "" if bundle.share() is None else bundle.share(),
         "threshold": bundle.policy.threshold_words(bundle.budget()),
     }
-    about = {"stage": "plan", "plan": plan}
-    with tracked(bundle.task, f"plan {plan}", about) as run, tempfile.TemporaryDirectory() as scratch:
-        mlflow.log_artifact(str(page))
+    model, about = f"askless-{name}", {"stage": "plan", "plan": plan}
+    with tempfile.TemporaryDirectory() as scratch, one_at_a_time(model):
         packed = Path(shutil.copytree(bundle.folder, Path(scratch, BUNDLE.name)))
-        facts["run_id"] = run.info.run_id
-        return _registered(packed, bundle, terms, f"askless-{name}", text, facts)
+        terms.write(packed)
+        if known := twin(model, packed):
+            return known
+        with tracked(bundle.task, f"plan {plan}", about) as run:
+            mlflow.log_artifact(str(page))
+            return _registered(packed, bundle, model, text, {**facts, "run_id": run.info.run_id})
 
 
 def _of_page(page: Path, bundle: Bundle) -> tuple[str, str, dict[str, Any], Path]:
@@ -177,18 +169,19 @@ def _of_run(folder: Path) -> tuple[str, str, dict[str, Any], Path]:
     return folder.name.partition(".")[0], "\n\n".join(said) + "\n", told, folder / PAGE
 
 
-def _registered(packed: Path, bundle: Bundle, terms: Terms, model: str, text: str, facts: dict[str, Any]) -> str:
+def _registered(packed: Path, bundle: Bundle, model: str, text: str, facts: dict[str, Any]) -> str:
     """Put a bundle's folder into the registry as the challenger of `model`, with a card and tags."""
     import mlflow
     import pandas as pd
 
-    terms.write(packed)
-    (packed / "card.md").write_text(text, encoding="utf-8")
+    terms = Terms.read(packed)
     with tempfile.TemporaryDirectory() as scratch:
+        carried = Path(shutil.copytree(packed, Path(scratch, BUNDLE.name)))
+        (carried / CARD).write_text(text, encoding="utf-8")
         info = mlflow.pyfunc.log_model(
             name="team",
             python_model=str(Path(__file__).with_name("served.py")),
-            artifacts={"bundle": str(packed)},
+            artifacts={"bundle": str(carried)},
             code_paths=[str(package_code(Path(scratch), terms.demo_models()))],
             signature=_signature("label" if bundle.classes else "summary"),
             input_example=pd.DataFrame({"text": ["what a lovely day", "nobody asked you"]}),
@@ -202,48 +195,20 @@ def _registered(packed: Path, bundle: Bundle, terms: Terms, model: str, text: st
         "kind": bundle.kind,
         "experts": ",".join(bundle.experts),
         "seed": bundle.facts["seed"],
+        "digest": digest_of(packed),
     }
     code = {name: versions().get(name, "") for name in ("dvc_lock_sha256", "git_commit")}
     for key, value in {**whose, **code, **facts}.items():
         client.set_model_version_tag(model, version, key, str(value))
     client.update_model_version(model, version, description=text.replace(f"{CURVE}\n", ""))
-    client.set_registered_model_alias(model, "challenger", version)
+    _challenge(model, version)
     return version
 
 
-def chosen_share(summary: dict[str, Any], bundle: Bundle) -> float | None:
-    """The share of items deferred that valid chose for the bundle's seed, None for the policy's own rule."""
-    seeds = summary["policies"][summary["headline"]["policy"]]["seeds"]
-    found: float | None = dict(zip(seeds, summary["headline"]["budgets"], strict=True))[bundle.facts["seed"]]
-    return found
+def _challenge(model: str, version: str) -> None:
+    import mlflow
 
-
-def pack(settings: config.Params, bundle: Bundle, share: float | None, reports: Path, folder: Path) -> Path:
-    """The bundle in `folder` with what travels along.
-
-    The curve, the first seed of each policy in `reports`, and the rows that decisions in production are held against.
-    """
-    assert bundle.folder is not None
-    shutil.copytree(bundle.folder, folder)
-    shutil.copyfile(reports / "curve.png", folder / "curve.png")
-    for policy in sorted(path for path in (reports / "policies").glob("*") if path.is_dir()):
-        (folder / "policies").mkdir(exist_ok=True)
-        shutil.copyfile(sorted(policy.glob("seed-*"))[0] / FILE, folder / "policies" / f"{policy.name}.json")
-    add_baseline(settings, replace(bundle, folder=folder), share)
-    return folder
-
-
-def terms_of(settings: config.Params, name: str, expensive: tuple[str, ...]) -> Terms:
-    """The terms on which a task's expensive experts are asked, with what answers took where some are on record."""
-    terms, data, usage = Terms.of(settings, name, expensive), settings.base.data, {}
-    examples = data / "prepared" / name / "examples.parquet"
-    for expert in expensive:
-        path = data / "predictions" / name / "generated" / f"{expert}.parquet"
-        asked = expert_of(settings, name, expert, data / "answers" / name)
-        if path.exists() and examples.exists() and isinstance(asked, PaidExpert):
-            rows = schema.read(examples, "examples")
-            usage[expert] = on_record(asked, rows, schema.read(path, "predictions")).state()
-    return replace(terms, usage=usage)
+    mlflow.MlflowClient(registry_uri=store()).set_registered_model_alias(model, CHALLENGER, version)
 
 
 @task(cache_policy=NO_CACHE)
@@ -270,7 +235,9 @@ def register_proposal(name: str, params: str, folder: str, number: int) -> str:
         summary["headline"]["budgets"] = [share] * len(summary["headline"]["budgets"])
         text = f"Not evaluated: version {number} deferring {share:g}, set anew on rows of production."
         tags = {"headline": text, "quality": "", "cost_per_1k": "", "proposed_by": MONITOR, "proposal": folder}
-        return register(settings, summary, bundle, run.info.run_id, path / "bundle", **tags)
+        with tempfile.TemporaryDirectory() as scratch:
+            packed = pack(settings, bundle, share, path / "bundle", Path(scratch, BUNDLE.name))
+            return register(settings, summary, packed, run.info.run_id, **tags)
 
 
 def _signature(answer: str) -> Any:

@@ -20,6 +20,7 @@ from prefect.cache_policies import NO_CACHE
 from askless import config
 from askless.bundles.bundle import Bundle
 from askless.registry.versions import FOLDER, store
+from askless.report.report import markdown_summary
 from tasks.versioning import versions
 
 
@@ -33,8 +34,7 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
-    address = store()
-    _make_whole(address)
+    address = make_store()
     mlflow.set_tracking_uri(address)
     found = mlflow.get_experiment_by_name(experiment)
     if found is None:
@@ -46,19 +46,24 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any
         yield run
 
 
-def _make_whole(address: str) -> None:
-    """Make MLflow's database of this machine beside its place and link it there: half of one would be of no use."""
+def make_store() -> str:
+    """Where runs and models are kept, MLflow's database of this machine made where it is not there.
+
+    It is made beside its place and linked there: half of one would be of no use.
+    """
     import mlflow
 
+    address = store()
     path = Path(address.removeprefix("sqlite:///"))
     if not address.startswith("sqlite:///") or path.exists():
-        return
+        return address
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         mlflow.MlflowClient(f"sqlite:///{scratch}/{path.name}").search_experiments(max_results=1)
         # Another run may have made it meanwhile.
         with contextlib.suppress(FileExistsError):
             os.link(Path(scratch, path.name), path)
+    return address
 
 
 @contextmanager
@@ -110,6 +115,27 @@ def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
         for step, value in enumerate(points[name])
     ]
     mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
+
+
+@task(cache_policy=NO_CACHE)
+def log_evaluation(name: str, reports: str) -> None:
+    """One run with the metrics, curve and report of the evaluation in `reports`."""
+    summary = json.loads(Path(reports, "metrics.json").read_text(encoding="utf-8"))
+    team = summary["headline"]["policy"]
+    with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}):
+        log_summary(summary, Path(reports))
+
+
+def log_summary(summary: dict[str, Any], folder: Path) -> None:
+    """Put an evaluation, its files in `folder`, into the run of MLflow that is under way."""
+    import mlflow
+
+    head = summary["headline"]["policy"]
+    mlflow.log_params({"headline": head, "reference": summary["reference"], "quality": summary["quality"]})
+    mlflow.log_metrics(flat_metrics(summary))
+    for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
+        mlflow.log_artifact(str(folder / file))
+    mlflow.set_tag("mlflow.note.content", markdown_summary(summary))
 
 
 def flat_metrics(summary: dict[str, Any]) -> dict[str, float]:

@@ -24,6 +24,7 @@ from prefect.states import Completed, State
 from askless.errors import AsklessError
 from tasks import worth_a_retry
 
+LOCK = "dvc.lock"
 OUTCOMES = {"Running stage": "ran", "is cached - skipping run": "restored", "didn't change, skipping": "unchanged"}
 BUSY, BUSY_SECONDS, STOP_SECONDS = "is busy, it is being blocked by", 10.0, 20.0
 
@@ -48,7 +49,7 @@ def versions(root: Path = Path()) -> dict[str, str]:
         found["git_dirty"] = str(
             bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock"))
         ).lower()
-    lock = root / "dvc.lock"
+    lock = root / LOCK
     if lock.exists():
         text = lock.read_bytes()
         found["dvc_lock_sha256"] = hashlib.sha256(text).hexdigest()

@@ -135,8 +135,9 @@ def run_stages(folder: Path, task: str, params: str) -> None:
     """Every stage of a task in `folder`, each by its tasks' `fn`."""
     from tasks.data import obtain_raw, prepare_examples, publish
     from tasks.evaluate import evaluate_policies
-    from tasks.registration import log_evaluation
-    from tasks.runs import log_training
+    from tasks.packing import pack_headline
+    from tasks.registration import register_headline
+    from tasks.runs import log_evaluation, log_training
     from tasks.train import train_expert, train_team
     from tasks.validation import validate_examples, validate_predictions
     from tasks.vectors import build_vectors
@@ -165,7 +166,9 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         reports = f"reports/{task}"
         decisions = f"data/decisions/{task}.parquet"
         evaluate_policies.fn(task, params, examples, predictions, models, vectors, reports, decisions)
-        log_evaluation.fn(task, params, reports, models, vectors)
+        pack_headline.fn(task, params, reports, models, vectors)
+        log_evaluation.fn(task, reports)
+        register_headline.fn(task, params, reports)
 
 
 def answer_examples(

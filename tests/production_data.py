@@ -18,7 +18,8 @@ from askless.registry import aliases as moves
 from askless.registry import versions as registry
 from tasks.answering import Facts, Place, answer_file, plain, serving
 from tasks.baseline import add_baseline
-from tasks.registration import log_evaluation
+from tasks.packing import pack_headline
+from tasks.registration import register_headline
 from tests.experts.chat_server import Answer, ChatServer, Request, chat
 from tests.pipeline import small_params, working_in, write_params
 from tests.registry_data import LLM, MODEL, PRICE, kept, project, register, registry_in
@@ -130,7 +131,8 @@ def in_service(made: Path, folder: Path, share: float = SHARE) -> Iterator[Produ
     settings["monitor"] = {"window": 100, "audit_share": 0.1}
     params = write_params(folder, settings)
     with working_in(folder):
-        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        pack_headline.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        register_headline.fn("olhs", params, "reports/olhs")
         moves.promote(MODEL["olhs"], 1, expected=None, reason="the first")
         yield Production(folder, None)
 

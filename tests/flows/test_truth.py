@@ -116,7 +116,7 @@ def test_every_module_that_a_stage_reaches_is_covered_by_its_deps(graph, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_no_code_is_among_the_deps_that_the_stage_does_not_reach(graph, stage):
     code = [Path(dep) for dep in STAGES[stage]["deps"] if not dep.startswith(("data/", "models/"))]
-    files = [file_of(module) for module in reached(graph, stage)] + [Path("tasks/served.py")] * (stage == "evaluate")
+    files = [file_of(module) for module in reached(graph, stage)]
     assert [str(dep) for dep in code if not any(file.is_relative_to(dep) for file in files)] == []
 
 
@@ -244,18 +244,24 @@ def test_params_are_read_by_way_of_stage_settings_alone():
     }
 
 
-def test_what_a_registered_model_carries_re_runs_the_stage_that_registers_it():
-    assert {"src/askless", "tasks/served.py"} <= set(STAGES["evaluate"]["deps"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_registers_a_model(graph, stage):
+    assert not {"tasks.registration", "tasks.served"} & set(reached(graph, stage))
 
 
 @pytest.mark.parametrize(
-    "file",
-    ["experts/small/mlp.py", "experts/shipped.py", "policies/two_tier.py", "report/report.py", "commands/serve.py"],
+    "file", ["experts/small/mlp.py", "experts/shipped.py", "policies/two_tier.py", "report/report.py"]
 )
 def test_one_small_expert_policy_or_page_re_runs_no_generate(file):
     path = Path("src/askless", file)
     assert not any(path.is_relative_to(dep) for dep in STAGES["generate"]["deps"])
     assert any(path.is_relative_to(dep) for dep in STAGES["evaluate"]["deps"])
+
+
+@pytest.mark.parametrize("stage", set(STAGES) - {"settings"})
+@pytest.mark.parametrize("file", ["commands/serve.py", "serving/app.py", "annotating/run.py", "registry/aliases.py"])
+def test_what_answers_and_serves_re_runs_no_stage_but_settings(stage, file):
+    assert not any(Path("src/askless", file).is_relative_to(dep) for dep in STAGES[stage]["deps"])
 
 
 def test_an_llm_with_a_dot_in_its_name_is_no_level_of_params_to_dvc(tmp_path):

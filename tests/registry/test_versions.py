@@ -128,7 +128,7 @@ def test_what_the_pipeline_registers_tells_its_operating_point_and_what_it_was_m
 
 
 def test_no_registry_is_one_sentence_and_makes_none(tmp_path):
-    with working_in(tmp_path), pytest.raises(DataError, match="no such file. Allowed: the registry of a pipeline that"):
+    with working_in(tmp_path), pytest.raises(DataError, match="no such file. Allowed: a registry with a version"):
         registry.versions(MODEL)
     assert list(tmp_path.iterdir()) == []
 
@@ -347,12 +347,14 @@ def run(number, gate, said):
     except DataError as error:
         said.put(("lost", number, str(error)))
 
+# Each waits for all before it, however busy the machine is.
+moves.LOCK_SECONDS = 600
 context = multiprocessing.get_context("fork")
 most = int(sys.argv[2])
 gate, said = context.Barrier(most), context.Queue()
 runs = [context.Process(target=run, args=(number, gate, said)) for number in range(2, 2 + most)]
 for process in runs: process.start()
-for _ in runs: print(*said.get(timeout=60), sep="|")
+for _ in runs: print(*said.get(timeout=600), sep="|")
 for process in runs: process.join()
 """
 

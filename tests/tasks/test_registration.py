@@ -15,13 +15,14 @@ import pytest
 from askless import config, schema
 from askless.bundles.bundle import Bundle
 from askless.bundles.decide import decide
-from askless.errors import ConfigError
+from askless.errors import ConfigError, DataError
 from askless.policies.base import Budget
 from askless.registry.versions import resolve
 from askless.report.model_card import CURVE
 from askless.text.embeddings import Vectors
 from tasks.evaluate import evaluate_policies
-from tasks.registration import best_seed, log_evaluation, package_code, with_small
+from tasks.packing import best_seed, pack_headline, with_small
+from tasks.registration import digest_of, package_code, register_headline
 from tasks.runs import flat_metrics
 from tests.pipeline import LLM, MODEL, ROOT, TEAM, small_params, working_in, write_params
 
@@ -45,7 +46,7 @@ def runs_of(folder, stage):
 def test_artifacts_stay_beside_the_database(built):
     location = client_of(built).get_experiment_by_name("olhs").artifact_location
     assert location == (built / "mlruns" / "artifacts" / "olhs").as_uri()
-    assert sorted(p.name for p in (built / "mlruns").iterdir()) == ["artifacts", "mlflow.db"]
+    assert sorted(p.name for p in (built / "mlruns").iterdir()) == [".registry.lock", "artifacts", "mlflow.db"]
 
 
 def test_each_seed_of_a_team_has_a_run(built):
@@ -80,8 +81,17 @@ def test_the_evaluation_has_figures_files_and_versions(built):
     assert len(run.data.tags["dvc_lock_sha256"]) == 64
 
 
-def test_the_best_seed_on_valid_is_registered_with_its_facts(built):
+def test_an_evaluation_registers_nothing_and_a_version_has_the_evaluation_and_the_lock_in_its_own_run(built):
     client, (run,) = runs_of(built, "evaluate")
+    _, (registered,) = runs_of(built, "register")
+    assert client.search_model_versions(f"run_id='{run.info.run_id}'") == []
+    assert registered.data.metrics == run.data.metrics
+    files = {a.path for a in client.list_artifacts(registered.info.run_id)}
+    assert {*EVALUATION, "dvc.lock"} <= files
+
+
+def test_the_best_seed_on_valid_is_registered_with_its_facts(built):
+    client, (run,) = runs_of(built, "register")
     version = client.get_model_version_by_alias(MODEL, "challenger")
     chosen = best_seed(built / "models/olhs/teams" / TEAM)
     best = {s: Bundle.load(s).facts["valid_quality"] for s in chosen.folder.parent.iterdir()}
@@ -108,18 +118,52 @@ def test_a_version_carries_its_card_with_the_picture_and_is_described_by_it(buil
 
 
 @pytest.mark.slow
-def test_a_second_registration_is_version_2_and_the_alias_moves(tmp_path, built):
-    for name in ("models", "reports"):
-        (tmp_path / name).symlink_to(built / name)
-    with working_in(tmp_path):
-        where = ("reports/olhs", "models/olhs", "data/vectors/olhs")
-        said = [log_evaluation.fn("olhs", str(built / "params.yaml"), *where) for _ in range(2)]
-    assert said == ["1", "2"]
-    client = client_of(tmp_path)
-    assert int(client.get_model_version_by_alias(MODEL, "challenger").version) == 2
-    assert {int(v.version) for v in client.search_model_versions(f"name='{MODEL}'")} == {1, 2}
-    _, runs = runs_of(tmp_path, "evaluate")
+def test_a_bundle_is_one_version_however_often_and_wherever_it_is_registered(tmp_path, built):
+    shutil.copytree(built / "reports/olhs", tmp_path / "reports/olhs")
+    packed = tmp_path / "reports/olhs/bundle"
+
+    def registered():
+        with working_in(tmp_path):
+            number = register_headline.fn("olhs", str(built / "params.yaml"), "reports/olhs")
+        client = client_of(tmp_path)
+        assert str(client.get_model_version_by_alias(MODEL, "challenger").version) == number
+        return number
+
+    known = client_of(built).get_model_version(MODEL, "1").tags["digest"]
+    assert digest_of(packed) == known
+    assert [registered(), registered()] == ["1", "1"]
+    picture = (packed / "curve.png").read_bytes()
+    (packed / "curve.png").write_bytes(picture + b"another")
+    assert registered() == "2"
+    # What is restored is judged as itself.
+    (packed / "curve.png").write_bytes(picture)
+    assert registered() == "1"
+    versions = client_of(tmp_path).search_model_versions(f"name='{MODEL}'")
+    assert {int(v.version): v.tags["digest"] == known for v in versions} == {1: True, 2: False}
+    _, runs = runs_of(tmp_path, "register")
+    assert len(runs) == 2
     assert all("git_commit" not in run.data.tags and "dvc_lock_sha256" not in run.data.tags for run in runs)
+
+
+def test_what_is_packed_again_has_the_same_digest(tmp_path, built):
+    for name in ("models", "data"):
+        (tmp_path / name).symlink_to(built / name)
+    shutil.copytree(built / "reports", tmp_path / "reports")
+    with working_in(tmp_path):
+        folder = pack_headline.fn(
+            "olhs", str(built / "params.yaml"), "reports/olhs", "models/olhs", "data/vectors/olhs"
+        )
+        assert digest_of(Path(folder)) == digest_of(built / "reports/olhs/bundle")
+
+
+def test_without_a_bundle_it_is_said_where_one_comes_from(tmp_path, built):
+    (tmp_path / "reports/olhs").mkdir(parents=True)
+    with working_in(tmp_path), pytest.raises(DataError) as error:
+        register_headline.fn("olhs", str(built / "params.yaml"), "reports/olhs")
+    assert str(error.value) == (
+        "reports/olhs/bundle: no bundle. Allowed: the bundle that the stage evaluate@olhs leaves. "
+        "Run: dvc repro evaluate@olhs, or dvc pull evaluate@olhs."
+    )
 
 
 def test_a_version_carries_the_policies_that_plain_values_tell(built):
@@ -143,7 +187,8 @@ def test_a_policy_of_params_may_be_the_headline_and_then_brings_the_small_networ
     summary["headline"]["policy"] = "two_tier"
     metrics.write_text(json.dumps(summary))
     with working_in(tmp_path):
-        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        pack_headline.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        register_headline.fn("olhs", params, "reports/olhs")
         loaded = Bundle.load(resolve(f"models:/{MODEL}@challenger"))
     assert loaded.policy.experts == ("mlp", "demo-xs")
     decided = decide(loaded, ["what a day", "nobody asked you"])
@@ -166,7 +211,8 @@ def test_the_headline_that_valid_chose_is_what_is_registered(tmp_path, built):
             "reports/olhs",
             str(tmp_path / "decisions.parquet"),
         )
-        log_evaluation.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        pack_headline.fn("olhs", params, "reports/olhs", "models/olhs", "data/vectors/olhs")
+        register_headline.fn("olhs", params, "reports/olhs")
         loaded = Bundle.load(resolve(f"models:/{MODEL}@challenger"))
     head = json.loads((tmp_path / "reports/olhs/metrics.json").read_text())["headline"]["policy"]
     assert loaded.facts["team"] == head != "auto"

@@ -51,7 +51,7 @@ def promote(model: str, number: int, *, expected: int | None, reason: str, ancho
     just before the move. Where `number` is champion already, only what is missing of the move is made up for. Raises
     `DataError` that names the winner where another version was promoted meanwhile.
     """
-    with _locked(model):
+    with one_at_a_time(model):
         now = serving(model)
         if now is None or now.number != number:
             _expect(model, number, expected)
@@ -67,7 +67,7 @@ def rollback(model: str, reason: str = "") -> Version:
 
     Raises `DataError` where there is no champion, none before it, or that one was deleted.
     """
-    with _locked(model):
+    with one_at_a_time(model):
         now = find(model, CHAMPION)
         if now.replaced is None:
             raise DataError(now.address, "the first champion", "one that followed another", "Promote another version.")
@@ -84,7 +84,7 @@ def rollback(model: str, reason: str = "") -> Version:
 
 def refuse(model: str, number: int, reason: str) -> None:
     """Write onto version `number` that it was not promoted, and why; aliases stay as they are."""
-    with _locked(model):
+    with one_at_a_time(model):
         now = serving(model)
         if now is not None and now.number == number:
             raise _lost(now, number)
@@ -132,8 +132,11 @@ def _move(model: str, alias: str, number: int) -> None:
 
 
 @contextmanager
-def _locked(model: str) -> Iterator[None]:
-    """One process of this machine at a time, by a lock that dies with its holder; `DataError` after a minute of it."""
+def one_at_a_time(model: str) -> Iterator[None]:
+    """One process of this machine changes the registry, by a lock that dies with its holder.
+
+    Raises `DataError` after a minute of waiting.
+    """
     address = store()
     folder = Path(address.removeprefix("sqlite:///")).parent if address.startswith("sqlite:///") else FOLDER
     with locked(folder / LOCK, LOCK_SECONDS) as mine:

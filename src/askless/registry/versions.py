@@ -19,7 +19,7 @@ from askless.errors import AsklessError, ConfigError, DataError, require
 FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
 PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
-TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "dvc_lock_sha256", "git_commit")
+TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "digest", "dvc_lock_sha256", "git_commit")
 DECIDED = ("verdict", "reason", "decided", "proposed_by")
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -61,6 +61,8 @@ class Version:
         Share of items deferred at its operating point, 0 to 1, chosen on valid.
     threshold
         What each score is held against there.
+    digest
+        SHA-256 over the files of its bundle: what it is known by.
     dvc_lock_sha256, git_commit
         Of the lock file of its data, and of its code.
     verdict
@@ -90,6 +92,7 @@ class Version:
     cost_per_1k: float | None
     budget: float | None
     threshold: str
+    digest: str
     dvc_lock_sha256: str
     git_commit: str
     verdict: str
@@ -227,7 +230,7 @@ def asking(model: str) -> Iterator[Any]:
     address = store()
     database = Path(address.removeprefix("sqlite:///"))
     if address.startswith("sqlite:///") and not database.exists():
-        raise DataError(database, "no such file", "the registry of a pipeline that ran", "Run `dvc repro` first.")
+        raise DataError(database, "no such file", "a registry with a version", "Run: python -m flows.register TASK.")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     require("mlflow")
