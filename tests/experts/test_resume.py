@@ -33,7 +33,7 @@ def stable(table):
 @pytest.mark.parametrize(
     ("backend", "mode", "kills"),
     [
-        ("llm", "label", 6),
+        ("llm", "label", 3),
         ("vllm", "label", 3),
         *(pytest.param("llm", mode, 25, marks=pytest.mark.slow) for mode in ("label", "text")),
     ],

@@ -29,7 +29,7 @@ def empty_server(tmp_path_factory):
     return once(tmp_path_factory, "empty-server", make) / "prefect.db"
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="package")
 def prefect_api(empty_server, tmp_path_factory):
     """The address of a server, for flows here and for stages that run as processes of their own."""
     from prefect.settings import PREFECT_API_URL, temporary_settings

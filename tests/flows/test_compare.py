@@ -13,6 +13,8 @@ from flows.compare import compare_models
 from tests.registry_data import MODEL as MODELS
 from tests.registry_data import kept, project, register, registry_in
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 MODEL = MODELS["olhs"]
 
 

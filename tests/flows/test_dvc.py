@@ -16,6 +16,7 @@ import yaml
 
 from tests.pipeline import LLM, MODEL, ROOT, commit_all, small_params, write_params
 
+pytestmark = pytest.mark.slow
 OTHER = "demo-s"
 LLMS = (LLM, OTHER)
 OUTS = (
@@ -160,7 +161,6 @@ def test_push_and_pull_bring_back_the_same_bytes(project):
     assert project.dvc("status").strip() == "Data and pipelines are up to date."
 
 
-@pytest.mark.slow
 def test_an_experiment_sets_a_parameter_and_is_kept(project):
     before = project.hashes()
     project.dvc("exp", "run", "-n", "reseeded", "-S", "tasks.olhs.source.seed=5", "prepare@olhs")
@@ -176,7 +176,6 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
     assert project.hashes() == before
 
 
-@pytest.mark.slow
 def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_lock_and_a_champion(
     tmp_path, environment
 ):

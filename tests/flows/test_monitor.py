@@ -19,6 +19,8 @@ from tests.pipeline import write_params
 from tests.production_data import chat_server, in_service, odd, production, said, texts
 from tests.registry_data import MODEL, project, registry_in
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 
 @pytest.fixture(scope="module")
 def server():

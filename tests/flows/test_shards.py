@@ -30,6 +30,8 @@ from tests.flows.shard_worker import BATCH, ITEMS, generated, project
 from tests.forks import started, until_done
 from tests.pipeline import LLM, working_in
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 ALONE = {"batch_size": 1, "share_prefix": False}
 AT_WORK = "ray::answer_shard"
 

@@ -11,6 +11,8 @@ from askless.bundles.bundle import Bundle
 from askless.errors import DataError
 from tests.pipeline import LLM, small_params, working_in, write_params
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 EXAMPLES, ANSWERS = "data/prepared/olhs/examples.parquet", f"data/predictions/olhs/generated/{LLM}.parquet"
 
 

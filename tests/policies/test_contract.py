@@ -10,7 +10,7 @@ from askless.policies.score_threshold import ScoreThreshold
 from tests.policies import contract
 from tests.policies.contract import Case, graded, labelled
 
-# Other ways of a policy than its own.
+# Other ways of a policy than its own, tried in its first world.
 OPTIONS = {
     "two_tier": [{"straight": False}],
     "chain": [{"aggregate": "last"}, {"aggregate": "rank"}],
@@ -19,12 +19,24 @@ OPTIONS = {
     "team_gain": [{"look_at": "small"}],
     "summary_gain": [{"look_at": "small", "straight": False}],
 }
+
+
+def worlds(name):
+    """Those that a policy is for, its own first."""
+    kind = resolve(name, name)
+    found = [world for world, for_it in ((labelled, kind.labels), (graded, kind.graded)) if for_it]
+    return found[::-1] if name == "summary_gain" else found
+
+
 CASES = [
     pytest.param(name, world, options, id="-".join([name, world.__name__, *map(str, options.values())]))
     for name in POLICIES
-    for world, for_it in ((labelled, resolve(name, name).labels), (graded, resolve(name, name).graded))
-    if for_it
-    for options in ({}, *OPTIONS.get(name, []))
+    for first, *others in [worlds(name)]
+    for world, options in [
+        (first, {}),
+        *((first, given) for given in OPTIONS.get(name, [])),
+        *((w, {}) for w in others),
+    ]
 ]
 
 

@@ -114,6 +114,7 @@ def test_a_group_without_draws_has_a_dash(found):
     assert "no items" in page(bare)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_in_a_browser_nothing_is_cut_off_or_asked_for(found, browser, tmp_path, dark):

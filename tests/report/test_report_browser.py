@@ -18,7 +18,7 @@ from askless.report.rows import curve_series
 from tests.report.report_data import evaluation, examples
 from tests.report.report_documents import NASTY
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CHROMIUM = os.environ.get("ASKLESS_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )

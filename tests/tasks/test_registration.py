@@ -392,6 +392,7 @@ def test_the_model_of_summaries_carries_ranker_and_word_vectors(summarised):
     assert "numpy==" in needs and "torch" not in needs
 
 
+@pytest.mark.slow
 def test_the_model_of_summaries_decides_as_the_policy_that_was_evaluated(summarised, served_summaries):
     texts, said = served_summaries
     with working_in(summarised):
@@ -409,6 +410,7 @@ def test_the_model_of_summaries_decides_as_the_policy_that_was_evaluated(summari
     assert said["none"]["small_answer"] == trained.filter(pa.array(test))["text"].to_pylist()
 
 
+@pytest.mark.slow
 def test_the_model_of_summaries_keeps_budgets_and_needs_no_network(served_summaries):
     texts, said = served_summaries
     assert set(said["none"]["expert"]) == {"extractive"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,11 +59,19 @@ def test_a_report_names_the_data_of_its_own_task_alone(tmp_path):
     assert data_of("a", ["llm"], tmp_path) == {f"data/{path}": path for path in paths[:3]}
 
 
+@pytest.fixture(scope="module")
+def under_dvc(tmp_path_factory):
+    """An empty folder under DVC, to be copied."""
+    folder = tmp_path_factory.mktemp("dvc")
+    dvc(folder, "init", "--no-scm")
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(under_dvc, tmp_path, monkeypatch):
     """A folder under DVC, worked in; called with stages as (command, dependencies, outputs), by name."""
     monkeypatch.chdir(tmp_path)
-    dvc(tmp_path, "init", "--no-scm")
+    shutil.copytree(under_dvc, tmp_path, dirs_exist_ok=True)
 
     def write(**about):
         made = {name: {"cmd": c, "deps": deps, "outs": outs} for name, (c, deps, outs) in about.items()}
