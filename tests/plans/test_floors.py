@@ -142,6 +142,7 @@ def test_what_not_even_the_reference_reaches_is_not_promised():
     assert "at least 99 asked" in " ".join(plan.notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goal", [Goal(recall={"1": 0.9}), Goal(floor=0.97, precision={"1": 0.85})])
 def test_the_promise_of_a_class_holds_on_rows_not_seen(goal):
     """Twelve labelled boards of 400 rows: on 6,000 other rows the floor is broken in at most one of twenty."""

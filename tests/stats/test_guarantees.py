@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import binom, norm
 
 from askless.errors import ConfigError, DataError
-from askless.stats.bounds import exact
-from askless.stats.guarantees import Certificate, certify_quality, certify_spend, fixed_sequences, labels_needed
+from askless.stats.bounds import betting_mean, exact
+from askless.stats.guarantees import Certificate, certify_quality, fixed_sequences, labels_needed
 
 REDRAWS, DELTA = 500, 0.05
 # A promise that is broken in exactly delta of all cases would exceed this in one run of a thousand.
@@ -137,24 +137,6 @@ def test_what_cannot_be_meant_is_refused():
         certify_quality(policy * 2.0, reference, cost, 0.03)
 
 
-def test_spending_is_promised_from_the_cheapest_up():
-    rng = np.random.default_rng(2)
-    share = np.array([0.0, 0.2, 0.4, 0.6])
-    cost = 1.0 + 4.0 * (rng.random((4, 800)) < share[:, None])
-    quality = np.tile(share[:, None], (1, 800))
-    got = certify_spend(quality, cost, limit=2.3, most=5.0)
-    assert (got.index, got.certified, len(got.p_values)) == (1, 2, 3)
-    assert got.words() == ("Promised with 95 % confidence, on 800 items: a mean cost of at most 2300 per 1,000 items.")
-    none = certify_spend(quality, cost, limit=1.0, most=5.0)
-    assert none.index is None
-    assert none.words() == (
-        "800 items do not allow to promise a mean cost of at most 1000 per 1,000 items with 95 % confidence."
-    )
-    assert certify_spend(quality, cost, limit=5.0, most=5.0).index == 3
-    with pytest.raises(DataError, match="^cost: an item of 5. Allowed: at most 4."):
-        certify_spend(quality, cost, limit=2.0, most=4.0)
-
-
 # Shares of rows that a policy loses and wins against its reference as the dial goes down, for a promise of 3 points.
 HARD = {
     "few apart, then exactly eps": ([0.0, 0.01, 0.03, 0.03, 0.03], [0.0, 0.0, 0.0, 0.0, 0.0]),
@@ -251,9 +233,15 @@ def test_the_promise_of_a_spend_limit_fails_in_at_most_delta_of_all_redraws():
         rng, broken = np.random.default_rng(3), 0
         for _ in range(REDRAWS):
             cost = 1.0 + 4.0 * (rng.random(300) < np.array(shares)[:, None])
-            got = certify_spend(np.tile(np.arange(4)[:, None] / 4, (1, 300)), cost, 2.0, 5.0, 1 - DELTA)
-            broken += got.index is not None and 1 + 4 * shares[got.index] > 2.0 + 1e-12
+            ((passed, _),) = fixed_sequences([[partial(betting_mean, each / 5, 2 / 5) for each in cost]], DELTA)
+            broken += passed > 0 and 1 + 4 * shares[passed - 1] > 2.0 + 1e-12
         assert broken <= ALLOWED
+
+
+def test_a_limit_of_spending_is_told_for_1000_items():
+    kept, none = (Certificate("spend", "betting", 2.3, 0.95, 800, index, 0, (), None).words() for index in (1, None))
+    assert kept == "Promised with 95 % confidence, on 800 items: a mean cost of at most 2300 per 1,000 items."
+    assert none == "800 items do not allow to promise a mean cost of at most 2300 per 1,000 items with 95 % confidence."
 
 
 def test_a_certificate_can_be_written_and_read():

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError, DataError
-from askless.stats.bounds import BOUNDS, betting_mean
+from askless.stats.bounds import BOUNDS
 
 Quality = Floats | NDArray[np.bool_]
 
@@ -140,28 +140,6 @@ def fixed_sequences(
     return [(count, tuple(p_values)) for count, p_values in zip(passed, found, strict=True)]
 
 
-def certify_spend(quality: Quality, cost: Floats, limit: float, most: float, confidence: float = 0.95) -> Certificate:
-    """The best candidate whose mean cost of an item is, with `confidence`, not more than `limit`.
-
-    `quality` and `cost` are (candidates, rows), candidates from the cheapest on. Nothing can be said of a mean without
-    a ceiling: no item may ever cost more than `most`. Raises as `certify_quality` does, and where an item did cost
-    more.
-    """
-    _check(quality, cost)
-    if (cost > most * (1 + 1e-9)).any():
-        raise DataError(
-            "cost", f"an item of {cost.max():g}", f"at most {most:g}", "Raise the ceiling of an item's cost."
-        )
-    if limit >= most:
-        return Certificate("spend", "ceiling", limit, confidence, cost.shape[1], _best(quality), len(cost), (), None)
-    _check_limit(limit / most, confidence)
-    ((passed, p_values),) = fixed_sequences(
-        [[partial(betting_mean, each / most, limit / most) for each in cost]], 1 - confidence
-    )
-    index = _best(quality[:passed]) if passed else None
-    return Certificate("spend", "betting", limit, confidence, cost.shape[1], index, passed, p_values, None)
-
-
 def labels_needed(
     loss: Floats, eps: float, confidence: float = 0.95, bound: str = "clopper_pearson", power: float = 0.9
 ) -> int | None:
@@ -207,10 +185,6 @@ def _most_lost(eps: float, confidence: float) -> tuple[Ints, Ints]:
     rows = np.unique(np.geomspace(max(least, 1.0), 1e7, 1000).astype(np.int64))
     most = binom.ppf(1 - confidence, rows, eps)
     return rows, np.asarray(most - (binom.cdf(most, rows, eps) > 1 - confidence), np.int64)
-
-
-def _best(quality: Quality) -> int:
-    return int(np.argmax(quality.mean(axis=1)))
 
 
 def _check(quality: Quality, cost: Floats) -> None:
