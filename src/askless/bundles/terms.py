@@ -70,7 +70,7 @@ class Terms:
         cls,
         task: str,
         classes: tuple[str, ...],
-        models: Mapping[str, str],
+        models: Mapping[str, str | Mapping[str, Any]],
         prompt: PromptSpec,
         prices: Mapping[str, config.Price],
     ) -> Terms:
@@ -81,7 +81,8 @@ class Terms:
         task, classes
             As in the class.
         models
-            Expert to `model`, `backend:model` or either with `@https://...` behind it: the address of its server.
+            Expert to `model`, `backend:model` or either with `@https://...` behind it, the address of its server; or to
+            its options in full.
         prompt
             What each is asked.
         prices
@@ -99,7 +100,9 @@ class Terms:
                 "The prompt draws its examples. Allowed beside a plan: a list of them, with text and label."
             )
         asked = prompt.written(classes, prompt.examples).values()
-        options = {name: {**_model(model), "prompt": asked} for name, model in models.items()}
+        options = {
+            name: {**(_model(how) if isinstance(how, str) else how), "prompt": asked} for name, how in models.items()
+        }
         found = dict(prices)
         for name, each in options.items():
             experts.build(experts.Setting(name, task, classes), each)

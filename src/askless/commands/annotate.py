@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from askless.annotating.rounds import Round, Wish
     from askless.annotating.table import TextTable
     from askless.bundles.terms import Terms
+    from askless.config import Price
     from askless.data.tables import TableFile
     from askless.spending.ledger import Ledger
 
@@ -229,7 +230,7 @@ def _terms(
     from askless.annotating.run import TASK
     from askless.bundles.terms import Terms
     from askless.commands.options import pairs
-    from askless.config import Costs
+    from askless.config import Price
     from askless.errors import ConfigError
     from askless.prompts import PromptSpec
 
@@ -239,12 +240,10 @@ def _terms(
     if problems := spec.problems(classes):
         raise ConfigError(f"The prompt that the options make: {problems[0]}.")
     name, options, charged = _llm(llm, base_url, price, concurrency)
-    options["prompt"] = spec.written(classes).values()
-    costs: dict[str, Any] = {"unit": "usd", "prices": {name: charged, "small": type(charged)()}}
-    return Terms(TASK, tuple(classes), "", {name: options}, Costs(**costs))
+    return Terms.of_models(TASK, tuple(classes), {name: options}, spec, {name: charged, "small": Price()})
 
 
-def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Any]:
+def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Price]:
     """Name, options and price of the LLM: an expert of the params.yaml here, else a model of a server."""
     from askless import config
     from askless.commands.options import params_here, price_of
@@ -269,11 +268,7 @@ def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) ->
     if settings is not None and own:
         return llm, dict(settings.expert(llm)), charged
     options = {"backend": "openai", "model": llm, "concurrency": concurrency}
-    name = (
-        "".join(letter if letter.isalnum() or letter in "_.+@:()-" else "-" for letter in llm).lstrip("-.+@:()")
-        or "llm"
-    )
-    return name, options | ({} if base_url is None else {"base_url": base_url}), charged
+    return config.name_of(llm), options | ({} if base_url is None else {"base_url": base_url}), charged
 
 
 def _input(file: str, kind: Format | None, folder: Path) -> TableFile:

@@ -71,7 +71,7 @@ def init(
     if found.meaningless and not meant:
         meant = _asked_meanings(found)
     asked = question or _answer("What is the LLM to be asked about each text?", QUESTION)
-    expert = re.sub(r"[^\w .+@:()-]", "-", llm).strip("-. ")
+    expert = config.name_of(llm)
     section = _section(found, named, expert, llm, base_url, price_of(price, llm, base_url), asked, meant, small)
     own = _own(out)
     text = _new(named, expert, section) if own is None else _added(own, out, named, expert, section)

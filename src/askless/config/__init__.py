@@ -21,6 +21,7 @@ from askless.config.sections import (
     Train,
     VectorSource,
     check_name,
+    name_of,
     network_of,
 )
 
@@ -46,5 +47,6 @@ __all__ = [
     "VectorSource",
     "check_name",
     "load",
+    "name_of",
     "network_of",
 ]

@@ -563,6 +563,15 @@ def network_of(team: str) -> str:
     return f"{team}-network"
 
 
+def name_of(model: str) -> str:
+    """The name of the expert that is a model, by the model's own name.
+
+    >>> name_of("openai/gpt-4o"), name_of("llama 3.1:8b"), name_of("...")
+    ('openai-gpt-4o', 'llama 3.1:8b', 'llm')
+    """
+    return re.sub(r"[^\w .+@:()-]", "-", model).strip("-. ").lstrip("+@:()-")[:100] or "llm"
+
+
 def check_name(name: str) -> None:
     """Raise `ConfigError` for a name of a task, expert or policy that could not be a file's."""
     if not NAME.fullmatch(name):
