@@ -62,6 +62,18 @@ class CostModel:
             billed[unbilled] = self._from_price(rest, expert)
         return billed
 
+    def ceiling(self, answers: pa.Table, expert: str, max_tokens: int) -> float | None:
+        """The most that an answer of one expert can cost whose prompt is none longer than those of `answers`.
+
+        In `unit`; None where its answers are not priced by tokens in dollars.
+        """
+        price = self.prices.get(expert)
+        if self.unit != "usd" or price is None or price.usd_per_hour or answers["cost_usd"].null_count < len(answers):
+            return None
+        read, written = price.most
+        longest = float(self._measured(answers, "prompt_tokens", expert).max()) if read else 0.0
+        return read * longest + written * max_tokens + price.usd_per_1k_answers / 1e3
+
     def compute(self, seconds: float) -> float:
         """Cost of `seconds` of the decider's own work; in dollars at the hourly price of `decider`."""
         if self.unit == "usd":

@@ -23,6 +23,8 @@ PROBA_TOLERANCE = 1e-3
 OUT_OF_FOLD = "out_of_fold"
 # Metadata of answers: expert to how many samples an answer of it is the vote of, in the mean.
 SAMPLES = "samples"
+# Metadata of answers: the longest that a reply could be, in tokens.
+MAX_TOKENS = "max_tokens"
 # Rows that are written at once: what a file looks like does not depend on the pieces it was made of.
 ROW_GROUP = 131_072
 _READ_ROWS, _READ_BYTES = 8192, 1 << 20

@@ -1,16 +1,21 @@
 """Plans that keep their goals, promise what was cross-fitted, and say when one expert is enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from askless import schema
 from askless.bundles import plan_file
+from askless.config import Price
 from askless.costs import CostModel
+from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.replay import crossfit
 from askless.panel import Panel
 from askless.plans import planner, search
 from askless.plans.plan import Goal
-from askless.plans.planner import plan_on
+from askless.plans.planner import make_plan, plan_on
 from askless.policies.two_tier import TwoTier
 from tests.helpers import CLASSES, Told, examples
 from tests.plan_data import PRICES, board
@@ -132,6 +137,28 @@ def test_a_limit_says_what_it_assumes_of_the_costliest_item(labelled):
     assert given.promise.cost[0] < plan.promise.cost[0]
     with pytest.raises(DataError, match="^cost: an item of 0.021. Allowed: at most 0.01. "):
         plan_on(labelled, PAIR, Goal(limit=10.0), most_per_item=0.01)
+
+
+def test_a_limit_goes_by_the_longest_reply_where_the_answers_say_it():
+    """Replies took 10 tokens at most and may take 500: the ceiling knows, and no sample does."""
+    ids = [f"i{i}" for i in range(60)]
+    items = examples(["0", "1"] * 30, id=ids, split="train")
+    said = {"id": ids, "label": ["0", "1"] * 30, "prompt_tokens": [30] * 59 + [40], "completion_tokens": [10] * 60}
+    answers = {
+        "small": schema.table("predictions", said | {"expert": ["small"] * 60}),
+        "large": schema.table("predictions", said | {"expert": ["large"] * 60}, {"max_tokens": 500}),
+    }
+    tokens = Price(usd_per_1m_prompt_tokens=2.0, usd_per_1m_completion_tokens=10.0)
+    cost = CostModel("usd", {"small": Price(usd_per_1k_answers=0.1), "large": tokens})
+    study = Study(items, answers, CLASSES, ("small", "large"), cost, False, ())
+    (assumed,) = make_plan(study, Goal(limit=1.0), kinds=()).certificate.terms
+    assert (
+        assumed
+        == "if no item costs more than 0.00518, what the longest prompts seen and the longest replies come to together"
+    )
+    known = {name: schema.with_meta(table, "predictions", {}) for name, table in answers.items()}
+    (assumed,) = make_plan(replace(study, answers=known), Goal(limit=1.0), kinds=()).certificate.terms
+    assert assumed == "if no item costs more than 0.00028, what the costliest answers seen come to together"
 
 
 def test_every_expert_alone_may_keep_a_limit():

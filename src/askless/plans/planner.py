@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from askless import policies as registry
+from askless import schema
 from askless.arrays import Bools
 from askless.data.recorded import Study
 from askless.errors import ConfigError, DataError
@@ -24,6 +26,7 @@ from askless.stats.uncertainty import confidence
 FOLDS = 5
 TO_FIT = 0.4
 CERTIFY = ("cross", "split")
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: Any) -> Plan:
@@ -57,7 +60,14 @@ def make_plan(study: Study, goal: Goal, reference: str | None = None, **search: 
     """
     split = study.examples["split"].filter(pc.not_equal(study.examples["split"], "test"))
     held = np.asarray(pc.equal(split, "valid").to_numpy(zero_copy_only=False), bool)
-    search = {"held": held if held.any() else None, "texts": study.has_text, "ordered": study.ordered, **search}
+    told = {name: schema.meta_of(study.answers[name]).get(schema.MAX_TOKENS) for name in study.experts}
+    search = {
+        "held": held if held.any() else None,
+        "texts": study.has_text,
+        "ordered": study.ordered,
+        "max_tokens": {name: longest for name, longest in told.items() if longest},
+        **search,
+    }
     return plan_on(Boards.labelled(study).train, study.experts, goal, reference, **search)
 
 
@@ -72,6 +82,7 @@ def plan_on(
     certify: str = "cross",
     held: Bools | None = None,
     most_per_item: float | None = None,
+    max_tokens: Mapping[str, int] = NOTHING,
     texts: bool = True,
     learnt: Collection[str] = (),
     ordered: bool = False,
@@ -107,8 +118,10 @@ def plan_on(
         For `split`, the rows that certify, (rows,): those from which no expert has learnt. By default six in ten are
         drawn.
     most_per_item
-        What no item ever costs more than, in the unit of cost; by default what the costliest answers seen come to
-        together, which a promise of spending then assumes.
+        What no item ever costs more than, in the unit of cost; by default what an answer of each expert comes to
+        together, the costliest seen or, where it is known, the longest, which a promise of spending then assumes.
+    max_tokens
+        Expert to the longest that its reply can be, in tokens, where it is known.
     texts
         Whether items have texts of their own, from which a policy may learn.
     learnt
@@ -181,6 +194,7 @@ def plan_on(
         learnt=frozenset(learnt),
         ordered=ordered,
         most_per_item=most_per_item,
+        max_tokens=max_tokens,
         folds=folds,
         random_state=random_state,
         say=say,

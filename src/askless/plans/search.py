@@ -32,8 +32,10 @@ class Search:
 
     Parameters
     ----------
-    labelled, goal, reference, kinds, bound, certify, learnt, ordered, most_per_item, folds, random_state, say
+    labelled, goal, reference, kinds, bound, certify, learnt, ordered, most_per_item, max_tokens, folds
         As of `plan_on`; `kinds` without `always`.
+    random_state, say
+        As of `plan_on`.
     experts
         Their names, by rising mean cost unless they are `ordered`.
     asks
@@ -63,6 +65,7 @@ class Search:
     learnt: frozenset[str]
     ordered: bool
     most_per_item: float | None
+    max_tokens: Mapping[str, int]
     folds: int
     random_state: int
     say: Callable[[str], None]
@@ -214,8 +217,7 @@ class Search:
         assert self.goal.limit is not None
         limit, names = self.goal.limit / 1000, self.experts
         cheapest = min(self.alone.values(), key=lambda option: option.mean_cost)
-        seen = sum(float(option.cost.max()) for option in self.alone.values())
-        most = seen if self.most_per_item is None else self.most_per_item
+        most, assumed = self._most()
         families = [[self._single(name)] for name in names]
         for kind, experts in self._kinds():
             families.append(self._outcomes(kind, experts, self._dial(experts[0], limit, kind)))
@@ -235,14 +237,25 @@ class Search:
             default=(0, None),
         )
         option = cheapest if index is None else families[f][index]
-        assumed = f"if no item costs more than {most:.4g}"
-        if self.most_per_item is None:
-            assumed += ", what the costliest answers seen come to together"
         count, p_values = results[f]
         bound = "ceiling" if limit >= most else "betting"
         return option, Certificate(
             "spend", bound, limit, self.goal.confidence, len(option.rows), index, count, p_values, None, (assumed,)
         )
+
+    def _most(self) -> tuple[float, str]:
+        """What no item may cost more than, and the assumption that it never does."""
+        if self.most_per_item is not None:
+            return self.most_per_item, f"if no item costs more than {self.most_per_item:.4g}"
+        most, longest = 0.0, bool(self.max_tokens)
+        for name, option in self.alone.items():
+            answers, dearest, known = self.labelled.copy().ask(name).table, float(option.cost.max()), None
+            if name in self.max_tokens:
+                known = self.labelled.cost_model.ceiling(answers, name, self.max_tokens[name])
+            longest = longest and (known is not None or dearest == option.cost.min())
+            most += max(dearest, known or 0.0)
+        what = "the longest prompts seen and the longest replies" if longest else "the costliest answers seen"
+        return most, f"if no item costs more than {most:.4g}, what {what} come to together"
 
     def _kinds(self) -> list[tuple[str, tuple[str, ...]]]:
         """Kinds of policy with their experts, each with a dial of budgets."""

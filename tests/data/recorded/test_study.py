@@ -242,6 +242,13 @@ def test_a_flat_price_is_billed_for_each_sample(folder, imported):
     assert study.cost.price(study.answers["small"], "small") == pytest.approx([0.2] * 6)
 
 
+def test_how_long_a_reply_can_be_is_known_of_answers_that_say_it(folder):
+    columns = {"id": list(IDS), "expert": ["llm"] * 6, "label": list(GOLD), "cost_usd": [0.1] * 6}
+    for name, meta in (("known", {"max_tokens": 64}), ("unknown", {})):
+        path = schema.write(schema.table("predictions", columns, meta), folder / f"{name}.parquet", "predictions")
+        assert schema.meta_of(load(items(folder), [path]).answers["llm"]).get("max_tokens") == meta.get("max_tokens")
+
+
 def test_the_order_of_experts_as_given(folder):
     files = [answers(folder, name, cost_usd=[cost] * 6) for name, cost in (("a", 0.3), ("b", 0.1), ("c", 0.2))]
     assert (load(items(folder), files).experts, load(items(folder), files).ordered) == (("b", "c", "a"), False)

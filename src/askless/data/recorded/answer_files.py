@@ -47,6 +47,8 @@ class ExpertAnswers:
         The classes that the file names, in the order of its probabilities; None where it names none.
     notes
         What was assumed or changed.
+    max_tokens
+        The longest that a reply could be, where the file says it.
     """
 
     expert: str
@@ -54,6 +56,7 @@ class ExpertAnswers:
     table: pa.Table
     stated: tuple[str, ...] | None
     notes: tuple[str, ...] = field(default=())
+    max_tokens: int | None = None
 
     def has(self, column: str) -> bool:
         """Whether a column is there and says anything."""
@@ -129,7 +132,11 @@ def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> di
         unnamed = () if expert else (f"{path} names no expert: its answers are taken as those of '{name}'.",)
         return {name: ExpertAnswers(name, path, table, stated, (*changed, *unnamed))}
     return {
-        name: replace(one, table=_sampled(one.table, meta.get(schema.SAMPLES, {}).get(name)))
+        name: replace(
+            one,
+            table=_sampled(one.table, meta.get(schema.SAMPLES, {}).get(name)),
+            max_tokens=meta.get(schema.MAX_TOKENS),
+        )
         for name, one in _by_expert(table, path, expert, stated, changed).items()
     }
 
@@ -160,7 +167,9 @@ def joined(one: ExpertAnswers, other: ExpertAnswers) -> ExpertAnswers:
             "Import both with the same classes.",
         )
     table = pa.concat_tables([one.table, other.table], promote_options="default")
-    return replace(one, table=table, stated=one.stated or other.stated, notes=(*one.notes, *other.notes))
+    longest = one.max_tokens and other.max_tokens and max(one.max_tokens, other.max_tokens)
+    notes = (*one.notes, *other.notes)
+    return replace(one, table=table, stated=one.stated or other.stated, notes=notes, max_tokens=longest)
 
 
 def _others(name: str) -> bool:

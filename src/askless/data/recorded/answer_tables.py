@@ -166,7 +166,10 @@ def _contract(table: pa.Table, answers: ExpertAnswers, classes: Sequence[str] | 
     ]
     meta: dict[str, Any] = {"classes": list(classes)} if classes is not None else {}
     if "samples" in table.column_names:
+        # A vote has as many replies as samples: none of them says how long all can be.
         meta[schema.SAMPLES] = {answers.expert: pc.mean(table["samples"]).as_py()}
+    elif answers.max_tokens:
+        meta[schema.MAX_TOKENS] = answers.max_tokens
     built = pa.Table.from_arrays(arrays, schema=schema.PREDICTIONS)
     built = schema.with_meta(built, "predictions", meta | ({"task": task} if task else {}))
     return schema.check(built, "predictions", answers.where)

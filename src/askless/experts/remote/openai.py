@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
 
+from askless import schema
 from askless.data.label_reader import LabelReader, reader_of
 from askless.data.problems import Problem, stated
 from askless.data.replies import confidence, observed, quantity, said
@@ -357,8 +358,9 @@ class OpenAiExpert(PaidExpert):
         return confidence(row, label, reader_of(words))
 
     def meta(self) -> dict[str, Any]:
-        """Model, revision and prompt; where and under which key it was asked is nobody's business."""
-        return {"model": self.model, "revision": self.revision, "prompt_sha": self.prompt_sha()}
+        """Model, revision, prompt and longest reply; where and under which key it was asked is nobody's business."""
+        longest = {schema.MAX_TOKENS: self._tokens} if isinstance(self._tokens, int) else {}
+        return {"model": self.model, "revision": self.revision, "prompt_sha": self.prompt_sha(), **longest}
 
     def request(self, text: str) -> dict[str, Any]:
         """What is asked about a text, for the client; it determines the answer's key."""
