@@ -1,5 +1,6 @@
 """Plans that keep their goals, promise what was cross-fitted, and say when one expert is enough."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -134,6 +135,14 @@ def test_a_limit_says_what_it_assumes_of_the_costliest_item(labelled):
     assert plan.certificate.words().endswith(f"10 per 1,000 items, {plan.certificate.terms[0]}.")
     given = plan_on(labelled, PAIR, Goal(limit=10.0), most_per_item=0.5)
     assert given.certificate.terms == ("if no item costs more than 0.5",)
+    assert (
+        plan_on(labelled, PAIR, Goal(limit=0.9), kinds=())
+        .certificate.words()
+        .endswith(
+            "0.9 per 1,000 items with 95 % confidence, if no item costs more than 0.021, "
+            "what the costliest answers seen come to together."
+        )
+    )
     assert given.promise.cost[0] < plan.promise.cost[0]
     with pytest.raises(DataError, match="^cost: an item of 0.021. Allowed: at most 0.01. "):
         plan_on(labelled, PAIR, Goal(limit=10.0), most_per_item=0.01)
@@ -308,6 +317,16 @@ def test_the_very_policy_that_decides_is_certified_by_split():
     other = plan_on(labelled, PAIR, Goal(floor=0.93))
     assert f" {100 * (1 - other.promise.cost[0] / 0.02):.0f} % would be saved (here " in plan.notes[-1]
     assert f" {100 * (1 - plan.promise.cost[0] / 0.02):.0f} % would be saved (here " in other.notes[-1]
+
+
+def test_what_is_saved_is_of_the_rows_that_certify():
+    """The reference's answers to the rows that are held cost twice as much: once 60 % were printed beside 40 %."""
+    held = _held(400)
+    ids = board(400).ids
+    prices = PRICES | {"large": {i: 0.04 if there else 0.02 for i, there in zip(ids, held, strict=True)}}
+    plan = plan_on(board(400, prices=prices), PAIR, Goal(floor=0.93), certify="split")
+    (saved,) = re.findall(r", (\d+) % less than large", plan.words()[1])
+    assert plan.notes[-1].endswith(f"(here {saved} %).")
 
 
 def test_rows_that_are_given_certify():

@@ -113,16 +113,20 @@ class Search:
             parts,
         )
         passed = [(f, j) for f, (count, _) in enumerate(results) for j in range(count)]
-        worth = [at for at in passed if families[at[0]][at[1]].mean_cost <= reference.mean_cost]
+        worth = [at for at in passed if self._dearer(families[at[0]][at[1]]) <= 0]
         if not worth:
             return reference, self._uncertified(families, parts, results)
-        worth.sort(key=lambda at: (families[at[0]][at[1]].mean_cost, len(families[at[0]])))
+        worth.sort(key=lambda at: (self._dearer(families[at[0]][at[1]]), len(families[at[0]])))
         found = ((self._with_luck(families[f], j), f, j) for f, j in worth)
         unbeaten = next((each for each in found if not self._beaten_by(each[0])), None)
         if unbeaten is None and not self._beaten_by(reference):
             return reference, self._certificate([reference], (1, (0.0,)), 0)
         option, f, j = unbeaten or (self._with_luck(families[worth[0][0]], worth[0][1]), *worth[0])
         return option, self._certificate(families[f], results[f], j)
+
+    def _dearer(self, option: Option) -> float:
+        """What it costs more than the reference, on the same rows: by `split` not all have the same."""
+        return option.mean_cost - float(self.alone[self.reference].cost[option.rows].mean())
 
     def _with_luck(self, family: Sequence[Option], j: int) -> Option:
         """The point as it is to be expected; one at which nobody else is asked is its first expert alone."""
@@ -380,6 +384,6 @@ class Search:
         if self.goal.floors and option.kind != "always" and not self.learnt:
             other_way = replace(self, certify="split" if self.certify == "cross" else "cross", say=lambda _: None)
             other, _ = other_way._by_floor([(option.kind, option.experts)])
-            saved, else_saved = (1 - each.mean_cost / reference.mean_cost for each in (option, other))
+            saved, else_saved = (-self._dearer(each) / reference.cost[each.rows].mean() for each in (option, other))
             notes.append(remarks.on_certifying(self.certify, saved, else_saved))
         return tuple(notes)

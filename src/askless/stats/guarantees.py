@@ -69,18 +69,19 @@ class Certificate:
 
     def words(self) -> str:
         """The promise, or that there is none, in a sentence or two."""
-        sure = f"with {100 * self.confidence:g} % confidence"
+        sure, assumed = f"with {100 * self.confidence:g} % confidence", ""
         if self.kind == "spend":
-            what = ", ".join((f"a mean cost of at most {1000 * self.limit:.4g} per 1,000 items", *self.terms))
+            what = f"a mean cost of at most {1000 * self.limit:.4g} per 1,000 items"
+            assumed = "".join(f", {term}" for term in self.terms)
         else:
             points = f"{100 * self.limit:g}"
             of_all = f"a quality of at most {points} point{'' if points == '1' else 's'} below the reference"
             what = "; ".join(self.terms or (of_all,))
         if self.index is not None:
-            return f"Promised {sure}, on {self.n:,} items: {what}."
+            return f"Promised {sure}, on {self.n:,} items: {what}{assumed}."
         alone = " The only promise is to ask the reference always." if self.kind == "quality" and not self.terms else ""
         more = f" It would take about {self.needed:,} labelled items." if self.needed is not None else ""
-        return f"{self.n:,} items do not allow to promise {what} {sure}.{alone}{more}"
+        return f"{self.n:,} items do not allow to promise {what} {sure}{assumed}.{alone}{more}"
 
 
 def certify_quality(
