@@ -384,6 +384,6 @@ class Search:
         if self.goal.floors and option.kind != "always" and not self.learnt:
             other_way = replace(self, certify="split" if self.certify == "cross" else "cross", say=lambda _: None)
             other, _ = other_way._by_floor([(option.kind, option.experts)])
-            saved, else_saved = (-self._dearer(each) / reference.cost[each.rows].mean() for each in (option, other))
+            saved, else_saved = (1 - each.mean_cost / reference.cost[each.rows].mean() for each in (option, other))
             notes.append(remarks.on_certifying(self.certify, saved, else_saved))
         return tuple(notes)
