@@ -27,7 +27,7 @@ from askless.text.encoder import PACKAGED, SentenceEncoder
 from askless.text.vector_store import VectorStore
 from benchmarks.embeddings import posts
 
-BATCH = 64
+BATCH = 16
 
 
 def in_int8() -> SentenceEncoder:
@@ -46,7 +46,7 @@ def in_given_order(encoder: Any, texts: list[str]) -> np.ndarray:
     import torch
 
     with torch.inference_mode():
-        parts = [encoder._read(texts[at : at + BATCH]).numpy() for at in range(0, len(texts), BATCH)]
+        parts = [encoder.pooled(texts[at : at + BATCH]).numpy() for at in range(0, len(texts), BATCH)]
     return np.vstack(parts)
 
 

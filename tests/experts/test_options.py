@@ -59,7 +59,7 @@ BAD = {
     "encoder": [
         ({"dtype": "int8"}, "dtype is 'int8'. Allowed: auto, float32, bfloat16."),
         ({"max_tokens": 0}, "max_tokens is 0. Allowed: null or a whole number >= 1."),
-        ({"batch_size": 0}, f"batch_size is 0. {WHOLE}"),
+        ({"batch_size": 0}, "batch_size is 0. Allowed: null or a whole number >= 1."),
     ],
     "stack": [
         ({"strengths": []}, "strengths is []. Allowed: one number > 0 or more."),

@@ -61,7 +61,7 @@ class SentenceEncoder:
     device
         A device of torch; `auto` is CUDA, else MPS, else the CPU.
     batch_size
-        Texts at once, 1 or more.
+        Texts at once, 1 or more; None is 16 on a CPU, whose own caches hold no more, else 64.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SentenceEncoder:
         max_tokens: int | None = None,
         dtype: str = "auto",
         device: str = "auto",
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> None:
         self.model = model
         self.revision = revision
@@ -129,8 +129,9 @@ class SentenceEncoder:
         out = np.zeros((len(texts), self.dim), np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         with torch.inference_mode():
-            for start in range(0, len(order), self.batch_size):
-                rows = order[start : start + self.batch_size]
+            size = self.batch_size or (16 if self._device == "cpu" else 64)
+            for start in range(0, len(order), size):
+                rows = order[start : start + size]
                 out[rows] = self.pooled([texts[row] for row in rows]).cpu().numpy()
         return out
 

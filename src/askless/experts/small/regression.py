@@ -65,7 +65,7 @@ class RegressionExpert(TrainedExpert):
     device
         Of the encoder, a device of torch; `auto` is CUDA, else MPS, else the CPU.
     batch_size
-        Texts that the encoder reads at once, 1 or more.
+        Texts that the encoder reads at once, 1 or more; None is 16 on a CPU, else 64.
     strengths
         Values of C to choose from, each more than 0.
     balance
@@ -99,7 +99,7 @@ class RegressionExpert(TrainedExpert):
         max_tokens: int | None = None,
         dtype: str = "auto",
         device: str = "auto",
-        batch_size: int = 64,
+        batch_size: int | None = None,
         strengths: Sequence[float] = STRENGTHS,
         balance: float | str = AUTO,
         folds: int = 3,
@@ -255,8 +255,8 @@ class RegressionExpert(TrainedExpert):
 
     def _validate(self) -> None:
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
-        self.require("batch_size", whole(self.batch_size), "a whole number >= 1")
-        self.require("max_tokens", self.max_tokens is None or whole(self.max_tokens), "null or a whole number >= 1")
+        for name, value in (("batch_size", self.batch_size), ("max_tokens", self.max_tokens)):
+            self.require(name, value is None or whole(value), "null or a whole number >= 1")
         self.require("folds", whole(self.folds, 2), "a whole number >= 2")
         self.require("balance", self.balance == AUTO or number(self.balance, 0, 1), "auto, or a number from 0 to 1")
         some = list(self.strengths)
