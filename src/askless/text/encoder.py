@@ -128,8 +128,8 @@ class SentenceEncoder:
 
         out = np.zeros((len(texts), self.dim), np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
+        size = self.batch_size or (16 if self.on == "cpu" else 64)
         with torch.inference_mode():
-            size = self.batch_size or (16 if self._device == "cpu" else 64)
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 out[rows] = self.pooled([texts[row] for row in rows]).cpu().numpy()
