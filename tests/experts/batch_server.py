@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -153,6 +155,18 @@ class BatchServer(ChatServer):
             if records:
                 content = b"".join(json.dumps(each).encode() + b"\n" for each in records)
                 batch[f"{kind}_file_id"] = self._file(f"{kind}.jsonl", content)["id"]
+
+
+@contextmanager
+def batch_server() -> Iterator[BatchServer]:
+    """One that says yes to long texts, live and by batches."""
+    running = BatchServer()
+    running.line = lambda request: Answer(chat("yes" if "A long text" in request.text else "no"))
+    running.reply = lambda request, before: running.line(request)
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 def _public(file: dict[str, Any]) -> dict[str, Any]:

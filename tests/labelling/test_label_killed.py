@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests import forks
+from tests.experts.batch_server import batch_server
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.label_data import read_rows, shop, write_items
 from tests.production_data import texts
@@ -200,6 +201,27 @@ def test_no_server_bills_more_than_the_limit_whatever_it_says(worker, bundle, se
         firsts = [first for asked, all_of in liar.replayed.items() if row["text"] in asked for first in all_of]
         assert any(text in first for first in firsts for text in doubtful), row
     print(f"{len(wrong)} wrong")
+
+
+@pytest.mark.slow
+def test_what_a_batch_answers_is_fetched_by_the_run_after_the_kill(worker, bundle, tmp_path):
+    with batch_server() as server:
+        with_params(tmp_path, bundle, server.url, mode="batch", batch_requests=25)
+        settings = yaml.safe_load((tmp_path / "params.yaml").read_text())
+        settings["costs"]["prices"][LLM] |= {"batch": {"usd_per_1k_answers": 500 * PRICE}}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(settings))
+        items = texts(ITEMS)
+        write_items(tmp_path / "in.jsonl", items)
+        words = ["label", "in.jsonl", "--model", str(bundle), "-o", "out.jsonl", "--chunk-rows", str(CHUNK), "--json"]
+        killed = forks.until_done(
+            worker, {"folder": str(tmp_path), "words": words}, lambda: len(server.calls), 4, most=5
+        )
+        rows = read_rows(tmp_path / "out.jsonl")
+        said = json.loads((tmp_path / "label.log").read_text().splitlines()[-1])
+    assert killed and [row["text"] for row in rows] == items
+    assert {row["reason"] for row in rows} == {"kept", "deferred"}, "lost"
+    assert max(server.answered.values()) == 1 and not server.requests, "asked twice"
+    assert said["paid_usd"] == pytest.approx(PRICE / 2 * server.answered.total()) and not said["in_doubt_usd"]
 
 
 @pytest.mark.slow

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from askless import config, schema
 from askless.bundles.terms import Terms
@@ -19,13 +21,15 @@ from askless.data.prepare import ids
 from askless.errors import ConfigError, DataError, ExpertError
 from askless.evaluation.distillation import lessons
 from askless.experts.answer_store import AnswerStore
+from askless.experts.remote import batches
 from askless.files import locked
 from tasks import answering
 from tasks.answering import ANSWERED, answer_file, brought, new_files, plain, serving
+from tests.experts.batch_server import batch_server
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import shop as label_shop
 from tests.labelling.label_data import write_items
-from tests.pipeline import ROOT
+from tests.pipeline import ROOT, write_params
 from tests.production_data import LLM, SHARE, chat_server, production, said, texts
 from tests.registry_data import MODEL, PRICE, kept, project, register, registry_in
 
@@ -40,6 +44,22 @@ def server():
 def shop(tmp_path, empty_store, server):
     with production(tmp_path, empty_store, server.url) as made:
         yield made
+
+
+def test_a_file_is_answered_by_batches_at_their_price(tmp_path, empty_store, monkeypatch):
+    monkeypatch.setattr(batches, "FIRST_LOOK_S", 0.001)
+    with batch_server() as server, production(tmp_path, empty_store, server.url) as shop:
+        settings = yaml.safe_load(Path("params.yaml").read_text())
+        settings["experts"][LLM]["mode"] = "batch"
+        settings["costs"]["prices"][LLM]["batch"] = {"usd_per_1k_answers": 500 * PRICE}
+        write_params(tmp_path, settings)
+        found = shop.answer(shop.comes("a.jsonl", texts(40)))
+        rows = output(shop).to_pylist()
+        assert all(row["answer"] == str(int("A long" in row["text"])) for row in rows if row["expert"] == LLM)
+        assert not server.requests and server.answered.total() == sum(
+            bool(row["asked"]) or row["audit"] for row in rows
+        )
+        assert found["cost"] + found["audit_cost"] == pytest.approx(PRICE / 2 * server.answered.total())
 
 
 def output(shop, name="a.jsonl"):

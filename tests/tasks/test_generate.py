@@ -9,9 +9,11 @@ import pytest
 
 from askless import config, schema
 from askless.config import Price
+from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError, DataError, ExpertError
 from askless.experts.asked import expert_of, options_of
 from askless.experts.local.checkpoint import Checkpoint
+from askless.experts.remote import batches
 from askless.spending.ledger import Ledger
 from askless.text.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
@@ -29,6 +31,7 @@ from tasks.shards import Shards, part_of
 from tasks.spending import forecast_spending
 from tasks.vectors import build_vectors
 from tests.document_params import TASK, document_params
+from tests.experts.batch_server import batch_server
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.experts.tiny_models import examples, texts
 from tests.pipeline import LLM, answer_examples, small_params, write_params
@@ -98,6 +101,27 @@ def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monk
     assert len(server.requests) == 15
     assert unread_replies.fn(*where) == []
     server.close()
+
+
+def test_batches_answer_all_items_at_once_and_a_run_after_it_asks_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batches, "FIRST_LOOK_S", 0.001)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    rows = examples([f"A long text {i}" if i % 2 else f"post {i}" for i in range(12)])
+    schema.write(rows, "examples.parquet", "examples")
+    with batch_server() as server:
+        settings = small_params(llms=["own"])
+        settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "mode": "batch"}
+        settings["experts"]["own"]["prompt"] = {"olhs": "demo-olhs"}
+        settings["generate"]["shard_rows"] = 5
+        settings["costs"]["prices"]["own"] = {"usd_per_1k_answers": 1.0, "batch": {"usd_per_1k_answers": 0.5}}
+        params = write_params(tmp_path, settings)
+        for out in ("first.parquet", "second.parquet"):
+            answer_examples("olhs", "own", params, "examples.parquet", str(tmp_path), str(tmp_path / out))
+        assert len(server.batches) == 1 and not server.requests and server.answered.total() == 12
+    first, second = (schema.read(name, "predictions") for name in ("first.parquet", "second.parquet"))
+    assert first.equals(second) and first["label"].to_pylist() == ["0", "1"] * 6
+    assert CostModel.of(config.load(params).costs).price(first, "own").sum() == pytest.approx(12 * 0.0005)
 
 
 def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path, monkeypatch):
