@@ -253,6 +253,9 @@ def write_all(
         summary["notes"].append(taught_in_words(taught, inputs.train.small))
     priced = {name: settings.costs.prices[name] for name in (*answers, "decider") if name in settings.costs.prices}
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
+    costs = CostModel.of(settings.costs)
+    if cheaper := {name: found for name, table in answers.items() if (found := costs.by_batches(table, name))}:
+        summary["by_batches"] = cheaper
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "metrics.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")

@@ -37,6 +37,15 @@ def test_the_same_answers_cost_something_else_at_another_price():
     np.testing.assert_allclose(3 * cheap.price(ANSWERS, "llm"), expensive.price(ANSWERS, "llm"))
 
 
+def test_what_batches_would_save_is_told_where_they_cost_less():
+    price = Price(usd_per_1m_prompt_tokens=2.0, usd_per_hour=0.0, batch=Price(usd_per_1m_prompt_tokens=1.0))
+    costs = CostModel(prices={"llm": price, "dear": Price(batch=price), "own": Price(usd_per_1k_answers=1.0)})
+    assert costs.by_batches(ANSWERS, "llm") == pytest.approx((1.0, 0.5))
+    assert [costs.by_batches(ANSWERS, name) for name in ("dear", "own", "unknown")] == [None, None, None]
+    batched = predictions(["0", "1"], prompt_tokens=[1000, 500], batched=[True, True])
+    assert costs.by_batches(batched, "llm") is None
+
+
 def test_tokens_from_a_cache_have_a_price_of_their_own():
     answers = predictions(["0", "1", "0"], prompt_tokens=[1000, 1000, 1000], cached_tokens=[800, None, 2000])
     price = Price(usd_per_1m_prompt_tokens=2.0, usd_per_1m_cached_tokens=0.5)

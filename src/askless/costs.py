@@ -72,7 +72,18 @@ class CostModel:
             return None
         read, written = price.most
         longest = float(self._measured(answers, "prompt_tokens", expert).max()) if read else 0.0
-        return read * longest + written * max_tokens + price.usd_per_1k_answers / 1e3
+        replies = float(np.nan_to_num(_floats(answers, "replies"), nan=1.0).max(initial=1.0))
+        return read * longest + replies * (written * max_tokens + price.usd_per_1k_answers / 1e3)
+
+    def by_batches(self, answers: pa.Table, expert: str) -> tuple[float, float] | None:
+        """Dollars for 1,000 of these answers as they are, and by batches; None where those would cost no less."""
+        price = self.prices.get(expert, Price()).batch
+        if self.unit != "usd" or price is None or not len(answers) or answers["cost_usd"].null_count < len(answers):
+            return None
+        now, then = (
+            1000 * float(each.mean()) for each in (self.price(answers, expert), self._at(price, answers, expert))
+        )
+        return (now, then) if then < now else None
 
     def compute(self, seconds: float) -> float:
         """Cost of `seconds` of the decider's own work; in dollars at the hourly price of `decider`."""

@@ -329,8 +329,9 @@ def test_demo_is_declared(made: Any) -> None:
 def test_data_prices_and_versions(made: Any) -> None:
     prepared = {"raw_rows": 1234, "splits": {"train": {"0": 2000, "1": 3}, "test": {"0": 5, "1": 7}}}
     prices = {"llm": {"usd_per_1m_prompt_tokens": 1.6, "usd_per_hour": 0.0}, "majority": {"usd_per_hour": 0.0}}
-    _, page, _ = made("reached", splits=prepared, prices=prices)
+    _, page, _ = made("reached", splits=prepared, prices=prices, by_batches={"llm": [1.6, 0.8]})
     said = page.said()
+    assert "1,000 answers of llm would have cost $0.8 instead of $1.6" in said
     assert "raw rows 1,234" in said and "train2,00032,003" in said.replace(" ", "")
     assert "1.6 per 1M prompt tokens" in said and "free" in said
     for name, value in VERSIONS.items():

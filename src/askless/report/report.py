@@ -194,6 +194,7 @@ def _page(
         splits=splits,
         prepared=prepared,
         prices=summary.get("prices") or {},
+        by_batches=summary.get("by_batches") or {},
     )
 
 
