@@ -24,6 +24,7 @@ LITTLE = (None, *(Budget(share=s) for s in (0.3, 0, 1)), Budget(price=0.1), Budg
 FIELDS = ("expert", "label", "score", "confidence", "asked", "cost")
 
 
+@cache
 def texts(n, seed):
     """Texts of words that have a vector, of different lengths."""
     rng = np.random.default_rng([seed, n])

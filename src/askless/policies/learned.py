@@ -59,6 +59,7 @@ class Learned(ScoreThreshold):
     kept = False
     chances_: TextChances
     digest_: str | None
+    _reads: TextVectors | None = None
 
     def __init__(
         self,
@@ -94,6 +95,7 @@ class Learned(ScoreThreshold):
         self.chances_ = TextChances(self.strength, answers, self.features != ENCODER)
         self._reads = self._reader(self.encoder, None)
         near = None if self._reads is None else self._reads(text)[0]
+        self.digest_ = None if self._reads is None else self._reads.digest
         if len(valid):
             self.chances_.fit(text, given, events, near)
             given, quality, cost, unanswered = self.both(valid)
@@ -101,7 +103,6 @@ class Learned(ScoreThreshold):
         else:
             folds, seed = self.folds, self.random_state
             chances = self.chances_.cross_fit(text, given, events, near, folds=folds, random_state=seed)
-        self.digest_ = None if self._reads is None else self._reads.digest
         chances = self._sure(chances, given)
         self.set_points(self.rank(chances), quality, cost, unanswered)
         first, last = (PlattCalibrator().fit(chances[:, j], quality[:, e]) for e, j in enumerate((0, -1)))
@@ -140,6 +141,9 @@ class Learned(ScoreThreshold):
         return None if self.features == WORDS else TextVectors(ENCODER, None, model, self.encoded, digest)
 
     def _vectors(self, panel: Panel) -> Floats32 | None:
+        if self._reads is None:
+            # One that plain values restored reads with the encoder that it was fitted with.
+            self._reads = self._reader(self.encoder, self.digest_)
         return None if self._reads is None else panel.features(self._reads)
 
     @abstractmethod
