@@ -102,6 +102,9 @@ def test_an_order_that_was_given_stays(study):
     assert with_answers(replace(study, ordered=True), expert).experts == ("majority", "large")
 
 
-def test_auto_tells_what_it_was_chosen_from(study):
-    made, _ = trained(study, "auto", learning_rows(study, "train"))
-    assert any(note.startswith("Small expert 'auto' is ") and "out of fold on train" in note for note in made.notes)
+@pytest.mark.parametrize(("goal", "quality"), [(Goal(share=0.3), "accuracy"), (Goal(recall={"A": 0.5}), "macro_f1")])
+def test_auto_tells_what_it_was_chosen_from_by_what_the_goal_is_about(study, goal, quality):
+    made, expert, _ = with_small(study, "auto", goal)
+    assert any(note.startswith("Small expert 'auto' is ") and f": {quality} out of fold" in note for note in made.notes)
+    # The folder of its sentence vectors is gone.
+    assert expert.setting.encoded is None

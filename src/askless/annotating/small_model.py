@@ -15,11 +15,12 @@ from askless.arrays import Bools, Floats, Ints
 from askless.costs import CostModel
 from askless.errors import DataError
 from askless.experts.base import Setting, TrainedExpert
+from askless.experts.small.auto import taught
 from askless.experts.small.out_of_fold import out_of_fold
 from askless.panel import NO_LABEL, Answering, Answers, Panel
 from askless.policies.operating_points import least_if_nan
 from askless.policies.two_tier import SUREST_SCORE
-from askless.stats.calibration import PlattCalibrator, laplace, stratified_folds
+from askless.stats.calibration import PlattCalibrator, laplace
 from askless.stats.uncertainty import confidence, probability
 
 NAME, MEASURE = "small", "margin"
@@ -132,14 +133,10 @@ def untaught(options: Mapping[str, Any], setting: Setting) -> TrainedExpert:
 
 def _fitted(expert: TrainedExpert, asked: AskedTexts, places: Ints, seed: int) -> tuple[TrainedExpert, Answers, Ints]:
     """The expert, fitted, and of the texts that it learnt from what models say that each lacked a fold of them."""
-    held = np.zeros(len(places), bool)
-    if expert.chooses_on_valid and len(places) > 1:
-        held = stratified_folds(asked.label[places], 5, seed) == 0
-    taught = places[~held]
-    train, valid = (asked.examples(each, labels=True) for each in (taught, places[held]))
-    fitted = expert.fit(train, valid)
-    table = out_of_fold(fitted, train, valid, folds=FOLDS, random_state=seed)
-    return fitted, _said(_Fixed(table), train, asked.classes), taught
+    learns = taught(expert, asked.examples(places, labels=True), seed)
+    train, valid = (asked.examples(places[each], labels=True) for each in (learns, ~learns))
+    table = out_of_fold(expert, train, valid, folds=FOLDS, random_state=seed)
+    return expert, _said(_Fixed(table), train, asked.classes), places[learns]
 
 
 @dataclass(frozen=True)

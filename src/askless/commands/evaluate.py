@@ -73,7 +73,7 @@ def evaluate(
     read_as = layout(column, wide, pattern, spelt)
     given = study(examples, answers, intersect, seed, read_as, item_column, classes, prices, order=order)
     if small is not None:
-        given, _ = trained(given, small, learning_rows(given, "train"), random_state=seed)
+        given, _ = trained(given, small, learning_rows(given, "train"), quality=quality, random_state=seed)
     summary = evaluating.evaluate(
         given,
         policies=policy or None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,14 +15,12 @@ from askless.config import Price
 from askless.data.recorded import Study
 from askless.errors import ConfigError, DataError
 from askless.experts.base import Expert, Setting, TrainedExpert
-from askless.experts.small.auto import CHOSEN_FROM, AutoExpert, in_words
+from askless.experts.small.auto import CHOSEN_FROM, AutoExpert, in_words, taught
 from askless.experts.small.out_of_fold import out_of_fold, replaced
-from askless.panel import class_indices
 from askless.plans.plan import Goal
 from askless.plans.planner import held_out
-from askless.stats.calibration import stratified_folds
 
-CHOOSING, FOLDS = 5, 10
+FOLDS = 10
 
 
 def with_small(
@@ -50,17 +50,20 @@ def with_small(
         As `trained`.
     """
     certify = certify or ("split" if goal.floors or goal.limit is not None else "cross")
+    quality = "macro_f1" if goal.of_classes else "accuracy"
     if certify == "split":
         study = apart(study, random_state)
     learns = learning_rows(study, "train") if certify == "split" else learning_rows(study, "train", "valid")
-    return *trained(study, backend, learns, random_state=random_state), certify
+    return *trained(study, backend, learns, quality=quality, random_state=random_state), certify
 
 
-def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0) -> tuple[Study, TrainedExpert]:
+def trained(
+    study: Study, backend: str, learns: Bools, *, quality: str = "accuracy", random_state: int = 0
+) -> tuple[Study, TrainedExpert]:
     """A small expert that learns from labelled texts, and the study with its answers.
 
-    One in five of these texts choose for it (its strength, its epoch) as the valid split does in the pipeline. What it
-    says of the others is out of fold, so that policies may be fitted on all of them.
+    Where something has to be chosen for it (its strength, its epoch), one in five of these texts choose, as the valid
+    split does in the pipeline. What it says of the others is out of fold, so that policies may be fitted on all.
 
     Parameters
     ----------
@@ -70,6 +73,8 @@ def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0)
         Of a trained expert, such as `linear`; it is the expert's name too.
     learns
         The rows that it learns from, (rows,): none of test, and none that are to certify what it does.
+    quality
+        What it is to be good at: `accuracy`, `macro_f1` or `f1_positive`, of the last class.
     random_state
         Seed of the folds and of the expert.
 
@@ -92,12 +97,17 @@ def trained(study: Study, backend: str, learns: Bools, *, random_state: int = 0)
     if backend in study.experts:
         raise ConfigError(f"An expert on record is called '{backend}' too. Give that one another name.")
     rows = study.examples.filter(pa.array(learns))
-    chooses = stratified_folds(class_indices(rows["label"], study.classes), CHOOSING, random_state) == 0
-    learn, choice = rows.filter(pa.array(~chooses)), rows.filter(pa.array(chooses))
-    setting, said = Setting(backend, "study", study.classes), f"A small model of backend '{backend}'"
-    expert = experts.learner(setting, {"backend": backend}, said, random_state).fit(learn, choice)
-    held = out_of_fold(expert, learn, choice, folds=FOLDS, random_state=random_state)
-    study = with_answers(study, expert, replaced(expert.answer(study.examples), held))
+    setting = Setting(backend, "study", study.classes, quality=quality, positive=study.classes[-1])
+    options = {"backend": backend}
+    with tempfile.TemporaryDirectory() as scratch:
+        # Sentence vectors are the same for all folds.
+        there = replace(setting, encoded=Path(scratch, "encoded"))
+        learner = experts.learner(there, options, f"A small model of backend '{backend}'", random_state)
+        learns = taught(learner, rows, random_state)
+        learn, choice = rows.filter(pa.array(learns)), rows.filter(pa.array(~learns))
+        held = out_of_fold(learner, learn, choice, folds=FOLDS, random_state=random_state)
+        study = with_answers(study, learner, replaced(learner.answer(study.examples), held))
+        expert = experts.learner(setting, options, "", random_state).load(learner.save(Path(scratch, "learnt")))
     if isinstance(expert, AutoExpert):
         study = replace(study, notes=(*study.notes, in_words(expert.name, expert.meta()[CHOSEN_FROM])))
     return study, expert

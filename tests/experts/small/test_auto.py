@@ -6,7 +6,8 @@ import pytest
 from askless import schema
 from askless.errors import ConfigError, ExpertError
 from askless.experts.base import Setting
-from askless.experts.small.auto import AutoExpert, in_words
+from askless.experts.small.auto import AutoExpert, in_words, taught
+from askless.experts.small.majority import MajorityExpert
 from askless.experts.small.measured import measured
 from askless.experts.small.out_of_fold import out_of_fold
 from askless.experts.small.stack import StackExpert
@@ -99,3 +100,15 @@ def test_a_candidate_that_cannot_learn_is_refused_and_where_none_can_that_is_sai
         AutoExpert(setting(), candidates=["lead"]).fit(train, train)
     with pytest.raises(ExpertError, match=r"can learn \(mlp: it needs word vectors, and none are given\)"):
         AutoExpert(setting(), candidates=["mlp"]).fit(train, train)
+
+
+def test_all_rows_teach_where_nothing_is_chosen_on_rows_set_apart():
+    rows = posts(200, 0)
+    expert = AutoExpert(setting(), candidates=["majority", "stack"])
+    assert taught(expert, rows, 0).all()
+    same = expert.alike().fit(rows, rows.slice(0, 0))
+    assert expert.chosen_ == "stack" and np.array_equal(expert.model_.coef_, same.coef_)
+    chooser = AutoExpert(setting(), candidates=["majority", "linear"])
+    learns = taught(chooser, rows, 0)
+    assert chooser.chosen_ == "linear" and learns.mean() == pytest.approx(0.8, abs=0.01)
+    assert taught(MajorityExpert(setting()), rows, 0).all()

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from askless import experts, schema
-from askless.arrays import Ints
+from askless.arrays import Bools, Ints
 from askless.errors import AsklessError, ExpertError
 from askless.experts.base import Expert, Setting, TrainedExpert, whole
 from askless.experts.small.majority import fitted, gold, unreadable
@@ -27,6 +27,7 @@ from askless.text.encoder import at_hand
 
 FILE = "auto.json"
 CHOSEN_FROM = "chosen_from"
+CHOOSING = 5
 CANDIDATES = ("majority", "mlp", "linear", "encoder", "stack")
 
 
@@ -177,6 +178,22 @@ class AutoExpert(TrainedExpert):
         fits = bool(list(self.candidates)) and set(self.candidates) <= set(able)
         self.require("candidates", fits, f"one or more of {', '.join(able)}")
         self.require("folds", whole(self.folds, 2), "a whole number >= 2")
+
+
+def taught(expert: TrainedExpert, rows: pa.Table, random_state: int) -> Bools:
+    """Fit `expert` on labelled rows of which none is set apart; returns which of them it learnt from, (rows,).
+
+    One in five choose for it (its strength, its epoch) and teach nothing, but where it needs none for that: then all
+    teach, as they do the candidate that `auto` took.
+    """
+    chooses = np.zeros(len(rows), bool)
+    if expert.chooses_on_valid and len(rows) > 1:
+        chooses = stratified_folds(class_indices(rows["label"], expert.setting.classes), CHOOSING, random_state) == 0
+    expert.fit(rows.filter(pa.array(~chooses)), rows.filter(pa.array(chooses)))
+    if isinstance(expert, AutoExpert) and not expert.model_.chooses_on_valid:
+        expert.model_ = expert.alike().fit(rows, rows.slice(0, 0))
+        return np.ones(len(rows), bool)
+    return ~chooses
 
 
 def _learns(kind: type[Expert]) -> bool:
