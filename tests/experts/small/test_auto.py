@@ -96,7 +96,7 @@ def test_the_words_say_where_a_better_one_was_not_taken():
 
 
 def test_a_candidate_that_cannot_learn_is_refused_and_where_none_can_that_is_said(train):
-    with pytest.raises(ConfigError, match="Allowed: one or more of mlp, linear, encoder, stack, majority"):
+    with pytest.raises(ConfigError, match="Allowed: one or more of mlp, linear, encoder, stack, finetuned, majority"):
         AutoExpert(setting(), candidates=["lead"]).fit(train, train)
     with pytest.raises(ExpertError, match=r"can learn \(mlp: it needs word vectors, and none are given\)"):
         AutoExpert(setting(), candidates=["mlp"]).fit(train, train)
