@@ -1,10 +1,15 @@
 """What `askless annotate` saves on real posts, and in how many draws its promise holds; BARGAIN and a sample beside it.
 
 GPT-3.5's answers to the hate posts of ASKLESS_REALDATA stand for the LLM; gold labels are not used. The small model is
-logistic regression on TF-IDF (1-2 words) and, with `--vectors FILE.npy`, sentence vectors times 2. Everybody pays for
-all that is asked: rows that teach, rows that certify, rows that are not kept.
+logistic regression on what the backend `stack` looks at: TF-IDF of 1-2 words, TF-IDF of 2-5 characters and, with
+`--vectors FILE.npy`, sentence vectors times 2. Everybody pays for all that is asked: rows that teach, rows that
+certify, rows that are not kept.
+
+`--recall` thins the rows that GPT-3.5 calls hate to `--share` of each draw and finds them: rows that nobody asked about
+count as no hate, and each row that is called hate was asked about, by BARGAIN_R's answer too.
 
     python benchmarks/annotate.py --draws 200 --vectors minilm.npy --bargain
+    python benchmarks/annotate.py --draws 100 --vectors minilm.npy --bargain --recall 0.8 0.9
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ from askless.stats.finite_population import keepable
 FILE = "hate/stormfront_gpt-3.5-turbo.json"
 CLASSES = ("0", "1")
 TAUGHT, SAMPLE, FOLDS = (700, 1000), 300, 3
+BUDGETS = (400, 1000)
 
 
 class Recorded:
@@ -92,24 +98,29 @@ class Small:
         """Probabilities as scores."""
         label = proba.argmax(axis=1)
         stated = of_label(label, proba)
-        return Scores(label, np.log(stated) - np.log1p(-np.minimum(stated, 1 - 1e-12)), self.calibrator(stated))
+        margin = np.log(stated) - np.log1p(-np.minimum(stated, 1 - 1e-12))
+        return Scores(label, margin, self.calibrator(stated), proba)
 
 
 def features(texts: list[str], vectors: Path | None) -> Any:
-    """TF-IDF, and sentence vectors times 2 where there are some."""
+    """TF-IDF of words and characters, and sentence vectors times 2 where there are some."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True).fit_transform(texts)
-    return words.tocsr() if vectors is None else hstack([words, csr_matrix(2 * np.load(vectors))]).tocsr()
+    characters = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(2, 5), min_df=4, sublinear_tf=True, max_features=60000
+    )
+    blocks = [words, characters.fit_transform(texts)]
+    return hstack(blocks if vectors is None else [*blocks, csr_matrix(2 * np.load(vectors))]).tocsr()
 
 
-def ours(texts: list[str], label: Any, x: Any, goal: float, seed: int) -> tuple[float, float]:
-    """Share of the rows not asked, and agreement, by the product's own rounds."""
+def ours(texts: list[str], label: Any, x: Any, wish: Wish) -> tuple[float, Any]:
+    """Share of the rows not asked, and the labels, by the product's own rounds."""
     rounds.SmallModel = Small(x)  # type: ignore[misc, assignment]
     asked = AskedTexts(Recorded(dict(zip(texts, map(str, label), strict=True))), ids("annotate", texts), texts)  # type: ignore[arg-type]
-    found = annotate(asked, np.ones(len(texts), np.int64), Wish(goal, seed=seed))
-    return 1 - float(asked.answered.mean()), float((found.label == label).mean())
+    found = annotate(asked, np.ones(len(texts), np.int64), wish)
+    return 1 - float(asked.answered.mean()), found.label
 
 
 def fixed_sample(label: Any, x: Any, goal: float, seed: int, taught: int) -> tuple[float, float]:
@@ -158,6 +169,62 @@ def bargain(label: Any, x: Any, goal: float, seed: int, taught: int) -> tuple[fl
     return 1 - (taught + int(np.sum(used))) / rows, 1 - wrong / rows
 
 
+def recalled(label: Any, truth: Any) -> float:
+    """Share of the positive rows that are labelled so."""
+    return float((label == 1)[truth == 1].mean())
+
+
+def bargain_recall(label: Any, x: Any, goal: float, seed: int, taught: int, budget: int) -> tuple[float, float]:
+    """BARGAIN_R on the same small model: what teaches, its sample, and every row that it calls positive are billed."""
+    from BARGAIN import BARGAIN_R
+    from BARGAIN.models.AbstractModels import Oracle, Proxy
+
+    rows, order = len(label), np.random.default_rng(seed).permutation(len(label))
+    model, rest = Small(x).fit(order[:taught], label[order[:taught]]), order[taught:]
+    proba, asked = model.predict_proba(x[rest]), np.zeros(rows, bool)
+    asked[order[:taught]] = True
+
+    class Ours(Proxy):  # type: ignore[misc]
+        def get_preds_and_scores(self, indxs: Any, data_records: Any) -> Any:
+            at = np.asarray(indxs, np.int64)
+            return proba.argmax(axis=1)[at], proba.max(axis=1)[at]
+
+    class Llm(Oracle):  # type: ignore[misc]
+        def get_pred(self, data_records: Any, indxs: Any = None) -> Any:
+            at = rest[np.asarray(data_records, np.int64)]
+            asked[at] = True
+            return label[at]
+
+        def is_answer_correct(self, data_indxs: Any, data_records: Any, proxy_output_at_indxs: Any) -> Any:
+            raise NotImplementedError
+
+    process = BARGAIN_R(Ours(verbose=False), Llm(verbose=False), target=goal, delta=0.05, budget=budget, seed=seed)
+    asked[rest[np.asarray(process.process(list(range(len(rest)))), np.int64)]] = True
+    return 1 - float(asked.mean()), recalled(np.where(asked, label, 0), label)
+
+
+def recalls(every: list[str], of_all: Any, x_all: Any, options: argparse.Namespace) -> None:
+    """Recall floors where few rows are positive, beside a floor of agreement and BARGAIN_R."""
+    found = defaultdict(list)
+    for seed in range(options.draws):
+        rng, no = np.random.default_rng(seed + 10_000), np.flatnonzero(of_all == 0)
+        yes = rng.permutation(np.flatnonzero(of_all == 1))[: round(options.share * len(no) / (1 - options.share))]
+        pick = np.sort(np.concatenate([no, yes]))
+        label, x, texts = of_all[pick], x_all[pick], [f"{every[at]} #{at}" for at in pick]
+        for goal in options.recall:
+            saved, said = ours(texts, label, x, Wish(None, recall={"1": goal}, seed=seed))
+            found["annotate --recall", goal].append((saved, recalled(said, label)))
+            for budget in BUDGETS if options.bargain else ():
+                got = bargain_recall(label, x, goal, seed, 1000, budget)
+                found[f"BARGAIN_R, 1000 taught, {budget} drawn", goal].append(got)
+        for goal in (0.98, 0.99):
+            saved, said = ours(texts, label, x, Wish(goal, seed=seed))
+            found["annotate --agree", goal].append((saved, float((said == label).mean())))
+            found[f"annotate --agree {goal}: its recall", 0.0].append((saved, recalled(said, label)))
+        if (seed + 1) % 5 == 0 or seed + 1 == options.draws:
+            show(found)
+
+
 def main() -> None:
     """Draw after draw, each way at each goal; figures with 95 % intervals over draws."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -166,6 +233,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="so many rows of the file, drawn for each seed")
     parser.add_argument("--vectors", type=Path)
     parser.add_argument("--bargain", action="store_true")
+    parser.add_argument("--recall", type=float, nargs="+", help="floors of recall, instead of agreement")
+    parser.add_argument("--share", type=float, default=0.025, help="of rows that are positive then")
     options = parser.parse_args()
     path = Path(os.environ.get("ASKLESS_REALDATA", "")) / FILE
     if not path.is_file():
@@ -173,6 +242,9 @@ def main() -> None:
     records = json.loads(path.read_text())
     every, of_all = [row["Text"] for row in records], np.array([int(row["Preds"] == 1) for row in records])
     x_all, found = features(every, options.vectors), defaultdict(list)
+    if options.recall:
+        recalls(every, of_all, x_all, options)
+        return
     for seed in range(options.draws):
         rng = np.random.default_rng(seed + 10_000)
         pick = np.arange(len(every)) if options.rows is None else rng.choice(len(every), options.rows, replace=False)
@@ -180,7 +252,8 @@ def main() -> None:
         # Equal texts got answers of their own: each row is asked for itself here.
         texts = [f"{every[at]} #{at}" for at in pick]
         for goal in options.goals:
-            found["annotate", goal].append(ours(texts, label, x, goal, seed))
+            saved, said = ours(texts, label, x, Wish(goal, seed=seed))
+            found["annotate", goal].append((saved, float((said == label).mean())))
             for taught in TAUGHT if options.rows is None else (options.rows // 10,):
                 found[f"sample of {SAMPLE}, {taught} taught", goal].append(fixed_sample(label, x, goal, seed, taught))
                 if options.bargain:
@@ -197,7 +270,7 @@ def show(found: dict[Any, list[tuple[float, float]]]) -> None:
         held = int((agree >= goal - 1e-9).sum())
         ends = share_interval(held, len(agree))
         print(
-            f"{way:<26} {goal}: saved {100 * saved.mean():.1f} % ({100 * low:.1f} to {100 * high:.1f}), held in "
+            f"{way:<36} {goal}: saved {100 * saved.mean():.1f} % ({100 * low:.1f} to {100 * high:.1f}), held in "
             f"{held} of {len(agree)} ({100 * ends[0]:.1f} to {100 * ends[1]:.1f} %), agreement {agree.mean():.4f}",
             flush=True,
         )

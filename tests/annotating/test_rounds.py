@@ -30,7 +30,9 @@ class Guess:
         return self
 
     def scores(self, asked, places):
-        return Scores(self.label[places], self.margin[places], np.clip(self.margin[places], 0.0, 1.0))
+        agrees = np.clip(self.margin[places], 0.0, 1.0)
+        proba = np.where(np.arange(2) == self.label[places][:, None], agrees[:, None], 1 - agrees[:, None])
+        return Scores(self.label[places], self.margin[places], agrees, proba)
 
 
 def file_of(rng, rows, kind, rare=0.3):

@@ -198,11 +198,58 @@ def test_a_server_that_refuses_ends_the_run_and_the_same_command_goes_on(here):
     assert (here[0] / "out.csv").exists()
 
 
+def test_a_class_is_found_a_group_is_promised_and_people_are_what_it_is_about(here):
+    rows = [{"post": text, "forum": "ab"[n % 2], "gold": ""} for n, text in enumerate(TEXTS)]
+    write(here[0] / "posts.csv", rows)
+    words = ["posts.csv", *WORDS, *PRICE, "--yes", "--small", "linear", "--answers", "answers"]
+    goals = ["--recall", "yes=0.8", "--precision", "yes=0.7", "--per-group", "forum"]
+    done = run(here, *words, *goals, "-o", "out.jsonl")
+    promise = done.stdout.splitlines()[1]
+    assert promise.startswith("Promised with 95 % confidence, all together: at least ")
+    assert (
+        "% of the rows that gpt-x calls 'yes' or would have are labelled so, in each of 2 groups; at least" in promise
+    )
+    assert promise.endswith("Of what else gpt-x would say nothing is.")
+    found = [(row["label"], SAID[row["post"]]) for row in read_rows(here[0] / "out.jsonl")]
+    assert sum(said == "yes" and label != "yes" for label, said in found) < 50
+    page = (here[0] / "out.jsonl.run/report.html").read_text(encoding="utf-8")
+    assert page.count("recall of yes") == page.count("precision of yes") == 2
+
+    write(here[0] / "few.csv", [{"post": text, "gold": SAID[text]} for text in TEXTS[::5]])
+    done = run(here, *words, "--agree", "0.8", "--gold", "few.csv", "-o", "people.jsonl")
+    assert "% of all labels are what people say (gpt-x gives 80 of 80 human labels, so at least 9" in done.stdout
+    refused = run(here, *words, "--agree", "0.98", "--gold", "few.csv", "-o", "most.jsonl", code=1)
+    assert (
+        "Of 80 human labels gpt-x gives 80, which promises 9" in refused and "% at most, whatever is paid." in refused
+    )
+    write(here[0] / "odd.csv", [{"post": "another", "gold": "yes"}])
+    for name, message in (("odd.csv", "1 text that the file to be labelled has not"), ("posts.csv", "0 human labels")):
+        assert message in run(here, *words, "--agree", "0.8", "--gold", name, "-o", "no.jsonl", code=1)
+
+
+def test_an_error_has_a_price(here):
+    words = ["posts.csv", *WORDS, *PRICE, "--yes", "--small", "linear", "--error-usd", "0.01", "-o", "out.jsonl"]
+    done = run(here, *words)
+    said = done.stdout.splitlines()[1]
+    assert (
+        said.startswith("Estimated: ") and "At $0.01 each that is $" in said and said.endswith("Nothing is promised.")
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both."),
+        ([], "Got neither a goal nor --max-usd. Allowed: --agree, --recall"),
         (["--agree", "97"], "An agreement of 97. Allowed: 0.5 or more and less than 1, such as 0.97."),
+        (["--recall", "maybe=0.9"], "Unknown class 'maybe'"),
+        (["--agree", "0.9", "--per-group", "forum"], "no column 'forum' (its columns are number, post)"),
+        (["--agree", "0.9", "--error-usd", "1"], "A price of an error and a goal. Allowed: more than 0, and no other"),
+        (["--max-usd", "1", "--per-group", "number"], "Got --per-group without a goal. Allowed: --agree, --recall"),
+        (
+            ["--recall", "yes=0.9", "--gold", "few.csv"],
+            "Got --gold and a goal other than --agree. Allowed: --gold with",
+        ),
+        (["--agree", "0.9", "--per-group", "number"], "400 groups of rows"),
         (["--agree", "0.9", "--text", "tweet"], "no column 'tweet' (its columns are number, post)"),
         (["--agree", "0.9", "--classes", "yes"], "--classes got yes. Allowed: two or more different names."),
         (["--agree", "0.9", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million tokens"),

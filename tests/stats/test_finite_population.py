@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import nhypergeom
 
 from askless.errors import ConfigError
-from askless.stats.finite_population import keepable, least_allowed, most_errors
+from askless.stats.finite_population import keepable, keepable_share, least_allowed, most_errors, most_wrong
 
 
 def broken(wrong, drawn, allowed, delta):
@@ -123,3 +123,31 @@ def test_what_a_sample_may_show():
         assert most_errors(rows, samples, allowed, 0.05).tolist() == expected, "errors drawn before one too many"
     with pytest.raises(ConfigError, match="0.7 that a promise is broken. Allowed: more than 0, up to 0.5"):
         keepable(np.ones(3, bool), np.zeros(3, bool), 1, 0.7)
+
+
+def share_is_broken(wrong, drawn, share, before, delta):
+    """Whether more than a share is wrong of the kept rows, the drawn ones righted, and `before` right ones."""
+    kept = keepable_share(drawn, wrong & drawn, share, before, delta)
+    labelled = kept - int((wrong & drawn)[:kept].sum()) + before
+    return bool((wrong & ~drawn)[:kept].sum() > share * labelled + 1e-9)
+
+
+@pytest.mark.parametrize("kind", ["good", "upside down", "by chance", "a block"])
+def test_a_share_is_broken_in_at_most_its_share_of_500_draws(kind):
+    rng, kept = np.random.default_rng(3), 0
+    wrong, found = surest_first(rng, 2000, kind), 0
+    for _ in range(500):
+        drawn = np.zeros(2000, bool)
+        drawn[rng.choice(2000, 300, replace=False)] = True
+        found += share_is_broken(wrong, drawn, 0.07, 100, 0.05)
+        kept += keepable_share(drawn, wrong & drawn, 0.07, 100)
+    assert found < 39 and (kept > 500 * 300 or kind in ("upside down", "by chance"))
+
+
+def test_the_most_errors_that_a_sample_can_stand_for():
+    rng, missed = np.random.default_rng(1), 0
+    for _ in range(500):
+        missed += most_wrong(1000, 100, int(rng.hypergeometric(80, 920, 100)), 0.05) < 80
+    assert missed < 39
+    assert most_wrong(10_000, 100, 0, 0.05) == 293 and most_wrong(100, 100, 7, 0.05) == 7
+    assert most_wrong(10**6, 300, 30, 0.05) / 10**6 == pytest.approx(0.1335, abs=5e-4), "as Clopper and Pearson"

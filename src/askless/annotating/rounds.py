@@ -3,7 +3,7 @@
 1. Texts drawn by chance teach the small model.
 2. Texts that will have to be asked anyway, the least sure ones, are asked in rounds and teach it too.
 3. Of the rows left a sample is drawn by chance, which never teaches, and certifies how many of the surest may be kept
-   (`stats.finite_population`). How many are drawn is settled before, by what the bill is then expected to be.
+   (`annotating.floors`). How many are drawn is settled before, by what the bill is then expected to be.
 4. All others are asked.
 
 What is expected rests on answers that teach, so that the promise is tested once, on rows nobody looked at before.
@@ -15,29 +15,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from askless.annotating.asked import BATCH, AskedTexts
-from askless.annotating.small_model import NAME, Scores, SmallModel
+from askless.annotating.floors import AGREEMENT, Floor, Promise, Tested, floors_of, spoken_of
+from askless.annotating.gold import Checked, Gold
+from askless.annotating.rest import Rest, share_of
+from askless.annotating.small_model import NAME, SmallModel
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError
 from askless.experts.base import Setting
-from askless.panel import NO_LABEL, draws
+from askless.panel import NO_LABEL
 from askless.policies.operating_points import Threshold
 from askless.stats.bounds import share_interval
-from askless.stats.finite_population import keepable, least_allowed, most_errors
 
 # Drawn by chance to begin with: a share of the texts, within bounds.
 FIRST, FEWEST, MOST = 0.05, 50, 300
 # A round asks half of what is expected to be asked anyway, while that is worth it: shares of the texts, and at most.
 ROUNDS, STEP, WORTH = 10, (0.06, 2000), (0.12, 1500)
-SAMPLES = 24
 # Where money is short: its parts for teaching and for the sample.
 TEACHING, CERTIFYING = 0.4, 0.15
+# What is left is asked in so many parts where the rows found meanwhile let more be kept.
+PARTS = 20
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,23 @@ class Wish:
     Parameters
     ----------
     agree
-        Share of the rows, 0 to 1, whose label is to be what the LLM would say; None: as many as the money buys.
+        Share of the rows, 0 to 1, whose label is to be what the LLM would say; None, and no recall, precision and
+        price of an error: as many as the money buys.
     confidence
-        Of the promise, 0.5 to below 1.
+        Of all that is promised together, 0.5 to below 1.
     small
         Backend and options of the small model.
     seed
         Of everything that is drawn.
     encoded
         Folder where sentence vectors are kept; None: they are made again in each round.
+    recall
+        Class to the share, 0 to 1, of the rows to which the LLM would give it that are to be labelled so.
+    precision
+        Class to the share of the rows labelled so to which the LLM would give it.
+    error_usd
+        What a label that the LLM would not give costs, in dollars, instead of a promise: calls and errors together
+        are to cost least.
     """
 
     agree: float | None
@@ -63,12 +74,23 @@ class Wish:
     small: Mapping[str, Any] = field(default_factory=lambda: {"backend": "stack"})
     seed: int = 0
     encoded: Path | None = None
+    recall: Mapping[str, float] = field(default_factory=dict)
+    precision: Mapping[str, float] = field(default_factory=dict)
+    error_usd: float | None = None
+
+    @property
+    def promises(self) -> bool:
+        """Whether there is a goal to be promised."""
+        return self.agree is not None or bool(self.recall) or bool(self.precision)
 
     def __post_init__(self) -> None:
         if self.agree is not None and not 0.5 <= self.agree < 1:
             raise BudgetError(f"An agreement of {self.agree:g}. Allowed: 0.5 or more and less than 1, such as 0.97.")
         if not 0.5 <= self.confidence < 1:
             raise BudgetError(f"A confidence of {self.confidence:g}. Allowed: 0.5 or more and less than 1.")
+        if self.error_usd is not None and (self.promises or self.error_usd <= 0):
+            got = "and a goal" if self.promises else f"of {self.error_usd:g} dollars"
+            raise BudgetError(f"A price of an error {got}. Allowed: more than 0, and no other goal beside it.")
 
 
 @dataclass(frozen=True)
@@ -104,14 +126,16 @@ class Annotation:
         others), each (texts,).
     by_small
         Which texts the small model labelled, (texts,).
-    promised
-        At least this share of the rows has the LLM's label, 0 to 1; None where nothing is promised.
+    promises
+        Of each floor; where there is no goal, of agreement.
     confidence
-        Of the promise.
+        Of all promises together.
     rounds
         How it came about.
     sample
         Rows of the sample that certified, and on how many of these kept the small model was wrong.
+    checked
+        How many of the sample were kept.
     small
         The small model.
     threshold
@@ -123,16 +147,20 @@ class Annotation:
         What the small model says of the texts that were not asked before the sample was drawn, and the chance that the
         LLM says the same, each (texts,); -1 and NaN of the others.
     stopped
-        Why it ended: `goal`, `money`, `everything`, or `unanswered` where rows that were to be asked got no answer.
+        Why it ended: `goal`, `price` of an error, `money`, `everything`, or `unanswered` where rows that were to be
+        asked got no answer.
+    checked_by_people
+        What human labels say of the LLM.
     """
 
     label: Ints
     agrees: Floats
     by_small: Bools
-    promised: float | None
+    promises: tuple[Promise, ...]
     confidence: float
     rounds: tuple[Round, ...]
     sample: tuple[int, int]
+    checked: int
     small: SmallModel
     threshold: Threshold
     drawn: Bools
@@ -140,79 +168,13 @@ class Annotation:
     small_said: Ints
     small_agrees: Floats
     stopped: str
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """What is to be expected.
-
-    Parameters
-    ----------
-    sample
-        Rows to draw by chance; 0 where no sample is worth its price.
-    kept
-        Rows that can be kept then.
-    calls
-        Texts that are asked in all.
-    """
-
-    sample: int
-    kept: int
-    calls: int
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """The texts that were not asked yet, surest first.
-
-    Parameters
-    ----------
-    places
-        Of the texts, (n,).
-    scores
-        What the small model says of them.
-    count
-        Rows that each stands for, (n,).
-    """
-
-    places: Ints
-    scores: Scores
-    count: Ints
-
-    @classmethod
-    def of(cls, small: SmallModel, asked: AskedTexts, count: Ints, seed: int) -> Ranking:
-        """Ties are settled by a draw for each id, as a policy settles them."""
-        places = np.flatnonzero(~asked.done)
-        scores = small.scores(asked, places)
-        order = np.lexsort((-draws([asked.ids[at] for at in places.tolist()], seed), -scores.margin))
-        taken = Scores(scores.label[order], scores.margin[order], scores.agrees[order])
-        return cls(places[order], taken, count[places[order]])
+    checked_by_people: Checked | None = None
 
     @property
-    def rows(self) -> int:
-        """How many rows."""
-        return int(self.count.sum())
-
-    def outlook(self, allowed: int, delta: float, asked: int) -> Outlook:
-        """The sample with the least expected bill; none where asking all of them costs no more."""
-        rows, ends = self.rows, np.cumsum(self.count)
-        wrong = np.cumsum(self.count * (1 - self.scores.agrees))
-        best = Outlook(0, 0, asked + len(self.places))
-        samples = np.unique(np.geomspace(20, rows // 2, SAMPLES).astype(int)) if rows > 40 else np.zeros(0, int)
-        for sample, most in zip(samples.tolist(), most_errors(rows, samples, allowed, delta).tolist(), strict=True):
-            if most < 0:
-                continue
-            # In half of all draws the (most + 1)-th error is not before this one.
-            texts = int(np.searchsorted(wrong * sample / rows, most + 0.7))
-            kept = int(ends[texts - 1]) if texts else 0
-            calls = asked + len(self.places) - texts + math.ceil(sample * texts / max(len(self.places), 1))
-            if calls < best.calls:
-                best = Outlook(sample, kept, calls)
-        return best
-
-    def texts_of(self, rows: int) -> int:
-        """How many of the first texts have all of their rows among the first `rows`."""
-        return int(np.searchsorted(np.cumsum(self.count), rows, side="right"))
+    def promised(self) -> float | None:
+        """The share of all rows of the file that is promised to have the LLM's label, None for none."""
+        shares = [each.share for each in self.promises if each.floor.measure == AGREEMENT and each.floor.group is None]
+        return shares[0] if shares else None
 
 
 def first_draw(texts: int) -> int:
@@ -221,7 +183,13 @@ def first_draw(texts: int) -> int:
 
 
 def annotate(
-    asked: AskedTexts, count: Ints, wish: Wish, task: str = "annotate", report: Callable[[Round], None] = lambda r: None
+    asked: AskedTexts,
+    count: Ints,
+    wish: Wish,
+    task: str = "annotate",
+    report: Callable[[Round], None] = lambda r: None,
+    groups: Mapping[str | None, Ints] | None = None,
+    gold: Gold | None = None,
 ) -> Annotation:
     """Ask as little as keeps the promise.
 
@@ -237,6 +205,11 @@ def annotate(
         The task's name.
     report
         Called after each round.
+    groups
+        Name of each group of rows in which the goals are to hold to how many of its rows have each text, (texts,);
+        None: they hold over all.
+    gold
+        Human labels, which make the goal one about what people say.
 
     Returns
     -------
@@ -249,24 +222,37 @@ def annotate(
     ExpertError
         Where asking was to stop.
     """
-    run = _Run(asked, count, wish, task, report)
+    run = _Run(asked, count, wish, task, report, groups or {None: count}, gold)
     run.teach()
     return run.finish()
 
 
-def _of(bound: tuple[float, int], texts: int) -> int:
-    return min(int(bound[0] * texts), bound[1])
-
-
 class _Run:
-    def __init__(self, asked: AskedTexts, count: Ints, wish: Wish, task: str, report: Callable[[Round], None]) -> None:
+    def __init__(
+        self,
+        asked: AskedTexts,
+        count: Ints,
+        wish: Wish,
+        task: str,
+        report: Callable[[Round], None],
+        groups: Mapping[str | None, Ints],
+        gold: Gold | None,
+    ) -> None:
         self.asked, self.count, self.wish, self.task, self.report = asked, count, wish, task, report
-        self.rows, self.delta = int(count.sum()), 1 - wish.confidence
+        self.rows, self.gold = int(count.sum()), gold
+        self.people: Checked | None = None
+        self.goals = floors_of(wish.agree, wish.recall, wish.precision, asked.classes, groups)
+        self.delta = (1 - wish.confidence) / max(1, len(self.goals))
         self.rng = np.random.default_rng(wish.seed)
         self.rounds: list[Round] = []
 
     def teach(self) -> None:
         """Steps 1 and 2."""
+        if self.gold is not None:
+            self.delta /= 2
+            self.asked.ask(np.unique(self.gold.places))
+            people = self.people = self.gold.compared(self.asked, self.rows, (1 - self.wish.confidence) / 2)
+            self.goals = [people.stricter(floor, self.asked.expert.name) for floor in self.goals]
         texts = len(self.count)
         first = first_draw(texts)
         self.short = False
@@ -278,89 +264,129 @@ class _Run:
             size = self._next_round() if number < ROUNDS else 0
             if not size:
                 return
-            self.asked.ask(self.ranking.places[-size:])
+            self.asked.ask(self.rest.places[self.rest.order[-size:]])
 
     def _next_round(self) -> int:
         """How many of the least sure texts to ask next, 0 for no more."""
         done, affordable, texts = int(self.asked.done.sum()), self._affordable(), len(self.count)
-        self.short = self.wish.agree is None or done + affordable < self.outlook.calls
+        goal = self.wish.promises or self.wish.error_usd is not None
+        self.short = not goal or done + affordable < self.rest.calls
         if self.short:
             size, least = int(TEACHING * (done + affordable)) - done, FEWEST // 2
         else:
-            rest = len(self.ranking.places) - self.ranking.texts_of(self.outlook.kept)
-            size, least = rest // 2, max(FEWEST, _of(WORTH, texts)) // 2
-        return min(size, max(FEWEST, _of(STEP, texts))) if size >= max(1, least) else 0
+            size, least = int((~self.rest.kept).sum()) // 2, max(FEWEST, share_of(WORTH, texts)) // 2
+        return min(size, max(FEWEST, share_of(STEP, texts))) if size >= max(1, least) else 0
 
     def finish(self) -> Annotation:
         """Steps 3 and 4."""
         self._draw()
-        places, rows = self.ranking.places, np.repeat(np.arange(len(self.ranking.places)), self.ranking.count)
-        wrong = self.asked.label[places] != self.ranking.scores.label
-        drawn, errors = self.drawn_rows, (self.drawn_rows & wrong[rows])
         if self.short:
-            texts, allowed, stopped = self._ask_least_sure(drawn, errors)
+            kept, stopped = self._ask_least_sure(), "money"
         else:
-            kept = keepable(drawn, errors, self.allowed, self.delta) if drawn.any() else 0
-            texts, allowed, stopped = self.ranking.texts_of(kept), self.allowed if kept else 0, "goal"
-            self.asked.ask(places[texts:])
-        kept_rows = int(self.ranking.count[:texts].sum())
-        found = int(errors[:kept_rows].sum())
+            kept, stopped = self._ask_all_others(), "goal" if self.wish.promises else "price"
         # The small model stands in for the LLM there, beyond what the sample speaks of.
         unknown = ~self.asked.answered
-        unknown[places[:texts]] &= np.isin(np.arange(texts), rows[drawn])
-        missing = int(self.count[unknown].sum())
-        if missing and stopped != "money":
-            stopped = "unanswered"
-        elif not texts:
+        unknown[self.rest.places[kept & ~self.drawn]] = False
+        if not kept.any():
             stopped = "everything"
-        promised = max(0.0, 1 - (allowed + missing) / self.rows) if allowed is not None else None
-        return self._annotation(texts, promised, stopped, (int(drawn.sum()), found))
+        if unknown.any() and stopped != "money":
+            stopped = "unanswered"
+        said = np.full(len(self.count), NO_LABEL)
+        said[self.rest.places] = self.rest.scores.label
+        promises = [self._promise(tested, kept, unknown, said, stopped) for tested in self.tested]
+        return self._annotation(kept, tuple(promises), stopped)
+
+    def _promise(self, tested: Tested, kept: Bools, unknown: Bools, said: Ints, stopped: str) -> Promise:
+        floor = tested.line.floor
+        there = int(floor.count[unknown & (floor.concerns(said) | (said == NO_LABEL))].sum())
+        settled = not self.short and self.wish.promises
+        return Promise(floor, tested.promises(kept, there, floor.found(self.asked), settled))
 
     def _draw(self) -> None:
         """The sample, asked."""
-        ranking, sample = self.ranking, self.outlook.sample
-        rows = np.repeat(np.arange(len(ranking.places)), ranking.count)
-        if self.short:
-            sample = min(len(rows) // 2, int(CERTIFYING / (1 - TEACHING) * self._affordable()))
-        self.drawn_rows = np.zeros(len(rows), bool)
-        self.drawn_rows[self.rng.permutation(len(rows))[:sample]] = True
+        rest, drawn = self.rest, []
+        left = sum(int(part.count.sum()) for part in rest.parts)
+        money = int(CERTIFYING / (1 - TEACHING) * self._affordable())
+        for part, sample in zip(rest.parts, rest.samples, strict=True):
+            rows = np.repeat(np.arange(len(rest.places)), part.count)
+            if self.short:
+                sample = min(len(rows) // 2, money * len(rows) // left) if left else 0
+            drawn.append(np.bincount(rows[self.rng.permutation(len(rows))[:sample]], minlength=len(rest.places)))
+        self.drawn = np.sum(drawn, axis=0, dtype=np.int64) > 0
+        lines = [line for part in rest.parts for line in part.lines]
         # Whatever failed until now is in the file, and has no label of the LLM.
-        self.allowed = self._allowed() - int(self.count[self.asked.failed].sum())
-        self.asked.ask(ranking.places[np.unique(rows[self.drawn_rows])])
+        failed = self.asked.failed.copy()
+        self.asked.ask(rest.places[self.drawn])
+        self.sampled = int(sum(each.sum() for each in drawn))
+        samples = [each for each, part in zip(drawn, rest.parts, strict=True) for _ in part.lines]
+        self.tested = [
+            Tested.of(
+                replace(line, failed=int(line.floor.count[failed].sum())),
+                sample,
+                rest.scores,
+                self.asked,
+                rest.places,
+                self.delta,
+            )
+            for line, sample in zip(lines, samples, strict=True)
+        ]
 
-    def _ask_least_sure(self, drawn: Bools, errors: Bools) -> tuple[int, int | None, str]:
-        """Ask from the least sure on while there is money: the texts kept then, the errors they may have, and why."""
-        places = self.ranking.places
+    def _ask_all_others(self) -> Bools:
+        """Ask about all that may not be kept: which of the texts left are kept in the end.
+
+        Rows of a class that are found on the way let more of the others be kept, so the surest are asked last.
+        """
+        rest = self.rest
+        while True:
+            kept = self._kept()
+            todo = rest.order[(~kept & ~self.asked.done[rest.places])[rest.order]]
+            if not len(todo):
+                return kept
+            size = max(BATCH, len(todo) // PARTS) if self.wish.recall else len(todo)
+            self.asked.ask(rest.places[todo[::-1][:size]])
+
+    def _kept(self) -> Bools:
+        rest = self.rest
+        if not self.wish.promises:
+            return rest.kept
+        kept = spoken_of(rest.parts, len(rest.places))
+        for tested in self.tested:
+            line = tested.line
+            kept[line.at[tested.keeps(line.floor.found(self.asked)) :]] = False
+        return kept
+
+    def _ask_least_sure(self) -> Bools:
+        """Ask from the least sure on while there is money: which of the texts left are kept then."""
+        places = self.rest.places[self.rest.order]
         for end in range(len(places), 0, -BATCH):
             part = places[max(0, end - BATCH) : end]
             self.asked.ask(part[::-1])
             if self.asked.unasked[part].any():
                 break
         held = np.flatnonzero(self.asked.unasked[places])
-        texts = int(held[-1]) + 1 if len(held) else 0
-        kept = int(self.ranking.count[:texts].sum())
-        allowed = least_allowed(drawn, errors, kept, self.delta) if texts else 0
-        promises = texts == 0 or (drawn.any() and allowed < int((~drawn[:kept]).sum()))
-        return texts, allowed if promises else None, "money" if texts else "everything"
+        kept = np.zeros(len(places), bool)
+        kept[self.rest.order[: int(held[-1]) + 1 if len(held) else 0]] = True
+        return kept
 
-    def _annotation(self, texts: int, promised: float | None, stopped: str, sample: tuple[int, int]) -> Annotation:
-        asked, ranking = self.asked, self.ranking
+    def _annotation(self, kept_left: Bools, promises: tuple[Promise, ...], stopped: str) -> Annotation:
+        asked, rest = self.asked, self.rest
         by_small = np.flatnonzero(~asked.answered)
         said, label, agrees = self.small.scores(asked, by_small), asked.label.copy(), np.full(len(asked.label), np.nan)
         label[by_small], agrees[by_small] = said.label, said.agrees
         drawn, kept = np.zeros(len(label), bool), np.zeros(len(label), bool)
-        drawn[ranking.places[np.repeat(np.arange(len(ranking.places)), ranking.count)[self.drawn_rows]]] = True
-        kept[ranking.places[:texts]] = True
+        drawn[rest.places[self.drawn]], kept[rest.places[kept_left]] = True, True
         small_said, small_agrees = np.full(len(label), NO_LABEL), np.full(len(label), np.nan)
-        small_said[ranking.places], small_agrees[ranking.places] = ranking.scores.label, ranking.scores.agrees
+        small_said[rest.places], small_agrees[rest.places] = rest.scores.label, rest.scores.agrees
+        wrong = drawn & kept & (small_said != asked.label)
         return Annotation(
             label=label,
             agrees=agrees,
             by_small=~asked.answered,
-            promised=promised,
+            promises=promises,
             confidence=self.wish.confidence,
             rounds=tuple(self.rounds),
-            sample=sample,
+            sample=(self.sampled, int(wrong.sum())),
+            checked=int((drawn & kept).sum()),
             small=self.small,
             threshold=self._threshold(),
             drawn=drawn,
@@ -368,14 +394,15 @@ class _Run:
             small_said=small_said,
             small_agrees=small_agrees,
             stopped=stopped,
+            checked_by_people=self.people,
         )
 
     def _threshold(self) -> Threshold:
         """By what is to be expected of texts that nobody has learnt from: those left, and those taught, out of fold."""
-        small, ranking = self.small, self.ranking
-        margin = np.concatenate([ranking.scores.margin, small.held.margin])
-        count = np.concatenate([ranking.count, self.count[small.taught]])
-        expected = np.concatenate([1 - ranking.scores.agrees, 1 - small.held.agrees])
+        small, rest = self.small, self.rest
+        margin = np.concatenate([rest.scores.margin, small.held.margin])
+        count = np.concatenate([self.count[rest.places], self.count[small.taught]])
+        expected = np.concatenate([1 - rest.scores.agrees, 1 - small.held.agrees])
         order = np.argsort(-margin, kind="stable")
         if self.wish.agree is None:
             kept = np.cumsum(count[order]) <= count.sum() * self.count[~self.asked.answered].sum() / self.rows
@@ -392,21 +419,24 @@ class _Run:
     def _learn(self) -> None:
         setting = Setting(NAME, self.task, self.asked.classes, encoded=self.wish.encoded)
         self.small = SmallModel.of(self.wish.small, self.asked, self.chance, setting, self.wish.seed)
-        self.ranking = Ranking.of(self.small, self.asked, self.count, self.wish.seed)
+        # Without a goal the agreement is tested that the small model is expected to have.
+        floors = self.goals or [Floor(AGREEMENT, self.small.agreement, self.count)]
+        self.rest = Rest.of(self.small, self.asked, floors, self.wish.seed, self.delta)
+        if self.wish.error_usd is not None:
+            self.rest = self.rest.priced(self.count, self.wish.error_usd, self._mean_cost())
         done = int(self.asked.done.sum())
-        self.outlook = self.ranking.outlook(self._allowed(), self.delta, done)
-        self.rounds.append(Round(done, self.small.agreement, self.outlook.calls, float(self.asked.cost.sum())))
+        self.rounds.append(Round(done, self.small.agreement, self.rest.calls, float(self.asked.cost.sum())))
         self.report(self.rounds[-1])
 
-    def _allowed(self) -> int:
-        """Rows that may have another label than the LLM would give."""
-        agree = self.wish.agree if self.wish.agree is not None else self.small.agreement
-        return math.floor((1 - agree) * self.rows + 1e-9)
+    def _mean_cost(self) -> float:
+        paid = self.asked.cost[self.asked.answered]
+        return float(paid.mean()) if len(paid) else 0.0
 
     def _affordable(self) -> int:
         """About how many texts the money is enough for that is left at this step, not what a killed run spent later."""
-        paid, ledger = self.asked.cost[self.asked.answered], self.asked.expert.ledger
-        mean, rest = float(paid.mean()) if len(paid) else 0.0, int((~self.asked.done).sum())
+        mean, ledger = self._mean_cost(), self.asked.expert.ledger
+        rest = int((~self.asked.done).sum())
         if not mean or ledger.limit is None:
             return rest
-        return min(rest, max(0, int((ledger.limit - ledger.doubted - float(paid.sum())) / mean)))
+        paid = float(self.asked.cost[self.asked.answered].sum())
+        return min(rest, max(0, int((ledger.limit - ledger.doubted - paid) / mean)))

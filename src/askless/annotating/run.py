@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from askless.annotating.asked import AskedTexts
+from askless.annotating.floors import AGREEMENT, PRECISION, RECALL, Promise
+from askless.annotating.gold import Gold
 from askless.annotating.people import PEOPLE, Review
 from askless.annotating.rounds import Annotation, Round, Wish, annotate
 from askless.annotating.small_model import MEASURE, NAME
@@ -47,10 +49,11 @@ def annotate_table(
     wish: Wish,
     batch: Callable[[AskedTexts], None] = lambda asked: None,
     report: Callable[[Round], None] = lambda r: None,
+    gold: Gold | None = None,
 ) -> tuple[AskedTexts, Annotation]:
     """The labels of a table's texts; `batch` is called after each batch of calls, `report` after each round."""
     asked = AskedTexts(expert, table.ids, table.texts, lambda: batch(asked))
-    return asked, annotate(asked, counts(table), wish, TASK, report)
+    return asked, annotate(asked, counts(table), wish, TASK, report, table.groups, gold)
 
 
 def write_labels(
@@ -145,6 +148,10 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "everything_usd": everything,
         "goal": wish.agree,
         "promised": found.promised,
+        "promises": [_promised(each, asked.classes) for each in found.promises],
+        "gold": None if found.checked_by_people is None else vars(found.checked_by_people),
+        "error_usd": wish.error_usd,
+        "errors": _errors(found, count),
         "confidence": found.confidence,
         "stopped": found.stopped,
         "sample": {"rows": found.sample[0], "wrong_among_kept": found.sample[1]},
@@ -154,6 +161,20 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "human_labels": HUMAN,
         "disagreements": _disagreements(table, asked, found, texts),
     }
+
+
+def _promised(promise: Promise, classes: Sequence[str]) -> dict[str, Any]:
+    floor = promise.floor
+    of = classes[floor.of] if floor.of >= 0 else None
+    return {"measure": floor.measure, "class": of, "group": floor.group, "goal": floor.least, "share": promise.share}
+
+
+def _errors(found: Annotation, count: Ints) -> list[float] | None:
+    """How many labels of the small model the LLM would not give, by the sample: estimate and interval."""
+    loose, (_, wrong) = float(count[found.by_small].sum()), found.sample
+    if not found.checked:
+        return None
+    return [loose * each for each in (wrong / found.checked, *share_interval(wrong, found.checked, found.confidence))]
 
 
 def _by_class(asked: AskedTexts, found: Annotation, count: Ints) -> list[dict[str, Any]]:
@@ -236,7 +257,7 @@ def _bill(facts: Mapping[str, Any]) -> str:
 
 
 def _promise(facts: Mapping[str, Any]) -> str:
-    promised, llm = facts["promised"], facts["llm"]
+    promises, llm = facts["promises"], facts["llm"]
     every = " Every row was put to it"
     why = {
         "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
@@ -244,13 +265,69 @@ def _promise(facts: Mapping[str, Any]) -> str:
         if facts["goal"]
         else f"{every}: the limit was enough.",
         "unanswered": " Rows without an answer count as if the small model were wrong.",
-        "goal": "",
-    }[facts["stopped"]]
-    if promised is None:
+    }.get(facts["stopped"], "")
+    if facts["error_usd"] is not None:
+        return _priced(facts)
+    said = [_promised_words(part, facts) for part in _alike(promises)]
+    if not any(each["share"] is not None for each in promises):
         return f"Nothing is promised: too few rows were checked.{why}"
-    share = math.floor(1000 * promised + 1e-9) / 10
-    sure = f"Promised with {100 * facts['confidence']:g} % confidence: at" if facts["stopped"] != "everything" else "At"
-    return f"{sure} least {share:g} % of all labels are what {llm} says or would have said.{why}"
+    sure = f"Promised with {100 * facts['confidence']:g} % confidence{', all together' if len(promises) > 1 else ''}: "
+    if facts["stopped"] == "everything" and facts["gold"] is None:
+        sure, said[0] = "", said[0][:1].upper() + said[0][1:]
+    rest = (
+        "" if any(each["measure"] == AGREEMENT for each in promises) else f" Of what else {llm} would say nothing is."
+    )
+    return f"{sure}{'; '.join(said)}.{rest}{why}"
+
+
+def _alike(promises: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The promises of one measure and class, of all groups."""
+    names = dict.fromkeys((each["measure"], each["class"]) for each in promises)
+    return [[each for each in promises if (each["measure"], each["class"]) == name] for name in names]
+
+
+def _promised_words(promises: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """What is promised of a measure: the least over all groups, and where nothing is."""
+    llm, people, kind, of = facts["llm"], facts["gold"], promises[0]["measure"], promises[0]["class"]
+    shares = [each["share"] for each in promises if each["share"] is not None]
+    what = {
+        AGREEMENT: f"of all labels are what {llm} says or would have said",
+        RECALL: f"of the rows that {llm} calls '{of}' or would have are labelled so",
+        PRECISION: f"of the rows labelled '{of}' {llm} calls so or would have",
+    }[kind]
+    if not shares:
+        return f"nothing {what.replace(' are ', ' being ')}"
+    least = f"at least {percent(min(shares))} % {what}"
+    if people is not None:
+        right = people["labels"] - people["wrong"]
+        least = (
+            f"at least {percent(min(shares) - people['most'])} % of all labels are what people say ({llm} gives "
+            f"{right:,} of {people['labels']:,} human labels, so at least {percent(1 - people['most'])} % of all, and "
+            f"{percent(min(shares))} % of the labels here are its own)"
+        )
+    if promises[0]["group"] is None:
+        return least
+    without = [each["group"] for each in promises if each["share"] is None]
+    return f"{least}, in each of {len(shares)} groups" + (f", nothing in {', '.join(without)}" if without else "")
+
+
+def percent(share: float) -> str:
+    """A share in percent, rounded down: never more than is promised."""
+    return f"{max(0, math.floor(1000 * share + 1e-9)) / 10:g}"
+
+
+def _priced(facts: Mapping[str, Any]) -> str:
+    """What calls and errors are estimated to cost together, with an interval."""
+    if facts["errors"] is None:
+        return f"Every row was put to {facts['llm']}: no label of the small model costs less than a call."
+    wrong, low, high = facts["errors"]
+    price, paid = facts["error_usd"], facts["paid_usd"]
+    return (
+        f"Estimated: {wrong:,.0f} labels ({low:,.0f} to {high:,.0f}, {100 * facts['confidence']:g} % interval) are not "
+        f"what {facts['llm']} would have said. At ${price:g} each that is ${price * wrong:.4g}, and with the calls "
+        f"${paid + price * wrong:.4g} (${paid + price * low:.4g} to ${paid + price * high:.4g}) in all, where asking "
+        f"about every row is about ${facts['everything_usd']:.4g}. Nothing is promised."
+    )
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:

@@ -30,21 +30,34 @@ FOLDS = 3
 
 @dataclass(frozen=True)
 class Scores:
-    """What the small model says of texts, each (texts,).
+    """What the small model says of texts.
 
     Parameters
     ----------
     label
-        Class indices.
+        Class indices, (texts,).
     margin
-        How sure it is; the higher, the surer.
+        How sure it is, (texts,); the higher, the surer.
     agrees
-        Calibrated chance that the LLM says the same.
+        Calibrated chance that the LLM says the same, (texts,).
+    proba
+        What it states of each class, (texts, classes).
     """
 
     label: Ints
     margin: Floats
     agrees: Floats
+    proba: Floats
+
+    def chance(self, of: int) -> Floats:
+        """Calibrated chance that the LLM names this class, (texts,): the others share what its own label leaves."""
+        rest = 1 - self.proba[np.arange(len(self.label)), self.label]
+        share = np.divide(self.proba[:, of], rest, out=np.zeros(len(rest)), where=rest > 0)
+        return np.where(self.label == of, self.agrees, (1 - self.agrees) * np.minimum(share, 1.0))
+
+    def take(self, places: Ints) -> Scores:
+        """Of these texts alone."""
+        return Scores(self.label[places], self.margin[places], self.agrees[places], self.proba[places])
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,8 @@ def _scores(found: Sequence[Answers], calibrator: PlattCalibrator) -> Scores:
     label = np.concatenate([each.label for each in found])
     margin = np.concatenate([least_if_nan(confidence(each, MEASURE)) for each in found])
     agrees = np.nan_to_num(calibrator(np.concatenate([probability(each) for each in found])))
-    return Scores(label, np.minimum(margin, SUREST_SCORE), np.where(label == NO_LABEL, 0.0, agrees))
+    proba = np.nan_to_num(np.concatenate([each.proba for each in found]))
+    return Scores(label, np.minimum(margin, SUREST_SCORE), np.where(label == NO_LABEL, 0.0, agrees), proba)
 
 
 def untaught(options: Mapping[str, Any], setting: Setting) -> TrainedExpert:

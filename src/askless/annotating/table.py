@@ -16,7 +16,10 @@ from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
 from askless.data.tables import PART, TableFile
 from askless.errors import DataError
+from askless.plans.floors import NO_GROUP
 
+# Each needs a sample of its own.
+GROUPS = 50
 REMEDY = "Correct the file and run again: what was paid for is kept."
 
 
@@ -38,6 +41,8 @@ class TextTable:
         The text of each row, -1 for a row without one that can be answered, (rows,).
     faults
         Row to what makes it unanswerable.
+    groups
+        Of each group of rows how many have each text, (texts,); of all rows under None where no column says.
     """
 
     file: TableFile
@@ -47,9 +52,18 @@ class TextTable:
     texts: list[str]
     of_row: Ints
     faults: Mapping[int, str]
+    groups: Mapping[str | None, Ints]
 
     @classmethod
-    def read(cls, file: TableFile, column: str, task: str, new: Sequence[str], longest: int | None = None) -> TextTable:
+    def read(
+        cls,
+        file: TableFile,
+        column: str,
+        task: str,
+        new: Sequence[str],
+        longest: int | None = None,
+        group: str | None = None,
+    ) -> TextTable:
         """Look through a file once.
 
         Parameters
@@ -64,6 +78,8 @@ class TextTable:
             Columns that will be added, which the file may not have.
         longest
             Texts of more characters cannot be answered; None for no limit.
+        group
+            The column of the rows' groups; None for one group of all rows.
 
         Returns
         -------
@@ -78,14 +94,14 @@ class TextTable:
         texts: list[str] = []
         of_row: list[int] = []
         faults: dict[int, str] = {}
+        group_of: list[str | None] = []
         schemas = [] if file.kind != "parquet" else [_parquet_schema(file)]
         for part in _parts(file.rows()):
-            if column not in part[0]:
-                got = f"no column '{column}' (its columns are {listed(list(part[0])) or 'none'})"
-                raise DataError(file.where, got, "the column that holds the texts", "Name it with --text.")
+            _check_columns(file, part[0], column, group)
             if file.kind != "parquet":
                 schemas.append(_schema(part))
             for row in part:
+                group_of.append(None if group is None else NO_GROUP if row.get(group) is None else str(row[group]))
                 text, fault = _text_of(row.get(column), column, longest)
                 if fault is not None:
                     faults[len(of_row)] = fault
@@ -101,7 +117,8 @@ class TextTable:
         if there := [name for name in new if name in columns.names]:
             got = f"a column '{there[0]}' already"
             raise DataError(file.where, got, "a file without it", "Rename it, or give --prefix llm_, say.")
-        return cls(file, column, columns, ids(task, texts), texts, np.array(of_row, np.int64), faults)
+        groups = _counts(file, np.array(of_row, np.int64), group_of, len(texts))
+        return cls(file, column, columns, ids(task, texts), texts, np.array(of_row, np.int64), faults, groups)
 
     def __len__(self) -> int:
         return len(self.of_row)
@@ -115,6 +132,24 @@ class TextTable:
                 table = table.append_column(name, values.slice(at, len(part)))
             at += len(part)
             yield table
+
+
+def _check_columns(file: TableFile, row: Mapping[str, Any], column: str, group: str | None) -> None:
+    for name, what, option in ((column, "texts", "--text"), (group, "groups", "--per-group")):
+        if name is not None and name not in row:
+            got = f"no column '{name}' (its columns are {listed(list(row)) or 'none'})"
+            raise DataError(file.where, got, f"the column that holds the {what}", f"Name it with {option}.")
+
+
+def _counts(file: TableFile, of_row: Ints, group_of: Sequence[str | None], texts: int) -> dict[str | None, Ints]:
+    """Rows of each group that have each text."""
+    names = {name: n for n, name in enumerate(dict.fromkeys(group_of))}
+    if len(names) > GROUPS:
+        got = f"{len(names):,} groups of rows"
+        raise DataError(file.where, got, f"up to {GROUPS}", "Name a column of fewer with --per-group.")
+    number, there = np.array([names[name] for name in group_of]), of_row >= 0
+    found = {name: np.bincount(of_row[there & (number == n)], minlength=texts) for name, n in names.items()}
+    return {name: count for name, count in found.items() if count.any()}
 
 
 def _parts(rows: Iterator[tuple[int, dict[str, Any]]]) -> Iterator[list[dict[str, Any]]]:

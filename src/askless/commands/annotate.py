@@ -7,18 +7,20 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from askless.commands.label import INTERRUPTED, Faults, Format, OnFault, Patience, interruptible
-from askless.commands.options import AsJson, hushed, names, print_json, say, tell
+from askless.commands.options import AsJson, hushed, names, print_json, say, shares, tell
 
 if TYPE_CHECKING:
     from askless.annotating.asked import AskedTexts
+    from askless.annotating.gold import Gold
     from askless.annotating.rounds import Round, Wish
     from askless.annotating.table import TextTable
     from askless.bundles.terms import Terms
@@ -58,6 +60,34 @@ PriceOf = Annotated[
 Agree = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Goal: at least this share of labels is what the LLM says.", show_default=False),
+]
+Recall = Annotated[
+    list[str],
+    typer.Option(
+        metavar="CLASS=SHARE", help="Goal: of the rows that the LLM calls so, this share is labelled so; repeatable."
+    ),
+]
+Precision = Annotated[
+    list[str], typer.Option(metavar="CLASS=SHARE", help="Goal: of the rows labelled so the LLM calls this share so.")
+]
+PerGroup = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Goals hold in each group of rows, not just over all.", show_default=False),
+]
+GoldFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--gold",
+        metavar="FILE",
+        help="Rows drawn by chance with a column gold: --agree is then with people.",
+        show_default=False,
+    ),
+]
+ErrorUsd = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DOLLARS", help="Goal: calls and labels that the LLM would not give cost least.", show_default=False
+    ),
 ]
 MaxUsd = Annotated[
     float | None,
@@ -109,6 +139,11 @@ def annotate(
     base_url: BaseUrl = None,
     price: PriceOf = None,
     agree: Agree = None,
+    recall: Recall = [],  # noqa: B006
+    precision: Precision = [],  # noqa: B006
+    per_group: PerGroup = None,
+    gold: GoldFile = None,
+    error_usd: ErrorUsd = None,
     confidence: Annotated[float, typer.Option(help="Of the promise.")] = 0.95,
     max_usd: MaxUsd = None,
     small: Small = None,
@@ -138,18 +173,19 @@ def annotate(
     """Label a file with an LLM's labels, and ask it only where a small model that learns from it cannot be trusted.
 
     The promise is about all rows of the file: with --confidence at least --agree of the labels are what the LLM says or
-    would have said. Without --agree as much is reached as --max-usd buys, and said. Run the same command again after a
-    kill: it goes on, and pays for nothing twice.
+    would have said; --recall and --precision promise the same of a class. Without a goal as much is reached as
+    --max-usd buys, and said. Run the same command again after a kill: it goes on, and pays for nothing twice.
 
     Example: askless annotate posts.csv --text post --classes yes,no --question "Is it spam?" --llm gpt-4o-mini
     --agree 0.97 --max-usd 20 -o labelled.parquet
     """
     from askless.annotating import run as runs
+    from askless.annotating.gold import Gold
     from askless.annotating.people import ForPeople
     from askless.annotating.rounds import Wish
     from askless.annotating.small_model import untaught
     from askless.annotating.table import TextTable
-    from askless.errors import BudgetError, ExpertError
+    from askless.errors import ExpertError
     from askless.experts.base import Setting
     from askless.labelling.answerer import guarded
     from askless.labelling.outputs import kind_of
@@ -161,15 +197,15 @@ def annotate(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     kind_of(out)
     asks = ForPeople(queue, sure, abstain, people, people_usd)
-    if agree is None and max_usd is None:
-        raise BudgetError(
-            "Got neither --agree nor --max-usd. Allowed: a goal, a limit, or both. Give --agree 0.97, say."
-        )
     terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency)
     untaught({"backend": small or SMALL}, Setting("small", runs.TASK, terms.classes))
-    table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, [prefix + name for name in runs.NEW])
-    backend = small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)
-    wish = Wish(agree, confidence, {"backend": backend}, seed, folder_of(out) / "encoded")
+    goals = {"recall": shares("--recall", recall), "precision": shares("--precision", precision)}
+    wish = Wish(agree, confidence, seed=seed, encoded=folder_of(out) / "encoded", **goals, error_usd=error_usd)
+    _check(wish, terms.classes, max_usd, gold is not None, per_group)
+    new = [prefix + name for name in runs.NEW]
+    table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, new, group=per_group)
+    given = None if gold is None else Gold.read(gold, text, "gold", table.texts, terms.classes)
+    wish = replace(wish, small={"backend": small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)})
     answered = asks.said(table, terms.classes)
     (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
@@ -185,7 +221,7 @@ def annotate(
         require_consent(" ".join(_foreseen_words(foreseen, None)), yes, "--yes or --max-usd")
     with ExitStack() as stack:
         stack.enter_context(nullcontext() if show_texts else hushed())
-        run = stack.enter_context(Run.opened(out, _begun_with(table, terms, wish, text, prefix)))
+        run = stack.enter_context(Run.opened(out, _begun_with(table, terms, wish, text, prefix, given)))
         ledger = stack.enter_context(run.ledger(max_usd))
         expert = stack.enter_context(
             guarded(terms, [name], ledger, kept, FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt))
@@ -194,7 +230,7 @@ def annotate(
         expert.billing.on_wait = bar.waits
         interrupted = stack.enter_context(interruptible({name: expert}))
         try:
-            asked, found = runs.annotate_table(table, expert, wish, bar.batch, bar.round)
+            asked, found = runs.annotate_table(table, expert, wish, bar.batch, bar.round, given)
         except ExpertError:
             if not interrupted():
                 raise
@@ -215,6 +251,25 @@ def annotate(
     for line in runs.words(facts):
         tell(line)
     typer.echo(f"\nLabels: {out}\nRead on: {page}\nThe next file: askless label NEXT --model {run.folder} -o OUT")
+
+
+def _check(wish: Wish, classes: Sequence[str], limit: float | None, gold: bool, group: str | None) -> None:
+    """Raise where the goals name no class, are none, or cannot go together."""
+    import numpy as np
+
+    from askless.annotating.floors import floors_of
+    from askless.errors import BudgetError
+
+    floors_of(wish.agree, wish.recall, wish.precision, classes, {None: np.zeros(0, np.int64)})
+    if not wish.promises and wish.error_usd is None and limit is None:
+        raise BudgetError(
+            "Got neither a goal nor --max-usd. Allowed: --agree, --recall, --precision, --error-usd, a limit, or both. "
+            "Give --agree 0.97, say."
+        )
+    if gold and (wish.recall or wish.precision or group or wish.error_usd):
+        raise BudgetError("Got --gold and a goal other than --agree. Allowed: --gold with --agree or --max-usd alone.")
+    if group and not wish.promises:
+        raise BudgetError("Got --per-group without a goal. Allowed: --agree, --recall or --precision in each group.")
 
 
 def _terms(
@@ -285,20 +340,35 @@ def _input(file: str, kind: Format | None, folder: Path) -> TableFile:
     return TableFile.of(kept, given or "jsonl")
 
 
-def _begun_with(table: TextTable, terms: Terms, wish: Wish, column: str, prefix: str) -> dict[str, Any]:
+def _begun_with(
+    table: TextTable, terms: Terms, wish: Wish, column: str, prefix: str, gold: Gold | None
+) -> dict[str, Any]:
     """What may not change while a run lasts."""
     digest = hashlib.sha256("\0".join([*table.ids, *map(str, table.of_row.tolist())]).encode()).hexdigest()
     (options,) = terms.experts.values()
     asked = {key: value for key, value in options.items() if key != "concurrency"}
     how = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     facts = {"command": "annotate", "texts": digest, "column": column, "classes": list(terms.classes), "llm": how}
-    return facts | {
-        "agree": wish.agree,
-        "confidence": wish.confidence,
-        "small": dict(wish.small),
-        "seed": wish.seed,
-        "prefix": prefix,
+    # A goal that nobody gave is not named, so that runs which began without it go on.
+    given: dict[str, Any] = {
+        "recall": dict(wish.recall),
+        "precision": dict(wish.precision),
+        "error_usd": wish.error_usd,
     }
+    given |= {"gold": None if gold is None else [gold.places.tolist(), gold.label.tolist()]}
+    given |= {"groups": {name: count.tolist() for name, count in table.groups.items() if name is not None}}
+    digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+    return (
+        facts
+        | ({"goals": digest} if any(given.values()) else {})
+        | {
+            "agree": wish.agree,
+            "confidence": wish.confidence,
+            "small": dict(wish.small),
+            "seed": wish.seed,
+            "prefix": prefix,
+        }
+    )
 
 
 def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict[str, Any]:

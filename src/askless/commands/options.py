@@ -186,6 +186,19 @@ def pairs(option: str, given: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def shares(option: str, given: Sequence[str]) -> dict[str, float]:
+    """`class=share` as a mapping; raises `ConfigError` for anything else."""
+    from askless.errors import ConfigError
+
+    found = {}
+    for name, text in pairs(option, given).items():
+        try:
+            found[name] = float(text)
+        except ValueError as error:
+            raise ConfigError(f"{option} got '{name}={text}'. Give a share, such as {option} {name}=0.9.") from error
+    return found
+
+
 def price_of(given: str | None, model: str, base_url: str | None) -> dict[str, Any] | None:
     """The price that `--price` gives, as fields of `config.Price`; without it the listed one, None where none is."""
     from askless import price_list

@@ -32,6 +32,7 @@ from askless.commands.options import (
     pairs,
     print_json,
     say,
+    shares,
     study,
     tell,
 )
@@ -157,7 +158,7 @@ def plan(
     from askless.plans.small import with_small
     from askless.prompts import PromptSpec
 
-    classwise: dict[str, Any] = {"recall": _shares("--recall", recall), "precision": _shares("--precision", precision)}
+    classwise: dict[str, Any] = {"recall": shares("--recall", recall), "precision": shares("--precision", precision)}
     classwise["macro_f1"] = macro_f1
     asked = _models(llm, prompt)
     goal = _goal(quality_floor, spend_limit, budget_usd, per_1000, share, price, confidence, classwise, per_group)
@@ -259,19 +260,6 @@ def _goal(
         alone = "" if given else " --recall, --precision and --macro-f1 stand alone too."
         raise ConfigError(f"Got {got}. Give exactly one of {', '.join(options)}.{alone}")
     return Goal(**dict(given.values()), confidence=confidence, per_group=per_group, **classwise)  # type: ignore[arg-type]
-
-
-def _shares(option: str, given: Sequence[str]) -> dict[str, float]:
-    """`class=share` as a mapping; raises `ConfigError` for anything else."""
-    from askless.errors import ConfigError
-
-    found = {}
-    for name, text in pairs(option, given).items():
-        try:
-            found[name] = float(text)
-        except ValueError as error:
-            raise ConfigError(f"{option} got '{name}={text}'. Give a share, such as {option} {name}=0.9.") from error
-    return found
 
 
 def _refuse_unit(unit: str) -> None:

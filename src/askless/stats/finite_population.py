@@ -10,6 +10,9 @@ at most c drawn ones stand before it. Those are fixed rows, and of fixed rows a 
 hypergeometric number. `most_errors` is the largest c for which that chance is at most delta.
 
 The order must be settled by rows that were not drawn, and drawn rows must not teach what orders or labels.
+
+`allowed` may be less than it could be, and so may grow while the other rows are asked. `keepable_share` is for a
+promise of which the kept rows themselves are part.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ import numpy as np
 
 from askless.arrays import Bools, Ints
 from askless.errors import ConfigError
+
+# Parts that a share is tested on, the surest rows first.
+PARTS = 60
 
 
 def most_errors(population: int, sample: Ints, allowed: int, delta: float) -> Ints:
@@ -59,8 +65,7 @@ def keepable(drawn: Bools, wrong: Bools, allowed: int, delta: float = 0.05) -> i
     int
         From 0 to the number of rows.
     """
-    if not 0 < delta <= 0.5:
-        raise ConfigError(f"A chance of {delta:g} that a promise is broken. Allowed: more than 0, up to 0.5.")
+    _check(delta)
     most = _most_errors(len(drawn), int(drawn.sum()), allowed, delta)
     found = np.flatnonzero(drawn & wrong)
     return 0 if most < 0 else int(found[most]) if len(found) > most else len(drawn)
@@ -78,3 +83,59 @@ def least_allowed(drawn: Bools, wrong: Bools, kept: int, delta: float = 0.05) ->
         middle = (low + high) // 2
         low, high = (low, middle) if keepable(drawn, wrong, middle, delta) >= kept else (middle, high)
     return high
+
+
+def keepable_share(drawn: Bools, wrong: Bools, share: float, before: int, delta: float = 0.05) -> int:
+    """How many of the first rows may be kept, so that of them and `before` right rows at most a share is wrong.
+
+    Of confidence 1 - `delta`, by tests of growing parts in a fixed sequence: the first part is the least at which the
+    sample is expected to be large enough to find two errors in, and the first that fails ends it.
+
+    Parameters
+    ----------
+    drawn, wrong
+        As of `keepable`.
+    share
+        Of the rows kept, drawn or not, and those of `before`, that may be wrong, 0 to 1.
+    before
+        Rows that are right in any case.
+    delta
+        The chance that more are wrong, more than 0 and up to 0.5.
+
+    Returns
+    -------
+    int
+        From 0 to the number of rows.
+    """
+    from scipy.stats import hypergeom
+
+    _check(delta)
+    rows, n = len(drawn), int(drawn.sum())
+    ends = np.unique(np.linspace(0, rows, PARTS + 1).astype(int)[1:])
+    allowed = np.floor(share * (before + ends) + 1e-9).astype(int)
+    free = allowed >= ends
+    able = hypergeom.cdf(2, ends, np.minimum(allowed + 1, ends), n * ends // max(rows, 1)) <= delta
+    sampled, found = np.cumsum(drawn)[ends - 1], np.cumsum(drawn & wrong)[ends - 1]
+    passed = free | (hypergeom.cdf(found, ends, np.minimum(allowed + 1, ends), sampled) <= delta)
+    tried = np.flatnonzero(free | able)
+    kept = tried[np.cumsum(~passed[tried]) == 0]
+    return int(ends[kept[-1]]) if len(kept) else 0
+
+
+def most_wrong(population: int, sample: int, errors: int, delta: float = 0.05) -> int:
+    """The most errors that `population` rows can have where `sample` of them, drawn by chance, showed `errors`.
+
+    Of confidence 1 - `delta`.
+    """
+    from scipy.stats import hypergeom
+
+    low, high = errors, population - sample + errors + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if hypergeom.cdf(errors, population, middle, sample) > delta else (low, middle)
+    return low
+
+
+def _check(delta: float) -> None:
+    if not 0 < delta <= 0.5:
+        raise ConfigError(f"A chance of {delta:g} that a promise is broken. Allowed: more than 0, up to 0.5.")
