@@ -84,7 +84,7 @@ def write_labels(
     new = {
         "label": pa.array(label, pa.string(), mask=~answerable),
         "answered_by": pa.array(by, pa.string(), mask=~answerable),
-        "confidence": pa.array(confidence, pa.float64(), from_pandas=True, mask=~answerable),
+        "confidence": pa.array(confidence, pa.float64(), mask=~answerable | np.isnan(confidence)),
         "cost_usd": pa.array(np.where(first, cost[of_row], 0.0)),
         "error": pa.array(errors, pa.string()),
     }
