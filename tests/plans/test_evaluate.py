@@ -16,6 +16,8 @@ from askless import policies, schema
 from askless.costs import CostModel
 from askless.data.recorded import Study, load
 from askless.errors import ConfigError, DataError
+from askless.labelling.plan_answers import keep
+from askless.monitoring import baseline
 from askless.plans import evaluate as evaluating
 from askless.plans.boards import Boards
 from askless.plans.evaluate import applicable, evaluate
@@ -406,6 +408,14 @@ def test_no_policy_sees_how_an_answer_was_judged(tmp_path, by):
     assert "F1 of class" not in page
     assert "summary" not in re.sub(r"<[^>]*>", "", page.partition("<main>")[2].partition("</main>")[0].lower())
     assert ("accuracy %" in table(done)) == (by == "correct")
+
+
+def test_a_plan_on_judged_answers_is_kept(tmp_path):
+    """What experts answered is not on record, so nobody knows whether they agree: `plan` once ended here."""
+    study = judged(tmp_path, experts=(0.5, 0.9))
+    bundle = keep(make_plan(study, Goal(share=0.5)), study, tmp_path / "plan.yaml")
+    assert bundle.experts == ("e0", "e1")
+    assert set(baseline.read(bundle.folder)["agree"].to_pylist()) == {None}
 
 
 def test_a_judged_study_has_no_other_measure(tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
@@ -141,12 +142,14 @@ def loggable(
 def likeness(panel: Panel, small: str, reference: str, rows: Ints) -> Floats:
     """How near two experts' answers to `rows` are (n,): 1 or 0 for labels, ROUGE-L for summaries; both are billed.
 
-    NaN where either gave no answer.
+    NaN where either gave no answer, or none that is on record: of answers that were judged only the judgement may be.
     """
     one, other = panel.ask(small, rows), panel.ask(reference, rows)
     both = answered(one) & answered(other)
     if panel.classes:
         return np.where(both, (one.label == other.label).astype(float), np.nan)
+    for each in (one, other):
+        both &= pc.is_valid(each.table["text"]).to_numpy(zero_copy_only=False)
     found, at = np.full(len(rows), np.nan), np.flatnonzero(both)
     texts = [each.table["text"].take(pa.array(at)).to_pylist() for each in (one, other)]
     found[at] = rouge(*texts)
