@@ -163,7 +163,7 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
 @pytest.mark.parametrize(
     ("path", "changes", "message"),
     [
-        ("base", {"tasks": "posts"}, "base.tasks: Input should be a valid tuple. Got 'posts'."),
+        ("base", {"tasks": "posts"}, "base.tasks: must be a list. Got 'posts'."),
         (
             "tasks.posts",
             {"classes": [0, "1"]},
@@ -395,6 +395,23 @@ def test_an_unknown_key_at_any_depth_names_the_known_ones_and_the_near_miss(tmp_
             {"team-network": {"backend": "mlp"}},
             "team 'team' answers with a network of its own, 'team-network', and an expert has that name. Allowed: each "
             "name once. Rename one of the two.",
+        ),
+        *(
+            ("tasks.posts", {"prompt": {"descriptions": {"0": "a", "1": "b"}, "examples": given}}, message)
+            for given, message in (
+                ({"draw": 0}, "tasks.posts.prompt.examples.draw: Input should be greater than or equal to 1. Got 0."),
+                ([{"text": "x"}], "tasks.posts.prompt.examples.0.label: Field required."),
+                ("three", "tasks.posts.prompt.examples: must be a list. Got 'three'."),
+                (
+                    [{"text": "x", "label": "1", "note": ""}],
+                    "Unknown key 'note'. Known: label, text. (at tasks.posts.prompt.examples.0.note)",
+                ),
+                (
+                    {"draw": 3, "sed": 1},
+                    "Unknown key 'sed'. Known: balanced, draw, seed. Did you mean 'seed'? "
+                    "(at tasks.posts.prompt.examples.sed)",
+                ),
+            )
         ),
         ("train.posts", {"folds": 1}, "train.posts.folds: Input should be greater than or equal to 2. Got 1."),
     ],

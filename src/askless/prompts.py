@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from askless.errors import ConfigError
@@ -154,6 +154,14 @@ class Prompt:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+# What is wrong is said of the one that was meant. The tags stand in the places of pydantic's errors.
+DRAWN, LISTED = "(drawn)", "(listed)"
+Examples = Annotated[
+    Annotated[Draw, Tag(DRAWN)] | Annotated[tuple[Example, ...], Tag(LISTED)],
+    Discriminator(lambda given: DRAWN if isinstance(given, Draw | Mapping) else LISTED),
+]
+
+
 @dataclass(frozen=True, config=STRICT)
 class PromptSpec:
     """A prompt as params.yaml writes it; whatever it leaves out has a default that fits the task's classes.
@@ -181,7 +189,7 @@ class PromptSpec:
     system: str | None = None
     words: Mapping[str, str] = field(default_factory=dict)
     descriptions: Mapping[str, str] = field(default_factory=dict)
-    examples: Draw | tuple[Example, ...] = ()
+    examples: Examples = ()
     reply: Literal["words", "json"] = "words"
 
     @classmethod
@@ -193,7 +201,7 @@ class PromptSpec:
             return TypeAdapter(cls).validate_python(values)
         except ValidationError as error:
             first = error.errors()[0]
-            got = f"{'.'.join(map(str, first['loc'])) or 'the prompt'}: {first['msg']}"
+            got = f"{place_of(first['loc']) or 'the prompt'}: {first['msg']}"
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             got = " ".join(str(error).split())
         allowed = ", ".join(each.name for each in fields(cls))
@@ -251,6 +259,11 @@ class PromptSpec:
             else f'Answer with JSON such as {{"{LABEL}": "..."}} and nothing else; {LABEL} is one of: {names}.'
         )
         return f"{self.question or QUESTION}\n\n{told}{how}\n\n{{examples}}Text: {{text}}\nAnswer:"
+
+
+def place_of(loc: Sequence[str | int]) -> str:
+    """The key that pydantic's error is about, as a person wrote it."""
+    return ".".join(str(part) for part in loc if part not in (DRAWN, LISTED))
 
 
 PROMPTS: Mapping[str, Prompt] = MappingProxyType(

@@ -10,6 +10,7 @@ from askless import config
 from askless.cli import app
 from askless.data import readers
 from askless.errors import BudgetError, ConfigError, DataError
+from askless.experts import paid
 from tests.experts.chat_server import Answer, ChatServer, chat
 from tests.pipeline import committed_params, write_params
 
@@ -107,13 +108,14 @@ def server():
     running.close()
 
 
-def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, server):
+def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, server, monkeypatch):
+    monkeypatch.setattr(paid, "PROGRESS_DELAY_S", 0)
     server.reply = lambda request, before: Answer(chat("NO" if "1" in request.text else "Maybe no, maybe not"))
     run("init", file, *COLUMNS, "--base-url", server.url, "--price", "1,1", "--question", "Worum geht es?")
     done = run("try", "mail-1", "--rows", "6")
     assert done.exit_code == 0, done.output
     shown = done.stdout
-    assert "  | Worum geht es?" in shown
+    assert "  | Worum geht es?" in shown and "it/s" not in done.stderr and " answers" not in done.stderr
     assert shown.count("  reply  ") == len(server.requests) == 6
     # Classes in turn, from train alone.
     assert [shown.count(f"gold {name}") for name in CLASSES] == [2, 2, 2]

@@ -61,6 +61,8 @@ def attempt(
         if why:
             require_consent(why, yes, f"--yes, by a higher limit in {params}")
         _sent(expert, chosen["text"][0].as_py())
+        # A bar would stand between the replies.
+        expert.quiet = True
         answers = expert.answer(chosen)
         known = settings.costs.unit != "usd" or name in settings.costs.prices
         cost = float(CostModel.of(settings.costs).price(answers, name).sum()) if known else None

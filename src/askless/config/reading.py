@@ -17,6 +17,7 @@ from askless.config.defaults import filled
 from askless.config.sections import Params, Price, network_of
 from askless.errors import ConfigError
 from askless.files import read_yaml
+from askless.prompts import DRAWN, LISTED, Draw, Example, place_of
 
 FREE = "none is named: what runs on a machine of your own counts as nothing"
 
@@ -102,7 +103,7 @@ def _dearest(llms: Sequence[str], prices: Mapping[str, Price]) -> str:
 def _explain(error: dict[str, Any], inline: Collection[str]) -> str:
     loc = tuple(map(str, error["loc"]))
     written = ("tasks", loc[1], "prompt", *loc[2:]) if loc[:1] == ("prompts",) and loc[1] in inline else loc
-    where = ".".join(written) or "the file"
+    where = place_of(written) or "the file"
     if error["type"] == "string_type" and isinstance(got := error["input"], bool | int | float):
         why = (
             "YAML reads yes, no, on, off without quotes as true or false" if isinstance(got, bool) else "it is a number"
@@ -112,6 +113,8 @@ def _explain(error: dict[str, Any], inline: Collection[str]) -> str:
         return f"{ConfigError.unknown('key', loc[-1], _keys_at(loc[:-1]))} (at {where})"
     if error["type"] == "dataclass_type":
         return f"{where}: must be a section of keys ({', '.join(_keys_at(loc))}). Got {error['input']!r}."
+    if error["type"] == "tuple_type":
+        return f"{where}: must be a list. Got {error['input']!r}."
     if error["type"] == "value_error":
         message = str(error["ctx"]["error"])
         return f"{where}: {message}" if message.endswith((".", "?")) else f"{where}: {message}."
@@ -122,10 +125,12 @@ def _explain(error: dict[str, Any], inline: Collection[str]) -> str:
 def _keys_at(path: tuple[str, ...]) -> list[str]:
     kind: Any = Params
     for part in path:
-        if is_dataclass(kind):
+        if part in (DRAWN, LISTED):
+            kind = Draw if part == DRAWN else tuple[Example, ...]
+        elif is_dataclass(kind):
             kind = get_type_hints(kind).get(part)
-        elif get_origin(kind) is not None and get_args(kind):
-            kind = get_args(kind)[-1]
+        elif get_args(kind):
+            kind = get_args(kind)[0 if get_origin(kind) is tuple else -1]
         if get_origin(kind) is UnionType:
             kind = get_args(kind)[0]
     return [f.name for f in fields(kind)] if is_dataclass(kind) else []
