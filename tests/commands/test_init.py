@@ -144,3 +144,11 @@ def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server, 
     monkeypatch.setenv("ASKLESS_YES", "1")
     assert run("try", "mail-1", "--rows", "3").exit_code == 0
     assert len(server.requests) == 3
+
+
+def test_a_server_that_does_not_say_what_it_took_is_shown_all_the_same(file, server):
+    run("init", file, *COLUMNS, "--base-url", server.url, "--price", "1,1")
+    server.reply = lambda request, before: Answer({**chat("no"), "usage": None})
+    done = run("try", "mail-1", "--rows", "2")
+    assert done.exit_code == 0 and done.stdout.count("  reply  'no'") == 2
+    assert "0 tokens read, 0 written: what that costs is not known" in done.stdout

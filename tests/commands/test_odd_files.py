@@ -62,6 +62,10 @@ ANSWERS = {
         ("a.csv", "id,label\n0,No way\n1,Sure\n2,Sure\n3,no\n", WORDS),
         "3 of 4 labels of 'a' are none of the classes: 'Sure' (2), 'No way' (1). Allowed: labels among 'no', 'yes'. ",
     ),
+    "tokens of whom": (
+        ("a.csv", "id,a,b,t\n0,no,yes,3\n", ["--wide", "x=a", "--wide", "y=b", "--column", "prompt_tokens=t"]),
+        "Got --column prompt_tokens=... with --wide: it does not say whose it is. Allowed with --wide: a column ",
+    ),
     "tabs": (("a.tsv", "id\tlabel\n0\tno\n1\tyes\n", []), {"0": "no", "1": "yes"}),
     "ids that became floats": (("a.csv", FLOATS, []), {"0": "no", "1": "yes", "2": "no"}),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,7 @@ def attempt(
     """
     from askless import config
     from askless.costs import CostModel
+    from askless.errors import ConfigError, DataError
     from askless.experts.asked import expert_of
     from askless.experts.paid import PaidExpert
     from askless.report.forecast_words import reason
@@ -64,9 +66,10 @@ def attempt(
         # A bar would stand between the replies.
         expert.quiet = True
         answers = expert.answer(chosen)
-        known = settings.costs.unit != "usd" or name in settings.costs.prices
-        cost = float(CostModel.of(settings.costs).price(answers, name).sum()) if known else None
         _replies(chosen, answers, settings.task(task).classes)
+        cost = None
+        with suppress(ConfigError, DataError):  # without a price, or where its server does not say what was taken
+            cost = float(CostModel.of(settings.costs).price(answers, name).sum())
         _summed(name, chosen, answers, cost, pending.kept, settings.costs.unit)
         if expert.hosted and expert.setting.classes and answers["proba"].null_count == len(answers):
             typer.echo(f"{name}: no answer says how sure it is; with `confidence: stated` or `samples: 5` it does.\n")
@@ -139,7 +142,7 @@ def _summed(name: str, chosen: pa.Table, answers: pa.Table, cost: float | None, 
         if chosen["label"].null_count < total
         else ""
     )
-    priced = "no price is known" if cost is None else f"{cost:.3g} {unit}"
+    priced = "what that costs is not known" if cost is None else f"{cost:.3g} {unit}"
     typer.echo(
         f"\n{name}: {judged}{tokens[0]:,} tokens read, {tokens[1]:,} written: {priced}; {kept} of these "
         "answers were kept from before.\n"

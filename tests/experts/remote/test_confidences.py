@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from askless import schema
 from askless.config import Price
 from askless.costs import CostModel
+from askless.data.recorded import answer_files, answer_tables
 from askless.errors import ConfigError
 from askless.experts.remote import batches
 from askless.experts.remote.confidences import stated_probability
@@ -111,6 +113,9 @@ def test_most_replies_decide_and_each_is_paid_for_once(
     assert len({request.headers["idempotency-key"] for request in server.requests}) == 3
     table = asked.answer(examples(["hello"]))
     assert len(server.requests) == 3 and COSTS.price(table, "tiny") == pytest.approx([bill])
+    schema.write(table, tmp_path / "table.parquet", "predictions")
+    read = answer_files.read(tmp_path / "table.parquet")["tiny"]
+    assert COSTS.price(answer_tables.predictions(read, ("0", "1")), "tiny") == pytest.approx([bill])
 
 
 def test_more_samples_buy_the_new_ones_alone_and_are_forecast(server: ChatServer, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from askless.errors import ConfigError, DataError
 
 CONFIDENCE = "confidence"
 TOKENS = tuple(name for name in schema.PREDICTIONS.names if name.endswith("_tokens"))
-NUMBERS = ("logprob", "mass", "quality", "cost_usd", *TOKENS, "batched", "seconds")
+NUMBERS = ("logprob", "mass", "quality", "cost_usd", *TOKENS, "batched", "replies", "seconds")
 TEXTS = ("id", "expert", "label", "text", "error", "sample")
 WIDE = "proba_"
 CORRECT = {"true": 1.0, "yes": 1.0, "1": 1.0, "false": 0.0, "no": 0.0, "0": 0.0}
@@ -114,6 +114,11 @@ def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> di
     what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
     if layout.wide:
+        if shared := sorted({*NUMBERS, "proba", "error"} & set(layout.columns)):
+            raise ConfigError(
+                f"Got --column {shared[0]}=... with --wide: it does not say whose it is. Allowed with --wide: a column "
+                f"LABELS_{shared[0]} beside the expert's column LABELS. Rename it in the file."
+            )
         return {name: _of_column(path, name, column, layout) for name, column in layout.wide.items()}
     if not layout.columns and batch_files.is_batch(path):
         name, answers, notes = batch_files.read(path, expert)
