@@ -104,8 +104,9 @@ def writer(folder: Path, words: Path, known: Known, options: argparse.Namespace)
         trial = xsum.Trial(folder / "xsum" / f"xsum_{file}.jsonl", *PAIRS[file], vectors, options.seeds)
         best, top = trial.mean.max(axis=1), trial.resampled(trial.quality.max(axis=1, keepdims=True))[:, 0]
         print(f"{trial.name}: headroom {xsum.spanned(top - best, 100)} points", flush=True)
-        for kind in (SummaryGain, WithEncoder):
-            for look in ("input", "small"):
+        for look in options.looks:
+            areas = []
+            for kind in (SummaryGain, WithEncoder):
                 run = trial.run(
                     lambda seed, kind=kind, look=look: kind(xsum.PAIR, vectors, look_at=look, random_state=seed),
                     [Budget(price=0.0), *sweep],
@@ -113,12 +114,13 @@ def writer(folder: Path, words: Path, known: Known, options: argparse.Namespace)
                 )
                 quality, cost = trial.resampled(run.quality), trial.resampled(run.cost)
                 share = (quality[:, 0] - best) / (top - best)
-                area = trial.over_line(cost[:, 1:], quality[:, 1:])
+                areas.append(trial.over_line(cost[:, 1:], quality[:, 1:]))
                 print(
                     f"  {kind.__name__}, look_at {look}: to the large one {run.share[:, 0].mean():.1%}, of the "
-                    f"headroom {xsum.spanned(share, 100, '+.1f')} %, area {xsum.spanned(area, 1, '+.2f')}",
+                    f"headroom {xsum.spanned(share, 100, '+.1f')} %, area {xsum.spanned(areas[-1], 1, '+.2f')}",
                     flush=True,
                 )
+            print(f"  the encoder adds {xsum.spanned(areas[1] - areas[0], 1, '+.2f')} to the area", flush=True)
 
 
 def main() -> None:
@@ -127,6 +129,7 @@ def main() -> None:
     given.add_argument("what", choices=("ranker", "writer"))
     given.add_argument("--seeds", type=int, default=3)
     given.add_argument("--files", nargs="+", choices=PAIRS, default=list(PAIRS))
+    given.add_argument("--looks", nargs="+", choices=("input", "small"), default=["input", "small"])
     given.add_argument("--vectors", type=Path)
     options = given.parse_args()
     folder = Path(os.environ["ASKLESS_REALDATA"])
