@@ -143,9 +143,9 @@ def answer_file(
     settings, place, path = settings_of(params, name, version), Place(name, data), Path(file)
     with locked(place.logged / ".answer.lock", wait=0) as mine:
         if not mine:
-            return _outcome(path, "busy", "another run answers files of this task")
+            return outcome(path, "busy", "another run answers files of this task")
         if not path.exists():
-            return _outcome(path, "gone", "it was taken away meanwhile")
+            return outcome(path, "gone", "it was taken away meanwhile")
         out = place.answered / f"{path.name}.parquet"
         if out.exists():
             return _done(place, path, out)
@@ -153,7 +153,7 @@ def answer_file(
             sha = sha256_of(path)
             items = read_items(path, settings.task(name), name)
         except (DataError, OSError) as error:
-            return _put_aside(place, path, str(error))
+            return put_aside(place, path, str(error))
         pending = place.logged / PENDING / out.name
         if not (pending.exists() and _meta(pending).get("sha256") == sha):
             rows = _answered(settings, None if version.own else Path(params), place, version, items, max_usd_per_day)
@@ -161,7 +161,7 @@ def answer_file(
             with replacing(pending) as part:
                 pq.write_table(schema.with_meta(rows, "answered", about), part, compression="zstd")
         rows = _finished(settings, place, pending, out, sha)
-    return {**_outcome(path, "answered"), **figures(rows)}
+    return {**outcome(path, "answered"), **figures(rows)}
 
 
 def figures(rows: pa.Table) -> Facts:
@@ -222,22 +222,23 @@ def _first_of(names: pa.ChunkedArray) -> pa.Array:
     return pa.array([at == seen[name] for at, name in enumerate(names.to_pylist())], pa.bool_())
 
 
-def _outcome(path: Path, status: str, reason: str = "") -> Facts:
+def outcome(path: Path, status: str, reason: str = "") -> Facts:
+    """What came of a file, and why."""
     return {"file": path.name, "status": status, "reason": reason}
 
 
 def _done(place: Place, path: Path, out: Path) -> Facts:
     """A file whose output is there: nothing to do, unless it holds something else than what was answered."""
     if path.stat().st_mtime_ns < out.stat().st_mtime_ns:
-        return _outcome(path, "done before")
+        return outcome(path, "done before")
     if _meta(out).get("sha256") == sha256_of(path):
         os.utime(out)
-        return _outcome(path, "done before")
+        return outcome(path, "done before")
     remedy = "Allowed: new content under a new name. Give it one."
-    return _put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
+    return put_aside(place, path, f"{path}: a file of this name was answered, and it held something else. {remedy}")
 
 
-def _put_aside(place: Place, path: Path, reason: str) -> Facts:
+def put_aside(place: Place, path: Path, reason: str) -> Facts:
     """Move a file out of the way, with the reason beside it; what stands there already stays."""
     folder = place.incoming / ASIDE
     folder.mkdir(parents=True, exist_ok=True)
@@ -246,7 +247,7 @@ def _put_aside(place: Place, path: Path, reason: str) -> Facts:
         target = folder / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{path.name}"
     write_text(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n")
     os.replace(path, target)
-    return _outcome(path, "put aside", reason)
+    return outcome(path, "put aside", reason)
 
 
 def _meta(path: Path) -> Facts:

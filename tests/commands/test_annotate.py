@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 
 from askless.cli import app
 from askless.errors import AsklessError
+from askless.experts.remote import batches
 from tests.annotating.texts import texts
+from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.labelling.label_data import read_rows
 from tests.pipeline import small_params, working_in, write_params
@@ -172,6 +174,34 @@ def test_people_label_what_nobody_is_sure_of(here):
     mine = [row for row in rows if row["answered_by"] == "people"]
     assert len(mine) == n and {row["label"] for row in mine} == {"yes"} and all(row["cost_usd"] >= 0.5 for row in mine)
     assert sum(row["label"] is None for row in rows) == 1
+
+
+@pytest.fixture
+def by_batches(here, monkeypatch):
+    """A server that answers files of requests, its lines out of order."""
+    running = BatchServer(seed=3)
+    running.line = lambda request: said(request, 0)
+    monkeypatch.setattr(batches, "FIRST_LOOK_S", 0.01)
+    yield here[0], running
+    running.close()
+
+
+def test_by_batches_four_days_are_enough_and_what_expired_is_asked_again(by_batches):
+    server = by_batches[1]
+    server.how, server.share = (lambda number: "expired" if number == 1 else "completed"), 0.5
+    words = ["posts.csv", *WORDS, "--price", "100,0", "--small", "linear", "--agree", "0.8", "-o", "out.csv", "--batch"]
+    facts = json.loads(run(by_batches, *words, "--max-usd", "99", "--json").stdout)
+    assert facts["promised"] >= 0.8 and 0 < facts["by_small"]
+    assert len(server.batches) <= 5 and not server.requests, "one a round, and what expired once more"
+    assert max(server.answered.values()) == 1 and server.answered.total() == facts["calls"] < 400
+    assert not facts["failed"] and facts["paid_usd"] == pytest.approx(facts["calls"] / 1000)
+
+
+def test_batches_that_a_limit_ends_are_no_more_than_it_pays_for(by_batches):
+    words = ["posts.csv", *WORDS, "--price", "100,0", "--small", "linear", "-o", "out.csv", "--batch"]
+    facts = json.loads(run(by_batches, *words, "--max-usd", "0.5", "--json").stdout)
+    assert facts["stopped"] in ("money", "everything") and 0.3 < facts["paid_usd"] <= 0.5
+    assert facts["promised"] and max(by_batches[1].answered.values()) == 1
 
 
 def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):

@@ -122,7 +122,7 @@ def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(producti
 
 
 def test_the_committed_file_names_flows_that_are_there_and_no_place_of_this_machine():
-    assert [about["name"] for about in read(ROOT / "prefect.yaml")] == ["retrain", "answer", "monitor"]
+    assert [about["name"] for about in read(ROOT / "prefect.yaml")] == ["retrain", "answer", "annotate", "monitor"]
     for about in read(ROOT / "prefect.yaml"):
         path, _, name = about["entrypoint"].partition(":")
         assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")

@@ -35,6 +35,8 @@ class AskedTexts:
 
     Attributes
     ----------
+    together : int
+        Texts that are asked about at once: all of them where the LLM is asked by batches, each of which takes hours.
     label : array, shape (texts,)
         Class index, -1 where none was read.
     answered, failed : array, shape (texts,)
@@ -54,6 +56,8 @@ class AskedTexts:
     ) -> None:
         self.expert = expert
         self.classes = expert.expert.setting.classes
+        self.by_batches = bool(getattr(expert.expert, "batches", False))
+        self.together = max(1, len(ids)) if self.by_batches else BATCH
         self.ids = ids
         self.texts = texts
         self.report = report
@@ -83,8 +87,13 @@ class AskedTexts:
     def ask(self, places: Ints) -> None:
         """Put the texts at these places to the LLM, in this order, but for those that were put to it before."""
         new = places[~self.done[places]]
-        for at in range(0, len(new), BATCH):
-            self._ask(new[at : at + BATCH])
+        for at in range(0, len(new), self.together):
+            self._ask(new[at : at + self.together])
+            self.report()
+        while self.by_batches and 0 < len(rest := new[self.unasked[new]]) < len(new):
+            # A batch is paid for beforehand at the most it can cost: what it did not cost is there for another.
+            self.expert.expert.failed_in_batches.clear()
+            self._ask(new := rest)
             self.report()
 
     def examples(self, places: Ints, labels: bool = False) -> pa.Table:
@@ -123,6 +132,9 @@ class AskedTexts:
             spread = zip(table["proba"].to_pylist(), label.tolist(), strict=True)
             self.stated[places] = [np.nan if each is None or at == NO_LABEL else each[at] for each, at in spread]
         self.cost[places] = table["cost_usd"].to_numpy()
-        self.answered[places], self.failed[failed], self.answered[failed] = True, True, False
+        self.answered[places], self.failed[places] = True, False
+        self.answered[failed], self.failed[failed] = False, True
         errors = table["error"].to_pylist()
+        for at in places.tolist():
+            self.errors.pop(at, None)
         self.errors |= {int(at): why or "no answer" for at, why in zip(places, errors, strict=True) if why}

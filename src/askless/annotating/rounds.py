@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from askless.annotating.asked import BATCH, AskedTexts
+from askless.annotating.asked import AskedTexts
 from askless.annotating.floors import AGREEMENT, Floor, Promise, Tested, floors_of, spoken_of
 from askless.annotating.gold import Checked, Gold
 from askless.annotating.rest import Rest, share_of
@@ -37,6 +37,8 @@ from askless.stats.bounds import share_interval
 FIRST, FEWEST, MOST = 0.05, 50, 300
 # A round asks half of what is expected to be asked anyway, while that is worth it: shares of the texts, and at most.
 ROUNDS, STEP, WORTH = 10, (0.06, 2000), (0.12, 1500)
+# By batches each round takes up to a day, and each thing that is asked is one batch.
+ROUNDS_OF_BATCHES = 1
 # Where money is short: its parts for teaching and for the sample.
 TEACHING, CERTIFYING = 0.4, 0.15
 # What is left is asked in so many parts where the rows found meanwhile let more be kept.
@@ -259,9 +261,10 @@ class _Run:
         self.chance = np.zeros(texts, bool)
         self.chance[self.rng.permutation(texts)[:first]] = True
         self.asked.ask(np.flatnonzero(self.chance))
-        for number in range(ROUNDS + 1):
+        rounds = ROUNDS_OF_BATCHES if self.asked.by_batches else ROUNDS
+        for number in range(rounds + 1):
             self._learn()
-            size = self._next_round() if number < ROUNDS else 0
+            size = self._next_round() if number < rounds else 0
             if not size:
                 return
             self.asked.ask(self.rest.places[self.rest.order[-size:]])
@@ -275,7 +278,8 @@ class _Run:
             size, least = int(TEACHING * (done + affordable)) - done, FEWEST // 2
         else:
             size, least = int((~self.rest.kept).sum()) // 2, max(FEWEST, share_of(WORTH, texts)) // 2
-        return min(size, max(FEWEST, share_of(STEP, texts))) if size >= max(1, least) else 0
+        most = texts if self.asked.by_batches else max(FEWEST, share_of(STEP, texts))
+        return min(size, most) if size >= max(1, least) else 0
 
     def finish(self) -> Annotation:
         """Steps 3 and 4."""
@@ -342,7 +346,7 @@ class _Run:
             todo = rest.order[(~kept & ~self.asked.done[rest.places])[rest.order]]
             if not len(todo):
                 return kept
-            size = max(BATCH, len(todo) // PARTS) if self.wish.recall else len(todo)
+            size = max(self.asked.together, len(todo) // PARTS) if self.wish.recall else len(todo)
             self.asked.ask(rest.places[todo[::-1][:size]])
 
     def _kept(self) -> Bools:
@@ -358,8 +362,8 @@ class _Run:
     def _ask_least_sure(self) -> Bools:
         """Ask from the least sure on while there is money: which of the texts left are kept then."""
         places = self.rest.places[self.rest.order]
-        for end in range(len(places), 0, -BATCH):
-            part = places[max(0, end - BATCH) : end]
+        for end in range(len(places), 0, -self.asked.together):
+            part = places[max(0, end - self.asked.together) : end]
             self.asked.ask(part[::-1])
             if self.asked.unasked[part].any():
                 break

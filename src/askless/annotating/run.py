@@ -14,7 +14,7 @@ import pyarrow as pa
 from askless.annotating.asked import AskedTexts
 from askless.annotating.floors import AGREEMENT, PRECISION, RECALL, Promise
 from askless.annotating.gold import Gold
-from askless.annotating.people import PEOPLE, Review
+from askless.annotating.people import PEOPLE, ForPeople, Review
 from askless.annotating.rounds import Annotation, Round, Wish, annotate
 from askless.annotating.small_model import MEASURE, NAME
 from askless.annotating.table import TextTable
@@ -54,6 +54,34 @@ def annotate_table(
     """The labels of a table's texts; `batch` is called after each batch of calls, `report` after each round."""
     asked = AskedTexts(expert, table.ids, table.texts, lambda: batch(asked))
     return asked, annotate(asked, counts(table), wish, TASK, report, table.groups, gold)
+
+
+def write(
+    folder: Path,
+    out: Path,
+    table: TextTable,
+    asked: AskedTexts,
+    found: Annotation,
+    wish: Wish,
+    terms: Terms,
+    people: ForPeople,
+    meta: Mapping[str, Any],
+    *,
+    prefix: str = "",
+    raw: bool = False,
+    texts: bool = False,
+) -> dict[str, Any]:
+    """All that comes out but the page: the labelled file, the queue, the model, the summary, whose facts are returned.
+
+    Raises `DataError` for answers of `people` that are none of this file.
+    """
+    review = people.review(people.said(table, asked.classes), table, asked, found)
+    write_labels(out, table, asked, found, prefix, meta, raw, review)
+    save_model(folder, table, asked, found, wish, terms)
+    facts = summary(table, asked, found, wish, texts)
+    facts |= {"output": str(out), "run": str(folder), "review": review.facts(found, counts(table))}
+    write_text(folder / SUMMARY, json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    return facts
 
 
 def write_labels(
@@ -328,8 +356,3 @@ def _priced(facts: Mapping[str, Any]) -> str:
         f"${paid + price * wrong:.4g} (${paid + price * low:.4g} to ${paid + price * high:.4g}) in all, where asking "
         f"about every row is about ${facts['everything_usd']:.4g}. Nothing is promised."
     )
-
-
-def write_summary(folder: Path, facts: Mapping[str, Any]) -> Path:
-    """The summary of a run in its folder."""
-    return write_text(folder / SUMMARY, json.dumps(facts, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

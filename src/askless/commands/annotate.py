@@ -103,6 +103,9 @@ Small = Annotated[
         show_default=f"stack; linear for more than {LARGE:,} texts",
     ),
 ]
+ByBatches = Annotated[
+    bool, typer.Option("--batch", help="Ask by batches: at most four, each within a day, for less where that is so.")
+]
 Concurrency = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
 Answers = Annotated[
     Path | None,
@@ -149,6 +152,7 @@ def annotate(
     small: Small = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     concurrency: Concurrency = 8,
+    batch: ByBatches = False,
     kind: Annotated[
         Format | None, typer.Option("--format", help="The input's format.", show_default="by its ending")
     ] = None,
@@ -197,7 +201,7 @@ def annotate(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     kind_of(out)
     asks = ForPeople(queue, sure, abstain, people, people_usd)
-    terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency)
+    terms = _terms(llm, names(classes) or [], question, describe, base_url, price, concurrency, batch)
     untaught({"backend": small or SMALL}, Setting("small", runs.TASK, terms.classes))
     goals = {"recall": shares("--recall", recall), "precision": shares("--precision", precision)}
     wish = Wish(agree, confidence, seed=seed, encoded=folder_of(out) / "encoded", **goals, error_usd=error_usd)
@@ -206,7 +210,7 @@ def annotate(
     table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, new, group=per_group)
     given = None if gold is None else Gold.read(gold, text, "gold", table.texts, terms.classes)
     wish = replace(wish, small={"backend": small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)})
-    answered = asks.said(table, terms.classes)
+    asks.said(table, terms.classes)
     (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)
@@ -238,12 +242,8 @@ def annotate(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        review = asks.review(answered, table, asked, found)
-        runs.write_labels(out, table, asked, found, prefix, {"llm": name}, raw_csv, review)
-        runs.save_model(run.folder, table, asked, found, wish, terms)
-        facts = runs.summary(table, asked, found, wish, show_texts)
-        facts |= {"output": str(out), "run": str(run.folder), "review": review.facts(found, runs.counts(table))}
-        runs.write_summary(run.folder, facts)
+        options = {"prefix": prefix, "raw": raw_csv, "texts": show_texts}
+        facts = runs.write(run.folder, out, table, asked, found, wish, terms, asks, {"llm": name}, **options)
         page = write_page(run.folder, facts, runs.words(facts))
     if as_json:
         print_json(facts)
@@ -280,6 +280,7 @@ def _terms(
     base_url: str | None,
     price: str | None,
     concurrency: int,
+    batch: bool,
 ) -> Terms:
     """How the LLM is asked and what it charges."""
     from askless.annotating.run import TASK
@@ -295,6 +296,7 @@ def _terms(
     if problems := spec.problems(classes):
         raise ConfigError(f"The prompt that the options make: {problems[0]}.")
     name, options, charged = _llm(llm, base_url, price, concurrency)
+    options |= {"mode": "batch"} if batch else {}
     return Terms.of_models(TASK, tuple(classes), {name: options}, spec, {name: charged, "small": Price()})
 
 
@@ -346,7 +348,7 @@ def _begun_with(
     """What may not change while a run lasts."""
     digest = hashlib.sha256("\0".join([*table.ids, *map(str, table.of_row.tolist())]).encode()).hexdigest()
     (options,) = terms.experts.values()
-    asked = {key: value for key, value in options.items() if key != "concurrency"}
+    asked = {key: value for key, value in options.items() if key not in ("concurrency", "mode")}
     how = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     facts = {"command": "annotate", "texts": digest, "column": column, "classes": list(terms.classes), "llm": how}
     # A goal that nobody gave is not named, so that runs which began without it go on.

@@ -1,0 +1,62 @@
+"""New files of texts: an LLM labels some, a small model that learns from it the others, with a promise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger
+from prefect.artifacts import create_table_artifact
+
+from askless.errors import AsklessError, BudgetError
+from flows.stage import run_stage, without_tracebacks
+from tasks.annotating import Folders, annotate_file
+from tasks.answering import new_files
+
+
+@flow(flow_run_name="annotate {task}")
+def annotate(
+    task: str,
+    llm: str,
+    agree: float | None = None,
+    max_usd: float | None = None,
+    small: str = "linear",
+    params: str = "params.yaml",
+    data: str = "data",
+) -> list[dict[str, Any]]:
+    """Label every file of `data/unlabelled/<task>` that is not labelled yet; returns the outcome of each.
+
+    The LLM is an expert of the parameters. At least the share `agree` of each file's labels is what it says or would
+    have said; it is paid at most `max_usd` for each file. A file that cannot be read is put aside and the others go on.
+    So they do where labelling one fails, and the flow fails at the end.
+    """
+    if agree is None and max_usd is None:
+        raise BudgetError("Got neither agree nor max_usd. Allowed: a goal, a limit, or both. Give agree: 0.97, say.")
+    without_tracebacks()
+    log = get_run_logger()
+    files, unknown = new_files(Folders(task, data))
+    for path in unknown:
+        log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
+    states = [
+        annotate_file(task, params, data, str(path), llm, agree, max_usd, small, return_state=True) for path in files
+    ]
+    done = [state.result() for state in states if state.is_completed()]
+    for one in done:
+        if one["status"] == "put aside":
+            log.warning("%s is put aside. %s", one["file"], one["reason"])
+        elif one["status"] == "annotated":
+            log.info("%s: %s", one["file"], one["words"])
+    new = [one for one in done if one["status"] != "done before"]
+    create_table_artifact(new, f"annotated-{task.replace('_', '-')}", f"By {llm} and a small model that learns from it")
+    failed = [state for state in states if not state.is_completed()]
+    if failed:
+        first = failed[0].result(raise_on_failure=False)
+        raise first if isinstance(first, AsklessError) else RuntimeError(f"{len(failed)} files failed: {first}")
+    return done
+
+
+if __name__ == "__main__":
+    run_stage(
+        annotate,
+        ["task", "llm"],
+        {"agree": "share of labels that are the LLM's, such as 0.97", "max_usd": "dollars for each file"},
+    )
