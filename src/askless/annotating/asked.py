@@ -92,7 +92,7 @@ class AskedTexts:
             self.report()
         while self.by_batches and 0 < len(rest := new[self.unasked[new]]) < len(new):
             # A batch is paid for beforehand at the most it can cost: what it did not cost is there for another.
-            self.expert.expert.failed_in_batches.clear()
+            vars(self.expert.expert).pop("failed_in_batches", None)
             self._ask(new := rest)
             self.report()
 

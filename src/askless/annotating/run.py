@@ -107,12 +107,12 @@ def write_labels(
     errors = errors[of_row]
     for row, fault in table.faults.items():
         errors[row] = fault
-    confidence = np.where((found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
+    confidence = np.where(answerable & (found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
     cost = asked.cost + review.asked.usd * review.answers
     new = {
         "label": pa.array(label, pa.string(), mask=~answerable),
         "answered_by": pa.array(by, pa.string(), mask=~answerable),
-        "confidence": pa.array(confidence, pa.float64(), mask=~answerable | np.isnan(confidence)),
+        "confidence": pa.array(confidence, pa.float64(), from_pandas=True),
         "cost_usd": pa.array(np.where(first, cost[of_row], 0.0)),
         "error": pa.array(errors, pa.string()),
     }

@@ -242,8 +242,8 @@ def annotate(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        options = {"prefix": prefix, "raw": raw_csv, "texts": show_texts}
-        facts = runs.write(run.folder, out, table, asked, found, wish, terms, asks, {"llm": name}, **options)
+        outcome = (run.folder, out, table, asked, found, wish, terms, asks, {"llm": name})
+        facts = runs.write(*outcome, prefix=prefix, raw=raw_csv, texts=show_texts)
         page = write_page(run.folder, facts, runs.words(facts))
     if as_json:
         print_json(facts)
