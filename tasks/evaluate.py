@@ -254,7 +254,8 @@ def write_all(
     priced = {name: settings.costs.prices[name] for name in (*answers, "decider") if name in settings.costs.prices}
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     costs = CostModel.of(settings.costs)
-    if cheaper := {name: found for name, table in answers.items() if (found := costs.by_batches(table, name))}:
+    by_batches = {name: costs.by_batches(table, name) for name, table in answers.items()}
+    if cheaper := {name: figures for name, figures in by_batches.items() if figures}:
         summary["by_batches"] = cheaper
     summary["splits"] = json.loads(examples.with_suffix(".json").read_text(encoding="utf-8"))["splits"]
     out.mkdir(parents=True, exist_ok=True)
