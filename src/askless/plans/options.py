@@ -32,6 +32,8 @@ class Option:
         (rows,).
     luck
         What it is expected to lose of new rows beyond what it lost of these, for which it was chosen; see `luck`.
+    asked
+        Who was asked about each row, (rows, experts); None for one expert, who was asked about all.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Option:
     cost: Floats
     deferred: Bools
     luck: float = 0.0
+    asked: Bools | None = None
 
     @property
     def mean_cost(self) -> float:

@@ -13,6 +13,7 @@ from askless.arrays import Bools, Floats
 from askless.errors import ConfigError
 from askless.panel import Panel
 from askless.plans.floors import Ask, requirements
+from askless.plans.options import Option
 from askless.policies.base import BUDGETS, Budget, Decisions, Policy, Step
 from askless.stats import shift
 from askless.stats.bounds import mean_interval, paired_interval, share_interval
@@ -214,7 +215,10 @@ class StepSummary:
 
 @dataclass(frozen=True)
 class FittedRows:
-    """What the policy saw of the labelled rows, to compare later rows with.
+    """What there was to see of the labelled rows, to compare later rows with.
+
+    Who was asked, and how often somebody was, is that of policies that were not fitted on these rows: one that learns
+    from texts decides other rows otherwise.
 
     Parameters
     ----------
@@ -237,20 +241,22 @@ class FittedRows:
     rows: int
 
     @classmethod
-    def of(cls, done: Decisions, panel: Panel, without: Collection[str] = ()) -> FittedRows:
-        """From decisions and the panel they were made on; experts that state no confidence are left out.
+    def of(cls, done: Decisions, panel: Panel, option: Option, without: Collection[str] = ()) -> FittedRows:
+        """From decisions, the panel they were made on, and what became of its rows without having been fitted on.
 
-        So are those `without`: what an expert says out of fold is no sample of what it will say.
+        Experts that state no confidence are left out. So are those `without`: what an expert says out of fold is no
+        sample of what it will say.
         """
         measure, sample = {}, {}
-        for name, asked in zip(done.experts, done.asked.T, strict=True):
-            answers = panel.ask(name, asked)
+        whom = np.ones((len(option.rows), 1), bool) if option.asked is None else option.asked
+        for name, asked in zip(done.experts, whom.T, strict=True):
+            answers = panel.ask(name, option.rows[asked])
             how = resolve(answers, "auto")
             score = shift.summary(stated(answers, how))
             if len(score) and name not in without:
                 measure[name], sample[name] = how, score
         looks = tuple(StepSummary.of(step) for step in done.steps if len(step.rows))
-        return cls(looks, measure, sample, int(done.asked[:, 1:].any(axis=1).sum()), len(done.label))
+        return cls(looks, measure, sample, int(whom[:, 1:].any(axis=1).sum()), len(whom))
 
     def against(self, done: Decisions, panel: Panel, level: float = 0.05) -> shift.Shift:
         """Whether later decisions, made on `panel`, look like these: false alarms at a rate of `level`."""

@@ -333,7 +333,10 @@ class Search:
         right = run.right(self.truth.gold[rows])[:, 0] == 1
         label = run.label[:, 0].astype(np.int64) if self.labelled.classes else judged(right)
         return [
-            Option(kind, experts, b, rows, label[i], right[i], run.cost[i, 0], run.deferred[i, 0])
+            replace(
+                Option(kind, experts, b, rows, label[i], right[i], run.cost[i, 0], run.deferred[i, 0]),
+                asked=run.asked(i, 0),
+            )
             for i, b in enumerate(budgets)
         ]
 
@@ -366,7 +369,7 @@ class Search:
             unit=self.labelled.cost_model.unit,
             promise=promise,
             certificate=certificate,
-            seen=FittedRows.of(done, panel, self.learnt if self.certify == "cross" else ()),
+            seen=FittedRows.of(done, panel, option, self.learnt if self.certify == "cross" else ()),
             notes=self._notes(option, [name for name in done.experts if done.asked[:, done.experts.index(name)].any()]),
             certify=self.certify,
         )
