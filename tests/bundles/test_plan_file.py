@@ -56,7 +56,7 @@ def test_a_person_can_review_it(file, plan):
     assert found["promise"]["items"] == found["certificate"]["n"] == 300
     assert found["policy"]["kind"] == "two_tier"
     (look,) = found["looks"]
-    assert (look["expert"], look["rows"], look["kept"]) == ("small", 300, 300 - plan.seen.deferred)
+    assert (look["expert"], look["rows"], look["kept"]) == ("small", 300, plan.seen.looks[0].kept)
     assert look["threshold"] == pytest.approx([plan.policy.rule(plan.budget)[0].value] * 2)
     assert max(map(len, lines[len(plan.words()) + 1 :])) <= 150
     write(plan, file)
