@@ -413,9 +413,12 @@ def test_no_policy_sees_how_an_answer_was_judged(tmp_path, by):
 def test_a_plan_on_judged_answers_is_kept(tmp_path):
     """What experts answered is not on record, so nobody knows whether they agree: `plan` once ended here."""
     study = judged(tmp_path, experts=(0.5, 0.9))
-    bundle = keep(make_plan(study, Goal(share=0.5)), study, tmp_path / "plan.yaml")
-    assert bundle.experts == ("e0", "e1")
-    assert set(baseline.read(bundle.folder)["agree"].to_pylist()) == {None}
+    for kind, split in (("two_tier", "train"), ("query_allocator", "test")):
+        bundle = keep(make_plan(study, Goal(share=0.5), kinds=(kind,)), study, tmp_path / "plan.yaml")
+        known = baseline.read(bundle.folder)
+        assert (type(bundle.policy), bundle.experts) == (policies.resolve(kind, kind), ("e0", "e1"))
+        assert set(known["agree"].to_pylist()) == {None}
+        assert len(known) == study.examples["split"].to_pylist().count(split), "texts that taught are like no others"
 
 
 def test_a_judged_study_has_no_other_measure(tmp_path):

@@ -32,7 +32,7 @@ def keep(
         Made from `study`.
     study
         Its rows are what later ones are held against: those that certified the plan, else all that it was made on; with
-        a small expert that has learnt from these, test's.
+        a small expert or a policy that has learnt from their texts, test's.
     path
         Of the page, `.yaml`; the rest is beside it, in a folder of the same name that ends in `.files`.
     small
@@ -67,7 +67,7 @@ def _known(plan: Plan, study: Study, learnt: bool) -> Panel:
     boards = Boards.of(study) if plan.certify == "split" else Boards.labelled(study)
     if len(boards.valid):
         return boards.valid
-    return boards.test if learnt and len(boards.test) else boards.train
+    return boards.test if (learnt or plan.policy.reads_text) and len(boards.test) else boards.train
 
 
 def _of_plan(terms: Terms, bundle: Bundle, study: Study) -> Terms:
