@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -248,3 +249,26 @@ def _taken(file: IO[str], wait: float) -> bool:
             if time.monotonic() >= until:
                 return False
             time.sleep(STEP_S)
+
+
+@contextmanager
+def place_taken(path: Path, number: int, stopped: Callable[[], bool]) -> Iterator[None]:
+    """Hold one place of the lock file `path` while the block lasts, once whoever has it lets go, or `stopped`.
+
+    It ends with the process that holds it. A system without such locks (all but Linux) holds nothing.
+    """
+    with open(path, "a", encoding="utf-8") as file:
+        while not _place(file, number) and not stopped():
+            time.sleep(STEP_S)
+        yield
+
+
+def _place(file: IO[str], number: int) -> bool:
+    """Whether the place is this file's own now: locks of open files, which threads have as processes do."""
+    take = getattr(fcntl, "F_OFD_SETLK", None)
+    try:
+        if take is not None:
+            fcntl.fcntl(file, take, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True

@@ -247,3 +247,12 @@ def test_a_kept_row_that_makes_no_answer_is_asked_again_and_ends_nothing(tmp_pat
     assert llm.answer(items("item 0", "item 1"))["label"].to_pylist() == ["1", "1"]
     assert "1 kept answers are not valid. They were set aside" in caplog.text
     assert llm.answer(items("item 1"))["label"].to_pylist() == ["1"] and len(server.requests) == 2
+
+
+def test_two_that_share_answers_and_not_a_ledger_ask_once_and_both_get_it(server, tmp_path):
+    server.reply = lambda request, before: Answer(chat("yes"), delay=0.2)
+    both = [hosted(tmp_path, server.url, ledger=Ledger(tmp_path / f"{n}.sqlite", 1.0)) for n in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        tables = [*pool.map(lambda each: each.answer(items("one", "two", "three")), both)]
+    assert [table["label"].to_pylist() for table in tables] == [["1"] * 3] * 2
+    assert len(server.requests) == 3 and sum(each.ledger.spent for each in both) == pytest.approx(0.003)

@@ -32,6 +32,9 @@ class BillingHook(Protocol):
     halted: str
     on_wait: Callable[[str], None]
 
+    def turn(self, key: str, stop: threading.Event) -> AbstractContextManager[Row | None]:
+        """Wait until nobody else asks for the answer of a key; gives it where it is kept by then."""
+
     def before_call(self, key: str, text: str, stop: threading.Event) -> None:
         """Set money aside for a call about `text`; raises `Refused` where none is left, and once `stop` is set."""
 

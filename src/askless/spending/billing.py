@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from askless.experts.answer_store import AnswerStore, Row
 from askless.experts.faults import NO_CONNECTION, REPEATED, Fault, Refused
 from askless.experts.paid import failed
+from askless.files import place_taken
 from askless.spending.breaker import Breaker
 from askless.spending.call_price import CallPrice
 from askless.spending.ledger import Ledger
@@ -77,6 +80,16 @@ class Billing:
         self._breaker = breaker
         self._handling = handling
         self._answers = answers
+
+    @contextmanager
+    def turn(self, key: str, stop: threading.Event) -> Iterator[Row | None]:
+        """Wait until no thread and no process asks for the answer of a key; gives it where it is kept by then."""
+        kept = self._answers()
+        with ExitStack() as stack:
+            if kept.path is not None:
+                place, lock = zlib.crc32(key.encode()), kept.path.with_name(f".{kept.path.name}.asking")
+                stack.enter_context(place_taken(lock, place, lambda: stop.is_set() or bool(self.halted)))
+            yield kept.get_many([key]).get(key)
 
     def before_call(self, key: str, text: str, stop: threading.Event) -> None:
         """Reserve a call at the most it can cost; raises `Refused` where it must not be made."""

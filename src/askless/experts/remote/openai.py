@@ -537,6 +537,12 @@ class OpenAiExpert(PaidExpert):
         return row if self.billing is None else self.billing.on_answer(key, row)
 
     def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
+        if self.billing is None:
+            return self._asked(client, stop, key, text)
+        with self.billing.turn(key, stop) as kept:
+            return self._asked(client, stop, key, text) if kept is None else kept
+
+    def _asked(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
         def call() -> Row:
             start = time.perf_counter()
             reply = whole_reply(self.call(client, stop, key, text).content)
