@@ -1,6 +1,6 @@
 """What deciders gain by sentence vectors: teams, and routers over `stack`, on real posts with GPT-3.5's answers.
 
-    ASKLESS_REALDATA=... python -m benchmarks.deciders [--vectors FOLDER]
+    ASKLESS_REALDATA=... python -m benchmarks.deciders [--kinds team_gain] [--vectors FOLDER] [--splits 1]
 
 The posts and splits of `benchmarks.small_models hate`; a quarter of the posts may go to the LLM, and the threshold for
 that is valid's. Rows are macro-F1 and the like on test with 95 % intervals, then what each is beyond `words`.
@@ -37,10 +37,21 @@ TEAMS = {
 ROUTERS = ("answer_scorer", "query_allocator", "meta_model")
 
 
+def stack(rows: tuple[pa.Table, pa.Table, pa.Table], encoded: Path, seed: int) -> pa.Table:
+    """What `stack` says of train, out of fold, valid and test."""
+    train, valid, test = rows
+    setting = experts.Setting("small", "hate", CLASSES, "", None, None, SETS["hate"].quality, "1", encoded)
+    small = experts.build(setting, {"backend": "stack", "random_state": seed}).fit(train, valid)
+    answers = [out_of_fold(small, train, valid, random_state=seed), small.answer(valid), small.answer(test)]
+    whole = pa.concat_tables([each.replace_schema_metadata(None) for each in answers])
+    return schema.with_meta(whole, "predictions", {"classes": list(CLASSES)})
+
+
 def main() -> None:
     """Print the table."""
     given = argparse.ArgumentParser()
     given.add_argument("--vectors", type=Path)
+    given.add_argument("--kinds", nargs="+", default=[*TEAMS, *ROUTERS], choices=[*TEAMS, *ROUTERS])
     given.add_argument("--splits", type=int, default=len(SPLITS))
     options = given.parse_args()
     folder, about = Path(os.environ["ASKLESS_REALDATA"]), SETS["hate"]
@@ -54,17 +65,14 @@ def main() -> None:
             figures.gold.append(class_indices(test["label"], CLASSES))
             llm = recorded_predictions(str(folder / about.file), pa.concat_tables(rows), "llm", CLASSES)
             figures.add(about.llm, class_indices(llm.slice(len(train) + len(valid))["label"], CLASSES))
-            setting = experts.Setting("small", "hate", CLASSES, "", None, None, about.quality, "1", encoded)
-            small = experts.build(setting, {"backend": "stack", "random_state": seed}).fit(train, valid)
-            answers = [out_of_fold(small, train, valid, random_state=seed), small.answer(valid), small.answer(test)]
-            whole = pa.concat_tables([each.replace_schema_metadata(None) for each in answers])
-            said = schema.with_meta(whole, "predictions", {"classes": list(CLASSES)})
-            figures.add("stack", class_indices(answers[-1]["label"], CLASSES))
-            tables = {"small": said, "llm": llm}
+            tables = {"llm": llm}
+            if not set(options.kinds) <= set(TEAMS):
+                tables["small"] = said = stack(rows, encoded, seed)
+                figures.add("stack", class_indices(said.slice(len(train) + len(valid))["label"], CLASSES))
             asked = {n: RecordedExpert(experts.Setting(n, "t", CLASSES), table=t) for n, t in tables.items()}
             prices = {"small": Price(), "network": Price(), "llm": Price(usd_per_1k_answers=1)}
             cost = CostModel("usd", prices)
-            for kind in (*TEAMS, *ROUTERS):
+            for kind in options.kinds:
                 pair = ("network", "llm") if kind in TEAMS else ("small", "llm")
                 for features in FEATURES:
                     told = {"kind": kind, "features": features, **TEAMS.get(kind, {})}
@@ -77,7 +85,7 @@ def main() -> None:
     print("| hate | " + " | ".join(MEASURES) + " |\n|---|---|---|---|")
     for one in figures.labels:
         print(figures.line(one))
-    for kind in (*TEAMS, *ROUTERS):
+    for kind in options.kinds:
         for features in FEATURES[1:]:
             print(figures.line(f"{kind}, {features}", f"{kind}, words"))
 

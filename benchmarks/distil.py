@@ -1,6 +1,6 @@
 """What an LLM's answers teach a small model, with few gold labels and with none, on real posts.
 
-    ASKLESS_REALDATA=... python -m benchmarks.distil [--vectors FOLDER]
+    ASKLESS_REALDATA=... python -m benchmarks.distil [--vectors FOLDER] [--splits 1]
 
 The posts and splits of `benchmarks.small_models hate`. Of train, so many posts have their gold label; of the others
 GPT-3.5's answer is known, as `distil` of params.yaml takes it from what was paid for. All are learnt by `stack`, and
@@ -30,11 +30,12 @@ def main() -> None:
     """Print the table."""
     given = argparse.ArgumentParser()
     given.add_argument("--vectors", type=Path)
+    given.add_argument("--splits", type=int, default=len(SPLITS))
     options = given.parse_args()
     folder, about, figures = Path(os.environ["ASKLESS_REALDATA"]), SETS["hate"], Figures()
     with tempfile.TemporaryDirectory() as scratch:
         encoded = options.vectors or Path(scratch, "encoded")
-        for seed, salt in enumerate(SPLITS):
+        for seed, salt in enumerate(SPLITS[: options.splits]):
             train, valid, test = parts("hate", folder, salt)
             llm = recorded_predictions(str(folder / about.file), pa.concat_tables([train, test]), "llm", CLASSES)
             figures.gold.append(class_indices(test["label"], CLASSES))

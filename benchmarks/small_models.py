@@ -1,6 +1,7 @@
 """Small models alone and with an LLM on a part, on real posts with a real LLM's recorded answers.
 
-    ASKLESS_REALDATA=... python -m benchmarks.small_models hate olhs offensive [--vectors FOLDER]
+    ASKLESS_REALDATA=... python -m benchmarks.small_models hate olhs offensive \\
+        [--vectors FOLDER] [--small stack] [--splits 1]
 
 Three splits by hash (60 / 15 / 25 %; OLHS 70 / 10 / 20 %; TweetEval has 860 tests of its own, valid is drawn three
 times). Nothing is chosen on test: `auto` chooses out of fold on train, the policy and its share on valid. Intervals:
@@ -142,33 +143,37 @@ def main() -> None:
     given = argparse.ArgumentParser()
     given.add_argument("sets", nargs="+", choices=SETS)
     given.add_argument("--vectors", type=Path)
+    given.add_argument("--small", default="auto", help="a backend; another than auto stands alone, which is faster")
+    given.add_argument("--splits", type=int, default=len(SPLITS))
     options = given.parse_args()
     folder = Path(os.environ["ASKLESS_REALDATA"])
     print(f"sentence encoder: {at_hand()}")
     with tempfile.TemporaryDirectory() as scratch:
         words = embeddings.build(folder / "glove/glove.6B.100d.top2717.txt", scratch + "/v", dim=100, lower=True)
+        encoded = options.vectors or Path(scratch, "encoded")
         for name in options.sets:
-            report(name, folder, words, options.vectors or Path(scratch, "encoded"))
+            report(name, folder, words, encoded, options.small, options.splits)
 
 
-def report(name: str, folder: Path, words: Path, encoded: Path) -> None:
+def report(name: str, folder: Path, words: Path, encoded: Path, small_backend: str, splits: int) -> None:
     """The table of one set."""
     about, figures, asked = SETS[name], Figures(), []
-    for seed, salt in enumerate(SPLITS):
+    for seed, salt in enumerate(SPLITS[:splits]):
         rows = train, valid, test = parts(name, folder, salt)
         figures.gold.append(class_indices(test["label"], CLASSES))
-        setting = experts.Setting("auto", name, CLASSES, "", words, None, about.quality, "1", encoded)
+        setting = experts.Setting(small_backend, name, CLASSES, "", words, None, about.quality, "1", encoded)
         begun = time.process_time()
-        auto = experts.build(setting, {"backend": "auto", "random_state": seed}).fit(train, valid)
+        auto = experts.build(setting, {"backend": small_backend, "random_state": seed}).fit(train, valid)
         print(f"{name} {salt}: {[len(each) for each in rows]}, {time.process_time() - begun:.0f} s of processor time")
-        print(in_words("auto", auto.meta()["chosen_from"]))
+        if small_backend == "auto":
+            print(in_words("auto", auto.meta()["chosen_from"]))
         small = auto.answer(test)
-        figures.add("auto", class_indices(small["label"], CLASSES))
-        right = figures.labels["auto"][-1] == figures.gold[-1]
+        figures.add(small_backend, class_indices(small["label"], CLASSES))
+        right = figures.labels[small_backend][-1] == figures.gold[-1]
         sure = np.array(small["proba"].to_pylist()).max(axis=1)
         error = reliability(sure, right).ece
         print(f"  calibration error {error:.3f}, mean confidence {sure.mean():.3f}, right {right.mean():.3f}")
-        for other in ("mlp", "linear", "encoder"):
+        for other in ("mlp", "linear", "encoder") if small_backend == "auto" else ():
             expert = experts.build(setting, {"backend": other, "random_state": seed}).fit(train, valid)
             figures.add(other, class_indices(expert.answer(test)["label"], CLASSES))
         if about.llm and not about.test:
@@ -177,7 +182,7 @@ def report(name: str, folder: Path, words: Path, encoded: Path) -> None:
             answers = [each.replace_schema_metadata(None) for each in (held, auto.answer(valid), small)]
             said = schema.with_meta(pa.concat_tables(answers), "predictions", {"classes": list(CLASSES)})
             kind, share, labels, who = chosen(said, llm, list(rows))
-            figures.add("auto and the LLM", labels)
+            figures.add(f"{small_backend} and the LLM", labels)
             figures.add(about.llm, class_indices(llm.slice(len(train) + len(valid))["label"], CLASSES))
             asked.append(who.mean())
             print(f"  {kind} at a share of {share}, chosen on valid; asks {who.mean():.3f} of test")
@@ -188,12 +193,12 @@ def report(name: str, folder: Path, words: Path, encoded: Path) -> None:
             for share in (*SHARES, 0.3, 0.4, 0.5, 0.6):
                 asks = sure < surely[int(share * len(surely))]
                 figures.add(
-                    f"asks {share:g}", np.where(asks, figures.labels[about.llm][-1], figures.labels["auto"][-1])
+                    f"asks {share:g}", np.where(asks, figures.labels[about.llm][-1], figures.labels[small_backend][-1])
                 )
     print(f"\n| {name} | " + " | ".join(MEASURES) + " |\n|---|---|---|---|")
     for one in figures.labels:
         print(figures.line(one))
-    for one in [each for each in figures.labels if each.startswith(("auto", "asks"))] if about.llm else []:
+    for one in [each for each in figures.labels if each.startswith((small_backend, "asks"))] if about.llm else []:
         print(figures.line(one, about.llm))
     print(f"share of the LLM's calls: {np.mean(asked):.3f}\n" if asked else "", flush=True)
 
