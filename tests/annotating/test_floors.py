@@ -35,10 +35,10 @@ def precision(label, truth):
 
 
 GOALS = {
-    "recall": {"recall": {"yes": 0.9}},
-    "precision": {"precision": {"yes": 0.9}},
-    "both": {"recall": {"yes": 0.8}, "precision": {"yes": 0.85}},
-    "beside agreement": {"agree": 0.9, "recall": {"yes": 0.8}},
+    "recall": {"recall": {"yes": 0.7}},
+    "precision": {"precision": {"yes": 0.6}},
+    "both": {"recall": {"yes": 0.7}, "precision": {"yes": 0.6}},
+    "beside agreement": {"agree": 0.8, "recall": {"yes": 0.6}},
 }
 KINDS = ["good", "upside down", "overconfident", "blind"]
 
@@ -67,7 +67,7 @@ def test_floors_are_broken_in_at_most_their_share_of_draws(goals, kind, monkeypa
 @pytest.mark.slow
 @pytest.mark.parametrize("goals", GOALS)
 def test_floors_are_broken_in_at_most_their_share_of_500_draws(goals, monkeypatch):
-    settings = list(product(KINDS, ((200, 0.2), (900, 0.025), (900, 0.2))))
+    settings = list(product(KINDS, ((200, 0.3), (900, 0.025), (900, 0.3))))
     found = 0
     for seed in range(500):
         kind, (rows, rare) = settings[seed % len(settings)]

@@ -14,8 +14,8 @@ from askless.annotating.small_model import Scores, SmallModel
 from askless.arrays import Bools, Ints
 from askless.panel import draws
 
-# Rows that show how many errors there are where these have a price: a share of those left, and at most.
-PRICED = (0.05, 300)
+# Rows that show how many errors there are where these have a price: a share of those left, at most, and at least.
+PRICED, LEAST = (0.05, 300), 50
 
 
 def share_of(bound: tuple[float, int], n: int) -> int:
@@ -76,7 +76,8 @@ class Rest:
     def priced(self, count: Ints, error_usd: float, call_usd: float) -> Rest:
         """With those kept whose errors are expected to cost no more than a call, and a sample to measure these by."""
         kept = error_usd * count[self.places] * (1 - self.scores.agrees) <= call_usd
-        samples = tuple(share_of(PRICED, int(part.count.sum())) for part in self.parts)
+        left = [int(part.count.sum()) for part in self.parts]
+        samples = tuple(min(rows // 2, max(LEAST, share_of(PRICED, rows))) for rows in left)
         calls = self.calls - int(kept.sum()) + int(self.kept.sum())
         order = np.lexsort((-self.scores.margin, ~kept))
         return replace(self, kept=kept, samples=samples, order=order, calls=calls)

@@ -433,7 +433,7 @@ class _Run:
         self.report(self.rounds[-1])
 
     def _mean_cost(self) -> float:
-        paid = self.asked.cost[self.asked.answered]
+        paid = self.asked.cost[self.asked.cost > 0]
         return float(paid.mean()) if len(paid) else 0.0
 
     def _affordable(self) -> int:

@@ -285,7 +285,7 @@ def _bill(facts: Mapping[str, Any]) -> str:
 
 
 def _promise(facts: Mapping[str, Any]) -> str:
-    promises, llm = facts["promises"], facts["llm"]
+    promises = facts["promises"]
     every = " Every row was put to it"
     why = {
         "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
@@ -302,9 +302,7 @@ def _promise(facts: Mapping[str, Any]) -> str:
     sure = f"Promised with {100 * facts['confidence']:g} % confidence{', all together' if len(promises) > 1 else ''}: "
     if facts["stopped"] == "everything" and facts["gold"] is None:
         sure, said[0] = "", said[0][:1].upper() + said[0][1:]
-    rest = (
-        "" if any(each["measure"] == AGREEMENT for each in promises) else f" Of what else {llm} would say nothing is."
-    )
+    rest = "" if any(each["measure"] == AGREEMENT for each in promises) else " Nothing else is promised."
     return f"{sure}{'; '.join(said)}.{rest}{why}"
 
 
@@ -325,7 +323,7 @@ def _promised_words(promises: Sequence[Mapping[str, Any]], facts: Mapping[str, A
     }[kind]
     if not shares:
         return f"nothing {what.replace(' are ', ' being ')}"
-    least = f"at least {percent(min(shares))} % {what}"
+    least = f"{'at least ' if min(shares) < 1 else ''}{percent(min(shares))} % {what}"
     if people is not None:
         right = people["labels"] - people["wrong"]
         least = (
