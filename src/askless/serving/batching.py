@@ -46,7 +46,7 @@ class Work:
     row: Future[DecisionRow] = field(default_factory=Future, compare=False)
 
 
-class Batches:
+class Batcher:
     """One thread that decides all that waits, again and again."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from askless.errors import BudgetError
 from askless.labelling.answerer import Answerer, AskedText, TextBatch
 from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
-from askless.serving.batching import Batches, Work
+from askless.serving.batching import Batcher, Work
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
 from askless.serving.messages import Refusal
@@ -168,7 +168,7 @@ class Service:
         self.measures = measures
         self.shadow = shadow
         self.draining = False
-        self.batches = Batches()
+        self.batches = Batcher()
         self._calls = ThreadPoolExecutor(limits.asking, "ask")
         self._held = self._busy = 0
         self._lock = threading.Lock()

@@ -27,7 +27,7 @@ from askless.data.recorded.paper_records import (
     LAYOUTS,
     ROWS,
     Columns,
-    Layout,
+    RecordLayout,
     differences,
     parse,
     spell,
@@ -185,7 +185,7 @@ def _check_measures(answers: Sequence[Record], path: Path | str) -> None:
         raise DataError(path, got, "one measure of cost for all", "Take them apart into two files.")
 
 
-def _restricted(name: str, experts: int, path: Path | str) -> Layout:
+def _restricted(name: str, experts: int, path: Path | str) -> RecordLayout:
     layout = LAYOUTS[name]
     if experts > len(layout.answers):
         got = f"answers of {experts} experts"
@@ -193,14 +193,14 @@ def _restricted(name: str, experts: int, path: Path | str) -> Layout:
     return replace(layout, answers=layout.answers[:experts])
 
 
-def _parsed(record: Record, number: int, layout: Layout, classes: Sequence[str], path: Path | str) -> Columns:
+def _parsed(record: Record, number: int, layout: RecordLayout, classes: Sequence[str], path: Path | str) -> Columns:
     try:
         return parse(record, layout, classes)
     except ValueError as error:
         raise DataError(path, f"record {number}: {error}", "a record of the paper", "Correct the record.") from None
 
 
-def _as_read(columns: Columns, other: Record, layout: Layout, classes: Sequence[str]) -> Record:
+def _as_read(columns: Columns, other: Record, layout: RecordLayout, classes: Sequence[str]) -> Record:
     """The record of these columns, in the spelling of the file it was read from wherever that says the same."""
     record = plain = spell(columns, layout, classes)
     trials = [{key: value} for key, value in other.get("set", {}).items()]

@@ -23,7 +23,7 @@ NO_ANSWER, NO_CLASS = "no answer is recorded", "the answer is none of the classe
 
 
 @dataclass(frozen=True)
-class Layout:
+class RecordLayout:
     """Which key of a record is which column.
 
     Parameters
@@ -40,7 +40,7 @@ class Layout:
     answers: tuple[Mapping[str, str], ...]
     lines: bool
 
-    def of(self, key: str) -> Layout:
+    def of(self, key: str) -> RecordLayout:
         """The same layout with one answer, the reply under `key`; one that the paper has not takes `<key>_time`."""
         known = {next(iter(keys)): keys for keys in self.answers}
         column = next(iter(self.answers[0].values()))
@@ -50,9 +50,9 @@ class Layout:
 _ROW = {"Id": "source_id", "Text": "text", "Label": "label"}
 _NUMBERS = {"Time": "seconds", "Completion_tokens": "completion_tokens", "Prompt_tokens": "prompt_tokens"}
 LAYOUTS = {
-    "offline": Layout(_ROW, ({"Preds": "label", **_NUMBERS},), lines=False),
-    "online": Layout(_ROW, ({"Preds": "label", **_NUMBERS},), lines=True),
-    "summaries": Layout(
+    "offline": RecordLayout(_ROW, ({"Preds": "label", **_NUMBERS},), lines=False),
+    "online": RecordLayout(_ROW, ({"Preds": "label", **_NUMBERS},), lines=True),
+    "summaries": RecordLayout(
         {"id": "source_id", "input": "text", "ground_truth": "reference"},
         ({"generation": "text", "time": "seconds"}, {"nn_generation": "text", "nn_time": "seconds"}),
         lines=True,
@@ -60,7 +60,7 @@ LAYOUTS = {
 }
 
 
-def parse(record: Record, layout: Layout, classes: Sequence[str]) -> Columns:
+def parse(record: Record, layout: RecordLayout, classes: Sequence[str]) -> Columns:
     """A record as row columns, and the columns of each expert's answer (None where it has none).
 
     Raises `ValueError` saying what is wrong with it, without quoting its text.
@@ -80,7 +80,7 @@ def parse(record: Record, layout: Layout, classes: Sequence[str]) -> Columns:
     return row, answers
 
 
-def spell(columns: Columns, layout: Layout, classes: Sequence[str]) -> Record:
+def spell(columns: Columns, layout: RecordLayout, classes: Sequence[str]) -> Record:
     """The record that says these columns; what the paper's keys cannot say is under the key `askless`.
 
     An id of ours that serves as the record's id is kept there too.
