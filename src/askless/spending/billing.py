@@ -87,7 +87,7 @@ class Billing:
         kept = self._answers()
         with ExitStack() as stack:
             if kept.path is not None:
-                place, lock = zlib.crc32(key.encode()), kept.path.with_name(f".{kept.path.name}.asking")
+                place, lock = zlib.crc32(key.encode()), kept.path.with_name(f".{kept.path.name}.asking.lock")
                 stack.enter_context(place_taken(lock, place, lambda: stop.is_set() or bool(self.halted)))
             yield kept.get_many([key]).get(key)
 
