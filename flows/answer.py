@@ -12,15 +12,19 @@ from askless import config
 from askless.errors import AsklessError
 from askless.monitoring import baseline
 from flows.stage import run_stage, without_tracebacks
-from tasks.answering import Place, answer_file, brought, new_files, plain, serving, settings_of
+from tasks.answering import Place, answer_file, brought, new_files, news_of_spending, plain, serving, settings_of
+from tasks.telling import tell
+
+SIX_HOURS = 6 * 3600
 
 
-@flow(flow_run_name="answer {task}")
+@flow(flow_run_name="answer {task}", timeout_seconds=SIX_HOURS)
 def answer(
     task: str,
     params: str = "params.yaml",
     data: str = "data",
     max_usd_per_day: float | None = None,
+    tell_above_usd_per_month: float | None = None,
     model: str | None = None,
 ) -> list[dict[str, Any]]:
     """Answer every file of `data/incoming/<task>` that is not answered yet; returns the outcome of each.
@@ -28,9 +32,10 @@ def answer(
     The champion answers, or `model`: a plan, the run of `annotate`, a folder or the address of a version, on the
     terms that it brings; then no parameters need to know the task.
 
-    Expensive experts are paid at most `max_usd_per_day` in a day (UTC; None: no limit), then the small one answers. A
-    file that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow fails
-    at the end.
+    Expensive experts are paid at most `max_usd_per_day` in a day (UTC; None: no limit), then the small one answers.
+    Somebody is told, once a month, when they were paid more than `tell_above_usd_per_month` in it (None: never). A file
+    that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow fails at
+    the end.
     """
     without_tracebacks()
     log = get_run_logger()
@@ -42,6 +47,9 @@ def answer(
         answer_file(task, params, data, str(path), plain(served), max_usd_per_day, return_state=True) for path in files
     ]
     done = [state.result() for state in states if state.is_completed()]
+    if said := news_of_spending(Place(task, data), tell_above_usd_per_month):
+        log.warning(said)
+        tell("askless.spend", task, said)
     for one in done:
         if one["status"] == "put aside":
             log.warning("%s is put aside. %s", one["file"], one["reason"])

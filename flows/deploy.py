@@ -9,11 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.events import AutomationCore, EventTrigger, Posture
+from prefect.events.actions import SendNotification
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
@@ -21,8 +24,18 @@ from pydantic import ValidationError
 
 from askless.errors import AsklessError, ConfigError
 from flows.server import PORT, answers, api
+from tasks.telling import EVENTS, RUNS
 
-POOL = "askless"
+POOL, NOTIFY = "askless", "ASKLESS_NOTIFY"
+# Who hears of what: events, subject and body.
+AUTOMATIONS = {
+    "askless: decisions": (EVENTS, "{{ event.event }}: {{ event.resource.name }}", "{{ event.payload.message }}"),
+    "askless: runs": (
+        RUNS,
+        "{{ event.event }}: {{ event.resource.name }}",
+        "{{ event.resource['prefect.state-message'] }} (run {{ event.resource.name }})",
+    ),
+}
 # One retraining at a time on a server, and one LLM at a time on a GPU: a limit on tasks tagged `gpu`.
 LIMITS = {"dvc": 1, "tag:gpu": 1}
 
@@ -30,11 +43,13 @@ LIMITS = {"dvc": 1, "tag:gpu": 1}
 def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
     """Create the work pool, the concurrency limits and every deployment of `path`; returns a line about each.
 
-    What is there already is brought up to date; a limit that was changed since is left so. Nothing is put on the
-    server before all of `path` is found to be right. Raises `AsklessError`.
+    What is there already is brought up to date; a limit that was changed since is left so. Where `ASKLESS_NOTIFY` names
+    a notification block, what should be heard of is sent there. Nothing is put on the server before all of `path` is
+    found to be right. Raises `AsklessError`.
     """
     deployments = read(path)
     with client() as server:
+        block = _block(server, os.environ.get(NOTIFY, ""))
         if not _pool_type(server, POOL):
             template = ProcessWorker.get_default_base_job_template()
             server.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
@@ -43,6 +58,8 @@ def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
         for name, limit in LIMITS.items():
             _limit(server, name, limit)
         _prefect_deploy(path, str(server.api_url).rstrip("/"))
+        if block is not None:
+            _notify(server, block)
     return [f"{about['name']:<10} {_when(about)}" for about in deployments]
 
 
@@ -94,6 +111,32 @@ def _pool_type(server: SyncPrefectClient, name: str) -> str:
         return server.read_work_pool(name).type
     except ObjectNotFound:
         return ""
+
+
+def _block(server: SyncPrefectClient, named: str) -> UUID | None:
+    """The notification block that `ASKLESS_NOTIFY` names; raises `ConfigError` where there is none such."""
+    if not named:
+        return None
+    kind, _, name = named.partition("/")
+    try:
+        return UUID(str(server.read_block_document_by_name(name, kind).id))
+    except (ObjectNotFound, ValueError):
+        raise ConfigError(
+            f"{NOTIFY} is '{named}', and the server has no such block. Allowed: a notification block as TYPE/NAME, "
+            "such as slack-webhook/ops or custom-webhook/ops. Make it in Prefect's UI, under Blocks."
+        ) from None
+
+
+def _notify(server: SyncPrefectClient, block: UUID) -> None:
+    """Automations that send what happened to a block, each in the place of one of its name."""
+    for name, (events, subject, body) in AUTOMATIONS.items():
+        for old in server.read_automations_by_name(name):
+            server.delete_automation(old.id)
+        trigger = EventTrigger(
+            expect=set(events), for_each={"prefect.resource.id"}, posture=Posture.Reactive, threshold=1
+        )
+        send = SendNotification(block_document_id=block, subject=subject, body=body)
+        server.create_automation(AutomationCore(name=name, trigger=trigger, actions=[send]))
 
 
 def _limit(server: SyncPrefectClient, name: str, limit: int) -> None:

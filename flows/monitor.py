@@ -13,11 +13,13 @@ from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.registration import register_proposal
+from tasks.telling import tell
 
+HOUR = 3600
 BUSY = dict.fromkeys(("message", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
 
 
-@flow(flow_run_name="monitor {task}")
+@flow(flow_run_name="monitor {task}", timeout_seconds=HOUR)
 def monitor(
     task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports", again: bool = False
 ) -> Facts:
@@ -30,6 +32,8 @@ def monitor(
     with locked(Place(task, data).logged / ".monitor.lock", wait=0) as mine:
         found = _looked(task, params, data, reports, served, again) if mine else BUSY
     get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
+    if found["status"] == "drift":
+        tell("askless.drift", task, found["message"])
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found
 

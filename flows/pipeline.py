@@ -21,9 +21,10 @@ from tasks.versioning import push, reproduce, stages
 
 # A run that died gives its turn back after so long; Prefect grants no less.
 LEASE_SECONDS = 60
+BEFORE_THE_NEXT = 23 * 3600
 
 
-@flow(flow_run_name="retrain {task}")
+@flow(flow_run_name="retrain {task}", timeout_seconds=BEFORE_THE_NEXT)
 def retrain(task: str, params: str = "params.yaml", reports: str = "reports") -> str:
     """Bring every stage up to date, show what came of it, register it, compare with the champion, push; one at a time.
 

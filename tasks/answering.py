@@ -164,6 +164,19 @@ def answer_file(
     return {**outcome(path, "answered"), **figures(rows)}
 
 
+def news_of_spending(place: Place, above: float | None) -> str:
+    """What to say where experts were paid more than so many dollars this month; once a month, else nothing."""
+    path, mark, month = place.logged / "answer.sqlite", place.logged / ".month", f"{datetime.now(UTC):%Y-%m}"
+    if above is None or not path.exists() or (mark.exists() and mark.read_text("ascii", "replace") == month):
+        return ""
+    with Ledger(path) as ledger:
+        spent = ledger.spent_in(month)
+    if spent <= above:
+        return ""
+    write_text(mark, month)
+    return f"Experts were paid ${spent:,.2f} in {month} for {place.task}, more than ${above:,.2f}."
+
+
 def figures(rows: pa.Table) -> Facts:
     """What an answered file comes to: rows, those deferred, audited, in error, and what was spent."""
     asked = pc.fill_null(pc.greater(pc.list_value_length(rows["asked"]), 0), False)

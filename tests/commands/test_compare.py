@@ -137,6 +137,20 @@ def test_a_rollback_and_the_rollback_of_it(client):
     assert (told["champion"], told["outcome"]) == (2, "rolled back")
 
 
+def test_every_decision_stays_in_the_history_with_who_and_why(client):
+    run("promote", MODEL, "2")
+    run("rollback", MODEL, "--reason", "complaints")
+    run("promote", MODEL, "3", code=1)
+    run("promote", MODEL, "3", "--by-hand", "--reason", "we must save")
+    told = json.loads(run("models", MODEL, "--history", "--json").stdout)["history"]
+    assert sorted((each["version"], each["verdict"], each["replaced"]) for each in told) == [
+        (1, "restored", 2), (2, "promoted", 1), (3, "promoted", 1), (3, "refused", None)
+    ]  # fmt: skip
+    assert all("@" in each["by"] and each["reason"] and each["decided"].endswith("UTC") for each in told)
+    lines = run("models", MODEL, "--history").stdout
+    assert "version 1 restored after version 2, by " in lines and "Version 2 was rolled back: complaints" in lines
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

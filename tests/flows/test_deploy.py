@@ -1,20 +1,28 @@
 """`make ui`, `make deploy` and `make worker` against a real Prefect server; a fault is one paragraph and exit 1."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Crashed
 
 from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
-from flows.deploy import LIMITS, POOL, client, read
-from flows.server import free_port
+from flows.deploy import LIMITS, POOL, _block, _notify, client, read
+from flows.pipeline import retrain
+from flows.server import api, free_port
+from tasks.telling import tell
 from tests.flows.small_project import Production, bare_environment, until
 from tests.pipeline import ROOT
 
@@ -119,6 +127,41 @@ def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(producti
         server.update_global_concurrency_limit("tag:gpu", GlobalConcurrencyLimitUpdate(limit=2))
     assert server.read_work_pool(POOL).type == "process"
     assert server.read_work_pool(POOL).base_job_template
+
+
+@pytest.mark.slow
+def test_what_should_be_heard_of_is_sent_to_the_block_that_is_named(production):
+    heard = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = production.client
+    with HTTPServer(("127.0.0.1", 0), Hook) as hook, temporary_settings({PREFECT_API_URL: api(production.port)}):
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        body = {"subject": "{{subject}}", "body": "{{body}}"}
+        url = f"http://127.0.0.1:{hook.server_port}"
+        CustomWebhookNotificationBlock(name="ops", url=url, json_data=body).save("ops")
+        with pytest.raises(ConfigError, match="has no such block. Allowed: a notification block as TYPE/NAME, such as"):
+            _block(server, "custom-webhook/nobody")
+        for _ in range(2):
+            _notify(server, _block(server, "custom-webhook/ops"))
+        assert len(server.read_automations()) == 2
+        tell.fn("askless.drift", "olhs", "The scores differ.")
+        run = server.create_flow_run(retrain, name="lame-duck", parameters={"task": "olhs"})
+        server.set_flow_run_state(run.id, Crashed(message="The worker died."), force=True)
+        until(lambda: len(heard) > 1, "both messages")
+        hook.shutdown()
+    assert {(each["subject"], each["body"]) for each in heard} >= {
+        ("askless.drift: olhs", "The scores differ."),
+        ("prefect.flow-run.Crashed: lame-duck", "The worker died. (run lame-duck)"),
+    }
 
 
 def test_the_committed_file_names_flows_that_are_there_and_no_place_of_this_machine():

@@ -25,7 +25,7 @@ MODEL = MODELS["olhs"]
 RULE = Promote(quality_margin=0.005, cost_margin=0.0, confidence=0.95)
 
 
-def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, unchanged=0.5):
+def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, unchanged=0.5, classes=(), groups=()):
     """A comparison with these differences, each (value, low, high)."""
 
     def figure(value, low, high):
@@ -48,9 +48,13 @@ def found(quality=(0.0, 0.0, 0.0), change=(0.0, 0.0, 0.0), *, difference=None, u
         cost_difference=figure(*(difference or change)),
         cost_change=figure(*change),
         unchanged=unchanged,
-        classes=[],
-        groups=[],
+        classes=list(classes),
+        groups=list(groups),
     )
+
+
+def part(name, lost, p_worse):
+    return {"name": name, "items": 50, "quality_difference": {"value": -lost, "ci": [-1, 1]}, "p_worse": p_worse}
 
 
 SAME = (0.0, 0.0, 0.0)
@@ -112,6 +116,25 @@ def test_the_margins_are_those_of_the_rule():
     )
     both = replace(RULE, cost_margin=0.05, quality_margin=0.01)
     assert "cost may be more than 5 % higher" in judge(found((0.1, 0.0, 0.2), (0.1, 0.0, 0.2)), both).reason
+
+
+@pytest.mark.parametrize(
+    ("classes", "groups", "rule", "lost"),
+    [
+        ([part("0", -0.1, 1.0), part("1", 0.044, 0.02)], [], RULE, "class 1 (-4.4 points)"),
+        ([part("1", 0.044, 0.02)], [part("north", 0.157, 0.001)], RULE, "group north (-15.7 points) and 1 more"),
+        ([part("1", 0.044, 0.026)], [part("north", 0.157, 0.2)], RULE, None),
+        ([part("1", 0.02, 0.0)], [], RULE, None),
+        ([part("1", 0.021, 0.0)], [], replace(RULE, part_margin=None), None),
+    ],
+)
+def test_what_is_better_as_a_whole_may_not_be_worse_for_certain_within_a_class_or_a_group(classes, groups, rule, lost):
+    verdict = judge(found((0.02, 0.01, 0.03), (-0.1, -0.2, -0.05), classes=classes, groups=groups), rule)
+    if lost is None:
+        assert verdict.outcome == "promoted"
+    else:
+        begins = f"Better and cheaper, but worse for certain in {lost}: accuracy"
+        assert verdict.outcome == "refused" and verdict.reason.startswith(begins)
 
 
 def test_the_same_answers_at_the_same_cost_gain_nothing():
@@ -202,7 +225,10 @@ def test_one_that_is_no_worse_than_the_champion_for_certain_passes_whatever_was_
         ({"cost_margin": "free"}, "promote.cost_margin: Input should be a valid number, unable to parse string as a"),
         ({"confidence": 1.0}, "promote.confidence: Input should be less than 1. Got 1.0."),
         ({"confidence": 0.5}, "promote.confidence: Input should be greater than 0.5. Got 0.5."),
-        ({"margin": 0.1}, "Unknown key 'margin'. Known: confidence, cost_margin, quality_margin, total_margin."),
+        (
+            {"margin": 0.1},
+            "Unknown key 'margin'. Known: confidence, cost_margin, part_margin, quality_margin, total_",
+        ),
     ],
 )
 def test_a_rule_of_impossible_values_is_named(tmp_path, values, said):

@@ -276,7 +276,7 @@ def killed_at(monkeypatch, write):
 
         return writing
 
-    for name in ("set_model_version_tag", "set_registered_model_alias"):
+    for name in ("set_model_version_tag", "set_registered_model_alias", "set_registered_model_tag"):
         monkeypatch.setattr(MlflowClient, name, mortal(getattr(MlflowClient, name)))
 
 
@@ -290,7 +290,7 @@ def consistent():
     return now
 
 
-@pytest.mark.parametrize("write", range(7))
+@pytest.mark.parametrize("write", range(9))
 def test_a_promotion_killed_at_any_write_leaves_one_whole_champion(client, monkeypatch, write):
     first()
     moves.promote(MODEL, 2, expected=1, reason="better")
@@ -299,13 +299,13 @@ def test_a_promotion_killed_at_any_write_leaves_one_whole_champion(client, monke
         with pytest.raises(Killed):
             moves.promote(MODEL, 3, expected=2, reason="cheaper")
     now = consistent()
-    assert (now.number, now.replaced) == ((2, 1) if write < 6 else (3, 2))
+    assert (now.number, now.replaced) == ((2, 1) if write < 7 else (3, 2))
     assert moves.promote(MODEL, 3, expected=2, reason="cheaper").number == 3
     assert aliases() == {"champion": 3, "previous": 2, "challenger": 3}
     assert moves.rollback(MODEL).number == 2
 
 
-@pytest.mark.parametrize("write", range(9))
+@pytest.mark.parametrize("write", range(12))
 def test_a_rollback_killed_at_any_write_leaves_one_whole_champion(client, monkeypatch, write):
     first()
     moves.promote(MODEL, 3, expected=1, reason="better")
@@ -314,8 +314,8 @@ def test_a_rollback_killed_at_any_write_leaves_one_whole_champion(client, monkey
         with pytest.raises(Killed):
             moves.rollback(MODEL, "complaints")
     now = consistent()
-    assert (now.number, now.replaced) == ((3, 1) if write < 5 else (1, 3))
-    if write < 5:
+    assert (now.number, now.replaced) == ((3, 1) if write < 6 else (1, 3))
+    if write < 6:
         now = moves.rollback(MODEL, "complaints")
     assert moves.rolled_back(registry.find(MODEL, 3), now)
     moves.refuse(MODEL, 2, "the next command")
@@ -326,10 +326,10 @@ def test_a_rollback_killed_at_any_write_leaves_one_whole_champion(client, monkey
 def test_as_many_writes_as_the_tests_above_die_at(client, monkeypatch):
     first()
     with monkeypatch.context() as patched:
-        killed_at(patched, 7)
+        killed_at(patched, 9)
         moves.promote(MODEL, 3, expected=1, reason="better")
     with monkeypatch.context() as patched:
-        killed_at(patched, 9)
+        killed_at(patched, 12)
         moves.rollback(MODEL)
 
 

@@ -24,7 +24,7 @@ from askless.experts.answer_store import AnswerStore
 from askless.experts.remote import batches
 from askless.files import locked
 from tasks import answering
-from tasks.answering import ANSWERED, answer_file, brought, new_files, plain, serving
+from tasks.answering import ANSWERED, Place, answer_file, brought, new_files, news_of_spending, plain, serving
 from tests.experts.batch_server import batch_server
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import shop as label_shop
@@ -143,6 +143,16 @@ def test_beyond_the_limit_of_a_day_the_small_expert_answers(shop, server):
     beyond = [row for row in rows if row["reason"] == "limit"]
     assert len(beyond) > 10 and {row["expert"] for row in beyond} == {"majority"}
     assert beyond[0]["error"] == f"{LLM}: limit: the spend limit of $0.0055 is reached"
+
+
+def test_what_was_paid_in_a_month_is_told_once(shop, server):
+    place = Place("olhs", "data")
+    assert news_of_spending(place, 0.0) == ""
+    shop.answer(shop.comes("a.jsonl", texts(30)))
+    assert news_of_spending(place, None) == news_of_spending(place, 1e6) == ""
+    said = news_of_spending(place, 0.0)
+    assert said.startswith("Experts were paid $") and said.endswith("for olhs, more than $0.00.")
+    assert news_of_spending(place, 0.0) == ""
 
 
 def test_a_text_twice_in_a_file_is_decided_and_billed_once_and_answered_twice(shop, server):

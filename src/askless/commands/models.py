@@ -17,14 +17,23 @@ Which = Annotated[str, typer.Argument(metavar="VERSION", help="Number or alias o
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is written on the version.", show_default=False)]
 
 
-def models(model: Model, as_json: AsJson = False) -> None:
+def models(
+    model: Model,
+    history: Annotated[bool, typer.Option("--history", help="Every promotion, refusal and rollback instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List every version of a registered model, the newest first: who serves, thresholds, costs, data, decisions.
 
     Example: askless models askless-olhs
+
+    Example: askless models askless-olhs --history
     """
     from askless.registry import versions as registry
     from askless.report.wording import aligned
 
+    if history:
+        _history(registry.history(model), model, as_json)
+        return
     found = registry.versions(model)
     if as_json:
         print_json({"model": model, "versions": [version.as_dict() for version in found]})
@@ -105,6 +114,18 @@ def rollback(model: Model, reason: Reason = "", as_json: AsJson = False) -> None
 
     now = aliases.rollback(model, reason)
     _say({"model": model, "outcome": "rolled back", "reason": now.reason, "champion": now.number}, as_json, now)
+
+
+def _history(decisions: list[dict[str, Any]], model: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"model": model, "history": decisions})
+        return
+    for each in decisions:
+        after = "" if each["replaced"] is None else f" after version {each['replaced']}"
+        typer.echo(f"{each['decided']}  version {each['version']} {each['verdict']}{after}, by {each['by']}")
+        typer.echo(f"         {each['reason']}")
+    if not decisions:
+        tell(f"Nothing was decided yet about {model}.")
 
 
 def _say(done: dict[str, Any], as_json: bool, now: Version) -> None:

@@ -466,6 +466,9 @@ class Promote:
     total_margin
         What all promotions together may lose, against the first champion or the last that a person put in place, 0 or
         more and below 1; None: each promotion may lose its own margin for ever.
+    part_margin
+        What it may lose in the mean within a class or a group in which it is worse for certain, 0 or more and below 1;
+        None: only the whole counts.
     cost_margin
         What it may cost more, as a share of the champion's cost, 0 or more and below 1.
     confidence
@@ -474,6 +477,7 @@ class Promote:
 
     quality_margin: Margin = 0.005
     total_margin: Margin | None = 0.02
+    part_margin: Margin | None = 0.02
     cost_margin: Margin = 0.0
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
 

@@ -1,13 +1,17 @@
 """The moves of a model's aliases: promote, roll back, refuse.
 
 `champion` serves, `challenger` was registered last, `previous` was champion before. One write makes a champion: the
-move of that alias. The tags that a champion needs (`verdict`, `reason`, `decided`, `replaced`, the champion before it,
-and `anchor`, the one from which losses are counted) are on the version by then, and what follows of it (alias
-`previous`, the verdict on a version rolled back) is made up for by the next command, should the process die in between.
+move of that alias. The tags that a champion needs (`verdict`, `reason`, `decided`, `by`, `replaced`, the champion
+before it, and `anchor`, from which losses are counted) are on the version by then, and what follows of it (alias
+`previous`, the verdict on a version rolled back, the history) is made up for by the next command, should the process
+die in between.
 """
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +30,7 @@ from askless.registry.versions import (
     Version,
     asking,
     find,
+    record,
     serving,
     store,
     versions,
@@ -89,6 +94,7 @@ def refuse(model: str, number: int, reason: str) -> None:
         if now is not None and now.number == number:
             raise _lost(now, number)
         _tag(model, number, REFUSED, reason)
+        record(find(model, number))
         if now is not None:
             _followed(model)
 
@@ -97,6 +103,8 @@ def _followed(model: str) -> Version:
     """What follows of who is champion, made so where it is not: alias `previous`, the verdict on one rolled back."""
     now = find(model, CHAMPION)
     before = next((version for version in versions(model) if version.number == now.replaced), None)
+    if now.decided:
+        record(now)
     if before is None:
         return now
     if PREVIOUS not in before.aliases:
@@ -120,10 +128,19 @@ def _lost(now: Version | None, number: int) -> DataError:
 
 def _tag(model: str, number: int, verdict: str, reason: str, **more: int | None) -> None:
     """Tags that tell the decision, the word for it last."""
-    tags = {"reason": reason, "decided": when(time.time()), **{k: "" if v is None else v for k, v in more.items()}}
+    given = {key: "" if value is None else value for key, value in more.items()}
+    tags = {"reason": reason, "decided": when(time.time()), "by": _who(), **given}
     for key, value in {**tags, "verdict": verdict}.items():
         with asking(model) as client:
             client.set_model_version_tag(model, str(number), key, str(value))
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 def _move(model: str, alias: str, number: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from askless.arrays import Bools, Floats, Ints
 from askless.costs import CostModel
@@ -43,7 +44,8 @@ class Comparison:
     unchanged
         The share of items with answers as good at the same cost.
     classes, groups
-        A row for each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`.
+        A row for each: `name`, `items`, `quality` and `cost_per_1k` by role, `quality_difference`, `cost_difference`;
+        `p_worse`, the p-value of the challenger being no worse there (exact sign test, times the rows of both).
     live
         `shadow_log.Live` as a dict, None where live requests were not looked at.
     """
@@ -140,6 +142,8 @@ class _PairedRuns:
         """Everything, with the figures of both sides."""
         costlier = self.cost["challenger"] - self.cost["champion"]
         labels, groups = (self.held_out.items[name].to_pylist() for name in ("label", "group"))
+        names = self.task.classes, sorted({group for group in groups if group})
+        rows = sum(map(len, names))
         same = (self.columns[:, 0] == self.columns[:, 1]) & (self.columns[:, 2] == self.columns[:, 3])
         return Comparison(
             task=self.held_out.task,
@@ -156,23 +160,26 @@ class _PairedRuns:
             cost_difference=self._figure(costlier),
             cost_change=self._figure(_ratio(costlier, self.cost["champion"])),
             unchanged=float(same.mean()),
-            classes=self._parts(labels, self.task.classes),
-            groups=self._parts(groups, sorted({group for group in groups if group})),
+            classes=self._parts(labels, names[0], rows),
+            groups=self._parts(groups, names[1], rows),
         )
 
-    def _parts(self, of_items: Sequence[str | None], names: Sequence[str]) -> list[Figure]:
+    def _parts(self, of_items: Sequence[str | None], names: Sequence[str], rows: int) -> list[Figure]:
         of = np.array([name or "" for name in of_items], dtype=object)
-        return [self._part(name, of == name) for name in names]
+        return [self._part(name, of == name, rows) for name in names]
 
-    def _part(self, name: str, inside: Bools) -> Figure:
+    def _part(self, name: str, inside: Bools, rows: int) -> Figure:
         """One class or group; quality there is the share of right answers, or the mean quality score."""
         means = self._means(self.columns[inside], inside)
+        gained = self.columns[inside, 1] - self.columns[inside, 0]
+        worse, unlike = int((gained < 0).sum()), int((gained != 0).sum())
         return {
             "name": name,
             "items": int(inside.sum()),
             "quality": {role: self._figure(means[i])["value"] for i, role in enumerate(ROLES)},
             "cost_per_1k": {role: self._figure(means[2 + i])["value"] for i, role in enumerate(ROLES)},
             "quality_difference": self._figure(means[1] - means[0]),
+            "p_worse": min(1.0, rows * float(binom.sf(worse - 1, unlike, 0.5))),
             "cost_difference": self._figure(means[3] - means[2]),
         }
 

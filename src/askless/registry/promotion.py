@@ -9,7 +9,9 @@ A challenger is promoted in one of two ways:
 
 Intervals are paired, over items, two-sided at `confidence`; all else is refused. So that many small steps do not add
 up, the lower end of the difference to the anchor, the first champion or the last that a person put in place, is at
-least -`total_margin` too, unless the challenger is no worse than the champion for certain.
+least -`total_margin` too, unless the challenger is no worse than the champion for certain. One that is worse for
+certain within a class or a group, all of them looked at together, and by more than `part_margin` in the mean, is
+refused.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def judge(found: Comparison, rule: Promote, since: Comparison | None = None) -> 
         way = f"{'Cheaper' if ceiling < 0 else 'As cheap'} and better"
     if not way:
         return Verdict(REFUSED, f"{_why_not(found, rule, as_good, as_cheap)}: {figures}.")
-    lost = "" if floor >= 0 else _lost_since(since, rule)
+    lost = _lost_within(found, rule) or ("" if floor >= 0 else _lost_since(since, rule))
     return Verdict(REFUSED, f"{way}, but {lost}: {figures}.") if lost else Verdict(PROMOTED, f"{way}: {figures}.")
 
 
@@ -178,6 +180,23 @@ def _anchor(model: str, number: int) -> Side:
     except DataError as error:
         remedy = f"Decide by hand, to count anew: askless promote {model} VERSION --by-hand --reason TEXT."
         raise DataError(error.where, error.got, "the version from which losses are counted", remedy) from error
+
+
+def _lost_within(found: Comparison, rule: Promote) -> str:
+    """The class or group that loses most where one is worse for certain by more than the rule allows; else nothing."""
+    if rule.part_margin is None:
+        return ""
+    rows = [("class", row) for row in found.classes] + [("group", row) for row in found.groups]
+    worse = [
+        (row["quality_difference"]["value"], f"{kind} {row['name']}")
+        for kind, row in rows
+        if row["p_worse"] < (1 - rule.confidence) / 2 and row["quality_difference"]["value"] < -rule.part_margin
+    ]
+    if not worse:
+        return ""
+    value, name = min(worse)
+    more = f" and {len(worse) - 1} more" if len(worse) > 1 else ""
+    return f"worse for certain in {name} ({100 * value:+.1f} points){more}"
 
 
 def _lost_since(since: Comparison | None, rule: Promote) -> str:

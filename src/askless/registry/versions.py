@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,8 @@ FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
 PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
 TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "digest", "dvc_lock_sha256", "git_commit")
-DECIDED = ("verdict", "reason", "decided", "proposed_by")
+DECIDED = ("verdict", "reason", "decided", "by", "proposed_by")
+HISTORY = "history/"
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
 CHAMPION, CHALLENGER = "champion", "challenger"
 ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
@@ -67,8 +69,8 @@ class Version:
         Of the lock file of its data, and of its code.
     verdict
         The last decision about it: promoted, refused, restored or rolled back; empty before one.
-    reason, decided
-        Of that decision, a sentence, and when it was.
+    reason, decided, by
+        Of that decision, a sentence, when it was, and the account and machine by which.
     proposed_by
         Who proposed what a person is to decide about.
     replaced
@@ -98,6 +100,7 @@ class Version:
     verdict: str
     reason: str
     decided: str
+    by: str
     proposed_by: str
     replaced: int | None
     anchor: int | None
@@ -217,6 +220,23 @@ def champion(model: str) -> Version | None:
 def serving(model: str) -> Version | None:
     """The version that serves, None where there is none, for whatever reason."""
     return next((version for version in versions(model) if CHAMPION in version.aliases), None)
+
+
+def history(model: str) -> list[dict[str, Any]]:
+    """Every decision, the newest first: `version`, `verdict`, `reason`, `decided`, `by`, `replaced`."""
+    with asking(model) as client:
+        tags = client.get_registered_model(model).tags
+    return [json.loads(tags[key]) for key in sorted(tags, reverse=True) if key.startswith(HISTORY)]
+
+
+def record(version: Version) -> None:
+    """Add the last decision about a version to the history of its model; done again, nothing more happens."""
+    key = f"{HISTORY}{re.sub('[^0-9]', '', version.decided)}-{version.number}-{version.verdict}"
+    told = {name: getattr(version, name) for name in ("verdict", "decided", "by", "replaced")}
+    # What MLflow takes of a tag.
+    told |= {"version": version.number, "reason": version.reason[:3000]}
+    with asking(version.model) as client:
+        client.set_registered_model_tag(version.model, key, json.dumps(told))
 
 
 def _aliases(model: str) -> dict[str, int]:

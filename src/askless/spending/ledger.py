@@ -114,6 +114,10 @@ class Ledger:
         """Dollars that calls in doubt may have cost at most, in the same time."""
         return self._sum(DOUBT)
 
+    def spent_in(self, days: str) -> float:
+        """Dollars that answers cost, and those in doubt at most, on days that begin with this: `2026-07`."""
+        return sum(float(self._all(_SUM, state, f"{days}%")[0][0]) for state in (PAID, DOUBT)) / NANO
+
     @property
     def left(self) -> float:
         """Dollars that may still be reserved, infinite without a limit."""
