@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,9 @@ from askless.errors import AsklessError
 from flows.server import PASSING
 from tasks.progress import duration
 
+# Whose errors stand for what they met themselves.
+WRAPPERS = ("mlflow", "sqlalchemy")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 FAILED = "Finished in state Failed"
 # What goes well needs no line of its own; a link to a server that ends with the command is dead when it is read.
 ROUTINE = ("Beginning ", "Finished in state Completed(")
@@ -29,7 +33,7 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
     said = record.getMessage()
     if said.startswith(ROUTINE) or (said.startswith(LINK) and PASSING in os.environ):
         return False
-    if record.exc_info and isinstance(record.exc_info[1], AsklessError):
+    if record.exc_info and explained(record.exc_info[1]):
         return False
     if FAILED in said:
         record.msg, record.args = FAILED, ()
@@ -37,9 +41,34 @@ def _worth_a_line(record: logging.LogRecord) -> bool:
 
 
 def _briefly(record: logging.LogRecord) -> bool:
-    if record.exc_info and isinstance(record.exc_info[1], AsklessError):
+    if record.exc_info and (why := explained(record.exc_info[1])):
+        if not isinstance(record.exc_info[1], AsklessError):
+            record.msg, record.args = f"{record.getMessage()}: {why}", ()
         record.exc_info = record.exc_text = None
     return True
+
+
+def explained(error: BaseException | None) -> str:
+    """What went wrong, in a sentence or two, where the input, a disk, a database or a server is at fault; else nothing."""
+    if isinstance(error, AsklessError):
+        return str(error)
+    while error is not None:
+        said = next(iter(str(error).splitlines()), "").strip().rstrip(".")
+        if isinstance(error, OSError) and error.errno in FULL or "database or disk is full" in said:
+            return f"The disk is full ({said}). What was made is kept: free some space and run again."
+        if "database is locked" in said:
+            return (
+                "A database is locked: another process has been writing to it for too long, or hangs. What was made is "
+                "kept: end that process, and run again."
+            )
+        if isinstance(error, ConnectionError) or type(error).__module__.partition(".")[0] in ("requests", "urllib3"):
+            return (
+                f"A server does not answer ({said}). What was made is kept: see that those of MLFLOW_TRACKING_URI and "
+                "PREFECT_API_URL run, and run again."
+            )
+        wrapped = type(error).__module__.startswith(WRAPPERS)
+        error = error.__cause__ or (error.__context__ if wrapped else None)
+    return ""
 
 
 def without_tracebacks() -> None:
@@ -76,7 +105,11 @@ def run_stage(
     except AsklessError as error:
         sys.stderr.write(f"\n{flow.__name__} failed: {error}\n")
         raise SystemExit(1) from None
-    except httpx.TransportError as error:
+    except Exception as error:
         # Not "failed", which is for what no other try would mend.
-        sys.stderr.write(f"\n{flow.__name__} stopped: the Prefect server is gone ({error}). Start it and run again.\n")
+        gone = f"the Prefect server is gone ({error}). Start it and run again."
+        why = gone if isinstance(error, httpx.TransportError) else explained(error)
+        if not why:
+            raise
+        sys.stderr.write(f"\n{flow.__name__} stopped: {why}\n")
         raise SystemExit(1) from None

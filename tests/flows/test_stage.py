@@ -1,9 +1,13 @@
 """What a stage prints when it is run from the command line."""
 
+import errno
 import logging
+import sqlite3
 import sys
 
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
 
 from askless.errors import DataError
 from flows import stage
@@ -32,6 +36,43 @@ def test_routine_and_dead_links_are_left_out(monkeypatch, line, error, passing, 
     info = (type(error), error, None) if error else None
     record = logging.LogRecord("prefect.flow_runs", logging.INFO, "", 0, line, (), info)
     assert (record.getMessage() if stage._worth_a_line(record) else None) == kept
+
+
+def wrapped(kind, error):
+    try:
+        try:
+            raise error
+        except type(error):
+            raise kind("wrapped")  # noqa: B904
+    except kind as outer:
+        return outer
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full ([Errno 28] No space left on device)."),
+        (wrapped(MlflowException, sqlite3.OperationalError("database is locked")), "A database is locked: another"),
+        (wrapped(MlflowException, requests.ConnectionError("refused")), "A server does not answer (refused)."),
+        (wrapped(KeyError, requests.ConnectionError("refused")), None),
+        (ZeroDivisionError("division by zero"), None),
+    ],
+)
+def test_what_surrounds_a_stage_is_a_paragraph_and_a_bug_its_traceback(monkeypatch, capsys, error, said):
+    def prepare(task, params):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["prepare", "olhs"])
+    if said is None:
+        with pytest.raises(type(error)):
+            stage.run_stage(prepare, ["task"])
+        return
+    with pytest.raises(SystemExit):
+        stage.run_stage(prepare, ["task"])
+    told = capsys.readouterr().err.strip()
+    assert told.startswith(f"prepare stopped: {said}") and told.endswith("run again.") and "\n" not in told
+    record = logging.LogRecord("prefect.flow_runs", logging.ERROR, "", 0, "Failed", (), (type(error), error, None))
+    assert stage._briefly(record) and said in record.getMessage() and record.exc_info is None
 
 
 def test_a_stage_says_when_it_is_done_and_how_long_it_took(monkeypatch, capsys):

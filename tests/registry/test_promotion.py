@@ -340,7 +340,9 @@ def test_who_is_champion_already_is_left_alone(at):
 def test_losses_are_counted_from_the_first_champion_or_the_last_put_in_place_by_hand(at):
     """Of the last two each may pass beside the champion of the day, by a wide margin, and not beside the first."""
     settings = at(("long", 0.4), ("long", 0.3), ("long", 0.2))
-    settings = replace(settings, promote=replace(settings.promote, quality_margin=0.3, total_margin=0.25))
+    settings = replace(
+        settings, promote=replace(settings.promote, quality_margin=0.3, total_margin=0.25, part_margin=None)
+    )
     assert done(settings, 2)[0].verdict.outcome == "promoted"
     assert [registry.find(MODEL, number).anchor for number in (1, 2, 3)] == [1, 1, None]
     weighed, said = done(settings, 3)
