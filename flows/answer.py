@@ -49,7 +49,7 @@ def answer(
     done = [state.result() for state in states if state.is_completed()]
     if said := news_of_spending(Place(task, data), tell_above_usd_per_month):
         log.warning(said)
-        tell("askless.spend", task, said)
+        tell("askless-spend", task, said)
     for one in done:
         if one["status"] == "put aside":
             log.warning("%s is put aside. %s", one["file"], one["reason"])

@@ -20,7 +20,7 @@ def compare_models(task: str, params: str = "params.yaml", data: str = "data", r
     done = settle_challenger(folder)
     get_run_logger().info(done)
     if (outcome := read_weighed(folder).verdict.outcome) in (PROMOTED, REFUSED):
-        tell(f"askless.{outcome}", task, done)
+        tell(f"askless-{outcome}", task, done)
     return done
 
 

@@ -33,7 +33,7 @@ def monitor(
         found = _looked(task, params, data, reports, served, again) if mine else BUSY
     get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
     if found["status"] == "drift":
-        tell("askless.drift", task, found["message"])
+        tell("askless-drift", task, found["message"])
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found
 

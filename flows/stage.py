@@ -49,7 +49,7 @@ def _briefly(record: logging.LogRecord) -> bool:
 
 
 def explained(error: BaseException | None) -> str:
-    """What went wrong, in a sentence or two, where the input, a disk, a database or a server is at fault; else nothing."""
+    """What went wrong, in words, where the input, a disk, a database or a server is at fault; else nothing."""
     if isinstance(error, AsklessError):
         return str(error)
     while error is not None:

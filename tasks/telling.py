@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 # Of askless, and of every run on the server.
-EVENTS = ("askless.drift", "askless.promoted", "askless.refused", "askless.spend")
+EVENTS = ("askless-drift", "askless-promoted", "askless-refused", "askless-spend")
 RUNS = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut", "prefect.flow-run.Late")
 
 

@@ -144,7 +144,7 @@ def test_every_decision_stays_in_the_history_with_who_and_why(client):
     run("promote", MODEL, "3", "--by-hand", "--reason", "we must save")
     told = json.loads(run("models", MODEL, "--history", "--json").stdout)["history"]
     assert sorted((each["version"], each["verdict"], each["replaced"]) for each in told) == [
-        (1, "restored", 2), (2, "promoted", 1), (3, "promoted", 1), (3, "refused", None)
+        (1, "promoted", None), (1, "restored", 2), (2, "promoted", 1), (3, "promoted", 1), (3, "refused", None)
     ]  # fmt: skip
     assert all("@" in each["by"] and each["reason"] and each["decided"].endswith("UTC") for each in told)
     lines = run("models", MODEL, "--history").stdout

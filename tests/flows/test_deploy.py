@@ -153,13 +153,13 @@ def test_what_should_be_heard_of_is_sent_to_the_block_that_is_named(production):
         for _ in range(2):
             _notify(server, _block(server, "custom-webhook/ops"))
         assert len(server.read_automations()) == 2
-        tell.fn("askless.drift", "olhs", "The scores differ.")
+        tell.fn("askless-drift", "olhs", "The scores differ.")
         run = server.create_flow_run(retrain, name="lame-duck", parameters={"task": "olhs"})
         server.set_flow_run_state(run.id, Crashed(message="The worker died."), force=True)
         until(lambda: len(heard) > 1, "both messages")
         hook.shutdown()
     assert {(each["subject"], each["body"]) for each in heard} >= {
-        ("askless.drift: olhs", "The scores differ."),
+        ("askless-drift: olhs", "The scores differ."),
         ("prefect.flow-run.Crashed: lame-duck", "The worker died. (run lame-duck)"),
     }
 
