@@ -153,6 +153,7 @@ answers = st.fixed_dictionaries(
     | {name: st.none() | st.floats(0, 9, width=32) for name in ("logprob", "mass", "quality", "seconds", "cost_usd")}
     | {name: st.none() | st.integers(0, 99) for name in schema.PREDICTIONS.names if name.endswith("_tokens")}
     | {"proba": st.none() | st.lists(st.floats(0, 1, width=32), max_size=3), "batched": st.none() | st.booleans()}
+    | {"replies": st.none() | st.integers(1, 99)}
 )
 
 
