@@ -420,6 +420,14 @@ def test_a_wrong_value_says_where_what_is_allowed_and_what_was_got(tmp_path, pat
     assert error_of(tmp_path, path, **changes) == message
 
 
+def test_who_reads_sentences_needs_no_word_vectors(tmp_path):
+    given = copy.deepcopy(MINIMAL)
+    given["tasks"]["posts"]["vectors"] = None
+    given["experts"]["small"]["features"] = given["train"]["posts"]["teams"]["team"]["features"] = "encoder"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(given))
+    assert config.load(tmp_path / "params.yaml").task("posts").vectors is None
+
+
 def test_several_wrong_values_are_told_at_once(tmp_path):
     message = error_of(tmp_path, "evaluate.posts", sweep=1, confidence=2)
     assert message == (
