@@ -240,3 +240,8 @@ def test_metadata_of_parquet_are_kept(tmp_path):
 @pytest.mark.parametrize(("name", "lines"), [("t.json", False), ("t.jsonl", True)])
 def test_records(tmp_path, name, lines):
     assert read_records(written(tmp_path, name.removeprefix("t."))) == (ROWS, lines)
+
+
+def test_the_one_column_of_a_tsv_may_hold_commas(tmp_path):
+    (tmp_path / "t.tsv").write_text("post\nwell, yes\nno; no | no\n")
+    assert [row["post"] for _, row in TableFile.of(tmp_path / "t.tsv").rows()] == ["well, yes", "no; no | no"]

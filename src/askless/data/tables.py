@@ -4,7 +4,7 @@ The rules are the same whether a table is read whole (`read`) or row by row in b
 
 - text is UTF-8, with or without a byte order mark; a line ends in LF, CRLF or CR;
 - CSV has a header and values that are text, with commas, semicolons, tabs or bars between them, whichever divides the
-  header into most columns; blank lines are no rows;
+  header into most columns (of .tsv always tabs); blank lines are no rows;
 - JSON is an object a line, or, where it is read whole, one list of objects or one object of columns, each a list (or
   an object by row, as pandas writes it); blank lines are no rows;
 - a text file has a row a line, and a blank line is a row without a text;
@@ -288,7 +288,8 @@ class TableFile:
                 break
         else:
             raise self._no_rows()
-        divided = max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
+        tabs = self.path.lower().endswith(".tsv")
+        divided = "\t" if tabs else max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
         reader = csv.reader(chain([first], (line for _, line in lines)), delimiter=divided, strict=True)
         rows = self._fields(reader, blank)
         _, names = next(rows)
