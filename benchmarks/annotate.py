@@ -1,9 +1,9 @@
 """What `askless annotate` saves on real posts, and in how many draws its promise holds; BARGAIN and a sample beside it.
 
 GPT-3.5's answers to the hate posts of ASKLESS_REALDATA stand for the LLM; gold labels are not used. The small model is
-logistic regression on what the backend `stack` looks at: TF-IDF of 1-2 words, TF-IDF of 2-5 characters and, with
-`--vectors FILE.npy`, sentence vectors times 2. Everybody pays for all that is asked: rows that teach, rows that
-certify, rows that are not kept.
+logistic regression on what the backend `stack` looks at: TF-IDF of 1-2 words, TF-IDF of 2-5 characters (not with
+`--plain`) and, with `--vectors FILE.npy`, sentence vectors times 2. Everybody pays for all that is asked: rows that
+teach, rows that certify, rows that are not kept.
 
 `--recall` thins the rows that GPT-3.5 calls hate to `--share` of each draw and finds them: rows that nobody asked about
 count as no hate, and each row that is called hate was asked about, by BARGAIN_R's answer too.
@@ -102,7 +102,7 @@ class Small:
         return Scores(label, margin, self.calibrator(stated), proba)
 
 
-def features(texts: list[str], vectors: Path | None) -> Any:
+def features(texts: list[str], vectors: Path | None, plain: bool) -> Any:
     """TF-IDF of words and characters, and sentence vectors times 2 where there are some."""
     from scipy.sparse import csr_matrix, hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -111,7 +111,7 @@ def features(texts: list[str], vectors: Path | None) -> Any:
     characters = TfidfVectorizer(
         analyzer="char_wb", ngram_range=(2, 5), min_df=4, sublinear_tf=True, max_features=60000
     )
-    blocks = [words, characters.fit_transform(texts)]
+    blocks = [words] if plain else [words, characters.fit_transform(texts)]
     return hstack(blocks if vectors is None else [*blocks, csr_matrix(2 * np.load(vectors))]).tocsr()
 
 
@@ -232,6 +232,7 @@ def main() -> None:
     parser.add_argument("--goals", type=float, nargs="+", default=[0.95, 0.97])
     parser.add_argument("--rows", type=int, help="so many rows of the file, drawn for each seed")
     parser.add_argument("--vectors", type=Path)
+    parser.add_argument("--plain", action="store_true", help="no characters")
     parser.add_argument("--bargain", action="store_true")
     parser.add_argument("--recall", type=float, nargs="+", help="floors of recall, instead of agreement")
     parser.add_argument("--share", type=float, default=0.025, help="of rows that are positive then")
@@ -241,7 +242,7 @@ def main() -> None:
         raise SystemExit(f"{path}: no such file. Set ASKLESS_REALDATA to the folder that has it.")
     records = json.loads(path.read_text())
     every, of_all = [row["Text"] for row in records], np.array([int(row["Preds"] == 1) for row in records])
-    x_all, found = features(every, options.vectors), defaultdict(list)
+    x_all, found = features(every, options.vectors, options.plain), defaultdict(list)
     if options.recall:
         recalls(every, of_all, x_all, options)
         return

@@ -35,10 +35,10 @@ def precision(label, truth):
 
 
 GOALS = {
-    "recall": {"recall": {"yes": 0.7}},
-    "precision": {"precision": {"yes": 0.6}},
-    "both": {"recall": {"yes": 0.7}, "precision": {"yes": 0.6}},
-    "beside agreement": {"agree": 0.8, "recall": {"yes": 0.6}},
+    "recall": {"recall": {"yes": 0.85}},
+    "precision": {"precision": {"yes": 0.8}},
+    "both": {"recall": {"yes": 0.85}, "precision": {"yes": 0.8}},
+    "beside agreement": {"agree": 0.85, "recall": {"yes": 0.85}},
 }
 KINDS = ["good", "upside down", "overconfident", "blind"]
 
