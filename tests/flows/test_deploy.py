@@ -123,6 +123,8 @@ def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(producti
         assert {d.work_pool_name for d in found.values()} == {POOL}
         assert {d.parameters["task"] for d in found.values()} == {"olhs"}
         limits = {limit.name: limit.limit for limit in server.read_global_concurrency_limits()}
+        own = {limits.pop(name) for name in list(limits) if name.startswith("deployment:")}
+        assert own == {1}, "of answer and monitor"
         assert limits == LIMITS | ({"tag:gpu": 2} if again else {})
         server.update_global_concurrency_limit("tag:gpu", GlobalConcurrencyLimitUpdate(limit=2))
     assert server.read_work_pool(POOL).type == "process"
