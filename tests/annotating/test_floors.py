@@ -86,6 +86,17 @@ def test_a_recall_is_reached_by_asking_about_what_may_be_of_the_class_alone(monk
     assert recall(found.label, truth) == 1.0 and (found.label[found.by_small] == YES).all()
 
 
+def test_what_the_money_buys_of_a_precision_is_a_share_of_the_rows_labelled_so(monkeypatch):
+    worse, names = 0, [f"text {n}" for n in range(1500)]
+    for seed in range(30):
+        truth, guess = file_of(np.random.default_rng(seed), 1500, "good", rare=0.5)
+        llm = Llm({n: CLASSES[t] for n, t in zip(names, truth, strict=True)}, limit=0.9)
+        _, found, _ = run(truth, guess, Wish(None, precision={"yes": 0.95}, seed=seed), monkeypatch, llm=llm)
+        assert found.stopped == "money"
+        worse += precision(found.label, truth) < found.promises[0].share
+    assert worse < 4
+
+
 def test_floors_hold_in_each_group_and_a_group_that_the_small_model_does_not_know_is_asked(monkeypatch):
     rng, worse = np.random.default_rng(4), 0
     truth, guess = file_of(rng, 1500, "good")
@@ -115,7 +126,16 @@ def test_human_labels_make_it_a_promise_about_people(monkeypatch):
         found = annotate(asked, np.ones(rows, int), Wish(0.85, seed=seed), gold=Gold(at, people[at]))
         assert found.promised - found.checked_by_people.most >= 0.85 and not asked.answered.all()
         worse += (found.label == people).mean() < found.promised - found.checked_by_people.most
+        # Another file like it is asked about as it takes to keep that.
+        kept = ~found.threshold.below(guess.margin, np.full(rows, 0.5))
+        assert (kept & (guess.label != said)).mean() < 0.15 - found.checked_by_people.most + 0.02
     assert worse < 4
+    asked = AskedTexts(Llm(asked.expert.said, limit=0.2), ids("a", names), names)
+    with pytest.raises(
+        BudgetError, match="before llm was asked about 100 of 300 human labels. Give a higher --max-usd"
+    ):
+        annotate(asked, np.ones(rows, int), Wish(0.85), gold=Gold(at, people[at]))
+    asked = AskedTexts(Llm(asked.expert.said), ids("a", names), names)
     refused = "Of 300 human labels llm gives 2.., which promises 9[0-5][.0-9]* % at most, whatever is paid. Give less"
     with pytest.raises(BudgetError, match=refused):
         annotate(asked, np.ones(rows, int), Wish(0.97), gold=Gold(at, people[at]))

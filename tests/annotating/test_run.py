@@ -22,6 +22,7 @@ FACTS = {
     "human_labels": 400,
     "review": {"labelled": 0, "unsure": 0},
 }
+PRICED = {"error_usd": 0.01, "errors": None, "goal": None}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,19 @@ FACTS = {
             "Every row was put to it, for a small model could not be trusted with enough of them.",
         ),
         ({"stopped": "everything", "goal": None, "limit_usd": 9.0}, "Every row was put to it: the limit was enough."),
+        (
+            {
+                "stopped": "everything",
+                "goal": None,
+                "promises": [FACTS["promises"][0] | {"measure": "recall", "class": "a"}],
+            },
+            "could not be trusted with enough of them.",
+        ),
+        (PRICED | {"stopped": "everything"}, "no label of the small model costs less than a call."),
+        (
+            PRICED | {"stopped": "money", "limit_usd": 1.0, "by_small": 7},
+            "too few rows were checked. The limit of $1 was reached: a higher one may cost less in all.",
+        ),
         ({"stopped": "money", "limit_usd": 1.0}, "The limit of $1 was reached: a higher --max-usd promises more."),
         ({"stopped": "unanswered"}, "Rows without an answer count as if the small model were wrong."),
     ],

@@ -210,13 +210,15 @@ class Tested:
             rows = keepable(self.drawn, self.wrong, line.allowed(found), self.delta)
         return line.texts_of(rows)
 
-    def promises(self, kept: Bools, unknown: int, found: int, goal: bool) -> float | None:
+    def promises(self, kept: Bools, unasked: int, unknown: int, found: int, goal: bool) -> float | None:
         """The share that is promised of the rows; None where nothing is known of those kept.
 
         Parameters
         ----------
         kept
-            Which of the texts left keep the small model's label, (texts left,).
+            Which of the texts left keep the small model's label, (texts left,); the LLM was asked about some of them.
+        unasked
+            Rows of those about which it was not.
         unknown
             Rows beside these of which nothing is known and that can break it.
         found
@@ -234,7 +236,7 @@ class Tested:
         elif line.floor.measure == RECALL:
             every = found + broken + unknown
         else:
-            every = found + unknown + int(line.count[mine].sum())
+            every = found + unknown + unasked
             # What was settled is a share, and of more rows now than it was settled for.
             broken = math.floor((1 - line.floor.least) * (every - unknown)) if goal and texts else broken
         return max(0.0, 1 - (broken + unknown) / every) if every else 1.0

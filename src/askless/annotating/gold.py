@@ -66,7 +66,15 @@ class Gold:
         return cls(np.array([place[row] for row, _ in given]), np.array([number[each] for _, each in given]))
 
     def compared(self, asked: AskedTexts, rows: int, delta: float) -> Checked:
-        """What the LLM, asked about all of them, has right; a reply without a label is wrong."""
+        """What the LLM, asked about all of them, has right; a reply without a label is wrong.
+
+        Raises `BudgetError` where the money did not reach for all.
+        """
+        if left := int(asked.unasked[self.places].sum()):
+            raise BudgetError(
+                f"The limit was reached before {asked.expert.name} was asked about {left:,} of {len(self.places):,} "
+                "human labels. Give a higher --max-usd and run again: what was answered is kept."
+            )
         wrong = int((asked.label[self.places] != self.label).sum())
         return Checked(len(self.places), wrong, most_wrong(rows, len(self.places), wrong, delta) / rows)
 

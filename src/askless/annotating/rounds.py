@@ -301,10 +301,12 @@ class _Run:
         return self._annotation(kept, tuple(promises), stopped)
 
     def _promise(self, tested: Tested, kept: Bools, unknown: Bools, said: Ints, stopped: str) -> Promise:
-        floor = tested.line.floor
+        line, floor = tested.line, tested.line.floor
+        unasked = kept & ~self.drawn & ~self.asked.answered[self.rest.places]
         there = int(floor.count[unknown & (floor.concerns(said) | (said == NO_LABEL))].sum())
         settled = not self.short and self.wish.promises
-        return Promise(floor, tested.promises(kept, there, floor.found(self.asked), settled))
+        rows = int(line.count[unasked[line.at]].sum())
+        return Promise(floor, tested.promises(kept, rows, there, floor.found(self.asked), settled))
 
     def _draw(self) -> None:
         """The sample, asked."""
@@ -408,7 +410,8 @@ class _Run:
         count = np.concatenate([self.count[rest.places], self.count[small.taught]])
         expected = np.concatenate([1 - rest.scores.agrees, 1 - small.held.agrees])
         order = np.argsort(-margin, kind="stable")
-        if self.wish.agree is None:
+        least = next((floor.least for floor in self.goals if floor.measure == AGREEMENT), None)
+        if least is None:
             kept = np.cumsum(count[order]) <= count.sum() * self.count[~self.asked.answered].sum() / self.rows
         else:
             # By how much more the texts drawn by chance may be wrong than is expected of them.
@@ -416,7 +419,7 @@ class _Run:
             wrong = int((small.held.label != self.asked.label[small.taught])[mine].sum())
             expected_there = max(float((1 - small.held.agrees)[mine].mean()), 1e-9)
             off = max(1.0, share_interval(wrong, int(mine.sum()))[1] / expected_there)
-            kept = off * np.cumsum((count * expected)[order]) <= (1 - self.wish.agree) * count.sum()
+            kept = off * np.cumsum((count * expected)[order]) <= (1 - least) * count.sum()
         texts = int(kept.sum())
         return Threshold(float(margin[order[texts - 1]]) if texts else math.inf, 0.0)
 

@@ -290,7 +290,7 @@ def _promise(facts: Mapping[str, Any]) -> str:
     why = {
         "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
         "everything": f"{every}, for a small model could not be trusted with enough of them."
-        if facts["goal"]
+        if facts["goal"] or any(each["measure"] != AGREEMENT for each in promises)
         else f"{every}: the limit was enough.",
         "unanswered": " Rows without an answer count as if the small model were wrong.",
     }.get(facts["stopped"], "")
@@ -344,13 +344,17 @@ def percent(share: float) -> str:
 
 def _priced(facts: Mapping[str, Any]) -> str:
     """What calls and errors are estimated to cost together, with an interval."""
-    if facts["errors"] is None:
+    limit = facts["limit_usd"] or 0
+    more = f" The limit of ${limit:g} was reached: a higher one may cost less in all." * (facts["stopped"] == "money")
+    if not facts["by_small"]:
         return f"Every row was put to {facts['llm']}: no label of the small model costs less than a call."
+    if facts["errors"] is None:
+        return f"Nothing is known of the small model's labels: too few rows were checked.{more}"
     wrong, low, high = facts["errors"]
     price, paid = facts["error_usd"], facts["paid_usd"]
     return (
         f"Estimated: {wrong:,.0f} labels ({low:,.0f} to {high:,.0f}, {100 * facts['confidence']:g} % interval) are not "
         f"what {facts['llm']} would have said. At ${price:g} each that is ${price * wrong:.4g}, and with the calls "
         f"${paid + price * wrong:.4g} (${paid + price * low:.4g} to ${paid + price * high:.4g}) in all, where asking "
-        f"about every row is about ${facts['everything_usd']:.4g}. Nothing is promised."
+        f"about every row is about ${facts['everything_usd']:.4g}. Nothing is promised.{more}"
     )
