@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from askless.annotating.people import read_answers, write_queue
+from askless.annotating.people import ForPeople, read_answers, write_queue
 from askless.annotating.table import TextTable
 from askless.data.tables import TableFile
 from askless.errors import DataError
@@ -23,6 +23,17 @@ def table(tmp_path):
 def studio(row, *chosen, **more):
     result = [{"type": "choices", "value": {"choices": [each]}} for each in chosen]
     return {"data": {"row": row, "text": "?"}, "annotations": [{"result": result, **more}]}
+
+
+def test_a_queue_is_not_written_over_answers(table, tmp_path):
+    path = tmp_path / "queue.csv"
+    for held in ("", "row,text,gold\n", "row,text,gold\n1,a,\n"):
+        path.write_text(held)
+        assert (ForPeople(queue=path).said(table, CLASSES)[0] == -1).all()
+    path.write_text("row,text,gold\n1,a,yes\n")
+    with pytest.raises(DataError, match="queue.csv: answers of people. Allowed: a file without any, .* --people"):
+        ForPeople(queue=path, answers=path).said(table, CLASSES)
+    assert ForPeople(answers=path).said(table, CLASSES)[0].tolist() == [1, -1, -1, -1]
 
 
 def argilla(row, *chosen):

@@ -89,7 +89,10 @@ class ForPeople:
             )
 
     def said(self, table: TextTable, classes: tuple[str, ...]) -> tuple[Ints, Ints]:
-        """As `read_answers`."""
+        """As `read_answers`; raises `DataError` too for a queue that would be written over answers."""
+        if self.queue is not None and _answered(self.queue):
+            remedy = "Give it with --people, and a new one with --queue."
+            raise DataError(self.queue, "answers of people", "a file without any, or none yet", remedy)
         if self.answers is not None:
             return read_answers(self.answers, table, classes)
         return np.full(len(table.texts), NO_LABEL), np.zeros(len(table.texts), np.int64)
@@ -192,6 +195,14 @@ def read_answers(path: Path, table: TextTable, classes: tuple[str, ...]) -> tupl
         if not others or others[0][1] < most:
             label[at] = best
     return label, answers
+
+
+def _answered(path: Path) -> bool:
+    """Whether a file holds what people said."""
+    try:
+        return path.exists() and any(_answer(record)[1] for _, record in TableFile.of(path, lists=True).rows())
+    except DataError:
+        return False
 
 
 def _answer(record: Mapping[str, Any]) -> tuple[str, list[str]]:

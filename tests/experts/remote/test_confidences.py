@@ -46,6 +46,7 @@ def expert(server: ChatServer, answers: Path | None = None, **options: Any) -> O
         ("<think>probability 0.2</think>yes\nConfidence: 80", "1", [0.2, 0.8]),
         ('{"label": "yes", "probability": 0.3}', "1", None),
         ('{"label": "yes", "probability": "high"}', "1", None),
+        ('{"label": "yes", "probability": 1e-05}', "1", None),
         ("yes", "1", None),
         ('{"probability": 0.9}', None, None),
     ],

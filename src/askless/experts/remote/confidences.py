@@ -14,7 +14,7 @@ STATED, VOTES = "stated", "votes"
 SUMMED = (*(name for name in PREDICTIONS.names if name.endswith("_tokens")), "seconds", "cost_usd")
 # A server leaves these out where there are none.
 _SELDOM = ("cached_tokens", "cache_write_tokens", "reasoning_tokens")
-_PROBABILITY = re.compile(r"\b(?:probability|confidence)\W{1,6}(\d*\.?\d+)\s*(%?)", re.IGNORECASE)
+_PROBABILITY = re.compile(r"\b(?:probability|confidence)\W{1,6}(\d*\.?\d+(?:e[-+]?\d+)?)\s*(%?)", re.IGNORECASE)
 
 
 def stated_probability(text: str | None) -> float | None:
