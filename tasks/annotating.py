@@ -22,7 +22,7 @@ from askless.errors import DataError
 from askless.files import locked, sha256_of
 from askless.labelling.answerer import guarded
 from askless.labelling.run import Run, folder_of
-from askless.report.annotated import write_page
+from askless.report.annotated import PAGE, write_page
 from askless.spending.billing import FaultHandling
 from tasks import worth_a_retry
 from tasks.answering import Facts, Place, outcome, put_aside
@@ -68,13 +68,15 @@ def annotate_file(
         if not path.exists():
             return outcome(path, "gone", "it was taken away meanwhile")
         sha = sha256_of(path)
-        if out.exists():
-            if schema.meta_of(pq.read_schema(out).empty_table()).get("sha256") == sha:
-                return outcome(path, "done before")
+        about = schema.meta_of(pq.read_schema(out).empty_table()) if out.exists() else None
+        if about is not None and about.get("sha256") != sha:
             allowed = "Allowed: new content under a new name. Give it one."
             return put_aside(
                 place, path, f"{path}: a file of this name was annotated, and held something else. {allowed}"
             )
+        # The page is what is written last; who removed the run's folder wants no other.
+        if about is not None and ((folder_of(out) / PAGE).exists() or not folder_of(out).exists()):
+            return outcome(path, "done before")
         terms = _terms(settings, name, llm)
         try:
             column = settings.task(name).source.columns.get("text", "text")

@@ -103,6 +103,6 @@ def _key(given: str, here: str) -> bytes | None:
     if len(given) < SHORTEST:
         raise ConfigError(
             f"{where} has {len(given)} characters. Allowed: {SHORTEST} or more that nobody can guess. Put the right "
-            "one back, or let `askless key` make one."
+            "one back, or take it away and let `askless key` make another."
         )
     return given.encode()

@@ -59,6 +59,11 @@ def test_each_file_is_labelled_once_within_its_limit(shop, server):
     assert sum(SAID[text] == each for text, each in zip(POSTS, label, strict=True)) >= 208
     assert (shop / "data/annotated/olhs/a.jsonl.parquet.run/report.html").exists()
     assert [one["status"] for one in annotate("olhs", "own", agree=0.8, max_usd=1.0)] == ["done before"]
+    # Killed between the labels and the page, it is gone on with.
+    (shop / "data/annotated/olhs/a.jsonl.parquet.run/report.html").unlink()
+    again = annotate("olhs", "own", agree=0.8, max_usd=1.0)[0]
+    assert (again["status"], again["by_llm"], len(server.requests)) == ("annotated", asked, asked)
+    assert (shop / "data/annotated/olhs/a.jsonl.parquet.run/report.html").exists()
     # What comes again in another file is paid for no second time.
     (shop / "data/unlabelled/olhs/b.jsonl").write_bytes((shop / "data/unlabelled/olhs/a.jsonl").read_bytes())
     again = annotate("olhs", "own", agree=0.8, max_usd=1.0)[1]
