@@ -31,7 +31,8 @@ WORKDIR /project
 COPY dvc.yaml params.yaml prefect.yaml ./
 COPY flows flows
 COPY tasks tasks
-RUN chown -R askless /project
+# A volume has the owner of the folder that it is put on: MLflow's artifacts, Prefect's data.
+RUN mkdir /artifacts /home/askless/.prefect && chown -R askless /project /artifacts /home/askless/.prefect
 USER 10001
 
 FROM base AS serve

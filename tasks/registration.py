@@ -48,6 +48,7 @@ def register_headline(name: str, params: str, reports: str) -> str:
     import mlflow
 
     settings, folder = config.load(params), Path(reports)
+    settings.task(name)
     packed, model = folder / HEADLINE, settings.evaluate[name].model
     if not (packed / FILE).exists():
         stage = f"evaluate@{name}"

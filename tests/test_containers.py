@@ -37,3 +37,20 @@ def test_what_containers_run_is_there():
     named = {word for about in COMPOSE.values() for word in about.get("depends_on", {})}
     assert named < COMPOSE.keys() and all("healthcheck" in COMPOSE[name] for name in named)
     assert all(port.startswith("127.0.0.1:") for about in COMPOSE.values() for port in about.get("ports", []))
+
+
+def test_who_writes_into_a_volume_owns_the_folder_that_it_is_put_on():
+    owned = set(re.findall(r"/[\w./]+", " ".join(re.findall(r"chown (.*)", (ROOT / "Dockerfile").read_text("utf-8")))))
+    own = [about for about in COMPOSE.values() if "build" in about]
+    on = {
+        place
+        for about in own
+        for name, place in (each.split(":")[:2] for each in about.get("volumes", []))
+        if name != "."
+    }
+    assert on == {"/artifacts", "/home/askless/.prefect", "/work"} and on <= owned
+
+
+def test_a_worker_runs_the_code_of_its_checkout():
+    worker = COMPOSE["worker"]
+    assert ".:/project" in worker["volumes"] and worker["environment"]["PYTHONPATH"] == "/project/src"

@@ -20,10 +20,11 @@ from askless.policies.base import Budget
 from askless.prompts import PromptSpec
 from askless.registry.versions import find
 from askless.stats.known_words import KnownWords
-from tasks.registration import register_plan
+from tasks.registration import register_headline, register_plan
 from tests.annotating.texts import texts
 from tests.commands import answer_files
 from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.pipeline import ROOT
 from tests.registry_data import registry_in
 
 
@@ -81,3 +82,8 @@ def test_the_run_of_annotate_is_registered_and_answers_by_its_address(tmp_path, 
         assert list(model.terms.experts) == ["m"] and len(server.requests) == asked
         assert len(KnownWords.read(model.bundle.folder).new) == 100
     server.close()
+
+
+def test_what_is_no_page_no_run_and_no_task_is_named():
+    with pytest.raises(ConfigError, match="Unknown task 'mine.yaml'"):
+        register_headline.fn("mine.yaml", str(ROOT / "params.yaml"), "reports/mine.yaml")

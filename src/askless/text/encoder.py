@@ -144,10 +144,14 @@ class SentenceEncoder:
 
     def save(self, folder: Path) -> None:
         """Write it into `folder` as it is now, its network having learnt since."""
-        self.copy(folder)
-        for path in folder.rglob("*.safetensors*"):
-            path.unlink()
+        for name, content in self._beside.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
         self.network.save_pretrained(folder)
+
+    def read(self) -> None:
+        """Read all that `vectors` and `save` need: its folder may go then."""
+        _ = self._beside, self._steps, self._pools, self._prompt, self._longest, self.network
 
     def pooled(self, texts: list[str]) -> Tensor:
         """As `vectors`, of texts that are read at once, for those who train the network: gradients flow."""
@@ -188,6 +192,12 @@ class SentenceEncoder:
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+
+    @cached_property
+    def _beside(self) -> dict[Path, bytes]:
+        """What its files say, but for the weights."""
+        files = [path for path in self._files() if ".safetensors" not in path.name]
+        return {path.relative_to(self.folder): path.read_bytes() for path in files}
 
     @cached_property
     def _steps(self) -> dict[str, str]:

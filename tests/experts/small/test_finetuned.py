@@ -1,6 +1,7 @@
 """The expert `finetuned`: that its encoder learns, stops in time, and travels."""
 
 import json
+import shutil
 
 import numpy as np
 
@@ -34,6 +35,17 @@ def test_it_keeps_the_best_epoch_and_stops_when_valid_gets_no_better(bert):
     expert._passes = lambda *given: (seen.append(epoch) or epoch for epoch in passes(*given))
     expert.fit(train, turned)
     assert max(seen) == min(9, expert.epoch_ + 2) < 9
+
+
+def test_what_was_loaded_needs_its_folder_no_more(bert, tmp_path):
+    rows = posts(40, 0)
+    expert = FinetunedExpert(setting(), model=str(bert), epochs=1).fit(rows, rows.slice(0, 0))
+    first, second = tmp_path / "first", tmp_path / "second"
+    loaded = FinetunedExpert(setting()).load(expert.save(first))
+    shutil.rmtree(first)
+    again = FinetunedExpert(setting()).load(loaded.save(second))
+    for each in (loaded, again):
+        assert each.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
 
 
 def test_what_was_learnt_travels_without_the_model_that_it_began_with(bert, tmp_path):

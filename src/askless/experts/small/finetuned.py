@@ -180,6 +180,8 @@ class FinetunedExpert(TrainedExpert):
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise unreadable(path, error) from error
         same_classes(path, tuple(learnt["classes"]), self.setting.classes)
+        # `auto` and `plan` load from a folder that they remove.
+        encoder.read()
         self.encoder_, self.head_ = encoder, torch.nn.Linear(shape[1], shape[0])
         self.head_.load_state_dict({"weight": weight, "bias": bias})
         self.head_.to(encoder.on)
