@@ -33,6 +33,11 @@ _ARTICLES = r"(?:(?:the|an?|of|option|class|label|choice|category|letter|number)
 _CLOSED = r"[ \t*_\"'`“”’»)}\]>$]{0,8}"
 _GOES_ON = r"(?:because|since|as|for|with|but|not|and\s+nothing)"
 _PHRASE_ENDS = rf"(?={_CLOSED}(?:\Z|\n|[.,;:!。．，；！、<)\]]|\s+[-–—(](?!\s*\d)|\s+{_GOES_ON}\b))"
+# "No, I can't help with that" is no answer, and in "I, as a model" no class "I" is named.
+_NO_HELP = (
+    r"I\s+(?:can(?:no|['’])?t|can\s+not|won['’]?t|will\s+not|am\s+(?:unable|not\s+able)\s+to)"
+    r"\s+(?:answer|assist|classify|comply|decide|determine|do|help|judge|label|provide|say|tell)\b"
+)
 # No other number, no longer word: "1.5", "1,000", "A+" and "BC" are not 1, 1, A and B.
 _WORD_ENDS = r"(?![^\W_]|[+#%-]|[.,:/]\d|\s*\?)"
 _BOXED = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
@@ -91,7 +96,7 @@ class LabelReader:
         marked = rf"{one}[^\w\n]*?(?:[{re.escape(_MARKS)}](?!\d)|\s-\s)"
         self._leading = re.compile(rf"[\s\"'`*_#>(\[]*{marked}", re.IGNORECASE)
         self._later = re.compile(rf"(?<=\W){marked}", re.IGNORECASE)
-        self._first = re.compile(rf"[\s\"'`*_#>(\[]*{one}[\"'`*_)\]]*,\s", re.IGNORECASE)
+        self._first = re.compile(rf"[\s\"'`*_#>(\[]*(?!I,){one}[\"'`*_)\]]*,(?!\s+{_NO_HELP})\s", re.IGNORECASE)
         self._anywhere = re.compile(rf"(?<![^\W_]){one}", re.IGNORECASE)
 
     def __call__(self, text: str) -> Named | None:
