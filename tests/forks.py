@@ -65,14 +65,14 @@ def until_done(worker: Worker, job: Job, progress: Callable[[], int], kills: int
     while True:
         goal = progress() + rng.randint(0, most) if killed < kills else None
         worker.stdin.write((json.dumps(job) + "\n").encode())
-        pid, status = int(_said(worker, 120)), b""
+        pid, status = int(_said(worker, 600)), b""
         while goal is not None and progress() < goal and not status:
             status = _said(worker, 0.001)
         if goal is not None:
             status = status or _said(worker, rng.uniform(0, 0.01))
             with suppress(ProcessLookupError):
                 os.kill(pid, 0 if status else signal.SIGKILL)
-        code = int(status or _said(worker, 120))
+        code = int(status or _said(worker, 600))
         if not os.WIFSIGNALED(code):
             assert code == 0, job
             return killed

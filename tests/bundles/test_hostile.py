@@ -66,6 +66,10 @@ def with_terms(honest, home, price=PRICE, **options):
         ({"base_url": "http://collector.example\\@127.0.0.1/v1"}, "texts would be sent to"),
         ({"base_url": "http://127.0.0.1.collector.example/v1"}, "texts would be sent to"),
         ({"base_url": "http://localhost:80@collector.example/v1"}, "texts would be sent to"),
+        (
+            {"backend": "llm", "model": "theirs/model"},
+            "the model of 'e2' would be fetched from the hub: model 'theirs/model'",
+        ),
     ],
 )
 def test_terms_that_reach_what_nobody_agreed_to_are_refused(honest, home, options, sentence):
@@ -98,7 +102,7 @@ def test_this_machine_needs_no_agreement(honest, home, url):
 @pytest.mark.parametrize("url", [None, THEIRS])
 def test_an_agreement_is_remembered_until_an_option_or_a_price_changes(honest, home, monkeypatch, url):
     with pytest.raises(
-        ConfigError, match="model 'm'; its price: usd_per_1k_answers 1.0. Allowed: servers and prices that you"
+        ConfigError, match="model 'm'; its price: usd_per_1k_answers 1.0. Allowed: servers, models and prices that"
     ):
         of_bundle(with_terms(honest, home, base_url=url), None)
     of_bundle(with_terms(honest, home, base_url=url), None, agreed=True)

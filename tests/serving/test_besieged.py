@@ -66,7 +66,7 @@ class Besieged:
     def healthy(self):
         """Seconds until it says that it is."""
         start = time.monotonic()
-        assert httpx.get(self.process.url.replace("/v1", "/healthz"), timeout=20).status_code == 200
+        assert httpx.get(self.process.url.replace("/v1", "/healthz"), timeout=120).status_code == 200
         return time.monotonic() - start
 
     def end(self):
@@ -77,7 +77,7 @@ class Besieged:
         return code
 
     def opened(self, stack, sent=b""):
-        made = stack.enter_context(socket.create_connection(self.at, timeout=20))
+        made = stack.enter_context(socket.create_connection(self.at, timeout=120))
         with suppress(OSError):
             made.sendall(sent)
         return made

@@ -1,4 +1,4 @@
-"""What terms that came with a bundle may reach: servers that somebody agreed to once, and keys of APIs alone."""
+"""What terms that came with a bundle may reach: servers and hubs that somebody agreed to once, keys of APIs alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 from askless import experts as backends
 from askless.config import Costs, Price
 from askless.errors import ConfigError
+from askless.experts.local.checkpoint import DEMO
 from askless.files import read_json, write_text
 from askless.hosts import is_local_url
+from askless.text.packaged import PACKAGE
 
 VARIABLE = "ASKLESS_TRUST"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
@@ -36,14 +38,14 @@ def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> N
     where
         Where from, for the message.
     agreed
-        Whether the servers are agreed to now; it is remembered for this user.
+        Whether servers and models of the hub are agreed to now; it is remembered for this user.
 
     Raises
     ------
     ConfigError
         For `trust_remote_code`, for a key's variable that does not end in _API_KEY, and for a server beyond this
-        machine that was never agreed to, with these options and prices, by this user or in the variable
-        `ASKLESS_TRUST`.
+        machine, or a model that would be fetched from the hub, that was never agreed to, with these options and prices,
+        by this user or in the variable `ASKLESS_TRUST`.
     """
     for name, options in experts.items():
         if options.get("trust_remote_code"):
@@ -57,7 +59,7 @@ def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> N
                 f"{where}: expert '{name}' would send what the variable {key!r} holds. "
                 f"Allowed in terms that came along: names that end in _API_KEY. {OWN}"
             )
-    beyond = servers(experts, costs)
+    beyond = reached(experts, costs)
     if not beyond:
         return
     mark = digest(beyond)
@@ -65,30 +67,46 @@ def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> N
         _remember(mark, beyond)
     elif mark not in {*_remembered(), *os.environ.get(VARIABLE, "").split(",")}:
         raise ConfigError(
-            f"{where}: texts would be sent to {'; '.join(map(_shown, beyond))}. Allowed: servers and prices that you "
-            f"agreed to. Give --trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms "
+            f"{where}: {'; '.join(map(_shown, beyond))}. Allowed: servers, models and prices that you agreed to. Give --trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms "
             "of your own."
         )
 
 
-def servers(experts: Experts, costs: Costs) -> list[Server]:
-    """Name, options and price of each expert that is asked beyond this machine."""
+def reached(experts: Experts, costs: Costs) -> list[Server]:
+    """Name, options and price of each expert that is asked, or fetched, beyond this machine."""
     return [
         (name, options, vars(costs.prices.get(name, Price())))
         for name, options in sorted(experts.items())
-        if (url := options.get("base_url")) is not None or backends.resolve(str(options.get("backend")), name).hosted
-        if url is None or not is_local_url(str(url))
+        if _asked_beyond(name, options) or _fetched(options)
     ]
 
 
+def _asked_beyond(name: str, options: Mapping[str, Any]) -> bool:
+    url = options.get("base_url")
+    if url is None:
+        return backends.resolve(str(options.get("backend")), name).hosted
+    return not is_local_url(str(url))
+
+
+def _fetched(options: Mapping[str, Any]) -> bool:
+    """Whether it runs here and its model would come from the hub: none that is shipped, installed or in a folder."""
+    model = options.get("model")
+    if not isinstance(model, str) or options.get("base_url") is not None:
+        return False
+    return not model.startswith((DEMO, PACKAGE)) and not Path(model).exists()
+
+
 def _shown(server: Server) -> str:
-    """A server, what it is asked with, and for what, in a line."""
+    """A server, what it is asked with, and for what, or a model that would be fetched, in a line."""
     name, options, price = server
     url = options.get("base_url")
     others = {key: options[key] for key in sorted({*options} - {"backend", "base_url", "api_key_env"})}
     cost = {key: value for key, value in price.items() if value and value != "price"} or "no price"
+    if not _asked_beyond(name, options):
+        return f"the model of {name!r} would be fetched from the hub: {_words(others)}; its price: {_words(cost)}"
     at = "the API of OpenAI" if url is None else repr(url)
-    return f"{name!r} at {at} with the key in {_variable(options)}, {_words(others)}; its price: {_words(cost)}"
+    key = f"with the key in {_variable(options)}"
+    return f"texts would be sent to {name!r} at {at} {key}, {_words(others)}; its price: {_words(cost)}"
 
 
 def _words(values: Mapping[str, Any] | str) -> str:
