@@ -67,8 +67,8 @@ def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> N
         _remember(mark, beyond)
     elif mark not in {*_remembered(), *os.environ.get(VARIABLE, "").split(",")}:
         raise ConfigError(
-            f"{where}: {'; '.join(map(_shown, beyond))}. Allowed: servers, models and prices that you agreed to. Give --trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms "
-            "of your own."
+            f"{where}: {'; '.join(map(_shown, beyond))}. Allowed: servers, models and prices that you agreed to. Give "
+            f"--trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms of your own."
         )
 
 
