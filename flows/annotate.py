@@ -12,8 +12,10 @@ from flows.stage import run_stage, without_tracebacks
 from tasks.annotating import Folders, annotate_file
 from tasks.answering import new_files
 
+MOST_OF_A_DAY = 23 * 3600
 
-@flow(flow_run_name="annotate {task}")
+
+@flow(flow_run_name="annotate {task}", timeout_seconds=MOST_OF_A_DAY)
 def annotate(
     task: str,
     llm: str,

@@ -1,5 +1,6 @@
 """`make ui`, `make deploy` and `make worker` against a real Prefect server; a fault is one paragraph and exit 1."""
 
+import importlib
 import json
 import os
 import signal
@@ -81,6 +82,14 @@ def test_nothing_is_put_on_the_server_before_all_of_the_file_is_right(production
     assert [limit.name for limit in production.client.read_global_concurrency_limits()] == []
 
 
+def test_no_scheduled_run_piles_up_on_another_or_hangs_for_ever():
+    for about in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        module, name = about["entrypoint"].replace(".py", "").replace("/", ".").split(":")
+        assert getattr(importlib.import_module(module), name).timeout_seconds <= 23 * 3600, name
+        # `retrain` waits for its turn: what it would do is not done by the run before.
+        assert ("concurrency_limit" in about) == (name != "retrain"), name
+
+
 def test_without_an_address_the_server_of_make_ui_is_meant(monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     monkeypatch.setenv("PREFECT_SERVER_API_PORT", "9")
@@ -124,7 +133,7 @@ def test_all_deployments_are_put_on_the_server_twice_and_are_there_once(producti
         assert {d.parameters["task"] for d in found.values()} == {"olhs"}
         limits = {limit.name: limit.limit for limit in server.read_global_concurrency_limits()}
         own = {limits.pop(name) for name in list(limits) if name.startswith("deployment:")}
-        assert own == {1}, "of answer and monitor"
+        assert own == {1}, "of answer, annotate and monitor"
         assert limits == LIMITS | ({"tag:gpu": 2} if again else {})
         server.update_global_concurrency_limit("tag:gpu", GlobalConcurrencyLimitUpdate(limit=2))
     assert server.read_work_pool(POOL).type == "process"
