@@ -383,13 +383,13 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
     price, first = terms.costs.prices[name], first_draw(len(table.texts))
     pending = Pending.of(terms.expert(name, answers), [table.texts])
     found = pending.forecast(name, price)
-    sample = pending.draw(min(first, len(pending.rows)), wish.seed).forecast(name, price)
+    sample = pending.draw(first, wish.seed).forecast(name, price)
     return {
         "rows": len(table),
         "texts": len(table.texts),
         "llm": name,
         "first": first,
-        "kept": found.kept,
+        "kept": len(table.texts) - len(pending.texts_left),
         "first_usd": vars(sample.usd),
         "everything_usd": vars(found.usd),
         "basis": found.basis,

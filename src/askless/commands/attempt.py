@@ -70,7 +70,7 @@ def attempt(
         cost = None
         with suppress(ConfigError, DataError):  # without a price, or where its server does not say what was taken
             cost = float(CostModel.of(settings.costs).price(answers, name).sum())
-        _summed(name, chosen, answers, cost, pending.kept, settings.costs.unit)
+        _summed(name, chosen, answers, cost, len(chosen) - len(pending.texts_left), settings.costs.unit)
         if expert.hosted and expert.setting.classes and answers["proba"].null_count == len(answers):
             typer.echo(f"{name}: no answer says how sure it is; with `confidence: stated` or `samples: 5` it does.\n")
 

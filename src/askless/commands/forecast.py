@@ -82,7 +82,7 @@ def _looked_through(expert: PaidExpert, examples: Path, rows: int | None, seed: 
         rows, most = 0 if timed else WINDOWS * getattr(expert, "batch_size", BATCH), MOST_SECONDS
     else:
         most = math.inf
-    rows = min(rows, len(pending.rows))
+    rows = min(rows, len(pending.texts_left))
     if not rows:
         return pending
     cost = f" ({money(pending.draw(rows, seed).forecast(expert.name, price).usd)})" if expert.hosted else ""

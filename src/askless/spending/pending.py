@@ -90,9 +90,16 @@ class Pending:
         """Those of them at these places."""
         return replace(self, rows=self.rows[places], sizes=self.sizes[places])
 
-    def draw(self, rows: int, seed: int) -> Pending:
-        """So many of them drawn by chance, or all where there are no more."""
-        return self.only(np.sort(np.random.default_rng(seed).permutation(len(self.rows))[:rows]))
+    @property
+    def texts_left(self) -> NDArray[np.int64]:
+        """Where each text comes first that lacks a reply, (texts,)."""
+        return np.unique(self.rows)
+
+    def draw(self, texts: int, seed: int) -> Pending:
+        """The replies to so many of the texts, drawn by chance, or all where there are no more."""
+        left = self.texts_left
+        drawn = left[np.random.default_rng(seed).permutation(len(left))[:texts]]
+        return self.only(np.flatnonzero(np.isin(self.rows, drawn)))
 
     def windows(self, rows: int, seed: int) -> list[Pending]:
         """So many of them in `WINDOWS` parts of neighbours in size, as batches are made of, in an order by chance.
@@ -172,8 +179,8 @@ def sample(expert: PaidExpert, pending: Pending, examples: Path, rows: int, seed
     expert.live = True
     for part in parts:
         if len(part.rows) and time.monotonic() - start <= most_seconds:
-            expert.answer(rows_of(examples, part.rows))
-            asked += len(part.rows)
+            expert.answer(rows_of(examples, part.texts_left))
+            asked += len(part.texts_left)
     expert.live = False
     return asked
 

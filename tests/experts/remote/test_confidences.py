@@ -19,7 +19,7 @@ from askless.experts.remote.openai import OpenAiExpert
 from askless.prompts import Prompt
 from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
-from askless.spending.pending import Pending
+from askless.spending.pending import Pending, sample
 from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, ChatServer, chat, problem
 from tests.experts.tiny_models import examples, setting
@@ -127,6 +127,17 @@ def test_more_samples_buy_the_new_ones_alone_and_are_forecast(server: ChatServer
         before = len(server.requests)
         assert made.answer(examples(["hello"]))["proba"].to_pylist()[0] == (None if samples == 1 else [0.0, 1.0])
         assert len(server.requests) == asked == before + due
+
+
+def test_of_texts_that_are_drawn_all_replies_are_foreseen_and_asked_for(server: ChatServer, tmp_path: Path) -> None:
+    made, texts = expert(server, tmp_path, samples=3, temperature=1.0, top_logprobs=0), [f"text {n}" for n in range(9)]
+    schema.write(examples(texts), tmp_path / "examples.parquet", "examples")
+    server.reply = lambda request, before: Answer(chat("yes"))
+    pending = Pending.of(made, [texts])
+    due = pending.draw(2, seed=0).forecast("tiny", PRICE).calls.value
+    assert sample(made, pending, tmp_path / "examples.parquet", 2, 0, 60.0) == 2
+    assert len(server.requests) == due == 6
+    assert len(Pending.of(made, [texts]).texts_left) == 7
 
 
 def test_the_limit_holds_for_all_replies_and_one_that_fails_is_said(server: ChatServer, tmp_path: Path) -> None:
