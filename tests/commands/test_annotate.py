@@ -245,12 +245,18 @@ def test_a_class_is_found_a_group_is_promised_and_people_are_what_it_is_about(he
     assert promise.endswith("Nothing else is promised.")
     found = [(row["label"], SAID[row["post"]]) for row in read_rows(here[0] / "out.jsonl")]
     assert sum(said == "yes" and label != "yes" for label, said in found) < 50
+    # What was promised in groups is withdrawn for other texts as any promise.
+    least = min(each["share"] for each in json.loads((here[0] / "out.jsonl.run/summary.json").read_text())["promises"])
+    assert json.loads((here[0] / "out.jsonl.run/model/bundle.json").read_text())["facts"]["promised"] == least
     page = (here[0] / "out.jsonl.run/report.html").read_text(encoding="utf-8")
     assert page.count("recall of yes") == page.count("precision of yes") == 2
 
     write(here[0] / "few.csv", [{"post": text, "gold": SAID[text]} for text in TEXTS[::5]])
     done = run(here, *words, "--agree", "0.8", "--gold", "few.csv", "-o", "people.jsonl")
     assert "% of all labels are what people say (gpt-x gives 80 of 80 human labels, so at least 9" in done.stdout
+    # Most of its answers were kept already: what it did not pay for tells nothing of what the file costs.
+    facts = json.loads((here[0] / "people.jsonl.run/summary.json").read_text())
+    assert 0 < facts["paid_usd"] < 0.1 and facts["everything_usd"] == pytest.approx(0.4, rel=0.05)
     refused = run(here, *words, "--agree", "0.98", "--gold", "few.csv", "-o", "most.jsonl", code=1)
     assert (
         "Of 80 human labels gpt-x gives 80, which promises 9" in refused and "% at most, whatever is paid." in refused

@@ -80,6 +80,12 @@ class AskedTexts:
         return ~self.done | np.isin(np.arange(len(self.ids)), unpaid)
 
     @property
+    def mean_cost(self) -> float:
+        """Dollars of a text that was paid for, 0 where none was; what was kept before is free, and tells nothing."""
+        paid = self.cost[self.cost > 0]
+        return float(paid.mean()) if len(paid) else 0.0
+
+    @property
     def labelled(self) -> Ints:
         """Places of the texts that have a label."""
         return np.flatnonzero(self.label != NO_LABEL)

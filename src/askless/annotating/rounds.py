@@ -430,18 +430,14 @@ class _Run:
         floors = self.goals or [Floor(AGREEMENT, self.small.agreement, self.count)]
         self.rest = Rest.of(self.small, self.asked, floors, self.wish.seed, self.delta)
         if self.wish.error_usd is not None:
-            self.rest = self.rest.priced(self.count, self.wish.error_usd, self._mean_cost())
+            self.rest = self.rest.priced(self.count, self.wish.error_usd, self.asked.mean_cost)
         done = int(self.asked.done.sum())
         self.rounds.append(Round(done, self.small.agreement, self.rest.calls, float(self.asked.cost.sum())))
         self.report(self.rounds[-1])
 
-    def _mean_cost(self) -> float:
-        paid = self.asked.cost[self.asked.cost > 0]
-        return float(paid.mean()) if len(paid) else 0.0
-
     def _affordable(self) -> int:
         """About how many texts the money is enough for that is left at this step, not what a killed run spent later."""
-        mean, ledger = self._mean_cost(), self.asked.expert.ledger
+        mean, ledger = self.asked.mean_cost, self.asked.expert.ledger
         rest = int((~self.asked.done).sum())
         if not mean or ledger.limit is None:
             return rest

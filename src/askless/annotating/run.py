@@ -136,9 +136,11 @@ def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms, ro
     point = (found.threshold.value, found.threshold.tie)
     policy = TwoTier((NAME, asked.expert.name), measure=MEASURE, straight=False, random_state=wish.seed, point=point)
     policy.fit(panel, panel.take(np.zeros(0, np.int64)))
-    facts = {"task": TASK, "agree": wish.agree, "promised": found.promised, "unit": terms.costs.unit, "seed": wish.seed}
+    shares = [each.share for each in found.promises if each.share is not None and wish.error_usd is None]
+    promised = min(shares, default=None)
+    facts = {"task": TASK, "agree": wish.agree, "promised": promised, "unit": terms.costs.unit, "seed": wish.seed}
     # About what it costs to annotate another file like this one.
-    facts["usd_per_row"] = float(asked.cost.sum()) / rows
+    facts["usd_per_row"] = asked.mean_cost * int(asked.answered.sum()) / rows
     return Bundle.of(policy, asked.classes, facts, found.small.expert)
 
 
@@ -153,13 +155,13 @@ def save_model(folder: Path, table: TextTable, asked: AskedTexts, found: Annotat
 def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, texts: bool) -> dict[str, Any]:
     """All that is said of a run, as plain values; texts among them only where asked for.
 
-    What asking about every text would cost is what was paid, in proportion to what calls can cost at most.
+    What asking about every text would cost is what was paid for some, in proportion to what calls can cost at most.
     """
     count, by_llm = counts(table), ~found.by_small
     ledger, calls = asked.expert.ledger, int(asked.answered.sum())
     bounds = np.array(asked.expert.price.most(table.texts))
-    paid, bound = float(asked.cost.sum()), float(bounds[asked.answered].sum())
-    everything = paid / bound * float(bounds.sum()) if bound else paid / max(calls, 1) * len(count)
+    paid, bound = float(asked.cost.sum()), float(bounds[asked.cost > 0].sum())
+    everything = paid / bound * float(bounds.sum()) if bound else asked.mean_cost * len(count)
     return {
         "rows": len(table),
         "answerable": int(count.sum()),
