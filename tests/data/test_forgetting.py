@@ -33,6 +33,7 @@ def found(folder, what=ITEM, **options):
          b'{"id":  "n8"}\r\n\nno json\n', 2),
         ("a.csv", b'\xef\xbb\xbfid;post\r\nn7;x\r\n"n8";"of\r\ntwo\xff lines"\r\n\r\nn9;"\'%s"\r\n' % WHO.encode(),
          b'\xef\xbb\xbfid;post\r\n"n8";"of\r\ntwo\xff lines"\r\n\r\n', 2),
+        ("a.tsv", f"post\nno\n{WHO}\n".encode(), b"post\nno\n", 1),
         ("a.txt", f"one\n  {WHO}  \ntwo".encode(), b"one\ntwo", 1),
     ],
 )  # fmt: skip

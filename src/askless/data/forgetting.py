@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 
 from askless import id_key
 from askless.data.prepare import clean
-from askless.data.tables import DELIMITERS, KINDS
+from askless.data.tables import KINDS, delimiter_of
 from askless.errors import DataError
 from askless.files import locked, replacing
 
@@ -281,7 +281,7 @@ def _csv(path: Path) -> Iterator[tuple[bytes, Mapping[str, Any]]]:
                 yield line
 
         first = next((line for line in lines() if line.strip()), "")
-        divided = max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each), [])))
+        divided = delimiter_of(path, first)
         names = next(csv.reader([first.lstrip("\ufeff")], delimiter=divided), [])
         yield "".join(taken).encode("utf-8", "surrogateescape"), {}
         taken.clear()

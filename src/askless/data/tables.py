@@ -48,6 +48,13 @@ PART = 4096
 Record = dict[str, Any]
 
 
+def delimiter_of(path: Path | str, header: str) -> str:
+    """What stands between the columns of a file of CSV with this first line."""
+    if str(path).lower().endswith(".tsv"):
+        return "\t"
+    return max(DELIMITERS, key=lambda each: len(next(csv.reader([header], delimiter=each), [])))
+
+
 @dataclass(frozen=True)
 class Wanted:
     """The columns to read.
@@ -288,8 +295,7 @@ class TableFile:
                 break
         else:
             raise self._no_rows()
-        tabs = self.path.lower().endswith(".tsv")
-        divided = "\t" if tabs else max(DELIMITERS, key=lambda each: len(next(csv.reader([first], delimiter=each))))
+        divided = delimiter_of(self.path, first)
         reader = csv.reader(chain([first], (line for _, line in lines)), delimiter=divided, strict=True)
         rows = self._fields(reader, blank)
         _, names = next(rows)
