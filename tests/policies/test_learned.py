@@ -6,6 +6,9 @@ from hypothesis import strategies as st
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import ConfigError, DataError
+from askless.experts.base import Setting
+from askless.experts.small.finetuned import FinetunedExpert
+from askless.experts.small.stack import StackExpert
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget
 from askless.policies.learned import AnswerScorer, MetaModel, QueryAllocator
@@ -229,6 +232,18 @@ def test_the_encoder_of_a_router_travels_in_its_plan(bert, tmp_path):
         Bundle.load(kept).policy.decide(world(5), None)
     with pytest.raises(ConfigError, match="read with two encoders, the policy with .* Allowed: one for both"):
         router.write(kept)
+
+
+@pytest.mark.parametrize("kind", [StackExpert, FinetunedExpert])
+def test_a_small_expert_beside_it_keeps_to_its_own_encoder_or_to_none(bert, tmp_path, kind):
+    texts, gold, _ = rows(120)
+    train, router = examples(gold, text=texts), QueryAllocator(PAIR, features="encoder", encoder=str(bert))
+    small = kind(Setting("small", "", CLASSES), model={StackExpert: None, FinetunedExpert: str(bert)}[kind])
+    small.fit(train, train)
+    Bundle.of(router.fit(world(100), world(50, 1)), CLASSES, small=small).save(tmp_path / "router")
+    again = Bundle.load(tmp_path / "router")
+    assert again.small.answer(train)["proba"].equals(small.answer(train)["proba"])
+    assert np.allclose(again.policy.score(world(50, 2)), router.score(world(50, 2)))
 
 
 @pytest.mark.parametrize(

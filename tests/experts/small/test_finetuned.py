@@ -58,5 +58,5 @@ def test_what_was_learnt_travels_without_the_model_that_it_began_with(bert, tmp_
     assert again.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
     # Any can read the encoder, and it is not as it was.
     texts = rows["text"].to_pylist()
-    own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "encoder", bert))
+    own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "finetuned", bert))
     assert np.array_equal(own, expert.encoder_.vectors(texts)) and not np.allclose(own, first)

@@ -21,12 +21,12 @@ from askless.experts.small.regression import lift, log_loss, log_shares
 from askless.files import replacing, replacing_folder
 from askless.schema import labelled
 from askless.text.encoder import AUTO, MODEL, SentenceEncoder, at_hand
-from askless.text.sentence_vectors import KEPT
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FILE = "finetuned.safetensors"
+# Its encoder is no other's: a policy beside it may have one of its own in a bundle.
+FILE, KEPT = "finetuned.safetensors", "finetuned"
 
 
 class FinetunedExpert(TrainedExpert):

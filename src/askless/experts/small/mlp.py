@@ -142,7 +142,7 @@ class MlpExpert(TrainedExpert):
 
     def restore(self, folder: Path) -> Self:
         """Load what was learnt, with the encoder that `keep` copied, where it did."""
-        if (folder / KEPT).is_dir():
+        if self.encoder == KEPT:
             self.encoder = str(folder / KEPT)
         return self.load(folder)
 

@@ -215,7 +215,7 @@ class RegressionExpert(TrainedExpert):
 
     def restore(self, folder: Path) -> Self:
         """Load what was learnt, with the encoder that `keep` copied, where it did."""
-        if (folder / KEPT).is_dir():
+        if self.model == KEPT:
             self.model = str(folder / KEPT)
         return self.load(folder)
 
