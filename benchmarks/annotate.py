@@ -8,8 +8,13 @@ teach, rows that certify, rows that are not kept.
 `--recall` thins the rows that GPT-3.5 calls hate to `--share` of each draw and finds them: rows that nobody asked about
 count as no hate, and each row that is called hate was asked about, by BARGAIN_R's answer too.
 
+`--on offensive`: GPT-4's answers to 860 tweets of TweetEval, the same way. `--on mmlu`: a smaller LLM that answers each
+question, with the probability of its answer, takes the small model's place; saved is of the larger LLM's recorded
+dollars, after those of the smaller one and of all that was asked.
+
     python benchmarks/annotate.py --draws 200 --vectors minilm.npy --bargain
     python benchmarks/annotate.py --draws 100 --vectors minilm.npy --bargain --recall 0.8 0.9
+    python benchmarks/annotate.py --draws 20 --bargain --on mmlu --goals 0.97
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from askless import schema
 from askless.annotating import rounds
@@ -37,8 +43,10 @@ from askless.stats.bounds import mean_interval, share_interval
 from askless.stats.calibration import PlattCalibrator, laplace, stratified_folds
 from askless.stats.finite_population import keepable
 
-FILE = "hate/stormfront_gpt-3.5-turbo.json"
-CLASSES = ("0", "1")
+HATE, OFFENSIVE = "hate/stormfront_gpt-3.5-turbo.json", "offensive/tweeteval_offensive_gpt-4.jsonl"
+RESPONSES = "recorded/mmlu_responses.parquet"
+PAIRS = (("gpt-4o-mini", "gpt-4o"), ("llama3.1-70b", "llama3.1-405b"), ("llama3.1-8b", "llama3.1-405b"))
+CLASSES, LETTERS = ("0", "1"), ("A", "B", "C", "D", "none")
 TAUGHT, SAMPLE, FOLDS = (700, 1000), 300, 3
 BUDGETS = (400, 1000)
 
@@ -46,10 +54,10 @@ BUDGETS = (400, 1000)
 class Recorded:
     """An LLM whose answers are on record, behind no ledger."""
 
-    def __init__(self, said: dict[str, str]) -> None:
+    def __init__(self, said: dict[str, str], classes: tuple[str, ...]) -> None:
         self.name = "llm"
         self.said = said
-        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), key=str)
+        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=classes), key=str)
         self.kept = SimpleNamespace(get_many=lambda keys: {})
         self.ledger = SimpleNamespace(spent=0.0, left=math.inf, limit=None)
 
@@ -102,6 +110,29 @@ class Small:
         return Scores(label, margin, self.calibrator(stated), proba)
 
 
+class Smaller:
+    """A smaller LLM that answered everything, by how sure it was; takes the place of `SmallModel`."""
+
+    def __init__(self, label: Any, sure: Any) -> None:
+        self.label, self.sure = label, sure
+        self.stated = np.exp(sure)
+
+    def of(self, options: Any, asked: AskedTexts, chance: Any, task: str, seed: int) -> Smaller:
+        """Learn how often it agrees, by how sure it is."""
+        self.taught = places = asked.labelled
+        right = self.label[places] == asked.label[places]
+        self.calibrator = PlattCalibrator().fit(self.stated[places], right)
+        self.agreement, self.held = laplace(right[chance[places]]), self.scores(asked, places)
+        return self
+
+    def scores(self, asked: Any, places: Any) -> Scores:
+        """Labels, margins and calibrated chances."""
+        label, stated = self.label[places], self.stated[places]
+        proba = np.repeat((1 - stated)[:, None] / (len(LETTERS) - 1), len(LETTERS), axis=1)
+        proba[np.arange(len(label)), label] = stated
+        return Scores(label, self.sure[places], self.calibrator(stated), proba)
+
+
 def features(texts: list[str], vectors: Path | None, plain: bool) -> Any:
     """TF-IDF of words and characters, and sentence vectors times 2 where there are some."""
     from scipy.sparse import csr_matrix, hstack
@@ -117,10 +148,16 @@ def features(texts: list[str], vectors: Path | None, plain: bool) -> Any:
 
 def ours(texts: list[str], label: Any, x: Any, wish: Wish) -> tuple[float, Any]:
     """Share of the rows not asked, and the labels, by the product's own rounds."""
-    rounds.SmallModel = Small(x)  # type: ignore[misc, assignment]
-    asked = AskedTexts(Recorded(dict(zip(texts, map(str, label), strict=True))), ids("annotate", texts), texts)  # type: ignore[arg-type]
-    found = annotate(asked, np.ones(len(texts), np.int64), wish)
-    return 1 - float(asked.answered.mean()), found.label
+    asked, said = by_rounds(texts, label, Small(x), CLASSES, wish)
+    return 1 - float(asked.answered.mean()), said
+
+
+def by_rounds(texts: list[str], label: Any, small: Any, classes: tuple[str, ...], wish: Wish) -> tuple[AskedTexts, Any]:
+    """What was asked, and the labels."""
+    rounds.SmallModel = small  # type: ignore[misc]
+    llm = Recorded({text: classes[k] for text, k in zip(texts, label.tolist(), strict=True)}, classes)
+    asked = AskedTexts(llm, ids("annotate", texts), texts)  # type: ignore[arg-type]
+    return asked, annotate(asked, np.ones(len(texts), np.int64), wish).label
 
 
 def fixed_sample(label: Any, x: Any, goal: float, seed: int, taught: int) -> tuple[float, float]:
@@ -141,17 +178,25 @@ def fixed_sample(label: Any, x: Any, goal: float, seed: int, taught: int) -> tup
 
 def bargain(label: Any, x: Any, goal: float, seed: int, taught: int) -> tuple[float, float]:
     """BARGAIN_A (Zeighami et al. 2025) on the same small model, the rows that taught it billed."""
-    from BARGAIN import BARGAIN_A
-    from BARGAIN.models.AbstractModels import Oracle, Proxy
-
     rows, order = len(label), np.random.default_rng(seed).permutation(len(label))
     model, rest = Small(x).fit(order[:taught], label[order[:taught]]), order[taught:]
     proba, truth = model.predict_proba(x[rest]), label[rest]
+    target = 1 - (1 - goal) * rows / len(rest)
+    asked, said = bargain_agrees(proba.argmax(axis=1), proba.max(axis=1), truth, target, seed)
+    return 1 - (taught + int(asked.sum())) / rows, 1 - int((said != truth).sum()) / rows
+
+
+def bargain_agrees(label: Any, stated: Any, truth: Any, target: float, seed: int) -> tuple[Any, Any]:
+    """Which rows BARGAIN_A asks about, and its labels."""
+    from BARGAIN import BARGAIN_A
+    from BARGAIN.models.AbstractModels import Oracle, Proxy
+
+    asked = np.zeros(len(truth), bool)
 
     class Ours(Proxy):  # type: ignore[misc]
         def get_preds_and_scores(self, indxs: Any, data_records: Any) -> Any:
             at = np.asarray(indxs, np.int64)
-            return proba.argmax(axis=1)[at], proba.max(axis=1)[at]
+            return label[at], stated[at]
 
     class Llm(Oracle):  # type: ignore[misc]
         def get_pred(self, data_records: Any, indxs: Any = None) -> Any:
@@ -160,13 +205,42 @@ def bargain(label: Any, x: Any, goal: float, seed: int, taught: int) -> tuple[fl
         def is_answer_correct(self, data_indxs: Any, data_records: Any, proxy_output_at_indxs: Any) -> Any:
             return truth[np.asarray(data_records, np.int64)] == np.asarray(proxy_output_at_indxs)
 
-    target = 1 - (1 - goal) * rows / len(rest)
     process = BARGAIN_A(
         Ours(verbose=False), Llm(verbose=False), target=target, delta=0.05, M=20, seed=seed, verbose=False
     )
-    said, used = process.process(list(range(len(rest))), return_oracle_usage=True)
-    wrong = int((np.asarray(said).astype(int) != truth).sum())
-    return 1 - (taught + int(np.sum(used))) / rows, 1 - wrong / rows
+    said, used = process.process(list(range(len(truth))), return_oracle_usage=True)
+    asked[:] = np.asarray(used, bool)
+    return asked, np.asarray(said).astype(int)
+
+
+def pairs(folder: Path, options: argparse.Namespace) -> None:
+    """MMLU: the larger LLM's answers, where a smaller one answered everything; shares of the larger one's dollars."""
+    table = pq.read_table(folder / RESPONSES)
+    found: dict[Any, list[tuple[float, float]]] = defaultdict(list)
+    for names in PAIRS:
+        label, sure, usd = zip(*(_responses(table, name) for name in names), strict=True)
+        texts, everything = [f"#{at}" for at in range(len(label[0]))], float(usd[1].sum())
+        for seed in range(options.draws):
+            for goal in options.goals:
+                small = Smaller(label[0], sure[0])
+                asked, said = by_rounds(texts, label[1], small, LETTERS, Wish(goal, seed=seed))
+                ways = {"annotate": (asked.answered, said)}
+                if options.bargain:
+                    ways["BARGAIN_A"] = bargain_agrees(label[0], small.stated, label[1], goal, seed)
+                for way, (paid, labels) in ways.items():
+                    saved = 1 - float(usd[0].sum() + usd[1][paid].sum()) / everything
+                    found[f"{' -> '.join(names)}: {way}", goal].append((saved, float((labels == label[1]).mean())))
+    show(found)
+
+
+def _responses(table: pa.Table, model: str) -> tuple[Any, Any, Any]:
+    """Answers, log-probabilities and dollars of a model, in the order of the questions."""
+    rows = table.filter(pa.compute.equal(table["model"], model)).sort_by(
+        [("split", "ascending"), ("item", "ascending")]
+    )
+    answers = [LETTERS.index(each if each in LETTERS else LETTERS[-1]) for each in rows["answer"].to_pylist()]
+    sure = np.clip(rows["raw_logprob"].to_numpy(), -50.0, 0.0)
+    return np.array(answers), sure, rows["cost_usd"].to_numpy()
 
 
 def recalled(label: Any, truth: Any) -> float:
@@ -236,13 +310,21 @@ def main() -> None:
     parser.add_argument("--bargain", action="store_true")
     parser.add_argument("--recall", type=float, nargs="+", help="floors of recall, instead of agreement")
     parser.add_argument("--share", type=float, default=0.025, help="of rows that are positive then")
+    parser.add_argument("--on", choices=["hate", "offensive", "mmlu"], default="hate")
     options = parser.parse_args()
-    path = Path(os.environ.get("ASKLESS_REALDATA", "")) / FILE
+    folder = Path(os.environ.get("ASKLESS_REALDATA", ""))
+    path = folder / {"hate": HATE, "offensive": OFFENSIVE, "mmlu": RESPONSES}[options.on]
     if not path.is_file():
         raise SystemExit(f"{path}: no such file. Set ASKLESS_REALDATA to the folder that has it.")
-    records = json.loads(path.read_text())
+    if options.on == "mmlu":
+        pairs(folder, options)
+        return
+    lines = path.read_text()
+    records = json.loads(lines) if options.on == "hate" else [json.loads(line) for line in lines.splitlines()]
     every, of_all = [row["Text"] for row in records], np.array([int(row["Preds"] == 1) for row in records])
     x_all, found = features(every, options.vectors, options.plain), defaultdict(list)
+    if options.on == "offensive":
+        options.rows = len(every)
     if options.recall:
         recalls(every, of_all, x_all, options)
         return
