@@ -45,12 +45,13 @@ def file_of(rng, rows, kind, rare=0.3):
     return truth, Guess(label, 0.5 + margin / 2)
 
 
-def run(truth, guess, wish, monkeypatch, count=None, llm=None):
+def run(truth, guess, wish, monkeypatch, count=None, llm=None, report=lambda now: None):
     monkeypatch.setattr(rounds, "SmallModel", guess)
     names = [f"text {n}" for n in range(len(truth))]
     llm = llm or Llm({name: CLASSES[t] for name, t in zip(names, truth, strict=True)})
     asked = AskedTexts(llm, ids("annotate", names), names)
-    return asked, annotate(asked, np.ones(len(truth), int) if count is None else count, wish), llm
+    count = np.ones(len(truth), int) if count is None else count
+    return asked, annotate(asked, count, wish, report=report), llm
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,14 @@ def test_a_good_small_model_saves_and_a_useless_one_costs_no_promise(monkeypatch
     truth, guess = file_of(np.random.default_rng(1), 90, "overconfident")
     asked, found, _ = run(truth, guess, Wish(0.99), monkeypatch)
     assert (found.stopped, found.promised, asked.answered.all()) == ("everything", 1.0, True)
+
+
+def test_what_the_sample_has_settled_is_reported(monkeypatch):
+    truth, guess = file_of(np.random.default_rng(0), 900, "good")
+    said = []
+    asked, found, _ = run(truth, guess, Wish(0.9), monkeypatch, report=said.append)
+    assert tuple(said[: len(found.rounds)]) == found.rounds and not any(each.certified for each in found.rounds)
+    assert said[-1].certified == int(found.by_small.sum()) > 200 and said[-1].calls == int(asked.done.sum())
 
 
 def test_rows_of_one_text_are_paid_for_once_and_all_of_them_are_promised(monkeypatch):

@@ -85,7 +85,12 @@ def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_
     assert all(0.4 < float(row["confidence"]) <= 1 for row in rows if row["answered_by"] == "small")
     page = (here[0] / "out.csv.run/report.html").read_text(encoding="utf-8")
     assert lines[1] in page and not any(text in page for text in TEXTS)
-    assert set(json.loads((here[0] / "out.csv.run/summary.json").read_text())) >= {"promised", "rounds", "classes"}
+    facts = json.loads((here[0] / "out.csv.run/summary.json").read_text())
+    assert set(facts) >= {"promised", "rounds", "classes"} and "What further calls would bring" in page
+    (further,) = facts["further"]
+    assert further["calls"] == 400 - calls and further["agreement"] == 1 and 0 <= further["corrected"] < 40
+    assert further["usd"] == pytest.approx(further["calls"] / 1000, rel=0.1)
+    assert "certified" in done.stderr
 
     before = len(here[1].requests)
     again = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv")

@@ -109,12 +109,15 @@ class Round:
         Texts that were expected to be asked in all, to reach the goal.
     usd
         Paid until then.
+    certified
+        Texts not asked that may keep the small model's label: none before a sample was drawn.
     """
 
     asked: int
     agreement: float
     calls: int
     usd: float
+    certified: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +209,7 @@ def annotate(
     task
         The task's name.
     report
-        Called after each round.
+        Called after each round, and when the sample has settled how many may be kept.
     groups
         Name of each group of rows in which the goals are to hold to how many of its rows have each text, (texts,);
         None: they hold over all.
@@ -346,10 +349,17 @@ class _Run:
         while True:
             kept = self._kept()
             todo = rest.order[(~kept & ~self.asked.done[rest.places])[rest.order]]
+            self._certified(kept, len(todo))
             if not len(todo):
                 return kept
             size = max(self.asked.together, len(todo) // PARTS) if self.wish.recall else len(todo)
             self.asked.ask(rest.places[todo[::-1][:size]])
+
+    def _certified(self, kept: Bools, todo: int) -> None:
+        """Report what the sample has settled."""
+        if self.wish.promises:
+            done, may = int(self.asked.done.sum()), int((kept & ~self.asked.done[self.rest.places]).sum())
+            self.report(replace(self.rounds[-1], asked=done, calls=done + todo, certified=may))
 
     def _kept(self) -> Bools:
         rest = self.rest

@@ -36,6 +36,8 @@ SUMMARY = "summary.json"
 SHOWN = 20
 # Human labels that a person is told to make for shares of the file: about 5 points of interval at half and half.
 HUMAN = 400
+# The page says what each further thousand calls would bring, and all of them.
+STEP, FURTHER = 1000, 5
 
 
 def counts(table: TextTable) -> Ints:
@@ -186,6 +188,7 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "stopped": found.stopped,
         "sample": {"rows": found.sample[0], "wrong_among_kept": found.sample[1]},
         "rounds": [vars(each) for each in found.rounds],
+        "further": _further(found, count, everything / len(count)),
         "small": {**found.small.expert.meta(), "agreement": found.small.agreement, "taught": len(found.small.taught)},
         "classes": _by_class(asked, found, count),
         "human_labels": HUMAN,
@@ -205,6 +208,19 @@ def _errors(found: Annotation, count: Ints) -> list[float] | None:
     if not found.checked:
         return None
     return [loose * each for each in (wrong / found.checked, *share_interval(wrong, found.checked, found.confidence))]
+
+
+def _further(found: Annotation, count: Ints, usd: float) -> list[dict[str, Any]]:
+    """What more calls about the texts that it is least sure of would bring: labels put right, by calibrated chances."""
+    wrong = np.sort(np.where(found.by_small, 1 - found.agrees, np.nan) * count)[::-1]
+    wrong = wrong[~np.isnan(wrong)]
+    steps = [*range(STEP, len(wrong), STEP)][: FURTHER - 1] + [len(wrong)] if len(wrong) else []
+    rows, most = max(int(count.sum()), 1), float(wrong.sum())
+    right = [float(wrong[:calls].sum()) for calls in steps]
+    return [
+        {"calls": calls, "usd": calls * usd, "corrected": gain, "agreement": 1 - (most - gain) / rows}
+        for calls, gain in zip(steps, right, strict=True)
+    ]
 
 
 def _by_class(asked: AskedTexts, found: Annotation, count: Ints) -> list[dict[str, Any]]:

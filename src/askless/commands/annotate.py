@@ -426,22 +426,26 @@ def _learns_without(backend: str) -> list[str]:
 
 
 class _Bar:
-    """Texts asked, money spent, and what is to be expected, on the terminal."""
+    """Texts asked, money spent, the share whose label is the LLM's or certified, and what is to be expected."""
 
     def __init__(self, texts: int, ledger: Ledger) -> None:
         from tqdm import tqdm
 
-        self._ledger = ledger
-        self._outlook = ""
+        self._ledger, self._texts = ledger, texts
+        self._outlook = self._share = ""
+        self._certified = 0
         pause = 0.2 if sys.stderr.isatty() else 30.0
         self._bar = tqdm(total=texts, unit=" texts", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
     def batch(self, asked: AskedTexts) -> None:
+        share = (int(asked.answered.sum()) + self._certified) / self._texts
+        self._share = f"{100 * share:.0f} % certified"
         self._say("")
         self._bar.update(int(asked.done.sum()) - self._bar.n)
 
     def round(self, now: Round) -> None:
         self._outlook = f"small model agrees {100 * now.agreement:.1f} %, about {now.calls:,} to ask in all"
+        self._certified = now.certified
         self._say("")
         self._bar.total = max(now.calls, now.asked)
         self._bar.refresh()
@@ -455,5 +459,5 @@ class _Bar:
 
     def _say(self, more: str) -> None:
         limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        parts = [f"${self._ledger.spent:.4f}{limit}", self._outlook, more]
+        parts = [f"${self._ledger.spent:.4f}{limit}", self._share, self._outlook, more]
         self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)
