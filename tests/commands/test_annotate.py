@@ -267,7 +267,13 @@ def test_a_class_is_found_a_group_is_promised_and_people_are_what_it_is_about(he
         "Of 80 human labels gpt-x gives 80, which promises 9" in refused and "% at most, whatever is paid." in refused
     )
     write(here[0] / "odd.csv", [{"post": "another", "gold": "yes"}])
-    for name, message in (("odd.csv", "1 text that the file to be labelled has not"), ("posts.csv", "0 human labels")):
+    write(here[0] / "two.csv", [{"post": text, "gold": "yes"} for text in TEXTS[:15] * 2])
+    several = "15 labels more than its texts have rows in the other file"
+    for name, message in (
+        ("two.csv", several),
+        ("odd.csv", "1 text that the file to be labelled has not"),
+        ("posts.csv", "0 human labels"),
+    ):
         assert message in run(here, *words, "--agree", "0.8", "--gold", name, "-o", "no.jsonl", code=1)
 
 

@@ -41,10 +41,13 @@ class Gold:
     label: Ints
 
     @classmethod
-    def read(cls, path: Path, text: str, column: str, texts: Sequence[str], classes: Sequence[str]) -> Gold:
+    def read(
+        cls, path: Path, text: str, column: str, texts: Sequence[str], count: Ints, classes: Sequence[str]
+    ) -> Gold:
         """From a file with the texts, in a column named as in the file to be labelled, and what people say.
 
-        Raises `DataError` for a text or a class that is not there, and for fewer than 20 rows.
+        `count` is how many rows of the latter have each text. Raises `DataError` for a text or a class that is not
+        there, for more labels of a text than it has rows, and for fewer than 20 rows.
         """
         table = read(path, Wanted(("text", "gold"), names={"text": text, "gold": column}))
         place, number = ({name: at for at, name in enumerate(each)} for each in (texts, classes))
@@ -63,7 +66,12 @@ class Gold:
         if len(given) < FEWEST:
             got = counted(len(given), "human label")
             raise DataError(path, got, f"{FEWEST} or more, better some hundred", "Label more rows drawn by chance.")
-        return cls(np.array([place[row] for row, _ in given]), np.array([number[each] for _, each in given]))
+        found = cls(np.array([place[row] for row, _ in given]), np.array([number[each] for _, each in given]))
+        if (more := np.bincount(found.places, minlength=len(texts)) - count).max() > 0:
+            got = f"{counted(int(np.maximum(more, 0).sum()), 'label')} more than its texts have rows in the other file"
+            remedy = "Of several people's labels of a row give one, such as that of most."
+            raise DataError(path, got, "a label for each row", remedy)
+        return found
 
     def compared(self, asked: AskedTexts, rows: int, delta: float) -> Checked:
         """What the LLM, asked about all of them, has right; a reply without a label is wrong.

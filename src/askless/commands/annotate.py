@@ -208,7 +208,7 @@ def annotate(
     _check(wish, terms.classes, max_usd, gold is not None, per_group)
     new = [prefix + name for name in runs.NEW]
     table = TextTable.read(_input(file, kind, folder_of(out)), text, runs.TASK, new, group=per_group)
-    given = None if gold is None else Gold.read(gold, text, "gold", table.texts, terms.classes)
+    given = None if gold is None else Gold.read(gold, text, "gold", table.texts, runs.counts(table), terms.classes)
     wish = replace(wish, small={"backend": small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)})
     asks.said(table, terms.classes)
     (name,) = terms.experts
