@@ -14,7 +14,6 @@ from askless import config, schema
 from askless.annotating import run as runs
 from askless.annotating.people import ForPeople
 from askless.annotating.rounds import Wish
-from askless.annotating.small_model import NAME
 from askless.annotating.table import TextTable
 from askless.bundles.terms import Terms
 from askless.data.tables import TableFile
@@ -104,5 +103,5 @@ def _terms(settings: config.Params, name: str, llm: str) -> Terms:
     """How the LLM is asked, at its price; raises `ConfigError` where it has none. The small model is free."""
     if llm not in settings.costs.prices:
         raise config.ConfigError(f"No price is known of '{llm}'. Allowed: an expert with one. Add costs.prices.{llm}.")
-    prices = {llm: settings.costs.prices[llm], NAME: config.Price()}
+    prices = runs.prices(llm, settings.costs.prices[llm])
     return replace(Terms.of(settings, name, (llm,)), costs=config.Costs("usd", prices))

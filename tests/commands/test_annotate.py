@@ -301,6 +301,10 @@ def test_an_error_has_a_price(here):
         ),
         (["--agree", "0.9", "--per-group", "number"], "400 groups of rows"),
         (["--agree", "0.9", "--text", "tweet"], "no column 'tweet' (its columns are number, post)"),
+        (
+            ["--max-usd", "0.01", "--llm", "small"],
+            "The LLM is called 'small', as are answers of others here. Allowed: ",
+        ),
         (["--agree", "0.9", "--classes", "yes"], "--classes got yes. Allowed: two or more different names."),
         (["--agree", "0.9", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million tokens"),
         (["--agree", "0.9", "--small", "openai"], "backend openai, which learns nothing. Allowed: "),

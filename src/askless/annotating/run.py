@@ -21,7 +21,9 @@ from askless.annotating.table import TextTable
 from askless.arrays import Ints
 from askless.bundles.bundle import OF_RUN, Bundle
 from askless.bundles.terms import Terms
+from askless.config import Price
 from askless.costs import CostModel
+from askless.errors import ConfigError
 from askless.files import write_text
 from askless.labelling.outputs import write_output
 from askless.panel import NO_LABEL, Answering, Panel
@@ -38,6 +40,16 @@ SHOWN = 20
 HUMAN = 400
 # The page says what each further thousand calls would bring, and all of them.
 STEP, FURTHER = 1000, 5
+
+
+def prices(llm: str, price: Price) -> dict[str, Price]:
+    """Of all who answer: the LLM at its price, the small model at none; raises `ConfigError` for a name of ours."""
+    if llm in (NAME, PEOPLE):
+        raise ConfigError(
+            f"The LLM is called '{llm}', as are answers of others here. Allowed: any name but {NAME} and {PEOPLE}. "
+            "Name it otherwise in params.yaml."
+        )
+    return {llm: price, NAME: Price()}
 
 
 def counts(table: TextTable) -> Ints:

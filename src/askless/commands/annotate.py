@@ -284,10 +284,9 @@ def _terms(
     batch: bool,
 ) -> Terms:
     """How the LLM is asked and what it charges."""
-    from askless.annotating.run import TASK
+    from askless.annotating.run import TASK, prices
     from askless.bundles.terms import Terms
     from askless.commands.options import pairs
-    from askless.config import Price
     from askless.errors import ConfigError
     from askless.prompts import PromptSpec
 
@@ -298,7 +297,7 @@ def _terms(
         raise ConfigError(f"The prompt that the options make: {problems[0]}.")
     name, options, charged = _llm(llm, base_url, price, concurrency)
     options |= {"mode": "batch"} if batch else {}
-    return Terms.of_models(TASK, tuple(classes), {name: options}, spec, {name: charged, "small": Price()})
+    return Terms.of_models(TASK, tuple(classes), {name: options}, spec, prices(name, charged))
 
 
 def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Price]:
