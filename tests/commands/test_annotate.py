@@ -3,13 +3,17 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from askless.annotating.rounds import Round
 from askless.cli import app
+from askless.commands.annotate import _Bar
 from askless.errors import AsklessError
 from askless.experts.remote import batches
 from askless.text import encoder
@@ -65,6 +69,16 @@ def run(here, *words, code=0, command="annotate"):
     return done
 
 
+def test_the_live_line_has_dollars_and_the_share_certified():
+    bar = _Bar(10, SimpleNamespace(spent=0.25, limit=1.0))
+    bar.batch(SimpleNamespace(answered=np.arange(10) < 2, done=np.arange(10) < 3))
+    assert bar._bar.postfix == "$0.2500 of $1, 20 % certified"
+    bar.round(Round(asked=3, agreement=0.9, calls=4, usd=0.25, certified=6))
+    bar.batch(SimpleNamespace(answered=np.arange(10) < 3, done=np.arange(10) < 4))
+    assert bar._bar.postfix == "$0.2500 of $1, 90 % certified, small model agrees 90.0 %, about 4 to ask in all"
+    bar.close()
+
+
 def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_made(here, monkeypatch):
     done = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv")
     lines = done.stdout.splitlines()
@@ -90,7 +104,6 @@ def test_one_command_labels_a_bare_file_and_the_next_one_is_answered_by_what_it_
     (further,) = facts["further"]
     assert further["calls"] == 400 - calls and further["agreement"] == 1 and 0 <= further["corrected"] < 40
     assert further["usd"] == pytest.approx(further["calls"] / 1000, rel=0.1)
-    assert "certified" in done.stderr
 
     before = len(here[1].requests)
     again = run(here, "posts.csv", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.csv")
