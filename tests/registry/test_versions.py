@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 
@@ -422,3 +424,14 @@ def test_a_tag_that_is_no_number_is_named(client, tag):
     client.set_model_version_tag(MODEL, "2", tag, "half of them")
     with pytest.raises(DataError, match=f"models:/{MODEL}/2: its tag {tag} is 'half of them'"):
         registry.versions(MODEL)
+
+
+@pytest.mark.parametrize("reason", ["Größer als zuvor. " * 400, '"\n' * 3000])
+def test_a_decision_fits_into_the_column_of_a_tag(monkeypatch, reason):
+    kept, client = {}, SimpleNamespace(set_registered_model_tag=lambda model, key, value: kept.update({key: value}))
+    monkeypatch.setattr(registry, "asking", lambda model: nullcontext(client))
+    when = "2026-11-29 17:00 UTC"
+    version = SimpleNamespace(model="m", number=3, verdict="refused", decided=when, by="a@b", replaced=2, reason=reason)
+    registry.record(version)
+    (value,) = kept.values()
+    assert len(value) <= 5000 and json.loads(value)["reason"] == reason[:2000]

@@ -233,10 +233,10 @@ def record(version: Version) -> None:
     """Add the last decision about a version to the history of its model; done again, nothing more happens."""
     key = f"{HISTORY}{re.sub('[^0-9]', '', version.decided)}-{version.number}-{version.verdict}"
     told = {name: getattr(version, name) for name in ("verdict", "decided", "by", "replaced")}
-    # What MLflow takes of a tag.
-    told |= {"version": version.number, "reason": version.reason[:3000]}
+    # Of a tag's value MLflow's database keeps 5,000 characters; quotes and breaks of lines are two in JSON.
+    told |= {"version": version.number, "reason": version.reason[:2000]}
     with asking(version.model) as client:
-        client.set_registered_model_tag(version.model, key, json.dumps(told))
+        client.set_registered_model_tag(version.model, key, json.dumps(told, ensure_ascii=False))
 
 
 def _aliases(model: str) -> dict[str, int]:
