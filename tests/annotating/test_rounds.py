@@ -82,6 +82,19 @@ def test_a_good_small_model_saves_and_a_useless_one_costs_no_promise(monkeypatch
     # Another file like it is asked about as it takes to keep the goal.
     kept = ~found.threshold.below(guess.margin, np.full(3000, 0.5))
     assert 0.94 < 1 - (kept & (guess.label != truth)).mean() and 0.1 < kept.mean() < 0.8
+    # Where calls turn out dearer than those on the way, the limit is what ended it.
+    truth, guess = file_of(np.random.default_rng(1), 1000, "upside down")
+    names, paid = [f"text {n}" for n in range(1000)], []
+    dear = Llm({name: CLASSES[t] for name, t in zip(names, truth, strict=True)}, limit=9.0)
+
+    def dearer(now):
+        dear.limit = dear.ledger.spent + 0.05 if now.usd in paid else dear.limit
+        paid.append(now.usd)
+
+    monkeypatch.setattr(rounds, "SmallModel", guess)
+    asked = AskedTexts(dear, ids("annotate", names), names)
+    found = annotate(asked, np.ones(1000, int), Wish(0.9), report=dearer)
+    assert found.stopped == "money" and found.promised < 0.9
     truth, guess = file_of(np.random.default_rng(1), 90, "overconfident")
     asked, found, _ = run(truth, guess, Wish(0.99), monkeypatch)
     assert (found.stopped, found.promised, asked.answered.all()) == ("everything", 1.0, True)

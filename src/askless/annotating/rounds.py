@@ -31,6 +31,7 @@ from askless.errors import BudgetError
 from askless.experts.base import Setting
 from askless.panel import NO_LABEL
 from askless.policies.operating_points import Threshold
+from askless.spending.billing import LIMIT, code_of
 from askless.stats.bounds import share_interval
 
 # Drawn by chance to begin with: a share of the texts, within bounds.
@@ -297,7 +298,9 @@ class _Run:
         if not kept.any():
             stopped = "everything"
         if unknown.any() and stopped != "money":
-            stopped = "unanswered"
+            failed = np.flatnonzero(unknown & self.asked.failed).tolist()
+            over = any(code_of(self.asked.errors[at]) == LIMIT for at in failed)
+            stopped = "money" if over else "unanswered"
         said = np.full(len(self.count), NO_LABEL)
         said[self.rest.places] = self.rest.scores.label
         promises = [self._promise(tested, kept, unknown, said, stopped) for tested in self.tested]
