@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ from tasks.runs import log_summary, make_store, tracked
 from tasks.versioning import LOCK, versions
 
 CARD = "card.md"
-PACKAGES = ("numpy", "pyarrow", "scikit-learn", "scipy", "safetensors", "pydantic", "pyyaml", "pandas")
+NAME = re.compile(r"[\w.-]+")
 MONITOR = "monitor"
 # Parameters of a request to the served model, and what they are where it has none.
 REQUEST = {"share": -1.0, "per_1000": -1.0, "max_usd": 0.0}
@@ -267,10 +268,14 @@ def package_code(scratch: Path, demos: tuple[str, ...] = ()) -> Path:
 
 
 def _needed(bundle: Bundle, terms: Terms) -> list[str]:
-    """Packages that a model needs to decide, and to ask its expensive experts where that needs little more."""
+    """Packages that a model needs: those of askless itself, of its small expert, and of its expensive ones if light."""
+    from importlib.metadata import requires
+
+    # The code that a model carries imports what it imports here: what askless needs without any extra.
+    own = [NAME.findall(need)[0] for need in requires("askless") or () if "extra ==" not in need]
     asked = [experts.resolve(options["backend"]) for options in terms.experts.values()]
     small = bundle.small.packages if bundle.small else ()
-    return list(dict.fromkeys([*PACKAGES, *small, *(name for kind in asked if kind.hosted for name in kind.packages)]))
+    return list(dict.fromkeys([*own, *small, *(name for kind in asked if kind.hosted for name in kind.packages)]))
 
 
 def _pinned(package: str) -> str:
