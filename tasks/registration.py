@@ -210,7 +210,8 @@ def _registered(packed: Path, bundle: Bundle, model: str, text: str, facts: dict
 def _challenge(model: str, version: str) -> None:
     import mlflow
 
-    mlflow.MlflowClient(registry_uri=store()).set_registered_model_alias(model, CHALLENGER, version)
+    client = mlflow.MlflowClient(tracking_uri=store(), registry_uri=store())
+    client.set_registered_model_alias(model, CHALLENGER, version)
 
 
 @task(cache_policy=NO_CACHE)

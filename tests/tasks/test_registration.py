@@ -138,6 +138,7 @@ def test_a_bundle_is_one_version_however_often_and_wherever_it_is_registered(tmp
     # What is restored is judged as itself.
     (packed / "curve.png").write_bytes(picture)
     assert registered() == "1"
+    assert {path.name for path in tmp_path.iterdir()} == {"mlruns", "reports"}
     versions = client_of(tmp_path).search_model_versions(f"name='{MODEL}'")
     assert {int(v.version): v.tags["digest"] == known for v in versions} == {1: True, 2: False}
     _, runs = runs_of(tmp_path, "register")
