@@ -47,8 +47,8 @@ def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
 @task(cache_policy=NO_CACHE)
 def publish(candidate: str, path: str) -> str:
     """Let a checked candidate, and its summary, take the place of the last good file; one of another key stays."""
-    before, now = (_key(each) if Path(each).exists() else 0 for each in (path, candidate))
-    if before not in (0, now):
+    before = _key(path) if Path(path).exists() else 0
+    if before and before != _key(candidate):
         raise id_key.another(path, before)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     for suffix in (".json", ".parquet"):

@@ -11,7 +11,7 @@ from tests.pipeline import ROOT
 from tests.test_extras import needed
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text("utf-8"))["services"]
-CLUSTER = list(yaml.safe_load_all((ROOT / "examples/serve.k8s.yaml").read_text("utf-8")))
+CLUSTER = list(yaml.safe_load_all((ROOT / "examples/kubernetes/serve.yaml").read_text("utf-8")))
 
 
 def names(lock):

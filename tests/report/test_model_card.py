@@ -69,5 +69,6 @@ def test_what_is_not_known_is_left_out():
 
 
 def test_demo_data_are_called_so():
-    assert words.DEMO in made(demo=True)[1]
-    assert words.DEMO not in made(demo=False)[1]
+    said = "Generated demo data and toy models: these figures prove the plumbing, not the method."
+    assert said in made(demo=True)[1]
+    assert said not in made(demo=False)[1]
