@@ -7,10 +7,10 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
-from askless.errors import AsklessError, BudgetError
+from askless.errors import BudgetError
+from flows.each_file import each_file, outcomes, raise_first
 from flows.stage import run_stage, without_tracebacks
 from tasks.annotating import Folders, annotate_file
-from tasks.answering import new_files
 
 MOST_OF_A_DAY = 23 * 3600
 
@@ -35,13 +35,11 @@ def annotate(
         raise BudgetError("Got neither agree nor max_usd. Allowed: a goal, a limit, or both. Give agree: 0.97, say.")
     without_tracebacks()
     log = get_run_logger()
-    files, unknown = new_files(Folders(task, data))
-    for path in unknown:
-        log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
-    states = [
-        annotate_file(task, params, data, str(path), llm, agree, max_usd, small, return_state=True) for path in files
-    ]
-    done = [state.result() for state in states if state.is_completed()]
+    states = each_file(
+        Folders(task, data),
+        lambda path: annotate_file(task, params, data, str(path), llm, agree, max_usd, small, return_state=True),
+    )
+    done = outcomes(states)
     for one in done:
         if one["status"] == "put aside":
             log.warning("%s is put aside. %s", one["file"], one["reason"])
@@ -49,10 +47,7 @@ def annotate(
             log.info("%s: %s", one["file"], one["words"])
     new = [one for one in done if one["status"] != "done before"]
     create_table_artifact(new, f"annotated-{task.replace('_', '-')}", f"By {llm} and a small model that learns from it")
-    failed = [state for state in states if not state.is_completed()]
-    if failed:
-        first = failed[0].result(raise_on_failure=False)
-        raise first if isinstance(first, AsklessError) else RuntimeError(f"{len(failed)} files failed: {first}")
+    raise_first(states)
     return done
 
 

@@ -9,10 +9,10 @@ from prefect import flow, get_run_logger
 from prefect.artifacts import create_table_artifact
 
 from askless import config
-from askless.errors import AsklessError
 from askless.monitoring import baseline
+from flows.each_file import each_file, outcomes, raise_first
 from flows.stage import run_stage, without_tracebacks
-from tasks.answering import Place, answer_file, brought, new_files, news_of_spending, plain, serving, settings_of
+from tasks.answering import Place, answer_file, brought, news_of_spending, plain, serving, settings_of
 from tasks.telling import tell
 
 SIX_HOURS = 6 * 3600
@@ -40,14 +40,13 @@ def answer(
     without_tracebacks()
     log = get_run_logger()
     served = brought(model) if model else serving(config.load(params), task)
-    settings, (files, unknown) = settings_of(params, task, served), new_files(Place(task, data))
-    for path in unknown:
-        log.warning("%s is left alone: files ending in .csv, .jsonl or .parquet are read", path)
-    states = [
-        answer_file(task, params, data, str(path), plain(served), max_usd_per_day, return_state=True) for path in files
-    ]
-    done = [state.result() for state in states if state.is_completed()]
-    if said := news_of_spending(Place(task, data), tell_above_usd_per_month):
+    settings, place = settings_of(params, task, served), Place(task, data)
+    states = each_file(
+        place,
+        lambda path: answer_file(task, params, data, str(path), plain(served), max_usd_per_day, return_state=True),
+    )
+    done = outcomes(states)
+    if said := news_of_spending(place, tell_above_usd_per_month):
         log.warning(said)
         tell("askless-spend", task, said)
     for one in done:
@@ -58,10 +57,7 @@ def answer(
     audits = f"{100 * settings.monitor.audit_share:g} % of the items are put to both experts{cost}"
     new = [one for one in done if one["status"] != "done before"]
     create_table_artifact(new, f"answered-{task.replace('_', '-')}", f"By version {served.version}; {audits}.")
-    failed = [state for state in states if not state.is_completed()]
-    if failed:
-        first = failed[0].result(raise_on_failure=False)
-        raise first if isinstance(first, AsklessError) else RuntimeError(f"{len(failed)} files failed: {first}")
+    raise_first(states)
     return done
 
 
