@@ -76,21 +76,15 @@ def foresee(
 def on_record(expert: PaidExpert, examples: pa.Table, predictions: pa.Table) -> Usage:
     """What answers of `expert` take, learnt from those on record to `examples`.
 
-    Seconds that predictions leave out, as those of the pipeline do, are those of the expert's kept answers.
+    Seconds only where `predictions` have them: those of the pipeline leave them out, and what it makes is the same on
+    every machine.
     """
     at = pc.index_in(predictions["id"], examples["id"].combine_chunks())
     answered = predictions.filter(pc.and_(pc.is_valid(at), pc.is_null(predictions["error"])))
     texts = examples["text"].take(pc.index_in(answered["id"], examples["id"].combine_chunks())).to_pylist()
-    taken = answered.select(list(QUANTITIES)).to_pylist()
     replies = pc.fill_null(answered["replies"], 1).to_numpy()[:, None]
-    if answered["seconds"].null_count:
-        with expert.store(make=False) as store:
-            keys = [expert.key(text) for text in texts]
-            kept = store.get_many(keys)
-        for row, key, count in zip(taken, keys, replies.flat, strict=True):
-            each = kept.get(key, {}).get("seconds")
-            row["seconds"] = each and each * count if row["seconds"] is None else row["seconds"]
-    return usage_of(expert).learnt(sizes_of(expert, texts), used_by(taken) / replies)
+    used = used_by(answered.select(list(QUANTITIES)).to_pylist())
+    return usage_of(expert).learnt(sizes_of(expert, texts), used / replies)
 
 
 def _one(version: DeployedBundle, drawn: Drawn, expert: PaidExpert, asked: Any, confidence: float) -> Forecast:
