@@ -22,7 +22,7 @@ from askless.policies.summaries.expected_gain import SummaryGain
 from askless.policies.summaries.published import PublishedSummary
 from askless.policies.two_tier import TwoTier
 from askless.text.embeddings import Vectors, build
-from askless.text.mean_vector_net import SmallModel
+from askless.text.mean_vector_net import MeanVectorNet
 from askless.text.networks import Stack
 from askless.text.sentence_vectors import TextVectors
 from askless.text.vocabulary import Vocabulary
@@ -48,7 +48,9 @@ def small(tmp_path_factory):
     text = "\n".join(" ".join([w, *map(str, row)]) for w, row in zip(words, matrix, strict=True))
     (folder / "v.txt").write_text(text + "\n", encoding="utf-8")
     stack = Stack(1, 4, len(CLASSES), 5, 0)
-    return SmallModel("e0", CLASSES, stack, TextVectors(words=Vectors.open(build(folder / "v.txt", folder / "v", 4))))
+    return MeanVectorNet(
+        "e0", CLASSES, stack, TextVectors(words=Vectors.open(build(folder / "v.txt", folder / "v", 4)))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from askless.annotating.rounds import Round
 from askless.cli import app
-from askless.commands.annotate import _Bar
+from askless.commands.annotate import _AnnotateBar
 from askless.errors import AsklessError
 from askless.experts.remote import batches
 from askless.text import encoder
@@ -70,12 +70,12 @@ def run(here, *words, code=0, command="annotate"):
 
 
 def test_the_live_line_has_dollars_and_the_share_certified():
-    bar = _Bar(10, SimpleNamespace(spent=0.25, limit=1.0))
+    bar = _AnnotateBar(10, SimpleNamespace(spent=0.25, limit=1.0))
     bar.batch(SimpleNamespace(answered=np.arange(10) < 2, done=np.arange(10) < 3))
-    assert bar._bar.postfix == "$0.2500 of $1, 20 % certified"
+    assert bar.bar.postfix == "$0.2500 of $1, 20 % certified"
     bar.round(Round(asked=3, agreement=0.9, calls=4, usd=0.25, certified=6))
     bar.batch(SimpleNamespace(answered=np.arange(10) < 3, done=np.arange(10) < 4))
-    assert bar._bar.postfix == "$0.2500 of $1, 90 % certified, small model agrees 90.0 %, about 4 to ask in all"
+    assert bar.bar.postfix == "$0.2500 of $1, 90 % certified, small model agrees 90.0 %, about 4 to ask in all"
     bar.close()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from askless.errors import BudgetError, ConfigError
 from askless.plans.outcome import outcome_of
-from askless.plans.plan import Goal, Promise
+from askless.plans.plan import Expectation, Goal
 from askless.plans.planner import plan_on
 from askless.policies.base import Budget
 from tests.plan_data import board
@@ -48,7 +48,9 @@ def test_a_goal_is_a_budget_or_a_promise():
 
 def test_a_promise_is_made_of_rows():
     right, reference = np.array([1, 1, 1, 0], bool), np.array([1, 1, 1, 1], bool)
-    made = Promise.of(right, np.array([1.0, 1, 3, 3]), np.array([0, 0, 1, 1], bool), (reference, np.full(4, 4.0)), 0.95)
+    made = Expectation.of(
+        right, np.array([1.0, 1, 3, 3]), np.array([0, 0, 1, 1], bool), (reference, np.full(4, 4.0)), 0.95
+    )
     assert (made.items, made.quality[0], made.cost[0], made.loss[0], made.deferred) == (4, 0.75, 2.0, 0.25, 0.5)
     assert made.quality[1:] == (pytest.approx(0.19412, abs=1e-5), pytest.approx(0.99369, abs=1e-5))
     assert made.words("big", "usd") == (

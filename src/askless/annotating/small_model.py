@@ -15,6 +15,7 @@ from askless.arrays import Bools, Floats, Ints
 from askless.costs import CostModel
 from askless.errors import DataError
 from askless.experts.base import Setting, TrainedExpert
+from askless.experts.recorded import RecordedExpert
 from askless.experts.small.auto import taught
 from askless.experts.small.out_of_fold import out_of_fold
 from askless.panel import NO_LABEL, Answering, Answers, Panel
@@ -150,15 +151,7 @@ def _fitted(expert: TrainedExpert, asked: AskedTexts, places: Ints, seed: int) -
     learns = taught(expert, asked.examples(places, labels=True), seed)
     train, valid = (asked.examples(places[each], labels=True) for each in (learns, ~learns))
     table = out_of_fold(expert, train, valid, folds=FOLDS, random_state=seed)
-    return expert, _said(_Fixed(table), train, asked.classes), places[learns]
-
-
-@dataclass(frozen=True)
-class _Fixed:
-    table: pa.Table
-
-    def answer(self, examples: pa.Table) -> pa.Table:
-        return self.table
+    return expert, _said(RecordedExpert(expert.setting, table=table), train, asked.classes), places[learns]
 
 
 def _said(expert: Answering, examples: pa.Table, classes: tuple[str, ...]) -> Answers:

@@ -26,7 +26,7 @@ from askless.policies.base import Budget, Policy
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
-    from askless.text.mean_vector_net import SmallModel
+    from askless.text.mean_vector_net import MeanVectorNet
 
 FORMAT = 7
 FILE = "bundle.json"
@@ -93,7 +93,7 @@ class Bundle:
         policy: Policy,
         classes: tuple[str, ...] = (),
         facts: Mapping[str, Any] = {},
-        small: Expert | SmallModel | None = None,
+        small: Expert | MeanVectorNet | None = None,
     ) -> Bundle:
         """A policy in memory; raises `ConfigError` for a small expert that is not the policy's first.
 

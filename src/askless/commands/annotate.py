@@ -17,6 +17,7 @@ import typer
 
 from askless.commands.label import INTERRUPTED, Faults, Format, OnFault, Patience, interruptible
 from askless.commands.options import AsJson, hushed, names, note, print_json, say, shares, tell
+from askless.commands.spend_bar import SpendBar
 
 if TYPE_CHECKING:
     from askless.annotating.asked import AskedTexts
@@ -231,7 +232,7 @@ def annotate(
         expert = stack.enter_context(
             guarded(terms, [name], ledger, kept, FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt))
         )[name]
-        bar = stack.enter_context(closing(_Bar(len(table.texts), ledger)))
+        bar = stack.enter_context(closing(_AnnotateBar(len(table.texts), ledger)))
         expert.billing.on_wait = bar.waits
         interrupted = stack.enter_context(interruptible({name: expert}))
         try:
@@ -424,39 +425,26 @@ def _learns_without(backend: str) -> list[str]:
     ]
 
 
-class _Bar:
+class _AnnotateBar(SpendBar):
     """Texts asked, money spent, the share whose label is the LLM's or certified, and what is to be expected."""
 
     def __init__(self, texts: int, ledger: Ledger) -> None:
-        from tqdm import tqdm
-
-        self._ledger, self._texts = ledger, texts
+        super().__init__(texts, "texts", ledger)
+        self._texts = texts
         self._outlook = self._share = ""
         self._certified = 0
-        pause = 0.2 if sys.stderr.isatty() else 30.0
-        self._bar = tqdm(total=texts, unit=" texts", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
     def batch(self, asked: AskedTexts) -> None:
         share = (int(asked.answered.sum()) + self._certified) / self._texts
         self._share = f"{100 * share:.0f} % certified"
-        self._say("")
-        self._bar.update(int(asked.done.sum()) - self._bar.n)
+        self.say(done=int(asked.done.sum()))
 
     def round(self, now: Round) -> None:
         self._outlook = f"small model agrees {100 * now.agreement:.1f} %, about {now.calls:,} to ask in all"
         self._certified = now.certified
-        self._say("")
-        self._bar.total = max(now.calls, now.asked)
-        self._bar.refresh()
+        self.say()
+        self.bar.total = max(now.calls, now.asked)
+        self.bar.refresh()
 
-    def waits(self, why: str) -> None:
-        self._say(f"waiting: {why}")
-        self._bar.update(0)
-
-    def close(self) -> None:
-        self._bar.close()
-
-    def _say(self, more: str) -> None:
-        limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        parts = [f"${self._ledger.spent:.4f}{limit}", self._share, self._outlook, more]
-        self._bar.set_postfix_str(", ".join(filter(None, parts)), refresh=False)
+    def say(self, *parts: str, done: int | None = None) -> None:
+        super().say(self._share, self._outlook, *parts, done=done)

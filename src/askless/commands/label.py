@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from askless.commands.options import (
     say,
     tell,
 )
+from askless.commands.spend_bar import SpendBar
 
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
@@ -155,7 +155,7 @@ def label(
         stack.enter_context(hushed() if no_text else nullcontext())
         run = stack.enter_context(Run.opened(out, facts))
         ledger = stack.enter_context(run.ledger(max_usd))
-        bar = stack.enter_context(closing(_Bar(source.count(), ledger)))
+        bar = stack.enter_context(closing(_LabelBar(source.count(), "rows", ledger)))
         kept = answers or run.folder / "answers"
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         for each in expensive.values():
@@ -252,31 +252,12 @@ def _log(folder: Path | None) -> Any:
     return None if folder is None else DecisionLog(folder)
 
 
-class _Bar:
+class _LabelBar(SpendBar):
     """Rows answered, and the money spent, on the terminal."""
-
-    def __init__(self, rows: int | None, ledger: Ledger) -> None:
-        from tqdm import tqdm
-
-        self._ledger = ledger
-        pause = 0.2 if sys.stderr.isatty() else 30.0
-        self._bar = tqdm(total=rows, unit=" rows", dynamic_ncols=True, delay=0.5, mininterval=pause)
 
     def __call__(self, progress: LabelProgress) -> None:
         deferred = progress.reasons["deferred"] / max(progress.rows, 1)
-        self._money(f"{100 * deferred:.1f} % deferred")
-        self._bar.update(progress.rows - self._bar.n)
-
-    def waits(self, why: str) -> None:
-        self._money(f"waiting: {why}")
-        self._bar.update(0)
-
-    def close(self) -> None:
-        self._bar.close()
-
-    def _money(self, more: str) -> None:
-        limit = "" if self._ledger.limit is None else f" of ${self._ledger.limit:g}"
-        self._bar.set_postfix_str(f"${self._ledger.spent:.4f}{limit}, {more}", refresh=False)
+        self.say(f"{100 * deferred:.1f} % deferred", done=progress.rows)
 
 
 @contextmanager

@@ -310,7 +310,7 @@ class Answerer:
 
     def without(self, decided: DecisionRow, why: str) -> DecisionRow:
         """The row of a text whose expert gave no answer, for the reason `why`: the small expert's answer instead."""
-        return self._completed(decided, _Fixed(decided.expert, {"error": why}))
+        return self._completed(decided, _GivenAnswer(decided.expert, {"error": why}))
 
     def reason(self, expert: str | None, error: str | None, answer: str | None) -> str:
         """The word for how an answer came about, from the columns of its row."""
@@ -328,7 +328,7 @@ class Answerer:
         bundle = self.version.bundle
         small: Any = bundle.small
         if decided.small_answer is not None:
-            small = _Fixed(self.small, {"label" if bundle.classes else "text": decided.small_answer})
+            small = _GivenAnswer(self.small, {"label" if bundle.classes else "text": decided.small_answer})
         made = _Decided(bundle.experts, decided)
         experts = {self.small: small, decided.expert: expert}
         rows = self._rows(made, [decided.id], [decided.text or ""], experts, time=decided.time)
@@ -389,7 +389,7 @@ class _Decided(Chooser):
 
 
 @dataclass(frozen=True)
-class _Fixed:
+class _GivenAnswer:
     """An expert whose one answer, or error, is there already; it costs nothing more."""
 
     name: str

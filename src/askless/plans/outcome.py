@@ -10,7 +10,7 @@ import numpy as np
 from askless.evaluation.replay import quality_of
 from askless.panel import Panel
 from askless.plans.floors import Truth, gold_of, groups_of, judged
-from askless.plans.plan import Goal, Plan, Promise
+from askless.plans.plan import Expectation, Goal, Plan
 from askless.stats.shift import Shift
 
 
@@ -39,7 +39,7 @@ class PlanOutcome:
     """
 
     goal: Goal
-    measured: Promise
+    measured: Expectation
     kept: bool | None
     shift: Shift
     reference: str
@@ -84,7 +84,7 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
     reference = test.copy().ask(plan.reference)
     right, by_reference = quality_of(test, done) == 1, test.quality(reference) == 1
     beyond, confidence = np.asarray(done.asked[:, 1:].any(axis=1)), plan.goal.confidence
-    measured = Promise.of(right, done.cost, beyond, (by_reference, reference.cost), confidence)
+    measured = Expectation.of(right, done.cost, beyond, (by_reference, reference.cost), confidence)
     kept, told = None, []
     if plan.goal.floors:
         label = done.label if plan.classes else judged(right)

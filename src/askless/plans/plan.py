@@ -120,7 +120,7 @@ KINDS = ("price", "per_1000", "share", "floor", "limit")
 
 
 @dataclass(frozen=True)
-class Promise:
+class Expectation:
     """What to expect of new rows, measured on labelled rows by policies that were not fitted on them.
 
     Parameters
@@ -157,7 +157,7 @@ class Promise:
         confidence: float,
         foretold: bool = False,
         luck: float = 0.0,
-    ) -> Promise:
+    ) -> Expectation:
         """From what became of each row, arrays (rows,); `reference` is (right, cost) of the reference alone.
 
         With `foretold` the interval of the cost is that of a policy whose thresholds are set on as many rows: they are
@@ -307,7 +307,7 @@ class Plan:
     reference: str
     classes: tuple[str, ...]
     unit: str
-    promise: Promise
+    promise: Expectation
     certificate: Certificate | None
     seen: FittedRows
     notes: tuple[str, ...] = ()

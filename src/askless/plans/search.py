@@ -16,7 +16,7 @@ from askless.panel import Panel
 from askless.plans import remarks
 from askless.plans.floors import Ask, Requirement, Truth, judged
 from askless.plans.options import Option, luck, shares
-from askless.plans.plan import FittedRows, Goal, Plan, Promise
+from askless.plans.plan import Expectation, FittedRows, Goal, Plan
 from askless.policies.base import Budget, Policy
 from askless.stats.bounds import SPENT, betting_mean
 from askless.stats.guarantees import Certificate, fixed_sequences
@@ -350,7 +350,7 @@ class Search:
         panel = self.labelled.copy(blind=True)
         done = policy.decide(panel, option.budget)
         reference = self.alone[self.reference]
-        promise = Promise.of(
+        promise = Expectation.of(
             option.right,
             option.cost,
             option.deferred,

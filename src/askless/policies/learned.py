@@ -17,7 +17,7 @@ from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Policy, some_rows
 from askless.policies.operating_points import Threshold
-from askless.policies.score_threshold import Scores, ScoreThreshold
+from askless.policies.score_threshold import ScoredRows, ScoreThreshold
 from askless.policies.text_chances import TextChances
 from askless.stats.calibration import PlattCalibrator
 from askless.text.sentence_vectors import ENCODER, FEATURES, KEPT, WORDS, TextVectors
@@ -114,12 +114,12 @@ class Learned(ScoreThreshold):
         given, quality, cost, unanswered = super().both(panel, rows)
         return given, np.where(unanswered[:, None], quality[:, :1], quality), cost, unanswered
 
-    def scores(self, panel: Panel) -> Scores:
+    def scores(self, panel: Panel) -> ScoredRows:
         """Each row's score, and the calibrated chance of either expert."""
         given = panel.ask(self.experts[0]).label if self.asks_first else np.full(len(panel), NO_LABEL)
         chances = self._sure(self.chances_.predict(panel.text, given, self._vectors(panel)), given)
         right = [calibrate(chances[:, j]) for calibrate, j in zip(self.calibrators_, (0, -1), strict=True)]
-        return Scores(self.rank(chances), np.column_stack(right))
+        return ScoredRows(self.rank(chances), np.column_stack(right))
 
     def score(self, panel: Panel) -> Floats:
         """What is compared with the threshold, shape (rows,)."""

@@ -15,7 +15,7 @@ from askless.policies.operating_points import Threshold, ThresholdPoints
 from askless.stats.calibration import PlattCalibrator
 
 
-class Scores(NamedTuple):
+class ScoredRows(NamedTuple):
     """What is looked at: the score of each row (rows,), and the chance of either expert to be right, (rows, 2)."""
 
     score: Floats
@@ -101,20 +101,20 @@ class ScoreThreshold(Policy):
         gain = np.where(unanswered, 0.0, quality[:, 1] - quality[:, 0])
         self.points_ = ThresholdPoints.of_levels(score, small, go, gain)
 
-    def look(self, panel: Panel) -> Scores:
+    def look(self, panel: Panel) -> ScoredRows:
         """The scores; what they take is billed to `panel`, and the small expert where it is asked first."""
         if self.asks_first:
             panel.ask(self.experts[0])
         with billed(panel):
             return self.scores(panel)
 
-    def scores(self, panel: Panel) -> Scores:
+    def scores(self, panel: Panel) -> ScoredRows:
         """Each row's score and what it says of either expert."""
         score = self.score(panel)
         place = self._place(score)
-        return Scores(score, np.stack([calibrate(place) for calibrate in self.calibrators_], axis=1))
+        return ScoredRows(score, np.stack([calibrate(place) for calibrate in self.calibrators_], axis=1))
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: Scores | None = None) -> Decisions:
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: ScoredRows | None = None) -> Decisions:
         """Ask the large expert below the threshold; see `Policy.decide`."""
         seen = self.look(panel) if seen is None else seen
         draw, threshold = panel.draws(self.random_state), self.threshold(budget)

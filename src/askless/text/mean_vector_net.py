@@ -15,7 +15,7 @@ from askless.text.sentence_vectors import TextVectors
 
 
 @dataclass(frozen=True)
-class SmallModel:
+class MeanVectorNet:
     """A trained network over what it reads of a text, able to answer examples.
 
     Parameters

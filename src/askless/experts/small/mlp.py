@@ -16,7 +16,7 @@ from askless.text.sentence_vectors import ENCODER, KEPT, WORDS, TextVectors
 
 if TYPE_CHECKING:
     from askless.text.embeddings import Vectors
-    from askless.text.mean_vector_net import SmallModel
+    from askless.text.mean_vector_net import MeanVectorNet
 
 FILE, DIGEST = "small.safetensors", "encoder"
 
@@ -48,7 +48,7 @@ class MlpExpert(TrainedExpert):
 
     summarises = False
     packages: ClassVar[tuple[str, ...]] = ("torch",)
-    model_: SmallModel
+    model_: MeanVectorNet
     epoch_: int
 
     def __init__(
@@ -80,7 +80,7 @@ class MlpExpert(TrainedExpert):
         import torch
 
         from askless.text import networks
-        from askless.text.mean_vector_net import SmallModel
+        from askless.text.mean_vector_net import MeanVectorNet
 
         reads = self._reads()
         (x, y), (x_valid, y_valid) = (
@@ -98,7 +98,7 @@ class MlpExpert(TrainedExpert):
         loss = networks.cross_entropy(y, weight[None])
         with networks.one_thread():
             self.epoch_ = networks.train(stack, x, loss, recipe, self.random_state, score)
-        self.model_ = SmallModel(self.name, self.setting.classes, stack, reads)
+        self.model_ = MeanVectorNet(self.name, self.setting.classes, stack, reads)
         return self
 
     def answer(self, examples: pa.Table) -> pa.Table:
@@ -123,7 +123,7 @@ class MlpExpert(TrainedExpert):
         require("torch")
         from safetensors import SafetensorError, safe_open
 
-        from askless.text.mean_vector_net import SmallModel
+        from askless.text.mean_vector_net import MeanVectorNet
         from askless.text.networks import load_stack
 
         path = folder / FILE
@@ -133,7 +133,7 @@ class MlpExpert(TrainedExpert):
                 stack = load_stack({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  no dict
         except (OSError, KeyError, ValueError, SafetensorError) as error:
             raise unreadable(path, error) from error
-        self.model_ = SmallModel(self.name, self.setting.classes, stack, self._reads(digest))
+        self.model_ = MeanVectorNet(self.name, self.setting.classes, stack, self._reads(digest))
         return self
 
     def keep(self, folder: Path) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from askless.experts import backend_of, backends, build, resolve
 from askless.experts.base import Expert, Setting
 
 if TYPE_CHECKING:
-    from askless.text.mean_vector_net import SmallModel
+    from askless.text.mean_vector_net import MeanVectorNet
 
 VECTORS = "vectors"
 
 
-def as_expert(small: Expert | SmallModel) -> Expert:
+def as_expert(small: Expert | MeanVectorNet) -> Expert:
     """The small expert itself, or the one that a network of its own makes."""
     if isinstance(small, Expert):
         return small

@@ -89,7 +89,7 @@ class GainTeam(Team):
         import torch
         from torch.nn import functional as F  # noqa: N812
 
-        from askless.text.mean_vector_net import SmallModel
+        from askless.text.mean_vector_net import MeanVectorNet
         from askless.text.networks import class_weights, predict, require, train
 
         if self.look_at not in ("input", "small"):
@@ -98,7 +98,7 @@ class GainTeam(Team):
             require(name, getattr(self, name), least)
         weight = class_weights(data.gold, data.classes, self.balance)
         small, out_of_fold = self._train_small(data, held, weight)
-        self.small_ = SmallModel(self.experts[0], self.classes_, small, self._reads)
+        self.small_ = MeanVectorNet(self.experts[0], self.classes_, small, self._reads)
         in_valid = predict(small, held.x)
         x, right = self._allocator_data(data, out_of_fold)
         x_valid, right_valid = self._allocator_data(held, in_valid)

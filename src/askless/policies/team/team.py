@@ -186,7 +186,7 @@ class Team(Allocator):
 
     def _keep_best(self, small: Stack, allocator: Stack, held: Training, run: Iterator[None]) -> None:
         """Run the epochs and keep the one whose system accuracy on `held` is best."""
-        from askless.text.mean_vector_net import SmallModel
+        from askless.text.mean_vector_net import MeanVectorNet
 
         best = -1.0
         kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
@@ -196,7 +196,7 @@ class Team(Allocator):
                 best, self.epoch_, kept = accuracy, epoch, (_copy(small), _copy(allocator))
         small.load_state_dict(kept[0])
         allocator.load_state_dict(kept[1])
-        self.small_ = SmallModel(self.experts[0], self.classes_, small, self._reads)
+        self.small_ = MeanVectorNet(self.experts[0], self.classes_, small, self._reads)
         self.allocator_ = allocator
 
     @staticmethod
