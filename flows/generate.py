@@ -19,6 +19,7 @@ from tasks.generate import (
     cut_examples,
     forget_expert,
     merge_parts,
+    seed_answers,
     set_aside,
     unread_replies,
     write_unasked,
@@ -42,7 +43,7 @@ def generate(
 ) -> str:
     """Make `data/predictions/<task>/<llm>.parquet`; answers already paid for are never asked again.
 
-    An LLM that the task does not list is not asked.
+    An LLM that the task does not list is not asked. Answers of predictions that were pulled count as paid for.
 
     A forecast comes first; beyond the limit of `generate.ask_above_usd` a person is asked, unless `yes`. With
     `unread`, replies of which no answer could be read are asked for again.
@@ -54,6 +55,8 @@ def generate(
     good = str(Path(data, "predictions", task, "generated", f"{llm}.parquet"))
     candidate = str(Path(data, "candidates", task, f"{llm}.parquet"))
     folder, answers = str(Path(data, "candidates", task, llm)), str(Path(data, "answers", task))
+    if seeded := seed_answers(task, llm, params, examples, answers, good):
+        get_run_logger().info(f"{seeded:,} answers of {good} were paid for elsewhere, and are kept")
     again = unread_replies(task, llm, params, examples, answers) if unread else []
     forecast_spending(task, llm, params, examples, answers, yes, again)
     if again:

@@ -23,16 +23,18 @@ from askless.errors import BudgetError, ConfigError, DataError
 from askless.evaluation.summary_quality import measured, of_task
 from askless.experts.answer_store import AnswerStore, answer_key
 from askless.experts.asked import expert_of
-from askless.experts.paid import PaidExpert
+from askless.experts.paid import PaidExpert, as_read
 from askless.experts.recorded import RecordedExpert
 from askless.spending.billing import LIMIT, code_of
 from tasks import worth_a_retry
-from tasks.options import reproducible
+from tasks.options import counts_seconds, reproducible
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
 
 Options = dict[str, Any]
 # Counted in each shard; all other metadata must be the same in all of them.
 COUNTED = ("truncated",)
+# Metadata of predictions: the key of the answer to an empty text, which is made of all that was asked but the texts.
+ASKED = "asked"
 _LOADING = threading.Lock()
 
 
@@ -56,9 +58,39 @@ def unread_replies(name: str, expert: str, params: str, examples: str, answers: 
     keys = [key for text in rows["text"].to_pylist() for key in asked.keys(text)]
     with asked.store(make=False) as store:
         kept = store.get_many(dict.fromkeys(keys))
-    found = asked.columns(list(kept.values()))
+    found = asked.columns_of(list(kept.values()))
     answered = found["label"] if asked.setting.classes else [None if e else "" for e in found["error"]]
     return [key for key, label in zip(kept, answered, strict=True) if label is None]
+
+
+@task(cache_policy=NO_CACHE)
+def seed_answers(name: str, expert: str, params: str, examples: str, answers: str, predictions: str) -> int:
+    """Keep the answers of predictions that another machine paid for, where they are to what is asked now; how many.
+
+    Left are votes of several replies and inputs that lost their end, which predictions do not have whole, and answers
+    of which cost wants the seconds and none are told.
+    """
+    settings, path = config.load(params), Path(predictions)
+    asked = expert_of(settings, name, expert, Path(answers))
+    if not isinstance(asked, PaidExpert) or asked.replies > 1 or not path.exists():
+        return 0
+    meta = schema.meta_of(pq.read_schema(path).empty_table())
+    if meta.get(ASKED) != asked.key("") or meta.get("truncated"):
+        return 0
+    table = schema.read(path, "predictions")
+    if counts_seconds(settings, expert) and table["seconds"].null_count:
+        return 0
+    texts = schema.read(examples, "examples").select(["id", "text"]).to_pydict()
+    text_of = dict(zip(texts["id"], texts["text"], strict=True))
+    rows = {
+        asked.key(text_of[each["id"]]): row
+        for each in table.to_pylist()
+        if each["id"] in text_of and (row := as_read(each)) is not None
+    }
+    with asked.store() as store:
+        before = len(store)
+        store.put_many(rows)
+        return len(store) - before
 
 
 @task(cache_policy=NO_CACHE)
@@ -130,7 +162,9 @@ def merge_parts(
                 part = measured(schema.read(examples_of(folder, number), "examples"), part, quality)
             yield reproducible(settings, expert, part)
 
-    schema.write_pieces(parts(), candidate, "predictions", _meta(expert, folder, shards))
+    answered = asked(settings, name, expert)
+    told = {ASKED: answered.key("")} if isinstance(answered, PaidExpert) else {}
+    schema.write_pieces(parts(), candidate, "predictions", _meta(expert, folder, shards) | told)
     shutil.rmtree(folder)
     return candidate
 

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +24,7 @@ from tasks.generate import (
     cut_examples,
     forget_expert,
     merge_parts,
+    seed_answers,
     set_aside,
     unread_replies,
     write_unasked,
@@ -100,6 +102,33 @@ def test_replies_that_name_no_class_are_asked_again_and_no_others(tmp_path, monk
     assert expert.answer(rows)["label"].to_pylist() == ["0"] * 12
     assert len(server.requests) == 15
     assert unread_replies.fn(*where) == []
+    server.close()
+
+
+def test_predictions_that_were_pulled_are_answers_that_are_paid_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    server, rows = ChatServer(), "examples.parquet"
+    server.reply = lambda request, before: (
+        Answer(problem("no"), 400) if "post 3" in request.text else Answer(chat("1", {"1": 0.8, "0": 0.1}))
+    )
+    settings = small_params(llms=["own", LLM])
+    settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": "olhs"}
+    settings["costs"]["prices"]["own"] = {"usd_per_1k_answers": 1.0}
+    schema.write(examples([f"post {i}" for i in range(12)]), rows, "examples")
+    params = write_params(tmp_path, settings)
+    for llm, seeded in (("own", 11), (LLM, 12)):
+        answer_examples("olhs", llm, params, rows, "here", f"{llm}.parquet")
+        asked_before, pulled = len(server.requests), (rows, "there", f"{llm}.parquet")
+        assert [seed_answers.fn("olhs", llm, params, *pulled) for _ in range(2)] == [seeded, 0]
+        with monkeypatch.context() as without:
+            without.setattr(Checkpoint, "network", property(lambda self: pytest.fail("asked again")))
+            answer_examples("olhs", llm, params, rows, "there", "again.parquet")
+        assert len(server.requests) - asked_before == 12 - seeded, "the call that failed, and no other"
+        assert Path("again.parquet").read_bytes() == Path(f"{llm}.parquet").read_bytes()
+        asks = {**settings["experts"][llm], "prompt": {"template": "Bad? {text}", "words": {"0": "no", "1": "yes"}}}
+        other = write_params(tmp_path, {**settings, "experts": {**settings["experts"], llm: asks}}, "other.yaml")
+        assert seed_answers.fn("olhs", llm, other, rows, "elsewhere", f"{llm}.parquet") == 0
     server.close()
 
 

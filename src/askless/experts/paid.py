@@ -18,10 +18,13 @@ from askless.experts.answer_store import AnswerStore, PaidAnswers, Row, without_
 from askless.experts.base import Expert, Setting
 from askless.experts.faults import REPEATED, Fault
 from askless.prompts import PROMPTS, TEMPLATE, Prompt
+from askless.schema import PREDICTIONS
 
 Wording = str | Prompt | Mapping[str, Any] | None
 logger = logging.getLogger(__name__)
 PROGRESS_DELAY_S = 3
+# Marks a kept row that is a prediction: its columns, as they were read where the reply was.
+AS_READ, _ELSEWHERE = "as_read", ("id", "expert", "quality")
 # No token is shorter than a byte; a server's chat template adds some of its own.
 TEMPLATE_TOKENS = 256
 
@@ -128,6 +131,18 @@ class PaidExpert(Expert):
     def columns(self, rows: Sequence[Row]) -> Mapping[str, Any]:
         """Prediction columns of these rows."""
 
+    def columns_of(self, rows: Sequence[Row]) -> Mapping[str, Any]:
+        """Prediction columns of kept rows, also of those that are predictions of another machine (`as_read`)."""
+        own = [row for row in rows if AS_READ not in row]
+        if len(own) == len(rows):
+            return self.columns(rows)
+        read = {name: iter(values) for name, values in (self.columns(own) if own else {}).items()}
+        return {
+            name: [row.get(name) if AS_READ in row else next(read[name]) if name in read else None for row in rows]
+            for name in PREDICTIONS.names
+            if name not in _ELSEWHERE
+        }
+
     def answer(self, examples: pa.Table) -> pa.Table:
         """One prediction row for each example; texts that are equal are asked once."""
         self.validate()
@@ -215,7 +230,7 @@ class PaidExpert(Expert):
         return Prompt.of(self.prompt, f"prompt of expert '{self.name}'")
 
     def _table(self, examples: pa.Table, keys: Sequence[list[str]], rows: Mapping[str, Row]) -> pa.Table:
-        return self.predictions(examples, self.columns([self.joined([rows[key] for key in each]) for each in keys]))
+        return self.predictions(examples, self.columns_of([self.joined([rows[key] for key in each]) for each in keys]))
 
     def _all_kept(self, examples: pa.Table, keys: Sequence[list[str]], rows: Mapping[str, Row]) -> pa.Table | None:
         """The answers that kept rows are, None where one of them cannot be read."""
@@ -257,7 +272,7 @@ class PaidExpert(Expert):
     def check_rows(self, rows: Sequence[Row]) -> None:
         """Raise where rows make no valid predictions."""
         examples = pa.table({"id": pa.chunked_array([pa.array(map(str, range(len(rows))), pa.string())])})
-        self.predictions(examples, self.columns(rows))
+        self.predictions(examples, self.columns_of(rows))
 
     def opened_store(self) -> AbstractContextManager[PaidAnswers]:
         """What keeps its answers."""
@@ -283,3 +298,10 @@ class PaidExpert(Expert):
 def failed(why: str, seconds: float = 0.0) -> Row:
     """The row of a call that no answer came of, and that was not billed as far as is known."""
     return {"failed": why, "prompt_tokens": 0, "completion_tokens": 0, "seconds": seconds}
+
+
+def as_read(prediction: Row) -> Row | None:
+    """The row to keep of a prediction that was made elsewhere; None where its call failed, and was not paid for."""
+    if prediction["error"] is not None and not prediction["prompt_tokens"]:
+        return None
+    return {AS_READ: True, **{name: value for name, value in prediction.items() if name not in _ELSEWHERE}}

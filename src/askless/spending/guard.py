@@ -165,7 +165,7 @@ class GuardedExpert:
             try:
                 piece(next(pieces))
             except StopIteration as end:
-                return self.expert.predictions(examples, self.expert.columns([end.value]))
+                return self.expert.predictions(examples, self.expert.columns_of([end.value]))
 
     def _answer_here(self, examples: pa.Table, texts: Sequence[str]) -> pa.Table:
         """Answers of a model run here: kept ones, and as many new ones as the limit allows, in the order of rows."""
