@@ -33,7 +33,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "command", ["annotate", "estimate", "import", "evaluate", "plan", "explain", "headline", "decide"]
+    "command", ["annotate", "answers", "estimate", "import", "evaluate", "plan", "explain", "headline", "decide"]
 )
 @pytest.mark.parametrize("width", [80, 120])
 def test_help_of_a_command_has_an_example_and_fits_its_terminal(command, width):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from askless.commands.annotate import annotate
+from askless.commands.answers import answers
 from askless.commands.attempt import attempt
 from askless.commands.batches import batches
 from askless.commands.compare import compare
@@ -43,6 +44,7 @@ app.command()(decide)
 app.command()(label)
 app.command()(forecast)
 app.command()(batches)
+app.command()(answers)
 app.command()(forget)
 app.command()(key)
 app.command()(headline)

@@ -190,10 +190,9 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         # Before anything is written: a link could lead to a file of another program.
-        if others := (found := _schema(db)) - _schema_of(tables):
-            raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
+        new = not _own(db, tables)
         if path is not None:
-            id_key.claim(db, path, new=not found)
+            id_key.claim(db, path, new)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.executescript(tables)
@@ -201,6 +200,27 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def opened_to_read(path: Path, tables: str) -> sqlite3.Connection:
+    """A file that `opened` made, which stays as it is, its rights and its folder too; raises as `opened` does."""
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+    try:
+        db.execute("PRAGMA trusted_schema=OFF")
+        if not _own(db, tables):
+            raise sqlite3.DatabaseError("it is empty")
+        id_key.claim(db, path, new=False)
+    except (sqlite3.Error, DataError):
+        db.close()
+        raise
+    return db
+
+
+def _own(db: sqlite3.Connection, tables: str) -> bool:
+    """Whether a database has some of the `tables`; raises `sqlite3.DatabaseError` for one that holds anything else."""
+    if others := (found := _schema(db)) - _schema_of(tables):
+        raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
+    return bool(found)
 
 
 def _schema(db: sqlite3.Connection) -> frozenset[tuple[str, str, str]]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import sqlite3
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeVar
 
 from askless.errors import DataError
-from askless.files import locked, opened
+from askless.files import locked, opened, opened_to_read
 from askless.id_key import keyed
 
 Row = dict[str, Any]
@@ -35,6 +37,10 @@ CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, about TEXT NOT NULL) 
 _REPLY = """
 INSERT OR IGNORE INTO replies SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM answers WHERE key = ?1)
 """
+_WHOLE = """
+SELECT key, row, id, reply, day FROM answers LEFT JOIN replies USING (key) LEFT JOIN days USING (key) ORDER BY key
+"""
+_OLDER = "UPDATE days SET day = min(day, ?) WHERE key = ?"
 # What a row may hold beside what was read of a reply: all of it, as JSON, and the id that its server gave it.
 REPLY, REPLY_ID = "reply", "reply_id"
 logger = logging.getLogger(__name__)
@@ -192,6 +198,18 @@ class AnswerStore:
 
         self._guarded(write)
 
+    def take(self, path: Path) -> int:
+        """Keep the answers of another file too, with their replies and days; returns how many were not kept before."""
+        before = len(self)
+        with closing(self._guarded(lambda: opened_to_read(path, _TABLES), path)) as db:
+            found = self._guarded(lambda: db.execute(_WHOLE), path)
+            while part := self._guarded(lambda: found.fetchmany(_CHUNK), path):
+                self.put_many({key: whole for key, *told, _ in part if (whole := _with_reply(*told)) is not None})
+                days = [(day, key) for key, *_, day in part if day is not None]
+                self._guarded(lambda days=days: self._db.executemany(_OLDER, days))
+        self._guarded(self._db.commit)
+        return len(self) - before
+
     def close(self) -> None:
         """Fold the log into the file and release it."""
         with self._lock:
@@ -205,20 +223,20 @@ class AnswerStore:
         owner = self._db.execute("SELECT key FROM replies WHERE id = ?", (row[REPLY_ID],)).fetchone()
         return owner is None or owner[0] == key
 
-    def _guarded(self, action: Callable[[], T]) -> T:
+    def _guarded(self, action: Callable[[], T], path: Path | None = None) -> T:
         try:
             with self._lock:
                 return action()
         except sqlite3.OperationalError as error:
             raise DataError(
-                self.path,
+                path or self.path,
                 f"answers could not be kept or read ({error})",
                 "a writable folder with room for the file",
                 "Free some space or change the path and run again: answers kept so far are not asked again.",
             ) from error
         except (sqlite3.DatabaseError, OSError, ValueError) as error:
             raise DataError(
-                self.path,
+                path or self.path,
                 f"not a file of kept answers ({error})",
                 "a SQLite file that askless wrote, in a folder that can be written",
                 "Restore the file, or move it away: its answers will then be asked for again.",
@@ -238,6 +256,26 @@ def asking(folder: Path, names: Iterable[str]) -> Iterator[None]:
         yield
 
 
+def merged(source: Path, target: Path) -> int:
+    """Put the answers of one file with those of another, which is written anew, and read-only for whoever reads it.
+
+    Returned is how many are new there; where none is, the file stays as it is.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+        part = Path(folder, target.name)
+        with AnswerStore(part) as store:
+            if target.exists():
+                store.take(target)
+            new = store.take(source)
+        if new:
+            with closing(sqlite3.connect(part)) as db:
+                # No log beside it, which a copy would lose.
+                db.execute("PRAGMA journal_mode=DELETE")
+            os.replace(part, target)
+    return new
+
+
 def without_reply(row: Row) -> Row:
     """A row as it is kept, without the reply that it was read of."""
     return {name: value for name, value in row.items() if name not in (REPLY, REPLY_ID)}
@@ -245,6 +283,12 @@ def without_reply(row: Row) -> Row:
 
 def _json(row: Row) -> str:
     return json.dumps(without_reply(row), sort_keys=True)
+
+
+def _with_reply(text: str, name: str | None, reply: bytes | None) -> Row | None:
+    """A kept row as it came, with the reply that it was read of; None for what is none."""
+    row = _row(text)
+    return row if row is None or reply is None else {**row, REPLY: zlib.decompress(reply).decode(), REPLY_ID: name}
 
 
 def _row(text: str) -> Row | None:
