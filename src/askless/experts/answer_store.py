@@ -205,15 +205,22 @@ class AnswerStore:
             found = self._guarded(lambda: db.execute(_WHOLE), path)
             while part := self._guarded(lambda: found.fetchmany(_CHUNK), path):
                 self.put_many({key: whole for key, *told, _ in part if (whole := _with_reply(*told)) is not None})
-                days = [(day, key) for key, *_, day in part if day is not None]
-                self._guarded(lambda days=days: self._db.executemany(_OLDER, days))
-        self._guarded(self._db.commit)
+                self._date((day, key) for key, *_, day in part if day is not None)
         return len(self) - before
 
     def close(self) -> None:
         """Fold the log into the file and release it."""
         with self._lock:
             self._db.close()
+
+    def _date(self, days: Iterable[tuple[str, str]]) -> None:
+        """An answer was kept on the earlier of two days."""
+
+        def write() -> None:
+            with self._db:
+                self._db.executemany(_OLDER, days)
+
+        self._guarded(write)
 
     def _keep_reply(self, key: str, row: Row) -> bool:
         """Keep the reply of a row beside it; False where it is kept as the answer to another key."""
