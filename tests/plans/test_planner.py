@@ -372,7 +372,7 @@ def test_an_order_that_is_given_is_kept():
     panel = board(200, experts)
     plan = plan_on(panel, experts, Goal(per_1000=8.0), kinds=("chain",), ordered=True)
     assert (plan.kind, plan.policy.experts, plan.reference) == ("chain", experts, "large")
-    assert plan.policy.links_.tolist() == [0, 1, 2]
+    assert plan.policy.subchains_[0].links.tolist() == [0, 1, 2]
     assert [step.expert for step in plan.decide(panel.copy(blind=True)).steps] == list(experts)
 
 

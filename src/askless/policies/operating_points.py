@@ -143,6 +143,10 @@ class OperatingPoints:
     def __getitem__(self, places: Ints | Bools) -> Self:
         return type(self)(**{each.name: getattr(self, each.name)[places] for each in fields(self)})
 
+    def joined(self, other: Self) -> Self:
+        """These points and then the other ones."""
+        return type(self)(**{e.name: np.append(getattr(self, e.name), getattr(other, e.name)) for e in fields(self)})
+
 
 @dataclass(frozen=True)
 class ThresholdPoints(OperatingPoints):
@@ -244,10 +248,6 @@ class PricedPoints(OperatingPoints):
         last = last[np.append(np.diff(spent[last]) > SLACK * spent.max(), True)]
         low, weight = between(spent[last], np.array([value]))
         return Mix(int(last[low[0]]), int(last[min(low[0] + 1, len(last) - 1)]), float(weight[0]))
-
-    def joined(self, other: PricedPoints) -> PricedPoints:
-        """These points and then the other ones."""
-        return PricedPoints(**{e.name: np.append(getattr(self, e.name), getattr(other, e.name)) for e in fields(self)})
 
 
 def between(level: Floats, target: Floats) -> tuple[Ints, Floats]:

@@ -7,7 +7,8 @@ from askless.errors import ConfigError
 from askless.evaluation.replay import replay
 from askless.panel import NO_LABEL
 from askless.policies.base import Budget
-from askless.policies.chain.chain import Chain, best_so_far
+from askless.policies.chain.chain import Chain
+from askless.policies.chain.subchain import best_so_far
 from tests.policies.chain_data import board, drawn, names, nobody
 
 TRIO = names(3)
@@ -135,7 +136,7 @@ def world_where_the_costlier_one_is_worse(rows, seed):
 def test_answers_are_combined_only_where_that_helps_on_the_rows_set_aside():
     data = world_where_the_costlier_one_is_worse(800, 18)
     policy = Chain(names(2)).fit(board(*data), board(*world_where_the_costlier_one_is_worse(800, 19)))
-    assert policy.aggregate_ == "posterior"
+    assert policy.subchains_[0].aggregate == "posterior"
     test = world_where_the_costlier_one_is_worse(800, 20)
     combined = decided(policy, test, Budget(share=0.9))[0]
     last = decided(fitted(data, aggregate="last"), test, Budget(share=0.9))[0]
@@ -143,12 +144,12 @@ def test_answers_are_combined_only_where_that_helps_on_the_rows_set_aside():
     assert (combined.expert[combined.asked[:, 1]] == 0).any()
     # An expert that is always right needs no second opinion.
     data[1][:, 1] = 0
-    assert fitted(data).aggregate_ == "last"
+    assert fitted(data).subchains_[0].aggregate == "last"
 
 
 @pytest.mark.parametrize("how", ["last", "rank", "posterior"])
 def test_an_aggregate_can_be_named(how):
-    assert fitted(drawn(60, seed=21), aggregate=how).aggregate_ == how
+    assert fitted(drawn(60, seed=21), aggregate=how).subchains_[0].aggregate == how
 
 
 def test_arguments_are_checked_in_fit():
@@ -172,13 +173,33 @@ def test_a_link_that_is_not_worth_its_cost_is_never_asked():
     right = rng.random((600, 4)) < np.array([0.6, 0.55, 0.85, 0.7])
     label = np.where(right, gold[:, None], (gold[:, None] + 1) % 3)
     knowing = gold, label, np.log(np.where(right, 0.8, 0.6))
-    assert fitted(knowing).links_.tolist() == [0, 1, 2, 3], "who knows when it is right is of use beneath the hull"
+    assert fitted(knowing).subchains_[0].links.tolist() == [0, 1, 2, 3], (
+        "who knows when it is right is of use beneath the hull"
+    )
     data = gold, label, np.log(rng.uniform(0.5, 0.9, right.shape))
     pruned, whole = (fitted(data, prune=prune) for prune in (True, False))
-    assert (pruned.links_.tolist(), whole.links_.tolist()) == ([0, 2], [0, 1, 2, 3])
+    assert (pruned.subchains_[0].links.tolist(), whole.subchains_[0].links.tolist()) == ([0, 2], [0, 1, 2, 3])
     budget = Budget(share=0.5)
     few, panel = decided(pruned, data, budget)
     assert panel.asked_of(names(4)).any(axis=0).tolist() == [True, False, True, False]
     assert set(few.expert.tolist()) <= {0, 2} and few.experts == names(4)
     shares = Chain(names(4), shares=(0.25,) * 4).fit(board(*data), nobody(4))
-    assert shares.links_.tolist() == [0, 1, 2, 3], "shares are of the links as given"
+    assert shares.subchains_[0].links.tolist() == [0, 1, 2, 3], "shares are of the links as given"
+
+
+def test_where_confidence_tells_nothing_money_buys_what_the_best_mix_of_many_experts_does():
+    rng = np.random.default_rng(5)
+
+    def world(rows):
+        gold = rng.integers(0, 3, rows)
+        right = rng.random((rows, 5)) < np.array([0.4, 0.41, 0.8, 0.7, 0.9])
+        label = np.where(right, gold[:, None], (gold[:, None] + 1) % 3)
+        return gold, label, np.log(rng.uniform(0.5, 0.9, right.shape)), np.tile([1.0, 2, 3, 4, 9], (rows, 1))
+
+    policy, test = fitted(world(1000)), world(4000)
+    for paid, mix in ((2.0, 0.6), (3.0, 0.8), (6.0, 0.8 + 0.1 / 3)):
+        done, _ = decided(policy, test, Budget(per_1000=1000 * paid))
+        # Three standard errors of a share of 4,000 rows are at most .023.
+        assert (done.label == test[0]).mean() > mix - 0.023 and done.cost.mean() < 1.03 * paid
+    assert done.asked.any(axis=0).tolist() == [False, False, True, False, True]
+    assert decided(policy, test, Budget(share=0.5))[0].asked[:, 0].all(), "a share is of rows beyond the first expert"

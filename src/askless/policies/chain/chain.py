@@ -5,31 +5,28 @@ After LLM Chain Ensembles for Scalable and Accurate Data Annotation; what differ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from copy import copy
+from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Self
 
 import numpy as np
 
-from askless.arrays import Bools, Floats, Ints
+from askless.arrays import Floats, Ints
 from askless.errors import ConfigError
-from askless.panel import NO_LABEL, Answers, Panel
+from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
-from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, stated, sure_of
-from askless.policies.operating_points import GRID, Threshold, ThresholdPoints, nested_links, threshold_at
+from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, sure_of
+from askless.policies.chain.subchain import AGGREGATES, Measured, Subchain, measured
+from askless.policies.operating_points import Threshold, ThresholdPoints, nested_links, threshold_at, upper_hull
 from askless.stats.uncertainty import check
-
-HELP = 2.0
-PENDING = -2.0
-SILENT = -1.0
-AGGREGATES = ("last", "rank", "posterior")
 
 
 class Chain(Policy):
     """Each link's answer gets a probability of being right; where it is below a threshold the next link is asked.
 
     Other than the published rule it saves thresholds, so that a row is decided alike alone, in a batch and on a stream;
-    it keeps exact shares where scores tie; it takes budgets; and it combines the answers only where that helps.
+    it keeps exact shares where scores tie; it takes budgets, and begins for one of money with any of the links; and it
+    combines the answers only where that helps.
 
     Of summaries, read "quality in [0, 1] to be expected" for "probability of being right": it goes by the mean
     log-probability of the tokens, or where none is stated it is the link's mean. No confidence is stated.
@@ -45,9 +42,9 @@ class Chain(Policy):
         Who answers of those asked: "last", the one of the highest "rank" or "posterior", or "auto", which is the last
         unless another is clearly better.
     prune
-        Leave out experts, those first that lie furthest beneath the hull of single experts, as long as what the
-        thresholds buy, on the rows on which they are set, is the better for it. Not with `shares`, which are of the
-        links as given; the first and at least one more stay.
+        Skip the first links, and leave out experts, those first that lie furthest beneath the hull of single experts,
+        as long as what the thresholds buy, on the rows on which they are set, is the better for it; two or more stay. A
+        budget of a share begins with the first. Not with `shares`, which are of the links as given.
     measure
         "margin", "entropy", or by any other name the probability of the answer; an answer that states none is compared
         with those already paid for.
@@ -56,23 +53,20 @@ class Chain(Policy):
 
     Attributes
     ----------
-    aggregate_ : str
-        What "auto" came to.
+    subchains_ : tuple of Subchain
+        The one that begins with the first expert, then those that begin with the others.
     """
 
     title = "Cascade"
     about = "Asks one model after another, cheapest first, until an answer is sure enough."
     graded = True
-    # Places in `experts` of those that are asked, in order, (links,).
-    links_: Ints
-    # Slope and intercept of each link, from a stated confidence and from agreement, (links, 2, 2).
-    lines_: Floats
-    # The own rule's thresholds, and what each common threshold buys.
+    subchains_: tuple[Subchain, ...]
+    # Of the first sub-chain: the own rule's thresholds, and what each common threshold buys.
     thresholds_: tuple[Threshold, ...]
     points_: ThresholdPoints
-    aggregate_: str
-    # Quantiles of the probabilities, (links, 101).
-    ranks_: Floats
+    # What money buys, and by which sub-chain, (points,).
+    priced_: ThresholdPoints
+    through_: Ints
 
     def __init__(
         self,
@@ -98,106 +92,79 @@ class Chain(Policy):
         apart than the rows, and a budget between two of them would be missed.
         """
         self._require(train, experts=2)
-        self.links_ = np.arange(len(self.experts))
         self._check_shares()
         if self.aggregate not in ("auto", *AGGREGATES):
             raise ConfigError.unknown("aggregate of a chain", self.aggregate, ("auto", *AGGREGATES))
         check(self.measure)
         super().fit(train, valid)
-        _, quality, cost = self._answers(train)
-        tried = nested_links(cost, quality) if self.prune and self.shares is None else [self.links_]
+        every = np.arange(len(self.experts))
+        _, quality, cost = self._answers(train, every)
+        tried = [[every]]
+        if self.prune and self.shares is None:
+            starts = every[:-1]
+            tried = [[first + links for links in nested_links(cost[:, first:], quality[:, first:])] for first in starts]
         top = float(cost.mean(axis=0).max())
-        best = max(
-            (copy(self)._fitted(links, train, valid) for links in tried), key=lambda each: each.points_.area(top)
-        )
-        vars(self).update(vars(best))
+        found = [
+            max((self._learnt(links, train, valid) for links in begun), key=lambda each: each.points.area(top))
+            for begun in tried
+        ]
+        self.subchains_ = tuple(each.subchain for each in found)
+        self.points_, self.thresholds_ = found[0].points, self._own_thresholds(found[0].sure)
+        self.priced_ = reduce(ThresholdPoints.joined, (each.points for each in found))
+        self.through_ = np.repeat(np.arange(len(found)), [len(each.trusted) for each in found])
+        if len(found) > 1:
+            on = upper_hull(self.priced_.cost, np.concatenate([each.trusted for each in found]))
+            self.priced_, self.through_ = self.priced_[on], self.through_[on]
         return self
 
-    def _fitted(self, links: Ints, train: Panel, valid: Panel) -> Self:
-        """Learn for these links alone."""
-        self.links_ = links
-        about, quality, cost = self._answers(train)
-        self.lines_ = lines_of(about, quality)
-        if len(valid):
-            about, quality, cost = self._answers(valid)
-        sure = sure_of(about, self.lines_)
-        if train.classes and not len(valid):
-            sure = cross_fitted(about, quality, train.draws(self.random_state))
-        self._learn(sure, given_of(about), quality, cost)
-        return self
+    def look(self, panel: Panel) -> None:
+        """Nothing: whom to ask first depends on the budget."""
 
-    def look(self, panel: Panel) -> Answers:
-        """The first expert's answers: every row begins with it."""
-        return panel.ask(self.experts[0])
-
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: Answers | None = None) -> Decisions:
-        """Ask link after link the rows that are not sure enough; raises `BudgetError` for less than the first costs."""
-        n, links = len(panel), len(self.links_)
-        thresholds = self._by_row(panel, budget)
-        rows, steps = np.arange(n), []
-        sure, label, given = np.full((n, links), PENDING), np.full((n, links), NO_LABEL), np.zeros((n, links), bool)
-        for link, name in enumerate(self._names()):
-            answers = seen if link == 0 and seen is not None else panel.ask(name, rows)
-            label[rows, link] = answers.label
-            about = stated(answers, label[rows, : link + 1], self.measure)
-            sure[rows, link], given[rows, link] = sure_of(about, self.lines_[link]), given_of(about)
-            steps.append(Step(name, rows, sure[rows, link], thresholds[link][rows]))
-            rows = rows[sure[rows, link] < thresholds[link][rows]]
-        chosen = best_so_far(self._standing(sure, given, self.aggregate_), self.aggregate_)[:, -1]
-        every, last = np.arange(n), (sure >= 0).sum(axis=1) - 1
-        sureness = np.where(label[every, chosen] == NO_LABEL, np.nan, sure[every, chosen])
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: None = None) -> Decisions:
+        """Ask link after link the rows that are not sure enough; raises `BudgetError` for less than the least cost."""
+        n = len(panel)
+        expert, label = np.zeros(n, np.int64), np.full(n, NO_LABEL)
+        score, sure = np.full(n, np.nan), np.full(n, np.nan)
+        steps: list[Step] = []
+        for subchain, rows, thresholds in self._ways(panel, budget):
+            done = subchain.walk(panel, self.experts, rows, thresholds, self.measure)
+            expert[rows], label[rows], score[rows] = subchain.links[done.link], done.label, done.score
+            sure[rows] = np.where(done.label == NO_LABEL, np.nan, done.sure)
+            steps += done.steps
         asked = panel.asked_of(self.experts)
-        return Decisions(
-            self.experts,
-            self.links_[chosen],
-            label[every, chosen],
-            sure[every, last],
-            panel.spent,
-            asked,
-            sureness,
-            tuple(steps),
-        )
+        return Decisions(self.experts, expert, label, score, panel.spent, asked, sure, tuple(steps))
 
-    def _names(self) -> list[str]:
-        """Who is asked, in order."""
-        return [self.experts[place] for place in self.links_]
-
-    def _answers(self, panel: Panel) -> tuple[Floats, Floats, Floats]:
+    def _answers(self, panel: Panel, links: Ints) -> tuple[Floats, Floats, Floats]:
         """What each link states of each row (rows, links, 2), its quality and its cost, (rows, links)."""
-        asked = [panel.ask(name) for name in self._names()]
+        asked = [panel.ask(self.experts[place]) for place in links]
         quality, cost = ([panel.quality(each) for each in asked], [each.cost for each in asked])
         return evidence(asked, self.measure), np.stack(quality, axis=1), np.stack(cost, axis=1)
 
-    def _kept(self) -> Floats:
+    def _learnt(self, links: Ints, train: Panel, valid: Panel) -> Measured:
+        about, quality, cost = self._answers(train, links)
+        lines = lines_of(about, quality)
+        if len(valid):
+            about, quality, cost = self._answers(valid, links)
+        sure = sure_of(about, lines)
+        if train.classes and not len(valid):
+            sure = cross_fitted(about, quality, train.draws(self.random_state))
+        return measured(links, lines, self.aggregate, sure, given_of(about), quality, cost)
+
+    def _kept(self, links: int) -> Floats:
         """The share of all rows that each link keeps, (links,)."""
-        links = len(self.links_)
         return np.full(links, 1 / links) if self.shares is None else np.asarray(self.shares, float)
 
     def _check_shares(self) -> None:
-        links, shares = len(self.experts), self._kept()
+        links, shares = len(self.experts), self._kept(len(self.experts))
         if shares.shape != (links,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
             raise ConfigError(
                 f"Chain got shares {self.shares}. Allowed: {links} numbers from 0 to 1 that add up to 1, "
                 "one for each expert: the part of all rows that it keeps."
             )
 
-    def _learn(self, sure: Floats, given: Bools, quality: Floats, cost: Floats) -> None:
-        """Set the thresholds, and who answers, on the calibration rows: all arrays (rows, links)."""
-        rows = np.arange(len(sure))[:, None]
-        self.thresholds_ = self._own_thresholds(sure)
-        self.ranks_ = np.quantile(sure, np.linspace(0, 1, GRID), axis=0).T
-        reached = {
-            how: quality[rows, best_so_far(self._standing(sure, given, how), how)]
-            for how in (AGGREGATES if self.aggregate == "auto" else (self.aggregate,))
-        }
-        self.aggregate_ = self.aggregate
-        if self.aggregate == "auto":
-            self.aggregate_ = _helpful(sure, reached, ThresholdPoints.of_links(sure, quality, cost))
-        self.points_ = ThresholdPoints.of_links(sure, reached[self.aggregate_], cost)
-
     def _own_thresholds(self, sure: Floats) -> tuple[Threshold, ...]:
         """For each link but the last the threshold that keeps its share of the rows expected to reach it."""
-        left = np.cumsum(self._kept()[::-1])[::-1]
+        left = np.cumsum(self._kept(sure.shape[1])[::-1])[::-1]
         reach, found = np.ones(len(sure)), []
         for link in range(sure.shape[1] - 1):
             on = left[link + 1] / left[link] if left[link] > 0 else 0.0
@@ -205,54 +172,22 @@ class Chain(Policy):
             reach = reach * found[-1].share(sure[:, link])
         return tuple(found)
 
-    def _by_row(self, panel: Panel, budget: Budget | None) -> list[Floats]:
-        """What each row must reach to be kept, for each link (rows,); the last keeps all."""
-        # A draw of its own for each link: a row that was let on by chance is no likelier to be let on again.
+    def _ways(self, panel: Panel, budget: Budget | None) -> Iterator[tuple[Subchain, Ints, list[Floats]]]:
+        """Each sub-chain taken, its rows, and what these must reach at each link to stay: at the last nothing."""
+        first, every = self.subchains_[0], np.arange(len(panel))
         if budget is None:
+            # A draw of its own for each link: a row that was let on by chance is no likelier to be let on again.
             draws = [panel.draws(self.random_state + 7919 * link) for link in range(len(self.thresholds_))]
-            found = [each.by_row(draw) for each, draw in zip(self.thresholds_, draws, strict=True)]
-        else:
-            mix, draw = self.points_.mix(budget), panel.draws(self.random_state)
-            low, high = (self.points_.threshold(place).by_row(draw) for place in (mix.low, mix.high))
-            common = np.where(panel.draws(self.random_state + 7919) < mix.weight, high, low)
-            found = [common] * (len(self.links_) - 1)
-        return [*found, np.full(len(panel), -np.inf)]
-
-    def _standing(self, sure: Floats, given: Bools, how: str) -> Floats:
-        """By what the answers are compared (rows, links): the highest answers."""
-        if how == "last":
-            standing = np.broadcast_to(np.arange(sure.shape[1], dtype=float), sure.shape)
-        elif how == "rank":
-            standing = np.stack(
-                [np.searchsorted(self.ranks_[j], sure[:, j], side="right") for j in range(sure.shape[1])], 1
-            )
-        else:
-            standing = sure
-        return np.where(sure == PENDING, PENDING, np.where(given, standing, SILENT))
-
-
-def best_so_far(standing: Floats, how: str) -> Ints:
-    """Of the links up to each the one of the highest standing, shape (rows, links).
-
-    On a tie it is the later one, but by "rank", as published, the earlier.
-    """
-    highest = np.maximum.accumulate(standing, axis=1)
-    before = np.concatenate([np.full((len(standing), 1), -np.inf), highest[:, :-1]], axis=1)
-    better = (standing > before) if how == "rank" else (standing >= before)
-    return np.maximum.accumulate(np.where(better, np.arange(standing.shape[1]), 0), axis=1)
-
-
-def _helpful(sure: Floats, reached: Mapping[str, Floats], points: ThresholdPoints) -> str:
-    """The aggregate that beats the last answer by most, if by over two standard errors, else "last".
-
-    Compared as the mean over all operating points of the quality, `reached` (rows, links), where each row stops.
-    """
-    levels = np.sort(points.value)
-    passed = np.searchsorted(levels, np.maximum.accumulate(sure[:, :-1], axis=1), side="right") / len(levels)
-    stops = np.diff(np.pad(passed, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1))), axis=1)
-    found, gain = "last", 0.0
-    for how in ("rank", "posterior"):
-        by_row = (stops * (reached[how] - reached["last"])).sum(axis=1)
-        if by_row.mean() > max(gain, HELP * by_row.std() / np.sqrt(len(by_row))):
-            found, gain = how, float(by_row.mean())
-    return found
+            own = [each.by_row(draw) for each, draw in zip(self.thresholds_, draws, strict=True)]
+            yield first, every, [*own, np.full(len(every), -np.inf)]
+            return
+        points, through = self.priced_, self.through_
+        if budget.share is not None:
+            points, through = self.points_, np.zeros(len(self.points_.cost), np.int64)
+        mix, draw = points.mix(budget), panel.draws(self.random_state)
+        place = np.where(panel.draws(self.random_state + 7919) < mix.weight, mix.high, mix.low)
+        low, high = (points.threshold(end).by_row(draw) for end in (mix.low, mix.high))
+        common = np.where(place == mix.high, high, low)
+        for way in np.unique(through[place]):
+            rows, subchain = np.flatnonzero(through[place] == way), self.subchains_[way]
+            yield subchain, rows, [*[common[rows]] * (len(subchain.links) - 1), np.full(len(rows), -np.inf)]
