@@ -21,7 +21,17 @@ AGGREGATES = ("last", "rank", "posterior")
 
 @dataclass(frozen=True)
 class Walked:
-    """Rows at their end: whose answer stands, that answer, what decided and its probability, each (rows,)."""
+    """Rows at their end.
+
+    Parameters
+    ----------
+    link, label
+        The link whose answer stands, and that answer, each (rows,).
+    score, sure
+        What was compared last, and how likely the answer is right, each (rows,).
+    steps
+        The looks on the way there, in order.
+    """
 
     link: Ints
     label: Ints
