@@ -10,7 +10,7 @@ import numpy as np
 
 from askless.annotating.asked import AskedTexts
 from askless.annotating.floors import Floor, Line, Part, parts_of, spoken_of
-from askless.annotating.small_model import Scores, SmallModel
+from askless.annotating.small_model import Scores
 from askless.arrays import Bools, Ints
 from askless.panel import draws
 
@@ -30,7 +30,7 @@ class Rest:
     Parameters
     ----------
     places, scores
-        Of the texts, and what the small model says of them, each (n,).
+        Of the texts, and what the small model says of them, with cheaper LLMs where there are some, each (n,).
     parts
         The floors that speak of them.
     samples
@@ -52,10 +52,11 @@ class Rest:
     calls: int
 
     @classmethod
-    def of(cls, small: SmallModel, asked: AskedTexts, floors: Sequence[Floor], seed: int, delta: float) -> Rest:
-        """Of all texts that were not put to the LLM."""
-        places = np.flatnonzero(~asked.done)
-        scores, draw = small.scores(asked, places), draws([asked.ids[at] for at in places.tolist()], seed)
+    def of(
+        cls, scores: Scores, places: Ints, asked: AskedTexts, floors: Sequence[Floor], seed: int, delta: float
+    ) -> Rest:
+        """Of all texts that were not put to the LLM, at these places, by what is said of them."""
+        draw = draws([asked.ids[at] for at in places.tolist()], seed)
         parts = parts_of([Line.of(floor, asked, places, scores, draw) for floor in floors], len(places))
         found = [part.outlook(delta) for part in parts]
         kept, urgency = spoken_of(parts, len(places)), np.full(len(places), -math.inf)

@@ -14,7 +14,7 @@ that are kept cost nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from askless.annotating.asked import AskedTexts
 from askless.annotating.floors import AGREEMENT, Floor, Promise, Tested, floors_of, spoken_of
 from askless.annotating.gold import Checked, Gold
 from askless.annotating.rest import Rest, share_of
-from askless.annotating.small_model import NAME, SmallModel
+from askless.annotating.small_model import NAME, Scores, SmallModel
+from askless.annotating.tier import Tier, logit
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError
 from askless.experts.base import Setting
@@ -33,6 +34,7 @@ from askless.panel import NO_LABEL
 from askless.policies.operating_points import Threshold
 from askless.spending.billing import LIMIT, code_of
 from askless.stats.bounds import share_interval
+from askless.stats.calibration import laplace
 
 # Drawn by chance to begin with: a share of the texts, within bounds.
 FIRST, FEWEST, MOST = 0.05, 50, 300
@@ -131,7 +133,7 @@ class Annotation:
         Class index, -1 for none, and for texts of the small model the chance that the LLM says the same (NaN for
         others), each (texts,).
     by_small
-        Which texts the small model labelled, (texts,).
+        Which texts the small model labelled, by itself or with what a cheaper LLM says, (texts,).
     promises
         Of each floor; where there is no goal, of agreement.
     confidence
@@ -157,6 +159,8 @@ class Annotation:
         asked got no answer.
     checked_by_people
         What human labels say of the LLM.
+    tiers
+        Cheaper LLMs ahead of it, in the order in which they were asked.
     """
 
     label: Ints
@@ -175,6 +179,15 @@ class Annotation:
     small_agrees: Floats
     stopped: str
     checked_by_people: Checked | None = None
+    tiers: tuple[Tier, ...] = ()
+
+    @property
+    def by_tier(self) -> Ints:
+        """The last tier that says the same of each text that the small model labelled, (texts,); -1 for none."""
+        found = np.full(len(self.label), -1)
+        for n, tier in enumerate(self.tiers):
+            found[self.by_small & (tier.asked.label == self.label) & (self.label != NO_LABEL)] = n
+        return found
 
     @property
     def promised(self) -> float | None:
@@ -196,6 +209,7 @@ def annotate(
     report: Callable[[Round], None] = lambda r: None,
     groups: Mapping[str | None, Ints] | None = None,
     gold: Gold | None = None,
+    cheaper: Sequence[AskedTexts] = (),
 ) -> Annotation:
     """Ask as little as keeps the promise.
 
@@ -216,6 +230,8 @@ def annotate(
         None: they hold over all.
     gold
         Human labels, which make the goal one about what people say.
+    cheaper
+        The same texts before cheaper LLMs, the cheapest first, behind the same ledger.
 
     Returns
     -------
@@ -228,7 +244,7 @@ def annotate(
     ExpertError
         Where asking was to stop.
     """
-    run = _Run(asked, count, wish, task, report, groups or {None: count}, gold)
+    run = _Run(asked, count, wish, task, report, groups or {None: count}, gold, cheaper)
     run.teach()
     return run.finish()
 
@@ -243,6 +259,7 @@ class _Run:
         report: Callable[[Round], None],
         groups: Mapping[str | None, Ints],
         gold: Gold | None,
+        cheaper: Sequence[AskedTexts],
     ) -> None:
         self.asked, self.count, self.wish, self.task, self.report = asked, count, wish, task, report
         self.rows, self.gold = int(count.sum()), gold
@@ -251,6 +268,7 @@ class _Run:
         self.delta = (1 - wish.confidence) / max(1, len(self.goals))
         self.rng = np.random.default_rng(wish.seed)
         self.rounds: list[Round] = []
+        self.tiers = tuple(map(Tier, cheaper))
 
     def teach(self) -> None:
         """Steps 1 and 2."""
@@ -264,7 +282,8 @@ class _Run:
         self.short = False
         self.chance = np.zeros(texts, bool)
         self.chance[self.rng.permutation(texts)[:first]] = True
-        self.asked.ask(np.flatnonzero(self.chance))
+        for asked in self._llms:
+            asked.ask(np.flatnonzero(self.chance))
         rounds = ROUNDS_OF_BATCHES if self.asked.by_batches else ROUNDS
         for number in range(rounds + 1):
             self._learn()
@@ -390,7 +409,8 @@ class _Run:
     def _annotation(self, kept_left: Bools, promises: tuple[Promise, ...], stopped: str) -> Annotation:
         asked, rest = self.asked, self.rest
         by_small = np.flatnonzero(~asked.answered)
-        said, label, agrees = self.small.scores(asked, by_small), asked.label.copy(), np.full(len(asked.label), np.nan)
+        label, agrees = asked.label.copy(), np.full(len(asked.label), np.nan)
+        said = self._refined(self.small.scores(asked, by_small), by_small)
         label[by_small], agrees[by_small] = said.label, said.agrees
         drawn, kept = np.zeros(len(label), bool), np.zeros(len(label), bool)
         drawn[rest.places[self.drawn]], kept[rest.places[kept_left]] = True, True
@@ -414,14 +434,18 @@ class _Run:
             small_agrees=small_agrees,
             stopped=stopped,
             checked_by_people=self.people,
+            tiers=self.tiers,
         )
 
     def _threshold(self) -> Threshold:
-        """By what is to be expected of texts that nobody has learnt from: those left, and those taught, out of fold."""
-        small, rest = self.small, self.rest
-        margin = np.concatenate([rest.scores.margin, small.held.margin])
-        count = np.concatenate([self.count[rest.places], self.count[small.taught]])
-        expected = np.concatenate([1 - rest.scores.agrees, 1 - small.held.agrees])
+        """By what is to be expected of texts that nobody has learnt from: those left, and those taught, out of fold.
+
+        Of the small model alone: another file is not put to cheaper LLMs.
+        """
+        small, alone = self.small, self.alone
+        margin = np.concatenate([alone.margin, small.held.margin])
+        count = np.concatenate([self.count[self.rest.places], self.count[small.taught]])
+        expected = np.concatenate([1 - alone.agrees, 1 - small.held.agrees])
         order = np.argsort(-margin, kind="stable")
         least = next((floor.least for floor in self.goals if floor.measure == AGREEMENT), None)
         if least is None:
@@ -438,21 +462,75 @@ class _Run:
 
     def _learn(self) -> None:
         setting = Setting(NAME, self.task, self.asked.classes, encoded=self.wish.encoded)
-        self.small = SmallModel.of(self.wish.small, self.asked, self.chance, setting, self.wish.seed)
+        small = self.small = SmallModel.of(self.wish.small, self.asked, self.chance, setting, self.wish.seed)
+        places = np.flatnonzero(~self.asked.done)
+        self.alone = small.scores(self.asked, places)
+        scores, agreement = self._cheaper(self.alone, places) if self.tiers else (self.alone, small.agreement)
         # Without a goal the agreement is tested that the small model is expected to have.
-        floors = self.goals or [Floor(AGREEMENT, self.small.agreement, self.count)]
-        self.rest = Rest.of(self.small, self.asked, floors, self.wish.seed, self.delta)
+        floors = self.goals or [Floor(AGREEMENT, agreement, self.count)]
+        self.rest = Rest.of(scores, places, self.asked, floors, self.wish.seed, self.delta)
         if self.wish.error_usd is not None:
             self.rest = self.rest.priced(self.count, self.wish.error_usd, self.asked.mean_cost)
-        done = int(self.asked.done.sum())
-        self.rounds.append(Round(done, self.small.agreement, self.rest.calls, float(self.asked.cost.sum())))
+        self.rounds.append(Round(int(self.asked.done.sum()), agreement, self.rest.calls, self._paid()))
         self.report(self.rounds[-1])
 
+    def _cheaper(self, scores: Scores, places: Ints) -> tuple[Scores, float]:
+        """What is said with the cheaper LLMs, asked where it is worth it, and how often it is expected to agree."""
+        taught, held, scores = self.small.taught, _on_one_scale(self.small.held), _on_one_scale(scores)
+        label, drawn = self.asked.label[taught], self.chance[taught]
+        for tier in self.tiers:
+            told = tier.learn(held, taught, label, self.wish.seed)
+            least = tier.ask(scores, places, (1 - held.agrees[drawn], 1 - told.agrees[drawn]), self._bill(label[drawn]))
+            asked = np.flatnonzero(1 - held.agrees >= least)
+            held, scores = held.put(asked, told.take(asked)), tier.refine(scores, places)
+        return scores, laplace((held.label == label)[drawn])
+
+    def _refined(self, scores: Scores, places: Ints) -> Scores:
+        for tier in self.tiers:
+            scores = tier.refine(_on_one_scale(scores), places)
+        return scores
+
+    def _bill(self, label: Ints) -> Callable[[Floats, float], tuple[float, float]]:
+        """What texts are expected to cost by how likely their labels are wrong: errors too many, and dollars.
+
+        `label` is the LLM's of texts drawn by chance, by which goals that are about a class allow errors.
+        """
+        usd, price, may = self.asked.mean_cost, self.wish.error_usd, 1.0 * bool(self.goals)
+        each = self._left() / max(int((~self.asked.done).sum()), 1)
+        for floor in self.goals:
+            of = 1.0 if floor.measure == AGREEMENT else float((label == floor.of).mean())
+            may = min(may, (1 - floor.least) * of)
+
+        def bill(wrong: Floats, cheaper_usd: float) -> tuple[float, float]:
+            n = len(wrong)
+            if price is not None:
+                return 0.0, cheaper_usd + float(np.minimum(price * wrong, usd).sum())
+            errors = np.concatenate([[0.0], np.cumsum(np.sort(wrong))])
+            able = min(n, max(0, (each * n - cheaper_usd) / usd)) if usd else n
+            kept = max(int(np.searchsorted(errors, may * n, side="right")) - 1, n - int(able))
+            return max(0.0, float(errors[kept]) - may * n), cheaper_usd + usd * (n - kept)
+
+        return bill
+
+    def _paid(self) -> float:
+        return sum(float(asked.cost.sum()) for asked in self._llms)
+
+    @property
+    def _llms(self) -> list[AskedTexts]:
+        return [*(tier.asked for tier in self.tiers), self.asked]
+
+    def _left(self) -> float:
+        """Dollars that are left at this step, not what a killed run spent later."""
+        ledger = self.asked.expert.ledger
+        return math.inf if ledger.limit is None else max(0.0, ledger.limit - ledger.doubted - self._paid())
+
     def _affordable(self) -> int:
-        """About how many texts the money is enough for that is left at this step, not what a killed run spent later."""
-        mean, ledger = self.asked.mean_cost, self.asked.expert.ledger
-        rest = int((~self.asked.done).sum())
-        if not mean or ledger.limit is None:
-            return rest
-        paid = float(self.asked.cost[self.asked.answered].sum())
-        return min(rest, max(0, int((ledger.limit - ledger.doubted - paid) / mean)))
+        """About how many texts the money is enough for that is left."""
+        mean, rest = self.asked.mean_cost, int((~self.asked.done).sum())
+        left = self._left() / mean if mean else math.inf
+        return rest if left > rest else int(left)
+
+
+def _on_one_scale(scores: Scores) -> Scores:
+    """With a margin that compares between all who have a say: by the calibrated chance."""
+    return replace(scores, margin=logit(scores.agrees))

@@ -50,15 +50,26 @@ class Scores:
     agrees: Floats
     proba: Floats
 
-    def chance(self, of: int) -> Floats:
-        """Calibrated chance that the LLM names this class, (texts,): the others share what its own label leaves."""
-        rest = 1 - self.proba[np.arange(len(self.label)), self.label]
-        share = np.divide(self.proba[:, of], rest, out=np.zeros(len(rest)), where=rest > 0)
+    def chance(self, of: int | Ints) -> Floats:
+        """Calibrated chance that the LLM names this class, or that of each text, (texts,).
+
+        The other classes share what its own label leaves.
+        """
+        rows = np.arange(len(self.label))
+        rest = 1 - self.proba[rows, self.label]
+        share = np.divide(self.proba[rows, of], rest, out=np.zeros(len(rest)), where=rest > 0)
         return np.where(self.label == of, self.agrees, (1 - self.agrees) * np.minimum(share, 1.0))
 
     def take(self, places: Ints) -> Scores:
         """Of these texts alone."""
         return Scores(self.label[places], self.margin[places], self.agrees[places], self.proba[places])
+
+    def put(self, places: Ints, others: Scores) -> Scores:
+        """With what others say of the texts at these places."""
+        found = Scores(self.label.copy(), self.margin.copy(), self.agrees.copy(), self.proba.copy())
+        for name, values in vars(found).items():
+            values[places] = getattr(others, name)
+        return found
 
 
 @dataclass(frozen=True)
