@@ -90,7 +90,7 @@ def annotate_file(
             run.ledger(max_usd) as ledger,
             guarded(terms, [llm], ledger, answers, waits) as experts,
         ):
-            asked, found = runs.annotate_table(table, experts[llm], wish)
+            asked, found = runs.annotate_table(table, [experts[llm]], wish)
             meta = {"llm": llm, "sha256": sha}
             facts = runs.write(run.folder, out, table, asked, found, wish, terms, ForPeople(), meta)
             write_page(run.folder, facts, runs.words(facts))
@@ -103,5 +103,5 @@ def _terms(settings: config.Params, name: str, llm: str) -> Terms:
     """How the LLM is asked, at its price; raises `ConfigError` where it has none. The small model is free."""
     if llm not in settings.costs.prices:
         raise config.ConfigError(f"No price is known of '{llm}'. Allowed: an expert with one. Add costs.prices.{llm}.")
-    prices = runs.prices(llm, settings.costs.prices[llm])
+    prices = runs.prices({llm: settings.costs.prices[llm]})
     return replace(Terms.of(settings, name, (llm,)), costs=config.Costs("usd", prices))

@@ -10,6 +10,7 @@ FACTS = {
     "answerable": 10,
     "by_llm": 10,
     "by_small": 0,
+    "cheaper": [],
     "llm": "x",
     "promises": [{"measure": "agreement", "class": None, "group": None, "goal": 0.9, "share": 1.0}],
     "gold": None,
@@ -53,3 +54,12 @@ PRICED = {"error_usd": 0.01, "errors": None, "goal": None}
 )
 def test_why_it_ended(changed, end):
     assert words(FACTS | changed)[1].endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("worth", "end"), [(True, "300 of these labels are its own."), (False, "more is not worth its price.")]
+)
+def test_what_a_cheaper_llm_was_good_for(worth, end):
+    mini = {"llm": "mini", "calls": 400, "usd": 0.25, "rows": 300, "worth": worth}
+    said = f" mini was asked about 400 texts, for $0.25 of the bill; {end}"
+    assert words(FACTS | {"stopped": "goal", "cheaper": [mini]})[0].endswith(said)

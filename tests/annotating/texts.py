@@ -48,12 +48,14 @@ class Llm:
         self.store: dict[str, str | None] = {}
         self.kill_at = math.inf
         self.refused: set[str] = set()
+        # Who is paid by the same ledger.
+        self.others: list[Llm] = []
         self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), keys=lambda text: [text])
         self.kept = SimpleNamespace(get_many=lambda keys: {key: {} for key in keys if key in self.store})
 
     @property
     def ledger(self) -> Any:
-        spent = self.price * len(self.store)
+        spent = sum(llm.price * len(llm.store) for llm in (self, *self.others))
         left = math.inf if self.limit is None else self.limit - spent
         return SimpleNamespace(spent=spent, left=left, limit=self.limit, doubted=0.0)
 

@@ -290,6 +290,34 @@ def test_a_class_is_found_a_group_is_promised_and_people_are_what_it_is_about(he
         assert message in run(here, *words, "--agree", "0.8", "--gold", name, "-o", "no.jsonl", code=1)
 
 
+def test_a_cheaper_llm_is_asked_first_and_the_promise_is_about_the_last(here):
+    def two(request, before):
+        post = request.text.split("Text: ", 1)[1].removesuffix("\nAnswer:")
+        wrong = request.body["model"] == "gpt-mini" and TEXTS.index(post) % 20 == 0
+        return Answer(chat({"yes": "no", "no": "yes"}[SAID[post]] if wrong else SAID[post], prompt_tokens=10))
+
+    here[1].reply = two
+    words = ["posts.csv", *WORDS[:-1], "gpt-mini", "--llm", "gpt-x", "--price", "5,0", *PRICE, "--small", "linear"]
+    words += ["--agree", "0.95", "--max-usd", "1", "-o", "out.jsonl"]
+    dry = run(here, *words, "--dry-run").stdout
+    assert "gpt-mini, asked where it is expected to save more: $" in dry and not here[1].requests
+    first, second, _ = run(here, *words).stdout.split("\n", 2)
+    asked = [request.body["model"] for request in here[1].requests]
+    rows = read_rows(here[0] / "out.jsonl")
+    assert asked.count("gpt-x") == sum(row["answered_by"] == "gpt-x" for row in rows) < 240 < asked.count("gpt-mini")
+    own = sum(row["answered_by"] == "gpt-mini" for row in rows)
+    assert f"gpt-mini was asked about {asked.count('gpt-mini')} texts, for $0.0" in first
+    assert first.endswith(f" of the bill; {own} of these labels are its own.") and own > 50
+    assert second.endswith("at least 95 % of all labels are what gpt-x says or would have said.")
+    assert sum(row["label"] == SAID[row["post"]] for row in rows) >= 380
+    paid = asked.count("gpt-x") / 1000 + asked.count("gpt-mini") / 20000
+    assert sum(row["cost_usd"] for row in rows) == pytest.approx(paid)
+    assert "Paid to gpt-mini and gpt-x" in (here[0] / "out.jsonl.run/report.html").read_text(encoding="utf-8")
+    assert [*json.loads((here[0] / "out.jsonl.run/model/terms.json").read_text())["experts"]] == ["gpt-x"]
+    again = len(here[1].requests)
+    assert run(here, *words).stdout.split("\n", 2)[:2] == [first, second] and len(here[1].requests) == again
+
+
 def test_an_error_has_a_price(here):
     words = ["posts.csv", *WORDS, *PRICE, "--yes", "--small", "linear", "--error-usd", "0.01", "-o", "out.jsonl"]
     done = run(here, *words)
@@ -315,11 +343,13 @@ def test_an_error_has_a_price(here):
         (["--agree", "0.9", "--per-group", "number"], "400 groups of rows"),
         (["--agree", "0.9", "--text", "tweet"], "no column 'tweet' (its columns are number, post)"),
         (
-            ["--max-usd", "0.01", "--llm", "small"],
+            ["--max-usd", "0.01", "--llm", "small", "--price", "1,1"],
             "The LLM is called 'small', as are answers of others here. Allowed: ",
         ),
         (["--agree", "0.9", "--classes", "yes"], "--classes got yes. Allowed: two or more different names."),
-        (["--agree", "0.9", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million tokens"),
+        (["--agree", "0.9", "--llm", "b", "--price", "cheap"], "--price got 'cheap'. Allowed: dollars for a million"),
+        (["--agree", "0.9", "--llm", "b"], "Got 2 of --llm and 1 of --price. Allowed: a price for each, in the same"),
+        (["--agree", "0.9", "--llm", "gpt-x", "--price", "1,1"], "--llm got 'gpt-x' twice. Allowed: different ones, "),
         (["--agree", "0.9", "--small", "openai"], "backend openai, which learns nothing. Allowed: "),
         (["--agree", "0.9"], "Nothing was asked. Allow it by --yes or --max-usd, or by ASKLESS_YES=1"),
     ],

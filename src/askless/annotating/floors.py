@@ -19,7 +19,7 @@ from askless.errors import BudgetError, ConfigError
 from askless.stats.finite_population import keepable, keepable_share, least_allowed, most_errors, most_wrong
 
 AGREEMENT, RECALL, PRECISION = "agreement", "recall", "precision"
-SAMPLES = 24
+SAMPLES, DRAWS = 24, 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,26 +150,26 @@ class Line:
 
     def expected(self, sample: Ints, delta: float) -> Ints:
         """How many of its first texts it is expected to let be kept after each `sample` of its rows, (samples,)."""
-        errors, ends = np.cumsum(self.count * self.risk), np.cumsum(self.count)
         if self.floor.measure == PRECISION:
             texts = np.zeros(len(sample), np.int64)
             # A sequence of tests for each: a coarser grid does.
-            texts[::4] = [self._expected_share(int(n), errors, ends, delta) for n in sample[::4]]
+            texts[::4] = [self._expected_share(int(n), delta) for n in sample[::4]]
             return texts
         most = most_errors(self.rows, sample, self.allowed(self.floor.least * self.positives), delta)
         # In half of all draws the (most + 1)-th error is not before this one.
-        texts = np.searchsorted(errors, (most + 0.7) * self.rows / np.maximum(sample, 1))
+        texts = np.searchsorted(np.cumsum(self.count * self.risk), (most + 0.7) * self.rows / np.maximum(sample, 1))
         return np.where(most < 0, 0, texts)
 
-    def _expected_share(self, sample: int, errors: Floats, ends: Ints, delta: float) -> int:
-        """By a sample spread evenly, in which the errors come as they are expected."""
-        drawn = np.zeros(self.rows, bool)
-        drawn[np.unique(np.linspace(0, self.rows - 1, sample).astype(int))] = True
-        at = np.searchsorted(ends, np.flatnonzero(drawn), side="right")
-        come = np.diff(np.floor(errors[at] * sample / self.rows + 0.5), prepend=0.0) > 0
-        wrong = np.zeros(self.rows, bool)
-        wrong[np.flatnonzero(drawn)[come]] = True
-        return self.texts_of(keepable_share(drawn, wrong, 1 - self.floor.least, self.before, delta))
+    def _expected_share(self, sample: int, delta: float) -> int:
+        """The mean of some draws: where one error early in a small sample ends it all, no middling draw tells that."""
+        rng, rows, kept = np.random.default_rng(sample), self.rows, 0
+        risk = np.repeat(self.risk, self.count)
+        for _ in range(DRAWS):
+            drawn, wrong = np.zeros(rows, bool), np.zeros(rows, bool)
+            drawn[at := rng.choice(rows, sample, replace=False)] = True
+            wrong[at] = rng.random(sample) < risk[at]
+            kept += self.texts_of(keepable_share(drawn, wrong, 1 - self.floor.least, self.before, delta))
+        return kept // DRAWS
 
 
 @dataclass(frozen=True, eq=False)

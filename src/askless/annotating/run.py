@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,15 @@ HUMAN = 400
 STEP, FURTHER = 1000, 5
 
 
-def prices(llm: str, price: Price) -> dict[str, Price]:
-    """Of all who answer: the LLM at its price, the small model at none; raises `ConfigError` for a name of ours."""
-    if llm in (NAME, PEOPLE):
-        raise ConfigError(
-            f"The LLM is called '{llm}', as are answers of others here. Allowed: any name but {NAME} and {PEOPLE}. "
-            "Name it otherwise in params.yaml."
-        )
-    return {llm: price, NAME: Price()}
+def prices(llms: Mapping[str, Price]) -> dict[str, Price]:
+    """Of all who answer: LLMs at their prices, the small model at none; raises `ConfigError` for a name of ours."""
+    for llm in llms:
+        if llm in (NAME, PEOPLE):
+            raise ConfigError(
+                f"The LLM is called '{llm}', as are answers of others here. Allowed: any name but {NAME} and {PEOPLE}. "
+                "Name it otherwise in params.yaml."
+            )
+    return {**llms, NAME: Price()}
 
 
 def counts(table: TextTable) -> Ints:
@@ -59,15 +61,18 @@ def counts(table: TextTable) -> Ints:
 
 def annotate_table(
     table: TextTable,
-    expert: GuardedExpert,
+    llms: Sequence[GuardedExpert],
     wish: Wish,
     batch: Callable[[AskedTexts], None] = lambda asked: None,
     report: Callable[[Round], None] = lambda r: None,
     gold: Gold | None = None,
 ) -> tuple[AskedTexts, Annotation]:
-    """The labels of a table's texts; `batch` is called after each batch of calls, `report` after each round."""
-    asked = AskedTexts(expert, table.ids, table.texts, lambda: batch(asked))
-    return asked, annotate(asked, counts(table), wish, TASK, report, table.groups, gold)
+    """The labels of a table's texts; `batch` is called after each batch of calls, `report` after each round.
+
+    The promise is about the last of the `llms`; those before it are cheaper.
+    """
+    *cheaper, asked = (AskedTexts(llm, table.ids, table.texts, lambda: batch(asked)) for llm in llms)
+    return asked, annotate(asked, counts(table), wish, TASK, report, table.groups, gold, cheaper)
 
 
 def write(
@@ -114,7 +119,8 @@ def write_labels(
     first[_firsts(table)] = True
     given, abstained = np.where(people, review.label, found.label), review.abstained
     label = np.array([None, *asked.classes], object)[np.where(abstained, NO_LABEL, given)[of_row] + 1]
-    by = np.where(people, PEOPLE, np.where(found.by_small, NAME, asked.expert.name)).astype(object)[of_row]
+    names = np.array([NAME, *(tier.asked.expert.name for tier in found.tiers)], object)
+    by = np.where(people, PEOPLE, np.where(found.by_small, names[found.by_tier + 1], asked.expert.name))[of_row]
     errors = np.array([asked.errors.get(at) for at in range(len(table.texts))], object)
     errors[abstained] = f"abstained: nobody is {100 * review.asked.below:g} % sure"
     errors[people] = None
@@ -122,7 +128,7 @@ def write_labels(
     for row, fault in table.faults.items():
         errors[row] = fault
     confidence = np.where(answerable & (found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
-    cost = asked.cost + review.asked.usd * review.answers
+    cost = sum((tier.asked.cost for tier in found.tiers), asked.cost) + review.asked.usd * review.answers
     new = {
         "label": pa.array(label, pa.string(), mask=~answerable),
         "answered_by": pa.array(by, pa.string(), mask=~answerable),
@@ -154,14 +160,15 @@ def bundle_of(asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms, ro
     promised = min(shares, default=None)
     facts = {"task": TASK, "agree": wish.agree, "promised": promised, "unit": terms.costs.unit, "seed": wish.seed}
     # About what it costs to annotate another file like this one.
-    facts["usd_per_row"] = asked.mean_cost * int(asked.answered.sum()) / rows
+    calls = [(each.mean_cost, int(each.answered.sum())) for each in (asked, *(tier.asked for tier in found.tiers))]
+    facts["usd_per_row"] = sum(usd * n for usd, n in calls) / rows
     return Bundle.of(policy, asked.classes, facts, found.small.expert)
 
 
 def save_model(folder: Path, table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, terms: Terms) -> Path:
-    """The bundle in the run's folder, with the terms on which the LLM was asked, and what shifts are seen by."""
+    """The bundle in the run's folder, with the terms on which the last LLM was asked, and what shifts are seen by."""
     bundle_of(asked, found, wish, terms, len(table)).save(folder / OF_RUN)
-    terms.write(folder / OF_RUN)
+    replace(terms, experts={asked.expert.name: terms.experts[asked.expert.name]}).write(folder / OF_RUN)
     KnownWords.of(table.texts).write(folder / OF_RUN)
     return folder / OF_RUN
 
@@ -183,6 +190,7 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "llm": asked.expert.name,
         "by_llm": int(count[by_llm].sum()),
         "by_small": int(count[found.by_small].sum()),
+        "cheaper": [_cheaper(n, found, count) for n in range(len(found.tiers))],
         "calls": calls,
         "failed": int(count[asked.failed].sum()),
         "unreadable": asked.unreadable(),
@@ -206,6 +214,13 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "human_labels": HUMAN,
         "disagreements": _disagreements(table, asked, found, texts),
     }
+
+
+def _cheaper(n: int, found: Annotation, count: Ints) -> dict[str, Any]:
+    """What a cheaper LLM was paid, and how many rows have its label."""
+    tier = found.tiers[n]
+    facts = {"llm": tier.asked.expert.name, "calls": int(tier.asked.answered.sum()), "worth": tier.worth}
+    return {**facts, "usd": float(tier.asked.cost.sum()), "rows": int(count[found.by_tier == n].sum())}
 
 
 def _promised(promise: Promise, classes: Sequence[str]) -> dict[str, Any]:
@@ -311,6 +326,9 @@ def _bill(facts: Mapping[str, Any]) -> str:
     text = f"Of {facts['answerable']:,} rows {facts['by_llm']:,} were labelled by {facts['llm']}{money}."
     if facts["by_small"]:
         text += f" The other {facts['by_small']:,} were labelled by a small model that learnt from its answers."
+    for each in facts["cheaper"]:
+        worth = f"{each['rows']:,} of these labels are its own" if each["worth"] else "more is not worth its price"
+        text += f" {each['llm']} was asked about {each['calls']:,} texts, for ${each['usd']:.4g} of the bill; {worth}."
     return text
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,17 +46,25 @@ Question = Annotated[
 Describe = Annotated[
     list[str], typer.Option("--describe", metavar="CLASS=TEXT", help="What a class means; may be repeated.")
 ]
-Model = Annotated[
-    str,
-    typer.Option("--llm", metavar="MODEL", help="A model of an OpenAI-compatible server, or an expert of params.yaml."),
+Models = Annotated[
+    list[str],
+    typer.Option(
+        "--llm",
+        metavar="MODEL",
+        help="A model of an OpenAI-compatible server, or an expert of params.yaml. Repeat for cheaper ones before it: "
+        "the last is the one that the goal is about.",
+    ),
 ]
 BaseUrl = Annotated[
     str | None, typer.Option(metavar="URL", help="The server, up to /v1.", show_default="OPENAI_BASE_URL, or OpenAI's")
 ]
-PriceOf = Annotated[
-    str | None,
+Prices = Annotated[
+    list[str],
     typer.Option(
-        "--price", metavar="IN,OUT", help="Dollars for a million tokens read, written.", show_default="as listed"
+        "--price",
+        metavar="IN,OUT",
+        help="Dollars for a million tokens read, written; one for each --llm.",
+        show_default="as listed",
     ),
 ]
 Agree = Annotated[
@@ -136,12 +145,12 @@ def annotate(
     file: File,
     text: Text,
     classes: Classes,
-    llm: Model,
+    llm: Models,
     out: Out,
     question: Question = None,
     describe: Describe = [],  # noqa: B006  typer's own way
     base_url: BaseUrl = None,
-    price: PriceOf = None,
+    price: Prices = [],  # noqa: B006
     agree: Agree = None,
     recall: Recall = [],  # noqa: B006
     precision: Precision = [],  # noqa: B006
@@ -212,7 +221,6 @@ def annotate(
     given = None if gold is None else Gold.read(gold, text, "gold", table.texts, runs.counts(table), terms.classes)
     wish = replace(wish, small={"backend": small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)})
     asks.said(table, terms.classes)
-    (name,) = terms.experts
     kept = answers or folder_of(out) / "answers"
     foreseen = _foreseen(table, terms, kept, wish)
     if dry_run:
@@ -223,20 +231,20 @@ def annotate(
             tell(line)
         return
     note(_learns_without(wish.small["backend"]))
-    if max_usd is None and foreseen["everything_usd"]["high"]:
+    if max_usd is None and any(one["everything_usd"]["high"] for one in [foreseen, *foreseen["cheaper"]]):
         require_consent(" ".join(_foreseen_words(foreseen, None)), yes, "--yes or --max-usd")
     with ExitStack() as stack:
         stack.enter_context(nullcontext() if show_texts else hushed())
         run = stack.enter_context(Run.opened(out, _begun_with(table, terms, wish, text, prefix, given)))
         ledger = stack.enter_context(run.ledger(max_usd))
-        expert = stack.enter_context(
-            guarded(terms, [name], ledger, kept, FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt))
-        )[name]
+        handling = FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt)
+        experts = stack.enter_context(guarded(terms, [*terms.experts], ledger, kept, handling))
         bar = stack.enter_context(closing(_AnnotateBar(len(table.texts), ledger)))
-        expert.billing.on_wait = bar.waits
-        interrupted = stack.enter_context(interruptible({name: expert}))
+        for expert in experts.values():
+            expert.billing.on_wait = bar.waits
+        interrupted = stack.enter_context(interruptible(experts))
         try:
-            asked, found = runs.annotate_table(table, expert, wish, bar.batch, bar.round, given)
+            asked, found = runs.annotate_table(table, [*experts.values()], wish, bar.batch, bar.round, given)
         except ExpertError:
             if not interrupted():
                 raise
@@ -244,7 +252,7 @@ def annotate(
             say("Interrupted. What was answered and paid for is kept: run the same command to go on.")
             raise typer.Exit(INTERRUPTED) from None
         bar.close()
-        outcome = (run.folder, out, table, asked, found, wish, terms, asks, {"llm": name})
+        outcome = (run.folder, out, table, asked, found, wish, terms, asks, {"llm": asked.expert.name})
         facts = runs.write(*outcome, prefix=prefix, raw=raw_csv, texts=show_texts)
         page = write_page(run.folder, facts, runs.words(facts))
     if as_json:
@@ -275,16 +283,16 @@ def _check(wish: Wish, classes: Sequence[str], limit: float | None, gold: bool, 
 
 
 def _terms(
-    llm: str,
+    llms: Sequence[str],
     classes: list[str],
     question: str | None,
     describe: list[str],
     base_url: str | None,
-    price: str | None,
+    price: Sequence[str],
     concurrency: int,
     batch: bool,
 ) -> Terms:
-    """How the LLM is asked and what it charges."""
+    """How the LLMs are asked and what they charge, in their order."""
     from askless.annotating.run import TASK, prices
     from askless.bundles.terms import Terms
     from askless.commands.options import pairs
@@ -296,9 +304,18 @@ def _terms(
     spec = PromptSpec(question=question, descriptions=pairs("--describe", describe))
     if problems := spec.problems(classes):
         raise ConfigError(f"The prompt that the options make: {problems[0]}.")
-    name, options, charged = _llm(llm, base_url, price, concurrency)
-    options |= {"mode": "batch"} if batch else {}
-    return Terms.of_models(TASK, tuple(classes), {name: options}, spec, prices(name, charged))
+    if price and len(price) != len(llms):
+        raise ConfigError(
+            f"Got {len(llms)} of --llm and {len(price)} of --price. Allowed: a price for each, in the same order, or "
+            "none where all are listed."
+        )
+    models, charged = {}, {}
+    for llm, each in zip_longest(llms, price):
+        name, options, charged[name] = _llm(llm, base_url, each, concurrency)
+        if name in models:
+            raise ConfigError(f"--llm got '{llm}' twice. Allowed: different ones, the cheapest first.")
+        models[name] = options | ({"mode": "batch"} if batch else {})
+    return Terms.of_models(TASK, tuple(classes), models, spec, prices(charged))
 
 
 def _llm(llm: str, base_url: str | None, price: str | None, concurrency: int) -> tuple[str, dict[str, Any], Price]:
@@ -348,9 +365,7 @@ def _begun_with(
 ) -> dict[str, Any]:
     """What may not change while a run lasts."""
     digest = hashlib.sha256("\0".join([*table.ids, *map(str, table.of_row.tolist())]).encode()).hexdigest()
-    (options,) = terms.experts.values()
-    asked = {key: value for key, value in options.items() if key not in ("concurrency", "mode")}
-    how = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    *cheaper, how = (_digest_of(options) for options in terms.experts.values())
     facts = {"command": "annotate", "texts": digest, "column": column, "classes": list(terms.classes), "llm": how}
     # A goal that nobody gave is not named, so that runs which began without it go on.
     given: dict[str, Any] = {
@@ -358,7 +373,7 @@ def _begun_with(
         "precision": dict(wish.precision),
         "error_usd": wish.error_usd,
     }
-    given |= {"gold": None if gold is None else [gold.places.tolist(), gold.label.tolist()]}
+    given |= {"cheaper": cheaper, "gold": None if gold is None else [gold.places.tolist(), gold.label.tolist()]}
     given |= {"groups": {name: count.tolist() for name, count in table.groups.items() if name is not None}}
     digest = hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
     return (
@@ -374,41 +389,48 @@ def _begun_with(
     )
 
 
+def _digest_of(options: Mapping[str, Any]) -> str:
+    """What tells how an LLM is asked, but for how fast."""
+    asked = {key: value for key, value in options.items() if key not in ("concurrency", "mode")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
 def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict[str, Any]:
     """What asking about every text would take, and about the texts drawn first."""
     from askless.annotating.rounds import first_draw
     from askless.spending.pending import Pending
 
-    ((name, _),) = terms.experts.items()
-    price, first = terms.costs.prices[name], first_draw(len(table.texts))
-    pending = Pending.of(terms.expert(name, answers), [table.texts])
-    found = pending.forecast(name, price)
-    sample = pending.draw(first, wish.seed).forecast(name, price)
-    return {
-        "rows": len(table),
-        "texts": len(table.texts),
-        "llm": name,
-        "first": first,
-        "kept": len(table.texts) - len(pending.texts_left),
-        "first_usd": vars(sample.usd),
-        "everything_usd": vars(found.usd),
-        "basis": found.basis,
-    }
+    first, found = first_draw(len(table.texts)), []
+    for name in terms.experts:
+        price, pending = terms.costs.prices[name], Pending.of(terms.expert(name, answers), [table.texts])
+        every, sample = (each.forecast(name, price) for each in (pending, pending.draw(first, wish.seed)))
+        kept = len(table.texts) - len(pending.texts_left)
+        usd = {"first_usd": vars(sample.usd), "everything_usd": vars(every.usd)}
+        found.append({"llm": name, "kept": kept, **usd, "basis": every.basis})
+    *cheaper, last = found
+    return {"rows": len(table), "texts": len(table.texts), "first": first, **last, "cheaper": cheaper}
 
 
 def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
     from askless.report.forecast_words import money
     from askless.spending.forecast import Range
 
+    llms = [*facts["cheaper"], facts]
     first, everything = (money(Range(**facts[key])) for key in ("first_usd", "everything_usd"))
+    each = [
+        f"{one['llm']}, asked where it is expected to save more: {money(Range(**one['first_usd']))} for the first, "
+        f"{money(Range(**one['everything_usd']))} for all."
+        for one in facts["cheaper"]
+    ]
     kept = f", {facts['kept']:,} of them answered already" if facts["kept"] else ""
     words = [
         f"{facts['rows']:,} rows, {facts['texts']:,} different texts{kept}; nobody was asked.",
         f"The first {facts['first']:,} texts: {first}. All of them: {everything}. What the small model saves of that "
         "is known after the first ones.",
+        *each,
         facts["basis"],
     ]
-    if limit is not None and facts["first_usd"]["high"] > limit:
+    if limit is not None and sum(one["first_usd"]["high"] for one in llms) > limit:
         words.append(f"A limit of ${limit:g} may not be enough for the first texts.")
     return words
 
