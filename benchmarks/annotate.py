@@ -10,11 +10,13 @@ count as no hate, and each row that is called hate was asked about, by BARGAIN_R
 
 `--on offensive`: GPT-4's answers to 860 tweets of TweetEval, the same way. `--on mmlu`: a smaller LLM that answers each
 question, with the probability of its answer, takes the small model's place; saved is of the larger LLM's recorded
-dollars, after those of the smaller one and of all that was asked.
+dollars, after those of the smaller one and of all that was asked. With `--tiers` it is asked as a cheaper LLM of the
+command, behind a small model that knows the commonest answer alone; so are two of them.
 
     python benchmarks/annotate.py --draws 200 --vectors minilm.npy --bargain
     python benchmarks/annotate.py --draws 100 --vectors minilm.npy --bargain --recall 0.8 0.9
     python benchmarks/annotate.py --draws 20 --bargain --on mmlu --goals 0.97
+    python benchmarks/annotate.py --draws 20 --on medmcqa --tiers --goals 0.9 0.95
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from askless import schema
 from askless.annotating import rounds
 from askless.annotating.asked import AskedTexts
 from askless.annotating.rounds import Wish, annotate
-from askless.annotating.small_model import Scores
+from askless.annotating.small_model import Scores, SmallModel
 from askless.data.prepare import ids
 from askless.panel import of_label
 from askless.stats.bounds import mean_interval, share_interval
@@ -44,8 +46,8 @@ from askless.stats.calibration import PlattCalibrator, laplace, stratified_folds
 from askless.stats.finite_population import keepable
 
 HATE, OFFENSIVE = "hate/stormfront_gpt-3.5-turbo.json", "offensive/tweeteval_offensive_gpt-4.jsonl"
-RESPONSES = "recorded/mmlu_responses.parquet"
 PAIRS = (("gpt-4o-mini", "gpt-4o"), ("llama3.1-70b", "llama3.1-405b"), ("llama3.1-8b", "llama3.1-405b"))
+TIERS = (*PAIRS, ("llama3.1-8b", "llama3.1-70b", "llama3.1-405b"))
 CLASSES, LETTERS = ("0", "1"), ("A", "B", "C", "D", "none")
 TAUGHT, SAMPLE, FOLDS = (700, 1000), 300, 3
 BUDGETS = (400, 1000)
@@ -54,9 +56,10 @@ BUDGETS = (400, 1000)
 class Recorded:
     """An LLM whose answers are on record, behind no ledger."""
 
-    def __init__(self, said: dict[str, str], classes: tuple[str, ...]) -> None:
+    def __init__(self, said: dict[str, str], classes: tuple[str, ...], usd: Any = None, stated: Any = None) -> None:
         self.name = "llm"
         self.said = said
+        self.usd, self.stated = usd or dict.fromkeys(said, 0.0), stated
         self.expert = SimpleNamespace(setting=SimpleNamespace(classes=classes), key=str)
         self.kept = SimpleNamespace(get_many=lambda keys: {})
         self.ledger = SimpleNamespace(spent=0.0, left=math.inf, limit=None)
@@ -64,9 +67,12 @@ class Recorded:
     def answer(self, examples: pa.Table, part: int) -> pa.Table:
         """The label of each text."""
         n, none = examples.num_rows, np.zeros(examples.num_rows, np.int32)
+        texts = examples["text"].to_pylist()
         columns: dict[str, Any] = {"id": examples["id"].combine_chunks(), "expert": [self.name] * n}
-        columns |= {"label": [self.said[text] for text in examples["text"].to_pylist()], "prompt_tokens": none}
-        columns |= {"completion_tokens": none, "cost_usd": np.zeros(n), "seconds": np.zeros(n, np.float32)}
+        columns |= {"label": [self.said[text] for text in texts], "prompt_tokens": none, "completion_tokens": none}
+        columns |= {"cost_usd": [self.usd[text] for text in texts], "seconds": np.zeros(n, np.float32)}
+        if self.stated is not None:
+            columns["proba"] = [self.stated[text] for text in texts]
         return schema.table("predictions", columns)
 
 
@@ -213,9 +219,36 @@ def bargain_agrees(label: Any, stated: Any, truth: Any, target: float, seed: int
     return asked, np.asarray(said).astype(int)
 
 
-def pairs(folder: Path, options: argparse.Namespace) -> None:
+def tiers(path: Path, options: argparse.Namespace) -> None:
+    """Cheaper LLMs of the command ahead of a larger one: the share saved of what asking that one alone costs."""
+    rounds.SmallModel, table = SmallModel, pq.read_table(path)  # type: ignore[misc]
+    found: dict[Any, list[tuple[float, float]]] = defaultdict(list)
+    for names in TIERS:
+        label, sure, usd = zip(*(_responses(table, name) for name in names), strict=True)
+        texts = [f"#{at}" for at in range(len(label[0]))]
+        llms = [_with_costs(texts, *of) for of in zip(label, sure, usd, strict=True)]
+        for seed in range(options.draws):
+            for goal in options.goals:
+                *cheaper, asked = (AskedTexts(llm, ids("annotate", texts), texts) for llm in llms)  # type: ignore[arg-type]
+                wish = Wish(goal, small={"backend": "majority"}, seed=seed)
+                said = annotate(asked, np.ones(len(texts), np.int64), wish, cheaper=cheaper).label
+                saved = 1 - sum(float(each.cost.sum()) for each in (*cheaper, asked)) / float(usd[-1].sum())
+                found[", ".join(names), goal].append((saved, float((said == label[-1]).mean())))
+    show(found)
+
+
+def _with_costs(texts: list[str], label: Any, sure: Any, usd: Any) -> Recorded:
+    said = {text: LETTERS[k] for text, k in zip(texts, label.tolist(), strict=True)}
+    stated = np.repeat((1 - np.exp(sure))[:, None] / (len(LETTERS) - 1), len(LETTERS), axis=1)
+    stated[np.arange(len(label)), label] = np.exp(sure)
+    return Recorded(
+        said, LETTERS, dict(zip(texts, usd.tolist(), strict=True)), dict(zip(texts, stated.tolist(), strict=True))
+    )
+
+
+def pairs(path: Path, options: argparse.Namespace) -> None:
     """MMLU: the larger LLM's answers, where a smaller one answered everything; shares of the larger one's dollars."""
-    table = pq.read_table(folder / RESPONSES)
+    table = pq.read_table(path)
     found: dict[Any, list[tuple[float, float]]] = defaultdict(list)
     for names in PAIRS:
         label, sure, usd = zip(*(_responses(table, name) for name in names), strict=True)
@@ -310,14 +343,15 @@ def main() -> None:
     parser.add_argument("--bargain", action="store_true")
     parser.add_argument("--recall", type=float, nargs="+", help="floors of recall, instead of agreement")
     parser.add_argument("--share", type=float, default=0.025, help="of rows that are positive then")
-    parser.add_argument("--on", choices=["hate", "offensive", "mmlu"], default="hate")
+    parser.add_argument("--on", choices=["hate", "offensive", "mmlu", "medmcqa"], default="hate")
+    parser.add_argument("--tiers", action="store_true", help="of mmlu, medmcqa: cheaper LLMs of the command")
     options = parser.parse_args()
     folder = Path(os.environ.get("ASKLESS_REALDATA", ""))
-    path = folder / {"hate": HATE, "offensive": OFFENSIVE, "mmlu": RESPONSES}[options.on]
+    path = folder / {"hate": HATE, "offensive": OFFENSIVE}.get(options.on, f"recorded/{options.on}_responses.parquet")
     if not path.is_file():
         raise SystemExit(f"{path}: no such file. Set ASKLESS_REALDATA to the folder that has it.")
-    if options.on == "mmlu":
-        pairs(folder, options)
+    if options.on in ("mmlu", "medmcqa"):
+        (tiers if options.tiers else pairs)(path, options)
         return
     lines = path.read_text()
     records = json.loads(lines) if options.on == "hate" else [json.loads(line) for line in lines.splitlines()]
