@@ -147,21 +147,32 @@ def test_what_is_unreadable_has_no_label_and_what_failed_weakens_the_promise(mon
     assert found.stopped == "money" and (found.promised is None or found.promised < 0.99)
 
 
-def test_killed_200_times_it_asks_nothing_twice_and_ends_as_if_nothing_had_happened(monkeypatch):
+@pytest.mark.parametrize(
+    ("goals", "times"),
+    [
+        ({"agree": 0.93}, 80),
+        ({"recall": {"yes": 0.8}}, 40),
+        ({"precision": {"yes": 0.8}}, 40),
+        ({"error_usd": 0.004}, 40),
+    ],
+)
+def test_killed_it_asks_nothing_twice_and_ends_as_if_nothing_had_happened(goals, times, monkeypatch):
     truth, guess = file_of(np.random.default_rng(8), 400, "good")
-    _, whole, uninterrupted = run(truth, guess, Wish(0.93, seed=4), monkeypatch)
+    wish = Wish(**({"agree": None} | goals), seed=4)
+    _, whole, uninterrupted = run(truth, guess, wish, monkeypatch)
     total, rng, kills = sum(uninterrupted.calls.values()), random.Random(1), 0
-    while kills < 200:
+    while kills < times:
         llm = Llm(uninterrupted.said)
         while True:
             llm.kill_at = rng.randint(sum(llm.calls.values()), total + total // 20)
             try:
-                _, found, _ = run(truth, guess, Wish(0.93, seed=4), monkeypatch, llm=llm)
+                _, found, _ = run(truth, guess, wish, monkeypatch, llm=llm)
                 break
             except Killed:
                 kills += 1
         assert llm.calls == uninterrupted.calls, "nothing lost, nothing asked twice"
-        assert (found.label == whole.label).all() and found.promised == whole.promised
+        shares = [[each.share for each in one.promises] for one in (found, whole)]
+        assert (found.label == whole.label).all() and shares[0] == shares[1]
         assert found.threshold == whole.threshold and found.sample == whole.sample
 
 

@@ -28,6 +28,8 @@ from askless.labelling.outputs import write_output
 from askless.panel import NO_LABEL
 
 PEOPLE, GOLD = "people", "gold"
+# Before an id, which a spreadsheet could take for a number.
+OF = "text-"
 FORMS = (".csv", ".json", ".jsonl")
 
 
@@ -153,41 +155,43 @@ class Review:
 
 
 def write_queue(path: Path, table: TextTable, unsure: Bools, sure: Floats) -> None:
-    """The texts of which nobody is sure, the least sure first, each by the number of its first row."""
+    """The texts of which nobody is sure, the least sure first, each with its id and the number of its first row."""
     texts, first = np.unique(table.of_row, return_index=True)
     row_of = dict(zip(texts.tolist(), (first + 1).tolist(), strict=True))
     places = np.flatnonzero(unsure)
     places = places[np.argsort(sure[places], kind="stable")].tolist()
-    rows = [(row_of[at], table.texts[at]) for at in places]
+    rows = [{"id": OF + table.ids[at], "row": row_of[at], "text": table.texts[at]} for at in places]
     match path.suffix.lower():
         case ".json":
-            tasks = [{"data": {"row": row, "text": text}} for row, text in rows]
+            tasks = [{"data": row} for row in rows]
             write_text(path, json.dumps(tasks, ensure_ascii=False, indent=1) + "\n")
         case ".jsonl":
-            records = ({"id": str(row), "fields": {"text": text}} for row, text in rows)
+            records = (
+                {"id": row["id"], "fields": {"text": row["text"]}, "metadata": {"row": row["row"]}} for row in rows
+            )
             write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
         case _:
-            columns = {"row": [row for row, _ in rows], "text": [text for _, text in rows], GOLD: [""] * len(rows)}
-            out = pa.table(columns)
+            names = ("id", "row", "text")
+            out = pa.table({name: [row[name] for row in rows] for name in names} | {GOLD: [""] * len(rows)})
             write_output(path, iter([out]), out.schema, {})
 
 
 def read_answers(path: Path, table: TextTable, classes: tuple[str, ...]) -> tuple[Ints, Ints]:
     """What people say of each text, -1 for nothing and where they are divided, and how many answers there are.
 
-    Raises `DataError` for a row that the file has not, and a label that is no class.
+    An answer belongs to the text of its id, wherever that stands in the file now. Raises `DataError` for an id that is
+    of no text of it, and a label that is no class.
     """
-    votes: dict[int, Counter[int]] = {}
+    place, votes = {OF + name: at for at, name in enumerate(table.ids)}, dict[int, Counter[int]]()
     for number, record in TableFile.of(path, lists=True).rows():
-        row, labels = _answer(record)
-        at = int(row) - 1 if row.isdecimal() else -1
-        if not 0 <= at < len(table) or table.of_row[at] < 0:
-            got = f"row '{row}' in record {number}" if row else f"no row in record {number}"
-            raise DataError(path, got, f"a row of the file, 1 to {len(table):,}", "Give the answers to --queue's file.")
+        of, labels = _answer(record)
+        if of not in place:
+            got = f"id '{of}' in record {number}, of no text of the file" if of else f"no id in record {number}"
+            raise DataError(path, got, "ids of --queue's file", "Give the answers to this very file, with their ids.")
         for name in labels:
             if name not in classes:
-                raise DataError(path, f"label '{name}' of row {row}", f"one of {', '.join(classes)}", "Correct it.")
-            votes.setdefault(int(table.of_row[at]), Counter())[classes.index(name)] += 1
+                raise DataError(path, f"label '{name}' of id {of}", f"one of {', '.join(classes)}", "Correct it.")
+            votes.setdefault(place[of], Counter())[classes.index(name)] += 1
     label, answers = np.full(len(table.texts), NO_LABEL), np.zeros(len(table.texts), np.int64)
     for at, counted in votes.items():
         (best, most), *others = counted.most_common(2)
@@ -206,21 +210,21 @@ def _answered(path: Path) -> bool:
 
 
 def _answer(record: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The number of a row, and what people say of it: of a flat record, a task of Label Studio, a record of Argilla."""
+    """The id of a text, and what people say of it: of a flat record, a task of Label Studio, a record of Argilla."""
     if isinstance(record.get("annotations"), list):
         data = record.get("data")
-        return _row(data.get("row") if isinstance(data, Mapping) else None), [*_chosen(record["annotations"])]
+        return _id(data.get("id") if isinstance(data, Mapping) else None), [*_chosen(record["annotations"])]
     if isinstance(record.get("fields"), Mapping):
         responses = record.get("responses") or {}
         given = (
             [each for every in responses.values() for each in every] if isinstance(responses, Mapping) else responses
         )
-        return _row(record.get("id")), [str(each["value"]) for each in given if each.get("value")]
+        return _id(record.get("id")), [str(each["value"]) for each in given if each.get("value")]
     name = str(record.get(GOLD) or "").strip()
-    return _row(record.get("row")), [name] if name else []
+    return _id(record.get("id")), [name] if name else []
 
 
-def _row(value: object) -> str:
+def _id(value: object) -> str:
     return as_name(value) or ""
 
 
