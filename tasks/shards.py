@@ -6,7 +6,7 @@ import json
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from askless.experts.answer_store import AnswerStore, Row
 from askless.experts.paid import PaidExpert
 from askless.spending.billing import FaultHandling
 from askless.spending.guard import GuardedExpert
+from askless.spending.key_limits import key_limit
 from askless.spending.ledger import Ledger
 
 TOKENS = ("prompt_tokens", "completion_tokens")
@@ -95,11 +96,11 @@ class Shards:
         self._stopped = False
 
     def bill(self, expert: PaidExpert) -> None:
-        """Have an expert's calls paid for by a ledger beside the answers, where there is a limit.
+        """Have an expert's calls paid for by a ledger beside the answers, where there is a limit, of its key perhaps.
 
         What is in doubt counts as the most that it can cost, and is asked again: every answer is wanted.
         """
-        if self._max_usd is None or expert.billing is not None:
+        if expert.billing is not None or (self._max_usd is None and key_limit(expert.payer) is None):
             return
         ledger = self._guarded.enter_context(Ledger(self._path.with_suffix(".ledger.sqlite"), self._max_usd))
         expert.setting = replace(expert.setting, answers=self._path.parent)
@@ -160,6 +161,10 @@ class Shards:
         self._store.set_aside(keys)
         with self._lock:
             self._done[number] -= len(keys)
+
+    def once(self, key: str, ask: Callable[[], Row]) -> Row:
+        """The row that `ask` gives, or that which is kept by then; it counts once `keep` has it."""
+        return self._store.once(key, ask, lambda: self._stopped)
 
     def batches(self) -> dict[str, Row]:
         """What was noted of batches that a server is answering."""
@@ -248,6 +253,10 @@ class ShardAnswers:
     def set_aside(self, keys: Sequence[str]) -> None:
         """Take answers that cannot be read any more out of those that are kept."""
         self.shards.set_aside(self.number, list(keys))
+
+    def once(self, key: str, ask: Callable[[], Row], stopped: Callable[[], bool]) -> Row:
+        """The row that `ask` gives, or that which is kept by then."""
+        return self.shards.once(key, ask)
 
     def batches(self) -> dict[str, Row]:
         """What was noted of batches that a server is answering."""

@@ -34,7 +34,8 @@ def forecast_spending(
     price = settings.costs.prices.get(expert)
     pending = Pending.of(asked, texts_of(Path(examples)), set(again))
     found = pending.forecast(expert, price)
-    sys.stderr.write(f"{forecast_words.block(found, name)}\n")
+    for line in (forecast_words.block(found, name), *forecast_words.limit_words(asked, found.usd)):
+        sys.stderr.write(f"{line}\n")
     if pending.others and len(pending.rows):
         again = min(pending.others, len(pending.rows))
         sys.stderr.write(

@@ -20,6 +20,7 @@ from askless.commands.importing import import_answers
 from askless.commands.init import init
 from askless.commands.key import key
 from askless.commands.label import label
+from askless.commands.limit import limit
 from askless.commands.models import models, promote, rollback
 from askless.commands.options import say
 from askless.commands.plan import plan
@@ -45,6 +46,7 @@ app.command()(label)
 app.command()(forecast)
 app.command()(batches)
 app.command()(answers)
+app.command()(limit)
 app.command()(forget)
 app.command()(key)
 app.command()(headline)

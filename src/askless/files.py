@@ -8,6 +8,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import logging
 import math
 import os
 import secrets
@@ -176,10 +177,16 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def opened(path: Path | None, tables: str) -> sqlite3.Connection:
+def user_folder() -> Path:
+    """Where what this user said once is kept, whatever the project."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "askless")
+
+
+def opened(path: Path | None, tables: str, *, names_texts: bool = True) -> sqlite3.Connection:
     """The file at `path` (None: one in memory) with its `tables`, written ahead, read by its owner alone.
 
-    A file that holds anything else, such as a trigger, which would change what is written, is refused.
+    A file that holds anything else, such as a trigger, which would change what is written, is refused. One that names
+    no texts is of no project.
     Raises `sqlite3.Error`, `OSError`, and `DataError` for a file whose names are by another key (`id_key`).
     """
     if path is not None:
@@ -191,7 +198,7 @@ def opened(path: Path | None, tables: str) -> sqlite3.Connection:
         db.execute("PRAGMA trusted_schema=OFF")
         # Before anything is written: a link could lead to a file of another program.
         new = not _own(db, tables)
-        if path is not None:
+        if path is not None and names_texts:
             id_key.claim(db, path, new)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
@@ -275,7 +282,7 @@ def _taken(file: IO[str], wait: float) -> bool:
 def place_taken(path: Path, number: int, stopped: Callable[[], bool]) -> Iterator[None]:
     """Hold one place of the lock file `path` while the block lasts, once whoever has it lets go, or `stopped`.
 
-    It ends with the process that holds it. A system without such locks (all but Linux) holds nothing.
+    It ends with the process that holds it. A system without such locks (all but Linux) holds nothing, which is told.
     """
     with open(path, "a", encoding="utf-8") as file:
         while not _place(file, number) and not stopped():
@@ -286,9 +293,19 @@ def place_taken(path: Path, number: int, stopped: Callable[[], bool]) -> Iterato
 def _place(file: IO[str], number: int) -> bool:
     """Whether the place is this file's own now: locks of open files, which threads have as processes do."""
     take = getattr(fcntl, "F_OFD_SETLK", None)
+    if take is None:
+        _without_places()
+        return True
     try:
-        if take is not None:
-            fcntl.fcntl(file, take, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
+        fcntl.fcntl(file, take, struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0))
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+@cache
+def _without_places() -> None:
+    logging.getLogger(__name__).warning(
+        "This system has no locks of parts of files (Linux has): two processes that ask about one text at once may both "
+        "pay for it. Run one at a time."
+    )

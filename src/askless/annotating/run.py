@@ -197,6 +197,7 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "paid_usd": ledger.spent,
         "in_doubt_usd": ledger.doubted,
         "limit_usd": ledger.limit,
+        "key_limit": str(asked.expert.key_limit or ""),
         "everything_usd": everything,
         "goal": wish.agree,
         "promised": found.promised,
@@ -332,11 +333,17 @@ def _bill(facts: Mapping[str, Any]) -> str:
     return text
 
 
+def _reached(facts: Mapping[str, Any], higher: str) -> str:
+    if limit := facts["key_limit"]:
+        return f" T{limit[1:]}, was reached: a higher one"
+    return f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher {higher}"
+
+
 def _promise(facts: Mapping[str, Any]) -> str:
     promises = facts["promises"]
     every = " Every row was put to it"
     why = {
-        "money": f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher --max-usd promises more.",
+        "money": f"{_reached(facts, '--max-usd')} promises more.",
         "everything": f"{every}, for a small model could not be trusted with enough of them."
         if facts["goal"] or any(each["measure"] != AGREEMENT for each in promises)
         else f"{every}: the limit was enough.",
@@ -392,8 +399,7 @@ def percent(share: float) -> str:
 
 def _priced(facts: Mapping[str, Any]) -> str:
     """What calls and errors are estimated to cost together, with an interval."""
-    limit = facts["limit_usd"] or 0
-    more = f" The limit of ${limit:g} was reached: a higher one may cost less in all." * (facts["stopped"] == "money")
+    more = f"{_reached(facts, 'one')} may cost less in all." * (facts["stopped"] == "money")
     if not facts["by_small"]:
         return f"Every row was put to {facts['llm']}: no label of the small model costs less than a call."
     if facts["errors"] is None:

@@ -14,7 +14,7 @@ from askless import experts as backends
 from askless.config import Costs, Price
 from askless.errors import ConfigError
 from askless.experts.local.checkpoint import DEMO
-from askless.files import read_json, write_text
+from askless.files import read_json, user_folder, write_text
 from askless.hosts import is_local_url
 from askless.text.packaged import PACKAGE
 
@@ -125,7 +125,7 @@ def digest(beyond: Sequence[Server]) -> str:
 
 def remembered_in() -> Path:
     """The file of what this user agreed to."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "askless", "trusted.json")
+    return user_folder() / "trusted.json"
 
 
 def _remembered() -> dict[str, Any]:

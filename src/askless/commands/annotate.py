@@ -398,15 +398,18 @@ def _digest_of(options: Mapping[str, Any]) -> str:
 def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict[str, Any]:
     """What asking about every text would take, and about the texts drawn first."""
     from askless.annotating.rounds import first_draw
+    from askless.report.forecast_words import limit_words
     from askless.spending.pending import Pending
 
     first, found = first_draw(len(table.texts)), []
     for name in terms.experts:
-        price, pending = terms.costs.prices[name], Pending.of(terms.expert(name, answers), [table.texts])
+        price, expert = terms.costs.prices[name], terms.expert(name, answers)
+        pending = Pending.of(expert, [table.texts])
         every, sample = (each.forecast(name, price) for each in (pending, pending.draw(first, wish.seed)))
         kept = len(table.texts) - len(pending.texts_left)
         usd = {"first_usd": vars(sample.usd), "everything_usd": vars(every.usd)}
-        found.append({"llm": name, "kept": kept, **usd, "basis": every.basis})
+        about = {"basis": every.basis, "remarks": limit_words(expert, every.usd)}
+        found.append({"llm": name, "kept": kept, **usd, **about})
     *cheaper, last = found
     return {"rows": len(table), "texts": len(table.texts), "first": first, **last, "cheaper": cheaper}
 
@@ -429,6 +432,7 @@ def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
         "is known after the first ones.",
         *each,
         facts["basis"],
+        *(remark for one in llms for remark in one["remarks"]),
     ]
     if limit is not None and sum(one["first_usd"]["high"] for one in llms) > limit:
         words.append(f"A limit of ${limit:g} may not be enough for the first texts.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from askless.commands.options import DataFolder, ParamsFile, names, say
+from askless.commands.options import DataFolder, ParamsFile, names, note, say
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,8 +44,9 @@ def attempt(
     from askless.errors import ConfigError, DataError
     from askless.experts.asked import expert_of
     from askless.experts.paid import PaidExpert
-    from askless.report.forecast_words import reason
+    from askless.report.forecast_words import limit_words, reason
     from askless.spending.consent import require_consent
+    from askless.spending.guard import within_key_limit
     from askless.spending.pending import Pending
 
     settings = config.load(params)
@@ -65,7 +66,9 @@ def attempt(
         _sent(expert, chosen["text"][0].as_py())
         # A bar would stand between the replies.
         expert.quiet = True
-        answers = expert.answer(chosen)
+        note(limit_words(expert, found.usd))
+        with within_key_limit(expert, CostModel.of(settings.costs)):
+            answers = expert.answer(chosen)
         _replies(chosen, answers, settings.task(task).classes)
         cost = None
         with suppress(ConfigError, DataError):  # without a price, or where its server does not say what was taken

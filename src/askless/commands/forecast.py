@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askless.commands.options import AsJson, DataFolder, ParamsFile, names, print_json, say
+from askless.commands.options import AsJson, DataFolder, ParamsFile, names, note, print_json, say
 
 if TYPE_CHECKING:
     from askless.config import Price
@@ -47,8 +47,10 @@ def forecast(
     Example: askless forecast --task olhs --experts demo-s,demo-l
     """
     from askless import config
+    from askless.costs import CostModel
     from askless.report import forecast_words
     from askless.spending.forecast import check_confidence, together
+    from askless.spending.guard import within_key_limit
     from askless.spending.pending import asker
 
     check_confidence(confidence)
@@ -59,10 +61,12 @@ def forecast(
     found = []
     for expert in asked:
         price = settings.costs.prices.get(expert.name)
-        pending = _looked_through(expert, examples, sample, seed, price)
+        with within_key_limit(expert, CostModel.of(settings.costs)):
+            pending = _looked_through(expert, examples, sample, seed, price)
         found.append(pending.forecast(expert.name, price, confidence))
         if not as_json:
             typer.echo(f"{forecast_words.block(found[-1], task)}\n")
+            note(forecast_words.limit_words(expert, found[-1].usd))
     total = together([each.usd for each in found])
     if as_json:
         print_json({"task": task, "experts": [each.as_dict() for each in found], "usd": vars(total)})

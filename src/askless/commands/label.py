@@ -234,6 +234,7 @@ def _foresee(
     typer.echo(f"{drawn.rows:,} rows, {looked} decided by {version.address}; nobody was asked.\n")
     for each in found:
         typer.echo(f"{forecast_words.block(each, version.terms.task)}\n")
+        note(forecast_words.limit_words(version.terms.expert(each.expert, answers), each.usd))
     if limit is not None and total.high > limit:
         enough = "not enough" if total.low > limit else "perhaps not enough"
         tell(f"A limit of ${limit:g} is {enough}: from there on the small expert answers. A lower --share asks less.")
@@ -313,7 +314,8 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
     tell(f"Paid to expensive experts: ${ledger.spent:.6g} ({limit}), {calls}.{doubt}")
     passing = {name: done.reasons[name] for name in ("limit", "paused", "fault") if done.reasons[name]}
     if passing:
-        raised = " with a higher --max-usd" if "limit" in passing else ""
+        which = "--max-usd" if ledger.limit is not None else "limit of the key"
+        raised = f" with a higher {which}" if "limit" in passing else ""
         note([f"{sum(passing.values()):,} rows can be answered anew: run again with --again{raised}."])
 
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeVar
 
 from askless.errors import DataError
-from askless.files import locked, opened, opened_to_read
+from askless.files import locked, opened, opened_to_read, place_taken
 from askless.id_key import keyed
 
 Row = dict[str, Any]
@@ -66,6 +66,9 @@ class PaidAnswers(Protocol):
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
+
+    def once(self, key: str, ask: Callable[[], Row], stopped: Callable[[], bool]) -> Row:
+        """The row that `ask` gives, kept before anybody else's turn; that which is kept once it is this one's turn."""
 
     def batches(self) -> dict[str, Row]:
         """What was noted of batches that a server is answering, by their names."""
@@ -146,6 +149,23 @@ class AnswerStore:
             return others
 
         return self._guarded(write)
+
+    @contextmanager
+    def turn(self, key: str, stopped: Callable[[], bool]) -> Iterator[Row | None]:
+        """Wait until no thread and no process asks for the answer of a key; gives it where it is kept by then."""
+        with ExitStack() as stack:
+            if self.path is not None:
+                lock = self.path.with_name(f".{self.path.name}.asking.lock")
+                stack.enter_context(place_taken(lock, zlib.crc32(key.encode()), stopped))
+            yield self.get_many([key]).get(key)
+
+    def once(self, key: str, ask: Callable[[], Row], stopped: Callable[[], bool]) -> Row:
+        """The row that `ask` gives, kept before anybody else's turn; that which is kept once it is this one's turn."""
+        with self.turn(key, stopped) as kept:
+            row = ask() if kept is None else kept
+            if kept is None and not {"failed", "stop"} & row.keys():
+                self.put_many({key: row})
+            return row
 
     def replies(self, keys: Iterable[str]) -> dict[str, str]:
         """The whole replies of servers, as JSON, of which the rows of `keys` were read; of those that have one."""

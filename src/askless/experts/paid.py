@@ -82,6 +82,8 @@ class PaidExpert(Expert):
         Whether to keep nothing of a server's reply but its label, since it may repeat the text; not of a summary.
     replies
         How many replies an answer is made of, each a call of its own.
+    payer
+        The environment variable of the key that pays for calls, where there is one.
     """
 
     counts = False
@@ -90,6 +92,7 @@ class PaidExpert(Expert):
     live = False
     private = False
     replies = 1
+    payer: str | None = None
 
     def __init__(self, setting: Setting, *, model: str, prompt: Wording = None) -> None:
         super().__init__(setting)

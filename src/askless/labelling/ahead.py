@@ -62,7 +62,7 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
         expert = answerer.expensive[name]
         texts = [text for _, text in rows.values()]
         most = expert.expert.replies * sum(expert.price.most(texts))
-        if not expert.expert.batches and most <= expert.ledger.left:
+        if not expert.expert.batches and most <= expert.left:
             continue
         for part in _parts(sorted(rows, key=lambda each: rows[each][0]), len(rows) if expert.expert.batches else ROWS):
             if stopped():
@@ -72,7 +72,7 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
 
 
 def _as_they_come(expert: GuardedExpert) -> bool:
-    return not expert.expert.batches and expert.ledger.limit is None
+    return not expert.expert.batches and expert.left == math.inf
 
 
 def _parts(names: list[str], rows: int) -> Iterator[list[str]]:

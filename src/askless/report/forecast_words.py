@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from askless.experts.paid import PaidExpert
 from askless.report.wording import DASH, aligned, cost
 from askless.spending.forecast import Forecast, Range
+from askless.spending.key_limits import key_limit
 
 NOT_KNOWN = "not known"
 
@@ -45,6 +47,15 @@ def reason(found: Forecast, task: str, hosted: bool, limit: float) -> str:
             "max_tokens is null and nothing is on record."
         )
     return ""
+
+
+def limit_words(expert: PaidExpert, usd: Range) -> list[str]:
+    """What to say where an expert's key may pay less today than this may cost."""
+    limit = key_limit(expert.payer)
+    if limit is None or usd.high <= limit.left:
+        return []
+    enough = "not enough" if usd.low > limit.left else "perhaps not enough"
+    return [f"What is left today of {limit}, {dollars(limit.left)}, is {enough} (askless limit)."]
 
 
 def count(value: float) -> str:

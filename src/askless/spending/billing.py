@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from askless.experts.answer_store import AnswerStore, Row
 from askless.experts.faults import NO_CONNECTION, REPEATED, Fault, Refused
 from askless.experts.paid import failed
-from askless.files import place_taken
 from askless.spending.breaker import Breaker
 from askless.spending.call_price import CallPrice
 from askless.spending.ledger import Ledger
@@ -61,6 +59,8 @@ class Billing:
         What is done about its faults.
     answers
         Where answers are kept, so that they are there before they are paid for.
+    payer
+        The environment variable of the key that pays, None where there is none.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Billing:
         breaker: Breaker,
         handling: FaultHandling,
         answers: Callable[[], AnswerStore],
+        payer: str | None = None,
     ) -> None:
         self.halted = ""
         self.on_wait: Callable[[str], None] = lambda why: None
@@ -80,25 +81,20 @@ class Billing:
         self._breaker = breaker
         self._handling = handling
         self._answers = answers
+        self._payer = payer
 
-    @contextmanager
-    def turn(self, key: str, stop: threading.Event) -> Iterator[Row | None]:
+    def turn(self, key: str, stop: threading.Event) -> AbstractContextManager[Row | None]:
         """Wait until no thread and no process asks for the answer of a key; gives it where it is kept by then."""
-        kept = self._answers()
-        with ExitStack() as stack:
-            if kept.path is not None:
-                place, lock = zlib.crc32(key.encode()), kept.path.with_name(f".{kept.path.name}.asking.lock")
-                stack.enter_context(place_taken(lock, place, lambda: stop.is_set() or bool(self.halted)))
-            yield kept.get_many([key]).get(key)
+        return self._answers().turn(key, lambda: stop.is_set() or bool(self.halted))
 
     def before_call(self, key: str, text: str, stop: threading.Event) -> None:
         """Reserve a call at the most it can cost; raises `Refused` where it must not be made."""
         if not self._handling.ask_in_doubt and self._ledger.doubtful(key):
             raise Refused(f"{DOUBT}: {ASKED_BEFORE}")
         self._wait_for_server(stop)
-        if not self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop):
+        if not self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop, self._payer):
             self._breaker.unused()
-            raise Refused(over_limit(self._ledger))
+            raise Refused(over_limit(self._ledger, self._payer))
 
     def before_batch(self, work: Mapping[str, str]) -> dict[str, str]:
         """Reserve calls at the most that they can cost, in their order for as long as they fit; why not for others."""
@@ -106,8 +102,8 @@ class Billing:
         calls = {key: text for key, text in work.items() if key not in doubtful}
         most = zip(calls, self._price.most(list(calls.values())), strict=True)
         # None of them is under way yet, so that there is nothing to wait for.
-        fit = self._ledger.reserve(self._name, list(most), _AT_ONCE)
-        over = dict.fromkeys(list(calls)[fit:], over_limit(self._ledger))
+        fit = self._ledger.reserve(self._name, list(most), _AT_ONCE, self._payer)
+        over = dict.fromkeys(list(calls)[fit:], over_limit(self._ledger, self._payer))
         return over | dict.fromkeys(doubtful, f"{DOUBT}: {ASKED_BEFORE}")
 
     def on_fault(self, key: str, found: Fault) -> Fault:
@@ -152,9 +148,12 @@ class Billing:
             stop.wait(min(left, STEP_S))
 
 
-def over_limit(ledger: Ledger) -> str:
+def over_limit(ledger: Ledger, payer: str | None = None) -> str:
     """The error of a row that is not asked about for want of money."""
-    return f"{LIMIT}: {OVERRUN if ledger.overrun else f'the spend limit of ${ledger.limit or 0:g} is reached'}"
+    if ledger.limit is not None and ledger.overrun:
+        return f"{LIMIT}: {OVERRUN}"
+    limit = ledger.key_limit(payer) or f"the spend limit of ${ledger.limit or 0:g}"
+    return f"{LIMIT}: {limit} is reached"
 
 
 def code_of(error: str) -> str:

@@ -23,6 +23,7 @@ from askless.experts.paid import PaidExpert
 from askless.spending.billing import Billing, FaultHandling, over_limit
 from askless.spending.breaker import Breaker
 from askless.spending.call_price import CallPrice
+from askless.spending.key_limits import KeyLimit, key_limit
 from askless.spending.ledger import Ledger
 
 Piece = Callable[[str], None]
@@ -70,14 +71,13 @@ class GuardedExpert:
         self.expert = expert
         self.ledger = ledger
         self.breaker = breaker or Breaker()
-        self.price = CallPrice(expert, costs, ledger.limit is not None)
+        self.price = CallPrice(expert, costs, self.left < math.inf)
         self.part = 0
         self._kept_cost = kept_cost
         self._busy = threading.RLock()
         self._turns = _Turns()
-        self.billing = Billing(
-            self.name, self.price, ledger, self.breaker, handling or FaultHandling(), lambda: self.kept
-        )
+        handling, payer = handling or FaultHandling(), expert.payer
+        self.billing = Billing(self.name, self.price, ledger, self.breaker, handling, lambda: self.kept, payer)
         if expert.hosted:
             expert.billing = self.billing
         self._close_open_calls(ledger.left_open(self.name))
@@ -86,6 +86,16 @@ class GuardedExpert:
     def name(self) -> str:
         """The expert's name."""
         return self.expert.name
+
+    @property
+    def key_limit(self) -> KeyLimit | None:
+        """What its key may pay in all tools, where less is left of that than of the ledger's limit."""
+        return self.ledger.key_limit(self.expert.payer)
+
+    @property
+    def left(self) -> float:
+        """Dollars that it may still be paid, infinite without a limit."""
+        return self.ledger.left if (limit := self.key_limit) is None else limit.left
 
     @cached_property
     def kept(self) -> AnswerStore:
@@ -214,6 +224,21 @@ class GuardedExpert:
         paid = np.reshape(each, (len(answers), self.expert.replies)).sum(axis=1)
         at = table.schema.get_field_index("cost_usd")
         return table.set_column(at, table.schema.field(at), pa.array(paid, pa.float64(), from_pandas=True))
+
+
+@contextmanager
+def within_key_limit(expert: PaidExpert, costs: CostModel) -> Iterator[None]:
+    """Have the calls of an expert, which has no ledger of its own, counted where its key has a limit in all tools."""
+    if key_limit(expert.payer) is None:
+        yield
+        return
+    with Ledger() as ledger:
+        guard = GuardedExpert(expert, costs, ledger, FaultHandling(ask_in_doubt=True))
+        try:
+            yield
+        finally:
+            guard.let_go()
+            expert.billing = None
 
 
 class _Turns:

@@ -12,16 +12,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from askless.errors import BudgetError, DataError
 from askless.files import opened, write_text
+from askless.spending.key_limits import LARGEST, NANO, KeyLimit, KeyLimits, today
 
 T = TypeVar("T")
-NANO = 10**9
-LARGEST = 1e9
 STEP_S = 0.2
 OPEN, PAID, DOUBT = "open", "paid", "in doubt"
 _TABLES = """
@@ -31,6 +29,8 @@ CREATE TABLE IF NOT EXISTS calls (
 );
 CREATE INDEX IF NOT EXISTS calls_by_key ON calls (key, state);
 CREATE TABLE IF NOT EXISTS overruns (day TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);
+INSERT OR IGNORE INTO runs VALUES (1, hex(randomblob(16)));
 """
 _KEYED = "SELECT key, id, expert, day, most FROM calls"
 _USED = f"SELECT day, sum(CASE state WHEN '{OPEN}' THEN most ELSE cost END) FROM calls GROUP BY day"
@@ -97,6 +97,9 @@ class Ledger:
         self._left_open = set(self._open)
         self._used = {day: int(used) for day, used in self._all(_USED)}
         self._overruns = {day for (day,) in self._all("SELECT day FROM overruns")}
+        # With its path: a copy of the file is another run.
+        self._run = f"{self._all('SELECT name FROM runs')[0][0]} {path and path.resolve()}"
+        self._limits: KeyLimits | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -124,6 +127,13 @@ class Ledger:
         with self._changed:
             return self._left() / NANO
 
+    def key_limit(self, payer: str | None) -> KeyLimit | None:
+        """What a key may pay in all tools, where less is left of that than of the limit here."""
+        with self._changed:
+            limits = self._key_limits() if payer else None
+            found = limits.of(payer, self._today()) if payer and limits else None
+            return found if found is not None and found.left < self.left else None
+
     @property
     def overrun(self) -> bool:
         """Whether a call was billed more than its most today, under a limit: nothing more is paid until tomorrow."""
@@ -133,13 +143,21 @@ class Ledger:
         """How many calls there were of each expert, by what came of them."""
         return {(expert, state): n for expert, state, n in self._all(_COUNTS)}
 
-    def reserve(self, expert: str, calls: Sequence[tuple[str, float]], stop: threading.Event | None = None) -> int:
+    def reserve(
+        self,
+        expert: str,
+        calls: Sequence[tuple[str, float]],
+        stop: threading.Event | None = None,
+        payer: str | None = None,
+    ) -> int:
         """Reserve calls, (key, most dollars), in their order for as long as they fit; returns how many did.
 
         Where not one fits, but calls that are under way may turn out cheaper, it waits for these, or until `stop`.
+        `payer` is the environment variable of the API's key that pays, which may have a limit of its own (`KeyLimits`).
         """
+        amounts = [_nanos(most) for _, most in calls]
         with self._changed:
-            while not (fit := self._fitting([_nanos(most) for _, most in calls])):
+            while not (fit := self._booked(payer, amounts[: self._fitting(amounts)])):
                 idle = self._left_open >= set(self._open)
                 if not calls or self.overrun or idle or (stop is not None and stop.is_set()):
                     return 0
@@ -148,10 +166,10 @@ class Ledger:
             if self._mark is not None and self._marked != day:
                 write_text(self._mark, day)
                 self._marked = day
-            rows = [(key, expert, day, OPEN, _nanos(most)) for key, most in calls[:fit]]
-            last = self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]
-            self._write("INSERT INTO calls (key, expert, day, state, most) VALUES (?, ?, ?, ?, ?)", rows)
-            for number, (key, _, _, _, most) in enumerate(rows, last + 1):
+            first = enumerate(zip(calls[:fit], amounts[:fit], strict=True), self._next())
+            rows = [(number, key, expert, day, OPEN, most) for number, ((key, _), most) in first]
+            self._write("INSERT INTO calls (id, key, expert, day, state, most) VALUES (?, ?, ?, ?, ?, ?)", rows)
+            for number, key, _, _, _, most in rows:
                 self._open[key] = _OpenCall(number, expert, day, most)
             self._used[day] = self._used.get(day, 0) + sum(row[-1] for row in rows)
             return fit
@@ -201,6 +219,8 @@ class Ledger:
         """Release the file."""
         with self._changed:
             self._db.close()
+            if self._limits is not None:
+                self._limits.close()
 
     def _close(self, state: str, costs: Mapping[str, int | None]) -> None:
         with self._changed:
@@ -211,6 +231,8 @@ class Ledger:
                 self._write("UPDATE calls SET state = ?, cost = ? WHERE id = ?", rows)
             else:
                 self._write("DELETE FROM calls WHERE id = ?", [(call.row,) for call in calls.values()])
+            if calls and (limits := self._key_limits()) is not None:
+                limits.settle(self._run, {call.row: cost[key] for key, call in calls.items()})
             if self.limit is not None and any(cost[key] > call.most for key, call in calls.items()):
                 self._write("INSERT OR IGNORE INTO overruns VALUES (?)", [(self._today(),)])
                 self._overruns.add(self._today())
@@ -219,6 +241,29 @@ class Ledger:
                 del self._open[key]
             self._left_open.difference_update(calls)
             self._changed.notify_all()
+
+    def _booked(self, payer: str | None, most: Sequence[int]) -> int:
+        """How many of the next calls, which fit here, fit into what their key may pay too; they are booked there."""
+        limits = self._key_limits() if payer and most else None
+        if payer is None or limits is None:
+            return len(most)
+        return limits.book(payer, self._today(), self._run, [*enumerate(most, self._next())])
+
+    def _key_limits(self) -> KeyLimits | None:
+        """The limits of keys, if there are any by now; what a kill left between them and this file is made good."""
+        if self._limits is None and (limits := KeyLimits.here()) is not None:
+            # What is not here was not made, or surely not billed.
+            query, ended = "SELECT state, cost FROM calls WHERE id = ?", {}
+            for number in limits.held(self._run):
+                state, cost = next(iter(self._all(query, number)), (PAID, 0))
+                ended |= {} if state == OPEN else {number: cost}
+            limits.settle(self._run, ended)
+            self._limits = limits
+        return self._limits
+
+    def _next(self) -> int:
+        """The number of the next call."""
+        return int(self._all("SELECT coalesce(max(id), 0) FROM calls")[0][0]) + 1
 
     def _fitting(self, most: Sequence[int]) -> int:
         """How many of the first calls fit into what is left."""
@@ -238,7 +283,7 @@ class Ledger:
         return math.floor(self.limit * NANO) - used
 
     def _today(self) -> str:
-        return f"{datetime.now(UTC):%Y-%m-%d}"
+        return today()
 
     def _sum(self, state: str) -> float:
         day = self._today() if self.daily else "%"

@@ -22,7 +22,7 @@ from askless.data.label_reader import LabelReader, reader_of
 from askless.data.problems import Problem, stated
 from askless.data.replies import confidence, observed, quantity, said
 from askless.errors import ConfigError, ExpertError, MissingExtra
-from askless.experts.answer_store import REPLY, REPLY_ID, Row, answer_key
+from askless.experts.answer_store import REPLY, REPLY_ID, PaidAnswers, Row, answer_key
 from askless.experts.base import Setting, number, whole
 from askless.experts.faults import REPEATED, Fault
 from askless.experts.paid import TEMPLATE_TOKENS, PaidExpert, Wording, failed
@@ -262,6 +262,11 @@ class OpenAiExpert(PaidExpert):
         """How many replies an answer is made of."""
         return self.samples if self.setting.classes else 1
 
+    @property
+    def payer(self) -> str | None:  # type: ignore[override]
+        """The environment variable of the key that pays for calls, where there is one."""
+        return self.api_key_env if os.environ.get(self.api_key_env) else None
+
     def joined(self, rows: Sequence[Row]) -> Row:
         """The row of an answer that is made of these."""
         if len(rows) == 1:
@@ -298,7 +303,7 @@ class OpenAiExpert(PaidExpert):
         def one(key: str, text: str) -> Row:
             """Counted where it is answered, so that no thread begins another request before the count is looked at."""
             nonlocal end, failures
-            row = self._one(client, stop, key, text)
+            row = self._one(client, stop, store, key, text)
             with counting:
                 if "stop" in row:
                     end = end or row["stop"]
@@ -311,7 +316,7 @@ class OpenAiExpert(PaidExpert):
                     stop.set()
             return row
 
-        with self.client() as client, ThreadPoolExecutor(self.concurrency) as pool:
+        with self.client() as client, self.opened_store() as store, ThreadPoolExecutor(self.concurrency) as pool:
             try:
                 for done in _in_turn(pool, one, work, missing, self.concurrency, lambda: bool(end)):
                     if rows := {key: row for key, row in done.items() if "stop" not in row}:
@@ -536,9 +541,9 @@ class OpenAiExpert(PaidExpert):
         """The same row, which the billing, if there is one, keeps and pays for; or one that says why it failed."""
         return row if self.billing is None else self.billing.on_answer(key, row)
 
-    def _one(self, client: Any, stop: threading.Event, key: str, text: str) -> Row:
+    def _one(self, client: Any, stop: threading.Event, answers: PaidAnswers, key: str, text: str) -> Row:
         if self.billing is None:
-            return self._asked(client, stop, key, text)
+            return answers.once(key, partial(self._asked, client, stop, key, text), stop.is_set)
         with self.billing.turn(key, stop) as kept:
             return self._asked(client, stop, key, text) if kept is None else kept
 

@@ -22,9 +22,12 @@ def stream(expert: OpenAiExpert, text: str) -> Generator[str, None, Row]:
     A row that says `failed` is not kept: no piece, or not all of them, came.
     """
     expert.validate()
-    key = expert.key(text)
-    with expert.store() as store:
-        kept = store.get_many([key]).get(key)
+    key, billing = expert.key(text), expert.billing
+
+    def halted() -> bool:
+        return billing is not None and bool(billing.halted)
+
+    with expert.store() as store, store.turn(key, halted) as kept:
         if kept is not None:
             yield kept["text"] or ""
             return kept
