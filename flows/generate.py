@@ -10,6 +10,7 @@ from prefect import flow, get_run_logger
 from askless import config
 from askless.experts.answer_store import asking
 from askless.experts.asked import options_of
+from askless.experts.paid import PaidExpert
 from flows.shards import ShardRun
 from flows.stage import run_stage
 from tasks.data import publish
@@ -76,7 +77,8 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
     """
     how, expert = settings.generate, asked(settings, task, llm)
     kept = str(Path(answers, f"{llm}.sqlite").absolute())
-    about = str(Path(folder).absolute()), kept, llm, settings.costs.prices, how.max_usd
+    replies = expert.replies if isinstance(expert, PaidExpert) else 1
+    about = str(Path(folder).absolute()), kept, llm, settings.costs.prices, how.max_usd, replies
     one = answer_shard.with_options(tags={expert.server or "gpu"})
     with (
         asking(Path(answers), [llm]),

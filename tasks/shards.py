@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import uuid
 from collections import Counter
@@ -80,15 +81,24 @@ class Shards:
         Of each expert, by which dollars are counted.
     max_usd
         That a server may be paid, over all runs; None for no limit.
+    replies
+        How many an answer is made of.
     """
 
     def __init__(
-        self, folder: str, answers: str, expert: str, prices: Mapping[str, Price], max_usd: float | None = None
+        self,
+        folder: str,
+        answers: str,
+        expert: str,
+        prices: Mapping[str, Price],
+        max_usd: float | None = None,
+        replies: int = 1,
     ) -> None:
         self.run = uuid.uuid4().hex
         self._folder, self._path = Path(folder), Path(answers)
         self._expert, self._costs = expert, CostModel("usd", prices)
         self._max_usd, self._guarded = max_usd, ExitStack()
+        self._replies = replies
         self._lock = threading.Lock()
         self._done: Counter[int] = Counter()
         self._asked = self._tokens = 0
@@ -120,14 +130,14 @@ class Shards:
         except pa.ArrowException:
             return False
         if found:
-            self._note(number, pq.read_metadata(path).num_rows)
+            self._note(number, self._replies * pq.read_metadata(path).num_rows)
         return found
 
     def make(self, number: int, part: pa.Table, digest: str) -> None:
         """Write the part of a shard."""
         marked = schema.with_meta(part, "predictions", {**schema.meta_of(part), "digest": digest})
         schema.write(marked, part_of(self._folder, number), "predictions")
-        self._note(number, part.num_rows)
+        self._note(number, self._replies * part.num_rows)
 
     def kept(self, number: int, keys: list[str]) -> dict[str, Row]:
         """The answers to `keys` that are kept."""
@@ -177,10 +187,11 @@ class Shards:
     def counts(self) -> Counts:
         """How far all shards are."""
         with self._lock:
-            return Counts(self._done.total(), self._asked, self._tokens, self._usd)
+            done, asked = self._done.total() // self._replies, math.ceil(self._asked / self._replies)
+            return Counts(done, asked, self._tokens, self._usd)
 
     def done(self, number: int) -> int:
-        """How many examples of a shard have an answer."""
+        """How many replies to the examples of a shard there are."""
         return self._done[number]
 
     def stop(self) -> None:
@@ -197,9 +208,9 @@ class Shards:
     def _store(self) -> AnswerStore:
         return AnswerStore(self._path)
 
-    def _note(self, number: int, rows: int) -> None:
+    def _note(self, number: int, replies: int) -> None:
         with self._lock:
-            self._done[number] = rows
+            self._done[number] = replies
 
     def _go_on(self) -> None:
         if self._stopped:

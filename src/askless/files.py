@@ -306,6 +306,6 @@ def _place(file: IO[str], number: int) -> bool:
 @cache
 def _without_places() -> None:
     logging.getLogger(__name__).warning(
-        "This system has no locks of parts of files (Linux has): two processes that ask about one text at once may both "
-        "pay for it. Run one at a time."
+        "This system has no locks of parts of files, as Linux has: two processes that ask about one text at once may "
+        "both pay for it. Run one at a time."
     )

@@ -9,6 +9,7 @@ from askless.data.label_reader import LabelReader, bare, reader_of
 LETTERS = LabelReader({name: name for name in "ABCD"})
 SIGNS = LabelReader({name: name for name in ("-1", "0", "1")})
 WORDS = LabelReader({name: name for name in ("no", "not sure", "yes")})
+BINARY = reader_of({name: name for name in ("0", "1")})
 GRADES = LabelReader({name: name for name in ("A", "A+", "A-", "C", "C++")})
 
 SAID = [
@@ -53,6 +54,15 @@ SAID = [
     (LETTERS, "A+", None),
     (LETTERS, "Answer: A-", None),
     (LETTERS, "A+) best", None),
+    (LETTERS, "A. No", "A"),
+    (BINARY, "1. Yes", "1"),
+    (BINARY, "0 - no", "0"),
+    (BINARY, '{"label": 1, "reason": "no"}', "1"),
+    (BINARY, "1. No.", None),
+    (BINARY, "**1**. No", None),
+    (BINARY, "1) Not hateful", None),
+    (BINARY, "0: yes", None),
+    (BINARY, "Answer: 1. No.", None),
     (SIGNS, "\u22121", "-1"),
     (SIGNS, "\u20131", "-1"),
     (SIGNS, "- 1", "-1"),

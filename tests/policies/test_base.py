@@ -213,6 +213,15 @@ def test_a_policy_is_built_from_its_options_and_what_the_task_gives():
             "Unknown option of policy 'random' 'random_sate'. Known: experts, random_state. "
             "Did you mean 'random_state'?",
         ),
+        *(
+            (
+                "meta_model",
+                {name: "x"},
+                f"Unknown option of policy 'meta_model' '{name}'. Known: encoder, experts, features, folds, most, "
+                "random_state, strength.",
+            )
+            for name in ("vectors", "encoded")
+        ),
     ],
 )
 def test_an_unknown_kind_or_option_lists_the_known_ones(name, options, message):

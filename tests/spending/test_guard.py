@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +18,8 @@ from askless.spending.breaker import Breaker
 from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat, problem
-from tests.spending.guarded import TOKENS, errors, hosted, items
+from tests.serving.writing_llm import WORDS, WritingLlm
+from tests.spending.guarded import TOKENS, close_all, errors, hosted, items
 
 TEXTS = [f"item {n}" for n in range(20)]
 
@@ -247,6 +249,40 @@ def test_a_kept_row_that_makes_no_answer_is_asked_again_and_ends_nothing(tmp_pat
     assert llm.answer(items("item 0", "item 1"))["label"].to_pylist() == ["1", "1"]
     assert "1 kept answers are not valid. They were set aside" in caplog.text
     assert llm.answer(items("item 1"))["label"].to_pylist() == ["1"] and len(server.requests) == 2
+
+
+def test_two_that_share_answers_and_no_ledger_at_all_ask_once_too(server, tmp_path):
+    """One of them is `generate` without a limit."""
+    server.reply = lambda request, before: Answer(chat("yes"), delay=0.2)
+    unbilled = hosted(tmp_path, server.url).expert
+    unbilled.billing = None
+    both = [unbilled, hosted(tmp_path, server.url)]
+    with ThreadPoolExecutor(2) as pool:
+        tables = [*pool.map(lambda each: each.answer(items("one", "two", "three")), both)]
+    assert [table["label"].to_pylist() for table in tables] == [["1"] * 3] * 2 and len(server.requests) == 3
+
+
+def test_two_that_are_written_the_same_summary_ask_once_and_both_get_it(tmp_path):
+    llm = WritingLlm()
+    llm.go.clear()
+    both = [hosted(tmp_path, llm.url, classes=(), ledger=Ledger(tmp_path / f"{n}.sqlite")) for n in range(2)]
+    heard: list[list[str]] = [[], []]
+
+    def ask(n):
+        return both[n].answer(items("one"), piece=heard[n].append)
+
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            asked = [pool.submit(ask, n) for n in range(2)]
+            while not any(heard):
+                time.sleep(0.01)
+            llm.go.set()
+            tables = [each.result() for each in asked]
+        assert [table["text"].to_pylist() for table in tables] == [["".join(WORDS)]] * 2
+        assert ["".join(each) for each in heard] == ["".join(WORDS)] * 2 and llm.requests == 1
+    finally:
+        close_all()
+        llm.close()
 
 
 def test_two_that_share_answers_and_not_a_ledger_ask_once_and_both_get_it(server, tmp_path):

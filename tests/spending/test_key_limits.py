@@ -9,7 +9,7 @@ import pytest
 
 from askless.errors import BudgetError, DataError
 from askless.spending import key_limits
-from askless.spending.key_limits import KeyLimits, key_limit, kept_in
+from askless.spending.key_limits import KeyLimits, kept_in, key_limit
 from askless.spending.ledger import Ledger
 
 KEY, OTHER = "A_KEY", "ANOTHER_KEY"
@@ -64,7 +64,9 @@ def test_a_day_begins_anew_and_what_is_paid_in_all_does_not(limits, monkeypatch)
     ],
     ids=["under way", "answered", "in doubt", "not billed"],
 )
-def test_what_a_kill_leaves_between_both_files_is_made_good_by_the_run_that_goes_on(tmp_path, monkeypatch, ends, paid, then):
+def test_what_a_kill_leaves_between_both_files_is_made_good_by_the_run_that_goes_on(
+    tmp_path, monkeypatch, ends, paid, then
+):
     """Killed before the key's file hears how a call ended, it counts at its most until the run goes on."""
     killed = Ledger(tmp_path / "ledger.sqlite")
     killed.reserve("llm", [("a", 0.6)], payer=KEY)

@@ -15,6 +15,7 @@ from askless.errors import BudgetError, ConfigError, DataError, ExpertError
 from askless.experts.asked import expert_of, options_of
 from askless.experts.local.checkpoint import Checkpoint
 from askless.experts.remote import batches
+from askless.spending.key_limits import KeyLimits, kept_in
 from askless.spending.ledger import Ledger
 from askless.text.rouge import rouge
 from tasks.data import obtain_raw, prepare_examples
@@ -153,8 +154,11 @@ def test_batches_answer_all_items_at_once_and_a_run_after_it_asks_nothing(tmp_pa
     assert CostModel.of(config.load(params).costs).price(first, "own").sum() == pytest.approx(12 * 0.0005)
 
 
-def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("of_key", [False, True], ids=["of the stage", "of the key"])
+def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path, monkeypatch, of_key):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody")
     server, rows = ChatServer(), examples([f"post {i}" for i in range(12)])
     server.reply = lambda request, before: (
         Answer(problem("late"), 500) if request.text.count("post 7") and not before else Answer(chat("0"))
@@ -167,6 +171,10 @@ def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path,
     schema.write(rows, "examples.parquet", "examples")
 
     def generate(limit):
+        if of_key:
+            with closing(KeyLimits(kept_in())) as limits:
+                limits.set("OPENAI_API_KEY", limit, None)
+            limit = None
         cut = cut_examples.fn("olhs", "own", params, "examples.parquet", str(tmp_path / "work"))
         with closing(Shards(str(tmp_path / "work"), str(tmp_path / "own.sqlite"), "own", PRICES, limit)) as shards:
             for number in range(len(cut)):
@@ -174,7 +182,7 @@ def test_a_limit_ends_the_stage_and_what_was_answered_is_paid_for_once(tmp_path,
                 answer_shard.fn(number, asked(about, "olhs", "own").setting, options_of(about, "olhs", "own"), shards)
             return shards.counts()
 
-    with pytest.raises(BudgetError, match=r"own: 7 of 12 items were not asked .* of \$0.0055 is reached"):
+    with pytest.raises(BudgetError, match=r"own: 7 of 12 items were not asked .* of \$0.0055 .*is reached"):
         generate(0.0055)
     assert len(server.requests) == 5
     assert generate(0.02).asked == 7

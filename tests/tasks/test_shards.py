@@ -37,6 +37,14 @@ def test_answers_are_kept_counted_and_priced(shards, tmp_path):
         assert len(kept) == 2
 
 
+def test_answers_of_several_replies_are_counted_as_answers(tmp_path):
+    with closing(Shards(str(tmp_path / "work"), str(tmp_path / "a.sqlite"), "llm", {}, replies=3)) as made:
+        made.keep(0, {key: ROW for key in "abcdefg"})
+        assert made.counts() == Counts(2, 3, 770, None), "of the third there is one reply"
+        made.make(0, answers(3), "x")
+        assert made.counts().done == 3
+
+
 def test_each_kind_of_token_and_batches_are_priced(tmp_path):
     price = Price(usd_per_1m_prompt_tokens=1.0, usd_per_1m_cached_tokens=0.1, batch=Price(usd_per_1m_prompt_tokens=0.5))
     with closing(Shards(str(tmp_path / "work"), str(tmp_path / "a.sqlite"), "llm", {"llm": price})) as made:

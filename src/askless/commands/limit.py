@@ -16,8 +16,10 @@ def limit(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="The environment variable that holds it.", show_default=False)
     ] = None,
-    usd_per_day: Annotated[Usd, typer.Option(help="Most dollars in a day of UTC.", show_default="no such limit")] = None,
-    usd_in_all: Annotated[Usd, typer.Option(help="Most dollars since it first had a limit.", show_default="no such limit")] = None,
+    usd_per_day: Annotated[Usd, typer.Option(help="Most dollars in a day of UTC.", show_default="no limit")] = None,
+    usd_in_all: Annotated[
+        Usd, typer.Option(help="Most dollars since it first had a limit.", show_default="no limit")
+    ] = None,
     none: Annotated[bool, typer.Option("--none", help="Take the key's limit away.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +37,9 @@ def limit(
     given = usd_per_day is not None or usd_in_all is not None
     if (given or none) and (key is None or (given and none)):
         got = "--none and a limit" if given and none else "a limit without the name of its key"
-        raise BudgetError(f"Got {got}. Allowed: KEY with one of them. Give askless limit OPENAI_API_KEY --usd-per-day 20.")
+        raise BudgetError(
+            f"Got {got}. Allowed: KEY with one of them. Give askless limit OPENAI_API_KEY --usd-per-day 20."
+        )
     found = []
     if given or kept_in().exists():
         with closing(KeyLimits(kept_in())) as limits:

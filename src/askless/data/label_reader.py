@@ -44,6 +44,9 @@ _BOXED = re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LATEX = re.compile(r"\\[a-zA-Z]+\s*\{|\}|\$")
 _LISTED = re.compile(r"^\W{0,4}(?:\d+|[A-Za-z])[.)]\s", re.MULTILINE)
 _FIELD = re.compile(rf"(?:(?:final|predicted|correct|the)[ _-]?)?(?:{_FIELDS})", re.IGNORECASE)
+# "1. No.": a list's mark, and not what it says, or both.
+_DENIED = re.compile(r"[\s*_]*[.):;,–—-][\s*_]*(?:no|not|none|false)\b", re.IGNORECASE)
+_AFFIRMED = re.compile(r"[\s*_]*[.):;,–—-][\s*_]*(?:yes|true)\b", re.IGNORECASE)
 # Beside a field that says the class they say how sure it is.
 _MARKED_BY = ("rating", "score")
 _MARKS = ")].:;"
@@ -65,7 +68,7 @@ class LabelReader:
     blanks and punctuation; else it says so: in a field of JSON, in `\boxed{}`, as "Answer: X", "the answer is X" or
     "the text belongs to X", or as all of its first or last line. Where it says none of these, the word that its first
     line begins with and a mark follows ("A) ...", "A: ...", "A - ..."; "No, ..." where no other class is named). A sign
-    is part of a number, "A+" is not "A".
+    is part of a number, "A+" is not "A". Where words are 0 and 1, "1. No" and "0, yes" are none.
 
     Parameters
     ----------
@@ -83,7 +86,9 @@ class LabelReader:
         self._folded = _one_each({name: word.casefold() for name, word in said.items()})
         self._bare = _one_each({name: word for name, word in self.bare.items() if word})
         self._owners: dict[str, str | None] = {}
-        self._integers = integers and set(said.values()) == {"0", "1"}
+        binary = set(said.values()) == {"0", "1"}
+        self._integers = integers and binary
+        self._contrary = {self._exact["0"]: _AFFIRMED, self._exact["1"]: _DENIED} if binary else {}
         known = {_core(said[name]) for name in self._bare.values()}
         names = "|".join(map(_pattern, sorted(known, key=len, reverse=True))) or r"(?!)"
         one = rf"(?P<name>{names}){_WORD_ENDS}"
@@ -116,7 +121,10 @@ class LabelReader:
             found = [*found, *self._statements(text, start)]
             if not found:
                 found = self._marked(text, start)
-        return found[-1] if len({each.label for each in found}) == 1 else None
+        if len({each.label for each in found}) != 1:
+            return None
+        contrary = self._contrary.get(found[0].label)
+        return None if contrary and any(contrary.match(text, each.end) for each in found) else found[-1]
 
     def label(self, text: str) -> str | None:
         """The class alone."""

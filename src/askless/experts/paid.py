@@ -300,7 +300,7 @@ class PaidExpert(Expert):
 
 def failed(why: str, seconds: float = 0.0) -> Row:
     """The row of a call that no answer came of, and that was not billed as far as is known."""
-    return {"failed": why, "prompt_tokens": 0, "completion_tokens": 0, "seconds": seconds}
+    return {"failed": why, "prompt_tokens": 0, "completion_tokens": 0, "replies": 0, "seconds": seconds}
 
 
 def as_read(prediction: Row) -> Row | None:

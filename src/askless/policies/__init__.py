@@ -10,6 +10,8 @@ from askless.errors import ConfigError
 from askless.policies.base import Policy
 from askless.policies.state import arguments
 
+# By the task alone.
+SUPPLIED = ("vectors", "encoded")
 GROUP = "askless.policies"
 POLICIES = {
     "two_tier": "askless.policies.two_tier:TwoTier",
@@ -71,7 +73,7 @@ def build(name: str, options: Mapping[str, Any], **given: Any) -> Policy:
 def check(name: str, options: Mapping[str, Any]) -> type[Policy]:
     """The class that `options` name; raises `ConfigError` as `build` does for an unknown kind or argument."""
     kind = resolve(name, str(options.get("kind", name)))
-    allowed = arguments(kind)
+    allowed = [each for each in arguments(kind) if each not in SUPPLIED]
     for key in options:
         if key != "kind" and key not in allowed:
             raise ConfigError.unknown(f"option of policy '{name}'", key, allowed)

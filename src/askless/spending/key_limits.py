@@ -112,7 +112,11 @@ class KeyLimits:
         """The limit of a key as it is on a day, None where it has none."""
         with self._alone() as db:
             found = _limit(db, key, day)
-        return found and KeyLimit(key, *(None if each is None else each / NANO for each in found))
+        if found is None:
+            return None
+        per_day, in_all, today, paid = found
+        dollars = [None if each is None else each / NANO for each in (per_day, in_all)]
+        return KeyLimit(key, *dollars, today / NANO, paid / NANO)
 
     def book(self, key: str, day: str, run: str, calls: Sequence[tuple[int, int]]) -> int:
         """Book calls of a run, (number, most billionths of a dollar), for as long as they fit; returns how many do.
@@ -133,7 +137,9 @@ class KeyLimits:
         """Book calls of a run at their cost in billionths of a dollar, those that are held."""
         with self._alone() as db:
             held = "DELETE FROM held WHERE run = ? AND call = ? RETURNING key, day"
-            rows = [(*found, cost) for call, cost in costs.items() for found in db.execute(held, (run, call)).fetchall()]
+            rows = [
+                (*found, cost) for call, cost in costs.items() for found in db.execute(held, (run, call)).fetchall()
+            ]
             db.executemany(_SPEND, rows)
 
     def held(self, run: str) -> list[int]:

@@ -253,7 +253,7 @@ class Ledger:
         """The limits of keys, if there are any by now; what a kill left between them and this file is made good."""
         if self._limits is None and (limits := KeyLimits.here()) is not None:
             # What is not here was not made, or surely not billed.
-            query, ended = "SELECT state, cost FROM calls WHERE id = ?", {}
+            query, ended = "SELECT state, cost FROM calls WHERE id = ?", dict[int, int]()
             for number in limits.held(self._run):
                 state, cost = next(iter(self._all(query, number)), (PAID, 0))
                 ended |= {} if state == OPEN else {number: cost}

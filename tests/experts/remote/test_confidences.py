@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from askless import schema
@@ -149,6 +150,9 @@ def test_the_limit_holds_for_all_replies_and_one_that_fails_is_said(server: Chat
         guarded.let_go()
         assert ledger.spent == 7.0 == sum(table["cost_usd"].to_pylist())
     assert table["label"].to_pylist() == ["0", "0", None, None]
+    assert table["replies"].to_pylist() == [3, 3, 0, 1]
+    unbilled = table.set_column(table.schema.get_field_index("cost_usd"), "cost_usd", pa.nulls(4, pa.float64()))
+    assert flat.price(unbilled, "tiny").tolist() == [3.0, 3.0, 0.0, 1.0], "a reply that failed has no price"
     errors = table["error"].to_pylist()
     assert errors[2].startswith("HTTP 400: no") and errors[3].startswith("limit: ")
 

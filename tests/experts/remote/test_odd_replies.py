@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -530,8 +532,8 @@ class Raw:
         pass
 
 
-def check_any_reply(reply: Any, words: tuple[str, ...]) -> None:
-    """Whatever was sent, a row comes of it that can be kept, and read again, as it was."""
+def came_of(reply: Any, words: tuple[str, ...]) -> str:
+    """What came of a reply: whatever was sent, a row that can be kept, and read again, as it was; or the run's end."""
     client = Raw(json.dumps(reply).encode())
     store = AnswerStore()
     made = OpenAiExpert(
@@ -542,13 +544,13 @@ def check_any_reply(reply: Any, words: tuple[str, ...]) -> None:
         concurrency=1,
         max_retries=1,
     )
-    made._new_client = lambda: client  # type: ignore[method-assign]
+    made.new_client = lambda wire: client  # type: ignore[method-assign]
     with store:
         try:
             table = made.answer(examples(["hello"]))
         except ExpertError as stopped:
-            assert "stopped asking" in str(stopped)
-            return
+            assert "stopped asking" in str(stopped) and client.asked
+            return "the end"
         (row,) = table.to_pylist()
         assert row["label"] in (None, *words)
         assert row["label"] is not None or row["error"] or (not words and row["text"])
@@ -563,17 +565,21 @@ def check_any_reply(reply: Any, words: tuple[str, ...]) -> None:
         if kept:
             assert client.asked == 1
             assert made.answer(examples(["hello"])).equals(table) and client.asked == 1
+        return "an answer" if row["error"] is None else "an answer that is none" if kept else "a fault"
 
 
-@pytest.fixture(scope="module")
-def no_waits() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrying, "FIRST_WAIT_S", 0.0)
-        patch.setenv("OPENAI_API_KEY", "sk-of-nobody")
-        yield
+@pytest.mark.parametrize(
+    "count", [200, pytest.param(int(os.environ.get("ASKLESS_REPLIES", 1000)), marks=pytest.mark.slow)]
+)
+def test_any_json_is_a_row(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(retrying, "FIRST_WAIT_S", 0.0)
+    outcomes: Counter[str] = Counter()
 
+    @given(REPLY, st.sampled_from([BINARY, SIGNS, ("no", "not sure", "yes"), ()]))
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck))
+    def check(reply: Any, words: tuple[str, ...]) -> None:
+        outcomes[came_of(reply, words)] += 1
 
-@given(REPLY, st.sampled_from([BINARY, SIGNS, ("no", "not sure", "yes"), ()]))
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-def test_any_json_is_a_row(no_waits: None, reply: Any, words: tuple[str, ...]) -> None:
-    check_any_reply(reply, words)
+    check()
+    print(dict(outcomes))
+    assert {"an answer", "an answer that is none", "a fault"} <= outcomes.keys() and outcomes.total() >= count

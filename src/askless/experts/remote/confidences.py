@@ -52,7 +52,8 @@ def voted(rows: Sequence[Row], labels: Sequence[str | None], classes: Sequence[s
     best = max(classes, key=lambda name: votes[name])
     missing = next((row for row in rows if "failed" in row), None)
     row = rows[labels.index(best) if votes else 0] if missing is None else missing
-    return {**row, **_summed(rows), VOTES: [votes[name] for name in classes], "replies": len(rows), "logprob": None}
+    billed = sum(1 if (each := row.get("replies")) is None else each for row in rows)
+    return {**row, **_summed(rows), VOTES: [votes[name] for name in classes], "replies": billed, "logprob": None}
 
 
 def of_votes(row: Mapping[str, Sequence[int]], replies: int) -> tuple[list[float] | None, float]:
