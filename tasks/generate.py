@@ -187,7 +187,7 @@ def _answered(number: int, setting: experts.Setting, options: Options, shards: S
     if over := [why for why in predictions["error"].to_pylist() if why and code_of(why) == LIMIT]:
         raise BudgetError(
             f"{expert.name}: {len(over):,} of {rows.num_rows:,} items were not asked about ({over[0]}). Allowed: a "
-            "higher limit. Raise generate.max_usd, or that of the key, and run again: what was answered is kept, and not "
+            "higher limit. Raise generate.max_usd, or that of the key, and run again: what was answered is kept, not "
             "asked again."
         )
     shards.make(number, predictions, digest or "")

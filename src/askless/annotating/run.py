@@ -334,7 +334,7 @@ def _bill(facts: Mapping[str, Any]) -> str:
 
 
 def _reached(facts: Mapping[str, Any], higher: str) -> str:
-    if limit := facts["key_limit"]:
+    if limit := facts.get("key_limit"):
         return f" T{limit[1:]}, was reached: a higher one"
     return f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher {higher}"
 

@@ -115,8 +115,8 @@ class KeyLimits:
         if found is None:
             return None
         per_day, in_all, today, paid = found
-        dollars = [None if each is None else each / NANO for each in (per_day, in_all)]
-        return KeyLimit(key, *dollars, today / NANO, paid / NANO)
+        daily, whole = (None if each is None else each / NANO for each in (per_day, in_all))
+        return KeyLimit(key, daily, whole, today / NANO, paid / NANO)
 
     def book(self, key: str, day: str, run: str, calls: Sequence[tuple[int, int]]) -> int:
         """Book calls of a run, (number, most billionths of a dollar), for as long as they fit; returns how many do.
