@@ -7,20 +7,19 @@ from pathlib import Path
 from prefect import flow
 
 from flows.stage import run_stage
-from tasks.data import obtain_raw, prepare_examples, publish
+from tasks.data import keep_raw, obtain_raw, prepare_examples, publish
 from tasks.validation import validate_examples
 
 
 @flow(flow_run_name="prepare {task}")
 def prepare(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
-    """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file in place."""
-    # The stage train depends on this folder, which fills up only once items are answered.
-    Path(data, "answered", task).mkdir(parents=True, exist_ok=True)
+    """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file, and its raw one, in place."""
     good = str(Path(data, "prepared", task, "examples.parquet"))
     candidate = str(Path(data, "candidates", task, "examples.parquet"))
-    raw = obtain_raw(task, params, str(Path(data, "raw", task)))
+    raw = obtain_raw(task, params, str(Path(data, "candidates", task, "raw")))
     prepare_examples(task, params, raw, candidate)
     validate_examples(task, params, candidate, good, str(Path(reports, task, "checks")))
+    keep_raw(raw, str(Path(data, "raw", task)))
     return publish(candidate, good)
 
 

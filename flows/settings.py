@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import flow
 
 from flows.stage import run_stage
@@ -12,8 +10,8 @@ from tasks.settings import write_settings
 
 @flow(flow_run_name="settings {task}")
 def settings(task: str, params: str = "params.yaml", data: str = "data") -> str:
-    """Make `data/settings/<task>`: what of params.yaml concerns no stage of the task re-runs nothing after it."""
-    return write_settings(task, params, str(Path(data, "settings", task)))
+    """Make `data/settings/<task>`: what of params.yaml, and of files, concerns no stage of the task re-runs nothing."""
+    return write_settings(task, params, data)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,15 @@ def obtain_raw(name: str, params: str, folder: str) -> str:
 
 
 @task(cache_policy=NO_CACHE)
+def keep_raw(raw: str, folder: str) -> str:
+    """Put a raw file that all checks hold for into `folder`, in the place of the one of its name; returns its path."""
+    kept = Path(folder) / Path(raw).name
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    Path(raw).replace(kept)
+    return str(kept)
+
+
+@task(cache_policy=NO_CACHE)
 def prepare_examples(name: str, params: str, raw: str, candidate: str) -> str:
     """Clean, identify, de-duplicate and split the raw rows; write them to `candidate` and a summary beside it."""
     settings = config.load(params).task(name)

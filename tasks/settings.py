@@ -15,14 +15,15 @@ from askless.errors import AsklessError, ConfigError
 from askless.experts.asked import spec_of
 from askless.experts.paid import PaidExpert
 from askless.files import replacing_folder, write_text
+from tasks import sources
 from tasks.options import counts_seconds
 
 
 @task(cache_policy=NO_CACHE)
-def write_settings(name: str, params: str, folder: str) -> str:
-    """Check all that a task's stages will ask, and write a file into `folder` for each with what it reads alone.
+def write_settings(name: str, params: str, data: str) -> str:
+    """Check all that a task's stages will ask, and write a file for each with what it reads alone, digests of files too.
 
-    So DVC needs no key of params.yaml that may be absent, and a value re-runs the stages that it concerns.
+    So DVC needs no key of params.yaml that may be absent, and a value or a file re-runs the stages that it concerns.
 
     Parameters
     ----------
@@ -30,21 +31,29 @@ def write_settings(name: str, params: str, folder: str) -> str:
         Of the task.
     params
         Path of params.yaml.
-    folder
-        To be replaced: `prepare.json`, `embed.json`, `generate/<llm>.json`, `train.json`, `evaluate.json`.
+    data
+        In it `settings/<task>` is replaced (`prepare.json`, `embed.json`, `generate/<llm>.json`, `train.json`,
+        `evaluate.json`), and `sources/<task>`: links to the files that are read.
 
     Returns
     -------
     str
-        The folder.
+        The folder of the settings.
     """
     settings = config.load(params)
     check(settings, name)
-    with replacing_folder(Path(folder)) as part:
+    folder, files = Path(data, "settings", name), sources.read_by(settings, name)
+    answered = Path(data, "answered", name) if settings.train[name].distil else None
+    sources.link(files, Path(data, "sources", name), answered)
+    with replacing_folder(folder) as part:
         for about, values in stage_settings(settings, name).items():
+            if found := sources.digests(files.get(about, {}), folder / f"{about}.json"):
+                values[sources.DIGESTS] = found
+            if answered and about == "train":
+                values["answered"] = sources.digest_of_folder(answered)
             text = json.dumps(values, indent=1, sort_keys=True, default=plain)
             write_text(part / f"{about}.json", f"{text}\n")
-    return folder
+    return str(folder)
 
 
 def check(settings: config.Params, name: str) -> None:

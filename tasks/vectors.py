@@ -17,7 +17,10 @@ from tasks import worth_a_retry
 
 @task(cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5, retry_condition_fn=worth_a_retry)
 def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
-    """Parse the task's word-vector text once into a memory-mapped matrix in `folder`; empty where it has none."""
+    """Parse the task's word-vector text once into a memory-mapped matrix in `folder`; empty where it has none.
+
+    Only a text that could be read takes the place of the last one in `raw_folder`.
+    """
     task_settings = config.load(params).task(name)
     settings = task_settings.vectors
     if settings is None:
@@ -26,13 +29,18 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
                 write_text(part / "none", f"tasks.{name}.vectors names none.\n")
         return folder
     bare = settings.kind == "demo" and task_settings.kind == "summarisation"
+    raw = Path(raw_folder)
+    candidate = raw.with_name(f".{raw.name}")
+    candidate.mkdir(parents=True, exist_ok=True)
     if settings.kind == "demo":
-        text = Path(raw_folder) / "vectors.txt"
-        text.parent.mkdir(parents=True, exist_ok=True)
+        text = candidate / "vectors.txt"
         generate = documents.documents if bare else posts.posts
         rows = generate(settings.rows or 20_000, settings.seed)
         vectors.write_vectors([row["text"] for row in rows], text, dim=settings.dim, seed=settings.seed, bare=bare)
     else:
-        text = sources.obtain(settings, Path(raw_folder))
+        text = sources.obtain(settings, candidate)
     embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower or bare)
+    raw.mkdir(exist_ok=True)
+    text.replace(raw / text.name)
+    candidate.rmdir()
     return folder

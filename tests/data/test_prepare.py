@@ -48,6 +48,15 @@ def test_clean(given, wanted):
     assert clean(given) == wanted
 
 
+def test_an_id_that_stands_on_two_texts_is_refused_and_a_row_that_comes_twice_is_one():
+    def given_ids(*ids):
+        return readers.raw_table(text=["a", "b", "a ", "c"], label=["0", "1", "0", "1"], source_id=ids)
+
+    assert prepare(given_ids("1", "2", "1", None), task(), "x")[0].num_rows == 3
+    with pytest.raises(DataError, match=r"one id for two texts, in rows 1 and 2 \(2 such rows in all\)"):
+        prepare(given_ids("1", "1", "1", "1"), task(), "x")
+
+
 @given(st.text())
 def test_clean_is_idempotent(text):
     assert clean(clean(text)) == clean(text)

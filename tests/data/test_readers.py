@@ -50,6 +50,20 @@ def test_a_list_of_objects_of_which_some_lack_a_key(tmp_path):
     assert read("jsonl", tmp_path / "x") == WANTED
 
 
+@pytest.mark.parametrize(
+    ("columns", "own", "read_as"),
+    [
+        ({}, {"id": [7, 8]}, ["7", "8"]),
+        ({"id": "ticket"}, {"ticket": [7, 8], "id": [1, 1]}, ["7", "8"]),
+        ({}, {"id": [1, 1], "source_id": [7, 8]}, ["7", "8"]),
+        ({"id": ""}, {"id": [1, 1]}, [None, None]),
+    ],
+)
+def test_the_column_of_ids(tmp_path, columns, own, read_as):
+    path = write(tmp_path / "x", "parquet", text=["a b", "c"], label=["1", None], **own)
+    assert read("parquet", path, columns=columns) == {**WANTED, "source_id": read_as}
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
 def test_no_gold_column(tmp_path, kind):
     path = write(tmp_path / "x", kind, text=["a"], labels=["1"])

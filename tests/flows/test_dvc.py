@@ -176,6 +176,33 @@ def test_an_experiment_sets_a_parameter_and_is_kept(project):
     assert project.hashes() == before
 
 
+def test_new_rows_of_a_file_of_ones_own_are_seen_by_dvc_alone_and_a_clone_without_it_goes_on(tmp_path, environment):
+    def rows(count):
+        lines = ["id,text,label", *(f"{i},this is post number {i},{i % 2}" for i in range(count))]
+        (mine.parent / "posts.csv").write_text("\n".join(lines) + "\n")
+
+    def ran(folder):
+        return re.findall(r"Running stage '([^']+)'", Project(folder, environment).dvc("repro", "prepare@olhs"))
+
+    mine, theirs = tmp_path / "mine", tmp_path / "elsewhere/theirs"
+    project = copied(mine, environment, small_params(source={"kind": "csv", "path": "../posts.csv", "rows": None}))
+    for count, stages in ((200, ["settings@olhs", "prepare@olhs"]), (200, []), (210, ["settings@olhs", "prepare@olhs"])):
+        rows(count)
+        assert ran(mine) == stages
+        assert project.dvc("status", "prepare@olhs", "settings@olhs").strip() == "Data and pipelines are up to date."
+    assert json.loads((mine / EXAMPLES).with_suffix(".json").read_text())["raw_rows"] == 210
+    commit_all(mine)
+    project.dvc("remote", "add", "-d", "--local", "store", str(tmp_path / "store"))
+    project.dvc("push", "-q", "prepare@olhs", "settings@olhs")
+    subprocess.run(["git", "clone", "-q", mine, theirs], check=True)
+    clone = Project(theirs, environment)
+    clone.dvc("remote", "add", "-d", "--local", "store", str(tmp_path / "store"))
+    clone.dvc("pull", "-q", "prepare@olhs", "settings@olhs")
+    assert ran(theirs) == ["settings@olhs"]
+    assert ran(theirs) == []
+    assert (theirs / EXAMPLES).read_bytes() == (mine / EXAMPLES).read_bytes()
+
+
 def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_lock_and_a_champion(
     tmp_path, environment
 ):

@@ -399,6 +399,19 @@ def test_what_was_proposed_waits_for_a_person(at):
     assert (weighed.verdict.outcome, aliases()["champion"]) == ("promoted", 2)
 
 
+def test_one_that_was_refused_is_not_judged_again_by_the_same_rule_against_the_same_champion_unless_asked(at):
+    settings = at(("long", 0.4), ("long", 0.2))
+    assert done(settings)[0].verdict.outcome == "refused"
+    before = registry.find(MODEL, 2)
+    weighed, said = done(settings)
+    assert (weighed.verdict.outcome, weighed.comparison) == ("unchanged", None)
+    assert said.startswith(f"Nothing changes in {MODEL}. Version 2 was refused against this champion already")
+    assert registry.find(MODEL, 2) == before
+    assert done(settings, asked=True)[0].verdict.outcome == "refused"
+    other = replace(settings, promote=replace(settings.promote, quality_margin=0.3))
+    assert done(other)[0].verdict.outcome == "promoted"
+
+
 def test_a_champion_that_came_meanwhile_is_not_overrun(at):
     settings = at(("long", 0.6), ("long", 0.5), ("long", 0.4))
     weighed = weigh(MODEL, 3, settings, asked=False)

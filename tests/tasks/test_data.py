@@ -83,6 +83,7 @@ def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_p
     params = write_params(tmp_path, settings)
     with pytest.raises(DataError, match="50"):
         build_vectors.fn("olhs", params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
+    assert not (tmp_path / "raw").exists()
     assert not (tmp_path / "vectors").exists() or list((tmp_path / "vectors").iterdir()) == []
 
 

@@ -12,9 +12,10 @@ from tests.pipeline import LLM, committed_params, small_params, write_params
 
 def written(folder, params, task="xsum"):
     """The files of the stage."""
-    write_settings.fn(task, write_params(folder, params), str(folder / "settings"))
-    files = sorted(path for path in (folder / "settings").rglob("*.json"))
-    return {str(path.relative_to(folder / "settings")): json.loads(path.read_text()) for path in files}
+    write_settings.fn(task, write_params(folder, params), str(folder / "data"))
+    made = folder / "data/settings" / task
+    files = sorted(path for path in made.rglob("*.json"))
+    return {str(path.relative_to(made)): json.loads(path.read_text()) for path in files}
 
 
 def test_each_stage_has_a_file_of_the_experts_it_asks_alone(tmp_path):

@@ -79,7 +79,8 @@ class Source:
     seed
         Of the demo's rows.
     columns
-        Of a table: `text`, `label`, `reference` or `group` to what the file calls it, where that differs.
+        Of a table: `text`, `label`, `reference`, `group` or `id` to what the file calls it, where that differs. An
+        `id` that stands on two texts is refused; `id: ""` where the file's column `id` is none of rows.
     """
 
     kind: str
@@ -88,7 +89,7 @@ class Source:
     sha256: str | None = None
     rows: Count | None = None
     seed: int = 0
-    columns: Mapping[Literal["text", "label", "reference", "group"], str] = field(default_factory=dict)
+    columns: Mapping[Literal["text", "label", "reference", "group", "id"], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=STRICT)

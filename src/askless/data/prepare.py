@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from askless import id_key, schema
-from askless.config import Split, Task
+from askless.config import TABLES, Split, Task
 from askless.errors import DataError
 
 
@@ -27,9 +27,11 @@ def prepare(raw: pa.Table, task: Task, source_name: str) -> tuple[pa.Table, dict
 
     The summary counts what was left out: empty texts, empty references, texts longer than `task.max_chars`, duplicates.
     Raises `DataError` for an empty text or reference where `task.empty_text` is "error", for a label outside the
-    classes, where no row has a reference, and where no row is left.
+    classes, for an id of a table that stands on two texts, where no row has a reference, and where no row is left.
     """
     texts = [clean(text or "") for text in raw["text"].to_pylist()]
+    if task.source.kind in TABLES:
+        _one_text_an_id(raw["source_id"].to_pylist(), texts, source_name)
     documents = task.kind == "summarisation"
     golds = _references(raw, source_name) if documents else _labels(raw, task.classes, source_name)
     rows, dropped = _usable(texts, golds, task, source_name)
@@ -115,6 +117,19 @@ def document_counts(examples: pa.Table) -> dict[str, dict[str, int]]:
     """Rows in each split, in the form of `class_counts`."""
     found = Counter(examples["split"].to_pylist())
     return {part: {"documents": found[part]} for part in schema.SPLITS}
+
+
+def _one_text_an_id(names: Sequence[str | None], texts: Sequence[str], where: str) -> None:
+    first: dict[str, int] = {}
+    twice = [(first[n], row) for row, n in enumerate(names) if n and texts[first.setdefault(n, row)] != texts[row]]
+    if twice:
+        one, other = (row + 1 for row in twice[0])
+        raise DataError(
+            where,
+            f"one id for two texts, in rows {one} and {other} ({len(twice)} such rows in all)",
+            "an id that is its row's own",
+            'Correct the file, or name the column of ids by columns: {id: NAME}, {id: ""} where there is none.',
+        )
 
 
 def _labels(raw: pa.Table, classes: Sequence[str], where: str) -> list[str]:

@@ -18,7 +18,8 @@ from askless.data.tables import Wanted
 from askless.errors import ConfigError, DataError
 
 RAW = pa.schema([pa.field(name, pa.string()) for name in ("text", "label", "reference", "group", "source_id")])
-WANTED = Wanted(("text",), RAW.names.__contains__, either=("label", "reference"))
+ID = "id"
+WANTED = Wanted(("text",), {*RAW.names, ID}.__contains__, either=("label", "reference"))
 READERS = {
     "demo": "askless.data.demo.rows:read",
     "demo-documents": "askless.data.demo.rows:read_documents",
@@ -62,12 +63,13 @@ def raw_table(**columns: object) -> pa.Table:
 
 def read_table(source: Source, path: Path) -> pa.Table:
     """Read CSV, Parquet or JSON, of any origin, with columns `text` and `label` or `reference`, or what those are."""
-    wanted = replace(
-        WANTED,
-        names={str(ours): theirs for ours, theirs in source.columns.items()},
-        option="tasks.<task>.source.columns:",
-    )
-    return raw_of(tables.read(path, wanted, source.kind), path)
+    names = {str(ours): theirs for ours, theirs in source.columns.items() if theirs or ours != ID}
+    wanted = replace(WANTED, names=names, option="tasks.<task>.source.columns:")
+    table = tables.read(path, wanted, source.kind)
+    if ID in table.column_names:
+        own = "source_id" in table.column_names or source.columns.get(ID) == ""
+        table = table.drop([ID]) if own else table.rename_columns({ID: "source_id"})
+    return raw_of(table, path)
 
 
 def read_xsum(source: Source, path: Path) -> pa.Table:

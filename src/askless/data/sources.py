@@ -59,8 +59,8 @@ def obtain(source: Source | VectorSource, into: Path | str, name: str = "") -> P
     """
     name = name or source.kind
     address = _address(source, name)
-    file = source.path.name if source.path else PurePosixPath(urlparse(address.url).path).name
-    found = _mirrored(file) or source.path or _downloaded(address, file, name)
+    file = _file(source, address)
+    found = at_hand(source, name) or _downloaded(address, file, name)
     if not found.is_file():
         raise DataError(
             found,
@@ -74,6 +74,15 @@ def obtain(source: Source | VectorSource, into: Path | str, name: str = "") -> P
         with replacing(target) as part:
             shutil.copyfile(found, part)
     return target
+
+
+def at_hand(source: Source | VectorSource, name: str = "") -> Path | None:
+    """The file of a source on this machine, which may be missing; None for one that is downloaded."""
+    return _mirrored(_file(source, _address(source, name or source.kind))) or source.path
+
+
+def _file(source: Source | VectorSource, address: Address) -> str:
+    return source.path.name if source.path else PurePosixPath(urlparse(address.url).path).name
 
 
 def verify(path: Path, sha256: str | None) -> None:

@@ -87,13 +87,13 @@ def rollback(model: str, reason: str = "") -> Version:
             raise Unreachable(f"{done} The next command makes up for the rest. {error}") from error
 
 
-def refuse(model: str, number: int, reason: str) -> None:
-    """Write onto version `number` that it was not promoted, and why; aliases stay as they are."""
+def refuse(model: str, number: int, reason: str, against: str = "") -> None:
+    """Write onto version `number` that it was not promoted, why, and `against` what; aliases stay as they are."""
     with one_at_a_time(model):
         now = serving(model)
         if now is not None and now.number == number:
             raise _lost(now, number)
-        _tag(model, number, REFUSED, reason)
+        _tag(model, number, REFUSED, reason, against=against)
         record(find(model, number))
         if now is not None:
             _followed(model)
@@ -126,7 +126,7 @@ def _lost(now: Version | None, number: int) -> DataError:
     return DataError(where, who, "the champion that it was compared with", "Compare the two and promote again.")
 
 
-def _tag(model: str, number: int, verdict: str, reason: str, **more: int | None) -> None:
+def _tag(model: str, number: int, verdict: str, reason: str, **more: int | str | None) -> None:
     """Tags that tell the decision, the word for it last."""
     given = {key: "" if value is None else value for key, value in more.items()}
     tags = {"reason": reason, "decided": when(time.time()), "by": _who(), **given}

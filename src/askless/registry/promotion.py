@@ -16,8 +16,9 @@ refused.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ class Weighed:
         None where none was made.
     anchor
         The version from which losses are counted once the challenger is promoted; None: from the challenger.
+    against
+        The champion and the rule, by which a challenger that is refused is known to have been judged.
     """
 
     model: str
@@ -78,6 +81,7 @@ class Weighed:
     verdict: Verdict
     comparison: Comparison | None
     anchor: int | None = None
+    against: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -113,11 +117,13 @@ def judge(found: Comparison, rule: Promote, since: Comparison | None = None) -> 
 def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | None = None, asked: bool) -> Weighed:
     """Hold a version, by number or alias, against the champion of `model` on today's test items.
 
-    Without being `asked` by a person, a version that was proposed for review stays where it is. Raises `AsklessError`
-    for a version that is not there, cannot be read, or is of another task.
+    Without being `asked` by a person, a version that was proposed for review stays where it is, and one that was
+    refused is not judged again by the same rule against the same champion: chance would promote it one day. Raises
+    `AsklessError` for a version that is not there, cannot be read, or is of another task.
     """
     task, version, now = task_of(model, settings), registry.find(model, which), registry.champion(model)
-    reason, side, found, anchor = _nothing_to_decide(version, now, asked), side_of(version), None, None
+    against = "" if now is None else f"{now.number} by {json.dumps(asdict(settings.promote), sort_keys=True)}"
+    reason, side, found, anchor = _nothing_to_decide(version, now, asked, against), side_of(version), None, None
     side.require(task, settings.task(task).classes)
     if reason:
         verdict = Verdict(UNCHANGED, reason)
@@ -130,7 +136,7 @@ def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | 
         if verdict.outcome == PROMOTED and anchor != now.number and settings.promote.total_margin is not None:
             verdict = judge(found, settings.promote, compare(_anchor(model, anchor), side, held_out))
         found = _with_live(found, held_out, (now.number, version.number))
-    return Weighed(model, now.number if now else None, version.number, version.run_id, verdict, found, anchor)
+    return Weighed(model, now.number if now else None, version.number, version.run_id, verdict, found, anchor, against)
 
 
 def settle(weighed: Weighed) -> str:
@@ -144,7 +150,7 @@ def settle(weighed: Weighed) -> str:
         aliases.promote(weighed.model, number, expected=champion, reason=verdict.reason, anchor=anchor)
         return f"Version {number} is champion of {weighed.model}. {verdict.reason}"
     if verdict.outcome == REFUSED:
-        aliases.refuse(weighed.model, number, verdict.reason)
+        aliases.refuse(weighed.model, number, verdict.reason, weighed.against)
         return f"Version {weighed.champion} stays champion of {weighed.model}. Version {number}: {verdict.reason}"
     return f"Nothing changes in {weighed.model}. {verdict.reason}"
 
@@ -225,7 +231,7 @@ def _with_live(found: Comparison, held_out: HeldOut, numbers: tuple[int, int]) -
         return found
 
 
-def _nothing_to_decide(version: Version, now: Version | None, asked: bool) -> str:
+def _nothing_to_decide(version: Version, now: Version | None, asked: bool, against: str) -> str:
     name, by_hand = f"Version {version.number}", f"askless promote {version.model} {version.number}"
     if now is not None and now.number == version.number:
         return f"{name} is champion already."
@@ -233,6 +239,8 @@ def _nothing_to_decide(version: Version, now: Version | None, asked: bool) -> st
         return f"{name} was rolled back and comes back only by hand: {by_hand} --by-hand --reason TEXT."
     if version.proposed_by and not asked:
         return f"{name} was proposed by {version.proposed_by} and waits for a person: {by_hand}."
+    if version.verdict == REFUSED and version.against == against and not asked:
+        return f"{name} was refused against this champion already, and is judged again if a person asks: {by_hand}."
     return ""
 
 

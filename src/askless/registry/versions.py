@@ -21,7 +21,7 @@ FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
 PROMOTED, REFUSED, RESTORED, ROLLED_BACK = "promoted", "refused", "restored", "rolled back"
 TEXTS = ("task", "kind", "seed", "unit", "headline", "threshold", "digest", "dvc_lock_sha256", "git_commit")
-DECIDED = ("verdict", "reason", "decided", "by", "proposed_by")
+DECIDED = ("verdict", "reason", "decided", "by", "against", "proposed_by")
 HISTORY = "history/"
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -71,6 +71,8 @@ class Version:
         The last decision about it: promoted, refused, restored or rolled back; empty before one.
     reason, decided, by
         Of that decision, a sentence, when it was, and the account and machine by which.
+    against
+        Of a refusal, the champion's number and the rule.
     proposed_by
         Who proposed what a person is to decide about.
     replaced
@@ -101,6 +103,7 @@ class Version:
     reason: str
     decided: str
     by: str
+    against: str
     proposed_by: str
     replaced: int | None
     anchor: int | None
