@@ -186,7 +186,11 @@ def test_new_rows_of_a_file_of_ones_own_are_seen_by_dvc_alone_and_a_clone_withou
 
     mine, theirs = tmp_path / "mine", tmp_path / "elsewhere/theirs"
     project = copied(mine, environment, small_params(source={"kind": "csv", "path": "../posts.csv", "rows": None}))
-    for count, stages in ((200, ["settings@olhs", "prepare@olhs"]), (200, []), (210, ["settings@olhs", "prepare@olhs"])):
+    for count, stages in (
+        (200, ["settings@olhs", "prepare@olhs"]),
+        (200, []),
+        (210, ["settings@olhs", "prepare@olhs"]),
+    ):
         rows(count)
         assert ran(mine) == stages
         assert project.dvc("status", "prepare@olhs", "settings@olhs").strip() == "Data and pipelines are up to date."

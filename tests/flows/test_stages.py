@@ -128,18 +128,19 @@ def prepared(tmp_path):
     return tmp_path
 
 
-def test_a_planted_fault_is_named_and_the_last_good_examples_stay(prepared):
+def test_a_planted_fault_is_named_and_the_last_good_examples_stay_and_the_raw_file_that_they_are_of(prepared):
     from flows.prepare import prepare
 
     good, report = prepared / EXAMPLES, prepared / "reports/olhs/checks/examples.html"
-    before = {p.name: p.read_bytes() for p in good.parent.iterdir()}
-    assert sorted(before) == ["examples.json", "examples.parquet"]
+    kept = (good.parent, prepared / "data/raw/olhs")
+    before = {p.name: p.read_bytes() for folder in kept for p in folder.iterdir()}
+    assert sorted(before) == ["examples.json", "examples.parquet", "posts.csv"]
     for fault, named in FAULTS.items():
         report.unlink(missing_ok=True)
         (prepared / "posts.csv").write_text(faulty(fault))
         with working_in(prepared), pytest.raises(DataError, match=named):
             prepare("olhs")
-        assert {p.name: p.read_bytes() for p in good.parent.iterdir()} == before, fault
+        assert {p.name: p.read_bytes() for folder in kept for p in folder.iterdir()} == before, fault
         assert report.exists() == (fault in IN_THE_SUITE)
         if fault in IN_THE_SUITE:
             failed = [row for row in report.read_text().split("<tr ") if row.startswith("class='bad'")]

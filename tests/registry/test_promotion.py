@@ -408,7 +408,7 @@ def test_one_that_was_refused_is_not_judged_again_by_the_same_rule_against_the_s
     assert said.startswith(f"Nothing changes in {MODEL}. Version 2 was refused against this champion already")
     assert registry.find(MODEL, 2) == before
     assert done(settings, asked=True)[0].verdict.outcome == "refused"
-    other = replace(settings, promote=replace(settings.promote, quality_margin=0.3))
+    other = replace(settings, promote=replace(settings.promote, quality_margin=0.3, part_margin=None))
     assert done(other)[0].verdict.outcome == "promoted"
 
 

@@ -67,7 +67,7 @@ def read_table(source: Source, path: Path) -> pa.Table:
     wanted = replace(WANTED, names=names, option="tasks.<task>.source.columns:")
     table = tables.read(path, wanted, source.kind)
     if ID in table.column_names:
-        own = "source_id" in table.column_names or source.columns.get(ID) == ""
+        own = "source_id" in table.column_names or source.columns.get("id") == ""
         table = table.drop([ID]) if own else table.rename_columns({ID: "source_id"})
     return raw_of(table, path)
 

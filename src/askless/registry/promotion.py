@@ -71,7 +71,7 @@ class Weighed:
     anchor
         The version from which losses are counted once the challenger is promoted; None: from the challenger.
     against
-        The champion and the rule, by which a challenger that is refused is known to have been judged.
+        The champion, its anchor and the rule: what a refused challenger is known to have been judged by.
     """
 
     model: str
@@ -122,7 +122,7 @@ def weigh(model: str, which: str | int, settings: Params, *, data: Path | str | 
     `AsklessError` for a version that is not there, cannot be read, or is of another task.
     """
     task, version, now = task_of(model, settings), registry.find(model, which), registry.champion(model)
-    against = "" if now is None else f"{now.number} by {json.dumps(asdict(settings.promote), sort_keys=True)}"
+    against = "" if now is None else f"{now.number} since {now.anchor} by {json.dumps(asdict(settings.promote))}"
     reason, side, found, anchor = _nothing_to_decide(version, now, asked, against), side_of(version), None, None
     side.require(task, settings.task(task).classes)
     if reason:

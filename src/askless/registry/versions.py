@@ -72,7 +72,7 @@ class Version:
     reason, decided, by
         Of that decision, a sentence, when it was, and the account and machine by which.
     against
-        Of a refusal, the champion's number and the rule.
+        Of a refusal, the champion, its anchor and the rule.
     proposed_by
         Who proposed what a person is to decide about.
     replaced
