@@ -13,7 +13,7 @@ from tasks.validation import validate_examples
 
 @flow(flow_run_name="prepare {task}")
 def prepare(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
-    """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good file, and its raw one, in place."""
+    """Make `data/prepared/<task>/examples.parquet`; a failed check leaves the last good ones, raw too, in place."""
     good = str(Path(data, "prepared", task, "examples.parquet"))
     candidate = str(Path(data, "candidates", task, "examples.parquet"))
     raw = obtain_raw(task, params, str(Path(data, "candidates", task, "raw")))
