@@ -21,7 +21,7 @@ from tasks.options import counts_seconds
 
 @task(cache_policy=NO_CACHE)
 def write_settings(name: str, params: str, data: str) -> str:
-    """Check all that a task's stages will ask, and write a file for each with what it alone reads, digests of files too.
+    """Check all that a task's stages will ask, and write for each what it alone reads, digests of files too.
 
     So DVC needs no key of params.yaml that may be absent, and a value or a file re-runs the stages that it concerns.
 
