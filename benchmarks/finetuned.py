@@ -32,7 +32,9 @@ def main() -> None:
     given.add_argument("--vectors", type=Path)
     given.add_argument("--splits", type=int, default=len(SPLITS))
     options = given.parse_args()
-    print("| learns from | " + " | ".join(MEASURES) + " | seconds of learning | of 1,000 answers |\n" + "|---" * 6 + "|")
+    print(
+        "| learns from | " + " | ".join(MEASURES) + " | seconds of learning | of 1,000 answers |\n" + "|---" * 6 + "|"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         encoded = options.vectors or Path(scratch, "encoded")
         for labels in options.labels:

@@ -138,6 +138,20 @@ def chosen(small: pa.Table, llm: pa.Table, rows: list[pa.Table]) -> tuple[str, f
     return kind, share, done.label, done.asked[:, 1]
 
 
+def combined(small: pa.Table, llm: pa.Table, rows: list[pa.Table]) -> np.ndarray:
+    """Labels of test by one regression over how sure `small` is and what the LLM answered, learnt on train."""
+    from sklearn.linear_model import LogisticRegression
+
+    said = np.array(small["proba"].to_pylist())
+    answers = class_indices(llm["label"], CLASSES)[:, None] == np.arange(len(CLASSES))
+    x, train = np.hstack([np.log(said[:, 1:] / said[:, :1]), answers]), len(rows[0])
+    y, quality = class_indices(rows[0]["label"], CLASSES), Quality("macro_f1", 2, 1)
+    log_odds = LogisticRegression().fit(x[:train], y).decision_function(x)
+    thresholds = np.quantile(log_odds[:train], np.linspace(0.01, 0.99, 99))
+    best = quality(y, (log_odds[:train, None] > thresholds).astype(int))[0].argmax()
+    return (log_odds[-len(rows[2]) :] > thresholds[best]).astype(int)
+
+
 def main() -> None:
     """Print a table for each set."""
     given = argparse.ArgumentParser()
@@ -183,6 +197,10 @@ def report(name: str, folder: Path, words: Path, encoded: Path, small_backend: s
             said = schema.with_meta(pa.concat_tables(answers), "predictions", {"classes": list(CLASSES)})
             kind, share, labels, who = chosen(said, llm, list(rows))
             figures.add(f"{small_backend} and the LLM", labels)
+            both = combined(said, llm, list(rows))
+            figures.add("both answers to all, combined", both)
+            own = figures.labels[small_backend][-1]
+            figures.add("combined where it is asked", np.where(who, both, own))
             figures.add(about.llm, class_indices(llm.slice(len(train) + len(valid))["label"], CLASSES))
             asked.append(who.mean())
             print(f"  {kind} at a share of {share}, chosen on valid; asks {who.mean():.3f} of test")
