@@ -41,6 +41,7 @@ MEASURES = ("accuracy", "macro_f1", "f1_positive")
 SHARES = (0.05, 0.1, 0.15, 0.2, 0.25)
 KINDS = ("two_tier", "answer_scorer", "query_allocator", "meta_model")
 SPLITS = ("deferral", "second", "third")
+GPT_4 = {"prompt_tokens": 30e-6, "completion_tokens": 60e-6}  # its list price, dollars
 
 
 @dataclass(frozen=True)
@@ -207,9 +208,12 @@ def report(name: str, folder: Path, words: Path, encoded: Path, small_backend: s
         elif about.llm:
             llm = recorded_predictions(str(folder / about.test), test, "llm", CLASSES)
             figures.add(about.llm, class_indices(llm["label"], CLASSES))
+            bill = sum(price * llm[tokens].to_numpy() for tokens, price in GPT_4.items())
             surely = np.sort(np.array(auto.answer(valid)["proba"].to_pylist()).max(axis=1))
             for share in (*SHARES, 0.3, 0.4, 0.5, 0.6):
                 asks = sure < surely[int(share * len(surely))]
+                paid = bill[asks].sum() / bill.sum()
+                print(f"  at a share of {share}: asks {asks.mean():.3f} of test, for {paid:.3f} of the LLM's bill")
                 figures.add(
                     f"asks {share:g}", np.where(asks, figures.labels[about.llm][-1], figures.labels[small_backend][-1])
                 )
