@@ -218,9 +218,9 @@ def test_a_policy_is_built_from_its_options_and_what_the_task_gives():
                 "meta_model",
                 {name: "x"},
                 f"Unknown option of policy 'meta_model' '{name}'. Known: encoder, experts, features, folds, most, "
-                "random_state, strength.",
+                f"random_state, strength.{hint}",
             )
-            for name in ("vectors", "encoded")
+            for name, hint in (("vectors", ""), ("encoded", " Did you mean 'encoder'?"))
         ),
     ],
 )
