@@ -11,7 +11,8 @@ count as no hate, and each row that is called hate was asked about, by BARGAIN_R
 `--on offensive`: GPT-4's answers to 860 tweets of TweetEval, the same way. `--on mmlu`: a smaller LLM that answers each
 question, with the probability of its answer, takes the small model's place; saved is of the larger LLM's recorded
 dollars, after those of the smaller one and of all that was asked. With `--tiers` it is asked as a cheaper LLM of the
-command, behind a small model that knows the commonest answer alone; so are two of them.
+command, behind a small model that knows the commonest answer alone; so are two of them. `--limits` says what these
+answers allow: the best threshold that knows the truth, and one exact test whose sample has the best size for it.
 
     python benchmarks/annotate.py --draws 200 --vectors minilm.npy --bargain
     python benchmarks/annotate.py --draws 100 --vectors minilm.npy --bargain --recall 0.8 0.9
@@ -344,6 +345,7 @@ def main() -> None:
     parser.add_argument("--recall", type=float, nargs="+", help="floors of recall, instead of agreement")
     parser.add_argument("--share", type=float, default=0.025, help="of rows that are positive then")
     parser.add_argument("--on", choices=["hate", "offensive", "mmlu", "medmcqa"], default="hate")
+    parser.add_argument("--limits", action="store_true", help="of mmlu, medmcqa: what these answers allow")
     parser.add_argument("--tiers", action="store_true", help="of mmlu, medmcqa: cheaper LLMs of the command")
     options = parser.parse_args()
     folder = Path(os.environ.get("ASKLESS_REALDATA", ""))
@@ -351,7 +353,7 @@ def main() -> None:
     if not path.is_file():
         raise SystemExit(f"{path}: no such file. Set ASKLESS_REALDATA to the folder that has it.")
     if options.on in ("mmlu", "medmcqa"):
-        (tiers if options.tiers else pairs)(path, options)
+        (limits if options.limits else tiers if options.tiers else pairs)(path, options)
         return
     lines = path.read_text()
     records = json.loads(lines) if options.on == "hate" else [json.loads(line) for line in lines.splitlines()]
@@ -377,6 +379,33 @@ def main() -> None:
                     found[f"BARGAIN_A, {taught} taught", goal].append(bargain(label, x, goal, seed, taught))
         if (seed + 1) % 5 == 0 or seed + 1 == options.draws:
             show(found)
+
+
+def limits(path: Path, options: argparse.Namespace) -> None:
+    """What a threshold saves that knows the truth, and one test by a sample of the best size in hindsight."""
+    table = pq.read_table(path)
+    for names in PAIRS:
+        label, sure, usd = zip(*(_responses(table, name) for name in names), strict=True)
+        rows, order = len(label[0]), np.argsort(-sure[0], kind="stable")
+        wrong, usd = (label[0] != label[1])[order], [each[order] for each in usd]
+
+        def saved(kept: Any, usd: Any = usd) -> float:
+            return 1 - float(usd[0].sum() + usd[1][~kept].sum()) / float(usd[1].sum())
+
+        for goal in options.goals:
+            allowed = int((1 - goal) * rows + 1e-9)
+            best = saved(np.cumsum(wrong) <= allowed)
+            tested: dict[int, float] = {}
+            for sample in range(20, rows // 2, 10):
+                found = []
+                for seed in range(options.draws):
+                    drawn = np.zeros(rows, bool)
+                    drawn[np.random.default_rng(seed).choice(rows, sample, replace=False)] = True
+                    found.append(saved((np.arange(rows) < keepable(drawn, wrong, allowed)) & ~drawn))
+                tested[sample] = float(np.mean(found))
+            size = max(tested, key=tested.__getitem__)
+            tell = f"knowing the truth {100 * best:.1f} %, one test {100 * tested[size]:.1f} % ({size} drawn)"
+            print(f"{' -> '.join(names)} {goal}: {tell}", flush=True)
 
 
 def show(found: dict[Any, list[tuple[float, float]]]) -> None:
