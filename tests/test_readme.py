@@ -55,8 +55,8 @@ def askless_commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("askless ")]
 
 
-PLAN, *RECORDED = askless_commands()[:4]
-PIPELINE, OWN = askless_commands()[4:7], askless_commands()[7:]
+BARE, PLAN, *RECORDED = askless_commands()[:5]
+PIPELINE, OWN = askless_commands()[5:8], askless_commands()[8:]
 
 
 def run(words: list[str]) -> str:
@@ -66,8 +66,8 @@ def run(words: list[str]) -> str:
 
 
 def test_each_command_of_the_blocks_is_run_here():
-    named = [[words[0] for words in part] for part in (RECORDED, PIPELINE, OWN)]
-    assert named == [["plan", "label", "serve"], ["promote", "label", "serve"], ["init", "try"]]
+    named = [[words[0] for words in part] for part in ([BARE], RECORDED, PIPELINE, OWN)]
+    assert named == [["annotate"], ["plan", "label", "serve"], ["promote", "label", "serve"], ["init", "try"]]
 
 
 def test_what_it_says_a_plan_says_is_said(tmp_path, monkeypatch):
@@ -105,6 +105,16 @@ def test_one_llms_recorded_answers_become_labels_of_new_texts(provider, tmp_path
         for words in RECORDED[1:]:
             run(words)
     assert len((tmp_path / "labelled.csv").read_text("utf-8").splitlines()) == 3
+
+
+def test_a_bare_file_is_annotated(provider, tmp_path, monkeypatch):
+    (tmp_path / "posts.csv").write_text("\n".join(["post", *(f"post {n}" for n in range(60))]), "utf-8")
+    monkeypatch.setenv("OPENAI_BASE_URL", provider.url)
+    with working_in(tmp_path):
+        said = run([*BARE, "--price", "0.15,0.6"])
+    assert (
+        "of all labels are what gpt-4o-mini says" in said and (tmp_path / "labelled.parquet.run/report.html").exists()
+    )
 
 
 def test_a_file_and_an_llm_become_a_task_that_is_tried(provider, tmp_path, monkeypatch):
