@@ -55,6 +55,7 @@ CHAINS = (
 )
 PAIR_KINDS = ("two_tier", "planned", "answer_scorer", "query_allocator", "meta_model")
 CHAIN_KINDS = ("planned", "chain")
+POOL_KINDS = (*CHAIN_KINDS, "subset")
 BUDGETS = 41
 DRAWS = 500
 SPLITS = 10
@@ -227,7 +228,7 @@ def pool_rows(study: Study, benchmark: str) -> list[Row]:
     found: list[Row] = []
     for name, studies in (("as given", [study]), (f"{SPLITS} by chance", [redrawn(study, k) for k in range(SPLITS)])):
         trials = [Trial(each) for each in studies]
-        for kind in CHAIN_KINDS:
+        for kind in POOL_KINDS:
             curves = [trial.curve(kind) for trial in trials]
             gains = [(t.gain(c), t.gain(c, t.mix_of_train())) for t, c in zip(trials, curves, strict=True)]
             # (splits, 2 mixes, 1 + resamples): of one split the resamples are the spread, else the splits are.

@@ -24,6 +24,8 @@ POLICIES = {
     "chain_rank": "askless.policies.chain.published:RankChain",
     "chain_random": "askless.policies.chain.published:RandomChain",
     "planned": "askless.policies.planned.planned:Planned",
+    "subset": "askless.policies.planned.subset:Subset",
+    "subset_select": "askless.policies.select_llm:SelectLLM",
     "random": "askless.policies.baselines:Random",
     "length": "askless.policies.baselines:Length",
     "always": "askless.policies.baselines:Always",

@@ -17,15 +17,17 @@ from askless.policies.planned.first_threshold import FirstThreshold
 from askless.policies.planned.gain_rule import GainRule
 from askless.policies.planned.measured import MeasuredPoints
 from askless.policies.planned.subchains import Subchains
+from askless.policies.planned.votes import VoteSets
 from askless.policies.planned.walk import STOP, Alone, AnswerMatrix, outcomes, walk
 from askless.stats.uncertainty import confidence, probability, resolve
 
-AnyRule = GainRule | FirstThreshold | Subchains
+AnyRule = GainRule | FirstThreshold | Subchains | VoteSets
 METHODS: dict[str, Callable[[], AnyRule]] = {
     "threshold": FirstThreshold,
     "gain": GainRule,
     "vote": partial(GainRule, votes=True),
     "search": Subchains,
+    "subset": VoteSets,
 }
 CLEARLY = 0.5
 # The sets of whom to have asked grow with the fourth power of how many there are.
@@ -47,9 +49,9 @@ class Planned(Policy):
         Names of one or more, in any order.
     method
         "threshold" on the first of two experts' confidence; "gain", the gain rule; "vote", the same, where the surest
-        answer stands instead of the costliest; "search" over sub-chains; or "auto": the threshold for two experts and
-        the gain rule for more, unless another has by more than half a standard error the larger area under its
-        cost-quality curve.
+        answer stands instead of the costliest; "search" over sub-chains; "subset", as of the policy of that name; or
+        "auto": the threshold for two experts and the gain rule for more, unless another of the first four has by more
+        than half a standard error the larger area under its cost-quality curve.
     folds
         How many folds qualities out of fold come from, 2 or more.
     most_rows
@@ -66,7 +68,7 @@ class Planned(Policy):
         the hull of single experts or next beneath it.
     measures_ : tuple of str
         How sure each is, in that order.
-    rule_ : GainRule or FirstThreshold or Subchains
+    rule_ : GainRule or FirstThreshold or Subchains or VoteSets
         The rule.
     thresholds_ : PricedPoints
         The operating points, cheapest first, with what each costs and promises.
@@ -78,7 +80,7 @@ class Planned(Policy):
     order_: Ints
     prices_: Floats
     measures_: tuple[str, ...]
-    rule_: GainRule | FirstThreshold | Subchains
+    rule_: AnyRule
     thresholds_: PricedPoints
 
     def __init__(
@@ -142,7 +144,7 @@ class Planned(Policy):
         if self.method not in ("auto", *METHODS):
             raise ConfigError.unknown("method of a plan", self.method, ("auto", *METHODS))
         if not self.experts:
-            raise ConfigError("Planned got no experts. Allowed: one or more. Name whom to plan with.")
+            raise ConfigError(f"{type(self).__name__} got no experts. Allowed: one or more. Name whom to plan with.")
         if self.method == "threshold" and len(self.experts) != 2:
             raise ConfigError(f"Method 'threshold' got {len(self.experts)} experts. Allowed: two. Choose 'gain'.")
         self._require(train, folds=2)
