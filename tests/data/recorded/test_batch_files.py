@@ -13,7 +13,7 @@ from askless.cli import app
 from askless.data.recorded.answer_files import Layout
 from askless.data.recorded.imported import UNNAMED, read
 from askless.data.recorded.study import load
-from askless.errors import DataError
+from askless.errors import AsklessError, DataError
 from tests.experts.remote.test_odd_replies import REPLY
 
 
@@ -153,6 +153,35 @@ def test_what_is_no_batch_is_said_in_one_sentence(tmp_path, records, said):
 def test_several_models_are_one_expert_where_that_is_said(tmp_path):
     path = written(tmp_path / "out.jsonl", [answered("1", reply("no")), answered("2", reply("no", model="n"))])
     assert set(read(path, ["large"]).predictions["expert"].to_pylist()) == {"large"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "ids", "labels", "tokens"),
+    [
+        ({"id": "custom_id"}, ["1", "2"], ["yes", None], [40, 0]),
+        ({"id": "item"}, ["7", "8"], ["yes", None], [40, 0]),
+        ({"label": "settled"}, ["1", "2"], ["no", None], [40, 0]),
+        ({"prompt_tokens": "counted"}, ["1", "2"], ["yes", None], [99, 1]),
+    ],
+)
+def test_what_a_named_column_does_not_say_is_read_of_the_batch(tmp_path, columns, ids, labels, tokens):
+    more = [{"item": 7.0, "settled": "no", "counted": 99}, {"item": 8.0, "settled": None, "counted": 1}]
+    lines = [answered("1", reply("yes", usage=CACHED)), answered("2", FILTERED, 400)]
+    path = written(tmp_path / "out.jsonl", [line | each for line, each in zip(lines, more, strict=True)])
+    rows = read(path, classes=["no", "yes"], layout=Layout(columns)).predictions.to_pylist()
+    assert [row["id"] for row in rows] == ids and [row["label"] for row in rows] == labels
+    assert [row["prompt_tokens"] for row in rows] == tokens and rows[0]["cached_tokens"] == 32
+    assert "filtered" in rows[1]["error"] and rows[0]["error"] is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "error"),
+    [({"seconds": "s"}, "Unknown column of the results"), ({"id": "s"}, "no column 's' in a line")],
+)
+def test_a_column_that_a_batch_cannot_have_is_said(tmp_path, columns, error):
+    path = written(tmp_path / "out.jsonl", [answered("1", reply("no"))])
+    with pytest.raises(AsklessError, match=error):
+        read(path, layout=Layout(columns))
 
 
 def test_named_columns_win_over_the_format_of_a_batch(tmp_path):

@@ -110,8 +110,8 @@ def _last(pattern: re.Pattern[str], text: str) -> str:
 def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> dict[str, ExpertAnswers]:
     """Each expert's answers in a file; with `expert` that one's only, or the whole file's where it names none.
 
-    Unless columns are named, the results of a batch (`batch_files`) are known by their keys. Raises `DataError` for
-    what is missing or is no number, for a log-prob above 0 and a cost below it.
+    The results of a batch (`batch_files`) are known by their keys; columns that are named win over these. Raises
+    `DataError` for what is missing or is no number, for a log-prob above 0 and a cost below it.
     """
     if layout.wide:
         if shared := sorted({*NUMBERS, "proba", "error"} & set(layout.columns)):
@@ -120,8 +120,8 @@ def read(path: Path, expert: str | None = None, layout: Layout = AS_IT_IS) -> di
                 f"LABELS_{shared[0]} beside the expert's column LABELS. Rename it in the file."
             )
         return {name: _of_column(path, name, column, layout) for name, column in layout.wide.items()}
-    if not layout.columns and batch_files.is_batch(path):
-        name, answers, notes = batch_files.read(path, expert)
+    if batch_files.is_batch(path, replies=bool(layout.columns)):
+        name, answers, notes = batch_files.read(path, expert, layout.columns)
         return {name: ExpertAnswers(name, path, layout.label(answers), None, notes)}
     raw = tables.read(path, Wanted(("id",), _others, layout.columns, "--column", ("label", "correct", "quality")))
     meta = schema.meta_of(raw)

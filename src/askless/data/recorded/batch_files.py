@@ -16,9 +16,9 @@ import pyarrow as pa
 from askless.data.columns import as_name, listed
 from askless.data.label_reader import reader_of
 from askless.data.problems import Problem, stated
-from askless.data.replies import confidence, observed, said, valid
+from askless.data.replies import confidence, observed, quantity, said, valid
 from askless.data.tables import Record, TableFile
-from askless.errors import DataError
+from askless.errors import ConfigError, DataError
 from askless.schema import PREDICTIONS
 
 ID, OUTCOMES = "custom_id", ("response", "error", "result")
@@ -31,8 +31,8 @@ COLUMNS = dict.fromkeys(("id", "label", "text", "error", REPLY), pa.string()) | 
 )
 
 
-def is_batch(path: Path) -> bool:
-    """Whether the first line of a file of JSON lines is one of a batch."""
+def is_batch(path: Path, *, replies: bool = False) -> bool:
+    """Whether the first line of a file of JSON lines is one of a batch, with `replies` one that has what came of it."""
     if path.suffix.lower() not in LINES or not path.is_file():
         return False
     with open(path, encoding="utf-8-sig", errors="replace") as file:
@@ -41,17 +41,22 @@ def is_batch(path: Path) -> bool:
         record = json.loads(first)
     except (ValueError, RecursionError):
         return False
-    return isinstance(record, dict) and ID in record
+    return isinstance(record, dict) and ID in record and (not replies or not record.keys().isdisjoint(OUTCOMES))
 
 
-def read(path: Path, expert: str | None = None) -> tuple[str, pa.Table, tuple[str, ...]]:
+def read(
+    path: Path, expert: str | None = None, columns: Mapping[str, str] | None = None
+) -> tuple[str, pa.Table, tuple[str, ...]]:
     """Whose answers a batch has, and these, with a note; their replies are labels until the classes are known.
 
-    They are `expert`'s, else those of the one model that the replies name. Raises `DataError` for a line that is none
-    of a batch's results, and for several models.
+    They are `expert`'s, else those of the one model that the replies name. What `columns` name, ours to theirs, is in
+    these of each line instead. Raises `DataError` for a line that is none of a batch's results, and for several models.
     """
     file = TableFile.of(path, "jsonl", remedy="Correct the line, or fetch it again.", halves=True)
-    rows = [_row(record, path, at) for at, record in file.rows()]
+    for name in columns or {}:
+        if name not in COLUMNS or name == REPLY:
+            raise ConfigError.unknown("column of the results of a batch", name, set(COLUMNS) - {REPLY})
+    rows = [_named(record, _row(record, path, at), columns or {}, path) for at, record in file.rows()]
     models = sorted({row["model"] for row in rows if row["model"]})
     if expert is None and len(models) > 1:
         got = f"answers of {len(models)} models ({listed(models, 3)})"
@@ -69,7 +74,7 @@ def labelled(table: pa.Table, classes: Sequence[str]) -> pa.Table:
     found: dict[str, list[Any]] = {name: [] for name in ("label", "proba", "mass", "logprob")}
     for reply, text in zip(table[REPLY].to_pylist(), table["label"].to_pylist(), strict=True):
         row = observed(json.loads(reply), reader) if reply else {}
-        label = None if text is None else reader.label(row["text"] or "")
+        label = None if text is None else reader.label(row.get("text") or "")
         proba, mass = (None, None) if label is None else confidence(row, label, reader)
         each = (text if label is None else label, proba, mass, None if label is None else row["logprob"])
         for column, value in zip(found.values(), each, strict=True):
@@ -110,6 +115,22 @@ def _row(record: Record, path: Path, at: int) -> dict[str, Any]:
         "model": said(body.get("model")),
     }
     return row | {"error": None if spoken else seen.get("reason") or f"no reply ({seen['finish']})"}
+
+
+def _named(record: Record, row: dict[str, Any], columns: Mapping[str, str], path: Path) -> dict[str, Any]:
+    """A row with what the columns that a person named say in the place of what the batch's format says."""
+    for ours, theirs in columns.items():
+        if theirs not in record:
+            remedy = f"Correct --column {ours}={theirs}."
+            raise DataError(path, f"no column '{theirs}' in a line", f"one of {listed(list(record))}", remedy)
+        value = record[theirs]
+        if COLUMNS[ours] == pa.string():
+            row[ours] = None if value is None else valid(as_name(value) or "")
+        else:
+            row[ours] = quantity(value)
+        if ours == "label":
+            row |= {REPLY: None, "error": row["error"] if value is None else None}
+    return row
 
 
 def _body(record: Record) -> Mapping[str, Any] | None:
