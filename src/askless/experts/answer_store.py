@@ -163,9 +163,9 @@ class AnswerStore:
         """The row that `ask` gives, kept before anybody else's turn; that which is kept once it is this one's turn."""
         with self.turn(key, stopped) as kept:
             row = ask() if kept is None else kept
-            if kept is None and not {"failed", "stop"} & row.keys():
-                self.put_many({key: row})
-            return row
+            if kept is not None or {"failed", "stop"} & row.keys() or self.put_many({key: row}):
+                return row
+            return without_reply(row)
 
     def replies(self, keys: Iterable[str]) -> dict[str, str]:
         """The whole replies of servers, as JSON, of which the rows of `keys` were read; of those that have one."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from askless.experts.answer_store import AnswerStore, Row
+from askless.experts.answer_store import AnswerStore, Row, without_reply
 from askless.experts.faults import NO_CONNECTION, REPEATED, Fault, Refused
 from askless.experts.paid import failed
 from askless.spending.breaker import Breaker
@@ -129,7 +129,7 @@ class Billing:
         if self._answers().put_many({key: row}):
             return failed(self.on_fault(key, Fault("give up", REPEATED, sent=True)).why)
         self._ledger.settle(self._price.paid({key: row}))
-        return row
+        return without_reply(row)
 
     def _wait_for_server(self, stop: threading.Event) -> None:
         while True:
