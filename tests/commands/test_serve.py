@@ -16,7 +16,7 @@ from askless.files import locked
 from askless.monitoring.decision_log import DecisionLog
 from tests.production_data import chat_server, production
 from tests.registry_data import LLM, MODEL
-from tests.serving.house import CHAMPION, LONG, SHORT, Process, ask, until
+from tests.serving.house import CHAMPION, LONG, SHORT, WAIT_S, Process, ask, until
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_term_under_load_loses_no_request_that_was_taken_in(project):
     answered, failed, ended = [], [], threading.Event()
 
     def asks(n):
-        with openai.OpenAI(api_key="k2", base_url=server.url, max_retries=0, timeout=30) as client:
+        with openai.OpenAI(api_key="k2", base_url=server.url, max_retries=0, timeout=WAIT_S) as client:
             for i in range(10_000):
                 try:
                     answered.append(ask(client, f"{LONG} {n} {i}").model_extra["askless"]["expert"])

@@ -143,7 +143,7 @@ def test_kill_leaves_whole_batches_only(tmp_path: Path) -> None:
         path, ready = tmp_path / f"{attempt}.sqlite", context.Event()
         process = context.Process(target=_put_until_killed, args=(path, ready))
         process.start()
-        assert ready.wait(60)
+        assert ready.wait(600)
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -24,7 +24,7 @@ from tests.pipeline import ROOT
 from tests.report.report_data import evaluation
 
 T = TypeVar("T")
-PATIENCE = 120
+PATIENCE = 600
 # A stage keeps a journal; it is as slow, or as broken, as the files `slow/<stage>` and `broken/<stage>` say.
 STAGE = """
 import shutil, sys, time

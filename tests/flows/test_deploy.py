@@ -25,7 +25,7 @@ from flows.deploy import LIMITS, POOL, _block, _notify, client, read
 from flows.pipeline import retrain
 from flows.server import api, free_port
 from tasks.telling import tell
-from tests.flows.small_project import Production, bare_environment, until
+from tests.flows.small_project import PATIENCE, Production, bare_environment, until
 from tests.pipeline import ROOT
 
 GONE = "http://127.0.0.1:9/api"
@@ -260,7 +260,7 @@ def test_both_pages_are_served_where_it_says_until_interrupted_and_one_that_dies
     children = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(ui.process.pid)], capture_output=True, text=True)
     (killed,) = [int(line.split()[0]) for line in children.stdout.splitlines() if "prefect server" in line]
     os.kill(killed, signal.SIGKILL)
-    assert ui.process.wait(60) == 1
+    assert ui.process.wait(PATIENCE) == 1
     assert ui.process.stderr.read() == (
         "The Prefect server ended by itself, so both are stopped. Nothing is lost: start them again.\n"
     )

@@ -41,9 +41,18 @@ def production(tmp_path_factory, empty_server):
 def test_a_cron_fires_and_the_run_completes_and_leaves_its_results_to_be_seen(production):
     client = production.client
     deployment = client.read_deployment_by_name("retrain/retrain")
-    soon = datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=12)
-    cron = CronSchedule(cron=f"{soon.minute} {soon.hour} * * * {soon.second}", timezone=ZONE)
-    client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True, schedule=cron)
+
+    def put():
+        """Whether the server planned a run for a moment to come before it came: further off each time."""
+        ahead.append(ahead[-1] * 2)
+        soon = datetime.now(ZoneInfo(ZONE)) + timedelta(seconds=ahead[-1])
+        cron = CronSchedule(cron=f"{soon.minute} {soon.hour} * * * {soon.second}", timezone=ZONE)
+        client.update_deployment_schedule(deployment.id, deployment.schedules[0].id, active=True, schedule=cron)
+        runs = until(client.read_flow_runs, "a scheduled run")
+        return min(run.expected_start_time for run in runs) < soon + timedelta(minutes=1)
+
+    ahead = [4]
+    until(put, "a schedule that begins today")
     (fired,) = until(lambda: [r for r in client.read_flow_runs() if r.state.is_running()][:1], "a run")
     state = production.ended(fired.id)
     assert state.is_completed(), state.message

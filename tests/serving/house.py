@@ -33,7 +33,7 @@ from tests.registry_data import MODEL
 ROOT = Path(__file__).parents[2]
 CHAMPION = f"models:/{MODEL['olhs']}@champion"
 SHORT, LONG = "A short text.", "A long text. " + "x" * 190
-WAIT_S = 20.0
+WAIT_S = 300.0
 
 
 def champion(task: str) -> str:
@@ -174,6 +174,6 @@ class Process:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Signal it; its exit code."""
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=60)
+        _, rest = self.process.communicate(timeout=WAIT_S)
         self.said.append(rest)
         return self.process.returncode

@@ -10,7 +10,7 @@ import pytest
 from askless.serving.service import Limits
 from tests.experts.chat_server import Answer, chat
 from tests.registry_data import LLM, PRICE
-from tests.serving.house import LONG, SHORT, house, until
+from tests.serving.house import LONG, SHORT, WAIT_S, house, until
 
 DEFER = {"askless": {"share": 1.0}}
 
@@ -21,11 +21,11 @@ def busy(tmp_path, empty_store, llm):
     go = threading.Event()
 
     def reply(request, before):
-        go.wait(20)
+        go.wait(WAIT_S)
         return Answer(chat("yes"))
 
     llm.reply = reply
-    with house(tmp_path, empty_store, llm.url, limits=Limits(waiting=3, asking=8, grace=10.0)) as made:
+    with house(tmp_path, empty_store, llm.url, limits=Limits(waiting=3, asking=8, grace=WAIT_S)) as made:
         try:
             yield made, go
         finally:

@@ -68,7 +68,7 @@ class WritingLlm:
             if at == self.breaks:
                 return
             if at:
-                self.go.wait(20)
+                self.go.wait(300)
             send({**head, "choices": [{"index": 0, "delta": {"role": "assistant", "content": word}}]})
         send({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         send({**head, "choices": [], "usage": usage})

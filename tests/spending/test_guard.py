@@ -65,8 +65,8 @@ def test_the_call_that_would_pass_the_limit_is_not_made(tmp_path, server):
 )
 def test_whatever_a_server_does_a_row_comes_back_with_the_reason(tmp_path, server, reply, code, why):
     ended = threading.Event()
-    server.reply = lambda request, before: reply or Answer(chat("yes" if ended.wait(20) else "no"))
-    llm = hosted(tmp_path, server.url, limit=1.0, timeout=20.0 if reply else 0.3)
+    server.reply = lambda request, before: reply or Answer(chat("yes" if ended.wait(300) else "no"))
+    llm = hosted(tmp_path, server.url, limit=1.0, timeout=300.0 if reply else 0.3)
     table = llm.answer(items(TEXTS[0]))
     ended.set()
     assert table["label"].to_pylist() == [None] and why in errors(table)[0] and code_of(errors(table)[0]) == code

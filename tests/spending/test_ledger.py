@@ -48,10 +48,10 @@ def test_what_does_not_fit_waits_for_what_is_under_way():
             second = pool.submit(ledger.reserve, "llm", [("b", 0.5)])
             assert not second.done()
             ledger.settle({"a": 0.2})
-            assert second.result(timeout=10) == 1
+            assert second.result(timeout=300) == 1
             third = pool.submit(ledger.reserve, "llm", [("c", 0.5)])
             ledger.settle({"b": 0.5})
-            assert third.result(timeout=10) == 0
+            assert third.result(timeout=300) == 0
 
 
 def test_a_call_in_doubt_counts_at_its_most_and_is_known_after_a_restart(tmp_path):
