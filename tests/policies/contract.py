@@ -5,7 +5,7 @@ does not apply to it.
 """
 
 import json
-from functools import cache, partial
+from functools import cache, cached_property, partial
 
 import numpy as np
 import pytest
@@ -123,6 +123,11 @@ class Case:
         policy = self.make() if policy is None else policy
         return policy.fit(self.world(0, self.experts), self.world(1, self.experts))
 
+    @cached_property
+    def fitted(self):
+        """The policy, fitted once for all checks, none of which may change it."""
+        return self.fit()
+
     def test(self, **options):
         """Rows that it has not seen."""
         return self.world(2, self.experts, blind=True, **options)
@@ -149,7 +154,7 @@ def alike(one, other, rows=slice(None), *, but=()):
 
 def budgets_are_taken_or_refused(case):
     """Each kind that it says it takes works; any other is refused, or changes nothing."""
-    policy = case.fit()
+    policy = case.fitted
     for budget in case.budgets():
         done = policy.decide(case.test(), budget)
         assert len(done.expert) == ROWS
@@ -166,7 +171,7 @@ def a_row_is_decided_alone_as_in_a_batch(case):
     """One row, the batch, and the batch in another order: the same decisions, unless it says `whole_batch`."""
     if case.kind.whole_batch:
         return
-    policy, order = case.fit(), np.random.default_rng(0).permutation(ROWS)
+    policy, order = case.fitted, np.random.default_rng(0).permutation(ROWS)
     for budget in case.budgets():
         whole = policy.decide(case.test(), budget)
         alike(policy.decide(case.test().take(order, blind=True), budget), whole, order)
@@ -176,7 +181,7 @@ def a_row_is_decided_alone_as_in_a_batch(case):
 
 def a_look_serves_many_budgets(case):
     """What an earlier look has seen decides as a fresh one."""
-    policy, base = case.fit(), case.test()
+    policy, base = case.fitted, case.test()
     seen = policy.look(base)
     for budget in case.budgets():
         one, other = policy.decide(base.copy(), budget, seen), policy.decide(case.test(), budget)
@@ -188,7 +193,7 @@ def a_look_serves_many_budgets(case):
 
 def a_clone_learns_the_same(case):
     """`get_params` makes an unfitted clone."""
-    policy = case.fit()
+    policy = case.fitted
     twin = type(policy)(**policy.get_params())
     assert not any(name.endswith("_") for name in vars(twin))
     case.fit(twin)
@@ -200,7 +205,7 @@ def what_was_learnt_goes_through_json(case, folder):
     """State and files make another policy decide the same, where it says `kept` or `in_plans`."""
     if not (case.kind.kept or case.kind.in_plans):
         return
-    policy = case.fit()
+    policy = case.fitted
     policy.write(folder)
     twin = type(policy)(**policy.get_params()).restore(json.loads(json.dumps(policy.state())))
     if policy.brought() is not None:
@@ -219,7 +224,7 @@ class Brought:
 
 def it_spends_what_it_says(case):
     """The panel's bill is the decisions' cost, and on the rows that thresholds were set on it is within the budget."""
-    policy = case.fit()
+    policy = case.fitted
     for budget in case.budgets():
         panel = case.test()
         done = policy.decide(panel, budget)
@@ -241,7 +246,7 @@ def a_cost_that_pays_nobody_is_refused(case):
         with pytest.raises(
             BudgetError, match=r"^A budget of 1e-06 .*is under the least cost.* Allowed: at least that\.$"
         ):
-            case.fit().decide(case.test(), Budget(per_1000=1e-6))
+            case.fitted.decide(case.test(), Budget(per_1000=1e-6))
 
 
 def what_teaches_little_is_decided_all_the_same(case):
@@ -266,7 +271,7 @@ def it_explains_what_it_did(case):
 
     A look at all experts' answers says whether the small one's is kept.
     """
-    policy = case.fit()
+    policy = case.fitted
     for budget in case.budgets():
         done = policy.decide(case.test(), budget)
         if not done.steps:
@@ -281,7 +286,7 @@ def it_explains_what_it_did(case):
 
 def its_attributes_are_true(case):
     """It reads no text, and no costlier expert's answer, unless it says so; it refuses what it is not for."""
-    policy = case.fit()
+    policy = case.fitted
     for budget in case.budgets():
         done = policy.decide(case.test(), budget)
         if not case.kind.reads_text and case.world is labelled:
