@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -21,7 +24,7 @@ from tasks.baseline import add_baseline
 from tasks.packing import pack_headline
 from tasks.registration import register_headline
 from tests.experts.chat_server import Answer, ChatServer, Request, chat
-from tests.pipeline import small_params, working_in, write_params
+from tests.pipeline import small_params, with_store, working_in, write_params
 from tests.registry_data import LLM, MODEL, PRICE, kept, project, register, registry_in
 
 SHARE = 0.4
@@ -96,10 +99,21 @@ class Production:
         return found
 
 
+@cache
+def _in_production(empty: Path, task: str) -> TemporaryDirectory[str]:
+    """A project whose version 1 serves, made once for each process and copied from then on."""
+    made = TemporaryDirectory(prefix="production-")
+    folder = project(Path(made.name), task)
+    with registry_in(folder, empty) as client:
+        Production(folder, client, task).promote(kept(folder, "long", task, budget=SHARE))
+    return made
+
+
 @contextmanager
 def production(folder: Path, empty: Path, url: str = "", task: str = "olhs", **monitor: Any) -> Iterator[Production]:
     """A project in `folder` whose version 1 serves; the LLM is at `url`, else the demo's own."""
-    project(folder, task)
+    source = Path(_in_production(empty, task).name)
+    shutil.copytree(source, folder, dirs_exist_ok=True)
     settings = yaml.safe_load((folder / "params.yaml").read_text())
     if url:
         settings["experts"][LLM] = {
@@ -109,10 +123,12 @@ def production(folder: Path, empty: Path, url: str = "", task: str = "olhs", **m
     settings["costs"]["prices"][LLM] = {"usd_per_1k_answers": 1000 * PRICE}
     settings["monitor"] = {"window": 40, "audit_share": 0.1, **monitor}
     write_params(folder, settings)
+    with closing(sqlite3.connect(with_store(folder, empty))) as store, store:
+        for column in ("source", "storage_location"):
+            moved = (source.as_uri(), folder.absolute().as_uri())
+            store.execute(f"UPDATE model_versions SET {column} = replace({column}, ?, ?)", moved)
     with registry_in(folder, empty) as client:
-        made = Production(folder, client, task)
-        made.promote(kept(folder, "long", task, budget=SHARE))
-        yield made
+        yield Production(folder, client, task)
 
 
 @contextmanager
