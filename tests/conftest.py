@@ -3,6 +3,7 @@
 import gc
 import os
 import tempfile
+from collections.abc import Iterator
 
 # Two test processes share two cores: threads of one would wait for those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 import flows  # noqa: F401  sets the quiet environment
+from tests.experts.chat_server import ChatServer
 from tests.pipeline import built as built
 from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
@@ -27,6 +29,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "askless"))
 def little_garbage() -> None:
     """What earlier files imported is looked at by no collection any more, of which some tests make many."""
     gc.freeze()
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    """A server of chat completions on this machine."""
+    running = ChatServer()
+    yield running
+    running.close()
 
 
 # What takes longest, the longest first.

@@ -19,7 +19,7 @@ from askless.experts.remote import batches
 from askless.text import encoder
 from tests.annotating.texts import texts
 from tests.experts.batch_server import BatchServer
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.experts.chat_server import Answer, chat, problem
 from tests.labelling.label_data import read_rows
 from tests.pipeline import small_params, working_in, write_params
 
@@ -34,18 +34,10 @@ def said(request, before):
     return Answer(chat(SAID.get(post, "no"), prompt_tokens=10))
 
 
-@pytest.fixture(scope="module")
-def server():
-    running = ChatServer()
-    yield running
-    running.close()
-
-
 @pytest.fixture
 def here(server, tmp_path, monkeypatch):
     """A folder with nothing but a file, and a server."""
     server.reply = said
-    server.requests.clear()
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     write(tmp_path / "posts.csv", [{"number": n, "post": text} for n, text in enumerate(TEXTS)])

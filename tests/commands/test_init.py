@@ -11,7 +11,7 @@ from askless.cli import app
 from askless.data import readers
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.experts import paid
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, chat
 from tests.pipeline import committed_params, write_params
 
 CLASSES = ["Abo kündigen", "no", "technische Störung"]
@@ -99,13 +99,6 @@ def test_what_cannot_be_known_is_told_with_the_option_that_says_it(tmp_path, mon
     assert isinstance(done.exception, ConfigError | DataError)
     assert message in str(done.exception)
     assert not (tmp_path / "params.yaml").exists()
-
-
-@pytest.fixture
-def server():
-    running = ChatServer()
-    yield running
-    running.close()
 
 
 def test_ten_items_show_prompt_replies_and_cost_and_are_paid_for_once(file, server, monkeypatch):

@@ -14,7 +14,7 @@ from askless.cli import app
 from askless.errors import ConfigError
 from askless.labelling.answerer import DeployedBundle
 from askless.serving.versions import load
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
 
@@ -35,18 +35,10 @@ def say(request, before):
     return Answer(chat(list(WORDS)[number % 2]))
 
 
-@pytest.fixture(scope="module")
-def server():
-    server = ChatServer()
-    yield server
-    server.close()
-
-
 @pytest.fixture
 def here(server, tmp_path, monkeypatch):
     """A folder with labelled texts, an LLM's answers, its prompt and new texts; what is agreed to is its own."""
     server.reply = say
-    server.requests.clear()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     rows = list(enumerate(items(240)))

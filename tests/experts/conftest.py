@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.experts.chat_server import ChatServer
 from tests.experts.tiny_models import CHAT, NO_SYSTEM, make_encoder, make_model, make_summariser
 
 
@@ -62,11 +61,3 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def server() -> Iterator[ChatServer]:
-    """A chat server on this machine."""
-    running = ChatServer()
-    yield running
-    running.close()

@@ -8,7 +8,7 @@ import pytest
 from askless.errors import BudgetError, ExpertError
 from flows.annotate import annotate
 from tests.annotating.texts import texts
-from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.experts.chat_server import Answer, chat
 from tests.pipeline import small_params, working_in, write_params
 
 POSTS, LABELS = texts(260)
@@ -20,18 +20,10 @@ def said(request, before):
     return Answer(chat(label, prompt_tokens=10))
 
 
-@pytest.fixture(scope="module")
-def server():
-    running = ChatServer()
-    yield running
-    running.close()
-
-
 @pytest.fixture
 def shop(tmp_path, server, monkeypatch):
     """A project with an LLM at 1 dollar for 1,000 calls, and a folder for new files."""
     server.reply = said
-    server.requests.clear()
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     settings = small_params()
     settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "concurrency": 2}

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.schedules import CronSchedule
 
 from askless.experts.answer_store import AnswerStore
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.experts.chat_server import Answer, chat, problem
 from tests.flows.small_project import OUTS, Production, SmallProject, until
 from tests.pipeline import small_params, write_params
 
@@ -106,13 +106,6 @@ def test_a_server_that_is_killed_and_started_again_in_mid_run_costs_no_run(produ
     assert production.client.read_global_concurrency_limit_by_name("dvc").active_slots == 0
 
 
-@pytest.fixture
-def chat_server():
-    server = ChatServer()
-    yield server
-    server.close()
-
-
 def with_an_llm(project, url):
     """Put the real `prepare` and `generate` before the last stage; `generate` leaves its process id."""
     folder = project.folder
@@ -140,10 +133,10 @@ def with_an_llm(project, url):
 
 
 @pytest.fixture
-def paying(production, tmp_path, chat_server):
+def paying(production, tmp_path, server):
     """A project of its own on the same server, whose second stage asks an LLM that is paid for."""
     project = SmallProject(tmp_path, production.project.environment)
-    with_an_llm(project, chat_server.url)
+    with_an_llm(project, server.url)
     return project
 
 
@@ -154,13 +147,11 @@ def kept(project):
 
 
 @pytest.mark.slow
-def test_a_run_that_failed_amid_an_llms_answers_is_gone_on_with_and_pays_for_the_rest_only(
-    production, paying, chat_server
-):
+def test_a_run_that_failed_amid_an_llms_answers_is_gone_on_with_and_pays_for_the_rest_only(production, paying, server):
     def refuse(request, before):
         return ANSWER if request.number <= REFUSED_AT else Answer(problem("wrong key", "invalid_api_key"), status=401)
 
-    chat_server.reply = refuse
+    server.reply = refuse
     failed = paying.retrain(code=1)
     said = failed.stderr.splitlines()[-1].removeprefix("retrain failed: ")
     assert said.startswith("generate@olhs: generate failed: Expert 'paid': ")
@@ -170,24 +161,24 @@ def test_a_run_that_failed_amid_an_llms_answers_is_gone_on_with_and_pays_for_the
     assert not (paying.folder / ANSWERS).exists()
     assert paying.lines("compared") == []
     assert kept(paying) == REFUSED_AT
-    asked = set(chat_server.asked()[:REFUSED_AT])
-    chat_server.reply, chat_server.requests = lambda request, before: ANSWER, []
+    asked = set(server.asked()[:REFUSED_AT])
+    server.reply, server.requests = lambda request, before: ANSWER, []
     again = paying.retrain()
     assert "Finished in state Unchanged('prepare@olhs: unchanged'" in again.stdout + again.stderr
-    assert len(chat_server.requests) == POSTS - REFUSED_AT
-    assert asked.isdisjoint(chat_server.asked())
+    assert len(server.requests) == POSTS - REFUSED_AT
+    assert asked.isdisjoint(server.asked())
     assert kept(paying) == POSTS
     assert (paying.folder / ANSWERS).exists()
 
 
 @pytest.mark.slow
-def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pays_for_the_rest(paying, chat_server):
+def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pays_for_the_rest(paying, server):
     def reply(request, before):
         if request.number in KILLED_AT:
             os.kill(int((paying.folder / "pid").read_text()), signal.SIGKILL)
         return ANSWER
 
-    chat_server.reply = reply
+    server.reply = reply
     said = paying.retrain(code=1).stderr.splitlines()[-1]
     assert "exited with -9. Its last words: " in said
     assert said.endswith(". Run again: what is done and paid for is kept.")
@@ -195,10 +186,10 @@ def test_an_llm_that_is_killed_is_tried_again_then_the_run_fails_and_the_next_pa
     # A kill loses the answers under way and not one of those that came before them.
     assert KILLED_AT[1] - len(KILLED_AT) * IN_FLIGHT <= paid < KILLED_AT[1]
     assert not (paying.folder / ANSWERS).exists()
-    asked = len(chat_server.requests)
+    asked = len(server.requests)
     paying.retrain()
-    assert len(chat_server.requests) - asked == POSTS - paid
-    assert max(Counter(chat_server.asked()).values()) <= 1 + len(KILLED_AT)
+    assert len(server.requests) - asked == POSTS - paid
+    assert max(Counter(server.asked()).values()) <= 1 + len(KILLED_AT)
     assert kept(paying) == POSTS
 
 

@@ -24,7 +24,7 @@ from flows.shards import DEATHS, ShardRun
 from tasks.progress import Reporter
 from tasks.runners import Workers, _cluster, workers
 from tasks.shards import Counts, ShardStopped
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.experts.chat_server import Answer, chat, problem
 from tests.experts.test_resume import stable
 from tests.flows.shard_worker import BATCH, ITEMS, generated, project
 from tests.forks import started, until_done
@@ -275,28 +275,21 @@ def test_shards_are_given_out_in_order_and_the_end_is_told(in_a_run):
     assert not told.stopped
 
 
-@pytest.fixture
-def chat_server():
-    server = ChatServer()
-    yield server
-    server.close()
-
-
-def test_a_server_that_refuses_is_asked_by_no_further_shard_and_pays_on_where_it_was(place, chat_server):
+def test_a_server_that_refuses_is_asked_by_no_further_shard_and_pays_on_where_it_was(place, server):
     def refuse(request, before):
         return answer if request.number <= 20 else Answer(problem("wrong key", "invalid_api_key"), status=401)
 
-    answer, chat_server.reply = Answer(chat("1", {"1": 0.8, "0": 0.2})), refuse
-    told = {"backend": "openai", "model": "m", "base_url": chat_server.url, "prompt": "olhs", "concurrency": 2}
+    answer, server.reply = Answer(chat("1", {"1": 0.8, "0": 0.2})), refuse
+    told = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": "olhs", "concurrency": 2}
     folder = project(place / "served", 60, told, only=True, shard_rows=10, workers=2, runner="ray")
     with pytest.raises(ExpertError, match="the key was refused"):
         made(folder)
-    assert len(chat_server.requests) <= 20 + 2 * 2
-    chat_server.reply = lambda request, before: answer
+    assert len(server.requests) <= 20 + 2 * 2
+    server.reply = lambda request, before: answer
     said = pq.read_table(made(folder))
     assert said["label"].to_pylist() == ["1"] * 60
-    assert max(Counter(chat_server.asked()).values()) <= 2
-    assert Counter(chat_server.asked()).total() <= 60 + 2 * 2
+    assert max(Counter(server.asked()).values()) <= 2
+    assert Counter(server.asked()).total() <= 60 + 2 * 2
 
 
 def test_progress_is_among_the_runs_artifacts_and_in_mlflow(place):

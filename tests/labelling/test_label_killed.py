@@ -13,7 +13,7 @@ import yaml
 
 from tests import forks
 from tests.experts.batch_server import batch_server
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.experts.chat_server import Answer, chat, problem
 from tests.labelling.label_data import read_rows, shop, write_items
 from tests.production_data import texts
 from tests.registry_data import LLM, PRICE
@@ -30,13 +30,6 @@ def worker():
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     return shop(tmp_path_factory.mktemp("shop"), "http://127.0.0.1:1/v1")
-
-
-@pytest.fixture
-def server():
-    running = ChatServer()
-    yield running
-    running.close()
 
 
 def until_done(worker, folder, words, progress, kills=0):
