@@ -301,7 +301,8 @@ def labelled(classes: tuple[str, ...], proba: np.ndarray[Any, Any]) -> dict[str,
 
 
 def _check_columns(tbl: pa.Table, schema: pa.Schema, where: object) -> None:
-    missing = [n for n in schema.names if n not in tbl.column_names]
+    types = dict(zip(tbl.schema.names, tbl.schema.types, strict=True))
+    missing = [n for n in schema.names if n not in types]
     if missing:
         raise DataError(
             where,
@@ -310,10 +311,9 @@ def _check_columns(tbl: pa.Table, schema: pa.Schema, where: object) -> None:
             "Rename or add the column.",
         )
     for field in schema:
-        column = tbl[field.name]
-        if column.type != field.type:
-            raise _wrong_type(where, field, str(column.type))
-        if not field.nullable and column.null_count:
+        if types[field.name] != field.type:
+            raise _wrong_type(where, field, str(types[field.name]))
+        if not field.nullable and (column := tbl[field.name]).null_count:
             _refuse(tbl, pc.is_null(column), where, "null", field.name, "a value in every row", "Fill it.")
 
 
@@ -356,7 +356,7 @@ def _check_predictions(tbl: pa.Table, where: object) -> None:
         column = tbl[name]
         if column.null_count == len(column):
             continue
-        bad = pc.fill_null(pc.less(column, 0), False)
+        bad = pc.fill_null(pc.less(column, pa.scalar(0, column.type)), False)
         if pa.types.is_floating(column.type):
             bad = pc.or_(bad, pc.fill_null(pc.invert(pc.is_finite(column)), False))
         _refuse(tbl, bad, where, f"{name} is {{}}", name, "null or a finite number >= 0", "Measure it again.")

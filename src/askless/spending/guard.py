@@ -139,7 +139,7 @@ class GuardedExpert:
         keys = [self.expert.keys(text) for text in texts]
         if not self.expert.hosted:
             with self._busy:
-                table = self._billed(self._answer_here(examples, texts), keys, part)
+                table = self._billed(self._answer_here(examples, texts, [key for key, *_ in keys]), keys, part)
         else:
             # What two ask at once is paid for once; who asks about many asks alone.
             with self._turns.of(keys[0][0] if len(keys) == 1 else ""):
@@ -160,7 +160,7 @@ class GuardedExpert:
                 self.expert.answer(examples)
         else:
             with self._busy:
-                self._answer_here(examples, texts)
+                self._answer_here(examples, texts, [self.expert.key(text) for text in texts])
 
     def _streamed(self, examples: pa.Table, text: str, piece: Piece) -> pa.Table | None:
         """The answer to one example, its pieces passed on; None where the expert cannot write in pieces."""
@@ -177,9 +177,8 @@ class GuardedExpert:
             except StopIteration as end:
                 return self.expert.predictions(examples, self.expert.columns_of([end.value]))
 
-    def _answer_here(self, examples: pa.Table, texts: Sequence[str]) -> pa.Table:
+    def _answer_here(self, examples: pa.Table, texts: Sequence[str], keys: Sequence[str]) -> pa.Table:
         """Answers of a model run here: kept ones, and as many new ones as the limit allows, in the order of rows."""
-        keys = [self.expert.key(text) for text in texts]
         kept = self.kept.get_many(keys)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in kept}
         reserved = self._reserve(new)
