@@ -2,8 +2,10 @@
 
 import gc
 import os
+import ssl
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 
 # Two test processes share two cores: threads of one would wait for those of the other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +20,9 @@ from tests.experts.chat_server import ChatServer
 from tests.pipeline import built as built
 from tests.pipeline import empty_store as empty_store
 from tests.pipeline import summarised as summarised
+
+# Each HTTP client reads all authorities that this machine trusts, which takes 24 ms: tests open thousands of them.
+ssl.create_default_context = cache(ssl.create_default_context)
 
 # Two shared cores make any deadline a coin toss; derandomised, a failure is everybody's failure.
 settings.register_profile("askless", deadline=None, derandomize=True, database=None, max_examples=40)
