@@ -26,21 +26,24 @@ def run(*words, code=0):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(tmp_path_factory, empty_store):
+    """A project with versions that defer 60 %, 40 % and 20 % of the items, the first one champion; and their bundle."""
     folder = project(tmp_path_factory.mktemp("project"))
-    return folder, kept(folder, "long")
+    bundle = kept(folder, "long")
+    facts = {"kind": "length", "unit": "usd", "quality": 0.9, "cost_per_1k": 0.25, "dvc_lock_sha256": "0123456789ab"}
+    with registry_in(folder, empty_store) as client:
+        for share in (0.6, 0.4, 0.2):
+            register(client, bundle, budget=share, threshold=f"lambda {share}", git_commit="fedcba9876543", **facts)
+        moves.promote(MODEL, 1, expected=None, reason="the first.")
+    return folder, bundle
 
 
 @pytest.fixture
-def client(made, tmp_path, empty_store):
-    """Where a project is with versions that defer 60 %, 40 % and 20 % of the items, the first one champion."""
+def client(made, tmp_path):
+    """Where that project is, with a registry of the test's own."""
     for name in ("data", "params.yaml", "models"):
         (tmp_path / name).symlink_to(made[0] / name)
-    facts = {"kind": "length", "unit": "usd", "quality": 0.9, "cost_per_1k": 0.25, "dvc_lock_sha256": "0123456789ab"}
-    with registry_in(tmp_path, empty_store) as client:
-        for share in (0.6, 0.4, 0.2):
-            register(client, made[1], budget=share, threshold=f"lambda {share}", git_commit="fedcba9876543", **facts)
-        moves.promote(MODEL, 1, expected=None, reason="the first.")
+    with registry_in(tmp_path, made[0] / "mlruns/mlflow.db") as client:
         yield client
 
 
