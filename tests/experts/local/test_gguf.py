@@ -25,11 +25,12 @@ needs_smol = pytest.mark.skipif(bool(LACKING), reason=f"not installed: {', '.joi
 SETTING = Setting("smol", "demo", ("0", "1"), "demo-olhs")
 
 
+@pytest.mark.slow
 @needs_smol
 def test_a_real_models_labels_are_those_of_its_own_replies_first_tokens():
-    rows = examples([post["text"] for post in posts(8, 3)])
+    rows = examples([post["text"] for post in posts(20, 3)])
     scored = LlmExpert(SETTING, prompt=PROMPT, mode="label", **SMOL)
-    written = LlmExpert(SETTING, prompt=PROMPT, mode="text", max_new_tokens=4, **SMOL)
+    written = LlmExpert(SETTING, prompt=PROMPT, mode="text", max_new_tokens=8, **SMOL)
     # One set of weights for both.
     written.__dict__["checkpoint"] = scored.checkpoint
     labels, replies = scored.answer(rows), written.answer(rows)
@@ -37,7 +38,7 @@ def test_a_real_models_labels_are_those_of_its_own_replies_first_tokens():
         PROMPT, ""
     )
     proba = np.array(labels["proba"].to_pylist())
-    assert labels["error"].null_count == len(rows) and np.allclose(proba.sum(axis=1), 1) and np.ptp(proba[:, 0]) > 0.01
+    assert labels["error"].null_count == 20 and np.allclose(proba.sum(axis=1), 1) and np.ptp(proba[:, 0]) > 0.01
     said, read = replies["text"].to_pylist(), replies["label"].to_pylist()
     for text, named, label in zip(said, read, labels["label"].to_pylist(), strict=True):
         assert text.strip()[:1] == label or not text.strip().startswith(("0", "1"))

@@ -16,7 +16,7 @@ from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.base import Budget, Decisions, Policy, Step
 from askless.policies.chain.links import cross_fitted, evidence, given_of, lines_of, sure_of
-from askless.policies.chain.subchain import AGGREGATES, Measured, Subchain, measured
+from askless.policies.chain.subchain import AGGREGATES, MeasuredSubchain, Subchain, measured
 from askless.policies.operating_points import Threshold, ThresholdPoints, nested_links, threshold_at, upper_hull
 from askless.stats.uncertainty import check
 
@@ -140,7 +140,7 @@ class Chain(Policy):
         quality, cost = ([panel.quality(each) for each in asked], [each.cost for each in asked])
         return evidence(asked, self.measure), np.stack(quality, axis=1), np.stack(cost, axis=1)
 
-    def _learnt(self, links: Ints, train: Panel, valid: Panel) -> Measured:
+    def _learnt(self, links: Ints, train: Panel, valid: Panel) -> MeasuredSubchain:
         about, quality, cost = self._answers(train, links)
         lines = lines_of(about, quality)
         if len(valid):

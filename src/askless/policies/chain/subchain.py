@@ -20,7 +20,7 @@ AGGREGATES = ("last", "rank", "posterior")
 
 
 @dataclass(frozen=True)
-class Walked:
+class WalkedSubchain:
     """Rows at their end.
 
     Parameters
@@ -63,7 +63,7 @@ class Subchain:
 
     def walk(
         self, panel: Panel, experts: Sequence[str], rows: Ints, thresholds: Sequence[Floats], measure: str
-    ) -> Walked:
+    ) -> WalkedSubchain:
         """Ask link after link about those of the `rows` that are not sure enough; thresholds are (rows,) of each."""
         shape = (len(rows), len(self.links))
         sure, label, given = np.full(shape, PENDING), np.full(shape, NO_LABEL), np.zeros(shape, bool)
@@ -77,11 +77,11 @@ class Subchain:
             left = left[sure[left, link] < thresholds[link][left]]
         every, last = np.arange(len(rows)), (sure >= 0).sum(axis=1) - 1
         chosen = best_so_far(_standing(sure, given, self.aggregate, self.ranks), self.aggregate)[:, -1]
-        return Walked(chosen, label[every, chosen], sure[every, last], sure[every, chosen], steps)
+        return WalkedSubchain(chosen, label[every, chosen], sure[every, last], sure[every, chosen], steps)
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSubchain:
     """A sub-chain on its calibration rows.
 
     Parameters
@@ -105,7 +105,7 @@ class Measured:
 
 def measured(
     links: Ints, lines: Floats, aggregate: str, sure: Floats, given: Bools, quality: Floats, cost: Floats
-) -> Measured:
+) -> MeasuredSubchain:
     """A sub-chain of these `lines` by rows (rows, links); of aggregates "auto" takes what is clearly better."""
     rows, ranks = np.arange(len(sure))[:, None], np.quantile(sure, np.linspace(0, 1, GRID), axis=0).T
     stands = {
@@ -117,7 +117,7 @@ def measured(
         aggregate = _helpful(sure, reached, ThresholdPoints.of_links(sure, quality, cost))
     had, foretold = (each[rows, stands[aggregate]] for each in (quality, sure))
     points, trusted = (ThresholdPoints.of_links(sure, each, cost) for each in (had, (had + foretold) / 2))
-    return Measured(Subchain(links, lines, ranks, aggregate), sure, points, trusted.quality)
+    return MeasuredSubchain(Subchain(links, lines, ranks, aggregate), sure, points, trusted.quality)
 
 
 def best_so_far(standing: Floats, how: str) -> Ints:
