@@ -221,6 +221,8 @@ def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):
         done.stdout.startswith("400 rows, 400 different texts; nobody was asked.")
         and "The first 50 texts:" in done.stdout
     )
+    short = "At least 27 rows drawn by chance certify that, 6.8 % of all: in so short a file that alone is much of"
+    assert short in " ".join(done.stdout.split())
     assert not here[1].requests and not (here[0] / "out.csv.run").exists()
 
 

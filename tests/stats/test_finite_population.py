@@ -7,7 +7,14 @@ import pytest
 from scipy.stats import nhypergeom
 
 from askless.errors import ConfigError
-from askless.stats.finite_population import keepable, keepable_share, least_allowed, most_errors, most_wrong
+from askless.stats.finite_population import (
+    keepable,
+    keepable_share,
+    least_allowed,
+    least_sample,
+    most_errors,
+    most_wrong,
+)
 
 
 def broken(wrong, drawn, allowed, delta):
@@ -151,3 +158,10 @@ def test_the_most_errors_that_a_sample_can_stand_for():
     assert missed < 39
     assert most_wrong(10_000, 100, 0, 0.05) == 293 and most_wrong(100, 100, 7, 0.05) == 7
     assert most_wrong(10**6, 300, 30, 0.05) / 10**6 == pytest.approx(0.1335, abs=5e-4), "as Clopper and Pearson"
+
+
+@pytest.mark.parametrize(("rows", "share", "least"), [(860, 0.05, 56), (60, 0.02, 47), (10, 0.5, 3), (2, 0.05, 2)])
+def test_the_least_sample_certifies_and_one_less_does_not(rows, share, least):
+    assert least_sample(rows, share, 0.05) == least
+    able = most_errors(rows, np.array([least - 1, least]), int(share * rows + 1e-9), 0.05) >= 0
+    assert able.tolist() == [False, True]

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Characters and sentence vectors of more texts take hours on a CPU.
 SMALL, LARGE_SMALL, LARGE = "stack", "linear", 50_000
+# From which share of a file on the least sample that certifies anything is worth a word.
+MUCH = 0.05
 File = Annotated[
     str, typer.Argument(metavar="FILE", help="CSV, TSV, JSON lines, Parquet, text lines, or - for a pipe.")
 ]
@@ -400,6 +402,7 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
     from askless.annotating.rounds import first_draw
     from askless.report.forecast_words import limit_words
     from askless.spending.pending import Pending
+    from askless.stats.finite_population import least_sample
 
     first, found = first_draw(len(table.texts)), []
     for name in terms.experts:
@@ -411,7 +414,9 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
         about = {"basis": every.basis, "remarks": limit_words(expert, every.usd)}
         found.append({"llm": name, "kept": kept, **usd, **about})
     *cheaper, last = found
-    return {"rows": len(table), "texts": len(table.texts), "first": first, **last, "cheaper": cheaper}
+    checked = None if wish.agree is None else least_sample(len(table), 1 - wish.agree, 1 - wish.confidence)
+    about = {"rows": len(table), "texts": len(table.texts), "first": first, "checked": checked}
+    return {**about, **last, "cheaper": cheaper}
 
 
 def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
@@ -426,6 +431,12 @@ def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
         for one in facts["cheaper"]
     ]
     kept = f", {facts['kept']:,} of them answered already" if facts["kept"] else ""
+    checked, rows = facts["checked"], facts["rows"]
+    if checked is not None:
+        much = ": in so short a file that alone is much of what could be saved." if checked > MUCH * rows else "."
+        each.append(
+            f"At least {checked:,} rows drawn by chance certify that, {100 * checked / rows:.2g} % of all{much}"
+        )
     words = [
         f"{facts['rows']:,} rows, {facts['texts']:,} different texts{kept}; nobody was asked.",
         f"The first {facts['first']:,} texts: {first}. All of them: {everything}. What the small model saves of that "

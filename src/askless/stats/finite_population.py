@@ -17,6 +17,7 @@ promise of which the kept rows themselves are part.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 
 import numpy as np
@@ -44,6 +45,15 @@ def most_errors(population: int, sample: Ints, allowed: int, delta: float) -> In
         good = hypergeom.cdf(middle, population, np.minimum(allowed + middle + 1, population), sample) <= delta
         low, high = np.where(good & (high - low > 1), middle, low), np.where(good | (high - low <= 1), high, middle)
     return np.where(allowed >= population - sample, sample, low)
+
+
+def least_sample(population: int, share: float, delta: float) -> int:
+    """The fewest rows drawn by chance that can promise that at most a `share` of `population` rows is wrong."""
+    from scipy.stats import hypergeom
+
+    wrong = int(share * population + 1e-9) + 1
+    sizes = range(population - wrong + 2)
+    return bisect_left(sizes, True, key=lambda n: bool(hypergeom.pmf(0, population, wrong, n) <= delta))
 
 
 def keepable(drawn: Bools, wrong: Bools, allowed: int, delta: float = 0.05) -> int:
