@@ -415,8 +415,8 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
         found.append({"llm": name, "kept": kept, **usd, **about})
     *cheaper, last = found
     checked = None if wish.agree is None else least_sample(len(table), 1 - wish.agree, 1 - wish.confidence)
-    about = {"rows": len(table), "texts": len(table.texts), "first": first, "checked": checked}
-    return {**about, **last, "cheaper": cheaper}
+    of_file = {"rows": len(table), "texts": len(table.texts), "first": first, "checked": checked}
+    return {**of_file, **last, "cheaper": cheaper}
 
 
 def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
