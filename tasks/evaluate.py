@@ -211,9 +211,6 @@ def replay_all(inputs: Inputs, fitted: Fitted, split: str) -> evaluate.Runs:
         run = replay.replay(name, by_seed, panels, [*budgets, None])
         sweeps[name] = replay.only(run, np.arange(len(budgets)))
         own[name] = replay.only(run, np.array([len(budgets)]))
-    small = inputs.train.small
-    expensive = [sweeps[f"always_{llm}"] for llm in inputs.settings.llms(inputs.name) if llm != small]
-    sweeps["oracle"] = replay.oracle("oracle", sweeps[f"always_{small}"], expensive, gold, shares.tolist())
     return evaluate.Runs(gold, rows["group"].to_pylist(), sweeps, own)
 
 
@@ -236,7 +233,8 @@ def write_all(
         for split in ("test", "valid")
     )
     own, small = networks_alone(inputs, fitted), inputs.train.small
-    found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, small, test, valid, own)
+    bounds = by_share(inputs, test, own)
+    found = evaluate.evaluated(inputs.task, inputs.evaluate, settings.costs.unit, small, test, valid, own, bounds)
     references = rows["reference"].to_pylist() if inputs.task.kind == "summarisation" else []
     main = chosen_headline(inputs, fitted, found)
     if main in own:
@@ -309,6 +307,15 @@ def networks_alone(inputs: Inputs, fitted: Fitted) -> dict[str, replay.Replay]:
     return found
 
 
+def by_share(inputs: Inputs, test: evaluate.Runs, own: Mapping[str, replay.Replay]) -> list[replay.Replay]:
+    """What a share of LLM calls can buy, where the small expert answers the rest, and where a network of `own` does."""
+    small = inputs.train.small
+    expensive = [test.sweeps[f"always_{llm}"] for llm in inputs.settings.llms(inputs.name) if llm != small]
+    shares = inputs.evaluate.budgets or [0.0]
+    bases = (test.sweeps[f"always_{small}"], *own.values())
+    return [replay.oracle(evaluate.ORACLE, base, expensive, test.gold, shares) for base in bases]
+
+
 def distilled(inputs: Inputs, found: evaluate.Evaluation) -> dict[str, Any]:
     """What the small expert's lessons from an LLM brought on test; nothing where it had none."""
     folder, small = inputs.predictions / "trained" / inputs.train.small / UNTAUGHT, inputs.train.small
@@ -367,8 +374,8 @@ def decision_table(inputs: Inputs, test: evaluate.Runs, rows: pa.Table) -> pa.Ta
     """The decisions of every team and policy at the budgets of params.yaml, all seeds."""
     ids, budgets = rows["id"].to_pylist(), inputs.evaluate.budgets
     parts = []
-    for name, run in test.sweeps.items():
-        if name == "oracle" or run.points == 1:
+    for run in test.sweeps.values():
+        if run.points == 1:
             continue
         for p in (int(np.flatnonzero(np.isclose(run.budgets, b))[0]) for b in budgets):
             parts += [run.decisions(p, s, ids, inputs.task.classes) for s in range(len(run.seeds))]

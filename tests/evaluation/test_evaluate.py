@@ -64,9 +64,7 @@ def runs(gold=GOLD, small=SMALL, llm=LLM, scores=SCORES, cost=(0.1, 1.0), seeds=
         "always_llm": play("always_llm", Always(("small", "llm"), "llm"), [None], seeds[:1]),
         "mine": play("mine", mine, [Budget(share=s) for s in SHARES], seeds),
     }
-    truth = indices(gold)
-    sweeps["oracle"] = oracle("oracle", sweeps["always_small"], [sweeps["always_llm"]], truth, SHARES)
-    return Runs(truth, list(groups), sweeps, {"mine": play("mine", mine, [None], seeds)})
+    return Runs(indices(gold), list(groups), sweeps, {"mine": play("mine", mine, [None], seeds)})
 
 
 ANSWERS = {
@@ -75,9 +73,15 @@ ANSWERS = {
 }
 
 
+def bound_by_share(base, test):
+    return oracle("oracle", base, [test.sweeps["always_llm"]], test.gold, SHARES)
+
+
 def summary_of(test=None, valid=None, answers=ANSWERS, quality="accuracy", **changes):
     settings = Evaluate(**{**SETTINGS, **changes})
-    found = evaluated(replace(TASK, quality=quality), settings, "usd", "small", test or runs(), valid or runs())
+    test = test or runs()
+    bound = bound_by_share(test.sweeps["always_small"], test)
+    found = evaluated(replace(TASK, quality=quality), settings, "usd", "small", test, valid or runs(), by_share=[bound])
     out = found.summary("posts", settings.headline, answers)
     # JSON has no NaN and no infinity.
     assert json.loads(json.dumps(out, allow_nan=False)) == out
@@ -294,7 +298,8 @@ def test_a_policy_that_answers_with_a_network_of_its_own_is_held_against_that_on
     """The small expert is wrong where the network is right: what was kept is judged by the network."""
     board = panel(GOLD, {"mine-network": GOLD}, cost={"mine-network": 0.0}, blind=True)
     own = replay("always_mine-network", {0: Always(("mine-network",), "mine-network")}, {0: board}, [None])
-    found = evaluated(TASK, Evaluate(**SETTINGS), "usd", "small", runs(), runs(), {"mine": own})
+    bounds = [bound_by_share(base, runs()) for base in (runs().sweeps["always_small"], own)]
+    found = evaluated(TASK, Evaluate(**SETTINGS), "usd", "small", runs(), runs(), {"mine": own}, bounds)
     answers = {**ANSWERS, "mine-network": predictions(GOLD, expert="mine-network")}
     out = found.summary("posts", "mine", answers)
     assert (out["small"], out["first"]) == ("small", "mine-network")
@@ -304,6 +309,7 @@ def test_a_policy_that_answers_with_a_network_of_its_own_is_held_against_that_on
     assert all(list(group["quality"]) == ["mine-network", "llm", "mine"] for group in out["groups"])
     assert all(group["quality"]["mine-network"] == 1 for group in out["groups"])
     assert out["policies"]["oracle"]["auc"] == 1
+    assert [point["accuracy"]["value"] for point in out["policies"]["oracle"]["points"]] == [1, 1], "at any share too"
     assert summary_of()["first"] == "small"
 
 

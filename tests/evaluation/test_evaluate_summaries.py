@@ -149,10 +149,10 @@ def evaluation(panel=None, settings=SETTINGS):
         "always_small": weak,
         "always_large": strong,
         "mine": swept(panel, order=(1, 3, 2, 0)),
-        "oracle": oracle("oracle", weak, [strong], np.zeros(4, int), SHARES),
     }
     runs = Runs(np.full(4, -1), ["news", "news", "sport", None], sweeps, {})
-    return evaluated(TASK, settings, "usd", "small", runs, runs), panel
+    bound = oracle("oracle", weak, [strong], np.zeros(4, int), SHARES)
+    return evaluated(TASK, settings, "usd", "small", runs, runs, by_share=[bound]), panel
 
 
 @pytest.fixture(scope="module")

@@ -172,14 +172,17 @@ class Evaluation:
                 found |= self._at(found["operating_point"])
         self.policies[run.policy] = found
 
-    def add_oracle(self, by_share: Replay | None = None) -> None:
-        """Take in the bound: over costs that of all experts, at the budgets asked for `by_share`, the bound there."""
+    def add_oracle(self, by_share: Sequence[Replay] = ()) -> None:
+        """Take in the bound: over costs that of all experts, at the budgets asked for the best of those `by_share`."""
         others = (*self.alone.values(), *self.networks.values())
         alone = [self.weak, *(run for run in others if run is not self.weak)]
         prices = prices_of_quality(alone, self.gold, max(self.settings.sweep, BOUND_POINTS))
         self.add(oracle_by_cost(ORACLE, alone, self.gold, prices))
-        if by_share is not None:
-            self.policies[ORACLE]["points"] = self._points(by_share, self.boot.measure(by_share))
+        if by_share:
+            bounds = zip(*(self._points(run, self.boot.measure(run)) for run in by_share), strict=True)
+            self.policies[ORACLE]["points"] = [
+                max(at, key=lambda point: float(point[self.task.quality]["value"])) for at in bounds
+            ]
 
     def best(self, among: Sequence[str]) -> str | None:
         """The policy of the largest area under its curve on the rows that choose, None where none of them has one."""
@@ -342,16 +345,17 @@ def evaluated(
     test: Runs,
     valid: Runs,
     networks: Mapping[str, Replay] = {},
+    by_share: Sequence[Replay] = (),
 ) -> Evaluation:
     """An evaluation that has taken in everything replayed.
 
-    `test.sweeps` holds `always_<expert>` for every expert, every policy of params.yaml and `oracle`, the bound of what
-    a share buys; operating points are chosen on `valid` and reported on `test`.
+    `test.sweeps` holds `always_<expert>` for every expert and every policy of params.yaml; operating points are chosen
+    on `valid` and reported on `test`. `by_share` are the bounds of what a share buys, one for each model that answers
+    the rest.
     """
     evaluation = Evaluation(task, settings, unit, small, test, valid, networks)
     for policy, run in test.sweeps.items():
-        if policy == ORACLE:
-            evaluation.add_oracle(run)
-        elif policy not in evaluation.policies:
+        if policy not in evaluation.policies:
             evaluation.add(run, valid.sweeps.get(policy), test.own_rule.get(policy))
+    evaluation.add_oracle(by_share)
     return evaluation
