@@ -110,9 +110,13 @@ class CallPrice:
                 f"Add costs.prices.{name}, {{}} for one that is free."
             )
         if limited and not self.in_dollars:
-            raise ConfigError(f"A spend limit is in dollars. Got costs in {self._costs.unit}. Set costs.unit to usd.")
+            raise ConfigError(
+                f"A spend limit is in dollars. Got costs in {self._costs.unit}. Set costs.unit to usd, or give no "
+                "limit (askless limit takes that of a key away)."
+            )
         if limited and self._price.usd_per_hour:
             raise ConfigError(
                 f"Expert '{name}' is priced by the hour, and how long a call will take is not known before. "
-                "Allowed under a spend limit: prices of tokens or answers. Price it so, or give no limit."
+                "Allowed under a spend limit, that of a key too (askless limit): prices of tokens or answers. Price it "
+                "so, or give no limit."
             )
