@@ -11,6 +11,8 @@ from tests.annotating.texts import texts
 from tests.experts.chat_server import Answer, chat
 from tests.pipeline import small_params, working_in, write_params
 
+pytestmark = pytest.mark.usefixtures("prefect_api")
+
 POSTS, LABELS = texts(260)
 SAID = dict(zip(POSTS, [str(int(label == "yes")) for label in LABELS], strict=True))
 
