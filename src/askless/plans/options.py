@@ -10,7 +10,7 @@ import numpy as np
 from askless.arrays import Bools, Floats, Ints
 from askless.policies.base import Budget
 
-RESERVED = 0.2
+RESERVED, LEAST_RESERVED = 0.2, 0.01
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,10 @@ def shares(cascades: int, singles: int, least: float, delta: float) -> tuple[lis
 
     A fifth is for experts alone, at which the cascades that begin with them end: little is won by more. Where so few
     rows allow no cascade to pass with its part, `least` being the smallest p-value that there is, fewer are tested, and
-    no expert alone but at the end of these. All of this is settled before anybody looks at a label.
+    experts alone have a hundredth, enough for one that is clearly better. All of this is settled before anybody looks
+    at a label.
     """
-    for part in (1 - RESERVED, 1.0) if singles else (1.0,):
+    for part in (1 - RESERVED, 1 - LEAST_RESERVED) if singles else (1.0,):
         for tried in range(cascades, 0, -1):
             if least <= part * delta / tried:
                 rest = (1 - part) * delta / singles if singles else 0.0
