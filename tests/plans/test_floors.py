@@ -65,8 +65,11 @@ def test_what_was_asked_and_what_came_of_it_in_words():
     assert not Requirement("recall", 0.4, 0, "0").held(SAID, TRUTH)
     with pytest.raises(ConfigError, match="Unknown class 'hatful'. Known: hateful, normal. Did you mean 'hateful'?"):
         requirements(None, {"hatful": 0.9}, {}, None, ("hateful", "normal"), None)
-    with pytest.raises(ConfigError, match="A floor of macro-F1, and answers that were judged already have no class."):
-        requirements(None, {}, {}, 0.8, (), None)
+    for what, recall, macro_f1 in (("macro-F1", {}, 0.8), ("recall", {"yes": 0.9}, None)):
+        with pytest.raises(
+            ConfigError, match=f"^A floor of {what}, and answers that were judged already have no class"
+        ):
+            requirements(None, recall, {}, macro_f1, (), None)
 
 
 def test_a_macro_f1_is_the_usual_one_with_an_interval_of_all_classes_at_once():

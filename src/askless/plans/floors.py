@@ -196,11 +196,13 @@ def requirements(
 ) -> list[Ask]:
     """All that must be so for these floors; `groups` are those in each of which it must, None for overall.
 
-    Raises `ConfigError` for an unknown class, and where there are no groups or, for a macro-F1, no classes.
+    Raises `ConfigError` for an unknown class, and where there are no groups or, for a class or a macro-F1, no classes.
     """
     found: list[Ask] = []
-    if macro_f1 is not None and not classes:
-        raise ConfigError("A floor of macro-F1, and answers that were judged already have no class. Give a floor.")
+    of_classes = {"macro-F1": macro_f1 is not None, "recall": recall, "precision": precision}
+    if not classes and any(of_classes.values()):
+        what = next(name for name, given in of_classes.items() if given)
+        raise ConfigError(f"A floor of {what}, and answers that were judged already have no class. Give a floor.")
     if groups is not None and list(groups) == [NO_GROUP]:
         raise ConfigError("A floor per group, and no item has a group. Give the items a column group, or leave it out.")
     for group in (None,) if groups is None else groups:
