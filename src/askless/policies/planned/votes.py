@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Self
 
@@ -16,7 +16,6 @@ from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, Rule
 from askless.stats.calibration import PlattCalibrator, laplace, platt, sigmoid
 
 SUREST = 0.99
-DOUBT = 2.0
 
 
 class Votes:
@@ -76,8 +75,6 @@ class VoteSets:
     largest on train; of several the smallest. The posterior is a calibrated line of the lead of the class of most
     votes, one for each subset: errors of LLMs are not independent, so that what a lead means has to be measured.
 
-    An expert that was not asked about a row has a cost of NaN there: each subset is measured where all of it was asked.
-
     Attributes learnt: `chain_` (points, most) experts, `STOP` beyond the last; `threshold_` (points,); `lines_`, slope
     and intercept of each subset.
 
@@ -98,9 +95,6 @@ class VoteSets:
     lines_: dict[int, Floats]
     chain_: Ints
     threshold_: Floats
-    # What each point came to on the rows learnt from, (points,).
-    quality_: Floats
-    cost_: Floats
 
     def __init__(self, *, most: int = 4, levels: int = 16, trust: float = 0.5, points: int = POINTS) -> None:
         self.most = most
@@ -110,9 +104,7 @@ class VoteSets:
 
     def fit(self, seen: AnswerMatrix) -> Self:
         """Learn the weights, what leads mean, and at each lambda the best subset and threshold."""
-        asked = ~np.isnan(seen.cost)
-        prices = np.where(asked, seen.cost, 0.0).sum(axis=0) / np.maximum(asked.sum(axis=0), 1)
-        self.lambdas_ = price_grid(prices, self.points)
+        self.lambdas_ = price_grid(seen.cost.mean(axis=0), self.points)
         self.votes_ = Votes().fit(seen)
         experts = np.arange(seen.label.shape[1])
         weight = self.votes_.weights(seen.label, seen.p, experts)
@@ -120,24 +112,19 @@ class VoteSets:
         self.lines_ = {}
         self.chain_ = np.full((self.points, self.most), STOP)
         self.threshold_ = np.full(self.points, -np.inf)
-        self.quality_, self.cost_ = np.zeros(self.points), np.zeros(self.points)
+        stands: dict[int, tuple[Bools, Floats]] = {}
         for size in range(1, min(self.most, len(experts)) + 1):
             for chain in combinations(experts.tolist(), size):
-                rows = np.flatnonzero(asked[:, chain].all(axis=1))
-                if not len(rows):
-                    continue
-                levels, quality, cost = self._tried(chain, seen[rows], weight[rows])
-                worth = quality - self._doubt(quality, len(rows), len(seen)) - self.lambdas_[:, None] * cost
+                stands[code_of(chain)] = self._learn(chain, seen, weight)
+                along = [stands[code_of(chain[: k + 1])] for k in range(size)]
+                levels, quality, cost = self._tried(along, seen.cost[:, chain].T)
+                worth = quality - self.lambdas_[:, None] * cost
                 level = worth.argmax(axis=1)
                 top = worth[np.arange(self.points), level]
                 better = top > best + 1e-12
-                best[better], level = top[better], level[better]
+                best[better] = top[better]
                 self.chain_[better] = np.append(chain, np.full(self.most - size, STOP))
-                self.threshold_[better], self.quality_[better], self.cost_[better] = (
-                    levels[level],
-                    quality[level],
-                    cost[level],
-                )
+                self.threshold_[better] = levels[level[better]]
         return self
 
     def first(self, point: Ints) -> Ints:
@@ -155,38 +142,27 @@ class VoteSets:
         answer = np.where(best == STOP, STOP, answers.experts[best])
         return RuleVerdict(answer, sure, sure, threshold, np.where(sure < threshold, then, STOP))
 
-    def _tried(self, chain: tuple[int, ...], seen: AnswerMatrix, weight: Floats) -> tuple[Floats, Floats, Floats]:
-        """Thresholds of a chain, and the mean quality and cost of stopping at each, (levels,)."""
-        right, sure = (np.stack(part) for part in zip(*self._along(chain, seen, weight), strict=True))
+    def _learn(self, chain: tuple[int, ...], seen: AnswerMatrix, weight: Floats) -> tuple[Bools, Floats]:
+        """Whether the votes of a subset are right, and the posterior that they are, each (rows,)."""
+        best, lead = counted(seen.label[:, chain], weight[:, chain])
+        right = seen.right[np.arange(len(seen)), np.array(chain)[best]] & (best != STOP)
+        line = self.lines_[code_of(chain)] = line_of(lead, right)
+        return right, posterior(best, lead, line)
+
+    def _tried(self, along: Sequence[tuple[Bools, Floats]], cost: Floats) -> tuple[Floats, Floats, Floats]:
+        """Thresholds of a chain, and the mean quality and cost of stopping at each, (levels,).
+
+        Given what `_learn` said of each part of it from the first expert on, and what each cost, (asked, rows).
+        """
+        right, sure = (np.stack(part) for part in zip(*along, strict=True))
         early = sure[:-1]
         quantiles = np.quantile(early, np.linspace(0, 1, self.levels)) if early.size else np.zeros(0)
         levels = np.append(quantiles, np.inf)
         # A row stops where it first reaches the threshold.
         stop = (np.maximum.accumulate(early, axis=0)[None] < levels[:, None, None]).sum(axis=1)
-        row = np.arange(len(seen))
+        row = np.arange(right.shape[1])
         worth = self.trust * right + (1 - self.trust) * sure
-        cost = np.cumsum(seen.cost[:, chain].T, axis=0)
-        return levels, worth[stop, row].mean(axis=1), cost[stop, row].mean(axis=1)
-
-    def _along(self, chain: tuple[int, ...], seen: AnswerMatrix, weight: Floats) -> Iterator[tuple[Bools, Floats]]:
-        """Whether the votes so far are right, and the posterior that they are, each (rows,), after each answer."""
-        for size in range(1, len(chain) + 1):
-            members = chain[:size]
-            best, lead = counted(seen.label[:, members], weight[:, members])
-            right = seen.right[np.arange(len(seen)), np.array(members)[best]] & (best != STOP)
-            code = code_of(members)
-            if code not in self.lines_:
-                self.lines_[code] = line_of(lead, right)
-            yield right, posterior(best, lead, self.lines_[code])
-
-    @staticmethod
-    def _doubt(quality: Floats, rows: int, of: int) -> Floats:
-        """What a quality measured on fewer rows is counted down by, so that the luck of a few does not choose."""
-        rate = (quality * rows + 1) / (rows + 2)
-        spread = np.sqrt(rate * (1 - rate))
-        return np.asarray((quality - rate + DOUBT * spread / np.sqrt(rows)) - DOUBT * spread / np.sqrt(of)) * (
-            rows < of
-        )
+        return levels, worth[stop, row].mean(axis=1), np.cumsum(cost, axis=0)[stop, row].mean(axis=1)
 
 
 def line_of(lead: Floats, right: Bools) -> Floats:
