@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
@@ -15,11 +16,12 @@ from askless.experts.answer_store import AnswerStore
 from askless.experts.local.causal_lm import LlmExpert
 from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling, code_of
 from askless.spending.breaker import Breaker
-from askless.spending.guard import GuardedExpert
+from askless.spending.guard import GuardedExpert, within_key_limit
+from askless.spending.key_limits import KeyLimits, kept_in, key_limit
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat, problem
 from tests.serving.writing_llm import WORDS, WritingLlm
-from tests.spending.guarded import TOKENS, close_all, errors, hosted, items
+from tests.spending.guarded import ANSWERS, TOKENS, close_all, errors, hosted, items
 
 TEXTS = [f"item {n}" for n in range(20)]
 
@@ -249,6 +251,23 @@ def test_a_kept_row_that_makes_no_answer_is_asked_again_and_ends_nothing(tmp_pat
     assert llm.answer(items("item 0", "item 1"))["label"].to_pylist() == ["1", "1"]
     assert "1 kept answers are not valid. They were set aside" in caplog.text
     assert llm.answer(items("item 1"))["label"].to_pylist() == ["1"] and len(server.requests) == 2
+
+
+def test_what_is_asked_without_a_ledger_heeds_the_limit_of_its_key(tmp_path, server, monkeypatch):
+    """As `try` and `forecast --sample` do."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody")
+    asked, costs = hosted(tmp_path, server.url, concurrency=1).expert, CostModel("usd", {"llm": ANSWERS})
+    asked.billing = None
+    with within_key_limit(asked, costs):
+        assert errors(asked.answer(items("a"))) == [None], "it has none"
+    with closing(KeyLimits(kept_in())) as limits:
+        limits.set("OPENAI_API_KEY", None, 0.0025)
+    with within_key_limit(asked, costs):
+        told = errors(asked.answer(items("a", "b", "c", "d")))
+    assert told == [None] * 3 + ["limit: the limit of $0.0025 in all for OPENAI_API_KEY is reached"]
+    assert len(server.requests) == 3 and key_limit("OPENAI_API_KEY").paid == pytest.approx(0.002)
+    assert asked.billing is None
 
 
 def test_two_that_share_answers_and_no_ledger_at_all_ask_once_too(server, tmp_path):
