@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib import util
 from pathlib import Path
 
-from askless.errors import MissingExtra
+# An experiment in a folder of its own (`dvc exp run --temp`) runs that folder's code, not what is installed.
+if (_own := Path(__file__).parents[1] / "src").is_dir():
+    sys.path.insert(0, str(_own))
+
+from askless.errors import MissingExtra  # noqa: E402
 
 QUIET = {
     "DO_NOT_TRACK": "1",

@@ -30,7 +30,7 @@ def evaluate(
         str(Path(data, "encoded")),
     )
     pack_headline(task, params, out, str(Path(models, task)), str(Path(data, "vectors", task)))
-    log_evaluation(task, out)
+    log_evaluation(task, params, out)
     return report
 
 

@@ -17,6 +17,7 @@ from flows import server
 from flows.compare import compare_models
 from flows.stage import run_stage, without_tracebacks
 from tasks.registration import register_headline
+from tasks.runs import tracked_retraining
 from tasks.versioning import push, reproduce, stages
 
 # A run that died gives its turn back after so long; Prefect grants no less.
@@ -34,11 +35,12 @@ def retrain(task: str, params: str = "params.yaml", reports: str = "reports") ->
     without_tracebacks()
     last = f"evaluate@{task}"
     with concurrency("dvc", occupy=1, lease_duration=LEASE_SECONDS, strict=False):
-        for stage in stages(last):
-            reproduce(stage)
-        summary = json.loads(Path(reports, task, "metrics.json").read_text(encoding="utf-8"))
-        show(summary, Path(reports, task, "report.html"))
-        register_headline(task, params, str(Path(reports, task)))
+        with tracked_retraining(task):
+            for stage in stages(last):
+                reproduce(stage)
+            summary = json.loads(Path(reports, task, "metrics.json").read_text(encoding="utf-8"))
+            show(summary, Path(reports, task, "report.html"))
+            register_headline(task, params, str(Path(reports, task)))
         done = compare_models(task, params)
         push(last)
     return f"{headline(summary)} {done}"

@@ -61,7 +61,7 @@ def register_headline(name: str, params: str, reports: str) -> str:
         summary = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         team = summary["headline"]["policy"]
         with tracked(name, f"register {team}", {"stage": "register", "team": team}) as run:
-            log_summary(summary, folder)
+            log_summary(run.info.run_id, settings, summary, folder)
             if Path(LOCK).exists():
                 mlflow.log_artifact(LOCK)
             return register(settings, summary, packed, run.info.run_id)

@@ -21,14 +21,18 @@ from askless import config
 from askless.bundles.bundle import Bundle
 from askless.registry.versions import FOLDER, store
 from askless.report.report import markdown_summary
-from tasks.versioning import versions
+from tasks.versioning import LOCK, data_of, versions
+
+# Names the run of `retrain` to the stages, which are processes of their own.
+PARENT = "ASKLESS_MLFLOW_PARENT"
 
 
 @contextmanager
 def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any) -> Iterator[Any]:
     """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions.
 
-    `options` are those of `mlflow.start_run`.
+    It is a child of the run that `retrain` started, in this process or the one before. `options` are those of
+    `mlflow.start_run`.
     """
     import mlflow
 
@@ -42,8 +46,25 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any
         where = (FOLDER / "artifacts" / experiment).absolute().as_uri() if local else None
         mlflow.create_experiment(experiment, artifact_location=where)
     mlflow.set_experiment(experiment)
-    with mlflow.start_run(run_name=run_name, tags={**tags, **versions()}, **options) as run:
+    parent = {"mlflow.parentRunId": os.environ[PARENT]} if PARENT in os.environ else {}
+    with mlflow.start_run(run_name=run_name, nested=True, tags={**tags, **parent, **versions()}, **options) as run:
         yield run
+
+
+@contextmanager
+def tracked_retraining(task: str) -> Iterator[None]:
+    """A run `retrain <task>`, of which those of all stages are children; dvc.lock is logged with it at the end."""
+    import mlflow
+
+    with tracked(task, f"retrain {task}", {"stage": "retrain"}) as run:
+        os.environ[PARENT] = run.info.run_id
+        try:
+            yield
+        finally:
+            del os.environ[PARENT]
+        mlflow.set_tags(versions())
+        if Path(LOCK).exists():
+            mlflow.log_artifact(LOCK)
 
 
 def make_store() -> str:
@@ -93,16 +114,19 @@ def log_training(name: str, team: str, params: str, models: str, learnt: str) ->
         folder = Path(models) / "teams" / team / f"seed-{facts['seed']}"
         bundle = Bundle.load(folder)
         with tracked(name, f"train {team} seed {facts['seed']}", {"stage": "train", "team": team}) as run:
-            mlflow.log_params({**bundle.arguments, "experts": ",".join(bundle.experts)})
+            mlflow.log_params({**bundle.arguments, "experts": ",".join(bundle.experts), "kind": bundle.kind})
+            _log_data(name, settings, "training")
             mlflow.log_metrics({k: float(facts[k]) for k in ("training_cost", "epoch", "valid_quality")})
+            for epoch, score in enumerate(facts["scores"], start=1):
+                mlflow.log_metric("valid_score", score, step=epoch)
             points = {key: values.tolist() for key, values in vars(bundle.policy.thresholds_).items()}
-            _log_curve(run.info.run_id, points)
+            _log_curve(run.info.run_id, points, "valid")
             mlflow.log_dict(points, "thresholds.json")
             mlflow.log_dict({name: asdict(price) for name, price in settings.costs.prices.items()}, "prices.json")
 
 
-def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
-    """The operating points measured on valid, as metrics over steps, in one write."""
+def _log_curve(run_id: str, points: dict[str, list[float]], split: str) -> None:
+    """The operating points measured on a split, as metrics over steps, in one write."""
     import time
 
     import mlflow
@@ -110,29 +134,49 @@ def _log_curve(run_id: str, points: dict[str, list[float]]) -> None:
 
     now = int(time.time() * 1000)
     metrics = [
-        Metric(f"valid.{name}", value, now, step)
+        Metric(f"{split}.{name}", value, now, step)
         for name in ("share", "cost", "quality")
         for step, value in enumerate(points[name])
     ]
     mlflow.MlflowClient().log_batch(run_id, metrics=metrics)
 
 
+def _log_data(name: str, settings: config.Params, context: str) -> None:
+    """Examples, vectors and answers of a task as the run's data sets, each by its hash in dvc.lock."""
+    import mlflow
+    from mlflow.data.meta_dataset import MetaDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+
+    found = data_of(name, settings.llms(name))
+    sets = [MetaDataset(LocalArtifactDatasetSource(path), path, digest) for path, digest in found.items()]
+    mlflow.log_inputs(sets, [context] * len(sets), [{}] * len(sets))
+
+
 @task(cache_policy=NO_CACHE)
-def log_evaluation(name: str, reports: str) -> None:
-    """One run with the metrics, curve and report of the evaluation in `reports`."""
+def log_evaluation(name: str, params: str, reports: str) -> None:
+    """One run with the parameters, data, metrics, curve and report of the evaluation in `reports`."""
     summary = json.loads(Path(reports, "metrics.json").read_text(encoding="utf-8"))
     team = summary["headline"]["policy"]
-    with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}):
-        log_summary(summary, Path(reports))
+    with tracked(name, f"evaluate {team}", {"stage": "evaluate", "team": team}) as run:
+        log_summary(run.info.run_id, config.load(params), summary, Path(reports))
 
 
-def log_summary(summary: dict[str, Any], folder: Path) -> None:
+def log_summary(run_id: str, settings: config.Params, summary: dict[str, Any], folder: Path) -> None:
     """Put an evaluation, its files in `folder`, into the run of MLflow that is under way."""
     import mlflow
+    import pandas as pd
 
-    head = summary["headline"]["policy"]
+    name, head = summary["task"], summary["headline"]["policy"]
+    train, how = settings.train[name], asdict(settings.evaluate[name])
     mlflow.log_params({"headline": head, "reference": summary["reference"], "quality": summary["quality"]})
+    mlflow.log_params({key: how[key] for key in ("budgets", "sweep", "bootstrap", "confidence", "margin")})
+    mlflow.log_params({"small": train.small, "seeds": train.seeds, "folds": train.folds, "distil": train.distil})
+    mlflow.log_params({f"{train.small}.{key}": value for key, value in settings.expert(train.small).items()})
+    _log_data(name, settings, "testing")
     mlflow.log_metrics(flat_metrics(summary))
+    rows = pd.read_csv(folder / "curve.csv")
+    curve = rows[rows.policy == head].groupby("budget", as_index=False)[["cost", "quality"]].mean()
+    _log_curve(run_id, curve.rename(columns={"budget": "share"}).to_dict("list"), "test")
     for file in ("report.html", "curve.csv", "curve.png", "reliability.png", "metrics.json"):
         mlflow.log_artifact(str(folder / file))
     mlflow.set_tag("mlflow.note.content", markdown_summary(summary))

@@ -202,5 +202,5 @@ def train_team(
             "valid_quality": float(policy.thresholds_.quality.max()),
         }
         Bundle.of(policy, task_settings.classes, facts).save(Path(models) / "teams" / team / f"seed-{seed}")
-        learnt.append(facts)
+        learnt.append({**facts, "scores": policy.scores_})
     return json.dumps(learnt)

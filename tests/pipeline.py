@@ -167,7 +167,7 @@ def run_stages(folder: Path, task: str, params: str) -> None:
         decisions = f"data/decisions/{task}.parquet"
         evaluate_policies.fn(task, params, examples, predictions, models, vectors, reports, decisions)
         pack_headline.fn(task, params, reports, models, vectors)
-        log_evaluation.fn(task, reports)
+        log_evaluation.fn(task, params, reports)
         register_headline.fn(task, params, reports)
 
 

@@ -146,6 +146,7 @@ def test_plots_are_drawn(project, tmp_path):
     page = (tmp_path / "plots" / "index.html").read_text()
     assert "cost-quality curve" in page
     assert "random" in page
+    assert '"groupby": ["rev", "policy", "budget"]' in page
 
 
 def test_push_and_pull_bring_back_the_same_bytes(project):

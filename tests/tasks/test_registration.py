@@ -23,8 +23,8 @@ from askless.text.embeddings import Vectors
 from tasks.evaluate import evaluate_policies
 from tasks.packing import best_seed, pack_headline, with_small
 from tasks.registration import digest_of, package_code, register_headline
-from tasks.runs import flat_metrics
-from tests.pipeline import LLM, MODEL, ROOT, TEAM, small_params, working_in, write_params
+from tasks.runs import flat_metrics, tracked, tracked_retraining
+from tests.pipeline import LLM, MODEL, ROOT, TEAM, small_params, with_store, working_in, write_params
 
 SUMMARIES = "askless-xsum"
 EVALUATION = ["curve.csv", "curve.png", "metrics.json", "reliability.png", "report.html"]
@@ -63,14 +63,27 @@ def test_each_seed_of_a_team_has_a_run(built):
     assert [m.value for m in sorted(curve, key=lambda m: m.step)] == pytest.approx(
         about["learnt"]["thresholds_"]["quality"]
     )
+    scores = sorted(client.get_metric_history(run.info.run_id, "valid_score"), key=lambda m: m.step)
+    assert [m.step for m in scores] == [1, 2, 3, 4]
+    assert max(scores, key=lambda m: m.value).step == run.data.metrics["epoch"]
     assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"prices.json", "thresholds.json"}
 
 
 def test_the_evaluation_has_figures_files_and_versions(built):
     client, (run,) = runs_of(built, "evaluate")
     summary = json.loads((built / "reports/olhs/metrics.json").read_text())
-    assert run.data.params == {"headline": TEAM, "reference": "demo-xs", "quality": "accuracy"}
-    assert run.data.metrics == pytest.approx(flat_metrics(summary))
+    assert (
+        run.data.params.items()
+        >= {
+            **{"headline": TEAM, "reference": "demo-xs", "quality": "accuracy", "small": "mlp", "seeds": "(67, 68)"},
+            **{"mlp.epochs": "4", "bootstrap": "50", "budgets": "(0.2, 0.5)"},
+        }.items()
+    )
+    ends = {f"test.{name}" for name in ("share", "cost", "quality")}
+    assert {k: v for k, v in run.data.metrics.items() if k not in ends} == pytest.approx(flat_metrics(summary))
+    shares = sorted(client.get_metric_history(run.info.run_id, "test.share"), key=lambda m: m.step)
+    assert [m.value for m in shares] == [i / 10 for i in range(11)]
+    assert ("data/prepared/olhs", "abc.dir") in {(d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs}
     assert run.data.metrics["experts.demo-xs.accuracy"] == summary["experts"]["demo-xs"]["accuracy"]["value"]
     assert [a.path for a in client.list_artifacts(run.info.run_id) if not a.is_dir] == EVALUATION
     assert summary["headline"]["text"] in run.data.tags["mlflow.note.content"]
@@ -439,3 +452,23 @@ def test_the_model_of_summaries_keeps_budgets_and_needs_no_network(served_summar
     assert "budget of 0 per 1,000 items is under the least cost" in said["impossible"]
     assert "askless" in said["modules"]
     assert not {"torch", "transformers"} & set(said["modules"])
+
+
+def test_runs_of_stages_are_children_of_the_retraining_in_this_process_and_in_others(tmp_path, empty_store, built):
+    with_store(tmp_path, empty_store)
+    another = "from tasks.runs import tracked\nwith tracked('olhs', 'there', {'stage': 'there'}): pass"
+    with working_in(tmp_path):
+        shutil.copy(built / "dvc.lock", "dvc.lock")
+        with tracked_retraining("olhs"):
+            with tracked("olhs", "here", {"stage": "here"}):
+                pass
+            subprocess.run([sys.executable, "-c", another], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        with tracked("olhs", "later", {"stage": "later"}):
+            pass
+        client, (parent,) = runs_of(tmp_path, "retrain")
+        assert [a.path for a in client.list_artifacts(parent.info.run_id)] == ["dvc.lock"]
+    of = {
+        stage: runs_of(tmp_path, stage)[1][0].data.tags.get("mlflow.parentRunId")
+        for stage in ("here", "there", "later")
+    }
+    assert of == {"here": parent.info.run_id, "there": parent.info.run_id, "later": None}

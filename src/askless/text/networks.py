@@ -193,12 +193,25 @@ def epochs(stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int) 
         yield seen
 
 
-def train(stack: Stack, x: Tensor, loss: BatchLoss, recipe: Recipe, seed: int, score: Callable[[Stack], float]) -> int:
-    """Train and keep the epoch of the largest `score` (measured on valid); returns that epoch, from 1."""
+def train(
+    stack: Stack,
+    x: Tensor,
+    loss: BatchLoss,
+    recipe: Recipe,
+    seed: int,
+    score: Callable[[Stack], float],
+    scores: list[float] | None = None,
+) -> int:
+    """Train and keep the epoch of the largest `score` (measured on valid), adding each to `scores`; returns that epoch.
+
+    Epochs count from 1.
+    """
     best, kept, at = -math.inf, None, 0
     for epoch, _ in enumerate(epochs(stack, x, loss, recipe, seed), start=1):
         with torch.no_grad():
             value = score(stack)
+        if scores is not None:
+            scores.append(value)
         if value > best or kept is None:
             best, kept, at = value, {k: v.clone() for k, v in stack.state_dict().items()}, epoch
     if kept is not None:

@@ -116,7 +116,8 @@ class GainTeam(Team):
             return -float((each * held_weight).mean())
 
         recipe = self._recipe(epochs=self.allocator_epochs, weight_decay=self.weight_decay)
-        self.epoch_ = train(self.allocator_, x, loss, recipe, self.random_state, score)
+        self.scores_ = []
+        self.epoch_ = train(self.allocator_, x, loss, recipe, self.random_state, score, self.scores_)
         with torch.no_grad():
             logits = self.allocator_(x_valid).mean(0).double().numpy()
         self.calibrators_ = np.array(

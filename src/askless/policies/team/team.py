@@ -60,6 +60,8 @@ class Team(Allocator):
         The networks.
     epoch_ : int
         The epoch that was kept.
+    scores_ : list of float
+        By epoch, what it was chosen by, measured on valid: accuracy, of `team_gain` minus the loss.
     classes_ : tuple of str
         The classes that the small network knows.
     """
@@ -124,7 +126,7 @@ class Team(Allocator):
 
     @abstractmethod
     def _train(self, data: Training, held: Training) -> None:
-        """Set `small_`, `allocator_` and `epoch_`."""
+        """Set `small_`, `allocator_`, `epoch_` and `scores_`."""
 
     def look(self, panel: Panel) -> Floats:
         """The allocator's estimate for each expert, shape (rows, experts), its compute billed to the panel."""
@@ -188,10 +190,11 @@ class Team(Allocator):
         """Run the epochs and keep the one whose system accuracy on `held` is best."""
         from askless.text.mean_vector_net import MeanVectorNet
 
-        best = -1.0
+        best, self.scores_ = -1.0, list[float]()
         kept: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
         for epoch, _ in enumerate(run, start=1):
             accuracy = self._system_accuracy(small, allocator, held)
+            self.scores_.append(accuracy)
             if accuracy > best:
                 best, self.epoch_, kept = accuracy, epoch, (_copy(small), _copy(allocator))
         small.load_state_dict(kept[0])
