@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 from pydantic import ValidationError
 
+from askless import config
 from askless.errors import AsklessError, ConfigError
 from flows.server import PORT, answers, api
 from tasks.telling import EVENTS, RUNS
@@ -41,13 +43,14 @@ LIMITS = {"dvc": 1, "tag:gpu": 1}
 
 
 def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
-    """Create the work pool, the concurrency limits and every deployment of `path`; returns a line about each.
+    """Create the work pool, the concurrency limits and the deployments of `path` for every task; returns a line each.
 
     What is there already is brought up to date; a limit that was changed since is left so. Where `ASKLESS_NOTIFY` names
     a notification block, what should be heard of is sent there. Nothing is put on the server before all of `path` is
     found to be right. Raises `AsklessError`.
     """
-    deployments = read(path)
+    params = path.with_name("params.yaml")
+    deployments = for_tasks(read(path), config.load(params).base.tasks if params.exists() else ())
     with client() as server:
         block = _block(server, os.environ.get(NOTIFY, ""))
         if not _pool_type(server, POOL):
@@ -57,10 +60,30 @@ def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
             check_pool(server, about["work_pool"]["name"], f"{path}: deployment '{about['name']}'")
         for name, limit in LIMITS.items():
             _limit(server, name, limit)
-        _prefect_deploy(path, str(server.api_url).rstrip("/"))
+        _prefect_deploy(path, deployments, str(server.api_url).rstrip("/"))
         if block is not None:
             _notify(server, block)
     return [f"{about['name']:<10} {_when(about)}" for about in deployments]
+
+
+def for_tasks(deployments: list[dict[str, Any]], tasks: Sequence[str]) -> list[dict[str, Any]]:
+    """Deployments for every one of `tasks`, those that none is about as the first task of the file has them.
+
+    What names an LLM of its task is left out there, as are deployments of a task that is none of `tasks`.
+    """
+
+    def of(about: Mapping[str, Any]) -> str | None:
+        return (about.get("parameters") or {}).get("task")
+
+    named = list(dict.fromkeys(filter(None, map(of, deployments))))
+    pattern = [d for d in deployments if named and of(d) == named[0] and "llm" not in d["parameters"]]
+    more = [
+        {**about, "name": f"{about['name']}-{task}", "parameters": {**about["parameters"], "task": task}}
+        for task in tasks
+        if task not in named
+        for about in pattern
+    ]
+    return [about for about in deployments if not tasks or of(about) in (None, *tasks)] + more
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -163,16 +186,19 @@ def _when(about: Mapping[str, Any]) -> str:
     return ", ".join(f"{s['cron']} {s['timezone']}" for s in about.get("schedules") or []) or "not scheduled"
 
 
-def _prefect_deploy(path: Path, url: str) -> None:
+def _prefect_deploy(path: Path, deployments: list[dict[str, Any]], url: str) -> None:
     """`prefect deploy --all`, which finds the flows and keeps the folder that they are in."""
     folder = path.absolute().parent
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", path.name],
-        cwd=folder,
-        env={**os.environ, "PREFECT_API_URL": url, "PWD": str(folder), "COLUMNS": "500", "NO_COLOR": "1"},
-        capture_output=True,
-        text=True,
-    )
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".prefect-", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump({**yaml.safe_load(path.read_text(encoding="utf-8")), "deployments": deployments}, file)
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", Path(file.name).name],
+            cwd=folder,
+            env={**os.environ, "PREFECT_API_URL": url, "PWD": str(folder), "COLUMNS": "500", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
     if done.returncode:
         lines = (done.stdout + done.stderr).split("\n")
         reasons = [line.strip() for line in lines if line.strip() and line.strip()[0] not in "╭│╰"]

@@ -33,7 +33,7 @@ def validate_examples(name: str, params: str, candidate: str, last_good: str, re
     settings = config.load(params).task(name)
     checks = settings.checks
     frame = schema.read(candidate, "examples").to_pandas()
-    last = _last_of_same_source(candidate, last_good)
+    last = last_of_same_source(candidate, last_good)
     suite = [
         gxe.ExpectTableRowCountToBeBetween(min_value=checks.rows_min),
         gxe.ExpectColumnValuesToBeUnique(column="id"),
@@ -170,7 +170,7 @@ def _rows_like(rows: int, change: float) -> Any:
     )
 
 
-def _last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
+def last_of_same_source(candidate: str, last_good: str) -> pd.DataFrame | None:
     """The last good examples, if they were read from the same source: another one is no drift."""
     if not Path(last_good).exists():
         return None

@@ -21,7 +21,7 @@ from prefect.states import Crashed
 
 from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
-from flows.deploy import LIMITS, POOL, _block, _notify, client, read
+from flows.deploy import LIMITS, POOL, _block, _notify, client, for_tasks, read
 from flows.pipeline import retrain
 from flows.server import api, free_port
 from tasks.telling import tell
@@ -89,6 +89,25 @@ def test_no_scheduled_run_piles_up_on_another_or_hangs_for_ever():
         assert getattr(importlib.import_module(module), name).timeout_seconds <= 23 * 3600, name
         # `retrain` waits for its turn: what it would do is not done by the run before.
         assert ("concurrency_limit" in about) == (name != "retrain"), name
+
+
+@pytest.mark.parametrize(
+    ("tasks", "more", "kept"),
+    [
+        ((), (), 4),
+        (("olhs",), (), 4),
+        (("olhs", "xsum"), ("xsum",), 4),
+        (("complaints",), ("complaints",), 0),
+    ],
+)
+def test_each_task_of_params_has_its_schedules(tasks, more, kept):
+    given = read(ROOT / "prefect.yaml")
+    made = for_tasks(given, tasks)
+    assert made[:kept] == given[:kept]
+    names = [f"{name}-{task}" for task in more for name in ("retrain", "answer", "monitor")]
+    assert [about["name"] for about in made[kept:]] == names
+    assert [about["parameters"] for about in made[kept:]] == [{"task": task} for task in more for _ in range(3)]
+    assert all(about["schedules"] for about in made)
 
 
 def test_without_an_address_the_server_of_make_ui_is_meant(monkeypatch):

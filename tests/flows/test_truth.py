@@ -23,6 +23,7 @@ NO_OUTCOME = {
     "flows": "telemetry off, where Prefect's home is",
     "flows.stage": "the command line, and how an error is printed",
     "tasks": "which failures are tried again",
+    "tasks.agreement": "it may stop prepare, and changes nothing that prepare makes",
     "tasks.progress": "lines and metrics of progress",
     "tasks.runs": "what MLflow is told",
 }

@@ -166,6 +166,9 @@ class Checks:
         Longest text and longest summary, in characters.
     unparsed_share_max
         Largest share of an expert's answers without a label, or with an error, 0 to 1.
+    agreement_fall_max
+        By how much less the last small expert may agree with the labels of new rows, and how many labels of old rows
+        may be others, as shares, 0 to 1; None: not looked at.
     """
 
     rows_min: Count = 100
@@ -175,6 +178,7 @@ class Checks:
     text_chars_max: Count = 10_000
     summary_chars_max: Count = 2_000
     unparsed_share_max: Share = 0.2
+    agreement_fall_max: Share | None = 0.2
 
 
 @dataclass(frozen=True, config=STRICT)
