@@ -16,7 +16,7 @@ WORDS = {"0": "kind sunny warm", "1": "rude angry loud"}
 def posts(first, last, label=lambda gold, number: gold):
     """Lines of posts that tell their class, but for one in ten."""
     golds = [(number, str(number % 2)) for number in range(first, last)]
-    shown = [(number, gold, WORDS[gold if number % 10 else "0"]) for number, gold in golds]
+    shown = [(number, gold, WORDS[gold if number % 5 else "0"]) for number, gold in golds]
     return [f"{words} number {number},{label(gold, number)}" for number, gold, words in shown]
 
 
@@ -57,7 +57,7 @@ def test_new_rows_that_mean_the_same_or_are_too_few_to_tell_go_on(checked, rows)
 def test_new_labels_that_mean_something_else_are_refused(checked, label):
     rows = [*posts(0, 400), *posts(400, 500, label)]
     said = (
-        r"linear agrees with \d+% of 100 new labels, before with 9\d% of 100\. Allowed: a fall of 20 points at most\."
+        r"linear agrees with \d+% of 100 new labels, before with \d+% of 100\. Allowed: a fall of 20 points at most\."
     )
     with pytest.raises(DataError, match=rf"^olhs: {said} Look at its labels\. .* null for this run\.$"):
         checked(rows)
