@@ -38,7 +38,7 @@ def _again(task: Any, run: Any, state: Any) -> bool:
 
 
 def versions(root: Path = Path()) -> dict[str, str]:
-    """The git commit, whether more than dvc.lock was changed since, the hash of dvc.lock and of the outputs in it.
+    """The git commit, whether code or parameters were changed since, the hash of dvc.lock and of the outputs in it.
 
     A value that is not to be had (no git, no lock file yet) is left out.
     """
@@ -47,7 +47,7 @@ def versions(root: Path = Path()) -> dict[str, str]:
     if commit:
         found["git_commit"] = commit
         found["git_dirty"] = str(
-            bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock"))
+            bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports"))
         ).lower()
     lock = root / LOCK
     if lock.exists():

@@ -138,6 +138,14 @@ def test_metrics_are_few_enough_to_read(project):
     (row,) = json.loads(project.dvc("metrics", "show", "--json"))[""]["data"].items()
     figures = json.loads((project.folder / "reports/olhs/headline.json").read_text())
     assert row == ("reports/olhs/headline.json", {"data": figures})
+    path = project.folder / "reports/olhs/headline.json"
+    path.write_text(json.dumps({**figures, "quality": figures["quality"] + 0.5}))
+    try:
+        (changed,) = json.loads(project.dvc("metrics", "diff", "--json")).values()
+        assert changed["quality"]["diff"] == pytest.approx(0.5)
+        assert changed["quality"]["old"] == figures["quality"]
+    finally:
+        path.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def test_plots_are_drawn(project, tmp_path):
@@ -158,6 +166,7 @@ def test_push_and_pull_bring_back_the_same_bytes(project):
         shutil.rmtree(project.folder / out)
     assert project.hashes() == {}
     project.dvc("pull", "-q")
+    subprocess.run(["git", "checkout", "-q", "reports"], cwd=project.folder, check=True)
     assert project.hashes() == before
     assert project.dvc("status").strip() == "Data and pipelines are up to date."
 
