@@ -241,4 +241,7 @@ def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_l
     assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", done.stdout + done.stderr)) == len(STAGES) - 1
     client = mlflow.MlflowClient(f"sqlite:///{folders[1] / 'mlruns' / 'mlflow.db'}")
     assert client.get_registered_model(MODEL).aliases["champion"] == 1
+    runs = client.search_runs([client.get_experiment_by_name("olhs").experiment_id])
+    (night,) = [run for run in runs if run.info.run_name == "retrain olhs"]
+    assert {run.data.tags.get("mlflow.parentRunId") for run in runs if run is not night} == {night.info.run_id}
     assert second.locked() == first.locked()
