@@ -2,7 +2,9 @@
 
 import errno
 import logging
+import shutil
 import sqlite3
+import subprocess
 import sys
 
 import pytest
@@ -12,6 +14,8 @@ from mlflow.exceptions import MlflowException
 from askless.errors import DataError
 from flows import stage
 from flows.server import PASSING
+from tests.flows.small_project import bare_environment
+from tests.pipeline import ROOT
 
 FAULT = DataError("a file", "nothing", "something", "Do it.")
 
@@ -82,3 +86,16 @@ def test_a_stage_says_when_it_is_done_and_how_long_it_took(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prepare", "olhs"])
     stage.run_stage(prepare, ["task"])
     assert capsys.readouterr().err == "prepare olhs: done in 0 s\n"
+
+
+def test_a_folder_of_an_experiment_runs_its_own_code(tmp_path):
+    (tmp_path / "src/askless").mkdir(parents=True)
+    (tmp_path / "src/askless/__init__.py").touch()
+    shutil.copy(ROOT / "src/askless/errors.py", tmp_path / "src/askless")
+    (tmp_path / "flows").mkdir()
+    shutil.copy(ROOT / "flows/__init__.py", tmp_path / "flows")
+    which = [sys.executable, "-c", "import flows, askless; print(askless.__file__)"]
+    # What is installed, or set by who runs the tests, does not count.
+    environment = {**bare_environment(), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(which, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "src/askless/__init__.py")
