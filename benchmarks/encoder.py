@@ -71,13 +71,17 @@ def by_onnx(encoder: SentenceEncoder, folder: Path) -> dict[str, Encode]:
     class Hidden(torch.nn.Module):
         """Inputs by place."""
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = encoder.network
+
         def forward(self, *ids: torch.Tensor) -> Any:
             """The last layer."""
-            return network(**dict(zip(names, ids, strict=True))).last_hidden_state
+            return self.network(**dict(zip(names, ids, strict=True))).last_hidden_state
 
     warnings.simplefilter("ignore")
-    network, names = encoder.network, ["input_ids", "token_type_ids", "attention_mask"]
-    network.set_attn_implementation("eager")
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    encoder.network.set_attn_implementation("eager")
     given = encoder._tokenizer(["a text", "another one"], return_tensors="pt", padding=True)
     axes = {name: {0: "texts", 1: "tokens"} for name in [*names, "hidden"]}
     torch.onnx.export(
