@@ -171,8 +171,10 @@ def main() -> None:
         ratios = [taken["one at a time"] / taken[name] for taken in rounds]
         speed = median(len(texts) / taken[name] for taken in rounds)
         cosine = (exact * vectors).sum(axis=1)
-        alone = found.get(name.replace("batches by length", "one at a time"), exact)
-        moves = f"{np.abs(vectors - alone).max():.1g}" if name.startswith("batches") else "not"
+        _, comma, kind = name.partition(",")
+        moves = "not"
+        if name.startswith("batches"):
+            moves = f"{np.abs(vectors - found['one at a time' + comma + kind]).max():.1g}"
         cells = f"{speed:.3g} | {median(ratios):.2g} ({min(ratios):.2g} - {max(ratios):.2g})"
         print(f"| {name} | {cells} | {cosine.min():.4f}, {np.median(cosine):.4f} | {moves} |")
 
