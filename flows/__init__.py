@@ -29,6 +29,8 @@ QUIET = {
     # Threads that spin while they wait make tiny models many times slower where cores are shared.
     "OMP_WAIT_POLICY": "PASSIVE",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # By these the server sees that a run's process is gone (`flows.deploy`).
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_HOME": str(Path(".prefect").absolute()),
 }
 if util.find_spec("prefect") is None:

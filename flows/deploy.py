@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,9 +16,10 @@ from uuid import UUID
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
+from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import AutomationCore, EventTrigger, Posture
-from prefect.events.actions import SendNotification
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
@@ -38,6 +40,11 @@ AUTOMATIONS = {
         "{{ event.resource['prefect.state-message'] }} (run {{ event.resource.name }})",
     ),
 }
+HEARTBEAT = "prefect.flow-run.heartbeat"
+LOST = "askless: lost runs"
+LOST_AFTER = timedelta(minutes=5)
+# What says where the code is on this machine, and brings it to no other.
+HERE = "set_working_directory"
 # One retraining at a time on a server, and one LLM at a time on a GPU: a limit on tasks tagged `gpu`.
 LIMITS = {"dvc": 1, "tag:gpu": 1}
 
@@ -51,16 +58,20 @@ def deploy(path: Path = Path("prefect.yaml")) -> list[str]:
     """
     params = path.with_name("params.yaml")
     deployments = for_tasks(read(path), config.load(params).base.tasks if params.exists() else ())
+    pull = yaml.safe_load(path.read_text(encoding="utf-8")).get("pull") or []
     with client() as server:
         block = _block(server, os.environ.get(NOTIFY, ""))
         if not _pool_type(server, POOL):
             template = ProcessWorker.get_default_base_job_template()
             server.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
         for about in deployments:
-            check_pool(server, about["work_pool"]["name"], f"{path}: deployment '{about['name']}'")
+            where = f"{path}: deployment '{about['name']}'"
+            if (kind := check_pool(server, about["work_pool"]["name"], where)) != "process":
+                _check_pull(where, kind, about.get("pull") or pull)
         for name, limit in LIMITS.items():
             _limit(server, name, limit)
         _prefect_deploy(path, deployments, str(server.api_url).rstrip("/"))
+        _replace(server, lost_runs())
         if block is not None:
             _notify(server, block)
     return [f"{about['name']:<10} {_when(about)}" for about in deployments]
@@ -120,13 +131,44 @@ def client() -> Iterator[SyncPrefectClient]:
         yield server
 
 
-def check_pool(server: SyncPrefectClient, name: str, where: str) -> None:
-    """Raise `ConfigError` unless there is a work pool of this name and of type process."""
-    kind = _pool_type(server, name)
-    if kind != "process":
-        pools = ", ".join(sorted(f"{pool.name} ({pool.type})" for pool in server.read_work_pools())) or "none"
-        got = f"work pool '{name}' is of type {kind}" if kind else f"there is no work pool '{name}'"
-        raise ConfigError(f"{where}: {got}. Allowed: one of type process. There are: {pools}. `make deploy` makes it.")
+def check_pool(server: SyncPrefectClient, name: str, where: str) -> str:
+    """The type of the work pool of this name; raises `ConfigError` where there is none."""
+    if kind := _pool_type(server, name):
+        return kind
+    pools = ", ".join(sorted(f"{pool.name} ({pool.type})" for pool in server.read_work_pools())) or "none"
+    raise ConfigError(
+        f"{where}: there is no work pool '{name}'. Allowed: one that is there: {pools}. `make deploy` makes '{POOL}' "
+        "of type process, `prefect work-pool create` any other."
+    )
+
+
+def _check_pull(where: str, kind: str, pull: list[dict[str, Any]]) -> None:
+    """Raise `ConfigError` where a container would look for the code in a folder of this machine."""
+    steps = [name.rpartition(".")[2] for step in pull for name in step]
+    if set(steps) <= {HERE} and "$PWD" in str(pull):
+        raise ConfigError(
+            f"{where}: its work pool is of type {kind}, and its code is in this folder alone ({HERE}). Allowed: a step "
+            "of `pull` that brings it, such as git_clone, or the folder that the image has it in. "
+            "examples/containers.prefect.yaml has both."
+        )
+
+
+def lost_runs() -> AutomationCore:
+    """Shows a run as crashed that was not heard of for `LOST_AFTER`: its process, or its machine, is gone."""
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "TimedOut")}
+    trigger = EventTrigger(
+        after={HEARTBEAT},
+        expect={HEARTBEAT, *ends},
+        match={"prefect.resource.id": "prefect.flow-run.*"},
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=LOST_AFTER,
+    )
+    why = f"Not heard of for {LOST_AFTER.seconds // 60} minutes: its process was killed, or its machine is gone."
+    return AutomationCore(
+        name=LOST, trigger=trigger, actions=[ChangeFlowRunState(state=StateType.CRASHED, message=why)]
+    )
 
 
 def _pool_type(server: SyncPrefectClient, name: str) -> str:
@@ -151,15 +193,20 @@ def _block(server: SyncPrefectClient, named: str) -> UUID | None:
 
 
 def _notify(server: SyncPrefectClient, block: UUID) -> None:
-    """Automations that send what happened to a block, each in the place of one of its name."""
+    """Automations that send what happened to a block."""
     for name, (events, subject, body) in AUTOMATIONS.items():
-        for old in server.read_automations_by_name(name):
-            server.delete_automation(old.id)
         trigger = EventTrigger(
             expect=set(events), for_each={"prefect.resource.id"}, posture=Posture.Reactive, threshold=1
         )
         send = SendNotification(block_document_id=block, subject=subject, body=body)
-        server.create_automation(AutomationCore(name=name, trigger=trigger, actions=[send]))
+        _replace(server, AutomationCore(name=name, trigger=trigger, actions=[send]))
+
+
+def _replace(server: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Put an automation on the server, in the place of one of its name."""
+    for old in server.read_automations_by_name(automation.name):
+        server.delete_automation(old.id)
+    server.create_automation(automation)
 
 
 def _limit(server: SyncPrefectClient, name: str, limit: int) -> None:

@@ -5,6 +5,7 @@ Ports 4200 and 5000, or those of PREFECT_SERVER_API_PORT and MLFLOW_PORT.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -22,7 +23,8 @@ OPEN = (
 
 def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
     """Command, health address and environment of an MLflow server, as `running` takes them."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store(), "--workers", "1"]
+    kept = os.environ.get("MLFLOW_BACKEND_STORE_URI") or store()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", kept, "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
     return command, f"http://127.0.0.1:{port}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 

@@ -21,7 +21,7 @@ from prefect.states import Crashed
 
 from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
-from flows.deploy import LIMITS, POOL, _block, _notify, client, for_tasks, read
+from flows.deploy import AUTOMATIONS, LIMITS, LOST, POOL, _block, _notify, client, for_tasks, read
 from flows.pipeline import retrain
 from flows.server import api, free_port
 from tasks.telling import tell
@@ -118,16 +118,26 @@ def test_without_an_address_the_server_of_make_ui_is_meant(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_work_pool_that_is_not_there_or_of_another_type_is_named(production, refused):
-    there = "Allowed: one of type process. There are: {}. `make deploy` makes it."
-    assert refused("worker") == f"worker: there is no work pool 'askless'. {there.format('none')}"
+def test_a_work_pool_that_is_not_there_or_to_which_no_step_brings_the_code_is_named(production, refused):
+    there = "Allowed: one that is there: {}. `make deploy` makes 'askless' of type process, "
+    assert refused("worker").startswith(f"worker: there is no work pool 'askless'. {there.format('none')}")
     said = refused("deploy", work_pool={"name": "elsewhere"})
-    pools = there.format("askless (process)")
-    assert said == f"prefect.yaml: deployment 'retrain': there is no work pool 'elsewhere'. {pools}"
-    production.client.create_work_pool(WorkPoolCreate(name="ship", type="docker"))
-    pools = there.format("askless (process), ship (docker)")
-    assert refused("worker", "ship") == f"worker: work pool 'ship' is of type docker. {pools}"
+    where = "prefect.yaml: deployment 'retrain':"
+    assert said.startswith(f"{where} there is no work pool 'elsewhere'. {there.format('askless (process)')}")
+    production.client.create_work_pool(WorkPoolCreate(name="containers", type="docker"))
+    said = refused("deploy", work_pool={"name": "containers"})
+    assert said.startswith(f"{where} its work pool is of type docker, and its code is in this folder alone")
     assert production.client.read_deployments() == []
+    project = production.project
+    example = (ROOT / "examples/containers.prefect.yaml").read_text(encoding="utf-8")
+    (project.folder / "prefect.yaml").write_text(example)
+    project.environment["ASKLESS_REPOSITORY"] = "https://example.org/askless.git"
+    project.run(sys.executable, "-m", "flows.deploy")
+    (made,) = production.client.read_deployments()
+    assert made.job_variables["image"] == "askless-pipeline"
+    clone = made.pull_steps[0]["prefect.deployments.steps.git_clone"]
+    assert clone["repository"] == "https://example.org/askless.git"
+    production.client.delete_deployment(made.id)
 
 
 @pytest.mark.slow
@@ -188,7 +198,7 @@ def test_what_should_be_heard_of_is_sent_to_the_block_that_is_named(production):
             _block(server, "custom-webhook/nobody")
         for _ in range(2):
             _notify(server, _block(server, "custom-webhook/ops"))
-        assert len(server.read_automations()) == 2
+        assert {each.name for each in server.read_automations()} - {LOST} == set(AUTOMATIONS)
 
         def raised():
             tell.fn("askless-drift", "olhs", "The scores differ.")
