@@ -24,7 +24,8 @@ def answer(
     params: str = "params.yaml",
     data: str = "data",
     max_usd_per_day: float | None = None,
-    tell_above_usd_per_month: float | None = None,
+    usd_per_month: float | None = None,
+    tell_above_share: float = 0.8,
     model: str | None = None,
 ) -> list[dict[str, Any]]:
     """Answer every file of `data/incoming/<task>` that is not answered yet; returns the outcome of each.
@@ -33,9 +34,9 @@ def answer(
     terms that it brings; then no parameters need to know the task.
 
     Expensive experts are paid at most `max_usd_per_day` in a day (UTC; None: no limit), then the small one answers.
-    Somebody is told, once a month, when they were paid more than `tell_above_usd_per_month` in it (None: never). A file
-    that cannot be read is put aside and the others go on. So they do where answering one fails, and the flow fails at
-    the end.
+    Somebody is told, once a month, when they were paid more than `tell_above_share` of `usd_per_month` in it (None:
+    never). A file that cannot be read is put aside and the others go on. So they do where answering one fails, and the
+    flow fails at the end.
     """
     without_tracebacks()
     log = get_run_logger()
@@ -46,7 +47,7 @@ def answer(
         lambda path: answer_file(task, params, data, str(path), plain(served), max_usd_per_day, return_state=True),
     )
     done = outcomes(states)
-    if said := news_of_spending(place, tell_above_usd_per_month):
+    if said := news_of_spending(place, usd_per_month, tell_above_share):
         log.warning(said)
         tell("askless-spend", task, said)
     for one in done:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from askless.registry.versions import PROMOTED, REFUSED
 from flows.stage import run_stage
+from tasks.answering import Place
 from tasks.promotion import keep_comparison, read_weighed, settle_challenger, weigh_challenger
-from tasks.telling import tell
+from tasks.telling import tell_decisions
 
 
 @flow
@@ -19,8 +19,7 @@ def compare_models(task: str, params: str = "params.yaml", data: str = "data", r
     keep_comparison(task, folder)
     done = settle_challenger(folder)
     get_run_logger().info(done)
-    if (outcome := read_weighed(folder).verdict.outcome) in (PROMOTED, REFUSED):
-        tell(f"askless-{outcome}", task, done)
+    tell_decisions(task, read_weighed(folder).model, str(Place(task, data).logged))
     return done
 
 

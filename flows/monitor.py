@@ -13,7 +13,7 @@ from flows.stage import run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.registration import register_proposal
-from tasks.telling import tell
+from tasks.telling import tell, tell_decisions
 
 HOUR = 3600
 BUSY = dict.fromkeys(("message", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
@@ -28,12 +28,14 @@ def monitor(
     A version in service has one proposal, unless one more is wanted `again`. An alarm is no failure of this flow.
     """
     without_tracebacks()
-    served = plain(serving(config.load(params), task))
+    settings = config.load(params)
+    served, model = plain(serving(settings, task)), settings.evaluate[task].model
     with locked(Place(task, data).logged / ".monitor.lock", wait=0) as mine:
         found = _looked(task, params, data, reports, served, again) if mine else BUSY
     get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
     if found["status"] == "drift":
         tell("askless-drift", task, found["message"])
+    tell_decisions(task, model, str(Place(task, data).logged))
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found
 

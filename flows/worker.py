@@ -7,19 +7,21 @@ import asyncio
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
-from prefect.states import Crashed
+from prefect.states import Cancelling, Crashed, State
 from prefect.workers.process import ProcessWorker
 
 from askless.errors import AsklessError
 from flows.deploy import POOL, check_pool, client
 
 # compose.yaml and the like let a container stop within ten minutes.
-GRACE = 540
+GRACE, CANCEL_SECONDS = 480, 90
 PROCESS, LOOK_SECONDS = "process", 0.2
 
 
@@ -47,7 +49,7 @@ async def work(pool: str, grace: float) -> None:
     """Run what is due, each run a process of its own, until the first SIGTERM or SIGINT.
 
     Then no run is begun any more, and those under way have `grace` seconds to end. What has not ended by then, or by a
-    second signal, is shown as crashed and ended. Prefect's own command ends at once, and leaves them as Running.
+    second signal, is cancelled, its stage with it. Prefect's own command ends at once, and leaves runs as Running.
     """
     worker, under_way, told = ProcessWorker(work_pool_name=pool), set[UUID](), list[int]()
     begin, run = worker.get_and_submit_flow_runs, worker.run
@@ -71,20 +73,28 @@ async def work(pool: str, grace: float) -> None:
         await asyncio.sleep(LOOK_SECONDS)
     if told:
         _say(f"Stopping: no run is begun any more; {len(under_way)} under way, with {grace:g} s to end.")
-        end = loop.time() + grace
-        while under_way and len(told) == 1 and loop.time() < end:
-            await asyncio.sleep(LOOK_SECONDS)
-        await _crashed(under_way, grace)
+        await _ended(under_way, grace, lambda: len(told) > 1)
+        why = (
+            f"the worker was stopped, and this did not end within {grace:g} s. The next run goes on from what is kept."
+        )
+        await _put(under_way, Cancelling(message=f"Cancelled: {why}"))
+        await _ended(under_way, CANCEL_SECONDS)
+        await _put(under_way, Crashed(message=f"Crashed: {why}"))
         working.cancel()
     with suppress(asyncio.CancelledError):
         await working
 
 
-async def _crashed(under_way: set[UUID], grace: float) -> None:
-    why = f"The worker was stopped, and this did not end within {grace:g} s. The next run goes on from what is kept."
+async def _ended(under_way: set[UUID], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
+    end = time.monotonic() + seconds
+    while under_way and not hurry() and time.monotonic() < end:
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _put(runs: set[UUID], state: State[Any]) -> None:
     async with get_client() as server:
-        for run in under_way:
-            await server.set_flow_run_state(run, Crashed(message=why), force=True)
+        for run in tuple(runs):
+            await server.set_flow_run_state(run, state, force=True)
 
 
 def _say(text: str) -> None:

@@ -164,17 +164,20 @@ def answer_file(
     return {**outcome(path, "answered"), **figures(rows)}
 
 
-def news_of_spending(place: Place, above: float | None) -> str:
-    """What to say where experts were paid more than so many dollars this month; once a month, else nothing."""
+def news_of_spending(place: Place, usd_per_month: float | None, above: float = 1.0) -> str:
+    """What to say where experts were paid more than this share of a month's dollars; once a month, else nothing."""
     path, mark, month = place.logged / "answer.sqlite", place.logged / ".month", f"{datetime.now(UTC):%Y-%m}"
-    if above is None or not path.exists() or (mark.exists() and mark.read_text("ascii", "replace") == month):
+    if usd_per_month is None or not path.exists() or (mark.exists() and mark.read_text("ascii", "replace") == month):
         return ""
     with Ledger(path) as ledger:
         spent = ledger.spent_in(month)
-    if spent <= above:
+    if spent <= above * usd_per_month:
         return ""
     write_text(mark, month)
-    return f"Experts were paid ${spent:,.2f} in {month} for {place.task}, more than ${above:,.2f}."
+    return (
+        f"Experts were paid ${spent:,.2f} in {month} for {place.task}, more than {100 * above:g} % of the "
+        f"${usd_per_month:,.2f} of a month."
+    )
 
 
 def figures(rows: pa.Table) -> Facts:

@@ -23,6 +23,7 @@ from askless.evaluation.distillation import lessons
 from askless.experts.answer_store import AnswerStore
 from askless.experts.remote import batches
 from askless.files import locked
+from askless.spending.ledger import Ledger
 from tasks import answering
 from tasks.answering import ANSWERED, Place, answer_file, brought, new_files, news_of_spending, plain, serving
 from tests.experts.batch_server import batch_server
@@ -150,8 +151,11 @@ def test_what_was_paid_in_a_month_is_told_once(shop, server):
     assert news_of_spending(place, 0.0) == ""
     shop.answer(shop.comes("a.jsonl", texts(30)))
     assert news_of_spending(place, None) == news_of_spending(place, 1e6) == ""
-    said = news_of_spending(place, 0.0)
-    assert said.startswith("Experts were paid $") and said.endswith("for olhs, more than $0.00.")
+    with Ledger(place.logged / "answer.sqlite") as ledger:
+        budget = ledger.spent * 1.25
+    assert news_of_spending(place, budget, 0.81) == ""
+    said = news_of_spending(place, budget, 0.79)
+    assert said.startswith("Experts were paid $") and "for olhs, more than 79 % of the $" in said
     assert news_of_spending(place, 0.0) == ""
 
 
