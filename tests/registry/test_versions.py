@@ -6,7 +6,9 @@ import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
 
+import mlflow
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from askless.bundles.bundle import Bundle
 from askless.bundles.decide import decide
@@ -435,3 +437,15 @@ def test_a_decision_fits_into_the_column_of_a_tag(monkeypatch, reason):
     registry.record(version)
     (value,) = kept.values()
     assert len(value) <= 5000 and json.loads(value)["reason"] == reason[:2000]
+
+
+def test_a_database_that_is_locked_is_said_in_one_paragraph(tmp_path, monkeypatch):
+    (tmp_path / "mlflow.db").touch()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def locked(**_):
+        raise OperationalError("SELECT 1", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(mlflow, "MlflowClient", locked)
+    with pytest.raises(Unreachable, match=r"did not do it: \(builtins.Exception\) database is locked. Try again."):
+        registry.versions(MODEL)

@@ -258,11 +258,12 @@ def asking(model: str) -> Iterator[Any]:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     require("mlflow")
     import mlflow  # noqa: TID251
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
-    except mlflow.exceptions.MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+    except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
+        if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
             raise Unreachable(f"The registry at {address} did not do it: {_first_line(error)}. Try again.") from error
         raise _unknown(model, address, error) from error
 
