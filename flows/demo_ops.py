@@ -197,6 +197,8 @@ def each_minute(content: dict[str, Any]) -> None:
     for deployment in content["deployments"]:
         cron = {"cron": "* * * * *", "timezone": "UTC"}
         deployment["schedules"] = [cron] if deployment["name"] == "retrain" else []
+        # What fell due behind a run would retrain on its own what the next act is to find.
+        deployment["concurrency_limit"] = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
 @contextmanager

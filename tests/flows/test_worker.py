@@ -110,7 +110,7 @@ def test_a_run_that_is_not_heard_of_any_more_is_shown_as_crashed(production, mon
         assert until(crashed, "the state of a lost run").message.startswith("Not heard of for")
 
 
-def test_what_fell_due_in_twelve_hours_without_a_worker_is_one_run(production):
+def test_what_fell_due_while_no_worker_was_there_is_one_run(production):
     project, server = production.project, production.client
     (project.folder / "flows" / "answer.py").write_text(ANSWER)
     written = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))
@@ -120,14 +120,14 @@ def test_what_fell_due_in_twelve_hours_without_a_worker_is_one_run(production):
     )
     project.run(sys.executable, "-m", "flows.deploy")
     deployment = server.read_deployment_by_name("answer/answer")
-    due = [datetime.now(UTC) - timedelta(minutes=15 * n) for n in range(48)]
+    due = [datetime.now(UTC) - timedelta(minutes=15 * n) for n in range(8)]
     runs = [server.create_flow_run_from_deployment(deployment.id, state=Scheduled(scheduled_time=at)).id for at in due]
 
     def states():
         return [server.read_flow_run(run).state for run in runs]
 
     with worker(production):
-        until(lambda: sum(state.is_cancelled() for state in states()) == 47 or None, "the end of all but one")
+        until(lambda: sum(state.is_cancelled() for state in states()) == 7 or None, "the end of all but one")
         (project.folder / "enough").touch()
         until(lambda: all(state.is_final() for state in states()) or None, "the end of the one")
     assert project.lines("answered") == ["began"]
