@@ -1,10 +1,8 @@
 """Production in a few minutes, in a folder of its own: `python -m flows.demo_ops [folder]`, or `make demo-ops`.
 
 Servers, deployments and a worker; a schedule that fires; a better model promoted, an experiment discarded, a worse
-model refused, a rollback; new items answered; a colleague's clone that pulls, registers, answers, monitors and rolls
-back, and pays nothing again; a drift seen and told, and a recalibration proposed. Everything is real but the data and
-the LLM, which are the demo's. MLflow and Prefect keep their tables where MLFLOW_BACKEND_STORE_URI and
-PREFECT_API_DATABASE_CONNECTION_URL say, else in SQLite.
+model refused, a rollback; new items answered; a drift seen, and a recalibration proposed. Everything is real but the
+data and the LLM, which are the demo's.
 """
 
 from __future__ import annotations
@@ -15,18 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow.parquet as pq
 import yaml
-from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
@@ -34,9 +28,8 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from askless.errors import AsklessError
-from askless.experts.answer_store import AnswerStore
 from askless.registry.versions import PROMOTED, REFUSED
-from flows.deploy import NOTIFY, POOL
+from flows.deploy import POOL
 from flows.server import api, free_port, prefect_command, running
 from flows.ui import mlflow_command
 
@@ -57,7 +50,6 @@ class Stage:
 
     folder: Path
     environment: dict[str, str]
-    heard: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def run(self, *words: str) -> str:
@@ -77,12 +69,6 @@ class Stage:
         sys.stdout.write(f"[{time.monotonic() - self.began:4.0f} s] {text}\n")
         sys.stdout.flush()
 
-    def commit(self) -> None:
-        """What is there now, in git."""
-        self.run("git", "add", "-A")
-        who = ["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
-        self.run("git", *who, "commit", "-qm", "The demo of operations")
-
     def headline(self, team: str) -> None:
         """Let another team be the one that is registered."""
         params = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
@@ -97,7 +83,7 @@ def main() -> None:
     try:
         if folder.exists() and any(folder.iterdir()):
             raise AsklessError(f"{folder} is not empty. Allowed: a folder that is, or none. Choose another.")
-        play(Stage(folder / "project", own_environment(folder / "project")))
+        play(Stage(folder, own_environment(folder)))
     except AsklessError as error:
         sys.stderr.write(f"{error}\nWhat was done until then is in {folder}.\n")
         raise SystemExit(1) from None
@@ -118,22 +104,16 @@ def play(stage: Stage) -> None:
             stage.show(stage.run("askless", "rollback", MODEL))
         calm = looked_at(stage, client, "calm", lambda kind: True)
         stage.show(f"{calm['rows']:,} posts as ever: {calm['logged']}")
-        pulled(stage)
         drift = looked_at(stage, client, "slang", lambda kind: kind == "slang")
         stage.show(f"{drift['rows']:,} posts of new slang: {drift['logged']}")
         stage.show(f"The proposal, for review:\n{proposed(stage)}")
-        stage.show(f"The registry:\n{stage.run('askless', 'models', MODEL, '--history')}")
-        told = awaited(
-            lambda: [each for each in stage.heard if each.startswith("askless-drift")] or None, "word of the drift"
-        )
-        stage.show(f"Told to the webhook of {NOTIFY}, among {len(stage.heard)} messages: {told[0]}")
+        stage.show(f"The registry:\n{stage.run('askless', 'models', MODEL)}")
     gain, cost = (better["comparison"][key]["value"] for key in ("quality_difference", "cost_change"))
     new, old = better["challenger"], worse["challenger"]
     sys.stdout.write(
         f"In {(time.monotonic() - stage.began) / 60:.1f} minutes a schedule fired, version {new} took over "
-        f"({100 * gain:+.1f} points of quality, {100 * cost:+.0f} % of the cost), version {old} was refused, rollbacks "
-        f"ended where they began, a clone paid for nothing again, drift in {drift['rows']:,} posts was told and met "
-        f"with a proposal: {stage.folder.parent}\n"
+        f"({100 * gain:+.1f} points of quality, {100 * cost:+.0f} % of the cost), version {old} was refused, two "
+        f"rollbacks ended where they began, drift in {drift['rows']:,} posts was met with a proposal: {stage.folder}\n"
     )
 
 
@@ -148,7 +128,7 @@ def as_meant(weighed: dict[str, Any], expected: str) -> str:
 
 def own_environment(folder: Path) -> dict[str, str]:
     """The environment of a project that knows nothing of the caller's servers."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", NOTIFY)}
+    kept = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
     here = str(Path(sys.executable).parent)
     path = os.pathsep.join([here, kept.get("PATH", "")])
     home = {"PREFECT_HOME": str(folder / ".prefect"), "PYTHONPATH": str(folder), "PWD": str(folder), "COLUMNS": "160"}
@@ -166,9 +146,9 @@ def copy_project(stage: Stage) -> None:
             shutil.copy(name, stage.folder / name)
     write_yaml(stage.folder / "params.yaml", small)
     write_yaml(stage.folder / "prefect.yaml", each_minute)
-    stage.run("git", "init", "-q")
-    stage.run("dvc", "remote", "add", "-q", "-d", "team", str(stage.folder.with_name("remote")))
-    stage.commit()
+    who = ["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "The demo of operations"]):
+        stage.run("git", *words)
 
 
 def write_yaml(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -210,35 +190,12 @@ def servers(stage: Stage) -> Iterator[SyncPrefectClient]:
         stack.enter_context(within(stage))
         stack.enter_context(running(*prefect_command(ports[0])))
         stack.enter_context(running(*mlflow_command(ports[1])))
-        stage.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{ports[1]}"
         stage.show(f"Prefect: http://127.0.0.1:{ports[0]}  MLflow: http://127.0.0.1:{ports[1]}  (until this ends)")
         stack.enter_context(temporary_settings({PREFECT_API_URL: api(ports[0])}))
         client = stack.enter_context(get_client(sync_client=True))
-        stage.environment[NOTIFY] = stack.enter_context(webhook(stage.heard))
         stage.show(stage.module("flows.deploy").replace("\n", "; "))
         stack.callback(stopped, worker(stage))
         yield client
-
-
-@contextmanager
-def webhook(heard: list[str]) -> Iterator[str]:
-    """A notification block that adds what it is sent to `heard`, until the block ends."""
-
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
-            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["said"])
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            """Says nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Hook) as hook:
-        threading.Thread(target=hook.serve_forever, daemon=True).start()
-        url, said = f"http://127.0.0.1:{hook.server_port}", {"said": "{{subject}}: {{body}}"}
-        CustomWebhookNotificationBlock(name="ops", url=url, json_data=said).save("ops", overwrite=True)
-        yield "custom-webhook/ops"
-        hook.shutdown()
 
 
 @contextmanager
@@ -311,60 +268,6 @@ def discarded(stage: Stage) -> None:
     if stage.run("askless", "models", MODEL) != before:
         raise AsklessError("A discarded experiment came into the registry.")
     stage.show("An experiment was run and discarded: the registry did not hear of it.")
-
-
-def pulled(stage: Stage) -> None:
-    """A colleague's clone by the same remote and registry; raises `AsklessError` where it differs, or pays again."""
-    stage.run("askless", "answers", "push")
-    stage.run("dvc", "push", "-q")
-    stage.commit()
-    folder = stage.folder.with_name("clone")
-    stage.run("git", "clone", "-q", ".", str(folder))
-    clone = Stage(
-        folder, {**stage.environment, "PYTHONPATH": str(folder), "PWD": str(folder)}, stage.heard, stage.began
-    )
-    clone.run("dvc", "pull", "-q")
-    clone.run("askless", "answers", "pull")
-    versions, before, told = facts(stage), paid(clone), clone.run("dvc", "status")
-    clone.module("flows.register", TASK)
-    name = f"data/incoming/{TASK}/calm.jsonl"
-    (folder / name).parent.mkdir(parents=True)
-    shutil.copy(stage.folder / name, folder / name)
-    clone.module("flows.answer", TASK)
-    clone.module("flows.monitor", TASK)
-    same = {
-        "versions, known by their digests": [facts(clone), versions],
-        "the headline": [each.run("askless", "headline") for each in (stage, clone)],
-        "the answers": [answered(each) for each in (stage, clone)],
-        "what was paid for": [paid(clone), before],
-    }
-    wrong = [what for what, (here, there) in same.items() if here != there]
-    if wrong or "up to date" not in told:
-        raise AsklessError(f"A clone differs in {', '.join(wrong) or f'what is to be run: {told}'}.")
-    stage.show(
-        f"A clone pulled, registered, answered and monitored: it differs in nothing, and paid for 0 of {before:,}."
-    )
-    stage.show("Rolled back there: " + clone.run("askless", "rollback", MODEL))
-    stage.show("And here: " + stage.run("askless", "rollback", MODEL))
-
-
-def paid(stage: Stage) -> int:
-    """How many answers are kept."""
-    with AnswerStore(stage.folder / "data" / "answers" / TASK / f"{LLM}.sqlite") as store:
-        return len(store)
-
-
-def answered(stage: Stage) -> list[dict[str, Any]]:
-    """What became of the posts as ever."""
-    path = stage.folder / "data" / "answered" / TASK / "calm.jsonl.parquet"
-    columns = ["id", "answer", "expert", "reason", "cost"]
-    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
-    return rows
-
-
-def facts(stage: Stage) -> str:
-    """What the registry says of all versions."""
-    return stage.run("askless", "models", MODEL, "--json")
 
 
 def verdict(stage: Stage) -> dict[str, Any]:
