@@ -65,6 +65,8 @@ def test_what_another_folder_paid_for_is_asked_0_times_by_folder_and_by_remote(c
         written = (one / f"answers/shop/{LLM}.sqlite").stat()
         assert "0 new answers" in run("answers", "export") and (one / f"answers/shop/{LLM}.sqlite").stat() == written
         assert not list((one / "answers").rglob("*ledger*")), "a bill is of whoever paid it"
+        (half := one / "answers/shop/.half.sqlite.x").mkdir()
+        (half / "half.sqlite").write_bytes(b"what a killed export left")
     for name, words in {"by folder": ["import", str(one / "answers")], "by remote": ["pull"]}.items():
         other = made(name)
         with working_in(other):

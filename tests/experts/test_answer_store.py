@@ -9,12 +9,13 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from askless.errors import DataError
-from askless.experts.answer_store import AnswerStore, answer_key, asking
+from askless.experts.answer_store import REPLY, AnswerStore, answer_key, asking, merged
 
 
 def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
@@ -25,6 +26,40 @@ def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "deep" / "a.sqlite") as store:
         assert store.get_many(["k"]) == {"k": row}
         assert len(store) == 1
+
+
+def _keeps_until_killed(path: Path) -> None:
+    store = AnswerStore(path)
+    store.put_many({f"own {i}": {"v": i} for i in range(300)})
+    store.note_batch("under way", {"of": 1})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_shared_answers_lose_nothing_of_who_works_with_them(tmp_path: Path) -> None:
+    source, target = tmp_path / "source.sqlite", tmp_path / "shared" / "target.sqlite"
+    with AnswerStore(source) as store:
+        store.put_many({"theirs": {"v": 1, REPLY: "{}"}, "broken": {"v": 2, REPLY: "{}"}})
+    with closing(sqlite3.connect(source)) as db, db:
+        db.execute("UPDATE replies SET reply = x'00' WHERE key = 'broken'")
+    killed = multiprocessing.get_context("fork").Process(target=_keeps_until_killed, args=(target,))
+    killed.start()
+    killed.join()
+    assert merged(source, target) == 2
+    with AnswerStore(target) as store:
+        assert len(store) == 302 and store.get_many(["theirs", "broken"]) == {"theirs": {"v": 1}, "broken": {"v": 2}}
+        assert store.replies(["theirs", "broken"]) == {"theirs": "{}"}
+        assert store.batches() == {"under way": {"of": 1}}, "paid for, and not answered yet"
+
+
+def test_shared_answers_are_read_by_whoever_may_read_their_folder(tmp_path: Path) -> None:
+    with AnswerStore(tmp_path / "source.sqlite") as store:
+        store.put_many({"k": {"v": 1}})
+    for rights in (0o770, 0o755, 0o700):
+        folder = tmp_path / f"{rights:o}"
+        folder.mkdir()
+        folder.chmod(rights)
+        merged(store.path, folder / "a.sqlite")
+        assert (folder / "a.sqlite").stat().st_mode & 0o777 == rights & 0o666
 
 
 def test_more_keys_than_sqlite_takes_at_once() -> None:

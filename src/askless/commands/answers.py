@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from enum import StrEnum
@@ -49,12 +50,14 @@ def answers(
     if way is Way.PULL:
         _dvc("pull", pointer)
     source, target = (folder, kept) if way in (Way.IMPORT, Way.PULL) else (kept, folder)
-    files = [path for path in sorted(source.rglob("*.sqlite")) if not path.name.endswith(".ledger.sqlite")]
+    found = {path: path.relative_to(source) for path in sorted(source.rglob("*.sqlite"))}
+    # Hidden is what a killed export left half done.
+    files = [path for path, name in found.items() if not re.search(r"(^|/)\.|\.ledger\.sqlite$", name.as_posix())]
     if not files:
         raise DataError(source, "no kept answers", "a folder with files of them, *.sqlite", "Correct the path.")
     new = {}
     for path in files:
-        there = target / path.relative_to(source)
+        there = target / found[path]
         if target is folder:
             new[str(there)] = merged(path, there)
             continue

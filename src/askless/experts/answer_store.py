@@ -173,7 +173,7 @@ class AnswerStore:
 
         def read() -> dict[str, str]:
             found = {key: self._db.execute(query, (key,)).fetchone() for key in keys}
-            return {key: zlib.decompress(reply[0]).decode() for key, reply in found.items() if reply}
+            return {key: text for key, reply in found.items() if reply and (text := _unpacked(reply[0])) is not None}
 
         return self._guarded(read)
 
@@ -284,23 +284,45 @@ def asking(folder: Path, names: Iterable[str]) -> Iterator[None]:
 
 
 def merged(source: Path, target: Path) -> int:
-    """Put the answers of one file with those of another, which is written anew, and read-only for whoever reads it.
+    """Put the answers of one file with those of another, which is written anew, for whoever may read its folder.
 
-    Returned is how many are new there; where none is, the file stays as it is.
+    Returned is how many are new there; where none is, the file stays as it is. One that somebody answers with is added
+    to: what they keep meanwhile, or kept until a kill, would be lost with it.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        part = Path(folder, target.name)
-        with AnswerStore(part) as store:
-            if target.exists():
-                store.take(target)
-            new = store.take(source)
-        if new:
+    while True:
+        if _worked_with(target):
+            with AnswerStore(target) as store:
+                return store.take(source)
+        before = _version(target)
+        with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            part = Path(folder, target.name)
+            with AnswerStore(part) as store:
+                if before is not None:
+                    store.take(target)
+                new = store.take(source)
+            if not new:
+                return 0
             with closing(sqlite3.connect(part)) as db:
                 # No log beside it, which a copy would lose.
                 db.execute("PRAGMA journal_mode=DELETE")
-            os.replace(part, target)
-    return new
+            part.chmod(target.parent.stat().st_mode & 0o666)
+            # Else another has written it in the meantime.
+            if _version(target) == before:
+                os.replace(part, target)
+                return new
+
+
+def _worked_with(path: Path) -> bool:
+    """Whether a file is written ahead, as all are that answers are kept in: by the version of its format."""
+    if not path.exists():
+        return False
+    with open(path, "rb") as file:
+        return file.read(19)[18:] == b"\2"
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    return (found.st_ino, found.st_mtime_ns) if path.exists() and (found := path.stat()) else None
 
 
 def without_reply(row: Row) -> Row:
@@ -314,8 +336,16 @@ def _json(row: Row) -> str:
 
 def _with_reply(text: str, name: str | None, reply: bytes | None) -> Row | None:
     """A kept row as it came, with the reply that it was read of; None for what is none."""
-    row = _row(text)
-    return row if row is None or reply is None else {**row, REPLY: zlib.decompress(reply).decode(), REPLY_ID: name}
+    row, whole = _row(text), None if reply is None else _unpacked(reply)
+    return row if row is None or whole is None else {**row, REPLY: whole, REPLY_ID: name}
+
+
+def _unpacked(reply: bytes) -> str | None:
+    """A kept reply, None for what is none."""
+    try:
+        return zlib.decompress(reply).decode()
+    except (zlib.error, ValueError, TypeError):
+        return None
 
 
 def _row(text: str) -> Row | None:
