@@ -82,8 +82,12 @@ def test_other_goals_go_with_it_and_a_limit_is_that_of_both(wish, monkeypatch):
     for llm in asking:
         llm.limit, llm.others = limit, [each for each in asking if each is not llm]
     _, before = run([alone], guess, Wish(None, **wish), monkeypatch)
-    _, found = run(asking, guess, Wish(None, **wish), monkeypatch)
+    last, found = run(asking, guess, Wish(None, **wish), monkeypatch)
     assert found.tiers[0].worth and len(cheap.store) > 1000
+    # The next file is put to no cheaper LLM: the small model keeps what it was sure of alone, or what money leaves.
+    margin = found.small.scores(last, np.arange(len(truth))).margin
+    left = found.by_small & ~found.tiers[0].asked.answered if wish else found.by_small
+    assert (margin >= found.threshold.value).mean() == pytest.approx(left.mean(), abs=0.05)
     right, without = ((one.label == truth).mean() for one in (found, before))
     if limit:
         assert 0.99 * limit < cheap.ledger.spent <= limit + 1e-9 and right > without

@@ -36,6 +36,7 @@ def test_a_limit_is_set_told_and_taken_away():
     [
         (["--usd-per-day", "3"], "Got a limit without the name of its key."),
         ([KEY, "--usd-per-day", "3", "--none"], "Got --none and a limit."),
+        (["sk-proj-secret", "--usd-per-day", "3"], "Got what is no name of an environment variable."),
         ([KEY, "--usd-in-all", "-3"], f"A limit of -3 dollars for {KEY}. Allowed: 0 to 1e+09."),
     ],
 )

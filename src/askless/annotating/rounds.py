@@ -284,7 +284,7 @@ class _Run:
         self.chance[self.rng.permutation(texts)[:first]] = True
         for asked in self._llms:
             asked.ask(np.flatnonzero(self.chance))
-        rounds = ROUNDS_OF_BATCHES if self.asked.by_batches else ROUNDS
+        rounds = ROUNDS_OF_BATCHES if any(asked.by_batches for asked in self._llms) else ROUNDS
         for number in range(rounds + 1):
             self._learn()
             size = self._next_round() if number < rounds else 0
@@ -449,7 +449,11 @@ class _Run:
         order = np.argsort(-margin, kind="stable")
         least = next((floor.least for floor in self.goals if floor.measure == AGREEMENT), None)
         if least is None:
-            kept = np.cumsum(count[order]) <= count.sum() * self.count[~self.asked.answered].sum() / self.rows
+            sure = ~self.asked.answered
+            for tier in self.tiers if self.goals or self.wish.error_usd is not None else ():
+                # Of which the small model alone was not sure enough; where money is the goal, it is to pay as much.
+                sure &= tier.asked.label == NO_LABEL
+            kept = np.cumsum(count[order]) <= count.sum() * self.count[sure].sum() / self.rows
         else:
             # By how much more the texts drawn by chance may be wrong than is expected of them.
             mine = self.chance[small.taught]

@@ -94,6 +94,12 @@ class KeyLimits:
 
     def set(self, key: str, per_day: float | None, in_all: float | None) -> None:
         """Give a key these limits in place of those that it has, or none; what it has paid stays counted."""
+        if not key.isidentifier():
+            # Neither said nor kept: it may be the key itself.
+            raise BudgetError(
+                "Got what is no name of an environment variable. Allowed: letters, digits, underscores. Give the name "
+                "of the variable that holds the key, such as OPENAI_API_KEY, not the key."
+            )
         for dollars in (per_day, in_all):
             if dollars is not None and not 0 <= dollars <= LARGEST:
                 raise BudgetError(f"A limit of {dollars:g} dollars for {key}. Allowed: 0 to {LARGEST:g}.")
