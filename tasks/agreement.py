@@ -24,13 +24,16 @@ def check_labels(name: str, params: str, candidate: str, last_good: str, models:
 
     Of rows that were there, more than `checks.agreement_fall_max` have another label; or the small expert that was
     trained last agrees with the labels of new rows so much less often than with those of the test rows before, and
-    that is no chance (Fisher's exact test, one-sided, at .001). Summaries, and fewer than 20 rows, are not looked at.
+    that is no chance (Fisher's exact test, one-sided, at .001). Summaries, fewer than 20 rows, and labels that the last
+    ones had and that are no classes any more, are not looked at.
     """
     settings = config.load(params)
     about, most = settings.task(name), settings.task(name).checks.agreement_fall_max
     if most is None or about.kind == "summarisation" or last_of_same_source(candidate, last_good) is None:
         return
-    now, before = (schema.read(path, "examples", classes=about.classes) for path in (candidate, last_good))
+    now, before = schema.read(candidate, "examples", classes=about.classes), schema.read(last_good, "examples")
+    if not set(before["label"].unique().to_pylist()) <= set(about.classes):
+        return
     place = pc.index_in(now["id"], before["id"])
     there = now.filter(place.is_valid())
     moved = pc.sum(pc.not_equal(there["label"], before["label"].take(place.drop_null()))).as_py() or 0

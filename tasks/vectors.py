@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from prefect import task
@@ -42,5 +43,6 @@ def build_vectors(name: str, params: str, raw_folder: str, folder: str) -> str:
     embeddings.build(text, Path(folder), dim=settings.dim, member=settings.member, lower=settings.lower or bare)
     raw.mkdir(exist_ok=True)
     text.replace(raw / text.name)
-    candidate.rmdir()
+    # Of an earlier run that failed there may be another file in it.
+    shutil.rmtree(candidate)
     return folder

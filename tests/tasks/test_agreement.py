@@ -36,7 +36,8 @@ def checked(tmp_path_factory):
     params["train"]["olhs"].update(small="linear", seeds=[67], folds=2)
     last, models = str(folder / "last.parquet"), str(folder / "models")
 
-    def check(rows, models=models, path=folder / "now.parquet", **checks):
+    def check(rows, models=models, path=folder / "now.parquet", one="1", **checks):
+        params["tasks"]["olhs"].update(classes=["0", one], positive=one, prompt={"template": "{text}"})
         params["tasks"]["olhs"]["checks"].update({"agreement_fall_max": 0.2, **checks})
         where = write_params(folder, params)
         (folder / "posts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
@@ -70,3 +71,7 @@ def test_labels_of_old_rows_that_are_others_are_refused_without_a_model(checked)
     checked(few, models="nothing was trained yet")
     with pytest.raises(DataError, match=r"other labels than before on 400 of 400 rows that were there"):
         checked(posts(0, 400, flipped), models="nothing was trained yet")
+
+
+def test_labels_of_classes_that_are_none_any_more_are_not_compared(checked):
+    checked(posts(0, 400, lambda gold, number: {"0": "0", "1": "yes"}[gold]), one="yes")

@@ -76,8 +76,9 @@ def test_vectors_have_the_dimension_of_the_params(built):
     assert len(vectors) > 100
 
 
-def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_path):
-    (tmp_path / "glove.txt").write_text("good 0.1 0.2 0.3\nbad 0.4 0.5 0.6\n")
+def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left_until_another_is_given(tmp_path):
+    for name in ("glove.txt", "small.txt"):
+        (tmp_path / name).write_text("good 0.1 0.2 0.3\nbad 0.4 0.5 0.6\n")
     settings = small_params()
     settings["tasks"]["olhs"]["vectors"] = {"kind": "glove", "path": str(tmp_path / "glove.txt"), "dim": 50}
     params = write_params(tmp_path, settings)
@@ -85,6 +86,10 @@ def test_a_vector_file_of_another_dimension_is_refused_and_nothing_is_left(tmp_p
         build_vectors.fn("olhs", params, str(tmp_path / "raw"), str(tmp_path / "vectors"))
     assert not (tmp_path / "raw").exists()
     assert not (tmp_path / "vectors").exists() or list((tmp_path / "vectors").iterdir()) == []
+    settings["tasks"]["olhs"]["vectors"].update(path=str(tmp_path / "small.txt"), dim=3)
+    build_vectors.fn("olhs", write_params(tmp_path, settings), str(tmp_path / "raw"), str(tmp_path / "vectors"))
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["small.txt"]
+    assert len(Vectors.open(tmp_path / "vectors")) == 2
 
 
 def test_generated_documents_become_examples_with_references(tmp_path):
