@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -100,13 +101,17 @@ def test_a_run_that_is_not_heard_of_any_more_is_shown_as_crashed(production, mon
     run = server.create_flow_run_from_deployment(deployment.id, state=Running())
 
     def crashed():
-        # A server loads an automation a moment after it is made: beats before that are not missed.
-        state = server.read_flow_run(run.id).state
-        return state if state.is_crashed() else None
-
-    with temporary_settings({PREFECT_API_URL: api(production.port)}):
+        # A server loads an automation a moment after it is made, and knows nothing of a beat before that.
         beat: Event | None = emit_event(deploy.HEARTBEAT, {"prefect.resource.id": f"prefect.flow-run.{run.id}"})
         assert beat is not None
+        for _ in range(30):
+            time.sleep(1)
+            state = server.read_flow_run(run.id).state
+            if state.is_crashed():
+                return state
+        return None
+
+    with temporary_settings({PREFECT_API_URL: api(production.port)}):
         assert until(crashed, "the state of a lost run").message.startswith("Not heard of for")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from pathlib import Path
+from time import sleep
 
 import pytest
 import yaml
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from askless.cli import app
 from askless.experts.remote import batches
+from askless.spending.ledger import Ledger
 from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import prices, read_rows, shop, write_items
@@ -53,8 +56,16 @@ def test_all_chunks_are_asked_about_in_one_batch_at_its_price(bundle, server):
     assert said["paid_usd"] == pytest.approx(PRICE / 2 * len(deferred)) == pytest.approx(sum(r["cost"] for r in rows))
 
 
-def test_a_limit_is_spent_where_the_model_is_surest_to_defer(bundle, server):
-    prices(bundle.parents[3], server.url, concurrency=1)
+def test_a_limit_is_spent_where_the_model_is_surest_to_defer(bundle, server, monkeypatch):
+    prices(bundle.parents[3], server.url, concurrency=8)
+    reserve, calls = Ledger.reserve, count()
+
+    def first_comes_last(self, *given):
+        """Whose turn is first is late: the other threads have reserved by then."""
+        sleep(0.2 if next(calls) == 0 else 0)
+        return reserve(self, *given)
+
+    monkeypatch.setattr(Ledger, "reserve", first_comes_last)
     said, rows = label(bundle, "--max-usd", str(3.5 * PRICE))
     deferred = sorted((row for row in rows if row["reason"] in ("deferred", "limit")), key=lambda row: row["score"])
     assert [row["reason"] for row in deferred] == ["deferred"] * 3 + ["limit"] * (len(deferred) - 3)

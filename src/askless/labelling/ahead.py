@@ -7,7 +7,9 @@ each row twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from askless import schema
 from askless.data.stream import Chunk
@@ -17,6 +19,8 @@ from askless.policies.two_tier import TwoTier
 from askless.spending.guard import GuardedExpert
 
 ROWS = 1000
+# A limit is counted in billionths of a dollar.
+_NANO = 1e-9
 
 
 def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[], bool] = lambda: False) -> None:
@@ -60,21 +64,20 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
                 deferred[row.expert][row.id] = score, row.text or ""
     for name, rows in deferred.items():
         expert = answerer.expensive[name]
-        texts = [text for _, text in rows.values()]
-        most = expert.expert.replies * sum(expert.price.most(texts))
-        if not expert.expert.batches and most <= expert.left:
+        names = sorted(rows, key=lambda each: rows[each][0])
+        most = expert.expert.replies * np.array(expert.price.most([rows[each][1] for each in names]))
+        if not expert.expert.batches and most.sum() <= expert.left:
             continue
-        for part in _parts(sorted(rows, key=lambda each: rows[each][0]), len(rows) if expert.expert.batches else ROWS):
-            if stopped():
-                return
+        while names and not stopped():
+            # Those at once that the limit allows for certain: of more, threads would take others before the lowest.
+            fit = int(np.searchsorted(np.cumsum(most), expert.left + _NANO, "right"))
+            part = names if expert.expert.batches else names[: min(fit, ROWS)]
+            if not part:
+                break
             columns = {"id": part, "text": [rows[each][1] for each in part], "split": ["test"] * len(part)}
             expert.ask_ahead(schema.table("examples", columns))
+            names, most = names[len(part) :], most[len(part) :]
 
 
 def _as_they_come(expert: GuardedExpert) -> bool:
     return not expert.expert.batches and expert.left == math.inf
-
-
-def _parts(names: list[str], rows: int) -> Iterator[list[str]]:
-    for at in range(0, len(names), max(rows, 1)):
-        yield names[at : at + rows]
