@@ -56,6 +56,7 @@ def test_a_list_of_objects_of_which_some_lack_a_key(tmp_path):
         ({}, {"id": [7, 8]}, ["7", "8"]),
         ({"id": "ticket"}, {"ticket": [7, 8], "id": [1, 1]}, ["7", "8"]),
         ({}, {"id": [1, 1], "source_id": [7, 8]}, ["7", "8"]),
+        ({"id": "ticket"}, {"ticket": [7, 8], "source_id": [1, 1]}, ["7", "8"]),
         ({"id": ""}, {"id": [1, 1]}, [None, None]),
     ],
 )

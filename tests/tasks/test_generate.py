@@ -110,22 +110,27 @@ def test_predictions_that_were_pulled_are_answers_that_are_paid_for(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     server, rows = ChatServer(), "examples.parquet"
-    server.reply = lambda request, before: (
-        Answer(problem("no"), 400) if "post 3" in request.text else Answer(chat("1", {"1": 0.8, "0": 0.1}))
-    )
+
+    def reply(request, before):
+        # One call fails, and one reply is billed and is no answer.
+        other = {"model": "n"} if "post 5" in request.text else {}
+        whole = Answer(chat("1", {"1": 0.8, "0": 0.1}) | other)
+        return Answer(problem("no"), 400) if "post 3" in request.text else whole
+
+    server.reply = reply
     settings = small_params(llms=["own", LLM])
     settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "prompt": "olhs"}
     settings["costs"]["prices"]["own"] = {"usd_per_1k_answers": 1.0}
     schema.write(examples([f"post {i}" for i in range(12)]), rows, "examples")
     params = write_params(tmp_path, settings)
-    for llm, seeded in (("own", 11), (LLM, 12)):
+    for llm, seeded in (("own", 10), (LLM, 12)):
         answer_examples("olhs", llm, params, rows, "here", f"{llm}.parquet")
         asked_before, pulled = len(server.requests), (rows, "there", f"{llm}.parquet")
         assert [seed_answers.fn("olhs", llm, params, *pulled) for _ in range(2)] == [seeded, 0]
         with monkeypatch.context() as without:
             without.setattr(Checkpoint, "network", property(lambda self: pytest.fail("asked again")))
             answer_examples("olhs", llm, params, rows, "there", "again.parquet")
-        assert len(server.requests) - asked_before == 12 - seeded, "the call that failed, and no other"
+        assert len(server.requests) - asked_before == 12 - seeded, "the calls that failed, and no others"
         assert Path("again.parquet").read_bytes() == Path(f"{llm}.parquet").read_bytes()
         asks = {**settings["experts"][llm], "prompt": {"template": "Bad? {text}", "words": {"0": "no", "1": "yes"}}}
         other = write_params(tmp_path, {**settings, "experts": {**settings["experts"], llm: asks}}, "other.yaml")

@@ -66,9 +66,11 @@ def read_table(source: Source, path: Path) -> pa.Table:
     names = {str(ours): theirs for ours, theirs in source.columns.items() if theirs or ours != ID}
     wanted = replace(WANTED, names=names, option="tasks.<task>.source.columns:")
     table = tables.read(path, wanted, source.kind)
-    if ID in table.column_names:
-        own = "source_id" in table.column_names or source.columns.get("id") == ""
-        table = table.drop([ID]) if own else table.rename_columns({ID: "source_id"})
+    named, names = source.columns.get("id"), table.column_names
+    if ID in names and (named == "" or (named is None and "source_id" in names)):
+        table = table.drop([ID])
+    elif ID in names:
+        table = table.select([name for name in names if name != "source_id"]).rename_columns({ID: "source_id"})
     return raw_of(table, path)
 
 

@@ -304,7 +304,7 @@ def failed(why: str, seconds: float = 0.0) -> Row:
 
 
 def as_read(prediction: Row) -> Row | None:
-    """The row to keep of a prediction that was made elsewhere; None where its call failed, and was not paid for."""
-    if prediction["error"] is not None and not prediction["prompt_tokens"]:
+    """The row to keep of a prediction that was made elsewhere; None where its call failed, which kept no reply."""
+    if prediction["replies"] == 0:
         return None
     return {AS_READ: True, **{name: value for name, value in prediction.items() if name not in _ELSEWHERE}}

@@ -556,7 +556,7 @@ class OpenAiExpert(PaidExpert):
                 self.pace.settle(tokens, used + (row["completion_tokens"] or 0))
             if wrong := self.another(reply):
                 why = self.on_fault(key, Fault("give up", wrong, sent=True)).why
-                return {"failed": why, **{name: row.get(name) for name in OBSERVED if name != "logprob"}}
+                return {"failed": why, **{name: row.get(name) for name in OBSERVED if name != "logprob"}, "replies": 0}
             return self.on_answer(key, row)
 
         start, tokens = time.perf_counter(), self.about(text)
