@@ -24,9 +24,11 @@ OPEN = (
 def mlflow_command(port: int) -> tuple[list[str], str, dict[str, str]]:
     """Command, health address and environment of an MLflow server, as `running` takes them."""
     kept = os.environ.get("MLFLOW_BACKEND_STORE_URI") or store()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", kept, "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--serve-artifacts"]
-    return command, f"http://127.0.0.1:{port}/health", {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Not among the words of the command, which everybody on the machine can read: it may hold a password.
+    environment = {"MLFLOW_BACKEND_STORE_URI": kept, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return command, f"http://127.0.0.1:{port}/health", environment
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from askless.hosts import is_local_url
+from askless.hosts import is_local_url, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,15 @@ def test_this_machine(url):
 )
 def test_another(url):
     assert not is_local_url(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("At postgresql+psycopg2://me:se/cret@h/db: no.", "At postgresql+psycopg2://me:***@h/db: no."),
+        ("http://:pw@h:5000, http://a:b@c", "http://:***@h:5000, http://a:***@c"),
+        ("https://h:5000/x of me@here, sqlite:////tmp/m.db", "https://h:5000/x of me@here, sqlite:////tmp/m.db"),
+    ],
+)
+def test_passwords_are_not_shown(text, shown):
+    assert without_passwords(text) == shown

@@ -400,11 +400,11 @@ def test_a_lock_that_is_never_let_go_is_an_error_that_names_it(client, tmp_path,
 def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with working_in(tmp_path):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:a-secret@127.0.0.1:9")
         with pytest.raises(Unreachable) as caught:
             moves.rollback(MODEL)
-    assert str(caught.value).startswith("The registry at http://127.0.0.1:9 did not do it: ")
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("The registry at http://me:***@127.0.0.1:9 did not do it: ")
+    assert "\n" not in str(caught.value) and "a-secret" not in str(caught.value)
 
 
 def test_a_rollback_whose_last_writes_fail_says_that_it_was_done(client, monkeypatch):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from askless.errors import AsklessError, ConfigError, DataError, require
+from askless.hosts import without_passwords
 
 FOLDER = Path("mlruns")
 BUNDLE = Path("artifacts/bundle")
@@ -264,7 +265,8 @@ def asking(model: str) -> Iterator[Any]:
         yield mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
     except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
         if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
-            raise Unreachable(f"The registry at {address} did not do it: {_first_line(error)}. Try again.") from error
+            said = f"The registry at {address} did not do it: {_first_line(error)}. Try again."
+            raise Unreachable(without_passwords(said)) from error
         raise _unknown(model, address, error) from error
 
 
