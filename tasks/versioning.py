@@ -46,8 +46,9 @@ def versions(root: Path = Path()) -> dict[str, str]:
     commit = _git(root, "rev-parse", "HEAD")
     if commit:
         found["git_commit"] = commit
+        but = [f":!{made}" for made in (LOCK, "reports", "data/sources")]
         found["git_dirty"] = str(
-            bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock", ":!reports"))
+            bool(_git(root, "status", "--porcelain", "--untracked-files=no", "--", ".", *but))
         ).lower()
     lock = root / LOCK
     if lock.exists():

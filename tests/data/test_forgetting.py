@@ -102,6 +102,20 @@ def test_a_bundle_is_left_whole(tmp_path):
     assert (tmp_path / "bundle/small/items.txt").read_text() == WHO
 
 
+def test_a_file_that_is_only_linked_to_is_told_and_its_link_stays(tmp_path):
+    """As `data/sources` links to what a task reads."""
+    own, links = tmp_path / "mine/items.txt", tmp_path / "data/sources"
+    own.parent.mkdir()
+    links.mkdir(parents=True)
+    own.write_text(f"{WHO}\nanother one\n")
+    (links / "prepare-0-items.txt").symlink_to(own)
+    (left,) = forget([tmp_path / "data"], ITEM)
+    assert (left.path, left.what, left.rows) == (own, "left", 0)
+    assert left.why == "only linked to from these folders: take it out of this file yourself, or name its folder"
+    assert [each[:3] for each in forget([tmp_path / "data", tmp_path / "mine"], ITEM)] == [(own, "rows", 1)]
+    assert (links / "prepare-0-items.txt").is_symlink() and own.read_text() == "another one\n"
+
+
 def test_what_an_expert_replied_is_no_text_of_an_item(tmp_path):
     """A reply of one word stands in a column `text` too, and the same word in labels everywhere."""
     posts = [f"post {n} of somebody" for n in range(10)]

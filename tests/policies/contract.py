@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from askless.bundles.decide import _NeverAsked as Unasked
+from askless.config import Price
+from askless.costs import CostModel
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL
 from askless.policies.base import BUDGETS, Budget
@@ -240,6 +242,15 @@ def it_spends_what_it_says(case):
         assert spent.mean() <= budget.value + 3 * spent.std() / np.sqrt(ROWS) + 1e-9
 
 
+def what_it_reads_is_billed(case):
+    """A policy that looks at texts bills the seconds that this takes, where the decider has a price."""
+    if case.kind.reads_text:
+        panel = case.test()
+        panel.cost_model = CostModel(prices={**panel.cost_model.prices, "decider": Price(usd_per_hour=3600.0)})
+        done = case.fitted.decide(panel)
+        assert (done.cost > sum(panel.bill(name) for name in panel.experts)).all()
+
+
 def a_cost_that_pays_nobody_is_refused(case):
     """With what is allowed."""
     if "per_1000" in case.kind.budgets:
@@ -315,6 +326,7 @@ def check(case, folder):
     a_clone_learns_the_same(case)
     what_was_learnt_goes_through_json(case, folder)
     it_spends_what_it_says(case)
+    what_it_reads_is_billed(case)
     a_cost_that_pays_nobody_is_refused(case)
     what_teaches_little_is_decided_all_the_same(case)
     it_explains_what_it_did(case)

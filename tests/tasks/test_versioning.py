@@ -30,11 +30,16 @@ def dvc(folder, *words):
 
 def test_commit_lock_and_data_are_named_and_a_change_is_seen(tmp_path):
     (tmp_path / "raw").write_text("hello")
-    (tmp_path / "data").mkdir()
+    made = [tmp_path / "data/sources/a/answered", tmp_path / "reports/a/headline.json"]
+    for path in made:
+        path.parent.mkdir(parents=True)
+        path.touch()
     (tmp_path / "dvc.yaml").write_text(STAGES)
     dvc(tmp_path, "init", "--no-scm")
     dvc(tmp_path, "repro")
     commit = commit_all(tmp_path)
+    for path in made:
+        path.write_text("made anew")
     lock = (tmp_path / "dvc.lock").read_bytes()
     assert versions(tmp_path) == {
         "git_commit": commit,

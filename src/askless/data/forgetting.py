@@ -40,6 +40,7 @@ SKIPPED = (".dvc", ".git")
 LOG_PART = re.compile(r"\d{8}T\d{6}\.\d+Z-.*")
 RUN, LOCKS, BUNDLE = "run.json", ".*lock", "bundle.json"
 HELD = "in a bundle, which holds its files to their digests: train or register it anew"
+LINKED = "only linked to from these folders: take it out of this file yourself, or name its folder"
 ROWS = 65_536
 # Of answers, the last says when each was kept, and of ledgers.
 TABLES = ("answers", "set_aside", "replies", "calls", "days")
@@ -166,12 +167,18 @@ def forget(folders: list[Path], what: Forgotten, dry_run: bool = False) -> list[
             shutil.rmtree(run)
         found = [Found(run, "file", why="a run") for run in runs]
         for path in files_in(folders):
-            if set(path.parents) & set(runs):
+            place = path.resolve() if path.is_symlink() else path
+            if set(path.parents) & set(runs) or (place != path and _within(place, folders)):
                 continue
-            held = any((parent / BUNDLE).is_file() for parent in path.parents)
-            those = _one(path, what, dry_run or held)
-            found += [Found(each.path, "left", why=HELD) for each in those] if held else those
+            held = HELD if any((parent / BUNDLE).is_file() for parent in path.parents) else ""
+            why = LINKED if place != path else held
+            those = _one(path, what, dry_run or bool(why))
+            found += [Found(place, "left", why=why) for _ in those] if why else those
     return found
+
+
+def _within(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.is_relative_to(folder.resolve()) for folder in folders)
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
+from askless.errors import ConfigError
 from askless.panel import NO_LABEL, Panel
-from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
+from askless.policies.base import Budget, Decisions, Policy, Step, billed, some_rows
 from askless.policies.planned.votes import counted
 from askless.policies.text_chances import TextChances
 
@@ -58,6 +59,8 @@ class SelectLLM(Policy):
         """Learn from train's texts who is right; nothing is set on `valid`."""
         super().fit(train, valid)
         self._require(train, experts=2, most=1)
+        if not self.strength > 0:
+            raise ConfigError(f"{type(self).__name__} got strength {self.strength:g}. Allowed: a number > 0.")
         rows = some_rows(len(train), self.most, self.random_state)
         right = np.stack([train.quality(train.ask(name, rows)) == 1 for name in self.experts], axis=1)
         texts = [train.text[row] for row in rows]
@@ -65,8 +68,9 @@ class SelectLLM(Policy):
         return self
 
     def look(self, panel: Panel) -> Floats:
-        """Each expert's chance of being right, (rows, experts)."""
-        return self.chances_.predict(panel.text, np.full(len(panel), NO_LABEL))
+        """Each expert's chance of being right, (rows, experts), its compute billed to the panel."""
+        with billed(panel):
+            return self.chances_.predict(panel.text, np.full(len(panel), NO_LABEL))
 
     def decide(self, panel: Panel, budget: Budget | None = None, seen: Floats | None = None) -> Decisions:
         """Ask those who are likely to be right, and count their votes."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from askless.arrays import Floats, Ints
 from askless.panel import Panel
-from askless.policies.base import Budget, Chooser, Step
+from askless.policies.base import Budget, Chooser, Step, billed
 from askless.policies.summaries.features import vector_sums
 from askless.text.embeddings import Vectors
 
@@ -81,11 +81,17 @@ class PublishedSummary(Chooser):
         return self
 
     def look(self, panel: Panel) -> Floats:
-        """The distance from the machine's border, above 0 where the small one's summary is to be kept, (rows,)."""
-        x = self._features(panel)
-        if self.always_ is not None or not len(panel):
-            return np.full(len(panel), 2.0 * (self.always_ or 0) - 1)
-        return np.asarray(self.classify_.decision_function(self.reduce_.transform(x)), np.float64)
+        """The distance from the machine's border, above 0 where the small one's summary is to be kept, (rows,).
+
+        All that it asks and computes is billed to the panel.
+        """
+        for name in self.experts:
+            panel.ask(name)
+        with billed(panel):
+            x = self._features(panel)
+            if self.always_ is not None or not len(panel):
+                return np.full(len(panel), 2.0 * (self.always_ or 0) - 1)
+            return np.asarray(self.classify_.decision_function(self.reduce_.transform(x)), np.float64)
 
     def choose(self, seen: Floats, budget: Budget | None) -> Ints:
         """1, the costlier one, below the border, else 0; no budget changes that."""
