@@ -319,6 +319,9 @@ def test_an_error_has_a_price(here):
     assert (
         said.startswith("Estimated: ") and "At $0.01 each that is $" in said and said.endswith("Nothing is promised.")
     )
+    before = len(here[1].requests)
+    run(here, *words[:-1], "again.jsonl", "--answers", "out.jsonl.run/answers")
+    assert len(here[1].requests) == before < len(TEXTS), "calls have their price also where the first ones are kept"
 
 
 @pytest.mark.parametrize(

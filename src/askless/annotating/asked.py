@@ -81,9 +81,18 @@ class AskedTexts:
 
     @property
     def mean_cost(self) -> float:
-        """Dollars of a text that was paid for, 0 where none was; what was kept before is free, and tells nothing."""
+        """Dollars of a text that was paid for; where all were kept before, which is free, of some of them at their price.
+
+        0 where there is neither.
+        """
         paid = self.cost[self.cost > 0]
-        return float(paid.mean()) if len(paid) else 0.0
+        if len(paid):
+            return float(paid.mean())
+        each = [self.expert.expert.keys(self.texts[at]) for at in np.flatnonzero(self.answered)[:BATCH].tolist()]
+        if not each:
+            return 0.0
+        kept = self.expert.kept.get_many(key for keys in each for key in keys)
+        return sum(usd or 0.0 for usd in self.expert.price.paid(kept).values()) / len(each)
 
     @property
     def labelled(self) -> Ints:
