@@ -81,7 +81,7 @@ class AskedTexts:
 
     @property
     def mean_cost(self) -> float:
-        """Dollars of a text that was paid for; where all were kept before, which is free, of some of them at their price.
+        """Dollars of a text that was paid for; where all were kept before, which is free, of some at their price.
 
         0 where there is neither.
         """
