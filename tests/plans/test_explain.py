@@ -1,6 +1,7 @@
 """Why a row went where it went."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def test_a_kept_row():
         "It cost 0.001 usd to ask small. An item costs in the mean: small alone 0.001, middle alone 0.01, "
         "large alone 0.1, asking middle as well 0.011, asking large as well 0.101.",
     ]
+
+
+@pytest.mark.parametrize(("score", "end"), [(0.7, "."), (0.1, "."), (0.5, ", but its draw sent it on.")])
+def test_a_look_before_anybody_was_asked(score, end):
+    look = Step("", np.arange(5), np.full(5, score), np.full(5, np.nextafter(0.5, 1)))
+    (said, *_) = explain(replace(decisions(), steps=(look,)), 0, PRICES, ("no", "yes")).words()
+    assert said == f"Before anybody was asked it scored {score}, and the first expert keeps items from 0.5 on{end}"
 
 
 def test_a_row_that_went_all_the_way():

@@ -20,7 +20,7 @@ class ExplainedStep:
     Parameters
     ----------
     expert
-        Who had answered last.
+        Who had answered last; empty where nobody had.
     score, threshold
         What was compared with the threshold, and what it had to reach.
     kept
@@ -135,6 +135,11 @@ def explain(
 
 def _look_words(look: ExplainedStep) -> str:
     score, threshold = f"{look.score:.4g}", f"{look.threshold:.4g}"
+    if not look.expert:
+        drawn = "" if look.kept or score != threshold else ", but its draw sent it on"
+        return (
+            f"Before anybody was asked it scored {score}, and the first expert keeps items from {threshold} on{drawn}."
+        )
     if np.isnan(look.score):
         return f"{look.expert} stated no confidence: {'its answer was kept' if look.kept else 'the row went on'}."
     if look.kept:
