@@ -64,6 +64,10 @@ async def work(pool: str, grace: float) -> None:
         finally:
             under_way.discard(flow_run.id)
 
+    def at_work() -> set[UUID]:
+        # Those that are being begun, too: left there they would be Pending for good.
+        return under_way | worker._submitting_flow_run_ids
+
     worker.get_and_submit_flow_runs, worker.run = begun, ran  # type: ignore[method-assign]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,28 +76,28 @@ async def work(pool: str, grace: float) -> None:
     while not told and not working.done():
         await asyncio.sleep(LOOK_SECONDS)
     if told:
-        _say(f"Stopping: no run is begun any more; {len(under_way)} under way, with {grace:g} s to end.")
-        await _ended(under_way, grace, lambda: len(told) > 1)
+        _say(f"Stopping: no run is begun any more; {len(at_work())} under way, with {grace:g} s to end.")
+        await _ended(at_work, grace, lambda: len(told) > 1)
         why = (
             f"the worker was stopped, and this did not end within {grace:g} s. The next run goes on from what is kept."
         )
-        await _put(under_way, Cancelling(message=f"Cancelled: {why}"))
-        await _ended(under_way, CANCEL_SECONDS)
-        await _put(under_way, Crashed(message=f"Crashed: {why}"))
+        await _put(at_work(), Cancelling(message=f"Cancelled: {why}"))
+        await _ended(at_work, CANCEL_SECONDS)
+        await _put(at_work(), Crashed(message=f"Crashed: {why}"))
         working.cancel()
     with suppress(asyncio.CancelledError):
         await working
 
 
-async def _ended(under_way: set[UUID], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
+async def _ended(at_work: Callable[[], set[UUID]], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
     end = time.monotonic() + seconds
-    while under_way and not hurry() and time.monotonic() < end:
+    while at_work() and not hurry() and time.monotonic() < end:
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _put(runs: set[UUID], state: State[Any]) -> None:
-    async with get_client() as server:
-        for run in tuple(runs):
+    for run in runs:
+        async with get_client() as server:
             await server.set_flow_run_state(run, state, force=True)
 
 

@@ -1,11 +1,15 @@
 """A worker that is told to stop, runs that are lost, and runs that fell due while nobody worked: a real server."""
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -13,6 +17,7 @@ from prefect.events import Event, emit_event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 
+import flows.worker
 from flows import deploy
 from flows.server import api
 from tests.flows.small_project import Production, until
@@ -90,6 +95,37 @@ def test_a_worker_that_is_told_to_stop_lets_runs_end_and_after_its_grace_cancels
     project.say("slow", "train", None)
     with worker(production):
         assert production.ended(production.submit()).is_completed(), "its turn and its stage are free again"
+
+
+def test_a_run_that_is_being_begun_when_the_worker_is_told_to_stop_is_not_left(monkeypatch):
+    """The server has it as Pending then, and gives it to no other worker."""
+    done = []
+
+    class Worker:
+        def __init__(self, work_pool_name):
+            self._submitting_flow_run_ids = set()
+
+        async def get_and_submit_flow_runs(self):
+            self._submitting_flow_run_ids.add(run.id)
+
+        async def run(self, flow_run):
+            await asyncio.sleep(0.5)
+            done.append(flow_run.id)
+
+        async def start(self, printer):
+            await self.get_and_submit_flow_runs()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.5)
+            running = asyncio.create_task(self.run(run))
+            await asyncio.sleep(0)
+            self._submitting_flow_run_ids.discard(run.id)
+            await running
+            await asyncio.sleep(60)
+
+    run = SimpleNamespace(id=uuid4())
+    monkeypatch.setattr(flows.worker, "ProcessWorker", Worker)
+    asyncio.run(flows.worker.work("pool", grace=30))
+    assert done == [run.id]
 
 
 def test_a_run_that_is_not_heard_of_any_more_is_shown_as_crashed(production, monkeypatch):
