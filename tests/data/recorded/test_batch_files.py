@@ -176,7 +176,11 @@ def test_what_a_named_column_does_not_say_is_read_of_the_batch(tmp_path, columns
 
 @pytest.mark.parametrize(
     ("columns", "error"),
-    [({"seconds": "s"}, "Unknown column of the results"), ({"id": "s"}, "no column 's' in a line")],
+    [
+        ({"seconds": "s"}, "Unknown column of the results"),
+        ({"id": "s"}, "no column 's' in a line"),
+        ({"prompt_tokens": "custom_id"}, "custom_id is '.*' in a line. Allowed: null or a finite number >= 0"),
+    ],
 )
 def test_a_column_that_a_batch_cannot_have_is_said(tmp_path, columns, error):
     path = written(tmp_path / "out.jsonl", [answered("1", reply("no"))])

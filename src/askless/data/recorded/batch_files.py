@@ -127,7 +127,10 @@ def _named(record: Record, row: dict[str, Any], columns: Mapping[str, str], path
         if COLUMNS[ours] == pa.string():
             row[ours] = None if value is None else valid(as_name(value) or "")
         else:
-            row[ours] = quantity(value)
+            row[ours] = float(value) if ours == "batched" and isinstance(value, bool) else quantity(value)
+            if value is not None and row[ours] is None:
+                got, remedy = f"{theirs} is {value!r} in a line", f"Correct the file, or --column {ours}={theirs}."
+                raise DataError(path, got, "null or a finite number >= 0", remedy)
         if ours == "label":
             row |= {REPLY: None, "error": row["error"] if value is None else None}
     return row
