@@ -5,6 +5,7 @@ import random
 import pytest
 
 from askless.errors import DataError
+from tasks import agreement
 from tasks.agreement import check_labels
 from tasks.data import prepare_examples
 from tasks.train import train_expert
@@ -64,6 +65,12 @@ def test_new_labels_that_mean_something_else_are_refused(checked, label):
         checked(rows)
     checked(rows, agreement_fall_max=None)
     checked(rows, models="nothing was trained yet")
+
+
+def test_of_many_rows_some_are_asked_about(checked, monkeypatch):
+    monkeypatch.setattr(agreement, "MOST", 60)
+    with pytest.raises(DataError, match=r"of 60 new labels, before with \d+% of 60\."):
+        checked([*posts(0, 400), *posts(400, 500, flipped)])
 
 
 def test_labels_of_old_rows_that_are_others_are_refused_without_a_model(checked):
