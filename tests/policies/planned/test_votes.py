@@ -29,10 +29,10 @@ def independent(n, skill, classes=3, seed=0):
     """Answers of experts who err independently and say how often they are right."""
     rng = np.random.default_rng(seed)
     gold = rng.integers(0, classes, n)
-    right = rng.random((n, len(skill))) < skill
+    right = rng.random((n, np.shape(skill)[-1])) < skill
     label = np.where(right, gold[:, None], (gold[:, None] + rng.integers(1, classes, right.shape)) % classes)
     p = np.broadcast_to(np.asarray(skill), right.shape).astype(float)
-    return AnswerMatrix(label, p, p, np.broadcast_to(4.0 ** np.arange(len(skill)), right.shape).copy(), right)
+    return AnswerMatrix(label, p, p, np.broadcast_to(4.0 ** np.arange(right.shape[1]), right.shape).copy(), right)
 
 
 def test_weights_are_those_that_decide_best_where_errors_are_independent():
@@ -48,6 +48,21 @@ def test_three_votes_beat_the_best_voter_and_the_posterior_is_what_comes_true():
     assert right[0].mean() > new.right.mean(axis=0).max() + 0.03
     last = led(rule, new, 0).last
     assert abs(last.sure.mean() - right[0].mean()) < 0.02
+
+
+def test_rows_without_an_answer_teach_nothing_of_what_a_lead_means():
+    def often_silent(seed):
+        rng = np.random.default_rng(seed)
+        seen = independent(3_000, rng.uniform(0.34, 0.95, (3_000, 2)), seed=seed)
+        silent = rng.random(seen.label.shape) < 0.5
+        seen.label[silent], seen.right[silent], seen.p[silent] = NO_LABEL, False, np.nan
+        return seen
+
+    rule, new = VoteSets().fit(often_silent(0)), often_silent(1)
+    last = led(rule, new, rule.points - 1).last
+    unsure = (last.answer != STOP) & (last.sure < 0.55)
+    right = new.right[np.arange(len(new)), last.answer]
+    assert abs(last.sure[unsure].mean() - right[unsure].mean()) < 0.06
 
 
 def test_a_dearer_lambda_never_costs_more_on_train_and_the_dearest_asks_the_cheapest_alone():

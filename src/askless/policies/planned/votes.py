@@ -146,7 +146,8 @@ class VoteSets:
         """Whether the votes of a subset are right, and the posterior that they are, each (rows,)."""
         best, lead = counted(seen.label[:, chain], weight[:, chain])
         right = seen.right[np.arange(len(seen)), np.array(chain)[best]] & (best != STOP)
-        line = self.lines_[code_of(chain)] = line_of(lead, right)
+        given = best != STOP
+        line = self.lines_[code_of(chain)] = line_of(lead[given], right[given])
         return right, posterior(best, lead, line)
 
     def _tried(self, along: Sequence[tuple[Bools, Floats]], cost: Floats) -> tuple[Floats, Floats, Floats]:
@@ -167,7 +168,7 @@ class VoteSets:
 
 def line_of(lead: Floats, right: Bools) -> Floats:
     """Slope and intercept (2,) of P(right) by the lead; the same for all leads where all rows agree."""
-    if right.min() != right.max():
+    if len(right) and right.min() != right.max():
         return platt(lead, right)
     rate = laplace(right)
     return np.array([0.0, np.log(rate / (1 - rate))])
