@@ -18,6 +18,8 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import api, free_port, prefect_command, running
 from tests.pipeline import ROOT
@@ -154,6 +156,14 @@ class Production:
         }
         self._server = self._stack.enter_context(running(command, health, {**environment, **quick}))
         self.client = self._stack.enter_context(SyncPrefectClient(api(self.port)))
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Have its server hear what this process tells: events go on to the first server that a process knew."""
+        with temporary_settings({PREFECT_API_URL: api(self.port)}):
+            EventsWorker.drain_all(timeout=60)
+            yield
+            EventsWorker.drain_all(timeout=60)
 
     def kill(self) -> None:
         """End the server without a warning."""

@@ -16,14 +16,13 @@ import pytest
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate, WorkPoolCreate
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Crashed
 
 from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
 from flows.deploy import AUTOMATIONS, LIMITS, LOST, POOL, _block, _notify, client, for_tasks, read
 from flows.pipeline import retrain
-from flows.server import api, free_port
+from flows.server import free_port
 from tasks.telling import tell
 from tests.flows.small_project import PATIENCE, Production, bare_environment, until
 from tests.pipeline import ROOT
@@ -189,7 +188,7 @@ def test_what_should_be_heard_of_is_sent_to_the_block_that_is_named(production):
             pass
 
     server = production.client
-    with HTTPServer(("127.0.0.1", 0), Hook) as hook, temporary_settings({PREFECT_API_URL: api(production.port)}):
+    with HTTPServer(("127.0.0.1", 0), Hook) as hook, production.heard():
         threading.Thread(target=hook.serve_forever, daemon=True).start()
         body = {"subject": "{{subject}}", "body": "{{body}}"}
         url = f"http://127.0.0.1:{hook.server_port}"

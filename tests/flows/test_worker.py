@@ -14,12 +14,10 @@ from uuid import uuid4
 import pytest
 import yaml
 from prefect.events import Event, emit_event
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Running, Scheduled
 
 import flows.worker
 from flows import deploy
-from flows.server import api
 from tests.flows.small_project import Production, until
 from tests.pipeline import ROOT
 
@@ -147,7 +145,7 @@ def test_a_run_that_is_not_heard_of_any_more_is_shown_as_crashed(production, mon
                 return state
         return None
 
-    with temporary_settings({PREFECT_API_URL: api(production.port)}):
+    with production.heard():
         assert until(crashed, "the state of a lost run").message.startswith("Not heard of for")
 
 
