@@ -67,7 +67,8 @@ def check(settings: config.Params, name: str) -> None:
             if isinstance(built, PaidExpert) and settings.costs.unit == "usd" and expert not in settings.costs.prices:
                 wrong.append(
                     f"costs.prices.{expert}: missing, and the model is not among the listed ones. Say what it "
-                    "charges: {usd_per_1m_prompt_tokens: ..., usd_per_1m_completion_tokens: ...}, or {} for nothing."
+                    "charges: {usd_per_1m_prompt_tokens: ..., usd_per_1m_completion_tokens: ...}, or {} for "
+                    f"nothing, there or as tasks.{name}.llms.{expert}.price."
                 )
         except AsklessError as error:
             wrong.append(f"experts.{expert}: {error}")

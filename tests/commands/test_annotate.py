@@ -301,7 +301,9 @@ def test_a_cheaper_llm_is_asked_first_and_the_promise_is_about_the_last(here):
     assert asked.count("gpt-x") == sum(row["answered_by"] == "gpt-x" for row in rows) < 240 < asked.count("gpt-mini")
     own = sum(row["answered_by"] == "gpt-mini" for row in rows)
     assert f"gpt-mini was asked about {asked.count('gpt-mini')} texts, for $0.0" in first
-    assert first.endswith(f" of the bill; {own} of these labels are its own.") and own > 50
+    assert first.endswith(f" of the bill; {own} rows have its label.") and own > 50
+    small = sum(row["answered_by"] == "small" for row in rows)
+    assert f" A small model that learnt from its answers labelled {small}." in first and small
     assert second.endswith("at least 95 % of all labels are what gpt-x says or would have said.")
     assert sum(row["label"] == SAID[row["post"]] for row in rows) >= 380
     paid = asked.count("gpt-x") / 1000 + asked.count("gpt-mini") / 20000
@@ -310,6 +312,17 @@ def test_a_cheaper_llm_is_asked_first_and_the_promise_is_about_the_last(here):
     assert [*json.loads((here[0] / "out.jsonl.run/model/terms.json").read_text())["experts"]] == ["gpt-x"]
     again = len(here[1].requests)
     assert run(here, *words).stdout.split("\n", 2)[:2] == [first, second] and len(here[1].requests) == again
+
+
+def test_rows_whose_cells_are_of_several_kinds_are_written_as_they_came(here):
+    rows = [{"post": text, "of": n} for n, text in enumerate(TEXTS[:6])]
+    rows[1]["post"], rows[2]["of"], rows[3]["of"] = 7, "x", {"a": [1]}
+    (here[0] / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(here, "odd.jsonl", *WORDS, *PRICE, "--agree", "0.9", "--max-usd", "1", "-o", "out.jsonl")
+    found = read_rows(here[0] / "out.jsonl")
+    assert [row["post"] for row in found] == [TEXTS[0], "7", *TEXTS[2:6]]
+    assert [row["of"] for row in found] == ["0", "1", "x", '{"a": [1]}', "4", "5"]
+    assert [row["error"] for row in found] == [None, "post is no text but int", *[None] * 4]
 
 
 def test_an_error_has_a_price(here):

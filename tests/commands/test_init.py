@@ -129,7 +129,8 @@ def test_a_server_without_log_probabilities_is_asked_for_a_stated_one(file, serv
 
 
 def test_without_a_price_nothing_is_asked_unless_a_person_says_so(file, server, monkeypatch):
-    run("init", file, *COLUMNS[:-1], "own-model", "--base-url", server.url)
+    init = run("init", file, *COLUMNS[:-1], "own-model", "--base-url", server.url)
+    assert "No price is known of own-model: add it in params.yaml, tasks." in init.output
     refused = run("try", "mail-1", "--rows", "2")
     assert isinstance(refused.exception, BudgetError) and not server.requests
     assert "its price is missing (tasks.mail-1.llms.own-model.price, or" in str(refused.exception)

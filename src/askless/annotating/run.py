@@ -179,6 +179,7 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
     What asking about every text would cost is what was paid for some, in proportion to what calls can cost at most.
     """
     count, by_llm = counts(table), ~found.by_small
+    errors = _errors(found, count)
     ledger, calls = asked.expert.ledger, int(asked.answered.sum())
     bounds = np.array(asked.expert.price.most(table.texts))
     paid, bound = float(asked.cost.sum()), float(bounds[asked.cost > 0].sum())
@@ -189,7 +190,7 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "texts": len(count),
         "llm": asked.expert.name,
         "by_llm": int(count[by_llm].sum()),
-        "by_small": int(count[found.by_small].sum()),
+        "by_small": int(count[found.by_small & (found.by_tier < 0)].sum()),
         "cheaper": [_cheaper(n, found, count) for n in range(len(found.tiers))],
         "calls": calls,
         "failed": int(count[asked.failed].sum()),
@@ -204,12 +205,12 @@ def summary(table: TextTable, asked: AskedTexts, found: Annotation, wish: Wish, 
         "promises": [_promised(each, asked.classes) for each in found.promises],
         "gold": None if found.checked_by_people is None else vars(found.checked_by_people),
         "error_usd": wish.error_usd,
-        "errors": _errors(found, count),
+        "errors": errors,
         "confidence": found.confidence,
         "stopped": found.stopped,
         "sample": {"rows": found.sample[0], "wrong_among_kept": found.sample[1]},
         "rounds": [vars(each) for each in found.rounds],
-        "further": _further(found, count, everything / len(count)),
+        "further": _further(found, count, everything / len(count), errors),
         "small": {**found.small.expert.meta(), "agreement": found.small.agreement, "taught": len(found.small.taught)},
         "classes": _by_class(asked, found, count),
         "human_labels": HUMAN,
@@ -231,19 +232,21 @@ def _promised(promise: Promise, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def _errors(found: Annotation, count: Ints) -> list[float] | None:
-    """How many labels of the small model the LLM would not give, by the sample: estimate and interval."""
+    """How many labels that are not the LLM's it would not give, by the sample: estimate and interval."""
     loose, (_, wrong) = float(count[found.by_small].sum()), found.sample
     if not found.checked:
         return None
     return [loose * each for each in (wrong / found.checked, *share_interval(wrong, found.checked, found.confidence))]
 
 
-def _further(found: Annotation, count: Ints, usd: float) -> list[dict[str, Any]]:
-    """What more calls about the texts that it is least sure of would bring: labels put right, by calibrated chances."""
+def _further(found: Annotation, count: Ints, usd: float, errors: list[float] | None) -> list[dict[str, Any]]:
+    """What more calls about the least sure texts would bring: labels put right, by chances that sum to the sample's."""
     wrong = np.sort(np.where(found.by_small, 1 - found.agrees, np.nan) * count)[::-1]
     wrong = wrong[~np.isnan(wrong)]
     steps = [*range(STEP, len(wrong), STEP)][: FURTHER - 1] + [len(wrong)] if len(wrong) else []
     rows, most = max(int(count.sum()), 1), float(wrong.sum())
+    if errors and errors[0] and most:
+        wrong, most = wrong * errors[0] / most, errors[0]
     right = [float(wrong[:calls].sum()) for calls in steps]
     return [
         {"calls": calls, "usd": calls * usd, "corrected": gain, "agreement": 1 - (most - gain) / rows}
@@ -263,7 +266,7 @@ def _by_class(asked: AskedTexts, found: Annotation, count: Ints) -> list[dict[st
             {
                 "name": name,
                 "rows": int(count[found.label == c].sum()),
-                "by_small": int(count[(found.label == c) & found.by_small].sum()),
+                "by_others": int(count[(found.label == c) & found.by_small].sum()),
                 "checked": n,
                 "agree": right / n if n else None,
                 "interval": share_interval(right, n) if n else None,
@@ -295,7 +298,8 @@ def words(facts: Mapping[str, Any]) -> list[str]:
     if facts["unreadable"]:
         total = sum(n for _, n in facts["unreadable"])
         reason, n = facts["unreadable"][0]
-        said.append(f"{total:,} replies had no label that could be read ({n:,} times: {reason}); their label is empty.")
+        empty = f"their label is empty{' where people gave none' if facts['review']['labelled'] else ''}"
+        said.append(f"{total:,} replies had no label that could be read ({n:,} times: {reason}); {empty}.")
     if facts["failed"]:
         said.append(f"{facts['failed']:,} rows got no answer of {facts['llm']}: column error says why.")
     said += _reviewed(facts["review"])
@@ -326,16 +330,16 @@ def _bill(facts: Mapping[str, Any]) -> str:
     money = f" (${paid:.4g} of about ${everything:.4g})" if everything else ""
     text = f"Of {facts['answerable']:,} rows {facts['by_llm']:,} were labelled by {facts['llm']}{money}."
     if facts["by_small"]:
-        text += f" The other {facts['by_small']:,} were labelled by a small model that learnt from its answers."
+        text += f" A small model that learnt from its answers labelled {facts['by_small']:,}."
     for each in facts["cheaper"]:
-        worth = f"{each['rows']:,} of these labels are its own" if each["worth"] else "more is not worth its price"
+        worth = f"{each['rows']:,} rows have its label" if each["worth"] else "more is not worth its price"
         text += f" {each['llm']} was asked about {each['calls']:,} texts, for ${each['usd']:.4g} of the bill; {worth}."
     return text
 
 
 def _reached(facts: Mapping[str, Any], higher: str) -> str:
     if limit := facts.get("key_limit"):
-        return f" T{limit[1:]}, was reached: a higher one"
+        return f" T{limit[1:]} was reached: a higher one"
     return f" The limit of ${facts['limit_usd'] or 0:g} was reached: a higher {higher}"
 
 
@@ -400,7 +404,7 @@ def percent(share: float) -> str:
 def _priced(facts: Mapping[str, Any]) -> str:
     """What calls and errors are estimated to cost together, with an interval."""
     more = f"{_reached(facts, 'one')} may cost less in all." * (facts["stopped"] == "money")
-    if not facts["by_small"]:
+    if facts["by_llm"] == facts["answerable"]:
         return f"Every row was put to {facts['llm']}: no label of the small model costs less than a call."
     if facts["errors"] is None:
         return f"Nothing is known of the small model's labels: too few rows were checked.{more}"

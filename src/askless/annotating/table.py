@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -127,7 +128,7 @@ class TextTable:
         """All rows in their order, and these columns (rows,) beside theirs, some thousand at a time."""
         at = 0
         for part in _parts(self.file.rows()):
-            table = pa.Table.from_pylist(part, schema=self.columns)
+            table = pa.Table.from_arrays([_array(part, each) for each in self.columns], schema=self.columns)
             for name, values in new.items():
                 table = table.append_column(name, values.slice(at, len(part)))
             at += len(part)
@@ -175,7 +176,25 @@ def _parquet_schema(file: TableFile) -> pa.Schema:
 def _schema(part: Sequence[Mapping[str, Any]]) -> pa.Schema:
     """The columns of some rows, by their values."""
     names = dict.fromkeys(name for row in part for name in row)
-    return pa.schema([pa.field(name, pa.infer_type([row.get(name) for row in part])) for name in names])
+    return pa.schema([pa.field(name, _type([row.get(name) for row in part])) for name in names])
+
+
+def _type(values: Sequence[Any]) -> pa.DataType:
+    """That of a column's values; text where they are of several kinds."""
+    try:
+        return pa.array(values).type
+    except (pa.ArrowException, OverflowError):
+        return pa.string()
+
+
+def _array(part: Sequence[Mapping[str, Any]], field: pa.Field) -> pa.Array:
+    """A column of some rows; what is no text in one of texts is written as JSON."""
+    values = [row.get(field.name) for row in part]
+    if pa.types.is_string(field.type):
+        values = [
+            each if each is None or isinstance(each, str) else json.dumps(each, ensure_ascii=False) for each in values
+        ]
+    return pa.array(values, field.type)
 
 
 def _unified(schemas: Sequence[pa.Schema], where: str) -> pa.Schema:

@@ -72,13 +72,18 @@ def init(
         meant = _asked_meanings(found)
     asked = question or _answer("What is the LLM to be asked about each text?", QUESTION)
     expert = config.name_of(llm)
-    section = _section(found, named, expert, llm, base_url, price_of(price, llm, base_url), asked, meant, small)
+    listed = price_of(price, llm, base_url)
+    section = _section(found, named, expert, llm, base_url, listed, asked, meant, small)
     own = _own(out)
     text = _new(named, expert, section) if own is None else _added(own, out, named, expert, section)
     with replacing(out) as part:
         part.write_text(text, encoding="utf-8")
         config.load(part)
     _tell(found, named, llm, out)
+    if listed is None:
+        tell(
+            f"No price is known of {llm}: add it in {out}, tasks.{named}.llms.{expert}.price, before anything is asked."
+        )
 
 
 def _answer(question: str, default: str) -> str:

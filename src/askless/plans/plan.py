@@ -181,7 +181,7 @@ class Expectation:
         saved = f", {_less(1 - cost / own)} than {reference}" if own > 0 else ""
         return (
             f"{_span(self.quality, 100, 1)} % right ({reference} alone {100 * self.reference_quality:.1f} %) "
-            f"at {_span(self.cost, 1000, 4)} {unit} per 1,000 items{saved}"
+            f"at {_span(self.cost, 1000, 4 if 1000 * cost < 100 else 0)} {unit} per 1,000 items{saved}"
         )
 
 

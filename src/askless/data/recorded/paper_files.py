@@ -197,7 +197,8 @@ def _parsed(record: Record, number: int, layout: RecordLayout, classes: Sequence
     try:
         return parse(record, layout, classes)
     except ValueError as error:
-        raise DataError(path, f"record {number}: {error}", "a record of the paper", "Correct the record.") from None
+        remedy = "Correct the record, or where it is none of that paper's, name your columns: --column label=ITS_NAME."
+        raise DataError(path, f"record {number}: {error}", "a record of the team paper", remedy) from None
 
 
 def _as_read(columns: Columns, other: Record, layout: RecordLayout, classes: Sequence[str]) -> Record:
