@@ -245,11 +245,10 @@ def _further(found: Annotation, count: Ints, usd: float, errors: list[float] | N
     wrong = wrong[~np.isnan(wrong)]
     steps = [*range(STEP, len(wrong), STEP)][: FURTHER - 1] + [len(wrong)] if len(wrong) else []
     rows, most = max(int(count.sum()), 1), float(wrong.sum())
-    if errors and errors[0] and most:
-        wrong, most = wrong * errors[0] / most, errors[0]
-    right = [float(wrong[:calls].sum()) for calls in steps]
+    scale = errors[0] / most if errors and errors[0] and most else 1.0
+    right = [scale * float(wrong[:calls].sum()) for calls in steps]
     return [
-        {"calls": calls, "usd": calls * usd, "corrected": gain, "agreement": 1 - (most - gain) / rows}
+        {"calls": calls, "usd": calls * usd, "corrected": gain, "agreement": 1 - (scale * most - gain) / rows}
         for calls, gain in zip(steps, right, strict=True)
     ]
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -109,6 +110,14 @@ def test_kept_vectors_give_the_same_answers_and_their_seconds_count(bert, tmp_pa
     np.testing.assert_allclose(kept["proba"].to_pylist(), plain["proba"].to_pylist(), atol=1e-4)
     (spared,) = {float(each) for each in expert.features_(rows["text"].to_pylist())[1]}
     assert min(kept["seconds"].to_pylist()) > spared > 0
+
+
+def test_one_row_of_a_class_is_enough_to_learn_from():
+    rows = posts(50, 0)
+    labels = np.array(rows["label"].to_pylist())
+    rows = pa.concat_tables([rows.filter(labels == "0"), rows.filter(labels == "1").slice(0, 1)])
+    said = StackExpert(setting(), model=None).fit(rows, rows).answer(rows)["label"].to_pylist()
+    assert said[:-1] == ["0"] * (len(said) - 1)
 
 
 def test_what_cannot_be_learnt_or_loaded(tmp_path):

@@ -248,10 +248,15 @@ class RegressionExpert(TrainedExpert):
         """Weights (classes, features) and intercepts (classes,) for each C, rising; absent classes get none."""
         from sklearn.linear_model import LogisticRegression
 
+        classes = len(self.setting.classes)
+        if (y == y[0]).all():  # a fold without the only row of another class
+            alone = np.where(np.arange(classes) == y[0], 0.0, -np.inf)
+            yield from ((np.zeros((classes, x.shape[1])), alone) for _ in strengths)
+            return
         model = LogisticRegression(max_iter=self.max_iter, warm_start=True)
         for c in sorted(strengths):
             model.set_params(C=c).fit(x, y)
-            yield class_weights(model, len(self.setting.classes))
+            yield class_weights(model, classes)
 
     def _validate(self) -> None:
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
