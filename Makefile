@@ -117,6 +117,7 @@ audit:
 	@touch $@
 
 clean:
-	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models reports .prefect
+	rm -rf data/candidates data/prepared data/vectors data/raw data/predictions data/decisions models .prefect
+	find reports -mindepth 2 ! -name headline.json -delete 2>/dev/null || true
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis site .tools sbom.json
 	@echo "Kept: .venv, mlruns, the DVC cache, data/answers (answers already paid for) and data/encoded."
