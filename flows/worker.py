@@ -96,8 +96,8 @@ async def _ended(at_work: Callable[[], set[UUID]], seconds: float, hurry: Callab
 
 
 async def _put(runs: set[UUID], state: State[Any]) -> None:
-    for run in runs:
-        async with get_client() as server:
+    async with get_client() as server:
+        for run in runs:
             await server.set_flow_run_state(run, state, force=True)
 
 

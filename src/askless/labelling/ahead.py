@@ -17,10 +17,9 @@ from askless.labelling.answerer import Answerer, TextBatch
 from askless.policies.score_threshold import ScoreThreshold
 from askless.policies.two_tier import TwoTier
 from askless.spending.guard import GuardedExpert
+from askless.spending.key_limits import NANO
 
 ROWS = 1000
-# A limit is counted in billionths of a dollar.
-_NANO = 1e-9
 
 
 def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[], bool] = lambda: False) -> None:
@@ -70,7 +69,7 @@ def ask_ahead(answerer: Answerer, chunks: Iterable[Chunk], stopped: Callable[[],
             continue
         while names and not stopped():
             # Those at once that the limit allows for certain: of more, threads would take others before the lowest.
-            fit = int(np.searchsorted(np.cumsum(most), expert.left + _NANO, "right"))
+            fit = int(np.searchsorted(np.cumsum(most), expert.left + 1 / NANO, "right"))
             part = names if expert.expert.batches else names[: min(fit, ROWS)]
             if not part:
                 break

@@ -57,8 +57,7 @@ class KeyLimit:
     @property
     def left(self) -> float:
         """What it may still pay today."""
-        both = ((self.per_day, self.today), (self.in_all, self.paid))
-        return max(0.0, min(most - gone for most, gone in both if most is not None))
+        return max(0.0, _left(self.per_day, self.in_all, self.today, self.paid))
 
     def __str__(self) -> str:
         both = ((self.per_day, "a day"), (self.in_all, "in all"))
@@ -132,8 +131,7 @@ class KeyLimits:
         with self._alone() as db:
             if (found := _limit(db, key, day)) is None:
                 return len(calls)
-            per_day, in_all, today, paid = found
-            left = min(most - gone for most, gone in ((per_day, today), (in_all, paid)) if most is not None)
+            left = _left(*found)
             fit = sum(total <= left for total in accumulate(most for _, most in calls))
             rows = [(run, number, key, day, most) for number, most in calls[:fit]]
             db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
@@ -195,3 +193,8 @@ def _limit(db: sqlite3.Connection, key: str, day: str) -> tuple[int | None, int 
     """The limits of a key, a day and in all, and what of each is gone, in billionths of a dollar."""
     limit = db.execute("SELECT per_day, in_all FROM limits WHERE key = ?", (key,)).fetchone()
     return limit and (*limit, *db.execute(_USED, {"key": key, "day": day}).fetchone())
+
+
+def _left(per_day: float | None, in_all: float | None, today: float, paid: float) -> float:
+    """What a limit, a day, in all or both, leaves of what is gone of each; below 0 where more is gone."""
+    return min(most - gone for most, gone in ((per_day, today), (in_all, paid)) if most is not None)
