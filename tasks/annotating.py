@@ -51,13 +51,20 @@ class Folders(Place):
     retry_condition_fn=worth_a_retry,
 )
 def annotate_file(
-    name: str, params: str, data: str, file: str, llm: str, agree: float | None, max_usd: float | None, small: str
+    name: str,
+    params: str,
+    data: str,
+    file: str,
+    llms: list[str],
+    agree: float | None,
+    max_usd: float | None,
+    small: str,
 ) -> Facts:
     """Label one file of a task as `askless annotate` does, unless it is labelled; returns what came of it.
 
-    The LLM is the expert `llm` of the parameters, which have its price, the task's classes and its prompt. Its answers
-    are kept with the pipeline's. Killed, the next run goes on where it was and asks nothing twice. A file that cannot
-    be read is put aside with the reason.
+    The LLM is the last of the experts `llms` of the parameters, cheaper ones before it; the parameters have their
+    prices, the task's classes and its prompt. Answers are kept with the pipeline's. Killed, the next run goes on where
+    it was and asks nothing twice. A file that cannot be read is put aside with the reason.
     """
     settings, place, path = config.load(params), Folders(name, data), Path(file)
     out = place.answered / f"{path.name}.parquet"
@@ -76,22 +83,22 @@ def annotate_file(
         # The page is what is written last; who removed the run's folder wants no other.
         if about is not None and ((folder_of(out) / PAGE).exists() or not folder_of(out).exists()):
             return outcome(path, "done before")
-        terms = _terms(settings, name, llm)
+        terms = _terms(settings, name, llms)
         try:
             column = settings.task(name).source.columns.get("text", "text")
             table = TextTable.read(TableFile.of(path), column, name, runs.NEW, terms.longest)
         except DataError as error:
             return put_aside(place, path, str(error))
         wish = Wish(agree, small={"backend": small}, encoded=folder_of(out) / "encoded")
-        begun = {"command": "annotate", "sha256": sha, "llm": llm, "agree": agree, "small": small}
+        begun = {"command": "annotate", "sha256": sha, "llm": ",".join(llms), "agree": agree, "small": small}
         answers, waits = Path(data, "answers", name), FaultHandling(waits=True)
         with (
             Run.opened(out, begun) as run,
             run.ledger(max_usd) as ledger,
-            guarded(terms, [llm], ledger, answers, waits) as experts,
+            guarded(terms, llms, ledger, answers, waits) as experts,
         ):
-            asked, found = runs.annotate_table(table, [experts[llm]], wish)
-            meta = {"llm": llm, "sha256": sha}
+            asked, found = runs.annotate_table(table, [*experts.values()], wish)
+            meta = {"llm": llms[-1], "sha256": sha}
             facts = runs.write(run.folder, out, table, asked, found, wish, terms, ForPeople(), meta)
             write_page(run.folder, facts, runs.words(facts))
         shutil.rmtree(folder_of(out) / "encoded", ignore_errors=True)
@@ -99,9 +106,12 @@ def annotate_file(
     return {**outcome(path, "annotated"), **{key: facts[key] for key in told}, "words": runs.words(facts)[1]}
 
 
-def _terms(settings: config.Params, name: str, llm: str) -> Terms:
-    """How the LLM is asked, at its price; raises `ConfigError` where it has none. The small model is free."""
-    if llm not in settings.costs.prices:
-        raise config.ConfigError(f"No price is known of '{llm}'. Allowed: an expert with one. Add costs.prices.{llm}.")
-    prices = runs.prices({llm: settings.costs.prices[llm]})
-    return replace(Terms.of(settings, name, (llm,)), costs=config.Costs("usd", prices))
+def _terms(settings: config.Params, name: str, llms: list[str]) -> Terms:
+    """How the LLMs are asked, at their prices; raises `ConfigError` where one has none. The small model is free."""
+    listed = settings.costs.prices
+    if none := [llm for llm in llms if llm not in listed]:
+        raise config.ConfigError(
+            f"No price is known of '{none[0]}'. Allowed: an expert with one. Add costs.prices.{none[0]}."
+        )
+    prices = runs.prices({llm: listed[llm] for llm in llms})
+    return replace(Terms.of(settings, name, tuple(llms)), costs=config.Costs("usd", prices))

@@ -1,11 +1,12 @@
 """The flow `annotate` as Prefect runs it: a folder of bare files in, labelled files with a promise out, each once."""
 
 import json
+from collections import Counter
 
 import pyarrow.parquet as pq
 import pytest
 
-from askless.errors import BudgetError, ExpertError
+from askless.errors import BudgetError, ConfigError, ExpertError
 from flows.annotate import annotate
 from tests.annotating.texts import texts
 from tests.experts.chat_server import Answer, chat
@@ -28,8 +29,9 @@ def shop(tmp_path, server, monkeypatch):
     server.reply = said
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     settings = small_params()
-    settings["experts"]["own"] = {"backend": "openai", "model": "m", "base_url": server.url, "concurrency": 2}
-    settings["costs"]["prices"]["own"] = {"usd_per_1m_prompt_tokens": 100.0}
+    for name, usd in (("mini", 5.0), ("own", 100.0)):
+        settings["experts"][name] = {"backend": "openai", "model": name, "base_url": server.url, "concurrency": 2}
+        settings["costs"]["prices"][name] = {"usd_per_1m_prompt_tokens": usd}
     write_params(tmp_path, settings)
     incoming = tmp_path / "data/unlabelled/olhs"
     incoming.mkdir(parents=True)
@@ -64,6 +66,16 @@ def test_each_file_is_labelled_once_within_its_limit(shop, server):
     assert (again["status"], again["paid_usd"], len(server.requests)) == ("annotated", 0, asked)
 
 
+def test_a_cheaper_llm_goes_before_the_last_as_on_the_command_line(shop, server):
+    (shop / "data/unlabelled/olhs/bad.csv").unlink()
+    (found,) = annotate("olhs", "mini, own", agree=0.9, max_usd=1.0)
+    asked = Counter(request.body["model"] for request in server.requests)
+    assert 0 < asked["own"] == found["by_llm"] < asked["mini"]
+    assert found["paid_usd"] == pytest.approx(asked["own"] / 1000 + asked["mini"] / 20000)
+    by = Counter(pq.read_table(shop / "data/annotated/olhs/a.jsonl.parquet")["answered_by"].to_pylist())
+    assert by["own"] == asked["own"] and by["mini"] and "what own says or would have said" in found["words"]
+
+
 @pytest.mark.slow
 def test_a_server_that_refuses_fails_the_flow_and_the_next_run_goes_on(shop, server):
     server.reply = lambda request, before: Answer({"error": {"message": "no such key"}}, status=401)
@@ -75,6 +87,8 @@ def test_a_server_that_refuses_fails_the_flow_and_the_next_run_goes_on(shop, ser
     assert found["status"] == "annotated" and found["stopped"] == "money" and found["paid_usd"] <= 0.06
 
 
-def test_without_a_goal_and_a_limit_nothing_is_begun():
+def test_without_a_goal_and_a_limit_or_with_an_llm_twice_nothing_is_begun():
     with pytest.raises(BudgetError, match="Got neither agree nor max_usd"):
         annotate.fn("olhs", "own")
+    with pytest.raises(ConfigError, match="Got llm 'own, own'. Allowed: different ones, the cheapest first."):
+        annotate.fn("olhs", "own, own", agree=0.9)
