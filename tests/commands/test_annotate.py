@@ -197,15 +197,19 @@ def by_batches(here, monkeypatch):
     running.close()
 
 
-def test_by_batches_four_days_are_enough_and_what_expired_is_asked_again(by_batches):
+@pytest.mark.parametrize("cheaper", [[], ["gpt-mini"]])
+def test_by_batches_some_days_are_enough_and_what_expired_is_asked_again(by_batches, cheaper):
     server = by_batches[1]
     server.how, server.share = (lambda number: "expired" if number == 1 else "completed"), 0.5
-    words = ["posts.csv", *WORDS, "--price", "100,0", "--small", "linear", "--agree", "0.8", "-o", "out.csv", "--batch"]
+    asked = ["--llm", "gpt-mini", "--price", "5,0"] * len(cheaper) + [*WORDS[-2:], *PRICE]
+    words = ["posts.csv", *WORDS[:-2], *asked, "--small", "linear", "--agree", "0.8", "-o", "out.csv", "--batch"]
     facts = json.loads(run(by_batches, *words, "--max-usd", "99", "--json").stdout)
     assert facts["promised"] >= 0.8 and 0 < facts["by_small"]
-    assert len(server.batches) <= 5 and not server.requests, "one a round, and what expired once more"
-    assert max(server.answered.values()) == 1 and server.answered.total() == facts["calls"] < 400
-    assert not facts["failed"] and facts["paid_usd"] == pytest.approx(facts["calls"] / 1000)
+    assert len(server.batches) <= 5 + 3 * len(cheaper) and not server.requests, "one a round, an expired one once more"
+    calls = [facts["calls"], *(each["calls"] for each in facts["cheaper"])]
+    assert max(server.answered.values()) == len(calls) and server.answered.total() == sum(calls) and calls[0] < 400
+    paid = calls[0] / 1000 + sum(calls[1:]) / 20000
+    assert not facts["failed"] and facts["paid_usd"] == pytest.approx(paid)
 
 
 def test_batches_that_a_limit_ends_are_no_more_than_it_pays_for(by_batches):

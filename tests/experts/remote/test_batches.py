@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -86,18 +86,15 @@ class Killed(BaseException):
     """The end of a process, at any step."""
 
 
-class Steps:
-    """Counts the steps of a run, and ends it at one of them: before it is taken, or after."""
+STEPS = ((AnswerStore, "put_many"), (AnswerStore, "note_batch"), (Ledger, "_write"), (batches.Batches, "_tried"))
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+
+class Steps:
+    """Counts these steps of a run, and ends it at one of them: before it is taken, or after."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, steps: Sequence[tuple[type, str]] = STEPS) -> None:
         self.left: float = float("inf")
         self.done = True
-        steps = (
-            (AnswerStore, "put_many"),
-            (AnswerStore, "note_batch"),
-            (Ledger, "_write"),
-            (batches.Batches, "_tried"),
-        )
         for kind, name in steps:
             monkeypatch.setattr(kind, name, self._counted(getattr(kind, name)))
 
