@@ -1,9 +1,14 @@
 """A plan answers new items: from one LLM's recorded answers and labelled texts to labels of new texts."""
 
 import json
+import re
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
+import openai
 import pytest
 from typer.testing import CliRunner
 
@@ -13,10 +18,16 @@ from askless.bundles.terms import Terms, of_bundle
 from askless.cli import app
 from askless.errors import ConfigError
 from askless.labelling.answerer import DeployedBundle
-from askless.serving.versions import load
+from askless.monitoring.decision_log import DecisionLog
+from askless.serving.log_writer import LogWriter
+from askless.serving.measures import Measures
+from askless.serving.service import Limits, Service
+from askless.serving.versions import ExpertPool, Watch, load
+from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
+from tests.serving.house import House
 
 WORDS = {"good news": "sunshine and roses", "bad news": "thunder and rain"}
 RIDDLE = "who can say"
@@ -30,9 +41,11 @@ def items(n):
 
 
 def say(request, before):
-    """The right class of a text, by its number."""
+    """The right class of a text, by its number; every fourth the mini one is unsure of."""
     number = int(request.text.split("\n\n")[1].split()[-1])
-    return Answer(chat(list(WORDS)[number % 2]))
+    right, wrong = list(WORDS)[number % 2], list(WORDS)[1 - number % 2]
+    sure = 0.999 if number % 4 or "mini" not in request.body["model"] else 0.5
+    return Answer(chat(right, {right: sure, wrong: 1 - sure}))
 
 
 @pytest.fixture
@@ -72,6 +85,18 @@ def asked(server, *names):
     url = server.url
     words = [word for name in names or ("large",) for word in ("--llm", f"{name}=some-{name}@{url}")]
     return [*words, "--prompt", "prompt.txt", "--prices", "costs.yaml"]
+
+
+@contextmanager
+def served(model, folder, limits=None):
+    """A plan behind HTTP."""
+    measures = Measures()
+    with Ledger(folder / "ledger.sqlite", daily=True) as ledger:
+        pool = ExpertPool(ledger, folder / "answers")
+        watch = Watch(model, lambda at: load(at, None, pool), 0.0, "champion", measures)
+        log = LogWriter(DecisionLog(folder / "log"), watch.current.version.terms.classes, False, 3600.0, measures)
+        with House(Service(watch, log, limits or Limits(grace=5.0), measures)) as made:
+            yield made
 
 
 def labelled(*words):
@@ -135,6 +160,44 @@ def test_two_llms_answer_and_a_limit_holds_for_both(here):
     assert [answer for answer, _ in both].count(None) == 10
     with pytest.raises(ConfigError, match="has no small expert with it, or decides by what expensive ones answer"):
         load("plan.yaml", None, None)
+
+
+@pytest.mark.parametrize("policy", ["planned", "subset"])
+def test_a_plan_that_asks_before_it_decides_labels_and_serves(here, policy):
+    """What it costs adds up to the ledger's bill, and the server's metrics tell each LLM's part."""
+    server, folder = here
+    asks = asked(server, "mini", "large")
+    planned(here, "--budget-usd", "1.6", "--policy", policy, *asks, answers=("mini", "large"))
+    done, rows = labelled("--json")
+    facts = json.loads(done.stdout)
+    assert [row["answer"] for row in rows] == [label for _, label in items(60)]
+    assert sum(row["cost"] for row in rows) == pytest.approx(facts["paid_usd"])
+    assert 60 < sum(facts["calls"].values()) < 120, "some were asked of both"
+    with served("plan.yaml", folder / "served") as made:
+        told = [made.say(text, "askless-plan") for text, _ in items(60)]
+        page = httpx.get(f"{made.root}/metrics").text
+    assert [each.choices[0].message.content for each in told] == [label for _, label in items(60)]
+    assert [each.model_extra["askless"]["cost_usd"] for each in told] == pytest.approx([row["cost"] for row in rows])
+    assert {each.usage.total_tokens for each in told} == {12, 24}, "of all that were asked"
+    bills = dict(re.findall(r'dollars_total{expert="(\w+)",version="0"} (\S+)', page))
+    cost = {"mini": 0.001, "large": 0.002}
+    assert {name: float(usd) for name, usd in bills.items()} == pytest.approx(
+        {name: calls * cost[name] for name, calls in facts["calls"].items()}
+    )
+
+
+def test_a_served_plan_whose_llm_is_slow_has_no_answer_and_says_so(here):
+    server, folder = here
+    asks = asked(server, "mini", "large")
+    planned(here, "--budget-usd", "1.6", "--policy", "planned", *asks, answers=("mini", "large"))
+    let_go = threading.Event()
+    server.reply = lambda request, before: let_go.wait() and say(request, before)
+    with served("plan.yaml", folder / "served", Limits(patience=0.01, grace=60)) as made:
+        with pytest.raises(openai.InternalServerError, match="did not: slow: no answer within 0.01 s"):
+            made.say("sunshine 0", "askless-plan")
+        let_go.set()
+    (row,) = DecisionLog(folder / "served/log").read().to_pylist()
+    assert row["error"].startswith("large: slow: ") and row["answer"] is None and row["cost"] >= 0.001
 
 
 def test_a_plan_of_one_expert_is_asked_for_everything(here):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,7 @@ from askless.bundles.terms import Terms, of_bundle
 from askless.costs import CostModel
 from askless.data.incoming import fault_of
 from askless.data.prepare import clean, ids
-from askless.errors import AsklessError, ConfigError, DataError
+from askless.errors import AsklessError, BudgetError, ConfigError, DataError
 from askless.experts.answer_store import asking
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
@@ -41,6 +41,7 @@ from askless.spending.ledger import Ledger
 KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
 REASONS = (KEPT, DEFERRED, LIMIT, PAUSED, FAULT, DOUBT, UNANSWERABLE)
 PASSING = (LIMIT, PAUSED, FAULT)
+TAKEN = ("cost_usd", "prompt_tokens", "completion_tokens")
 ANSWERED = pa.schema(
     [
         *(field.with_nullable(True) for field in ROWS),
@@ -83,6 +84,11 @@ class DeployedBundle:
                 f"{self.address}: its expert '{unknown[0]}' is neither with it nor in its terms. Allowed: a small one "
                 "with it, and terms that say how others are asked. Give --params, or plan again with --llm."
             )
+
+    @property
+    def decides_alone(self) -> bool:
+        """Whether it knows who should answer a text before anybody expensive was asked."""
+        return self.bundle.small is not None and self.bundle.policy.decides_alone
 
     @classmethod
     def at(cls, address: str, params: Path | None, agreed: bool = False, *, decides: bool = False) -> DeployedBundle:
@@ -187,21 +193,34 @@ class AnsweredTexts:
     distinct: pa.Table
 
 
+class Used(NamedTuple):
+    """What an expensive answer took: dollars that were paid now, and its tokens whenever it was made."""
+
+    usd: float
+    prompt_tokens: int
+    completion_tokens: int
+
+
 @dataclass(frozen=True)
 class AskedText:
-    """A text that was put to an expensive expert.
+    """A text that was put to expensive experts.
 
     Parameters
     ----------
     row
         Who answered in the end, and what.
-    prompt_tokens, completion_tokens
-        Of the expensive answer.
+    used
+        Expert to what its answer took.
     """
 
     row: DecisionRow
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    used: Mapping[str, Used] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: DecisionRow, calls: Mapping[str, _OneCall]) -> AskedText:
+        """A row, and what the calls took that were made for it."""
+        tables = {name: call.table for name, call in calls.items() if call.table is not None}
+        return cls(row, {name: Used(*(t[each][0].as_py() or 0 for each in TAKEN)) for name, t in tables.items()})
 
 
 @dataclass(frozen=True)
@@ -305,11 +324,39 @@ class Answerer:
         except Exception as error:
             why = str(error) if isinstance(error, AsklessError) else type(error).__name__
             return AskedText(self.without(decided, why))
-        table = call.table
-        return AskedText(row, *(table[name][0].as_py() or 0 for name in ("prompt_tokens", "completion_tokens")))
+        return AskedText.of(row, {decided.expert: call})
+
+    def answer_one(self, undecided: DecisionRow, budget: Budget | None, piece: Piece | None = None) -> AskedText:
+        """Answer a text, `undecided` as yet, by a policy that asks before it decides; no `piece` is passed on.
+
+        Whatever happens a row comes of it, but for a budget that cannot be met: then `BudgetError` is raised.
+        """
+        calls = {name: _OneCall(each, None) for name, each in self.expensive.items()}
+        own = self.version.bundle.small
+        experts = {**({} if own is None else {self.small: own}), **calls}
+        try:
+            policy, names, texts = self.version.bundle.policy, [undecided.id], [undecided.text or ""]
+            made = self._rows(policy, names, texts, experts, budget, time=undecided.time)
+        except BudgetError:
+            raise
+        except Exception as error:
+            why = str(error) if isinstance(error, AsklessError) else type(error).__name__
+            return AskedText(self.without(undecided, why))
+        return AskedText.of(DecisionRow(**made.select(ROWS.names).to_pylist()[0]), calls)
+
+    def undecided(self, name: str, text: str, time: datetime) -> DecisionRow:
+        """The row of a cleaned text that nobody has answered yet."""
+        about = {"task": self.version.terms.task, "version": self.version.number}
+        last = self.version.bundle.experts[-1]
+        return DecisionRow(time=time, id=name, expert=last, asked=[], score=None, cost=0.0, text=text, **about)
 
     def without(self, decided: DecisionRow, why: str) -> DecisionRow:
-        """The row of a text whose expert gave no answer, for the reason `why`: the small expert's answer instead."""
+        """The row of a text whose expert gave no answer, for the reason `why`: the small expert's answer instead.
+
+        Where that is asked for money too nobody's is given.
+        """
+        if self.version.bundle.small is None:
+            return replace(decided, error=f"{decided.expert}: {why}")
         return self._completed(decided, _GivenAnswer(decided.expert, {"error": why}))
 
     def reason(self, expert: str | None, error: str | None, answer: str | None) -> str:

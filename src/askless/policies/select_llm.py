@@ -43,7 +43,6 @@ class SelectLLM(Policy):
     reads_text = True
     budgets = ()
     kept = False
-    decides_alone = True
     fallback = False
     chances_: TextChances
 

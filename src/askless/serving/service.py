@@ -6,12 +6,14 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from askless.errors import BudgetError
-from askless.labelling.answerer import Answerer, AskedText, TextBatch
+from askless.labelling.answerer import AskedText, TextBatch
 from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
 from askless.serving.batching import Batcher, Work
@@ -245,22 +247,30 @@ class Service:
     async def _answer(self, case: Case) -> Reply:
         late: Future[AskedText] | None = None
         try:
-            decided = await self._decided(case)
-            if not decided.asked:
+            answerer, whole = case.work.answerer, not case.deployed.version.decides_alone
+            decided = self._undecided(case) if whole else await self._decided(case)
+            if not (whole or decided.asked):
                 return self._replied(case, AskedText(decided), None)
-            asked, late = await self._asked(case, decided)
+            ask = partial(answerer.answer_one, decided, case.work.budget) if whole else partial(answerer.ask, decided)
+            asked, late = await self._asked(case, decided, ask)
             return self._replied(case, asked, late)
+        except BudgetError as error:
+            raise Refusal(400, str(error), "invalid_budget", "askless") from None
         finally:
             case.pieces.put_nowait(None)
             case.begun.set()
             if late is None:
                 case.deployed.leave()
 
+    def _undecided(self, case: Case) -> DecisionRow:
+        """The row of a text that is decided while experts are asked."""
+        work = case.work
+        if self.shadow is not None:
+            self.shadow.offer(work.name, work.text, work.arrived)
+        return work.answerer.undecided(work.name, work.text, work.arrived)
+
     async def _decided(self, case: Case) -> DecisionRow:
-        try:
-            row = await self.batches.decide(case.work)
-        except BudgetError as error:
-            raise Refusal(400, str(error), "invalid_budget", "askless") from None
+        row = await self.batches.decide(case.work)
         case.decided = time.perf_counter() - case.start
         self.measures.decision.observe(case.decided)
         self.measures.decisions.labels(row.expert, row.version).inc()
@@ -268,14 +278,16 @@ class Service:
             self.shadow.offer(row.id, case.work.text, row.time)
         return row
 
-    async def _asked(self, case: Case, decided: DecisionRow) -> tuple[AskedText, Future[AskedText] | None]:
+    async def _asked(
+        self, case: Case, decided: DecisionRow, ask: Callable[[Piece | None], AskedText]
+    ) -> tuple[AskedText, Future[AskedText] | None]:
         """The row once its expert was asked; a slow one is not waited for, and its call comes along to end later."""
-        loop, answerer = asyncio.get_running_loop(), case.work.answerer
+        loop = asyncio.get_running_loop()
 
         def piece(text: str) -> None:
             loop.call_soon_threadsafe(case.piece, text)
 
-        call = self._calls.submit(self._call, answerer, decided, piece if case.streams else None)
+        call = self._calls.submit(self._call, ask, piece if case.streams else None)
         asked = asyncio.wrap_future(call)
         begun = asyncio.ensure_future(case.begun.wait())
         both: list[asyncio.Future[Any]] = [asked, begun]
@@ -288,12 +300,12 @@ class Service:
         case.closed = True
         seconds, unasked = f"within {self.limits.patience:g} s", call.cancel()
         why = f"{SLOW}: {'nobody was free to ask it' if unasked else 'no answer'} {seconds}"
-        return AskedText(await asyncio.to_thread(answerer.without, decided, why)), None if unasked else call
+        return AskedText(await asyncio.to_thread(case.work.answerer.without, decided, why)), None if unasked else call
 
-    def _call(self, answerer: Answerer, decided: DecisionRow, piece: Piece | None) -> AskedText:
+    def _call(self, ask: Callable[[Piece | None], AskedText], piece: Piece | None) -> AskedText:
         self._count(1)
         try:
-            return answerer.ask(decided, piece)
+            return ask(piece)
         finally:
             # Counted before it is known, so that whoever waits for it finds nobody busy.
             self._count(-1)
@@ -304,12 +316,14 @@ class Service:
 
     def _replied(self, case: Case, asked: AskedText, late: Future[AskedText] | None) -> Reply:
         """The reply, logged and counted, those of a slow expert when its call ends; raises `Refusal` for none."""
-        row, prompt, completion = asked.row, asked.prompt_tokens, asked.completion_tokens
+        row = asked.row
+        prompt = sum(used.prompt_tokens for used in asked.used.values())
+        completion = sum(used.completion_tokens for used in asked.used.values())
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         reason = case.work.answerer.reason(row.expert, row.error, row.answer)
         reply = Reply(row, reason, usage, case.deployed.version.terms.costs.unit == "usd")
         if late is None:
-            self._write(case, reply, row.paid)
+            self._write(case, reply, asked)
         else:
             late.add_done_callback(lambda call: self._ended(case, reply, call))
         if row.error is None:
@@ -318,7 +332,7 @@ class Service:
         partly = case.begun.is_set() and case.streams and not case.closed
         if self.limits.fails or partly or row.answer is None:
             what = "The reply broke off" if partly else "The expert that should answer did not"
-            why = row.error.removeprefix(f"{row.asked[0]}: ")
+            why = row.error.partition(": ")[2]
             failed = Refusal(503, f"{what}: {why}.", reason, headers={"Retry-After": RETRY_AFTER_S})
             failed.add(askless={**reply.facts(), "answer": reply.answer})
             raise failed
@@ -327,19 +341,21 @@ class Service:
     def _ended(self, case: Case, reply: Reply, call: Future[AskedText]) -> None:
         """A slow expert's answer has come, too late to be given: it is kept for the next time, and paid for."""
         try:
-            self._write(case, reply, call.result().row.paid)
+            self._write(case, reply, call.result())
         finally:
             case.deployed.leave()
 
-    def _write(self, case: Case, reply: Reply, paid: float | None) -> None:
-        row, measures = reply.row, self.measures
-        own = row.cost - (row.paid or 0.0)
+    def _write(self, case: Case, reply: Reply, asked: AskedText) -> None:
+        """Count and log a reply, and what was asked for it."""
+        row, measures, paid = reply.row, self.measures, asked.row.paid
+        own = max(each.cost - (each.paid or 0.0) for each in (row, asked.row))
         measures.answers.labels(row.expert, row.version, reply.reason).inc()
         if reply.in_dollars:
-            measures.dollars.labels(case.work.answerer.small, row.version).inc(own)
-        for name in row.asked:
-            if reply.in_dollars:
-                measures.dollars.labels(name, row.version).inc(paid or 0.0)
-            for kind in ("prompt", "completion"):
-                measures.tokens.labels(name, kind).inc(reply.usage[f"{kind}_tokens"])
+            small = case.work.answerer.small
+            bills = {small: own, **{name: used.usd for name, used in asked.used.items()}}
+            for name, usd in bills.items():
+                measures.dollars.labels(name, row.version).inc(usd)
+        for name, used in asked.used.items():
+            measures.tokens.labels(name, "prompt").inc(used.prompt_tokens)
+            measures.tokens.labels(name, "completion").inc(used.completion_tokens)
         self.log.put(replace(row, cost=own + (paid or 0.0), paid=paid))

@@ -105,9 +105,10 @@ class DeployedVersion:
 def load(address: str, params: Path | None, pool: ExpertPool | None) -> DeployedVersion:
     """The version at `address`, tried on one text; without a `pool` it can decide but not ask.
 
-    Raises `AsklessError` for one that is not there, is broken, or needs an expensive answer before it decides.
+    Raises `AsklessError` for one that is not there, is broken, or has no `pool` and needs an expensive answer before it
+    decides.
     """
-    version = DeployedBundle.at(address, params, decides=True)
+    version = DeployedBundle.at(address, params, decides=pool is None)
     expensive = {} if pool is None else pool.take(version.terms, version.bundle.expensive)
     return DeployedVersion(Answerer(version, expensive, version.budget), pool)
 
