@@ -346,7 +346,7 @@ class Answerer:
 
     def undecided(self, name: str, text: str, time: datetime) -> DecisionRow:
         """The row of a cleaned text that nobody has answered yet."""
-        about = {"task": self.version.terms.task, "version": self.version.number}
+        about: Any = {"task": self.version.terms.task, "version": self.version.number}
         last = self.version.bundle.experts[-1]
         return DecisionRow(time=time, id=name, expert=last, asked=[], score=None, cost=0.0, text=text, **about)
 
