@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from askless.errors import AsklessError, ConfigError, DataError, require
 from askless.hosts import without_passwords
@@ -27,6 +29,7 @@ HISTORY = "history/"
 ONCE = (PROMOTED, RESTORED, ROLLED_BACK)
 CHAMPION, CHALLENGER = "champion", "challenger"
 ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
+CONNECT_SECONDS, DATABASES = 5.0, {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 FORMS = "models:/<name>@<alias> or models:/<name>/<version>"
 
 
@@ -256,8 +259,10 @@ def asking(model: str) -> Iterator[Any]:
     if address.startswith("sqlite:///") and not database.exists():
         raise DataError(database, "no such file", "a registry with a version", "Run: python -m flows.register TASK.")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    # By its own 7 it would be silent for four minutes before it says that its server does not answer.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     require("mlflow")
+    check_database(address)
     import mlflow  # noqa: TID251
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -265,9 +270,24 @@ def asking(model: str) -> Iterator[Any]:
         yield mlflow.MlflowClient(tracking_uri=address, registry_uri=address)
     except (mlflow.exceptions.MlflowException, SQLAlchemyError) as error:
         if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
-            said = f"The registry at {address} did not do it: {_first_line(error)}. Try again."
-            raise Unreachable(without_passwords(said)) from error
+            raise _unreachable(address, error) from error
         raise _unknown(model, address, error) from error
+
+
+def check_database(address: str) -> None:
+    """Raise `Unreachable` where nobody listens at a database's address: MLflow would try ten times, for two minutes."""
+    url = urlsplit(address)
+    port = url.port or DATABASES.get(re.split(r"[+:]", address)[0])
+    if url.hostname is None or port is None or url.scheme.startswith("http"):
+        return
+    try:
+        socket.create_connection((url.hostname, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise _unreachable(address, error) from error
+
+
+def _unreachable(address: str, error: Exception) -> Unreachable:
+    return Unreachable(without_passwords(f"The registry at {address} did not do it: {_first_line(error)}. Try again."))
 
 
 def _unknown(model: str, address: str, error: Exception) -> AsklessError:
@@ -285,5 +305,9 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+def _first_line(error: BaseException) -> str:
+    """What an error says; of a server that is not there what the connection met, without the layers around that."""
+    root: BaseException | None = error
+    while root is not None and not isinstance(root, ConnectionRefusedError | TimeoutError | socket.gaierror):
+        root = root.__cause__ or root.__context__
+    return (root and root.strerror) or str(error).splitlines()[0].rstrip(".")
