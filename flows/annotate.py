@@ -9,10 +9,8 @@ from prefect.artifacts import create_table_artifact
 
 from askless.errors import BudgetError, ConfigError
 from flows.each_file import each_file, outcomes, raise_first
-from flows.stage import run_stage, without_tracebacks
+from flows.stage import MOST_OF_A_DAY, run_stage, without_tracebacks
 from tasks.annotating import Folders, annotate_file
-
-MOST_OF_A_DAY = 23 * 3600
 
 
 @flow(flow_run_name="annotate {task}", timeout_seconds=MOST_OF_A_DAY)

@@ -11,14 +11,12 @@ from prefect.artifacts import create_table_artifact
 from askless import config
 from askless.monitoring import baseline
 from flows.each_file import each_file, outcomes, raise_first
-from flows.stage import run_stage, without_tracebacks
+from flows.stage import HOUR, run_stage, without_tracebacks
 from tasks.answering import Place, answer_file, brought, news_of_spending, plain, serving, settings_of
 from tasks.telling import tell
 
-SIX_HOURS = 6 * 3600
 
-
-@flow(flow_run_name="answer {task}", timeout_seconds=SIX_HOURS)
+@flow(flow_run_name="answer {task}", timeout_seconds=6 * HOUR)
 def answer(
     task: str,
     params: str = "params.yaml",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.answering import Place
 from tasks.promotion import keep_comparison, read_weighed, settle_challenger, weigh_challenger
 from tasks.telling import tell_decisions
 
 
-@flow
+@flow(timeout_seconds=MOST_OF_A_DAY)
 def compare_models(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `reports/<task>/comparison`, keep it with the challenger's run, settle who serves; returns what was done."""
     folder = weigh_challenger(task, params, data, str(Path(reports, task, "comparison")))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.evaluate import evaluate_policies
 from tasks.packing import pack_headline
 from tasks.runs import log_evaluation
 
 
-@flow(flow_run_name="evaluate {task}")
+@flow(flow_run_name="evaluate {task}", timeout_seconds=MOST_OF_A_DAY)
 def evaluate(
     task: str, params: str = "params.yaml", data: str = "data", models: str = "models", reports: str = "reports"
 ) -> str:

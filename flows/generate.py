@@ -12,7 +12,7 @@ from askless.experts.answer_store import asking
 from askless.experts.asked import options_of
 from askless.experts.paid import PaidExpert
 from flows.shards import ShardRun
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.data import publish
 from tasks.generate import (
     answer_shard,
@@ -32,7 +32,8 @@ from tasks.spending import forecast_spending
 from tasks.validation import validate_predictions
 
 
-@flow(flow_run_name="generate {task} {llm}")
+# A server answers batches within a day.
+@flow(flow_run_name="generate {task} {llm}", timeout_seconds=2 * MOST_OF_A_DAY)
 def generate(
     task: str,
     llm: str,
@@ -82,8 +83,8 @@ def answer_shards(task: str, llm: str, settings: config.Params, folder: str, ans
     one = answer_shard.with_options(tags={expert.server or "gpu"})
     with (
         asking(Path(answers), [llm]),
-        workers(how, expert.server is not None, *about) as at_hand,
         tracked_generation(task, llm, asdict(how), how.report_seconds) as metrics,
+        workers(how, expert.server is not None, *about) as at_hand,
     ):
         parameters = {"setting": expert.setting, "options": options_of(settings, task, llm), "shards": at_hand.shards}
         reporter = Reporter(f"{task} {llm}", sum(rows), how.report_seconds, get_run_logger().info, metrics)

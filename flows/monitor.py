@@ -9,13 +9,13 @@ from prefect.artifacts import create_markdown_artifact
 
 from askless import config
 from askless.files import locked
-from flows.stage import run_stage, without_tracebacks
+from flows.stage import HOUR, run_stage, without_tracebacks
 from tasks.answering import Facts, Place, plain, serving
 from tasks.monitoring import TAKEN, look_at_log, propose, remember
 from tasks.registration import register_proposal
+from tasks.runs import look_for_lost_runs
 from tasks.telling import tell, tell_decisions
 
-HOUR = 3600
 BUSY = dict.fromkeys(("message", "page"), "Another run of the monitor is at work on this task.") | {"status": "busy"}
 
 
@@ -36,6 +36,7 @@ def monitor(
     if found["status"] == "drift":
         tell("askless-drift", task, found["message"])
     tell_decisions(task, model, str(Place(task, data).logged))
+    look_for_lost_runs(task)
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found
 

@@ -15,17 +15,16 @@ from prefect.concurrency.sync import concurrency
 from askless.report.report import headline, markdown_summary
 from flows import server
 from flows.compare import compare_models
-from flows.stage import run_stage, without_tracebacks
+from flows.stage import MOST_OF_A_DAY, run_stage, without_tracebacks
 from tasks.registration import register_headline
 from tasks.runs import tracked_retraining
 from tasks.versioning import push, reproduce, stages
 
 # A run that died gives its turn back after so long; Prefect grants no less.
 LEASE_SECONDS = 60
-BEFORE_THE_NEXT = 23 * 3600
 
 
-@flow(flow_run_name="retrain {task}", timeout_seconds=BEFORE_THE_NEXT)
+@flow(flow_run_name="retrain {task}", timeout_seconds=MOST_OF_A_DAY)
 def retrain(task: str, params: str = "params.yaml", reports: str = "reports") -> str:
     """Bring every stage up to date, show what came of it, register it, compare with the champion, push; one at a time.
 

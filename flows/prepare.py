@@ -6,13 +6,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.agreement import check_labels
 from tasks.data import keep_raw, obtain_raw, prepare_examples, publish
 from tasks.validation import validate_examples
 
 
-@flow(flow_run_name="prepare {task}")
+@flow(flow_run_name="prepare {task}", timeout_seconds=MOST_OF_A_DAY)
 def prepare(
     task: str, params: str = "params.yaml", data: str = "data", models: str = "models", reports: str = "reports"
 ) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.registration import register_headline, register_plan
 
 
-@flow(flow_run_name="register {what}")
+@flow(flow_run_name="register {what}", timeout_seconds=MOST_OF_A_DAY)
 def register(what: str, params: str = "params.yaml", reports: str = "reports") -> str:
     """Register a plan, a run of `annotate` or a task's headline as a challenger; returns the version's number.
 

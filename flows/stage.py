@@ -20,6 +20,8 @@ from tasks.progress import duration
 
 # Whose errors stand for what they met themselves.
 WRAPPERS = ("mlflow", "sqlalchemy")
+# No flow hangs for ever; one that is due every night has ended before the next.
+HOUR, MOST_OF_A_DAY = 3600, 23 * 3600
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FAILED = "Finished in state Failed"
 # What goes well needs no line of its own; a link to a server that ends with the command is dead when it is read.
@@ -66,6 +68,8 @@ def explained(error: BaseException | None) -> str:
                 f"A server does not answer ({said}). What was made is kept: see that those of MLFLOW_TRACKING_URI and "
                 "PREFECT_API_URL run, and run again."
             )
+        if isinstance(error, TimeoutError) and "exceeded timeout" in said:
+            return f"It took longer than it may ({said}). What was made and paid for is kept: run again."
         wrapped = type(error).__module__.startswith(WRAPPERS)
         error = error.__cause__ or (error.__context__ if wrapped else None)
     return ""

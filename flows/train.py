@@ -7,13 +7,13 @@ from pathlib import Path
 from prefect import flow
 
 from askless import config
-from flows.stage import run_stage
+from flows.stage import MOST_OF_A_DAY, run_stage
 from tasks.options import drop_unlisted
 from tasks.runs import log_training
 from tasks.train import Kept, train_expert, train_team
 
 
-@flow(flow_run_name="train {task}")
+@flow(flow_run_name="train {task}", timeout_seconds=MOST_OF_A_DAY)
 def train(task: str, params: str = "params.yaml", data: str = "data", models: str = "models") -> str:
     """Make `models/<task>` and the small experts' own predictions."""
     settings = config.load(params)

@@ -23,13 +23,14 @@ from askless.errors import ConfigError, DataError
 from askless.files import read_json, read_yaml, sha256_of
 from askless.policies.base import Budget
 from askless.registry.aliases import one_at_a_time
+from askless.registry.experiments import make_store
 from askless.registry.versions import BUNDLE, CHALLENGER, find, resolve, store
 from askless.registry.versions import versions as versions_of
 from askless.report.annotated import PAGE
 from askless.report.model_card import CURVE, card
 from askless.report.report import headline
 from tasks.packing import HEADLINE, chosen_share, pack
-from tasks.runs import log_summary, make_store, tracked
+from tasks.runs import log_summary, tracked
 from tasks.versioning import LOCK, versions
 
 CARD = "card.md"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import logging
 import os
-import tempfile
+import platform
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,16 +19,18 @@ from prefect.cache_policies import NO_CACHE
 
 from askless import config
 from askless.bundles.bundle import Bundle
-from askless.registry.versions import FOLDER, store
+from askless.registry.experiments import experiment
+from askless.registry.versions import store
 from askless.report.report import markdown_summary
 from tasks.versioning import LOCK, data_of, versions
 
 # Names the run of `retrain` to the stages, which are processes of their own.
 PARENT = "ASKLESS_MLFLOW_PARENT"
+PROCESS, A_MINUTE, A_DAY = "process", 60, 24 * 3600
 
 
 @contextmanager
-def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any) -> Iterator[Any]:
+def tracked(name: str, run_name: str, tags: dict[str, str], **options: Any) -> Iterator[Any]:
     """An MLflow run in `mlruns/` (or where MLFLOW_TRACKING_URI says), tagged with data and code versions.
 
     It is a child of the run that `retrain` started, in this process or the one before. `options` are those of
@@ -36,19 +38,49 @@ def tracked(experiment: str, run_name: str, tags: dict[str, str], **options: Any
     """
     import mlflow
 
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
-    address = make_store()
-    mlflow.set_tracking_uri(address)
-    found = mlflow.get_experiment_by_name(experiment)
-    if found is None:
-        local = address.endswith(str((FOLDER / "mlflow.db").absolute()))
-        where = (FOLDER / "artifacts" / experiment).absolute().as_uri() if local else None
-        mlflow.create_experiment(experiment, artifact_location=where)
-    mlflow.set_experiment(experiment)
+    number = experiment(name)
+    mlflow.set_experiment(experiment_id=number)
+    end_lost_runs(number)
     parent = {"mlflow.parentRunId": os.environ[PARENT]} if PARENT in os.environ else {}
-    with mlflow.start_run(run_name=run_name, nested=True, tags={**tags, **parent, **versions()}, **options) as run:
+    tags = {**tags, **parent, **versions(), PROCESS: _process()}
+    with mlflow.start_run(run_name=run_name, nested=True, tags=tags, **options) as run:
         yield run
+
+
+def end_lost_runs(number: str) -> None:
+    """Mark the runs of an experiment as killed whose process is gone; on another machine, that have no end in a day."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run in client.search_runs([number], "attributes.status = 'RUNNING'"):
+        if _gone(run):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+@task(cache_policy=NO_CACHE)
+def look_for_lost_runs(name: str) -> None:
+    """Mark a task's runs as killed whose process is gone."""
+    end_lost_runs(experiment(name))
+
+
+def _process() -> str:
+    """This machine, and number and start of this process: another one may have its number later."""
+    import psutil
+
+    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def _gone(run: Any) -> bool:
+    import psutil
+
+    machine, number, start = run.data.tags.get(PROCESS, "- 0 0").rsplit(" ", 2)
+    if machine != platform.node():
+        return bool(time.time() - run.info.start_time / 1000 > A_DAY)
+    try:
+        # The clock that starts are told by may have been set since.
+        return abs(psutil.Process(int(number)).create_time() - float(start)) > A_MINUTE
+    except psutil.NoSuchProcess:
+        return True
 
 
 @contextmanager
@@ -65,26 +97,6 @@ def tracked_retraining(task: str) -> Iterator[None]:
         mlflow.set_tags(versions())
         if Path(LOCK).exists():
             mlflow.log_artifact(LOCK)
-
-
-def make_store() -> str:
-    """Where runs and models are kept, MLflow's database of this machine made where it is not there.
-
-    It is made beside its place and linked there: half of one would be of no use.
-    """
-    import mlflow
-
-    address = store()
-    path = Path(address.removeprefix("sqlite:///"))
-    if not address.startswith("sqlite:///") or path.exists():
-        return address
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        mlflow.MlflowClient(f"sqlite:///{scratch}/{path.name}").search_experiments(max_results=1)
-        # Another run may have made it meanwhile.
-        with contextlib.suppress(FileExistsError):
-            os.link(Path(scratch, path.name), path)
-    return address
 
 
 @contextmanager
@@ -127,8 +139,6 @@ def log_training(name: str, team: str, params: str, models: str, learnt: str) ->
 
 def _log_curve(run_id: str, points: dict[str, list[float]], split: str) -> None:
     """The operating points measured on a split, as metrics over steps, in one write."""
-    import time
-
     import mlflow
     from mlflow.entities import Metric
 

@@ -22,7 +22,9 @@ from askless.costs import CostModel
 from askless.errors import AsklessError, ConfigError, DataError
 from askless.experts.answer_store import AnswerStore, Row
 from askless.experts.paid import PaidExpert
+from askless.registry.traces import trace
 from askless.spending.billing import FaultHandling
+from askless.spending.call_price import CallPrice
 from askless.spending.guard import GuardedExpert
 from askless.spending.key_limits import key_limit
 from askless.spending.ledger import Ledger
@@ -108,15 +110,20 @@ class Shards:
     def bill(self, expert: PaidExpert) -> None:
         """Have an expert's calls paid for by a ledger beside the answers, where there is a limit, of its key perhaps.
 
-        What is in doubt counts as the most that it can cost, and is asked again: every answer is wanted.
+        What is in doubt counts as the most that it can cost, and is asked again: every answer is wanted. Calls become
+        traces where ASKLESS_TRACE says so.
         """
-        if expert.billing is not None or (self._max_usd is None and key_limit(expert.payer) is None):
+        if expert.billing is not None or expert.trace is not None:
             return
-        ledger = self._guarded.enter_context(Ledger(self._path.with_suffix(".ledger.sqlite"), self._max_usd))
-        expert.setting = replace(expert.setting, answers=self._path.parent)
-        guard = GuardedExpert(expert, self._costs, ledger, FaultHandling(waits=True, ask_in_doubt=True))
-        self._guarded.enter_context(guard.kept)
-        self._guarded.callback(expert.let_go)
+        price = CallPrice(expert, self._costs, limited=False) if expert.name in self._costs.prices else None
+        if self._max_usd is not None or key_limit(expert.payer) is not None:
+            ledger = self._guarded.enter_context(Ledger(self._path.with_suffix(".ledger.sqlite"), self._max_usd))
+            expert.setting = replace(expert.setting, answers=self._path.parent)
+            guard = GuardedExpert(expert, self._costs, ledger, FaultHandling(waits=True, ask_in_doubt=True))
+            self._guarded.enter_context(guard.kept)
+        trace(expert, price)
+        if expert.billing is not None or expert.trace is not None:
+            self._guarded.callback(expert.let_go)
 
     def examples(self, number: int) -> pa.Table:
         """The examples of a shard."""

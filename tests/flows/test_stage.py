@@ -1,7 +1,9 @@
 """What a stage prints when it is run from the command line."""
 
 import errno
+import importlib
 import logging
+import pkgutil
 import shutil
 import sqlite3
 import subprocess
@@ -10,7 +12,9 @@ import sys
 import pytest
 import requests
 from mlflow.exceptions import MlflowException
+from prefect import Flow
 
+import flows
 from askless.errors import DataError
 from flows import stage
 from flows.server import PASSING
@@ -58,6 +62,10 @@ def wrapped(kind, error):
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full ([Errno 28] No space left on device)."),
         (wrapped(MlflowException, sqlite3.OperationalError("database is locked")), "A database is locked: another"),
         (wrapped(MlflowException, requests.ConnectionError("refused")), "A server does not answer (refused)."),
+        (
+            TimeoutError("Flow run exceeded timeout of 82800.0 second(s)"),
+            "It took longer than it may (Flow run exceeded timeout of 82800.0 second(s)).",
+        ),
         (wrapped(KeyError, requests.ConnectionError("refused")), None),
         (ZeroDivisionError("division by zero"), None),
     ],
@@ -86,6 +94,13 @@ def test_a_stage_says_when_it_is_done_and_how_long_it_took(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prepare", "olhs"])
     stage.run_stage(prepare, ["task"])
     assert capsys.readouterr().err == "prepare olhs: done in 0 s\n"
+
+
+def test_no_flow_may_hang_for_ever():
+    modules = [importlib.import_module(f"flows.{found.name}") for found in pkgutil.iter_modules(flows.__path__)]
+    found = {one.name: one.timeout_seconds for module in modules for one in vars(module).values() if isinstance(one, Flow)}
+    assert {"prepare", "generate", "train", "retrain", "answer"} < set(found)
+    assert all(found.values())
 
 
 def test_a_folder_of_an_experiment_runs_its_own_code(tmp_path):

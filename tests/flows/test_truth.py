@@ -22,6 +22,8 @@ NO_OUTCOME = {
     "askless": "names of the library, each imported when it is used",
     "flows": "telemetry off, where Prefect's home is",
     "flows.stage": "the command line, and how an error is printed",
+    "askless.registry.experiments": "where MLflow keeps runs",
+    "askless.registry.traces": "what MLflow is told",
     "tasks": "which failures are tried again",
     "tasks.agreement": "it may stop prepare, and changes nothing that prepare makes",
     "tasks.progress": "lines and metrics of progress",

@@ -51,6 +51,19 @@ class BillingHook(Protocol):
         """Keep the row of a call that was answered, and pay for it; returns it, or one that says why it failed."""
 
 
+class CallTrace(Protocol):
+    """Is told of each call to a server."""
+
+    def begin(self, key: str, text: str) -> None:
+        """The call for the answer of a key, which is about `text`, is made."""
+
+    def end(self, key: str, row: Row | None, why: str = "") -> None:
+        """It has ended: with this row of its reply, or without one of use, and why."""
+
+    def close(self) -> None:
+        """Nothing more is told for now."""
+
+
 class PaidExpert(Expert):
     """Answers through a store, so that a killed run goes on where it was and ends in the same table.
 
@@ -74,6 +87,8 @@ class PaidExpert(Expert):
         Whether the tokens of a prompt that `most_tokens` gives are exact.
     billing
         What pays for each call, or refuses it, where `hosted`.
+    trace
+        What is told of each call, where `hosted`.
     quiet
         Whether to show no progress.
     live
@@ -88,6 +103,7 @@ class PaidExpert(Expert):
 
     counts = False
     billing: BillingHook | None = None
+    trace: CallTrace | None = None
     quiet = False
     live = False
     private = False

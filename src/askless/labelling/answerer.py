@@ -34,6 +34,7 @@ from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import Answering, Panel
 from askless.policies.base import Budget, Chooser, Policy
 from askless.registry import versions as registry
+from askless.registry.traces import trace
 from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling, code_of
 from askless.spending.guard import GuardedExpert, Piece, unpaid
 from askless.spending.ledger import Ledger
@@ -141,6 +142,7 @@ def guarded(
         for name in names:
             found[name] = terms.guarded(name, ledger, answers, handling, **options)
             stack.callback(found[name].let_go)
+            trace(found[name].expert, found[name].price)
         yield found
 
 

@@ -165,7 +165,7 @@ def resolve(address: str) -> Path:
         return Path(address)
     version = at(address)
     require("mlflow")
-    import mlflow  # noqa: TID251  the one exception: it reads addresses and moves aliases, and logs nothing
+    import mlflow  # noqa: TID251  the one exception: this room, which logs nothing but traces
 
     mlflow.set_tracking_uri(store())
     try:

@@ -13,6 +13,7 @@ from askless.bundles.terms import Terms
 from askless.errors import AsklessError
 from askless.labelling.answerer import Answerer, DeployedBundle
 from askless.registry import versions as registry
+from askless.registry.traces import trace
 from askless.serving.measures import Measures
 from askless.spending.guard import GuardedExpert
 from askless.spending.ledger import Ledger
@@ -45,7 +46,8 @@ class ExpertPool:
             for name in names:
                 key = _key(terms, name)
                 if key not in self._experts:
-                    self._experts[key] = terms.guarded(name, self.ledger, self.answers, live=True)
+                    self._experts[key] = one = terms.guarded(name, self.ledger, self.answers, live=True)
+                    trace(one.expert, one.price)
                 self._uses[key] = self._uses.get(key, 0) + 1
                 taken[name] = self._experts[key]
         return taken

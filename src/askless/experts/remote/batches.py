@@ -299,6 +299,8 @@ class Batches:
         for some in (missing[at : at + ROWS] for at in range(0, len(missing), ROWS)):
             rows: dict[str, Row] = {}
             for key in some:
+                if self._expert.trace is not None and key in work:
+                    self._expert.trace.begin(key, work[key])
                 read = self._read(key, lines.get(key), work.get(key, ""), result)
                 if not isinstance(read, Fault):
                     rows[key] = read

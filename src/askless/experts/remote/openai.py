@@ -214,7 +214,9 @@ class OpenAiExpert(PaidExpert):
         import_openai()
 
     def let_go(self) -> None:
-        """Close the client that lasts over many runs."""
+        """Close the client that lasts over many runs, and what is told of calls."""
+        if self.trace is not None:
+            self.trace.close()
         if "_lasting" in vars(self):
             self._lasting.close()
             del self._lasting
@@ -422,6 +424,8 @@ class OpenAiExpert(PaidExpert):
         if self.billing is not None:
             self.billing.before_call(key, text, stop)
             more["extra_headers"] = {"Idempotency-Key": key}
+        if self.trace is not None:
+            self.trace.begin(key, text)
         asked = client.chat.completions
         create = (asked if more.get("stream") else asked.with_raw_response).create
         while True:
@@ -529,7 +533,10 @@ class OpenAiExpert(PaidExpert):
 
     def on_fault(self, key: str, found: Fault) -> Fault:
         """What the billing, if there is one, makes of a failed request."""
-        return found if self.billing is None else self.billing.on_fault(key, found)
+        settled = found if self.billing is None else self.billing.on_fault(key, found)
+        if self.trace is not None:
+            self.trace.end(key, None, settled.why)
+        return settled
 
     def on_wait(self, why: str) -> None:
         """Say what is waited for."""
@@ -539,7 +546,10 @@ class OpenAiExpert(PaidExpert):
 
     def on_answer(self, key: str, row: Row) -> Row:
         """The same row, which the billing, if there is one, keeps and pays for; or one that says why it failed."""
-        return row if self.billing is None else self.billing.on_answer(key, row)
+        answered = row if self.billing is None else self.billing.on_answer(key, row)
+        if self.trace is not None:
+            self.trace.end(key, row, answered.get("failed", ""))
+        return answered
 
     def _one(self, client: Any, stop: threading.Event, answers: PaidAnswers, key: str, text: str) -> Row:
         if self.billing is None:

@@ -1,0 +1,149 @@
+"""Traces of calls, in a real MLflow: what they tell, what they never tell, and a registry that is not there."""
+
+import json
+
+import pytest
+
+from askless.errors import ConfigError
+from askless.experts.remote import batches
+from askless.experts.remote.streaming import stream
+from askless.registry.traces import FLAG, trace
+from tests.experts.batch_server import BatchServer
+from tests.experts.chat_server import Answer, chat, problem
+from tests.pipeline import with_store, working_in
+from tests.spending.guarded import TOKENS, hosted, items
+
+SECRET = "a wording that nobody else may read"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0123456789")
+    monkeypatch.delenv(FLAG, raising=False)
+
+
+def traced(llm):
+    trace(llm.expert, llm.price)
+    return llm
+
+
+def written(folder):
+    """The traces of `olhs` in a folder's registry by their outcome, and their attributes."""
+    import mlflow
+
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}")
+    (one,) = [e.experiment_id for e in client.search_experiments() if e.name == "olhs"]
+    return {t.data.spans[0].attributes["outcome"]: t for t in client.search_traces(locations=[one])}
+
+
+@pytest.mark.parametrize("mode", ["calls", "texts"])
+def test_a_trace_for_each_call_and_no_text_unless_allowed(server, tmp_path, empty_store, monkeypatch, mode):
+    monkeypatch.setenv(FLAG, mode)
+    with_store(tmp_path, empty_store)
+    server.reply = lambda request, before: (
+        Answer(problem(f"no: {request.text}"), 400)
+        if "bad" in request.text
+        else Answer(chat(f"yes, {SECRET}", prompt_tokens_details={"cached_tokens": 4}))
+    )
+    with working_in(tmp_path):
+        llm = traced(hosted(tmp_path, server.url, price=TOKENS))
+        table = llm.answer(items(f"good {SECRET}", f"bad {SECRET}"))
+        llm.let_go()
+        found = written(tmp_path)
+    assert table["label"].to_pylist() == ["1", None]
+    good = found.pop("answered")
+    (bad,) = found.values()
+    about = good.data.spans[0].attributes
+    assert (about["model"], about["expert"], about["task"]) == ("m", "llm", "olhs")
+    assert (about["prompt_tokens"], about["cached_tokens"], about["completion_tokens"]) == (11, 4, 1)
+    assert about["usd"] == pytest.approx(table["cost_usd"][0].as_py()) and about["usd"] > 0
+    assert good.info.execution_duration / 1000 == pytest.approx(about["seconds"], abs=0.5)
+    assert good.info.tags["id"] == about["id"] and len(about["id"]) == 16
+    assert (good.info.state, bad.info.state) == ("OK", "ERROR")
+    assert good.info.token_usage == {"input_tokens": 11, "output_tokens": 1, "total_tokens": 12}
+    everything = (tmp_path / "mlruns/mlflow.db").read_bytes()
+    assert (SECRET.encode() in everything) == (mode == "texts")
+    assert b"sk-very-secret" not in everything
+    if mode == "texts":
+        assert good.data.spans[0].inputs["prompt"] == f"Say good {SECRET}"
+        assert good.data.spans[0].outputs == {"reply": f"yes, {SECRET}"}
+
+
+def test_a_registry_that_is_not_there_costs_no_answer(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(FLAG, "calls")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:a-secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server.reply = lambda request, before: Answer(chat("yes"))
+    llm = traced(hosted(tmp_path, server.url))
+    table = llm.answer(items("one", "two", "three"))
+    llm.let_go()
+    assert table["label"].to_pylist() == ["1"] * 3
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "askless.registry.traces"]
+    assert line.startswith("3 calls of expert 'llm' are in no trace of MLflow at http://me:***@127.0.0.1:9: ")
+
+
+class Told:
+    """What a trace is told, in its order."""
+
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, key, text):
+        self.calls.append(("begin", text))
+
+    def end(self, key, row, why=""):
+        self.calls.append((row and row["prompt_tokens"], why))
+
+    def close(self):
+        pass
+
+
+def test_each_try_is_a_call(server, tmp_path):
+    server.reply = lambda request, before: Answer(chat("yes")) if before else Answer(problem("wait"), 429)
+    llm = hosted(tmp_path, server.url)
+    llm.expert.trace = told = Told()
+    llm.answer(items("one"))
+    (first, (_, why), again, last) = told.calls
+    assert first == again == ("begin", "one") and "429" in why and last == (11, "")
+    llm.answer(items("one"))
+    llm.let_go()
+    assert len(told.calls) == 4, "what is kept is no call"
+
+
+def test_a_streamed_summary_is_a_call(server, tmp_path):
+    chunk = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    said = {**chunk, "choices": [{"index": 0, "delta": {"content": "Short."}, "finish_reason": "stop"}]}
+    used = {**chunk, "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}}
+    body = "".join(f"data: {json.dumps(each)}\n\n" for each in (said, used)) + "data: [DONE]\n\n"
+    server.reply = lambda request, before: Answer(body.encode(), headers={"content-type": "text/event-stream"})
+    llm = hosted(tmp_path, server.url, classes=())
+    llm.expert.trace = told = Told()
+    assert list(stream(llm.expert, "one")) == ["Short."]
+    llm.let_go()
+    assert told.calls == [("begin", "one"), (7, "")]
+
+
+def test_each_line_of_a_batch_is_a_call(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "FIRST_LOOK_S", 0.001)
+    server = BatchServer()
+    server.line = lambda request: Answer(chat("yes"))
+    llm = hosted(tmp_path, server.url, mode="batch")
+    llm.expert.trace = told = Told()
+    llm.expert.answer(items("one", "two"))
+    llm.let_go()
+    server.close()
+    assert sorted(told.calls, key=str) == [("begin", "one"), ("begin", "two"), (11, ""), (11, "")]
+
+
+@pytest.mark.parametrize(("given", "what"), [("", None), ("calls", "Traces")])
+def test_nothing_is_traced_unless_asked_for(server, tmp_path, monkeypatch, given, what):
+    monkeypatch.setenv(FLAG, given)
+    llm = traced(hosted(tmp_path, server.url))
+    llm.let_go()
+    assert (llm.expert.trace and type(llm.expert.trace).__name__) == what
+
+
+def test_another_word_is_refused(server, tmp_path, monkeypatch):
+    monkeypatch.setenv(FLAG, "all")
+    with pytest.raises(ConfigError, match=r"^ASKLESS_TRACE is 'all'\. Allowed: calls, texts"):
+        traced(hosted(tmp_path, server.url))
