@@ -1,8 +1,10 @@
 """Production in a few minutes, in a folder of its own: `python -m flows.demo_ops [folder]`, or `make demo-ops`.
 
-Servers, deployments and a worker; a schedule that fires; a better model promoted, an experiment discarded, a worse
-model refused, a rollback; new items answered; a drift seen, and a recalibration proposed. Everything is real but the
-data and the LLM, which are the demo's.
+Servers, deployments and a worker; a schedule that fires; an experiment discarded; a better model trained here,
+promoted from a colleague's clone; a worse one refused; new items answered, in the clone for nothing; rollbacks; a drift
+seen and told, and a recalibration proposed. Everything is real but the data and the LLM, which are the demo's.
+MLFLOW_BACKEND_STORE_URI and PREFECT_API_DATABASE_CONNECTION_URL say where MLflow and Prefect keep their tables, if not
+in SQLite.
 """
 
 from __future__ import annotations
@@ -13,14 +15,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow.parquet as pq
 import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
@@ -28,10 +35,12 @@ from prefect.client.schemas.sorting import LogSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from askless.errors import AsklessError
-from askless.registry.versions import PROMOTED, REFUSED
-from flows.deploy import POOL
+from askless.experts.answer_store import AnswerStore
+from askless.registry.versions import CHALLENGER, PROMOTED, REFUSED
+from flows.deploy import NOTIFY, POOL
 from flows.server import api, free_port, prefect_command, running
 from flows.ui import mlflow_command
+from tasks.registration import digest_of
 
 T = TypeVar("T")
 TASK, MODEL, LLM = "olhs", "askless-olhs", "demo-l"
@@ -50,6 +59,7 @@ class Stage:
 
     folder: Path
     environment: dict[str, str]
+    heard: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def run(self, *words: str) -> str:
@@ -69,6 +79,22 @@ class Stage:
         sys.stdout.write(f"[{time.monotonic() - self.began:4.0f} s] {text}\n")
         sys.stdout.flush()
 
+    def commit(self) -> None:
+        """What is there now, in git."""
+        self.run("git", "add", "-A")
+        who = ["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
+        self.run("git", *who, "commit", "-qm", "The demo of operations")
+
+    @property
+    def bundle(self) -> Path:
+        """What the stage `evaluate` left to be registered."""
+        return self.folder / "reports" / TASK / "bundle"
+
+    @property
+    def figures(self) -> str:
+        """What the headline comes to."""
+        return (self.folder / "reports" / TASK / "headline.json").read_text(encoding="utf-8")
+
     def headline(self, team: str) -> None:
         """Let another team be the one that is registered."""
         params = yaml.safe_load((self.folder / "params.yaml").read_text(encoding="utf-8"))
@@ -83,7 +109,7 @@ def main() -> None:
     try:
         if folder.exists() and any(folder.iterdir()):
             raise AsklessError(f"{folder} is not empty. Allowed: a folder that is, or none. Choose another.")
-        play(Stage(folder, own_environment(folder)))
+        play(Stage(folder / "project", own_environment(folder / "project")))
     except AsklessError as error:
         sys.stderr.write(f"{error}\nWhat was done until then is in {folder}.\n")
         raise SystemExit(1) from None
@@ -95,25 +121,29 @@ def play(stage: Stage) -> None:
     stage.show(f"A project of its own in {stage.folder}, with {LLM} and generated posts.")
     with servers(stage) as client:
         stage.show("The schedule fires: " + as_meant(fires(stage, client), PROMOTED))
-        better = retrained(stage, client, "ours")
-        stage.show("A better challenger: " + as_meant(better, PROMOTED))
         discarded(stage)
+        clone = cloned(stage)
+        better = verdict(clone)
         worse = retrained(stage, client, "hasty")
         stage.show("A worse challenger: " + as_meant(worse, REFUSED))
-        for _ in range(2):
-            stage.show(stage.run("askless", "rollback", MODEL))
         calm = looked_at(stage, client, "calm", lambda kind: True)
         stage.show(f"{calm['rows']:,} posts as ever: {calm['logged']}")
+        answered_again(stage, clone)
+        stage.show("Rolled back in the clone: " + clone.run("askless", "rollback", MODEL))
+        stage.show("And here, which undoes it: " + stage.run("askless", "rollback", MODEL))
         drift = looked_at(stage, client, "slang", lambda kind: kind == "slang")
         stage.show(f"{drift['rows']:,} posts of new slang: {drift['logged']}")
         stage.show(f"The proposal, for review:\n{proposed(stage)}")
+        stage.show(f"Told to the webhook that {NOTIFY} names: {told(stage)}.")
+        stage.show(f"Who decided what, the last first:\n{stage.run('askless', 'models', MODEL, '--history')}")
         stage.show(f"The registry:\n{stage.run('askless', 'models', MODEL)}")
     gain, cost = (better["comparison"][key]["value"] for key in ("quality_difference", "cost_change"))
     new, old = better["challenger"], worse["challenger"]
     sys.stdout.write(
         f"In {(time.monotonic() - stage.began) / 60:.1f} minutes a schedule fired, version {new} took over "
         f"({100 * gain:+.1f} points of quality, {100 * cost:+.0f} % of the cost), version {old} was refused, two "
-        f"rollbacks ended where they began, drift in {drift['rows']:,} posts was met with a proposal: {stage.folder}\n"
+        f"rollbacks ended where they began, nothing was paid for twice, drift in {drift['rows']:,} posts was told and "
+        f"met with a proposal: {stage.folder.parent}\n"
     )
 
 
@@ -128,11 +158,15 @@ def as_meant(weighed: dict[str, Any], expected: str) -> str:
 
 def own_environment(folder: Path) -> dict[str, str]:
     """The environment of a project that knows nothing of the caller's servers."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
+    kept = {k: v for k, v in os.environ.items() if k not in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", NOTIFY)}
     here = str(Path(sys.executable).parent)
     path = os.pathsep.join([here, kept.get("PATH", "")])
-    home = {"PREFECT_HOME": str(folder / ".prefect"), "PYTHONPATH": str(folder), "PWD": str(folder), "COLUMNS": "160"}
-    return {**kept, **home, "PATH": path}
+    return {**kept, **place(folder), "PREFECT_HOME": str(folder / ".prefect"), "COLUMNS": "160", "PATH": path}
+
+
+def place(folder: Path) -> dict[str, str]:
+    """What lets a command run the code of this folder."""
+    return {"PWD": str(folder), "PYTHONPATH": os.pathsep.join([str(folder), str(folder / "src")])}
 
 
 def copy_project(stage: Stage) -> None:
@@ -146,9 +180,9 @@ def copy_project(stage: Stage) -> None:
             shutil.copy(name, stage.folder / name)
     write_yaml(stage.folder / "params.yaml", small)
     write_yaml(stage.folder / "prefect.yaml", each_minute)
-    who = ["-c", "user.name=demo", "-c", "user.email=demo@localhost", "-c", "commit.gpgsign=false"]
-    for words in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "The demo of operations"]):
-        stage.run("git", *words)
+    stage.run("git", "init", "-q")
+    stage.run("dvc", "remote", "add", "-q", "-d", "team", str(stage.folder.with_name("remote")))
+    stage.commit()
 
 
 def write_yaml(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -190,12 +224,35 @@ def servers(stage: Stage) -> Iterator[SyncPrefectClient]:
         stack.enter_context(within(stage))
         stack.enter_context(running(*prefect_command(ports[0])))
         stack.enter_context(running(*mlflow_command(ports[1])))
+        stage.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{ports[1]}"
         stage.show(f"Prefect: http://127.0.0.1:{ports[0]}  MLflow: http://127.0.0.1:{ports[1]}  (until this ends)")
         stack.enter_context(temporary_settings({PREFECT_API_URL: api(ports[0])}))
         client = stack.enter_context(get_client(sync_client=True))
+        stage.environment[NOTIFY] = stack.enter_context(webhook(stage.heard))
         stage.show(stage.module("flows.deploy").replace("\n", "; "))
         stack.callback(stopped, worker(stage))
         yield client
+
+
+@contextmanager
+def webhook(heard: list[str]) -> Iterator[str]:
+    """A notification block that adds what it is sent to `heard`, until the block ends."""
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"])))["said"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Says nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Hook) as hook:
+        threading.Thread(target=hook.serve_forever, daemon=True).start()
+        url, said = f"http://127.0.0.1:{hook.server_port}", {"said": "{{subject}}: {{body}}"}
+        CustomWebhookNotificationBlock(name="ops", url=url, json_data=said).save("ops", overwrite=True)
+        yield "custom-webhook/ops"
+        hook.shutdown()
 
 
 @contextmanager
@@ -215,7 +272,7 @@ def within(stage: Stage) -> Iterator[None]:
 
 def worker(stage: Stage) -> subprocess.Popen[bytes]:
     """A worker of the pool, which takes up what comes."""
-    with (stage.folder / "worker.log").open("wb") as log:
+    with stage.folder.with_name("worker.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.worker", POOL],
             cwd=stage.folder,
@@ -268,6 +325,102 @@ def discarded(stage: Stage) -> None:
     if stage.run("askless", "models", MODEL) != before:
         raise AsklessError("A discarded experiment came into the registry.")
     stage.show("An experiment was run and discarded: the registry did not hear of it.")
+
+
+def cloned(stage: Stage) -> Stage:
+    """A better team, trained here, promoted from a colleague's clone; returns the clone.
+
+    Raises `AsklessError` where the two differ, or the clone has something to run or to pay for.
+    """
+    stage.headline("ours")
+    stage.run("dvc", "repro", "-q", f"evaluate@{TASK}")
+    pushed(stage)
+    stage.show("A better team is trained by `dvc repro` and pushed: the registry has not heard of it.")
+    folder = stage.folder.with_name("clone")
+    stage.run("git", "clone", "-q", ".", str(folder))
+    clone = replace(stage, folder=folder, environment={**stage.environment, **place(folder)})
+    pulled(clone)
+    agree(
+        ("what `dvc status` says", clone.run("dvc", "status", "--json"), "{}"),
+        ("the figures", stage.figures, clone.figures),
+        ("the digest of the bundle", digest_of(stage.bundle), digest := digest_of(clone.bundle)),
+        ("the answers that are kept", *map(paid, (stage, clone))),
+    )
+    stage.show(f"A clone pulls: the same figures, the same bundle ({digest[:8]}), and nothing to run.")
+    clone.module("flows.register", TASK)
+    version = challenger(clone)
+    stage.module("flows.register", TASK)
+    agree(("the version", challenger(stage), version), ("the version's digest", version["digest"], digest))
+    stage.show(f"Registered there, and once more here: both name version {version['number']}.")
+    clone.module("flows.compare", TASK)
+    stage.show("Compared there: " + as_meant(verdict(clone), PROMOTED))
+    return clone
+
+
+def pushed(stage: Stage) -> None:
+    """All that was made and paid for, where others can pull it."""
+    stage.run("askless", "answers", "push")
+    stage.run("dvc", "push", "-q")
+    stage.commit()
+
+
+def pulled(clone: Stage) -> None:
+    """All that was pushed."""
+    clone.run("git", "pull", "-q")
+    clone.run("dvc", "pull", "-q")
+    clone.run("askless", "answers", "pull")
+
+
+def answered_again(stage: Stage, clone: Stage) -> None:
+    """The posts as ever, answered in the clone too; raises `AsklessError` where it answers otherwise, or pays."""
+    pushed(stage)
+    pulled(clone)
+    before, name = paid(clone), f"data/incoming/{TASK}/calm.jsonl"
+    (clone.folder / name).parent.mkdir(parents=True)
+    shutil.copy(stage.folder / name, clone.folder / name)
+    clone.module("flows.answer", TASK)
+    clone.module("flows.monitor", TASK)
+    agree(
+        ("the answers to the posts as ever", answers(stage), answers(clone)), ("what is paid for", before, paid(clone))
+    )
+    stage.show(f"The same posts in the clone, answered and monitored: the same answers, 0 of {before:,} paid again.")
+
+
+def agree(*facts: tuple[str, Any, Any]) -> None:
+    """Raise `AsklessError` where one of the facts, each with a name, is not the same on both sides."""
+    wrong = [f"{name}: {one!s:.200} here, {other!s:.200} there" for name, one, other in facts if one != other]
+    if wrong:
+        raise AsklessError(f"A clone differs in {'; '.join(wrong)}.")
+
+
+def paid(stage: Stage) -> int:
+    """How many answers of the LLM are kept."""
+    with AnswerStore(stage.folder / "data" / "answers" / TASK / f"{LLM}.sqlite") as store:
+        return len(store)
+
+
+def answers(stage: Stage) -> list[dict[str, Any]]:
+    """What became of the posts as ever."""
+    path = stage.folder / "data" / "answered" / TASK / "calm.jsonl.parquet"
+    rows: list[dict[str, Any]] = pq.read_table(path, columns=["answer", "expert", "reason", "cost"]).to_pylist()
+    return rows
+
+
+def challenger(stage: Stage) -> dict[str, Any]:
+    """What the registry says of the challenger."""
+    found = json.loads(stage.run("askless", "models", MODEL, "--json"))["versions"]
+    return next(version for version in found if CHALLENGER in version["aliases"])
+
+
+def told(stage: Stage) -> str:
+    """What the webhook was told, once it was told of the drift."""
+
+    def subjects() -> list[str] | None:
+        names = [each.partition(":")[0] for each in stage.heard]
+        return names if "askless-drift" in names else None
+
+    counts = Counter(awaited(subjects, "word of the drift"))
+    return ", ".join(f"{count} x {name}" for name, count in sorted(counts.items()))
 
 
 def verdict(stage: Stage) -> dict[str, Any]:

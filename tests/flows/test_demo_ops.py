@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+import sqlalchemy
 
+from tests.flows.postgres import postgresql
 from tests.pipeline import ROOT
 
 
@@ -33,10 +36,22 @@ def test_outside_a_clone_there_is_nothing_to_copy(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_ends_in_one_sentence(tmp_path):
-    done = play(tmp_path / "ops")
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+def test_the_whole_ends_in_one_sentence_on_postgresql_where_there_is_one(tmp_path, monkeypatch):
+    with postgresql() as server:
+        if server:
+            monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"postgresql+psycopg2://{server}/mlflow")
+            monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"postgresql+asyncpg://{server}/prefect")
+        done = play(tmp_path / "ops")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        if server:
+            for database, table in (("mlflow", "model_versions"), ("prefect", "flow_run")):
+                engine = sqlalchemy.create_engine(f"postgresql+psycopg2://{server}/{database}")
+                with closing(engine.connect()) as connection:
+                    rows = connection.execute(sqlalchemy.text(f"SELECT count(*) FROM {table}")).scalar_one()
+                engine.dispose()
+                assert rows >= 4, table
     last = done.stdout.splitlines()[-1]
     assert last.startswith("In ") and last.endswith(f"with a proposal: {tmp_path / 'ops'}")
     assert "version 2 took over" in last
     assert "version 3 was refused" in last
+    assert "nothing was paid for twice" in last
