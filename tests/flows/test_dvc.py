@@ -3,6 +3,8 @@
 `prepare` runs for real. The other stages' outputs are those of the flows, committed to DVC as if it had run them.
 """
 
+import contextlib
+import filecmp
 import hashlib
 import json
 import re
@@ -11,9 +13,16 @@ import subprocess
 import sys
 
 import mlflow
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from askless.data.demo.posts import posts
+from flows.server import free_port, running
+from flows.ui import mlflow_command
+from tasks.registration import digest_of
+from tests.experts.chat_server import Answer, ChatServer, chat
+from tests.flows.postgres import postgresql
 from tests.pipeline import LLM, MODEL, ROOT, commit_all, small_params, write_params
 
 pytestmark = pytest.mark.slow
@@ -41,13 +50,37 @@ class Project:
         self.folder = folder
         self.environment = {**environment, "PYTHONPATH": str(folder / "src")}
 
+    def run(self, *words):
+        """A command that succeeds."""
+        done = subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
     def dvc(self, *words):
         """Standard output of a `dvc` command that succeeds."""
-        done = subprocess.run(
-            ["dvc", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"dvc {' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-        return done.stdout
+        return self.run("dvc", *words).stdout
+
+    def flow(self, name):
+        """What a flow says that succeeds."""
+        done = self.run(sys.executable, "-m", f"flows.{name}", "olhs")
+        return done.stdout + done.stderr
+
+    def push(self):
+        """What was made and what was paid for, where others can pull it."""
+        self.run("askless", "answers", "push")
+        self.dvc("push", "-q")
+        commit_all(self.folder)
+
+    def pull(self):
+        """What others pushed."""
+        self.run("git", "pull", "-q")
+        self.dvc("pull", "-q")
+        self.run("askless", "answers", "pull")
+
+    def serving(self):
+        """The version of each alias, as the registry tells it."""
+        found = json.loads(self.run("askless", "models", MODEL, "--json").stdout)["versions"]
+        return {alias: version for version in found for alias in version["aliases"]}
 
     def locked(self):
         """What dvc.lock says of the stages that there are."""
@@ -217,31 +250,114 @@ def test_new_rows_of_a_file_of_ones_own_are_seen_by_dvc_alone_and_a_clone_withou
     assert (theirs / EXAMPLES).read_bytes() == (mine / EXAMPLES).read_bytes()
 
 
-def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_lock_and_a_champion(
-    tmp_path, environment
-):
-    """The whole pipeline from nothing with two LLMs, then with one; elsewhere with it alone, as a schedule runs it."""
-    folders = [tmp_path / "two", tmp_path / "one"]
-    first = copied(folders[0], environment, small_params(llms=LLMS))
-    said = first.dvc("repro")
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory):
+    """The address of an MLflow server for several clones, over PostgreSQL where it is installed."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(postgresql())
+        kept = f"postgresql+psycopg2://{place}/mlflow" if place else f"sqlite:///{folder / 'mlflow.db'}"
+        command, health, environment = mlflow_command(free_port())
+        with contextlib.chdir(folder):
+            stack.enter_context(running(command, health, {**environment, "MLFLOW_BACKEND_STORE_URI": kept}))
+        yield health.removesuffix("/health")
+
+
+@pytest.fixture(scope="module")
+def llm(ran):
+    """A server that counts what it is asked, and answers as the LLM in `ran` did."""
+    texts, predictions = EXAMPLES, f"data/predictions/olhs/generated/{LLM}.parquet"
+    rows, labels = (pq.read_table(ran / name).to_pandas().set_index("id") for name in (texts, predictions))
+    known = dict(zip(rows["text"], labels["label"].reindex(rows.index), strict=True))
+
+    def reply(request, before):
+        word = "yes" if known.get(request.text.removesuffix("\nOffensive:")) == "1" else "no"
+        return Answer(chat(word, {word: 0.8, "maybe": 0.2}))
+
+    server = ChatServer()
+    server.reply = reply
+    yield server
+    server.close()
+
+
+def asking(llm, llms):
+    """Parameters in which the first LLM is behind that server."""
+    params = small_params(llms=llms, monitor={"window": 50})
+    params["experts"][LLM] = {"backend": "openai", "model": "m", "base_url": llm.url, "prompt": "demo-olhs"}
+    return params
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, environment, tracking, llm):
+    """The whole pipeline from nothing with two LLMs, registered and in service, then with one."""
+    folder, own = tmp_path_factory.mktemp("trained") / "here", {"OPENAI_API_KEY": "k", "MLFLOW_TRACKING_URI": tracking}
+    project = copied(folder, {**environment, **own}, asking(llm, LLMS))
+    said = project.dvc("repro")
     assert [said.count(f"Running stage '{stage}'") for stage in sorted(STAGES)] == [1] * len(STAGES)
-    assert first.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
-    page = folders[0] / "reports/olhs/report.html"
-    assert OTHER in page.read_text()
-    write_params(folders[0], small_params())
-    again = first.dvc("repro")
+    assert project.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
+    assert OTHER in (folder / "reports/olhs/report.html").read_text()
+    project.flow("register")
+    project.flow("compare")
+    write_params(folder, asking(llm, [LLM]))
+    again = project.dvc("repro")
     assert re.findall(r"Running stage '([^']+)'", again) == ["settings@olhs", "train@olhs", "evaluate@olhs"]
-    assert OTHER not in page.read_text()
-    assert [p.name for p in (folders[0] / "data/predictions/olhs/generated").iterdir()] == [f"{LLM}.parquet"]
-    assert first.dvc("status").strip() == "Data and pipelines are up to date."
-    second = copied(folders[1], environment, small_params())
-    command = [sys.executable, "-m", "flows.pipeline", "olhs"]
-    done = subprocess.run(command, cwd=folders[1], env=second.environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", done.stdout + done.stderr)) == len(STAGES) - 1
-    client = mlflow.MlflowClient(f"sqlite:///{folders[1] / 'mlruns' / 'mlflow.db'}")
+    return project
+
+
+def test_a_removed_llm_is_in_no_report_and_retraining_elsewhere_makes_the_same_lock_and_a_champion(
+    tmp_path, trained, environment, llm
+):
+    """Elsewhere: with the one LLM alone, as a schedule runs it, and nothing that was made here."""
+    assert OTHER not in (trained.folder / "reports/olhs/report.html").read_text()
+    assert [p.name for p in (trained.folder / "data/predictions/olhs/generated").iterdir()] == [f"{LLM}.parquet"]
+    assert trained.dvc("status").strip() == "Data and pipelines are up to date."
+    second = copied(tmp_path / "one", {**environment, "OPENAI_API_KEY": "k"}, asking(llm, [LLM]))
+    said = second.flow("pipeline")
+    assert len(re.findall(r"Finished in state Ran\('(.+?): ran'", said)) == len(STAGES) - 1
+    client = mlflow.MlflowClient(f"sqlite:///{second.folder / 'mlruns' / 'mlflow.db'}")
     assert client.get_registered_model(MODEL).aliases["champion"] == 1
     runs = client.search_runs([client.get_experiment_by_name("olhs").experiment_id])
     (night,) = [run for run in runs if run.info.run_name == "retrain olhs"]
     assert {run.data.tags.get("mlflow.parentRunId") for run in runs if run is not night} == {night.info.run_id}
-    assert second.locked() == first.locked()
+    assert second.locked() == trained.locked()
+
+
+def test_what_is_trained_here_is_registered_promoted_answering_watched_and_rolled_back_there_and_paid_for_once(
+    trained, llm, tmp_path
+):
+    """Two clones, one remote of DVC, one MLflow."""
+    here, there = trained, Project(tmp_path / "there", trained.environment)
+    asked = len(llm.requests)
+    here.dvc("remote", "add", "-d", "store", str(tmp_path / "store"))
+    here.push()
+    subprocess.run(["git", "clone", "-q", here.folder, there.folder], check=True)
+    there.pull()
+    assert there.dvc("repro").splitlines()[-1] == "Data and pipelines are up to date."
+    reports = [each.folder / "reports/olhs" for each in (here, there)]
+    digest, same = (digest_of(folder / "bundle") for folder in reports)
+    assert digest == same and filecmp.cmp(*(folder / "metrics.json" for folder in reports), shallow=False)
+    for each in (there, here):
+        each.flow("register")
+        version = each.serving()["challenger"]
+        assert (version["number"], version["digest"]) == (2, digest), "registered once"
+    there.run("askless", "promote", MODEL, "--by-hand", "--reason", "one LLM less")
+    assert [here.serving()[alias]["number"] for alias in ("champion", "previous")] == [2, 1]
+    assert len(llm.requests) == asked, "nothing was paid for again"
+    lines = "".join(json.dumps({"text": post["text"]}) + "\n" for post in posts(60, [9, 4]))
+    for each in (here, there):
+        (each.folder / "data/incoming/olhs").mkdir(parents=True)
+        (each.folder / "data/incoming/olhs/new.jsonl").write_text(lines)
+    here.flow("answer")
+    asked, before = len(llm.requests), asked
+    assert asked > before, "what is new is paid for"
+    here.push()
+    there.pull()
+    there.flow("answer")
+    assert "No alarm" in there.flow("monitor")
+    columns = ["id", "answer", "expert", "asked", "reason", "cost"]
+    name = "data/answered/olhs/new.jsonl.parquet"
+    answered, again = (pq.read_table(each.folder / name, columns=columns) for each in (here, there))
+    assert answered.equals(again) and answered.num_rows == 60
+    there.run("askless", "rollback", MODEL, "--reason", "a complaint")
+    assert [here.serving()[alias]["number"] for alias in ("champion", "previous")] == [1, 2]
+    assert len(llm.requests) == asked, "nothing was paid for again"
