@@ -443,3 +443,39 @@ def test_some_columns_of_a_table_that_is_checked_whole(tmp_path):
     pq.write_table(pa.concat_tables([many(3), many(2)]), path)
     with pytest.raises(DataError, match="2 duplicate keys"):
         schema.read_columns(path, "predictions", ["id"])
+
+
+ODD = [
+    None,
+    "a",
+    "c",
+    "",
+    "\ud83d",
+    b"a",
+    True,
+    0,
+    1,
+    -1,
+    2**15,
+    2**31,
+    2**63,
+    1e39,
+    0.5,
+    -0.5,
+    math.inf,
+    math.nan,
+    [],
+    {},
+]
+ODD += [[0.5, 0.5], [0.5, 0.4], [1.5, -0.5], [1.0], [0.5, None], [0.5, "b"], [math.nan, 1.0]]
+USUAL = {"label": "a", "proba": [0.25, 0.75], "seconds": 0.5, "prompt_tokens": 3, "text": "a", "replies": 1}
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ()])
+@pytest.mark.parametrize("name", [*schema.PREDICTIONS.names[2:], "unknown"])
+def test_a_row_that_is_surely_valid_is_so_to_a_table(name, classes):
+    assert schema.surely_valid(USUAL, classes)
+    for row in [usual | {name: value} for value in ODD for usual in (USUAL, {})]:
+        if schema.surely_valid(row, classes):
+            columns = {"id": ["0"], "expert": ["e"], **{name: [value] for name, value in row.items()}}
+            schema.table("predictions", columns, {"classes": list(classes)})

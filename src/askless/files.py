@@ -16,7 +16,7 @@ import shutil
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -182,11 +182,13 @@ def user_folder() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "askless")
 
 
-def opened(path: Path | None, tables: str, *, names_texts: bool = True) -> sqlite3.Connection:
+def opened(
+    path: Path | None, tables: str, *, names_texts: bool = True, earlier: str = "", moved: Sequence[str] = ()
+) -> sqlite3.Connection:
     """The file at `path` (None: one in memory) with its `tables`, written ahead, read by its owner alone.
 
     A file that holds anything else, such as a trigger, which would change what is written, is refused. One that names
-    no texts is of no project.
+    no texts is of no project. One with `earlier` tables has these by the statements `moved`, all of them or none.
     Raises `sqlite3.Error`, `OSError`, and `DataError` for a file whose names are by another key (`id_key`).
     """
     if path is not None:
@@ -197,11 +199,17 @@ def opened(path: Path | None, tables: str, *, names_texts: bool = True) -> sqlit
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         # Before anything is written: a link could lead to a file of another program.
-        new = not _own(db, tables)
+        new = not _own(db, tables, earlier)
         if path is not None and names_texts:
             id_key.claim(db, path, new)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
+        if _schema(db) & (old := _schema_of(earlier) - _schema_of(tables)):
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                # Unless another process has by now.
+                for statement in moved if _schema(db) & old else ():
+                    db.execute(statement)
         db.executescript(tables)
     except (sqlite3.Error, DataError):
         db.close()
@@ -209,12 +217,15 @@ def opened(path: Path | None, tables: str, *, names_texts: bool = True) -> sqlit
     return db
 
 
-def opened_to_read(path: Path, tables: str) -> sqlite3.Connection:
-    """A file that `opened` made, which stays as it is, its rights and its folder too; raises as `opened` does."""
+def opened_to_read(path: Path, tables: str, earlier: str = "") -> sqlite3.Connection:
+    """A file of these or `earlier` tables that `opened` made; it stays as it is, its rights and its folder too.
+
+    Raises as `opened` does.
+    """
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
-        if not _own(db, tables):
+        if not _own(db, tables, earlier):
             raise sqlite3.DatabaseError("it is empty")
         id_key.claim(db, path, new=False)
     except (sqlite3.Error, DataError):
@@ -223,9 +234,9 @@ def opened_to_read(path: Path, tables: str) -> sqlite3.Connection:
     return db
 
 
-def _own(db: sqlite3.Connection, tables: str) -> bool:
-    """Whether a database has some of the `tables`; raises `sqlite3.DatabaseError` for one that holds anything else."""
-    if others := (found := _schema(db)) - _schema_of(tables):
+def _own(db: sqlite3.Connection, *tables: str) -> bool:
+    """Whether a database has some of these tables; raises `sqlite3.DatabaseError` for one that holds anything else."""
+    if others := (found := _schema(db)).difference(*map(_schema_of, tables)):
         raise sqlite3.DatabaseError(f"{' '.join(min(others)[:2])} in it is none that askless makes")
     return bool(found)
 

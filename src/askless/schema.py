@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -176,6 +176,54 @@ def check_classes(tbl: pa.Table, classes: Sequence[str], where: object) -> None:
             f"{len(classes)} values, of {list(classes)}, or null",
             "Add the rest.",
         )
+
+
+def surely_valid(prediction: Mapping[str, Any], classes: Sequence[str]) -> bool:
+    """Whether a row of predictions, but for its keys, is one beyond doubt: what `check` takes a table to say.
+
+    False says nothing: `check` decides about it.
+    """
+    told = {name: value for name, value in prediction.items() if value is not None}
+    if told.keys().isdisjoint(("label", "text", "error", "quality")) or not prediction.keys() <= _SURELY.keys():
+        return False
+    if not all(_SURELY[name](value) for name, value in told.items()):
+        return False
+    fits = told.get("label") in (None, *classes) and len(told.get("proba", classes)) == len(classes)
+    return fits or not classes
+
+
+def _surely_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and (value.isascii() or bool(value.encode()))
+    except UnicodeEncodeError:
+        return False
+
+
+def _surely_number(value: Any) -> bool:
+    return type(value) is float and -1e9 < value < 1e9
+
+
+def _surely_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < 1e9
+
+
+def _surely_proba(value: Any) -> bool:
+    numbers = type(value) is list and all(map(_surely_number, value))
+    return numbers and min(value, default=-1) >= 0 and abs(sum(value) - 1) < PROBA_TOLERANCE / 2
+
+
+_SURELY: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("label", "text", "error"), _surely_text),
+    **dict.fromkeys(("logprob", "mass", "quality"), _surely_number),
+    **dict.fromkeys(("seconds", "cost_usd"), _surely_amount),
+    **dict.fromkeys(
+        (name for name in PREDICTIONS.names if name.endswith("_tokens")),
+        lambda value: type(value) is int and 0 <= value < 2**31,
+    ),
+    "replies": lambda value: type(value) is int and 0 <= value < 2**15,
+    "batched": lambda value: type(value) is bool,
+    "proba": _surely_proba,
+}
 
 
 def check_answers(examples: pa.Table, predictions: pa.Table, where: object | None = None) -> None:

@@ -29,7 +29,7 @@ def run(*words):
 
 def rows(path):
     with closing(sqlite3.connect(path)) as db:
-        return {table: sorted(db.execute(f"SELECT * FROM {table}")) for table in ("answers", "replies", "days")}
+        return sorted(db.execute("SELECT * FROM answers"))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_what_another_folder_paid_for_is_asked_0_times_by_folder_and_by_remote(c
         paid = len(server.requests) - before
         (kept,) = (one / "data").rglob(f"{LLM}.sqlite")
         with closing(sqlite3.connect(kept)) as db, db:
-            db.execute("UPDATE days SET day = '2020-01-02'")
+            db.execute("UPDATE answers SET day = '2020-01-02'")
         remote = (["init", "-q", "--no-scm"], ["remote", "add", "-q", "-d", "all", str(tmp_path / "remote")])
         for words in remote:
             subprocess.run([*DVC, *words], check=True, capture_output=True)

@@ -144,10 +144,9 @@ def left(folder):
         inside = path.read_bytes()
         if path.suffix == ".sqlite":
             with closing(sqlite3.connect(path)) as db:
-                has = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone()
-                inside += (
-                    b"".join(zlib.decompress(row[0]) for row in db.execute("SELECT reply FROM replies")) if has else b""
-                )
+                has = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'answers'").fetchone()
+                replies = db.execute("SELECT reply FROM answers WHERE reply IS NOT NULL") if has else ()
+                inside += b"".join(zlib.decompress(row[0]) for row in replies if isinstance(row[0], bytes))
         if path.suffix == ".parquet":
             inside += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
         found += [path.name] if name in inside else []

@@ -167,7 +167,7 @@ def test_what_is_older_goes_from_logs_answers_and_runs(tmp_path):
     with AnswerStore(tmp_path / "llm.sqlite") as store:
         store.put_many({"k1": {}, "k2": {}})
     with sqlite3.connect(tmp_path / "llm.sqlite") as db:
-        db.execute("UPDATE days SET day = '2020-01-01' WHERE key = 'k1'")
+        db.execute("UPDATE answers SET day = '2020-01-01' WHERE key = 'k1'")
     db.close()
     for name in ("old", "new"):
         run = tmp_path / f"{name}.jsonl.run"

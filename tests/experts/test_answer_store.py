@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import multiprocessing
 import os
@@ -10,13 +11,17 @@ import signal
 import sqlite3
 import threading
 import time
+import zlib
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from askless.errors import DataError
-from askless.experts.answer_store import REPLY, AnswerStore, answer_key, asking, merged
+from askless.experts import answer_store
+from askless.experts.answer_store import _EARLIER, REPLY, REPLY_ID, AnswerStore, answer_key, asking, merged
+
+LONG = json.dumps(["a long reply"] * 200)
 
 
 def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
@@ -32,9 +37,9 @@ def test_rows_come_back_as_they_were_to_the_last_bit(tmp_path: Path) -> None:
 def test_shared_answers_lose_nothing_of_who_works_with_them(tmp_path: Path) -> None:
     source, target = tmp_path / "source.sqlite", tmp_path / "shared" / "target.sqlite"
     with AnswerStore(source) as store:
-        store.put_many({"theirs": {"v": 1, REPLY: "{}"}, "broken": {"v": 2, REPLY: "{}"}})
+        store.put_many({"theirs": {"v": 1, REPLY: LONG}, "broken": {"v": 2, REPLY: LONG}})
     with closing(sqlite3.connect(source)) as db, db:
-        db.execute("UPDATE replies SET reply = x'00' WHERE key = 'broken'")
+        db.execute("UPDATE answers SET reply = x'00' WHERE key = 'broken'")
     target.parent.mkdir()
     with AnswerStore(tmp_path / "target.sqlite") as store:
         store.put_many({f"own {i}": {"v": i} for i in range(300)})
@@ -45,8 +50,45 @@ def test_shared_answers_lose_nothing_of_who_works_with_them(tmp_path: Path) -> N
     assert merged(source, target) == 2
     with AnswerStore(target) as store:
         assert len(store) == 302 and store.get_many(["theirs", "broken"]) == {"theirs": {"v": 1}, "broken": {"v": 2}}
-        assert store.replies(["theirs", "broken"]) == {"theirs": "{}"}
+        assert store.replies(["theirs", "broken"]) == {"theirs": LONG}
         assert store.batches() == {"under way": {"of": 1}}, "paid for, and not answered yet"
+
+
+def earlier_file(path: Path) -> None:
+    """Answers as an earlier askless kept them: two with a reply, one of them from another year, and one without."""
+    with closing(sqlite3.connect(path)) as db, db:
+        db.executescript(_EARLIER)
+        db.executemany("INSERT INTO answers VALUES (?, ?)", [(key, f'{{"v": "{key}"}}') for key in "abc"])
+        reply = zlib.compress(LONG.encode())
+        db.executemany("INSERT INTO replies VALUES (?, ?, ?)", [("a", "id of a", reply), ("b", None, reply)])
+        db.execute("UPDATE days SET day = '2020-01-01' WHERE key = 'a'")
+        db.execute("PRAGMA journal_mode=WAL")
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_answers_of_an_earlier_layout_are_kept_with_replies_and_days(tmp_path: Path, opened: bool) -> None:
+    path = tmp_path / "earlier.sqlite"
+    earlier_file(path)
+    with AnswerStore(path if opened else tmp_path / "other.sqlite") as store:
+        assert store.take(path) == (0 if opened else 3)
+        assert store.get_many("abc") == {key: {"v": key} for key in "abc"}
+        assert store.replies("abc") == {"a": LONG, "b": LONG}
+        assert store.put_many({"d": {"v": 1, REPLY: LONG, REPLY_ID: "id of a"}}) == ["d"], "that reply was a's"
+        days = dict(store._db.execute("SELECT key, day FROM answers"))
+        assert days["a"] == "2020-01-01" < days["b"] == days["c"]
+        tables = {name for (name,) in store._db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")}
+        assert tables == {"answers", "set_aside", "batches"}
+
+
+def test_a_new_layout_that_cannot_be_made_leaves_the_earlier_one(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "earlier.sqlite"
+    earlier_file(path)
+    monkeypatch.setattr(answer_store, "_MOVED", (*answer_store._MOVED[:-1], "DROP TABLE none_such"))
+    with pytest.raises(DataError, match="no such table"):
+        AnswerStore(path)
+    monkeypatch.undo()
+    with AnswerStore(path) as store:
+        assert len(store) == 3 and store.replies("a") == {"a": LONG}
 
 
 def test_shared_answers_are_read_by_whoever_may_read_their_folder(tmp_path: Path) -> None:
@@ -134,7 +176,7 @@ def test_a_row_that_is_no_json_is_set_aside_with_a_note(tmp_path: Path, caplog: 
         store.put_many({"good": {"n": 1}})
     db = sqlite3.connect(path)
     with db:
-        db.execute("INSERT INTO answers VALUES ('k', '{half'), ('l', '[1]')")
+        db.execute("INSERT INTO answers (key, row) VALUES ('k', '{half'), ('l', '[1]')")
     with AnswerStore(path) as store:
         assert store.get_many(["k", "l", "good"]) == {"good": {"n": 1}}
         store.put_many({"k": {"n": 2}})

@@ -42,9 +42,9 @@ RUN, LOCKS, BUNDLE = "run.json", ".*lock", "bundle.json"
 HELD = "in a bundle, which holds its files to their digests: train or register it anew"
 LINKED = "only linked to from these folders: take it out of this file yourself, or name its folder"
 ROWS = 65_536
-# Of answers, the last says when each was kept, and of ledgers.
+# Of answers (`replies` and `days` in earlier files of them) and of ledgers.
 TABLES = ("answers", "set_aside", "replies", "calls", "days")
-COUNTED, DATED = ("answers", "set_aside", "calls"), ("calls", "days")
+COUNTED = ("answers", "set_aside", "calls")
 # Shorter ones are found in files that do not have them.
 SHORTEST, LONGEST = 12, 200
 WAIT_S = 5.0
@@ -309,9 +309,10 @@ def _sqlite(path: Path, what: Forgotten, dry: bool) -> int:
         db.execute("CREATE TEMP TABLE gone (key TEXT PRIMARY KEY)")
         db.executemany("INSERT INTO gone VALUES (?)", [(key,) for key in sorted(what.keys)])
         if what.before is not None:
-            for name in (name for name in keyed if name in DATED):
-                query = f"INSERT OR IGNORE INTO gone SELECT key FROM {name} WHERE day < ?"
-                db.execute(query, [f"{what.before:%Y-%m-%d}"])
+            for name in keyed:
+                if db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'day'", [name]).fetchone():
+                    query = f"INSERT OR IGNORE INTO gone SELECT key FROM {name} WHERE day < ?"
+                    db.execute(query, [f"{what.before:%Y-%m-%d}"])
         those, count = "key IN (SELECT key FROM gone)", 0
         for name in keyed:
             hit = f"{those} AND state != 'open' AND key NOT LIKE 'forgotten-%'" if name == "calls" else those

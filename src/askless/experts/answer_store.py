@@ -22,25 +22,47 @@ from askless.id_key import keyed
 Row = dict[str, Any]
 T = TypeVar("T")
 _CHUNK = 500
-_TABLES = """
-CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
+# What is asked for comes first, so that a long reply is not read with it. In the order of keeping: a new answer changes
+# one page of these and one of each index.
+_ANSWERS = (
+    "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, day TEXT, row TEXT NOT NULL, id TEXT UNIQUE, reply)"
+)
+_TABLES = f"""
+{_ANSWERS};
 CREATE TABLE IF NOT EXISTS set_aside (key TEXT NOT NULL, row TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS days (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS days_of_answers AFTER INSERT ON answers
-BEGIN INSERT OR IGNORE INTO days VALUES (NEW.key, date('now')); END;
-CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, id TEXT UNIQUE, reply BLOB NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER IF NOT EXISTS replies_of_answers AFTER DELETE ON answers
-BEGIN DELETE FROM replies WHERE key = OLD.key; END;
 CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, about TEXT NOT NULL) WITHOUT ROWID;
 """
-# A reply is kept once: not where its key has an answer already, nor where its id was that of another key.
-_REPLY = """
-INSERT OR IGNORE INTO replies SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM answers WHERE key = ?1)
+_DAYS = "CREATE TABLE IF NOT EXISTS days (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID"
+_REPLIES = (
+    "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, id TEXT UNIQUE, reply BLOB NOT NULL) WITHOUT ROWID"
+)
+_EARLIER = f"""
+CREATE TABLE answers (key TEXT PRIMARY KEY, row TEXT NOT NULL) WITHOUT ROWID;
+{_DAYS};
+CREATE TRIGGER days_of_answers AFTER INSERT ON answers
+BEGIN INSERT OR IGNORE INTO days VALUES (NEW.key, date('now')); END;
+{_REPLIES};
+CREATE TRIGGER replies_of_answers AFTER DELETE ON answers
+BEGIN DELETE FROM replies WHERE key = OLD.key; END;
 """
-_WHOLE = """
-SELECT key, row, id, reply, day FROM answers LEFT JOIN replies USING (key) LEFT JOIN days USING (key) ORDER BY key
-"""
-_OLDER = "UPDATE days SET day = min(day, ?) WHERE key = ?"
+_WHOLE = "SELECT key, day, row, id, reply FROM answers"
+_WHOLE_EARLIER = f"{_WHOLE} LEFT JOIN replies USING (key) LEFT JOIN days USING (key)"
+_MOVED = (
+    _DAYS,
+    _REPLIES,
+    "DROP TRIGGER IF EXISTS days_of_answers",
+    "DROP TRIGGER IF EXISTS replies_of_answers",
+    "ALTER TABLE answers RENAME TO earlier",
+    _ANSWERS,
+    f"INSERT INTO answers {_WHOLE_EARLIER.replace('answers', 'earlier')}",
+    *(f"DROP TABLE {name}" for name in ("earlier", "days", "replies")),
+)
+# A first answer stays, and none is kept whose reply is that of another key.
+_PUT = "INSERT OR IGNORE INTO answers VALUES (?, date('now'), ?, ?, ?)"
+_OLDER = "UPDATE answers SET day = min(day, ?) WHERE key = ?"
+# Bytes from which on a reply is kept compressed, which takes as long as writing so many.
+_LONG = 1000
+_encoded = json.JSONEncoder(sort_keys=True).encode
 # What a row may hold beside what was read of a reply: all of it, as JSON, and the id that its server gave it.
 REPLY, REPLY_ID = "reply", "reply_id"
 logger = logging.getLogger(__name__)
@@ -90,7 +112,7 @@ class AnswerStore:
     """Answers in one SQLite file, safe to share among threads.
 
     Rows put together are kept together or not at all. The first answer to a key stays. A server's whole reply (`REPLY`)
-    is kept beside its row, compressed, so that a row can be read again from it. Write-ahead logging
+    is kept beside its row, a long one compressed, so that a row can be read again from it. Write-ahead logging
     with `synchronous=NORMAL` loses nothing when the process is killed; a power cut can lose the last few
     batches, never the file, and spares one disk flush a batch.
 
@@ -103,7 +125,7 @@ class AnswerStore:
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = None if path is None else Path(path)
         self._lock = threading.Lock()
-        self._db = self._guarded(lambda: opened(self.path, _TABLES))
+        self._db = self._guarded(lambda: opened(self.path, _TABLES, earlier=_EARLIER, moved=_MOVED))
 
     def __enter__(self) -> Self:
         return self
@@ -137,16 +159,12 @@ class AnswerStore:
         Returned are the keys of rows that are not kept, for their reply is kept as the answer to another key.
         """
 
+        values = [(key, _json(row), row.get(REPLY_ID), _packed(row.get(REPLY))) for key, row in rows.items()]
+
         def write() -> list[str]:
-            others = []
-            values = {key: (key, _json(row)) for key, row in rows.items()}
             with self._db:
-                for key, row in rows.items():
-                    if REPLY in row and not self._keep_reply(key, row):
-                        others.append(key)
-                        del values[key]
-                self._db.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", values.values())
-            return others
+                put = self._db.executemany(_PUT, values).rowcount
+                return [] if put == len(values) else [key for key in rows if not self._has(key)]
 
         return self._guarded(write)
 
@@ -169,7 +187,7 @@ class AnswerStore:
 
     def replies(self, keys: Iterable[str]) -> dict[str, str]:
         """The whole replies of servers, as JSON, of which the rows of `keys` were read; of those that have one."""
-        query = "SELECT reply FROM replies WHERE key = ?"
+        query = "SELECT reply FROM answers WHERE key = ?"
 
         def read() -> dict[str, str]:
             found = {key: self._db.execute(query, (key,)).fetchone() for key in keys}
@@ -190,12 +208,12 @@ class AnswerStore:
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
-        these = [(key,) for key in keys]
+        these, reply = [(key,) for key in keys], "INSERT INTO set_aside SELECT key, reply FROM answers"
 
         def move() -> None:
             with self._db:
                 self._db.executemany("INSERT INTO set_aside SELECT key, row FROM answers WHERE key = ?", these)
-                self._db.executemany("INSERT INTO set_aside SELECT key, reply FROM replies WHERE key = ?", these)
+                self._db.executemany(f"{reply} WHERE key = ? AND reply IS NOT NULL", these)
                 self._db.executemany("DELETE FROM answers WHERE key = ?", these)
 
         self._guarded(move)
@@ -221,11 +239,12 @@ class AnswerStore:
     def take(self, path: Path) -> int:
         """Keep the answers of another file too, with their replies and days; returns how many were not kept before."""
         before = len(self)
-        with closing(self._guarded(lambda: opened_to_read(path, _TABLES), path)) as db:
-            found = self._guarded(lambda: db.execute(_WHOLE), path)
+        with closing(self._guarded(lambda: opened_to_read(path, _TABLES, _EARLIER), path)) as db:
+            earlier = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'days'").fetchone()
+            found = self._guarded(lambda: db.execute(_WHOLE_EARLIER if earlier else _WHOLE), path)
             while part := self._guarded(lambda: found.fetchmany(_CHUNK), path):
-                self.put_many({key: whole for key, *told, _ in part if (whole := _with_reply(*told)) is not None})
-                self._date((day, key) for key, *_, day in part if day is not None)
+                self.put_many({key: whole for key, _, *told in part if (whole := _with_reply(*told)) is not None})
+                self._date((day, key) for key, day, *_ in part if day is not None)
         return len(self) - before
 
     def close(self) -> None:
@@ -242,13 +261,8 @@ class AnswerStore:
 
         self._guarded(write)
 
-    def _keep_reply(self, key: str, row: Row) -> bool:
-        """Keep the reply of a row beside it; False where it is kept as the answer to another key."""
-        written = self._db.execute(_REPLY, (key, row.get(REPLY_ID), zlib.compress(row[REPLY].encode())))
-        if written.rowcount or row.get(REPLY_ID) is None:
-            return True
-        owner = self._db.execute("SELECT key FROM replies WHERE id = ?", (row[REPLY_ID],)).fetchone()
-        return owner is None or owner[0] == key
+    def _has(self, key: str) -> bool:
+        return self._db.execute("SELECT 1 FROM answers WHERE key = ?", (key,)).fetchone() is not None
 
     def _guarded(self, action: Callable[[], T], path: Path | None = None) -> T:
         try:
@@ -331,17 +345,23 @@ def without_reply(row: Row) -> Row:
 
 
 def _json(row: Row) -> str:
-    return json.dumps(without_reply(row), sort_keys=True)
+    return _encoded(without_reply(row))
 
 
-def _with_reply(text: str, name: str | None, reply: bytes | None) -> Row | None:
+def _packed(reply: str | None) -> str | bytes | None:
+    return reply if reply is None or len(reply) < _LONG else zlib.compress(reply.encode(), 1)
+
+
+def _with_reply(text: str, name: str | None, reply: str | bytes | None) -> Row | None:
     """A kept row as it came, with the reply that it was read of; None for what is none."""
     row, whole = _row(text), None if reply is None else _unpacked(reply)
     return row if row is None or whole is None else {**row, REPLY: whole, REPLY_ID: name}
 
 
-def _unpacked(reply: bytes) -> str | None:
+def _unpacked(reply: str | bytes) -> str | None:
     """A kept reply, None for what is none."""
+    if isinstance(reply, str):
+        return reply
     try:
         return zlib.decompress(reply).decode()
     except (zlib.error, ValueError, TypeError):

@@ -18,7 +18,7 @@ from askless.experts.answer_store import AnswerStore, PaidAnswers, Row, without_
 from askless.experts.base import Expert, Setting
 from askless.experts.faults import REPEATED, Fault
 from askless.prompts import PROMPTS, TEMPLATE, Prompt
-from askless.schema import PREDICTIONS
+from askless.schema import PREDICTIONS, surely_valid
 
 Wording = str | Prompt | Mapping[str, Any] | None
 logger = logging.getLogger(__name__)
@@ -290,8 +290,11 @@ class PaidExpert(Expert):
 
     def check_rows(self, rows: Sequence[Row]) -> None:
         """Raise where rows make no valid predictions."""
+        columns = self.columns_of(rows)
+        if len(rows) == 1 and surely_valid({name: each[0] for name, each in columns.items()}, self.setting.classes):
+            return
         examples = pa.table({"id": pa.chunked_array([pa.array(map(str, range(len(rows))), pa.string())])})
-        self.predictions(examples, self.columns_of(rows))
+        self.predictions(examples, columns)
 
     def opened_store(self) -> AbstractContextManager[PaidAnswers]:
         """What keeps its answers."""
