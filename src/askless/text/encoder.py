@@ -40,6 +40,8 @@ POOLS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cls_token": lambda hidden, mask: hidden[:, 0],
     "mean_tokens": lambda hidden, mask: (hidden * mask).sum(1) / mask.sum(1).clamp_min(1e-9),
     "max_tokens": lambda hidden, mask: hidden.masked_fill(mask == 0, -1e9).amax(1),
+    # Wherever padding stands, the last token is the last one that is not.
+    "lasttoken": lambda hidden, mask: hidden[range(len(hidden)), (mask[..., 0] * _places(mask)).argmax(1)],
 }
 
 
@@ -142,6 +144,13 @@ class SentenceEncoder:
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 
+    def keep(self, folder: Path, name: str) -> dict[str, str | None]:
+        """Copy it to `name` in `folder` unless a hub has it under a commit; returns the options that name it."""
+        if self.commit is not None:
+            return {"model": self.model, "revision": self.commit}
+        self.copy(folder / name)
+        return {"model": name, "revision": None}
+
     def save(self, folder: Path) -> None:
         """Write it into `folder` as it is now, its network having learnt since."""
         for name, content in self._beside.items():
@@ -158,7 +167,9 @@ class SentenceEncoder:
         import torch
         from torch.nn import functional as F  # noqa: N812
 
-        whole = [self._prompt + text for text in texts]
+        # Most models put a token of their own beside an empty text, some none.
+        empty = "" if self._tokenizer("")["input_ids"] else self._tokenizer.pad_token
+        whole = [self._prompt + text or empty for text in texts]
         options = {"padding": True, "truncation": True, "max_length": self._longest, "return_tensors": "pt"}
         ids = self._tokenizer(whole, **options).to(self.on)
         hidden = self.network(**ids).last_hidden_state.float()
@@ -214,7 +225,9 @@ class SentenceEncoder:
         asked = [name.removeprefix("pooling_mode_") for name, on in said.items() if on is True and "_mode_" in name]
         if unknown := [name for name in asked if name not in POOLS]:
             raise _absent(self.model, f"pools by {unknown[0]}, and the ways known are {', '.join(POOLS)}")
-        return asked or ["mean_tokens"]
+        # The last token of a causal language model alone has seen the whole text.
+        causal = any(str(each).endswith("ForCausalLM") for each in getattr(self._config, "architectures", None) or ())
+        return asked or ["lasttoken" if causal else "mean_tokens"]
 
     @cached_property
     def _prompt(self) -> str:
@@ -247,7 +260,9 @@ class SentenceEncoder:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return self._loaded("AutoTokenizer")
+        tokenizer = self._loaded("AutoTokenizer")
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+        return tokenizer
 
     @cached_property
     def network(self) -> Any:
@@ -264,6 +279,13 @@ class SentenceEncoder:
             return getattr(transformers, part).from_pretrained(self.folder, trust_remote_code=False, **options)
         except Exception as error:
             raise _absent(self.model, f"could not be loaded ({_reason(error)})") from error
+
+
+def _places(mask: Tensor) -> Tensor:
+    """1, 2, ... along the tokens."""
+    import torch
+
+    return torch.arange(1, mask.shape[1] + 1, device=mask.device)
 
 
 def _reason(error: Exception) -> str:

@@ -4,7 +4,9 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 
+from askless.errors import ConfigError, DataError
 from askless.experts.small.encoder import EncoderExpert
 from askless.experts.small.finetuned import FinetunedExpert
 from askless.experts.small.persistence import keep, restored
@@ -60,3 +62,33 @@ def test_what_was_learnt_travels_without_the_model_that_it_began_with(bert, tmp_
     texts = rows["text"].to_pylist()
     own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "finetuned", bert))
     assert np.array_equal(own, expert.encoder_.vectors(texts)) and not np.allclose(own, first)
+
+
+def test_small_matrices_learn_beside_a_language_model_that_stays_as_it_is(tiny, tmp_path):
+    pytest.importorskip("peft", reason="peft is not installed")
+    train, valid, test = posts(300, 0), posts(100, 1), posts(300, 2)
+    options = {"model": str(tiny), "lora": 4, "learning_rate": 2e-2, "epochs": 8, "patience": 8}
+    expert = FinetunedExpert(setting(), **options).fit(train, valid)
+    assert quality(expert, test) > quality(EncoderExpert(setting(), model=str(tiny)).fit(train, valid), test) + 0.1
+    again = FinetunedExpert(setting(), **options).fit(train, valid)
+    assert again.answer(test)["proba"].equals(expert.answer(test)["proba"])
+    assert expert.meta()["model"] == f"{tiny}, LoRA of rank 4"
+    saved = expert.save(tmp_path / "saved")
+    assert [each.name for each in saved.iterdir()] == ["finetuned.safetensors"]
+    loaded = FinetunedExpert(setting(), **options).load(saved)
+    assert loaded.answer(test)["proba"].equals(expert.answer(test)["proba"])
+    kept = json.loads(json.dumps(keep(expert, tmp_path / "kept")))
+    (tmp_path / "kept").rename(tmp_path / "elsewhere")
+    moved = restored(tmp_path / "elsewhere", "small", ("0", "1"), kept)
+    assert moved.answer(test)["proba"].equals(expert.answer(test)["proba"])
+    with pytest.raises(DataError, match="lora was 4, and is 2"):
+        FinetunedExpert(setting(), **{**options, "lora": 2}).load(saved)
+    shutil.copytree(tiny, tmp_path / "other")
+    (tmp_path / "other" / "more.json").write_text("{}")
+    with pytest.raises(DataError, match="other files than those that were learnt with"):
+        FinetunedExpert(setting(), **{**options, "model": str(tmp_path / "other")}).load(saved)
+
+
+def test_a_rank_is_a_whole_number(bert):
+    with pytest.raises(ConfigError, match="lora is 0. Allowed: null or a whole number >= 1"):
+        FinetunedExpert(setting(), model=str(bert), lora=0).fit(posts(9, 0), posts(9, 0))

@@ -1,10 +1,11 @@
-"""A sentence encoder whose own weights learn the task, with one layer on top; meant for a GPU."""
+"""An encoder or a causal language model whose own weights learn the task, with one layer on top; meant for a GPU."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +15,7 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from askless.arrays import Floats
-from askless.errors import require
+from askless.errors import DataError, require
 from askless.experts.base import Setting, TrainedExpert, number, whole
 from askless.experts.small.majority import fitted, free_tokens, gold, of_two, same_classes, unreadable
 from askless.experts.small.regression import lift, log_loss, log_shares
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 # Its encoder is no other's: a policy beside it may have one of its own in a bundle.
 FILE, KEPT = "finetuned.safetensors", "finetuned"
+RATE, RATE_OF_LORA = 5e-5, 2e-4
 
 
 class FinetunedExpert(TrainedExpert):
-    """An encoder fine-tuned on the labels: all its weights and a linear layer over its pooled vector, by AdamW.
+    """An encoder or a causal LM fine-tuned on the labels: its weights and a linear layer over its vector, by AdamW.
+
+    A text's vector is pooled as the model's files say; of a causal language model it is that of the last token.
 
     The learning rate rises over the first tenth of the steps and falls to 0. The epoch of least log loss on valid is
     kept. How far rare classes are lifted and a factor of the logits are chosen there too, as by `RegressionExpert` out
@@ -54,11 +58,14 @@ class FinetunedExpert(TrainedExpert):
     patience
         Passes without a better log loss on valid after which it stops, 1 or more.
     learning_rate
-        The highest, more than 0.
+        The highest, more than 0; `auto` is 5e-5, with `lora` 2e-4.
     batch_size
         Texts of a step, 1 or more.
     weight_decay
         Of AdamW, 0 or more.
+    lora
+        Rank, 1 or more, of two small matrices beside each linear layer, which learn in the place of its weights (LoRA,
+        Hu et al. 2021): little to learn and to keep of a large model. Needs the package peft. None teaches all weights.
     balance
         How far rare classes are lifted, from 0 to 1; `auto` is what the task's quality is best with.
     random_state
@@ -82,9 +89,10 @@ class FinetunedExpert(TrainedExpert):
         device: str = "auto",
         epochs: int = 4,
         patience: int = 1,
-        learning_rate: float = 5e-5,
+        learning_rate: float | str = AUTO,
         batch_size: int = 32,
         weight_decay: float = 0.01,
+        lora: int | None = None,
         balance: float | str = AUTO,
         random_state: int = 67,
     ) -> None:
@@ -98,6 +106,7 @@ class FinetunedExpert(TrainedExpert):
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.weight_decay = weight_decay
+        self.lora = lora
         self.balance = balance
         self.random_state = random_state
 
@@ -110,10 +119,9 @@ class FinetunedExpert(TrainedExpert):
         y = gold(train, self.setting.classes)
         of_two(y, self.setting.classes)
         asked, held = valid["text"].to_pylist(), gold(valid, self.setting.classes) if len(valid) else y[:0]
-        model = (at_hand() or MODEL) if self.model == AUTO else self.model
-        self.encoder_ = self._encoder(model, self.revision)
         with torch.random.fork_rng():
             torch.manual_seed(self.random_state)
+            self.encoder_ = self._encoder(self._begins_with(), self.revision)
             self.head_ = torch.nn.Linear(self.encoder_.dim, len(self.setting.classes)).to(self.encoder_.on)
             best, self.epoch_, kept = math.inf, 0, self._weights()
             for epoch in self._passes(train["text"].to_pylist(), torch.from_numpy(y)):
@@ -123,7 +131,7 @@ class FinetunedExpert(TrainedExpert):
                 elif epoch - self.epoch_ >= self.patience:
                     break
         for part, weights in zip(self._parts(), kept, strict=True):
-            part.load_state_dict(weights)
+            part.load_state_dict(weights, strict=False)
         self.balance_ = 0.0
         if len(held):
             shares = log_shares(y, len(self.setting.classes))
@@ -143,26 +151,37 @@ class FinetunedExpert(TrainedExpert):
 
     def meta(self) -> dict[str, Any]:
         """The model, the epoch that was kept, and the balance."""
+        way = "fine-tuned" if self.lora is None else f"LoRA of rank {self.lora}"
         return {
-            "model": f"{fitted(self, 'encoder_').model}, fine-tuned",
+            "model": f"{fitted(self, 'encoder_').model}, {way}",
             "epoch": self.epoch_,
             "balance": self.balance_,
         }
 
     def save(self, folder: Path) -> Path:
-        """Write the encoder as a folder that any can read, and the layer with all else that was learnt."""
+        """Write what was learnt: the encoder as a folder that any can read, of `lora` its matrices alone; the layer."""
         from safetensors.torch import save_file
 
-        head = fitted(self, "head_").state_dict()
-        with replacing_folder(folder / KEPT) as part:
-            self.encoder_.save(part)
-        learnt = {"classes": list(self.setting.classes), "balance": self.balance_, "epoch": self.epoch_}
+        fitted(self, "head_")
+        network, head = self._weights()
+        learnt: dict[str, Any] = {
+            "classes": list(self.setting.classes),
+            "balance": self.balance_,
+            "epoch": self.epoch_,
+            "lora": self.lora,
+        }
+        if self.lora is None:
+            network = {}
+            with replacing_folder(folder / KEPT) as part:
+                self.encoder_.save(part)
+        else:
+            learnt["encoder"] = self.encoder_.digest
         with replacing(folder / FILE) as part:
-            save_file({name: each.cpu() for name, each in head.items()}, part, {"learnt": json.dumps(learnt)})
+            save_file({**network, **head}, part, {"learnt": json.dumps(learnt)})
         return folder
 
     def load(self, folder: Path) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raises `DataError` where `lora` finds another model than it learnt with."""
         require("torch", "transformers")
         import torch
         from safetensors import SafetensorError, safe_open
@@ -171,29 +190,66 @@ class FinetunedExpert(TrainedExpert):
         try:
             with safe_open(path, framework="pt") as file:
                 learnt = json.loads(file.metadata()["learnt"])
-                weight, bias = file.get_tensor("weight"), file.get_tensor("bias")
-            encoder = self._encoder(str(folder / KEPT))
-            shape = (len(learnt["classes"]), encoder.dim)
-            if weight.shape != shape or bias.shape != shape[:1] or not all(x.isfinite().all() for x in (weight, bias)):
-                raise ValueError(f"weights of shape {tuple(weight.shape)}, where finite ones of {shape} are needed")
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if learnt.get("lora") != self.lora:
+                raise ValueError(f"lora was {learnt.get('lora')}, and is {self.lora}")
+            encoder = self._encoder(str(folder / KEPT) if self.lora is None else self._begins_with(), self.revision)
+            if self.lora is not None and encoder.digest != learnt["encoder"]:
+                raise DataError(
+                    encoder.folder,
+                    "other files than those that were learnt with",
+                    "the same model, at the same revision",
+                    "Train it again, or put the model back.",
+                )
+            head = torch.nn.Linear(encoder.dim, len(learnt["classes"]))
+            needed = {**(_learning(encoder.network) if self.lora else {}), **_learning(head)}
+            shapes, got = ({name: tuple(each.shape) for name, each in some.items()} for some in (needed, weights))
+            if shapes != got or not all(each.isfinite().all() for each in weights.values()):
+                raise ValueError(f"weights of shapes {got}, where finite ones of {shapes} are needed")
             self.balance_, self.epoch_ = float(learnt["balance"]), int(learnt["epoch"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise unreadable(path, error) from error
         same_classes(path, tuple(learnt["classes"]), self.setting.classes)
         # `auto` and `plan` load from a folder that they remove.
         encoder.read()
-        self.encoder_, self.head_ = encoder, torch.nn.Linear(shape[1], shape[0])
-        self.head_.load_state_dict({"weight": weight, "bias": bias})
-        self.head_.to(encoder.on)
+        with torch.no_grad():
+            for name, each in needed.items():
+                each.copy_(weights[name])
+        self.encoder_, self.head_ = encoder, head.to(encoder.on)
         return self
 
     def keep(self, folder: Path) -> dict[str, Any]:
-        """Save what was learnt; the model that it began with is needed no more."""
-        return {**super().keep(folder), "model": KEPT, "revision": None}
+        """Save what was learnt; but for `lora` the model that it began with is needed no more."""
+        options = super().keep(folder)
+        return {
+            **options,
+            **({"model": KEPT, "revision": None} if self.lora is None else self.encoder_.keep(folder, KEPT)),
+        }
+
+    def restore(self, folder: Path) -> Self:
+        """Load what was learnt, with the model that `keep` copied, where it did."""
+        if self.model == KEPT:
+            self.model = str(folder / KEPT)
+        return self.load(folder)
+
+    def _begins_with(self) -> str:
+        return (at_hand() or MODEL) if self.model == AUTO else self.model
 
     def _encoder(self, model: str, revision: str | None = None) -> SentenceEncoder:
+        """The model, with the matrices of `lora` where it has them: no other weight of it learns then."""
         reading: dict[str, Any] = {"max_tokens": self.max_tokens, "device": self.device, "batch_size": self.batch_size}
-        return SentenceEncoder(model, revision, dtype="float32", **reading)
+        # Weights that stay as they are may be short.
+        encoder = SentenceEncoder(model, revision, dtype="float32" if self.lora is None else AUTO, **reading)
+        if self.lora is not None:
+            require("peft")
+            from peft import LoraConfig, get_peft_model
+
+            rank = LoraConfig(r=self.lora, lora_alpha=2 * self.lora, lora_dropout=0.05, target_modules="all-linear")
+            with warnings.catch_warnings():
+                # peft asks transformers by a name that will be gone.
+                warnings.simplefilter("ignore", FutureWarning)
+                encoder.network = get_peft_model(encoder.network, rank)
+        return encoder
 
     def _passes(self, texts: list[str], y: Tensor) -> Iterator[int]:
         """Pass over the texts; yields how many passes were made."""
@@ -201,8 +257,10 @@ class FinetunedExpert(TrainedExpert):
 
         device, size = self.encoder_.on, self.batch_size
         y = y.to(device)
-        weights = [each for part in self._parts() for each in part.parameters()]
-        optimizer = torch.optim.AdamW(weights, lr=self.learning_rate, weight_decay=self.weight_decay)
+        weights = [each for part in self._parts() for each in _learning(part).values()]
+        usual = RATE if self.lora is None else RATE_OF_LORA
+        rate = usual if self.learning_rate == AUTO else float(self.learning_rate)
+        optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=self.weight_decay)
         steps = self.epochs * -(-len(y) // size)
         rise = max(1, steps // 10)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -236,13 +294,21 @@ class FinetunedExpert(TrainedExpert):
         return self.encoder_.network, self.head_
 
     def _weights(self) -> list[dict[str, Tensor]]:
-        states = [part.state_dict() for part in self._parts()]
-        return [{name: each.detach().cpu().clone() for name, each in state.items()} for state in states]
+        """Copies of those that learn."""
+        return [{name: x.detach().cpu().clone() for name, x in _learning(part).items()} for part in self._parts()]
 
     def _validate(self) -> None:
         for name in ("epochs", "patience", "batch_size"):
             self.require(name, whole(getattr(self, name)), "a whole number >= 1")
         self.require("max_tokens", self.max_tokens is None or whole(self.max_tokens), "null or a whole number >= 1")
-        self.require("learning_rate", number(self.learning_rate, 1e-12), "a number > 0")
+        self.require("lora", self.lora is None or whole(self.lora), "null or a whole number >= 1")
+        self.require(
+            "learning_rate", self.learning_rate == AUTO or number(self.learning_rate, 1e-12), "auto, or a number > 0"
+        )
         self.require("weight_decay", number(self.weight_decay), "a number >= 0")
         self.require("balance", self.balance == AUTO or number(self.balance, 0, 1), "auto, or a number from 0 to 1")
+
+
+def _learning(part: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of a network that learn, by their names."""
+    return {name: each for name, each in part.named_parameters() if each.requires_grad}

@@ -207,11 +207,7 @@ class RegressionExpert(TrainedExpert):
         options, sentences = super().keep(folder), self.features_.sentences
         if sentences is None:
             return {**options, "model": None}
-        encoder = sentences.encoder
-        if encoder.commit is not None:
-            return {**options, "model": encoder.model, "revision": encoder.commit}
-        encoder.copy(folder / KEPT)
-        return {**options, "model": KEPT, "revision": None}
+        return {**options, **sentences.encoder.keep(folder, KEPT)}
 
     def restore(self, folder: Path) -> Self:
         """Load what was learnt, with the encoder that `keep` copied, where it did."""
