@@ -26,6 +26,7 @@ POLICIES = {
     "planned": "askless.policies.planned.planned:Planned",
     "subset": "askless.policies.planned.subset:Subset",
     "subset_select": "askless.policies.select_llm:SelectLLM",
+    "bandit": "askless.policies.bandit.bandit:Bandit",
     "random": "askless.policies.baselines:Random",
     "length": "askless.policies.baselines:Length",
     "always": "askless.policies.baselines:Always",

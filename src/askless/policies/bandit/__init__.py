@@ -1,0 +1,1 @@
+"""Learning whom to ask while answering."""

@@ -1,0 +1,482 @@
+"""Learning whom to ask while answering: no labelled set beforehand, and never above the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from askless.arrays import Bools, Floats, Ints
+from askless.errors import BudgetError, ConfigError
+from askless.panel import NO_LABEL, Panel
+from askless.policies.bandit.chances import Chances, log_odds
+from askless.policies.bandit.rounds import Rounds
+from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
+from askless.policies.operating_points import upper_hull
+from askless.stats.calibration import sigmoid
+
+# Over so many items what was saved or overspent is made good; the money of so many is put by for a long text.
+PACE, KEPT_BACK = 100, 40
+# The cheapest expert's answers to so many first items may run ahead of the budget.
+OPENING = 20
+# Up to this item exploration has its whole share of the money, then one that falls with 1 / items.
+STEADY = 300
+# An expert of so many times the budget is asked about every item that explores, one of more about a part of them.
+FAR = 2.5
+# Rows before anything is learnt; rows of an expert before it may be asked first; rows that show how sure the first is.
+FEWEST, FIRST, LOOKED_AT = 20, 20, 200
+# It learns anew once there are so many labels more, and this share.
+NEW, MORE = 10, 0.2
+# At most so many rows are asked about before the money is counted again.
+AT_ONCE = 50
+PRICED = 300
+# What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
+HEADROOM = 2.0
+LAMBDAS = 40
+NOBODY = -1
+LARGEST = 1e300
+
+
+@dataclass(frozen=True)
+class Round(Decisions):
+    """What a bandit decided.
+
+    Parameters
+    ----------
+    experts, expert, label, score, cost, asked, confidence, steps
+        As of `Decisions`.
+    rounds
+        What it asked, to be counted and fed.
+    """
+
+    rounds: Rounds = field(kw_only=True, repr=False)
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Operating points by rising cost, and what was drawn for them.
+
+    `price` of quality, whom to ask `first`, and the mean `cost` of an item, each (points,); `after` as of `Chances`.
+    """
+
+    price: Floats
+    first: Ints
+    cost: Floats
+    after: Floats
+
+    def mixed(self, usd: float, draws: Floats) -> Ints:
+        """Each row's point, so that a row costs `usd` in the mean, (n,)."""
+        if len(self.cost) == 1 or usd >= self.cost[-1]:
+            return np.full(len(draws), len(self.cost) - 1)
+        high = max(1, int(np.searchsorted(self.cost, usd, side="right")))
+        low = high - 1
+        share = (usd - self.cost[low]) / max(self.cost[high] - self.cost[low], 1e-300)
+        return np.where(draws < share, high, low)
+
+
+class Bandit(Policy):
+    """Learns whom to ask while it answers: one expert after another, while one more is worth its price.
+
+    It asks a first expert about every item and then, where the chance that one or two more would help is worth their
+    price, those. What it knows of these chances (`Chances`) it draws from their posterior (Thompson sampling), so that
+    an expert of which little is known is tried where it could matter, and one that is surely not worth its price no
+    more. Beside that a share of the items, drawn by their ids, explores: the cheap experts and one other, drawn, answer
+    at once. After every item what was spent is at most the budget times the items so far.
+
+    It decides by what it knows, and `decide` changes nothing. `count` takes note of what was asked and paid, `feed` of
+    labels, which may come late, for some items only, and be put right: gold, a person's, or a reference expert's.
+    `fit` begins with labelled answers of all experts, or on empty panels with nothing.
+
+    Parameters
+    ----------
+    experts
+        Names of two or more, the cheapest first.
+    ceilings
+        The most that a call of each can cost, in the cost model's unit; without it twice the most seen, which the
+        first calls of an expert may exceed.
+    explore
+        Share of the money, 0 to 1, that exploration has at first.
+    most_rows
+        So many labelled rounds, the newest, are learnt from.
+    random_state
+        Seed of the draws.
+
+    Attributes
+    ----------
+    items_, spent_ : int, float
+        Items and money so far.
+    rounds_, gold_ : Rounds, array
+        The labelled rounds.
+    chances_ : Chances or None
+        What was learnt of them, once there are some.
+
+    References
+    ----------
+    Thompson 1933; Badanidiyuru et al. 2013 (bandits with knapsacks); Dai et al. 2024, arXiv 2405.16587 (C2MAB-V).
+    """
+
+    title = "Bandit"
+    about = "Learns from feedback which few models to ask while it answers, and never spends above its budget."
+    studied = False
+    budgets = ("per_1000",)
+    whole_batch = True
+    items_: int
+    spent_: float
+    rounds_: Rounds
+    gold_: Ints
+    # How many labels have come in all, and had when it learnt last.
+    fed_: int
+    learnt_: int
+    # The most seen of each expert's costs, the mean of the newest, NaN where there are none, and how many these are.
+    most_: Floats
+    prices_: Floats
+    priced_: Ints
+    chances_: Chances | None
+
+    def __init__(
+        self,
+        experts: tuple[str, ...],
+        *,
+        ceilings: Sequence[float] | None = None,
+        explore: float = 0.5,
+        most_rows: int = 2_000,
+        random_state: int = 0,
+    ) -> None:
+        self.experts = tuple(experts)
+        self.ceilings = ceilings
+        self.explore = explore
+        self.most_rows = most_rows
+        self.random_state = random_state
+
+    def fit(self, train: Panel, valid: Panel) -> Self:
+        """Begin with what all experts answered to `train` and `valid` or, where these are empty, with nothing."""
+        super().fit(train, valid)
+        self._require(experts=2, most_rows=1)
+        k = len(self.experts)
+        if not 0 <= self.explore <= 1 or (self.ceilings is not None and len(self.ceilings) != k):
+            raise ConfigError(
+                f"Bandit got explore {self.explore:g} and ceilings {self.ceilings}. Allowed: a share from 0 to 1, and "
+                f"{k} numbers, one for each expert, or none."
+            )
+        self.items_, self.spent_, self.fed_, self.learnt_, self.chances_ = 0, 0.0, 0, 0, None
+        self.rounds_, self.gold_ = Rounds.blank(self.experts, np.arange(0)), np.zeros(0, np.int64)
+        self.most_, self.prices_, self.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
+        for panel in (train, valid):
+            rows = some_rows(len(panel), self.most_rows, self.random_state)
+            # What came before the first item has numbers below 0.
+            made = Rounds.blank(self.experts, np.arange(len(rows)) - len(rows) - self.fed_)
+            for j, name in enumerate(self.experts):
+                made.put(j, np.arange(len(rows)), panel.ask(name, rows), free=True)
+            self._price(made)
+            self.feed(made, panel.gold[rows])
+        return self
+
+    def count(self, rounds: Rounds) -> Self:
+        """Take note of items that were decided, and of what was paid for them: once, and before the next are."""
+        self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
+        self._price(rounds)
+        return self
+
+    def feed(self, rounds: Rounds, label: Ints) -> Self:
+        """Learn the true labels of rounds.
+
+        Parameters
+        ----------
+        rounds
+            Some of those that were decided, at any time. One that was fed before gets its new label.
+        label
+            Class index of each one's true label, `NO_LABEL` where none is known, (n,).
+        """
+        told = label != NO_LABEL
+        rounds, label = rounds[told].of(self.experts), label[told]
+        stays = ~np.isin(self.rounds_.item, rounds.item)
+        both, gold = self.rounds_[stays].then(rounds), np.concatenate([self.gold_[stays], label])
+        newest = np.argsort(both.item, kind="stable")[-self.most_rows :]
+        self.rounds_, self.gold_ = both[newest], gold[newest]
+        self.fed_ += len(label)
+        if len(self.gold_) >= FEWEST and self.fed_ >= max(self.learnt_ + NEW, self.learnt_ + MORE * len(self.gold_)):
+            self.learn()
+        return self
+
+    def learn(self) -> Self:
+        """Learn anew from all labelled rounds, as `feed` does now and then."""
+        self.chances_ = Chances().fit(self.rounds_, self.gold_, self._expected())
+        self.learnt_ = self.fed_
+        return self
+
+    def told(self, expert: str, factor: float) -> Self:
+        """Take note that an expert's answers now cost `factor` times what they did, before bills say so."""
+        j = self.experts.index(expert)
+        self.prices_[j] *= factor
+        self.most_[j] *= factor
+        return self
+
+    def hiring(self, experts: Sequence[str], ceilings: Sequence[float] | None = None) -> Bandit:
+        """Another bandit that asks `experts`, of whom `ceilings` holds: what was learnt of those who stay, stays."""
+        options = {**self.get_params(), "experts": tuple(experts), "ceilings": ceilings}
+        twin = type(self)(**options)
+        twin.items_, twin.spent_, twin.fed_, twin.gold_ = self.items_, self.spent_, self.fed_, self.gold_.copy()
+        twin.rounds_, twin.chances_, twin.learnt_ = self.rounds_.of(experts), None, self.learnt_
+        k = len(twin.experts)
+        twin.most_, twin.prices_, twin.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
+        for j, name in enumerate(twin.experts):
+            if name in self.experts:
+                i = self.experts.index(name)
+                twin.most_[j], twin.prices_[j], twin.priced_[j] = self.most_[i], self.prices_[i], self.priced_[i]
+        return twin.learn() if self.chances_ is not None else twin
+
+    def state(self) -> dict[str, Any]:
+        """As of `Policy`; None for what is not known, for which JSON has no number."""
+        return {name: _null(value) for name, value in super().state().items()}
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        """As of `Policy`; also where there are no rounds, of which plain values do not tell how wide they are."""
+        super().restore(state)
+        if not len(self.gold_):
+            self.rounds_ = Rounds.blank(self.experts, np.arange(0))
+        return self
+
+    def look(self, panel: Panel) -> None:
+        """Nothing: whom to ask first depends on the budget."""
+
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: None = None) -> Round:
+        """Ask about the rows in their order; without a budget nothing explores, and quality alone counts.
+
+        A row for which there is no money left is asked about to nobody. Raises `BudgetError` for a budget under the
+        least cost, or of another kind than `per_1000`.
+        """
+        usd, n, k = self._usd(budget), len(panel), len(self.experts)
+        made = Rounds.blank(self.experts, self.items_ + np.arange(n))
+        ceilings = self._ceilings()
+        explored, points = self._exploring(panel, usd), self._points(usd)
+        best, sure, spent = np.full(n, NO_LABEL), np.full(n, np.nan), self.spent_
+        for start in range(0, n, AT_ONCE):
+            rows = np.arange(start, min(start + AT_ONCE, n))
+            block = _Block(panel, made, rows, np.asarray(usd * (made.item[rows] + 1) - spent, np.float64), ceilings)
+            label, sure[rows] = self._decide(block, points, usd, spent, explored[rows])
+            best[rows] = label
+            spent += float(np.nansum(made.cost[rows]))
+        stands = made.asked & (made.label == best[:, None]) & (best != NO_LABEL)[:, None]
+        expert = np.where(stands.any(axis=1), k - 1 - stands[:, ::-1].argmax(axis=1), made.asked.argmax(axis=1))
+        sure = np.where(best == NO_LABEL, np.nan, sure)
+        asked = panel.asked_of(self.experts)
+        steps = _told(self.experts, asked, sure)
+        return Round(self.experts, expert, best, sure, panel.spent, asked, sure, steps, rounds=made)
+
+    def _decide(self, block: _Block, points: _Points, usd: float, spent: float, explored: Bools) -> tuple[Ints, Floats]:
+        """Ask about the rows of a block: the label of each, and how surely it is right, each (m,)."""
+        n, item = len(block.rows), int(block.made.item[block.rows[0]])
+        kept = usd * min(KEPT_BACK, item / 4) if np.isfinite(usd) else 0.0
+        share, part = self._exploration(usd)
+        target = (usd * (item + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
+        left = (target - share * float(part @ self._expected())) / max(1 - share, 1e-9)
+        draws = block.panel.draws(self.random_state + 7919)[block.rows]
+        point = points.mixed(left, draws)
+        first = np.zeros(explored.shape, bool)
+        first[np.arange(n), points.first[point]] = True
+        explores = np.any(explored, axis=1)
+        block.ask(np.where(explores[:, None], explored | first, False), kept, free=True)
+        block.ask(np.where(block.untouched[:, None], first, False), 0.0, free=True)
+        # The opening: the cheapest expert answers though the first items' money has not come together yet.
+        cheapest = np.zeros_like(first)
+        cheapest[:, int(np.argmin(self._expected()))] = True
+        ahead = np.maximum(0, OPENING - 1 - block.made.item[block.rows]) * min(usd, LARGEST)
+        block.ask(np.where(block.untouched[:, None], cheapest, False), -ahead, free=True)
+        if self.chances_ is None:
+            return block.dearest(self._expected()), np.full(n, np.nan)
+        goes_on = ~explores & np.any(block.asked & first, axis=1)
+        for asked_so_far in (1, 2):
+            then = self._next(block, points, point, goes_on, asked_so_far)
+            goes_on = then != NOBODY
+            block.ask((np.arange(len(self.experts)) == then[:, None]), kept)
+        return self.chances_.look(block.label, block.p, block.asked)
+
+    def _next(self, block: _Block, points: _Points, point: Ints, goes_on: Bools, size: int) -> Ints:
+        """The costlier expert whose expected gain most exceeds its price, `NOBODY` where none does, (m,)."""
+        assert self.chances_ is not None
+        then, prices = np.full(len(point), NOBODY), self._expected()
+        goes_on = goes_on & (block.asked.sum(axis=1) == size)
+        _, sure = self.chances_.look(block.label, block.p, block.asked)
+        costlier = np.argsort(np.argsort(prices, kind="stable"))
+        last = np.where(block.asked, costlier, -1).argmax(axis=1)
+        for j in np.unique(last[goes_on]):
+            at = np.flatnonzero(goes_on & (last == j))
+            others = np.flatnonzero(costlier > costlier[j])
+            if not len(others):
+                continue
+            odds = log_odds(sure[at])[:, None]
+            after = sigmoid(points.after[j, others, 0] + points.after[j, others, 1] * odds)
+            if size > 1:
+                after = self.chances_.third(after, sure[at][:, None])
+            worth = after - points.price[point[at], None] * prices[others]
+            best = worth.argmax(axis=1)
+            then[at] = np.where(worth[np.arange(len(at)), best] > sure[at], others[best], NOBODY)
+        return then
+
+    def _points(self, usd: float) -> _Points:
+        """The operating points as they may be, drawn from what is known."""
+        prices, k = self._expected(), len(self.experts)
+        after = np.zeros((k, k, 2))
+        alone = _Points(np.array([np.inf]), np.array([int(np.argmin(prices))]), np.array([prices.min()]), after)
+        free = self.rounds_.free
+        # They are compared on rows shared with the one of the most; who is beneath the hull is not asked first.
+        anchor = int(free.sum(axis=0).argmax())
+        shared = (free & free[:, [anchor]]).sum(axis=0)
+        right = (free & (self.rounds_.label == self.gold_[:, None])).sum(axis=0)
+        known = np.flatnonzero((shared >= FIRST) & (prices <= max(usd, prices.min())))
+        rate = (right[known] + 1) / (free[:, known].sum(axis=0) + 2)
+        firsts = known[upper_hull(prices[known], rate)] if len(known) else known
+        if self.chances_ is None or not len(firsts):
+            return alone
+        after = self.chances_.after_
+        price = np.append(np.geomspace(20, 1e-3, LAMBDAS - 1) / max(float(prices.max()), 1e-300), 0.0)
+        base, _ = self._worth(np.flatnonzero(free[:, anchor])[-LOOKED_AT:], anchor, after, price)
+        worth, cost = np.empty((len(firsts), LAMBDAS)), np.empty((len(firsts), LAMBDAS))
+        for i, f in enumerate(firsts):
+            rows = np.flatnonzero(free[:, f] & free[:, anchor])[-LOOKED_AT:]
+            mine, bill = self._worth(rows, f, after, price)
+            theirs, _ = self._worth(rows, anchor, after, price)
+            worth[i], cost[i] = base.mean(axis=1) + (mine - theirs).mean(axis=1), bill.mean(axis=1)
+        best = worth.argmax(axis=0)
+        cost = cost[best, np.arange(LAMBDAS)]
+        order = np.argsort(cost, kind="stable")
+        return _Points(price[order], firsts[best][order], cost[order], after)
+
+    def _worth(self, rows: Ints, first: int, after: Floats, price: Floats) -> tuple[Floats, Floats]:
+        """What asking `first` about labelled rounds is worth, less its price, and costs, each (prices, rows)."""
+        assert self.chances_ is not None
+        prices, k = self._expected(), len(self.experts)
+        voted = np.zeros((len(rows), k), bool)
+        voted[:, first] = True
+        _, sure = self.chances_.look(self.rounds_.label[rows], self.rounds_.p[rows], voted)
+        costlier = np.flatnonzero((prices > prices[first]) | ((prices == prices[first]) & (np.arange(k) > first)))
+        then = sigmoid(after[first, costlier, 0] + after[first, costlier, 1] * log_odds(sure)[:, None])
+        gains = then[None] - price[:, None, None] * prices[costlier]
+        gains = np.concatenate([np.broadcast_to(sure[None, :, None], (len(price), len(rows), 1)), gains], axis=2)
+        bill = np.append(0.0, prices[costlier])[gains.argmax(axis=2)] + prices[first]
+        return gains.max(axis=2) - price[:, None] * prices[first], bill
+
+    def _usd(self, budget: Budget | None) -> float:
+        """What an item may cost in the mean."""
+        if budget is None:
+            return np.inf
+        if budget.per_1000 is None:
+            raise BudgetError(f"Bandit got a budget of {budget.kind}. Allowed: per_1000, which it keeps as it goes.")
+        least = float(self.prices_[self.priced_ >= PACE].min(initial=np.inf))
+        if np.isfinite(least) and budget.value / 1000 < least * (1 - 1e-9):
+            raise BudgetError.too_little(budget.value, 1000 * least)
+        return budget.value / 1000
+
+    def _expected(self) -> Floats:
+        """What an answer of each expert costs, as far as is known."""
+        seen = self.priced_ > 0
+        if self.ceilings is None:
+            return np.where(seen, self.prices_, np.mean(self.prices_[seen]) if seen.any() else 1.0)
+        most = self._ceilings()
+        # An expert not asked yet: as far below its ceiling as the others are below theirs.
+        below = self.prices_[seen].sum() / max(float(most[seen].sum()), 1e-300) if seen.any() else 1.0
+        return np.where(seen, self.prices_, below * most)
+
+    def _ceilings(self) -> Floats:
+        """The most that a call of each expert can cost; 0 where nothing is known."""
+        if self.ceilings is not None:
+            return np.asarray(self.ceilings, np.float64)
+        return HEADROOM * self.most_
+
+    def _exploration(self, usd: float) -> tuple[float, Floats]:
+        """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
+        prices = self._expected()
+        part = np.minimum(1.0, FAR * usd / np.maximum(prices, 1e-300))
+        if not np.isfinite(usd):
+            return 0.0, part
+        money = self.explore * usd * min(1.0, STEADY / (self.items_ + 1))
+        return float(min(1.0, money / max(float(part @ prices), 1e-300))), part
+
+    def _exploring(self, panel: Panel, usd: float) -> Bools:
+        """Who is asked about each row for the sake of learning, (rows, experts): of two who are, all the cheaper."""
+        share, part = self._exploration(usd)
+        return np.asarray(panel.draws(self.random_state)[:, None] < share * part)
+
+    def _price(self, rounds: Rounds) -> None:
+        """Take note of what answers cost."""
+        cost, asked = np.nan_to_num(rounds.cost), rounds.asked.sum(axis=0)
+        self.most_ = np.maximum(self.most_, cost.max(axis=0, initial=0.0))
+        before = np.minimum(self.priced_, np.maximum(PRICED - asked, 0))
+        total = np.nan_to_num(self.prices_) * before + cost.sum(axis=0)
+        self.priced_ = before + asked
+        self.prices_ = np.where(self.priced_ > 0, total / np.maximum(self.priced_, 1), np.nan)
+
+
+class _Block:
+    """Some rows of a panel, asked about in their order, none beyond the money that there is up to it.
+
+    `there` (m,) is the money up to each row.
+    """
+
+    def __init__(self, panel: Panel, made: Rounds, rows: Ints, there: Floats, ceilings: Floats) -> None:
+        self.panel, self.made, self.rows, self.there, self.ceilings = panel, made, rows, there, ceilings
+
+    @property
+    def label(self) -> Ints:
+        """As of `Rounds`, of these rows."""
+        return self.made.label[self.rows]
+
+    @property
+    def p(self) -> Floats:
+        """As of `Rounds`, of these rows."""
+        return self.made.p[self.rows]
+
+    @property
+    def asked(self) -> Bools:
+        """As of `Rounds`, of these rows."""
+        return self.made.asked[self.rows]
+
+    @property
+    def untouched(self) -> Bools:
+        """The rows about which nobody was asked, (m,)."""
+        return np.asarray(~np.any(self.asked, axis=1))
+
+    def dearest(self, prices: Floats) -> Ints:
+        """The label that the costliest expert who gave one gave, (m,)."""
+        label = self.label
+        last = np.where(label == NO_LABEL, -np.inf, prices).argmax(axis=1)
+        return np.asarray(label[np.arange(len(label)), last])
+
+    def ask(self, wanted: Bools, kept: float | Floats, *, free: bool = False) -> None:
+        """Ask the experts `wanted` (m, experts) about each row for which there is money, leaving `kept`."""
+        most, left = wanted @ self.ceilings, np.any(wanted, axis=1)
+        while len(todo := np.flatnonzero(left)):
+            within = np.cumsum(most[todo]) <= self._money(kept)[todo]
+            # What an answer costs is known once it is there: then there may be money for the next.
+            granted = todo[: int(np.logical_and.accumulate(within).sum())]
+            left[granted if len(granted) else todo[0]] = False
+            for j, name in enumerate(self.made.experts):
+                rows = self.rows[granted[wanted[granted, j]]]
+                if len(rows):
+                    self.made.put(j, rows, self.panel.ask(name, rows), free=free)
+
+    def _money(self, kept: float | Floats) -> Floats:
+        """What each row may cost more, nothing that a later one needs, (m,)."""
+        left = self.there - np.cumsum(np.nansum(self.made.cost[self.rows], axis=1)) - kept
+        return np.minimum.accumulate(left[::-1])[::-1]
+
+
+def _null(value: Any) -> Any:
+    """Plain values with None for NaN."""
+    if isinstance(value, dict):
+        return {key: _null(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_null(each) for each in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _told(experts: tuple[str, ...], asked: Bools, sure: Floats) -> tuple[Step, ...]:
+    """After each expert's answer the rows for which another one was asked."""
+    steps = []
+    for j, name in enumerate(experts):
+        rows = np.flatnonzero(asked[:, j])
+        on = asked[rows, j + 1 :].any(axis=1)
+        steps.append(Step(name, rows, np.nan_to_num(sure[rows]), np.where(on, np.inf, -np.inf)))
+    return tuple(steps)

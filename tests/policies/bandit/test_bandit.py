@@ -1,0 +1,122 @@
+"""Learning whom to ask while answering, and never above the budget."""
+
+import json
+
+import numpy as np
+import pytest
+
+from askless.errors import BudgetError, ConfigError
+from askless.panel import NO_LABEL
+from askless.policies.bandit.bandit import Bandit
+from askless.policies.base import Budget
+from tests.policies.chain_data import board, drawn, names, nobody, part
+
+EXPERTS = 3
+
+
+def cold(experts=EXPERTS, **options):
+    """A bandit that knows nothing."""
+    return Bandit(names(experts), **options).fit(nobody(experts), nobody(experts))
+
+
+def ceilings(data):
+    """The most that each expert's answer costs."""
+    return tuple(data[3].max(axis=0).tolist())
+
+
+def played(data, usd, *, bandit=None, block=40, told=True, start=0):
+    """The items in their order, in blocks: quality and cost of each, who was asked, and the bandit after them."""
+    panel, rows = board(*data), len(data[0])
+    bandit = bandit or cold(ceilings=ceilings(data))
+    right, cost, asked = np.zeros(rows), np.zeros(rows), np.zeros((rows, len(bandit.experts)), bool)
+    for first in range(start, rows, block):
+        at = np.arange(first, min(first + block, rows))
+        done = bandit.decide(panel.take(at, blind=True), Budget(per_1000=1000 * usd))
+        right[at], cost[at], asked[at] = done.label == data[0][at], done.cost, done.asked
+        bandit.count(done.rounds).feed(done.rounds, data[0][at] if told else np.full(len(at), NO_LABEL))
+    return right, cost, asked, bandit
+
+
+@pytest.mark.parametrize("usd", [2.5, 8.0, 40.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_after_every_item_what_was_spent_is_within_the_budget(usd, seed):
+    data = drawn(300, EXPERTS, seed)
+    # Of some answers the price is many times what it was before.
+    data[3][np.random.default_rng(seed).random(300) < 0.05] *= 8
+    _, cost, _, bandit = played(data, usd, bandit=cold(ceilings=ceilings(data), random_state=seed), block=7 + 13 * seed)
+    first = np.maximum(20, np.arange(1, 301)) if usd < data[3][:, 0].max() else np.arange(1, 301)
+    assert (np.cumsum(cost) <= usd * first + 1e-9).all()
+    assert bandit.spent_ == pytest.approx(cost.sum())
+    assert bandit.items_ == 300
+
+
+def test_it_learns_to_beat_the_expert_of_its_price():
+    data = drawn(1_800, EXPERTS, 0)
+    right, cost, _, _ = played(data, 12.0)
+    # The second expert costs 10 in the mean.
+    assert right[900:].mean() > (data[1][900:, 1] == data[0][900:]).mean() + 0.01
+    assert cost[900:].mean() > 8
+
+
+def test_without_labels_it_learns_nothing_and_the_cheapest_answers_most():
+    _, _, asked, bandit = played(drawn(200, EXPERTS, 0), 12.0, told=False)
+    assert bandit.chances_ is None
+    assert bandit.items_ == 200
+    assert asked[:, 0].all()
+
+
+@pytest.mark.parametrize("rows", [0, 400])
+def test_it_goes_on_as_it_was_after_a_round_through_json(rows):
+    data = drawn(500, EXPERTS, 0)
+    _, _, _, bandit = played(part(data, slice(0, rows)), 12.0, bandit=cold(ceilings=ceilings(data)))
+    twin = Bandit(**bandit.get_params()).restore(json.loads(json.dumps(bandit.state())))
+    rest = board(*part(data, slice(400, 500)), blind=True)
+    one, other = (b.decide(rest.copy(), Budget(per_1000=12_000)) for b in (bandit, twin))
+    assert np.array_equal(one.asked, other.asked)
+    assert np.array_equal(one.label, other.label)
+
+
+def test_deciding_changes_nothing_and_labels_may_come_late_and_be_put_right():
+    data = drawn(120, EXPERTS, 0)
+    bandit = cold(ceilings=ceilings(data))
+    before = json.dumps(bandit.state())
+    done = bandit.decide(board(*data, blind=True), Budget(per_1000=12_000))
+    assert json.dumps(bandit.state()) == before
+    bandit.count(done.rounds)
+    for rows, label in ((slice(60, 120), 0), (slice(0, 60), 1), (slice(60, 120), 2)):
+        bandit.feed(done.rounds[rows], np.full(60, label))
+    assert bandit.rounds_.item.tolist() == list(range(120))
+    assert bandit.gold_.tolist() == [1] * 60 + [2] * 60
+
+
+def test_experts_come_and_go_and_what_is_known_of_the_others_stays():
+    data = drawn(900, EXPERTS, 0)
+    _, _, _, bandit = played(part(data, slice(0, 600)), 12.0, bandit=cold(ceilings=ceilings(data)))
+    twin = bandit.hiring(("e0", "new", "e2"), ceilings=(1.5, 15.0, 150.0))
+    assert (twin.items_, twin.spent_) == (bandit.items_, bandit.spent_)
+    assert twin.prices_[[0, 2]].tolist() == bandit.prices_[[0, 2]].tolist()
+    assert np.array_equal(twin.rounds_.label[:, [0, 2]], bandit.rounds_.label[:, [0, 2]])
+    assert not twin.rounds_.asked[:, 1].any()
+    assert twin.told("e2", 0.5).prices_[2] == bandit.prices_[2] / 2
+
+
+def test_it_begins_with_what_is_labelled_already():
+    data = drawn(400, EXPERTS, 0)
+    warm = Bandit(names(EXPERTS)).fit(board(*data), nobody())
+    assert (warm.learnt_, warm.items_, len(warm.gold_)) == (400, 0, 400)
+    assert warm.chances_ is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "error", "message"),
+    [
+        ({}, Budget(share=0.5), BudgetError, "Allowed: per_1000"),
+        ({}, Budget(per_1000=1e-6), BudgetError, "under the least cost"),
+        ({"explore": 2.0}, None, ConfigError, "a share from 0 to 1"),
+        ({"ceilings": (1.0,)}, None, ConfigError, "3 numbers, one for each expert"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(options, budget, error, message):
+    panel = board(*drawn(120, EXPERTS, 0))
+    with pytest.raises(error, match=message):
+        Bandit(names(EXPERTS), **options).fit(panel, nobody()).decide(panel, budget)
