@@ -19,13 +19,13 @@ from prefect.cache_policies import NO_CACHE
 
 import askless
 from askless import config, experts, schema
-from askless.errors import BudgetError, ConfigError, DataError
-from askless.evaluation.summary_quality import measured, of_task
+from askless.errors import ConfigError, DataError
+from askless.evaluation.summary_quality import measured
 from askless.experts.answer_store import AnswerStore, answer_key
 from askless.experts.asked import expert_of
 from askless.experts.paid import PaidExpert, as_read
 from askless.experts.recorded import RecordedExpert
-from askless.spending.billing import LIMIT, code_of
+from askless.spending.judging import quality_of, refuse_unasked
 from tasks import worth_a_retry
 from tasks.options import counts_seconds, reproducible
 from tasks.shards import ShardAnswers, Shards, examples_of, part_of
@@ -153,7 +153,7 @@ def merge_parts(
     `vectors`, the folder of the task's word vectors, is opened where that quality is `embedding`, and nowhere else.
     """
     settings = config.load(params)
-    quality = of_task(name, settings, vectors, answers) if settings.task(name).kind == "summarisation" else None
+    quality = quality_of(name, settings, vectors, answers) if settings.task(name).kind == "summarisation" else None
 
     def parts() -> Iterator[pa.Table]:
         for number in range(shards):
@@ -184,12 +184,7 @@ def _answered(number: int, setting: experts.Setting, options: Options, shards: S
         expert.setting = replace(setting, answers=ShardAnswers(shards, number))
         predictions = expert.answer(rows)
     schema.check_answers(rows, predictions, f"predictions of {expert.name}")
-    if over := [why for why in predictions["error"].to_pylist() if why and code_of(why) == LIMIT]:
-        raise BudgetError(
-            f"{expert.name}: {len(over):,} of {rows.num_rows:,} items were not asked about ({over[0]}). Allowed: a "
-            "higher limit. Raise generate.max_usd, or that of the key, and run again: what was answered is kept, not "
-            "asked again."
-        )
+    refuse_unasked(expert.name, predictions)
     shards.make(number, predictions, digest or "")
     return int(rows.num_rows)
 

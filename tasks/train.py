@@ -21,6 +21,7 @@ from askless.experts.paid import PaidExpert
 from askless.experts.small.auto import CHOSEN_FROM, AutoExpert, in_words
 from askless.experts.small.out_of_fold import out_of_fold, replaced
 from askless.files import write_text
+from askless.spending.judging import quality_of
 from tasks.options import reproducible
 from tasks.progress import steps
 
@@ -68,7 +69,7 @@ def train_expert(
     train, task_settings = settings.train[name], settings.task(name)
     rows = schema.read(examples, "examples", classes=task_settings.classes)
     summarises = task_settings.kind == "summarisation"
-    quality = summary_quality.of_task(name, settings, vectors, kept.answers) if summarises else None
+    quality = quality_of(name, settings, vectors, kept.answers) if summarises else None
     own, valid, test = (schema.rows_in(rows, split) for split in schema.SPLITS)
     more = None
     if expert == train.small and train.distil:

@@ -24,6 +24,7 @@ NO_OUTCOME = {
     "flows.stage": "the command line, and how an error is printed",
     "askless.registry.experiments": "where MLflow keeps runs",
     "askless.registry.traces": "what MLflow is told",
+    "askless.spending.judging": "what a judge may be paid: without its marks the stage ends",
     "tasks": "which failures are tried again",
     "tasks.agreement": "it may stop prepare, and changes nothing that prepare makes",
     "tasks.progress": "lines and metrics of progress",

@@ -16,7 +16,7 @@ from askless.experts.answer_store import AnswerStore
 from askless.experts.local.causal_lm import LlmExpert
 from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling, code_of
 from askless.spending.breaker import Breaker
-from askless.spending.guard import GuardedExpert, within_key_limit
+from askless.spending.guard import GuardedExpert, within_limits
 from askless.spending.key_limits import KeyLimits, kept_in, key_limit
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat, problem
@@ -259,11 +259,11 @@ def test_what_is_asked_without_a_ledger_heeds_the_limit_of_its_key(tmp_path, ser
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-nobody")
     asked, costs = hosted(tmp_path, server.url, concurrency=1).expert, CostModel("usd", {"llm": ANSWERS})
     asked.billing = None
-    with within_key_limit(asked, costs):
+    with within_limits(asked, costs):
         assert errors(asked.answer(items("a"))) == [None], "it has none"
     with closing(KeyLimits(kept_in())) as limits:
         limits.set("OPENAI_API_KEY", None, 0.0025)
-    with within_key_limit(asked, costs):
+    with within_limits(asked, costs):
         told = errors(asked.answer(items("a", "b", "c", "d")))
     assert told == [None] * 3 + ["limit: the limit of $0.0025 in all for OPENAI_API_KEY is reached"]
     assert len(server.requests) == 3 and key_limit("OPENAI_API_KEY").paid == pytest.approx(0.002)

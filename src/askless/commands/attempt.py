@@ -46,7 +46,7 @@ def attempt(
     from askless.experts.paid import PaidExpert
     from askless.report.forecast_words import limit_words, reason
     from askless.spending.consent import require_consent
-    from askless.spending.guard import within_key_limit
+    from askless.spending.guard import within_limits
     from askless.spending.pending import Pending
 
     settings = config.load(params)
@@ -67,7 +67,7 @@ def attempt(
         # A bar would stand between the replies.
         expert.quiet = True
         note(limit_words(expert, found.usd))
-        with within_key_limit(expert, CostModel.of(settings.costs)):
+        with within_limits(expert, CostModel.of(settings.costs)):
             answers = expert.answer(chosen)
         _replies(chosen, answers, settings.task(task).classes)
         cost = None

@@ -50,7 +50,7 @@ def forecast(
     from askless.costs import CostModel
     from askless.report import forecast_words
     from askless.spending.forecast import check_confidence, together
-    from askless.spending.guard import within_key_limit
+    from askless.spending.guard import within_limits
     from askless.spending.pending import asker
 
     check_confidence(confidence)
@@ -61,7 +61,7 @@ def forecast(
     found = []
     for expert in asked:
         price = settings.costs.prices.get(expert.name)
-        with within_key_limit(expert, CostModel.of(settings.costs)):
+        with within_limits(expert, CostModel.of(settings.costs)):
             pending = _looked_through(expert, examples, sample, seed, price)
         found.append(pending.forecast(expert.name, price, confidence))
         if not as_json:

@@ -281,7 +281,8 @@ class Generate:
     ask_above_usd
         A run that may cost more dollars is asked about first.
     max_usd
-        Dollars that a server may be paid for one LLM's answers to a task, over all runs, above 0; None: no limit.
+        Dollars that a server may be paid for one LLM's answers to a task, or a judge's marks, over all runs, above 0;
+        None: no limit.
     """
 
     shard_rows: Count = 20_000

@@ -79,11 +79,11 @@ class HeldOut:
         """Answers to the test items; of summaries their quality and their faults are put in."""
         if self.classes:
             return predictions
-        from askless.evaluation import summary_quality
+        from askless.evaluation.summary_quality import measured
+        from askless.spending.judging import quality_of
 
         vectors, answers = (self.data / what / self.task for what in ("vectors", "answers"))
-        quality = summary_quality.of_task(self.task, self.settings, vectors, answers)
-        return summary_quality.measured(self.items, predictions, quality)
+        return measured(self.items, predictions, quality_of(self.task, self.settings, vectors, answers))
 
 
 @dataclass(frozen=True)

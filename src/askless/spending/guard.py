@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -226,13 +227,20 @@ class GuardedExpert:
 
 
 @contextmanager
-def within_key_limit(expert: PaidExpert, costs: CostModel) -> Iterator[None]:
-    """Have the calls of an expert, which has no ledger of its own, counted where its key has a limit in all tools."""
-    if key_limit(expert.payer) is None:
+def within_limits(
+    expert: PaidExpert, costs: CostModel, path: Path | None = None, max_usd: float | None = None
+) -> Iterator[None]:
+    """Have the calls of an expert to a server paid for by a ledger where there is a limit, of its key perhaps.
+
+    The ledger is the file `path`, and a server that is away is waited for; without one it lasts as long as the block.
+    """
+    if not expert.hosted or (max_usd is None and key_limit(expert.payer) is None):
         yield
         return
-    with Ledger() as ledger:
-        guard = GuardedExpert(expert, costs, ledger, FaultHandling(ask_in_doubt=True))
+    with Ledger(path, max_usd) as ledger:
+        quiet, handling = expert.quiet, FaultHandling(waits=path is not None, ask_in_doubt=True)
+        guard = GuardedExpert(expert, costs, ledger, handling)
+        expert.quiet = quiet
         try:
             yield
         finally:
