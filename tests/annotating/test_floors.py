@@ -86,9 +86,20 @@ def test_a_recall_is_reached_by_asking_about_what_may_be_of_the_class_alone(monk
     assert recall(found.label, truth) == 1.0 and (found.label[found.by_small] == YES).all()
 
 
+def test_a_recall_counts_what_a_precision_of_its_class_keeps(monkeypatch):
+    rng = np.random.default_rng(2)
+    truth, guess = file_of(rng, 2000, "good")
+    guess.label, guess.margin = np.where(rng.random(2000) < 0.9, truth, guess.label), 0.9 + guess.margin / 10
+    wish = Wish(None, recall={"yes": 0.9}, precision={"yes": 0.8})
+    asked, found, _ = run(truth, guess, wish, monkeypatch)
+    # Seven in ten would be asked about if only rows counted that the LLM has named.
+    assert asked.answered.mean() < 0.3 and recall(found.label, truth) >= 0.9 and precision(found.label, truth) >= 0.8
+    assert [each.share for each in found.promises] == pytest.approx([0.9, 0.8], abs=0.002)
+
+
 def test_what_the_money_buys_of_a_precision_is_a_share_of_the_rows_labelled_so(monkeypatch):
     worse, names = 0, [f"text {n}" for n in range(1500)]
-    for seed in range(30):
+    for seed in range(12):
         truth, guess = file_of(np.random.default_rng(seed), 1500, "good", rare=0.5)
         llm = Llm({n: CLASSES[t] for n, t in zip(names, truth, strict=True)}, limit=0.9)
         _, found, _ = run(truth, guess, Wish(None, precision={"yes": 0.95}, seed=seed), monkeypatch, llm=llm)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class Floor:
     count: Ints
     of: int = -1
     group: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int, str | None]:
+        """What tells it from others."""
+        return self.measure, self.of, self.group
 
     def concerns(self, label: Ints) -> Bools:
         """Which texts can break it with the small model's `label`, (n,)."""
@@ -205,10 +211,21 @@ class Tested:
         if not self.drawn.any():
             return 0
         if line.floor.measure == PRECISION:
-            rows = keepable_share(self.drawn, self.wrong, 1 - line.floor.least, line.before, self.delta)
-        else:
-            rows = keepable(self.drawn, self.wrong, line.allowed(found), self.delta)
-        return line.texts_of(rows)
+            return line.texts_of(self._settled)
+        return line.texts_of(keepable(self.drawn, self.wrong, line.allowed(found), self.delta))
+
+    @cached_property
+    def _settled(self) -> int:
+        """Of a precision: its first rows, of which the sample has settled the share."""
+        line = self.line
+        return keepable_share(self.drawn, self.wrong, 1 - line.floor.least, line.before, self.delta)
+
+    def right(self, unasked: Bools) -> int:
+        """Of a precision: how many rows of the texts kept and `unasked`, (texts left,), are of the class at least."""
+        line = self.line
+        wrong = math.floor((1 - line.floor.least) * (line.before + self._settled) + 1e-9)
+        found = int(self.wrong[: self._settled].sum())
+        return max(0, int(line.count[unasked[line.at]].sum()) - max(0, wrong - found))
 
     def promises(self, kept: Bools, unasked: int, unknown: int, found: int, goal: bool) -> float | None:
         """The share that is promised of the rows; None where nothing is known of those kept.
@@ -239,7 +256,9 @@ class Tested:
             every = found + unknown + unasked
             # What was settled is a share, and of more rows now than it was settled for.
             broken = math.floor((1 - line.floor.least) * (every - unknown)) if goal and texts else broken
-        return max(0.0, 1 - (broken + unknown) / every) if every else 1.0
+        share = max(0.0, 1 - (broken + unknown) / every) if every else 1.0
+        # A recall is settled at its goal: that rows are rounded down makes it no higher.
+        return min(share, line.floor.least) if line.floor.measure == RECALL and goal and texts else share
 
     def _broken(self, rows: int, found: int, goal: bool) -> int | None:
         """How many of the first rows break it at most without having been drawn, None where nothing is known."""

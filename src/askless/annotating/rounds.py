@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from askless.annotating.asked import AskedTexts
-from askless.annotating.floors import AGREEMENT, Floor, Promise, Tested, floors_of, spoken_of
+from askless.annotating.floors import AGREEMENT, PRECISION, RECALL, Floor, Promise, Tested, floors_of, spoken_of
 from askless.annotating.gold import Checked, Gold
 from askless.annotating.rest import Rest, share_of
 from askless.annotating.small_model import NAME, Scores, SmallModel
@@ -331,7 +331,8 @@ class _Run:
         there = int(floor.count[unknown & (floor.concerns(said) | (said == NO_LABEL))].sum())
         settled = not self.short and self.wish.promises
         rows = int(line.count[unasked[line.at]].sum())
-        return Promise(floor, tested.promises(kept, rows, there, floor.found(self.asked), settled))
+        found = self._found(floor, kept & settled)
+        return Promise(floor, tested.promises(kept, rows, there, found, settled))
 
     def _draw(self) -> None:
         """The sample, asked."""
@@ -387,11 +388,22 @@ class _Run:
         rest = self.rest
         if not self.wish.promises:
             return rest.kept
-        kept = spoken_of(rest.parts, len(rest.places))
-        for tested in self.tested:
-            line = tested.line
-            kept[line.at[tested.keeps(line.floor.found(self.asked)) :]] = False
+        kept = np.zeros(len(rest.places), bool)
+        for _ in range(2 if self.wish.recall and self.wish.precision else 1):
+            before, kept = kept, spoken_of(rest.parts, len(rest.places))
+            for tested in self.tested:
+                line = tested.line
+                kept[line.at[tested.keeps(self._found(line.floor, before)) :]] = False
         return kept
+
+    def _found(self, floor: Floor, kept: Bools) -> int:
+        """Rows of the floor's class that have its label: named by the LLM or, of a recall, kept by a precision."""
+        found = floor.found(self.asked)
+        if floor.measure == RECALL:
+            unasked = kept & ~self.asked.answered[self.rest.places]
+            same = [each for each in self.tested if each.line.floor.key == (PRECISION, floor.of, floor.group)]
+            found += sum(each.right(unasked) for each in same)
+        return found
 
     def _ask_least_sure(self) -> Bools:
         """Ask from the least sure on while there is money: which of the texts left are kept then."""
