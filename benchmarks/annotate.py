@@ -61,7 +61,8 @@ class Recorded:
         self.name = "llm"
         self.said = said
         self.usd, self.stated = usd or dict.fromkeys(said, 0.0), stated
-        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=classes), key=str)
+        self.expert = SimpleNamespace(setting=SimpleNamespace(classes=classes), keys=lambda text: [text])
+        self.price = SimpleNamespace(paid=lambda kept: {})
         self.kept = SimpleNamespace(get_many=lambda keys: {})
         self.ledger = SimpleNamespace(spent=0.0, left=math.inf, limit=None)
 
