@@ -145,9 +145,10 @@ def check_pool(server: SyncPrefectClient, name: str, where: str) -> str:
 def _check_pull(where: str, kind: str, pull: list[dict[str, Any]]) -> None:
     """Raise `ConfigError` where a container would look for the code in a folder of this machine."""
     steps = [name.rpartition(".")[2] for step in pull for name in step]
-    if set(steps) <= {HERE} and "$PWD" in str(pull):
+    if not steps or (set(steps) <= {HERE} and "$PWD" in str(pull)):
+        got = f"is in this folder alone ({HERE})" if steps else "is brought by no step"
         raise ConfigError(
-            f"{where}: its work pool is of type {kind}, and its code is in this folder alone ({HERE}). Allowed: a step "
+            f"{where}: its work pool is of type {kind}, and its code {got}. Allowed: a step "
             "of `pull` that brings it, such as git_clone, or the folder that the image has it in. "
             "examples/containers.prefect.yaml has both."
         )

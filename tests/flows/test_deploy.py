@@ -20,7 +20,7 @@ from prefect.states import Crashed
 
 from askless.errors import AsklessError, ConfigError
 from flows import ui as pages
-from flows.deploy import AUTOMATIONS, LIMITS, LOST, POOL, _block, _notify, client, for_tasks, read
+from flows.deploy import AUTOMATIONS, LIMITS, LOST, POOL, _block, _check_pull, _notify, client, for_tasks, read
 from flows.pipeline import retrain
 from flows.server import free_port
 from tasks.telling import tell
@@ -307,3 +307,20 @@ def test_a_port_that_is_none_is_said(monkeypatch, port):
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     with pytest.raises(SystemExit, match=f"^MLFLOW_PORT is '{port}'. Allowed: a port, 1 to 65535.$"):
         pages.main()
+
+
+@pytest.mark.parametrize(
+    ("pull", "got"),
+    [
+        ([], "its code is brought by no step"),
+        ([{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $PWD }}"}}], "in this folder alone"),
+        ([{"prefect.deployments.steps.set_working_directory": {"directory": "/project"}}], None),
+        ([{"prefect.deployments.steps.git_clone": {"repository": "https://example.org/it.git"}}], None),
+    ],
+)
+def test_a_container_is_told_where_its_code_is(pull, got):
+    if got is None:
+        _check_pull("here", "docker", pull)
+        return
+    with pytest.raises(ConfigError, match=got):
+        _check_pull("here", "docker", pull)

@@ -1,12 +1,15 @@
 """Traces of calls, in a real MLflow: what they tell, what they never tell, and a registry that is not there."""
 
 import json
+import re
+import threading
 
 import pytest
 
 from askless.errors import ConfigError
 from askless.experts.remote import batches
 from askless.experts.remote.streaming import stream
+from askless.registry import traces
 from askless.registry.traces import FLAG, trace
 from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, chat, problem
@@ -80,6 +83,31 @@ def test_a_registry_that_is_not_there_costs_no_answer(server, tmp_path, monkeypa
     assert table["label"].to_pylist() == ["1"] * 3
     (line,) = [record.getMessage() for record in caplog.records if record.name == "askless.registry.traces"]
     assert line.startswith("3 calls of expert 'llm' are in no trace of MLflow at http://me:***@127.0.0.1:9: ")
+
+
+def test_what_a_slow_registry_has_not_taken_is_dropped_and_told(server, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv(FLAG, "calls")
+    monkeypatch.setattr(traces, "END_SECONDS", 0.0)
+    go_on, taken = threading.Event(), []
+
+    def write(self, call, experiment_id):
+        taken.append(go_on.wait())
+
+    monkeypatch.setattr(traces, "experiment", lambda name: "0")
+    monkeypatch.setattr(traces.Traces, "_write", write)
+    server.reply = lambda request, before: Answer(chat("yes"))
+    llm = traced(hosted(tmp_path, server.url))
+    table = llm.answer(items("one", "two", "three"))
+    thread = llm.expert.trace._thread
+    llm.let_go()
+    assert table["label"].to_pylist() == ["1"] * 3
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "askless.registry.traces"]
+    assert re.match(
+        r"[23] calls .* it was too slow; MLFLOW_TRACE_SAMPLING_RATIO=0\.1 traces a tenth\. Their answers", line
+    )
+    go_on.set()
+    thread.join()
+    assert len(taken) <= 1
 
 
 class Told:

@@ -7,7 +7,8 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from askless.data.prepare import ids
@@ -20,7 +21,7 @@ from askless.registry.versions import store
 from askless.spending.call_price import CallPrice
 
 FLAG, CALLS, TEXTS = "ASKLESS_TRACE", "calls", "texts"
-MOST_WAITING, END_SECONDS = 50_000, 10.0
+MOST_WAITING, STILL_SECONDS, END_SECONDS = 50_000, 10.0, 60.0
 ANSWERED = "answered"
 # Of a reply, beside its tokens of each kind.
 TOLD = ("seconds", "replies", "batched")
@@ -99,20 +100,34 @@ class Traces:
                 self._thread.start()
 
     def close(self) -> None:
-        """Wait until all is written, for as long as MLflow takes it; say how many calls are in no trace."""
+        """Wait until all is written, a minute at most and while MLflow takes it; say how many calls are in no trace."""
         if (thread := self._thread) is None:
             return
         self._waiting.put(None)
-        left = self._waiting.qsize() + 1
-        while thread.is_alive() and self._waiting.qsize() < left:
+        left, end = self._waiting.qsize() + 1, time.monotonic() + END_SECONDS
+        while thread.is_alive() and self._waiting.qsize() < left and time.monotonic() < end:
             left = self._waiting.qsize()
-            thread.join(END_SECONDS)
+            thread.join(STILL_SECONDS)
+        if thread.is_alive():
+            self._drop()
+            self._waiting.put(None)
         self._thread = None
-        if lost := self._lost + max(self._waiting.qsize() - 1, 0):
-            why = self._failed or "it was too slow"
-            said = f"{lost:,} calls of expert '{self._expert.name}' are in no trace of MLflow at {store()}: {why}."
+        if self._lost:
+            why = self._failed or "it was too slow; MLFLOW_TRACE_SAMPLING_RATIO=0.1 traces a tenth"
+            what = f"{self._lost:,} calls of expert '{self._expert.name}'"
+            said = f"{what} are in no trace of MLflow at {store()}: {why}."
             logger.warning("%s Their answers are kept all the same.", without_passwords(said))
             self._lost = 0
+
+    def _drop(self) -> bool:
+        """Count what waits as lost; whether the end was among it."""
+        ended = False
+        with suppress(Empty):
+            while True:
+                call = self._waiting.get_nowait()
+                ended = ended or call is None
+                self._lost += call is not None
+        return ended
 
     def _write_all(self) -> None:
         # Here and not there: MLflow's own threads would wait for their server at the end of a process, for minutes.
@@ -130,11 +145,8 @@ class Traces:
                     failed = str(error).splitlines()[0].rstrip(".")
                 if failed:
                     # What waits would wait as long for the same: it goes, and what comes later is tried anew.
-                    self._failed, self._lost, ended = failed, self._lost + 1, False
-                    while not self._waiting.empty():
-                        ended = self._waiting.get() is None
-                        self._lost += not ended
-                    if ended:
+                    self._failed, self._lost = failed, self._lost + 1
+                    if self._drop():
                         return
         finally:
             logging.getLogger(MLFLOW).removeHandler(heard)
