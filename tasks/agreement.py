@@ -46,12 +46,19 @@ def check_labels(name: str, params: str, candidate: str, last_good: str, models:
     if model is None or min(new.num_rows, judged.num_rows) < FEWEST:
         return
     (right, rows), (was, of) = (_agreement(model, table) for table in (new, judged))
-    fall = was / of - right / rows
-    if fall > most and fisher_exact([[right, rows - right], [was, of - was]], alternative="less").pvalue < LEVEL:
+    if fell(right, rows, was, of, most):
         got = (
             f"{model.name} agrees with {right / rows:.0%} of {rows:,} new labels, before with {was / of:.0%} of {of:,}"
         )
         raise DataError(name, got, f"a fall of {100 * most:g} points at most", remedy.format(name))
+
+
+def fell(right: int, rows: int, was: int, of: int, most: float) -> bool:
+    """Whether agreement fell by more than `most`, from `was` of `of` labels to `right` of `rows`, and not by chance."""
+    return (
+        was / of - right / rows > most
+        and fisher_exact([[right, rows - right], [was, of - was]], alternative="less").pvalue < LEVEL
+    )
 
 
 def _agreement(model: experts.Expert, rows: pa.Table) -> tuple[int, int]:
