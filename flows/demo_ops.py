@@ -460,9 +460,15 @@ def outcome(client: SyncPrefectClient, run: FlowRun) -> str:
     assert done.state is not None
     if not done.state.is_completed():
         raise AsklessError(f"Run '{done.name}' ended as {done.state.name}: {done.state.message}")
-    logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), sort=LogSort.TIMESTAMP_DESC)
-    lines = [log.message for log in logs if log.name == "prefect.flow_runs" and "state Completed" not in log.message]
-    return lines[0] if lines else ""
+    only = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+
+    def lines() -> list[str] | None:
+        logs = client.read_logs(only, sort=LogSort.TIMESTAMP_DESC)
+        found = [log.message for log in logs if log.name == "prefect.flow_runs"]
+        # Lines come a while after the state: this is the last of them.
+        return found[1:] if found and "Finished in state" in found[0] else None
+
+    return next(iter(awaited(lines, f"the log of run '{run.name}'")), "")
 
 
 def proposed(stage: Stage) -> str:
