@@ -129,7 +129,7 @@ def play(stage: Stage) -> None:
         calm = looked_at(stage, client, "calm", lambda kind: True)
         stage.show(f"{calm['rows']:,} posts as ever: {calm['logged']}")
         answered_again(stage, clone)
-        stage.show("Rolled back in the clone: " + clone.run("askless", "rollback", MODEL))
+        stage.show("Rolled back in the clone: " + clone.run("askless", "rollback", MODEL, "--reason", "complaints"))
         stage.show("And here, which undoes it: " + stage.run("askless", "rollback", MODEL))
         drift = looked_at(stage, client, "slang", lambda kind: kind == "slang")
         stage.show(f"{drift['rows']:,} posts of new slang: {drift['logged']}")
@@ -197,7 +197,7 @@ def small(params: dict[str, Any]) -> None:
     params["base"].update(tasks=[TASK], llms=[LLM])
     for section in ("tasks", "train", "policies", "evaluate"):
         params[section] = {TASK: params[section][TASK]}
-    params["tasks"][TASK]["source"]["rows"], params["tasks"][TASK]["vectors"]["rows"] = 6000, 8000
+    params["tasks"][TASK]["source"]["rows"], params["tasks"][TASK]["vectors"]["rows"] = 4000, 8000
     params["train"][TASK].update(seeds=[67], llms=[LLM], baselines=[], teams=TEAMS)
     params["policies"][TASK] = {"two_tier": {"kind": "two_tier"}, "random": {"kind": "random"}}
     params["evaluate"][TASK].update(headline="published", reference=LLM, sweep=26, bootstrap=300)
@@ -276,7 +276,7 @@ def worker(stage: Stage) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.worker", POOL],
             cwd=stage.folder,
-            env=stage.environment,
+            env={**stage.environment, "PREFECT_WORKER_QUERY_SECONDS": "1"},
             stdout=log,
             stderr=log,
         )
