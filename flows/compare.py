@@ -7,7 +7,6 @@ from pathlib import Path
 from prefect import flow, get_run_logger
 
 from flows.stage import MOST_OF_A_DAY, run_stage
-from tasks.answering import Place
 from tasks.promotion import keep_comparison, read_weighed, settle_challenger, weigh_challenger
 from tasks.telling import tell_decisions
 
@@ -19,7 +18,7 @@ def compare_models(task: str, params: str = "params.yaml", data: str = "data", r
     keep_comparison(task, folder)
     done = settle_challenger(folder)
     get_run_logger().info(done)
-    tell_decisions(task, read_weighed(folder).model, str(Place(task, data).logged))
+    tell_decisions(task, read_weighed(folder).model)
     return done
 
 

@@ -35,7 +35,7 @@ def monitor(
     get_run_logger().log(logging.WARNING if found["status"] == "drift" else logging.INFO, found["message"])
     if found["status"] == "drift":
         tell("askless-drift", task, found["message"])
-    tell_decisions(task, model, str(Place(task, data).logged))
+    tell_decisions(task, model)
     look_for_lost_runs(task)
     create_markdown_artifact(found["page"], f"monitor-{task.replace('_', '-')}", description=found["status"])
     return found

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from askless.files import write_text
-from askless.registry.versions import PROMOTED, REFUSED, RESTORED, ROLLED_BACK, history
+from askless.registry.versions import PROMOTED, REFUSED, RESTORED, ROLLED_BACK, asking, history
 
 # Of askless, and of every run on the server.
 DECISIONS = {verdict: f"askless-{verdict.replace(' ', '-')}" for verdict in (PROMOTED, REFUSED, RESTORED, ROLLED_BACK)}
 EVENTS = ("askless-drift", "askless-spend", *DECISIONS.values())
+TOLD = "told"
 RUNS = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut", "prefect.flow-run.Late")
 
 
@@ -25,14 +23,16 @@ def tell(event: str, name: str, message: str) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def tell_decisions(name: str, model: str, log: str) -> None:
+def tell_decisions(name: str, model: str) -> None:
     """Tell of every promotion, refusal and rollback since the last time, whoever decided it, and where.
 
-    How many were told is kept in the folder `log`; the first time it is the last one alone.
+    How many were told is a tag of the model: of several clones one tells. The first time it is the last one alone.
     """
-    mark, made = Path(log, ".decisions"), history(model)
-    told = int(mark.read_text(encoding="ascii")) if mark.exists() else len(made) - 1
+    made = history(model)
+    with asking(model) as client:
+        told = int(client.get_registered_model(model).tags.get(TOLD, len(made) - 1))
     for each in reversed(made[: max(len(made) - told, 0)]):
         by = f"Version {each['version']} of {model} {each['verdict']}, by {each['by']}."
         tell.fn(DECISIONS[each["verdict"]], name, f"{by} {each['reason']}")
-    write_text(mark, str(len(made)))
+    with asking(model) as client:
+        client.set_registered_model_tag(model, TOLD, str(len(made)))
