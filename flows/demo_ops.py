@@ -197,7 +197,7 @@ def small(params: dict[str, Any]) -> None:
     params["base"].update(tasks=[TASK], llms=[LLM])
     for section in ("tasks", "train", "policies", "evaluate"):
         params[section] = {TASK: params[section][TASK]}
-    params["tasks"][TASK]["source"]["rows"], params["tasks"][TASK]["vectors"]["rows"] = 4000, 8000
+    params["tasks"][TASK]["source"]["rows"], params["tasks"][TASK]["vectors"]["rows"] = 6000, 8000
     params["train"][TASK].update(seeds=[67], llms=[LLM], baselines=[], teams=TEAMS)
     params["policies"][TASK] = {"two_tier": {"kind": "two_tier"}, "random": {"kind": "random"}}
     params["evaluate"][TASK].update(headline="published", reference=LLM, sweep=26, bootstrap=300)
