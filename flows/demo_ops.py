@@ -229,7 +229,7 @@ def servers(stage: Stage) -> Iterator[SyncPrefectClient]:
         stack.enter_context(temporary_settings({PREFECT_API_URL: api(ports[0])}))
         client = stack.enter_context(get_client(sync_client=True))
         stage.environment[NOTIFY] = stack.enter_context(webhook(stage.heard))
-        stage.show(stage.module("flows.deploy").replace("\n", "; "))
+        stage.show("Deployed, and a worker started:\n" + stage.module("flows.deploy").rpartition("\n")[0])
         stack.callback(stopped, worker(stage))
         yield client
 
