@@ -13,6 +13,7 @@ from askless.commands.decide import decide
 from askless.commands.estimate import estimate
 from askless.commands.evaluate import evaluate
 from askless.commands.explain import explain
+from askless.commands.feedback import feedback
 from askless.commands.forecast import forecast
 from askless.commands.forget import forget
 from askless.commands.headline import headline
@@ -20,6 +21,7 @@ from askless.commands.importing import import_answers
 from askless.commands.init import init
 from askless.commands.key import key
 from askless.commands.label import label
+from askless.commands.learn import learn
 from askless.commands.limit import limit
 from askless.commands.models import models, promote, rollback
 from askless.commands.options import say
@@ -43,6 +45,8 @@ app.command()(plan)
 app.command()(explain)
 app.command()(decide)
 app.command()(label)
+app.command()(learn)
+app.command()(feedback)
 app.command()(forecast)
 app.command()(batches)
 app.command()(answers)

@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +18,12 @@ from askless.cli import app
 from askless.errors import ConfigError
 from askless.labelling.answerer import DeployedBundle
 from askless.monitoring.decision_log import DecisionLog
-from askless.serving.log_writer import LogWriter
-from askless.serving.measures import Measures
-from askless.serving.service import Limits, Service
-from askless.serving.versions import ExpertPool, Watch, load
-from askless.spending.ledger import Ledger
+from askless.serving.service import Limits
+from askless.serving.versions import load
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
-from tests.serving.house import House
+from tests.serving.house import served
 
 WORDS = {"good news": "sunshine and roses", "bad news": "thunder and rain"}
 RIDDLE = "who can say"
@@ -85,18 +81,6 @@ def asked(server, *names):
     url = server.url
     words = [word for name in names or ("large",) for word in ("--llm", f"{name}=some-{name}@{url}")]
     return [*words, "--prompt", "prompt.txt", "--prices", "costs.yaml"]
-
-
-@contextmanager
-def served(model, folder, limits=None):
-    """A plan behind HTTP."""
-    measures = Measures()
-    with Ledger(folder / "ledger.sqlite", daily=True) as ledger:
-        pool = ExpertPool(ledger, folder / "answers")
-        watch = Watch(model, lambda at: load(at, None, pool), 0.0, "champion", measures)
-        log = LogWriter(DecisionLog(folder / "log"), watch.current.version.terms.classes, False, 3600.0, measures)
-        with House(Service(watch, log, limits or Limits(grace=5.0), measures)) as made:
-            yield made
 
 
 def labelled(*words):

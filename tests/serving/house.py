@@ -177,3 +177,15 @@ class Process:
         _, rest = self.process.communicate(timeout=WAIT_S)
         self.said.append(rest)
         return self.process.returncode
+
+
+@contextmanager
+def served(model: str, folder: Path, limits: Limits | None = None) -> Iterator[House]:
+    """A plan, or a model that learns, behind HTTP; what it keeps is in `folder`."""
+    measures = Measures()
+    with Ledger(folder / "ledger.sqlite", daily=True) as ledger:
+        pool = ExpertPool(ledger, folder / "answers")
+        watch = Watch(model, lambda at: load(at, None, pool), 0.0, "champion", measures)
+        log = LogWriter(DecisionLog(folder / "log"), watch.current.version.terms.classes, False, 3600.0, measures)
+        with House(Service(watch, log, limits or Limits(grace=5.0), measures)) as made:
+            yield made

@@ -6,6 +6,7 @@ import httpx
 import openai
 import pytest
 
+from askless.data.prepare import ids
 from tests.production_data import said
 from tests.registry_data import LLM, PRICE
 from tests.serving.house import LONG, SHORT, ask, house
@@ -23,6 +24,7 @@ def test_the_small_experts_answer_costs_no_tokens(home):
     assert done.choices[0].message.content == "0" and done.choices[0].finish_reason == "stop"
     assert done.model == MODEL and done.id.startswith("chatcmpl-")
     assert about(done) == {
+        "id": ids("olhs", [SHORT])[0],
         "expert": "majority",
         "cost_usd": 0.0,
         "score": -float(len(SHORT)),

@@ -171,6 +171,7 @@ def test_a_summary_is_passed_through_as_it_is_written(writer):
         rest = list(stream)
     assert [chunk.choices[0].delta.content for chunk in rest] == [*WORDS[1:], None]
     assert told(rest[-1]) | {"score": 0} == {
+        "id": told(rest[-1])["id"],
         "expert": LLM,
         "cost_usd": PRICE,
         "score": 0,

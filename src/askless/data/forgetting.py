@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from askless import id_key
-from askless.data.prepare import clean
+from askless.data.prepare import clean, ids, own_ids
 from askless.data.tables import KINDS, delimiter_of
 from askless.errors import DataError
 from askless.files import locked, replacing
@@ -42,9 +42,9 @@ RUN, LOCKS, BUNDLE = "run.json", ".*lock", "bundle.json"
 HELD = "in a bundle, which holds its files to their digests: train or register it anew"
 LINKED = "only linked to from these folders: take it out of this file yourself, or name its folder"
 ROWS = 65_536
-# Of answers (`replies` and `days` in earlier files of them) and of ledgers.
-TABLES = ("answers", "set_aside", "replies", "calls", "days")
-COUNTED = ("answers", "set_aside", "calls")
+# Of answers (`replies` and `days` in earlier files of them), of ledgers, and of what a model learns from.
+TABLES = ("answers", "set_aside", "replies", "calls", "days", "decided", "names")
+COUNTED = ("answers", "set_aside", "calls", "decided")
 # Shorter ones are found in files that do not have them.
 SHORTEST, LONGEST = 12, 200
 WAIT_S = 5.0
@@ -303,11 +303,12 @@ def _sqlite(path: Path, what: Forgotten, dry: bool) -> int:
         db.execute("PRAGMA trusted_schema=OFF")
         db.execute("PRAGMA secure_delete=ON")
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if what.keys and tables & {"answers", "calls"} and (there := id_key.kept_by(db)) != id_key.mark():
+        keys = what.keys if "decided" not in tables else _decided(db, what)
+        if keys and tables & {"answers", "calls", "decided"} and (there := id_key.kept_by(db)) != id_key.mark():
             raise id_key.another(path, there)
         keyed = [name for name in TABLES if name in tables]
         db.execute("CREATE TEMP TABLE gone (key TEXT PRIMARY KEY)")
-        db.executemany("INSERT INTO gone VALUES (?)", [(key,) for key in sorted(what.keys)])
+        db.executemany("INSERT INTO gone VALUES (?)", [(key,) for key in sorted(keys)])
         if what.before is not None:
             for name in keyed:
                 if db.execute("SELECT 1 FROM pragma_table_info(?) WHERE name = 'day'", [name]).fetchone():
@@ -326,6 +327,15 @@ def _sqlite(path: Path, what: Forgotten, dry: bool) -> int:
             db.execute("VACUUM")
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return int(count)
+
+
+def _decided(db: sqlite3.Connection, what: Forgotten) -> set[str]:
+    """What items are called that a model learns from (`labelling.learning`)."""
+    (task,) = db.execute("SELECT task FROM totals").fetchone()
+    keys = {*what.ids, *ids(task, what.texts), *own_ids(task, what.ids)}
+    named = db.execute("SELECT key, decided FROM names").fetchall()
+    keys |= {item for name, item in named if name in keys and item}
+    return keys | {name for name, item in named if item in keys}
 
 
 def _mentions(path: Path, what: Forgotten) -> bool:

@@ -81,6 +81,11 @@ def ids(source_name: str, texts: Iterable[str]) -> list[str]:
     return [name[:16] for name in id_key.keyed(plain_ids(source_name, texts))]
 
 
+def own_ids(task: str, names: Iterable[str]) -> list[str]:
+    """What ids of people's own are called where they are kept, so that none is."""
+    return ids(f"{task} own id", names)
+
+
 def plain_ids(source_name: str, texts: Iterable[str]) -> list[str]:
     """What ids are where there is no key: 16 digits of the SHA-256 of the source's name and the cleaned text."""
     return [hashlib.sha256(f"{source_name}\0{text}".encode()).hexdigest()[:16] for text in texts]

@@ -39,7 +39,7 @@ def _one(path: Path) -> Rekeyed | None:
             db.execute("PRAGMA trusted_schema=OFF")
             db.execute("PRAGMA secure_delete=ON")
             tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables & {"answers", "calls"}:
+            if not tables & {"answers", "calls", "decided"}:
                 return None
             if (there := id_key.kept_by(db)) == id_key.mark():
                 return None
@@ -47,13 +47,15 @@ def _one(path: Path) -> Rekeyed | None:
                 return Rekeyed(path, 0, "its names are by another key")
             if "batches" in tables and db.execute("SELECT 1 FROM batches").fetchone():
                 return Rekeyed(path, 0, "a batch is under way: fetch it first, by the command that began it")
-            db.create_function("keyed", 1, lambda name: next(id_key.keyed([name])), deterministic=True)
+            db.create_function("keyed", 1, lambda name: next(id_key.keyed([name]))[: len(name)], deterministic=True)
             count = 0
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 for name in (name for name in TABLES if name in tables):
                     changed = db.execute(f"UPDATE {name} SET key = keyed(key) WHERE key NOT LIKE 'forgotten-%'")
-                    count += changed.rowcount if name in ("answers", "calls") else 0
+                    count += changed.rowcount if name in ("answers", "calls", "decided") else 0
+                if "decided" in tables:
+                    db.execute("UPDATE names SET decided = keyed(decided)")
                 db.execute(f"PRAGMA user_version = {id_key.mark()}")
             # What was there is in no free page and in no log.
             db.execute("VACUUM")

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,9 +30,12 @@ from askless.data.prepare import clean, ids
 from askless.errors import AsklessError, BudgetError, ConfigError, DataError
 from askless.experts.answer_store import asking
 from askless.experts.checked_summaries import CheckedSummaries
+from askless.labelling.learning import Learning
+from askless.labelling.live_bandit import AT_ONCE, LiveBandit
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
 from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import Answering, Panel
+from askless.policies.bandit.bandit import Bandit
 from askless.policies.base import Budget, Chooser, Policy
 from askless.registry import versions as registry
 from askless.registry.traces import trace
@@ -42,6 +46,7 @@ from askless.spending.ledger import Ledger
 KEPT, DEFERRED, UNANSWERABLE = "kept", "deferred", "unanswerable"
 REASONS = (KEPT, DEFERRED, LIMIT, PAUSED, FAULT, DOUBT, UNANSWERABLE)
 PASSING = (LIMIT, PAUSED, FAULT)
+SPENT = f"{LIMIT}: the budget of the items so far is spent"
 TAKEN = ("cost_usd", "prompt_tokens", "completion_tokens")
 ANSWERED = pa.schema(
     [
@@ -85,6 +90,11 @@ class DeployedBundle:
                 f"{self.address}: its expert '{unknown[0]}' is neither with it nor in its terms. Allowed: a small one "
                 "with it, and terms that say how others are asked. Give --params, or plan again with --llm."
             )
+
+    @cached_property
+    def learning(self) -> Learning | None:
+        """What it has spent and learnt, where it learns while it answers."""
+        return Learning.of(self.bundle)
 
     @property
     def decides_alone(self) -> bool:
@@ -251,6 +261,14 @@ class Answerer:
         """The small expert's name."""
         return self.version.bundle.experts[0]
 
+    @cached_property
+    def policy(self) -> Policy:
+        """Who decides where experts are asked."""
+        policy, learnt = self.version.bundle.policy, self.version.learning
+        if learnt is None or not isinstance(policy, Bandit):
+            return policy
+        return LiveBandit(policy, learnt, self.expensive, self.costs)
+
     @property
     def costs(self) -> CostModel:
         """Its prices."""
@@ -284,7 +302,12 @@ class Answerer:
         names, cleaned = ([values[at] for at in items.first] for values in (items.ids, items.texts))
         own = self.version.bundle.small
         experts = {**({} if own is None else {self.small: own}), **self.expensive}
-        rows = self._rows(self.version.bundle.policy, names, cleaned, experts, self.budget, self.audit)
+        together = AT_ONCE if self.version.learning else max(len(names), 1)
+        rows = pa.concat_tables(
+            self._rows(self.policy, names[at:end], cleaned[at:end], experts, self.budget, self.audit)
+            for at in range(0, max(len(names), 1), together)
+            for end in [at + together]
+        )
         return AnsweredTexts(self._in_order(items, rows), rows.drop_columns(["answers"]))
 
     def decide(
@@ -337,8 +360,8 @@ class Answerer:
         own = self.version.bundle.small
         experts = {**({} if own is None else {self.small: own}), **calls}
         try:
-            policy, names, texts = self.version.bundle.policy, [undecided.id], [undecided.text or ""]
-            made = self._rows(policy, names, texts, experts, budget, time=undecided.time)
+            names, texts = [undecided.id], [undecided.text or ""]
+            made = self._rows(self.policy, names, texts, experts, budget, time=undecided.time)
         except BudgetError:
             raise
         except Exception as error:
@@ -401,7 +424,14 @@ class Answerer:
         panel = Panel(examples, experts, self.costs, classes, blind=True)
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
         task, number, asked = terms.task, self.version.number, self.version.bundle.expensive
-        return answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
+        rows = answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
+        if self.version.learning is None:
+            return rows
+        at, nobody = (
+            rows.schema.get_field_index("error"),
+            pc.and_(pc.is_null(rows["answer"]), pc.is_null(rows["error"])),
+        )
+        return rows.set_column(at, rows.schema.field(at), pc.if_else(nobody, f"{self.small}: {SPENT}", rows["error"]))
 
     def _in_order(self, items: TextBatch, rows: pa.Table) -> pa.Table:
         """The rows of distinct texts as one of `ANSWERED` for each text."""

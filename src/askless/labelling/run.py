@@ -44,6 +44,8 @@ def answer_chunk(
     No log of this has texts.
     """
     answered = answerer.answer(chunk.texts, chunk.number, chunk.faults)
+    if (learning := answerer.version.learning) is not None:
+        learning.name(zip(chunk.ids, answered.rows["id"].to_pylist(), strict=True))
     if log is not None:
         log.append(loggable(answered.distinct, answerer.version.bundle.classes, texts=False, names=log.names), key)
     return output(chunk, answered.rows, texts)

@@ -7,20 +7,23 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from askless import __version__
+from askless.labelling.learning import Label
 from askless.serving import messages
 from askless.serving.access import Bodies, Keys
+from askless.serving.feedback import Learner
 from askless.serving.measures import FORMAT
-from askless.serving.messages import ChatRequest, ErrorBody, Refusal, ResponseBody
+from askless.serving.messages import ChatRequest, ErrorBody, FeedbackRequest, Refusal, ResponseBody
 from askless.serving.service import Case, Reply, Service
 
 DECISION_MS = "x-askless-decision-ms"
@@ -98,7 +101,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
         "/v1/chat/completions",
         response_class=JSONResponse,
         responses={200: {"content": {"application/json": {}, EVENTS: {}}}, **errors},
-        openapi_extra={"requestBody": {"required": True, "content": {"application/json": {"schema": _schema()}}}},
+        openapi_extra=_takes(ChatRequest),
     )
     async def complete(request: Request) -> Response:
         """The answer to the last user message: a label or a summary, by the expert that the model chooses."""
@@ -117,7 +120,40 @@ def build(service: Service, keys: Keys) -> FastAPI:
         found = await _shielded(case)
         return JSONResponse(body.whole(_in(field, found.answer), found.usage, found.facts()), headers=_headers(case))
 
+    _takes_feedback(app, service, bodies, check, errors)
     return app
+
+
+def _takes_feedback(
+    app: FastAPI,
+    service: Service,
+    bodies: Bodies,
+    check: Callable[[Request], None],
+    errors: dict[int | str, dict[str, Any]],
+) -> None:
+    """The route by which a model is told what was right."""
+
+    @app.post(
+        "/v1/feedback",
+        responses=_some(errors, 400, 401, 403, 404, 408, 413, 415, 500),
+        openapi_extra=_takes(FeedbackRequest),
+    )
+    async def feedback(request: Request) -> JSONResponse:
+        """True labels of what was answered, for a model that learns from them."""
+        check(request)
+        return JSONResponse(await asyncio.to_thread(_learnt, service.learner, await bodies.read(request)))
+
+
+def _learnt(learner: Learner | None, body: bytes) -> dict[str, Any]:
+    """What became of the labels in a body; raises `Refusal` where none could be taken in."""
+    if learner is None:
+        raise Refusal(404, "This model does not learn. Allowed: one that `askless learn` made.", "does_not_learn")
+    given = messages.read_feedback(body).labels
+    told = learner.take([Label(each.id, each.text, each.label) for each in given])
+    if len(told.refused) == len(given):
+        raise Refusal(400, f"Nothing was learnt: {told.refused[0][1]}.", "refused", "labels")
+    counts = {"new": told.new, "again": told.again, "corrected": told.corrected}
+    return {"object": "feedback", **counts, "refused": [{"at": at, "why": why} for at, why in told.refused]}
 
 
 async def _begun(service: Service, request: Request, bodies: Bodies) -> tuple[Case, ChatRequest, str | None]:
@@ -170,10 +206,11 @@ def _headers(case: Case) -> dict[str, str]:
     return {DECISION_MS: f"{1000 * case.decided:.3f}"}
 
 
-def _schema() -> dict[str, Any]:
-    """The request's JSON schema, whole."""
-    found = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    return dict(_inlined(found, found.pop("$defs", {})))
+def _takes(kind: type[BaseModel]) -> dict[str, Any]:
+    """A body of JSON by a schema, whole."""
+    found = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = dict(_inlined(found, found.pop("$defs", {})))
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _inlined(value: Any, parts: dict[str, Any]) -> Any:

@@ -28,6 +28,7 @@ class Measures:
         )
         self.request = Histogram("askless_request_seconds", "Of whole requests.", buckets=REQUEST_S, registry=of)
         self.errors = Counter("askless_errors", "Faults, by kind.", ["kind"], registry=of)
+        self.feedback = Counter("askless_feedback", "Labels that came, by what became of them.", ["kind"], registry=of)
         self.shed = Counter("askless_shed", "Requests turned away at once.", registry=of)
         self.connections = Gauge("askless_connections", "Open connections.", registry=of)
         self.cut = Counter("askless_cut", "Connections cut, by what was waited for too long.", ["phase"], registry=of)

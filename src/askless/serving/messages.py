@@ -7,15 +7,16 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr, ValidationError, model_validator
 
 from askless.errors import BudgetError
 from askless.policies.base import Budget
 
 INVALID, UNKNOWN = "invalid_request_error", "not_found_error"
 KINDS = {401: "authentication_error", 404: UNKNOWN, 429: "rate_limit_error", 500: "server_error", 503: "server_error"}
+M = TypeVar("M", bound=BaseModel)
 Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
@@ -159,24 +160,52 @@ class ChatRequest(BaseModel):
         return "".join(map(_part, content))
 
 
+class GivenLabel(BaseModel):
+    """The true label of an item that was answered, which is named by the id in its answer or by its text."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: StrictStr | None = None
+    text: StrictStr | None = None
+    label: StrictStr
+
+
+class FeedbackRequest(BaseModel):
+    """Labels: one, or a list of them in `labels`."""
+
+    labels: Annotated[list[GivenLabel], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_or_many(cls, body: Any) -> Any:
+        return {"labels": [body]} if isinstance(body, dict) and "labels" not in body else body
+
+
 def read(body: bytes) -> ChatRequest:
     """The request in a body; raises `Refusal` (400) that names the first field that is wrong, and quotes nothing."""
+    chat = _validated(body, ChatRequest, f"in 'askless': {', '.join(Spending.model_fields)}", "askless")
+    _check_meaning(chat)
+    return chat
+
+
+def read_feedback(body: bytes) -> FeedbackRequest:
+    """The labels in a body; raises as `read` does."""
+    return _validated(body, FeedbackRequest, f"in a label: {', '.join(GivenLabel.model_fields)}", "labels")
+
+
+def _validated(body: bytes, kind: type[M], allowed: str, param: str) -> M:
     try:
         body.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Refusal(400, f"The body is not UTF-8 (byte {error.start}).", "invalid_utf8") from None
     try:
-        chat = ChatRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         if first["type"] == "json_invalid":
             raise Refusal(400, "The body is not JSON.", "invalid_json") from None
         if first["type"] == "extra_forbidden":
-            allowed = ", ".join(Spending.model_fields)
-            raise Refusal(400, f"Unknown field. Allowed in 'askless': {allowed}.", "unknown_field", "askless") from None
+            raise Refusal(400, f"Unknown field. Allowed {allowed}.", "unknown_field", param) from None
         raise Refusal(400, f"{first['msg']}.", first["type"], _where(first["loc"])) from None
-    _check_meaning(chat)
-    return chat
 
 
 @dataclass
@@ -265,5 +294,6 @@ def _check_meaning(chat: ChatRequest) -> None:
 
 def _where(place: Sequence[int | str]) -> str | None:
     """The field that is wrong, without names that the client made up."""
-    fields = {*ChatRequest.model_fields, *Message.model_fields, *Spending.model_fields, *StreamOptions.model_fields}
+    kinds: list[type[BaseModel]] = [ChatRequest, Message, Spending, StreamOptions, FeedbackRequest, GivenLabel]
+    fields = {name for kind in kinds for name in kind.model_fields}
     return ".".join(str(each) for each in place if isinstance(each, int) or each in fields) or None

@@ -17,6 +17,7 @@ from askless.labelling.answerer import AskedText, TextBatch
 from askless.monitoring.decision_log import DecisionRow
 from askless.policies.base import Budget
 from askless.serving.batching import Batcher, Work
+from askless.serving.feedback import Learner
 from askless.serving.log_writer import LogWriter
 from askless.serving.measures import Measures
 from askless.serving.messages import Refusal
@@ -88,6 +89,7 @@ class Reply:
         """The object `askless` of a response."""
         row = self.row
         return {
+            "id": row.id,
             "expert": row.expert,
             "cost_usd": row.cost if self.in_dollars else None,
             "score": None if row.score is None else round(row.score, 6),
@@ -170,6 +172,8 @@ class Service:
         self.measures = measures
         self.shadow = shadow
         self.draining = False
+        version = watch.current.version
+        self.learner = None if version.learning is None else Learner(version, version.learning, measures)
         self.batches = Batcher()
         self._calls = ThreadPoolExecutor(limits.asking, "ask")
         self._held = self._busy = 0
@@ -182,7 +186,7 @@ class Service:
 
     def start(self) -> None:
         """Begin to serve."""
-        for part in (self.batches, self.watch, self.log, self.shadow):
+        for part in (self.batches, self.watch, self.log, self.shadow, self.learner):
             if part is not None:
                 part.start()
 
@@ -195,8 +199,9 @@ class Service:
             self.watch.current.pool.halt()
         self._calls.shutdown(wait=False, cancel_futures=True)
         self.batches.close()
-        if self.shadow is not None:
-            self.shadow.close()
+        for part in (self.shadow, self.learner):
+            if part is not None:
+                part.close()
         self.log.close()
         self.watch.close()
         return not self.busy

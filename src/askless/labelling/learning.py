@@ -1,0 +1,322 @@
+"""What a bandit that answers live has spent and learnt: a SQLite file that any number of processes share.
+
+Money is written down before it is spent: each turn of decisions reserves the most that it may take, and gives back the
+rest at its end; what a kill leaves counts at that most. Of a decided item a few numbers are kept under its id, no text,
+until its label comes. What was learnt is a row for each version, the newest of which decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from askless.bundles.bundle import Bundle
+from askless.data.prepare import clean, ids, own_ids
+from askless.errors import ConfigError, DataError
+from askless.files import locked, opened
+from askless.spending.key_limits import today
+
+FILE = "learning.sqlite"
+# What each turn may reserve of the money that is left, so that others under way have some.
+PART = 0.5
+MOST_ITEMS, VERSIONS = 100_000, 10
+TWO, NONE_SUCH = "the id stands for two texts: give the text", "no such item was answered"
+TABLES = """
+CREATE TABLE IF NOT EXISTS totals (
+  one INTEGER PRIMARY KEY CHECK (one = 1), task TEXT NOT NULL, items INTEGER NOT NULL, allowed REAL NOT NULL,
+  spent REAL NOT NULL, fed INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, most REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS decided (
+  key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, round TEXT NOT NULL, label TEXT, fed INTEGER
+);
+CREATE INDEX IF NOT EXISTS decided_by_fed ON decided (fed);
+CREATE INDEX IF NOT EXISTS decided_by_item ON decided (item);
+CREATE TABLE IF NOT EXISTS names (key TEXT PRIMARY KEY, day TEXT NOT NULL, decided TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS versions (
+  number INTEGER PRIMARY KEY, digest TEXT NOT NULL, made TEXT NOT NULL, fed INTEGER NOT NULL, labels INTEGER NOT NULL,
+  experts TEXT NOT NULL, state TEXT NOT NULL
+);
+"""
+
+
+class Turn(NamedTuple):
+    """Some items that are being decided: the number of the first, and the dollars that they may take."""
+
+    id: int
+    first: int
+    usd: float
+
+
+class Decided(NamedTuple):
+    """An item that was decided: its id, its number, what was asked ("" where there was no money for anybody).
+
+    `paid` is whether all that was asked about it was paid for now.
+    """
+
+    key: str
+    item: int
+    round: str
+    paid: bool
+
+
+class Version(NamedTuple):
+    """What was learnt, by the labels up to the `fed`-th that came."""
+
+    number: int
+    digest: str
+    made: str
+    fed: int
+    labels: int
+    experts: list[str]
+    state: dict[str, Any]
+
+
+@dataclass
+class Told:
+    """What became of some labels.
+
+    Parameters
+    ----------
+    new, again, corrected
+        How many were the first of their item, the same as before, and another than before.
+    refused
+        Of each other one its place among them, from 0, and why.
+    """
+
+    new: int = 0
+    again: int = 0
+    corrected: int = 0
+    refused: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Label(NamedTuple):
+    """A label that came: of the item with this id, or this text."""
+
+    id: str | None
+    text: str | None
+    label: str
+
+
+class Learning:
+    """The file of one bandit; any number of threads and processes may use it.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    task
+        Where a new one is to be begun, the bandit's task; None: it is there.
+
+    Raises
+    ------
+    DataError
+        For a file that is missing or cannot be used.
+    """
+
+    def __init__(self, path: Path, task: str | None = None) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        if task is None and not path.exists():
+            remedy = "Put it back, or begin anew: askless learn with another --output."
+            raise DataError(path, "no such file", "what this model has spent and learnt", remedy)
+        with self._sound():
+            self._db = opened(path, TABLES)
+            self._db.isolation_level = None
+        if task is not None:
+            with self._writing() as db:
+                db.execute("INSERT OR IGNORE INTO totals VALUES (1, ?, 0, 0, 0, 0)", [task])
+        self.task = str(self._one("SELECT task FROM totals")[0])
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Learning | None:
+        """That of a bundle with a folder; None for one that does not learn while it answers."""
+        if not bundle.facts.get("learns"):
+            return None
+        assert bundle.folder is not None
+        return cls(bundle.folder.parent / FILE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._db.close()
+
+    def begin(self, items: int, usd: float, most: float) -> Turn:
+        """Reserve what `items` may take: their budget of `usd` each and, up to `most`, a part of what is left."""
+        with self._writing() as db:
+            number, left = self._one(
+                "SELECT items, allowed - spent - (SELECT coalesce(sum(most), 0) FROM turns) FROM totals"
+            )
+            money = max(0.0, items * usd + min(most, PART * left if left > 0 else left))
+            db.execute("UPDATE totals SET items = items + ?", [items])
+            turn = db.execute("INSERT INTO turns (most) VALUES (?)", [money]).lastrowid
+            assert turn is not None
+            return Turn(turn, number, money)
+
+    def end(self, turn: Turn, usd: float, spent: float, decided: Sequence[Decided] = ()) -> None:
+        """Count what a turn took, and `usd` for each item that it decided, and keep these.
+
+        An item that comes again is the same one, unless all that was asked about it was paid anew.
+        """
+        with self._writing() as db:
+            known = "SELECT 1 FROM decided WHERE key = ?"
+            count = sum(each.paid or db.execute(known, [each.key]).fetchone() is None for each in decided)
+            db.execute("DELETE FROM turns WHERE id = ?", [turn.id])
+            db.execute("UPDATE totals SET allowed = allowed + ?, spent = spent + ?", [count * usd, spent])
+            # What was asked about it first is what teaches.
+            db.executemany(
+                "INSERT INTO decided (key, item, day, round) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "item = excluded.item, round = excluded.round WHERE round = ''",
+                [(each.key, each.item, today(), each.round) for each in decided],
+            )
+            last = db.execute("SELECT item FROM decided ORDER BY item DESC LIMIT 1 OFFSET ?", [MOST_ITEMS]).fetchone()
+            if last is not None:
+                db.execute("DELETE FROM decided WHERE item <= ?", last)
+                db.execute("DELETE FROM names WHERE decided != '' AND decided NOT IN (SELECT key FROM decided)")
+
+    def name(self, own: Iterable[tuple[str | None, str]]) -> None:
+        """Keep which item (its id) people call by an id of their own; one that stands for two items is for none."""
+        given = [(name, key) for name, key in own if name is not None]
+        keys = own_ids(self.task, [name for name, _ in given])
+        with self._writing() as db:
+            db.executemany(
+                "INSERT INTO names (key, day, decided) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM decided WHERE "
+                "key = ?3) ON CONFLICT (key) DO UPDATE SET decided = CASE decided WHEN ?3 THEN ?3 ELSE '' END",
+                [(name, today(), key) for name, (_, key) in zip(keys, given, strict=True)],
+            )
+
+    def label(self, labels: Sequence[Label], classes: Sequence[str]) -> Told:
+        """Write down labels that came; what cannot be, loses nothing of the others."""
+        told = Told()
+        named = own_ids(self.task, [each.id or "" for each in labels])
+        by_text = ids(self.task, [clean(each.text or "") for each in labels])
+        with self._writing() as db:
+            for at, (each, own, key) in enumerate(zip(labels, named, by_text, strict=True)):
+                if each.label not in classes:
+                    told.refused.append((at, f"the label is none of {', '.join(classes)}"))
+                    continue
+                found = None
+                if each.text is None:
+                    found = db.execute("SELECT decided FROM names WHERE key = ?", [own]).fetchone()
+                    key = found[0] if found else each.id
+                row = db.execute("SELECT label FROM decided WHERE key = ? AND round != ''", [key]).fetchone()
+                if row is None:
+                    told.refused.append((at, TWO if found else NONE_SUCH))
+                elif row[0] == each.label:
+                    told.again += 1
+                else:
+                    told.new, told.corrected = told.new + (row[0] is None), told.corrected + (row[0] is not None)
+                    db.execute("UPDATE totals SET fed = fed + 1")
+                    db.execute(
+                        "UPDATE decided SET label = ?, fed = (SELECT fed FROM totals) WHERE key = ?", [each.label, key]
+                    )
+        return told
+
+    @property
+    def number(self) -> int:
+        """Of the newest version, 0 where there is none."""
+        return int(self._one("SELECT coalesce(max(number), 0) FROM versions")[0])
+
+    def version(self, number: int | None = None) -> Version | None:
+        """The version of this number, the newest by default; None where there is none."""
+        at = self.number if number is None else number
+        row = self._one("SELECT number, digest, made, fed, labels, experts, state FROM versions WHERE number = ?", at)
+        return None if row is None else Version._make((*row[:5], json.loads(row[5]), json.loads(row[6])))
+
+    def learn(self, teach: Callable[[Version | None, list[tuple[str, str]]], tuple[Sequence[str], Any]]) -> int:
+        """Make a version of the labels that came since the newest; its number, or that of before where none came.
+
+        `teach` gives the experts and the state that come of a version and of rounds with their labels, in the order in
+        which they came. One process at a time; labels that come meanwhile are for the next version.
+        """
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            before = self.version()
+            since = 0 if before is None else before.fed
+            rows = self._all("SELECT fed, round, label FROM decided WHERE fed > ? ORDER BY fed", since)
+            if not rows and before is not None:
+                return before.number
+            experts, state = teach(before, [(text, label) for _, text, label in rows])
+            return self._add(rows[-1][0] if rows else since, experts, state)
+
+    def replace(self, change: Callable[[Version | None], tuple[Sequence[str], Any]]) -> int:
+        """Make a version of the newest by a change that is no label, such as of the experts; its number."""
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            before = self.version()
+            return self._add(0 if before is None else before.fed, *change(before))
+
+    def roll_back(self, number: int) -> int:
+        """Make an earlier version the newest again, and take back the labels that came after it; the new number."""
+        with locked(self.path.with_name(f".{self.path.name}.lock")):
+            old, known = self.version(number), [str(row[0]) for row in self._all("SELECT number FROM versions")]
+            if old is None:
+                raise ConfigError.unknown("version", str(number), known)
+            with self._writing() as db:
+                db.execute("UPDATE decided SET label = NULL, fed = NULL WHERE fed > ?", [old.fed])
+            return self._add(int(self._one("SELECT fed FROM totals")[0]), old.experts, old.state)
+
+    def facts(self) -> dict[str, Any]:
+        """What it has spent and learnt, in plain values."""
+        names = ("items", "allowed_usd", "spent_usd", "reserved_usd", "waiting", "labels")
+        row = self._one(
+            "SELECT items, allowed, spent, (SELECT coalesce(sum(most), 0) FROM turns), (SELECT count(*) FROM decided "
+            "WHERE label IS NULL AND round != ''), (SELECT count(*) FROM decided WHERE label IS NOT NULL) FROM totals"
+        )
+        versions = [
+            dict(zip(("number", "digest", "made", "labels"), each, strict=True))
+            for each in self._all("SELECT number, digest, made, labels FROM versions ORDER BY number")
+        ]
+        return {**dict(zip(names, row, strict=True)), "versions": versions}
+
+    def _add(self, fed: int, experts: Sequence[str], state: Any) -> int:
+        text, made = json.dumps(state, sort_keys=True), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        with self._writing() as db:
+            number = self.number + 1
+            labels = self._one("SELECT count(*) FROM decided WHERE fed <= ?", fed)[0]
+            values = [number, digest, made, fed, labels, json.dumps(list(experts)), text]
+            db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute("DELETE FROM versions WHERE number <= ?", [number - VERSIONS])
+        return number
+
+    def _one(self, query: str, *values: object) -> Any:
+        found = self._all(query, *values)
+        return found[0] if found else None
+
+    def _all(self, query: str, *values: object) -> list[Any]:
+        with self._lock, self._sound():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Alone at the file, all or nothing."""
+        with self._lock, self._sound():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _sound(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            remedy = "Free some space or correct the path or its rights, and run again: what was learnt is kept."
+            got = f"could not be kept or read ({error})"
+            raise DataError(self.path, got, "a SQLite file that askless wrote", remedy) from error

@@ -1,0 +1,162 @@
+"""A bandit that answers live: what it spends and learns is shared by all processes that use it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from askless import schema
+from askless.arrays import Bools, Floats
+from askless.bundles.bundle import Bundle
+from askless.costs import CostModel
+from askless.errors import BudgetError
+from askless.labelling.learning import Decided, Learning, Version
+from askless.panel import Panel
+from askless.policies.bandit.bandit import Bandit, Round
+from askless.policies.bandit.rounds import Rounds
+from askless.policies.base import Budget, Policy
+from askless.policies.state import plain, restored
+from askless.spending.call_price import CallPrice
+from askless.spending.guard import GuardedExpert
+
+# So many items are decided in a turn: what a kill leaves reserved is the money of no more.
+AT_ONCE = 50
+
+
+class LiveBandit(Policy):
+    """Decides as the newest version of a bandit, within what is left of its money, and leaves what it asked.
+
+    Parameters
+    ----------
+    bandit
+        As its bundle has it.
+    learning
+        What it has spent and learnt.
+    expensive
+        Its experts by name, each behind a ledger.
+    costs
+        Their prices.
+    """
+
+    budgets = Bandit.budgets
+    whole_batch = True
+
+    def __init__(
+        self, bandit: Bandit, learning: Learning, expensive: Mapping[str, GuardedExpert], costs: CostModel
+    ) -> None:
+        self.experts = bandit.experts
+        self.learning = learning
+        self._bandit, self._number = bandit, 0
+        self._expensive = [expensive[name] for name in self.experts]
+        self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
+        self._lock = threading.Lock()
+
+    def look(self, panel: Panel) -> None:
+        """Nothing."""
+
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: None = None) -> Round:
+        """Ask about the rows in their order; what they may cost is reserved before, and given back where it was not."""
+        if budget is None or budget.per_1000 is None:
+            got = "no budget" if budget is None else f"a budget of {budget.kind}"
+            raise BudgetError(f"A model that learns while it answers got {got}. Allowed: --per-1000, in dollars.")
+        bandit, most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
+        turn = self.learning.begin(len(panel), usd, float(most.sum()))
+        bandit.ceilings = tuple(most.max(axis=0, initial=0.0))
+        # By its own reckoning the last row may take all that the turn has.
+        bandit.items_, bandit.spent_ = turn.first, usd * (turn.first + len(panel)) - turn.usd
+        kept, doubted = self._kept(panel.text), self._doubted()
+        try:
+            done = bandit.decide(panel, budget)
+        except BaseException:
+            self.learning.end(turn, usd, self._spent(panel, kept, doubted))
+            raise
+        asked, paid = done.rounds.asked, ~np.any(done.rounds.asked & kept, axis=1)
+        rounds = [_text(done.rounds[at : at + 1]) if asked[at].any() else "" for at in range(len(panel))]
+        both = zip(panel.ids, done.rounds.item.tolist(), rounds, (paid & np.any(asked, axis=1)).tolist(), strict=True)
+        self.learning.end(turn, usd, self._spent(panel, kept, doubted), [Decided(*each) for each in both])
+        with self._lock:
+            _priced(self._bandit, done.rounds[paid])
+        return done
+
+    def _newest(self) -> Bandit:
+        """A copy of the newest version, with the experts of here."""
+        with self._lock:
+            if (number := self.learning.number) != self._number:
+                self._bandit, self._number = as_of(self._bandit, self.learning.version()), number
+                if self._bandit.experts != self.experts:
+                    self._bandit = self._bandit.hiring(self.experts)
+            return copy.copy(self._bandit)
+
+    def _most(self, texts: Sequence[str]) -> Floats:
+        """The most that each expert's answer to each text can cost, (rows, experts)."""
+        both = zip(self._expensive, self._prices, strict=True)
+        return np.stack([each.expert.replies * np.array(price.most(texts)) for each, price in both], axis=1)
+
+    def _kept(self, texts: Sequence[str]) -> Bools:
+        """Which answers are there already, so that they are paid for, (rows, experts)."""
+        keys = [[each.expert.keys(text) for text in texts] for each in self._expensive]
+        found = [
+            set(each.kept.get_many([key for some in mine for key in some]))
+            for each, mine in zip(self._expensive, keys, strict=True)
+        ]
+        whole = [[found[j].issuperset(some) for some in mine] for j, mine in enumerate(keys)]
+        return np.array(whole, bool).T
+
+    def _spent(self, panel: Panel, kept: Bools, doubted: float) -> float:
+        """What was paid now, and what calls may have cost that are in doubt since `doubted` was."""
+        bills = np.stack([panel.bill(name) for name in self.experts], axis=1)
+        return float(bills[~kept].sum()) + max(0.0, self._doubted() - doubted)
+
+    def _doubted(self) -> float:
+        return sum(ledger.doubted for ledger in {id(each.ledger): each.ledger for each in self._expensive}.values())
+
+
+def cold(bandit: Bandit, classes: Sequence[str]) -> Bandit:
+    """A bandit that begins with nothing."""
+    nothing = Panel(schema.table("examples", {}), dict.fromkeys(bandit.experts, _Nobody()), CostModel("usd"), classes)
+    return bandit.fit(nothing, nothing)
+
+
+def as_of(bandit: Bandit, version: Version | None) -> Bandit:
+    """The bandit as a version has it; what it was begun with where there is none."""
+    if version is None:
+        return bandit
+    made = Bandit(tuple(version.experts), **{k: v for k, v in bandit.get_params().items() if k != "experts"})
+    return made.restore(version.state)
+
+
+def taught(
+    bundle: Bundle, before: Version | None, rows: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The experts and the state that come of a version, and of rounds with their labels, in their order."""
+    assert isinstance(bundle.policy, Bandit)
+    made = as_of(bundle.policy, before)
+    values = [(json.loads(text), bundle.classes.index(label)) for text, label in rows]
+    for names, alike in groupby(values, key=lambda value: value[0].pop("experts")):
+        some = list(alike)
+        columns = {name: [one for each, _ in some for one in each[name]] for name in some[0][0]}
+        rounds: Rounds = restored(Rounds, {"experts": names, **columns})
+        _priced(made, rounds)
+        made.feed(rounds, np.array([label for _, label in some]))
+    return made.experts, made.state()
+
+
+def _priced(bandit: Bandit, rounds: Rounds) -> None:
+    """Learn prices of rounds, of those that were paid: an answer that was kept says nothing of the next one's."""
+    bandit.count(rounds[np.nansum(rounds.cost, axis=1) > 0])
+
+
+def _text(rounds: Rounds) -> str:
+    return json.dumps(plain(rounds))
+
+
+class _Nobody:
+    def answer(self, examples: pa.Table) -> pa.Table:
+        return schema.table("predictions", {})

@@ -1,0 +1,124 @@
+"""A model that learns while it answers, as a folder: its bundle and terms in `model`, `learning.sqlite` beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from askless import experts
+from askless.bundles import trust
+from askless.bundles.bundle import OF_RUN, Bundle
+from askless.bundles.terms import FILE as TERMS_FILE
+from askless.bundles.terms import Terms
+from askless.costs import CostModel
+from askless.data.recorded import Study
+from askless.errors import ConfigError, DataError
+from askless.experts.paid import PaidExpert
+from askless.labelling.learning import FILE, Learning, Version
+from askless.labelling.live_bandit import as_of, cold
+from askless.plans.boards import Boards
+from askless.policies.bandit.bandit import Bandit
+from askless.policies.base import Budget
+from askless.spending.call_price import CallPrice
+
+# A text by which calls are compared.
+USUAL = "x" * 1000
+
+
+def make(folder: Path, terms: Terms, budget_usd: float, study: Study | None = None, seed: int = 0) -> dict[str, Any]:
+    """Make the model of a folder, or change that which is there: its experts, their prices, its budget.
+
+    Parameters
+    ----------
+    folder
+        Of the model.
+    terms
+        Its experts, in the words of whoever makes it, who agrees to them by that.
+    budget_usd
+        Dollars for 1,000 items.
+    study
+        Answers to begin with.
+    seed
+        Of what is drawn.
+
+    Returns
+    -------
+    dict
+        `path`, `experts` by rising price, `new` whether it is, `came` and `left` experts, and `words`.
+
+    Raises
+    ------
+    ConfigError
+        For less than two experts, one without a most for a call, other classes than it had.
+    DataError
+        For a folder that has something else.
+    """
+    prices = {name: _usual(terms, name) for name in terms.experts}
+    rising = tuple(sorted(prices, key=lambda name: (prices[name], name)))
+    if len(rising) < 2:
+        raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
+    new = not (folder / FILE).exists()
+    if new and folder.exists() and any(folder.iterdir()):
+        raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
+    if not new and study is not None:
+        raise ConfigError(f"{folder} has begun. Allowed with --examples: a new --output.")
+    bandit, before = _begun(rising, terms, study, seed), rising
+    facts = {"task": terms.task, "unit": "usd", "budget": {"per_1000": budget_usd}, "learns": True, "seed": seed}
+    Budget(per_1000=budget_usd)
+    factors: dict[str, float] = {}
+    if not new:
+        old, known = Bundle.load(folder), Terms.read(folder / OF_RUN)
+        if old.classes != terms.classes:
+            raise ConfigError(
+                f"{folder} knows the classes {', '.join(old.classes)}. Allowed: the same. Give another --output."
+            )
+        before = old.experts
+        factors = {name: prices[name] / was for name in before if name in prices and (was := _usual(known, name))}
+    with Learning(folder / FILE, terms.task) as learning:
+        Bundle.of(bandit, terms.classes, facts).save(folder / OF_RUN)
+        terms.write(folder / OF_RUN)
+        trust.check(terms.experts, terms.costs, str(folder / OF_RUN / TERMS_FILE), agreed=True)
+
+        def change(version: Version | None) -> tuple[tuple[str, ...], Any]:
+            made = as_of(bandit, version)
+            for name, factor in factors.items():
+                if factor != 1 and name in made.experts:
+                    made.told(name, factor)
+            made = made if made.experts == rising else made.hiring(rising)
+            return made.experts, made.state()
+
+        if new or rising != before or any(factor != 1 for factor in factors.values()):
+            learning.replace(change)
+    came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
+    words = _words(rising, budget_usd, new, study is not None, came, left)
+    return {"path": str(folder), "experts": list(rising), "new": new, "came": came, "left": left, "words": words}
+
+
+def _begun(rising: tuple[str, ...], terms: Terms, study: Study | None, seed: int) -> Bandit:
+    """A bandit that has learnt from the answers on record, if there are any."""
+    if study is None:
+        return cold(Bandit(rising, random_state=seed), terms.classes)
+    known = tuple(name for name in rising if name in study.experts)
+    if len(known) < 2:
+        raise ConfigError.unknown("expert", next(name for name in rising if name not in study.experts), study.experts)
+    boards = Boards.of(study)
+    bandit = Bandit(known, random_state=seed).fit(boards.train, boards.valid)
+    return bandit if known == rising else bandit.hiring(rising)
+
+
+def _usual(terms: Terms, name: str) -> float:
+    """The most dollars that a call about a text of 1,000 characters can cost."""
+    expert = experts.build(experts.Setting(name, terms.task, terms.classes), terms.experts[name])
+    if not isinstance(expert, PaidExpert):
+        raise ConfigError(f"Expert '{name}' of backend {terms.experts[name].get('backend')} cannot be asked live.")
+    return expert.replies * CallPrice(expert, CostModel.of(terms.costs), limited=True).most([USUAL])[0]
+
+
+def _words(rising: tuple[str, ...], usd: float, new: bool, known: bool, came: list[str], left: list[str]) -> list[str]:
+    who = f"It asks {', '.join(rising)}, the cheapest first, at no more than ${usd:g} for 1,000 items."
+    if new:
+        began = "from the answers on record" if known else "with nothing: the first hundreds of items explore"
+        return [f"{who} It begins {began}."]
+    changes = [f"New: {', '.join(came)}."] if came else []
+    changes += [f"Gone: {', '.join(left)}."] if left else []
+    return [who, " ".join([*changes, "What was learnt of the others stays. Start a server that runs anew."])]

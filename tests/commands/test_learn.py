@@ -1,0 +1,217 @@
+"""A model that learns while it answers, as a person types it: made, asked, told what was right, changed, gone back."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from askless.cli import app
+from askless.labelling.learning import Learning
+from tests.experts.chat_server import Answer, chat
+from tests.labelling.label_data import read_rows, write_items
+from tests.pipeline import working_in
+from tests.serving.house import served
+
+CENTS = {"tiny": 0.02, "mini": 0.1, "large": 1.0}
+OPENING = 20
+
+
+def say(request, before):
+    """Even numbers are yes: `tiny` errs at every third, `mini` at every seventh."""
+    number = int(request.text.split("number ")[1].split()[0])
+    right, wrong = ("yes", "no") if number % 2 == 0 else ("no", "yes")
+    errs = {"tiny": 3, "mini": 7}.get(request.body["model"])
+    return Answer(chat(wrong if errs and number % errs == 0 else right))
+
+
+@pytest.fixture
+def here(server, tmp_path, monkeypatch):
+    server.reply = say
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    priced = ", ".join(f"{name}: {{usd_per_1k_answers: {usd}}}" for name, usd in CENTS.items())
+    (tmp_path / "costs.yaml").write_text(f"prices: {{{priced}}}")
+    with working_in(tmp_path):
+        yield server, tmp_path
+
+
+def run(*words, fails=False):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert (done.exit_code != 0) == fails, (done.output, done.exception)
+    return str(done.exception) if fails else done
+
+
+def learn(server, *words, names=("mini", "tiny"), usd=0.4, **options):
+    llms = [word for name in names for word in ("--llm", f"{name}={name}@{server.url}")]
+    about = ("-o", "live", "--classes", "yes,no", "--budget-usd", usd, "--prices", "costs.yaml")
+    return run("learn", *llms, *about, *words, **options)
+
+
+def label(first, last, *words, **options):
+    out = Path(f"out-{first}.jsonl")
+    write_items(Path(f"new-{first}.jsonl"), [f"number {n} is even" for n in range(first, last)])
+    done = run("label", f"new-{first}.jsonl", "--model", "live", "-o", out, "--max-usd", "5", *words, **options)
+    return done if options else read_rows(out)
+
+
+def feedback(rows, wrong=0):
+    """What is told of rows, the first of them wrongly."""
+    right = [("yes", "no")[int(row["text"].split()[1]) % 2] for row in rows]
+    right[:wrong] = [{"yes": "no", "no": "yes"}[each] for each in right[:wrong]]
+    lines = [json.dumps({"text": row["text"], "gold": each}) for row, each in zip(rows, right, strict=True)]
+    Path("labels.jsonl").write_text("\n".join(lines))
+    return json.loads(run("feedback", "labels.jsonl", "--model", "live", "--column", "label=gold", "--json").stdout)
+
+
+def bill(server):
+    """What the server itself bills for all that it was asked."""
+    return sum(CENTS[request.body["model"]] for request in server.requests) / 1000
+
+
+def test_it_answers_from_nothing_is_told_what_was_right_and_stays_within_its_budget(here):
+    server, _ = here
+    assert "It asks tiny, mini, the cheapest first, at no more than $0.4 for 1,000 items." in learn(server).stdout
+    rows = label(0, 120)
+    assert {row["answer"] for row in rows} == {"yes", "no"} and sum(r["cost"] for r in rows) == pytest.approx(
+        bill(server)
+    )
+    facts = feedback(rows)
+    assert (facts["new"], facts["again"], facts["corrected"], facts["refused"]) == (120, 0, 0, [])
+    assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["items"] == 120
+    assert feedback(rows)["again"] == 120 and feedback(rows, wrong=2)["corrected"] == 2
+    label(120, 240)
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert facts["spent_usd"] == pytest.approx(bill(server)) and bill(server) <= 0.4 * 240 / 1000
+    assert (facts["waiting"], facts["labels"]) == (120, 120)
+    assert [each["labels"] for each in facts["versions"]] == [0, 120, 120]
+    assert "240 items so far took $" in run("feedback", "--model", "live").stdout
+
+
+def test_experts_that_come_and_go_leave_what_was_learnt_of_the_others(here):
+    server, _ = here
+    learn(server)
+    feedback(label(0, 100))
+    before = Learning(Path("live/learning.sqlite")).version()
+    done = json.loads(learn(server, "--json", names=("tiny", "large"), usd=2.0).stdout)
+    assert (done["new"], done["came"], done["left"]) == (False, ["large"], ["mini"])
+    after = Learning(Path("live/learning.sqlite")).version()
+    assert (before.experts, after.experts) == (["tiny", "mini"], ["tiny", "large"])
+    assert len(after.state["gold_"]) == 100 and after.number == before.number + 1
+    server.requests.clear()
+    rows = label(100, 200)
+    assert {request.body["model"] for request in server.requests} == {"tiny", "large"}
+    assert feedback(rows)["refused"] == []
+    assert learn(server, "--classes", "a,b", fails=True).startswith(
+        "live knows the classes yes, no. Allowed: the same."
+    )
+
+
+def test_going_back_to_what_was_learnt_before(here):
+    server, _ = here
+    learn(server)
+    rows = label(0, 60)
+    feedback(rows[:30])
+    state = Learning(Path("live/learning.sqlite")).version().state
+    feedback(rows[30:], wrong=30)
+    run("feedback", "--model", "live", "--roll-back", "2")
+    newest = Learning(Path("live/learning.sqlite")).version()
+    assert (newest.number, newest.state) == (4, state) and Learning(Path("live/learning.sqlite")).facts()[
+        "labels"
+    ] == 30
+    assert feedback(rows[30:])["new"] == 30, "told anew, and rightly"
+
+
+@pytest.mark.parametrize("kills", [(1,), (2, 3), (1, 2, 3)])
+def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkeypatch, kills):
+    """A kill between answers and bill leaves what the turn had reserved on it; the same command goes on."""
+    server, _ = here
+    learn(server)
+    feedback(label(0, 60))
+    end, turns = Learning.end, iter(range(1, 100))
+
+    def killed(self, *given):
+        if next(turns) in kills:
+            raise KeyboardInterrupt
+        end(self, *given)
+
+    monkeypatch.setattr(Learning, "end", killed)
+    write_items(Path("new-60.jsonl"), [f"number {n} is even" for n in range(60, 200)])
+    for _ in kills:
+        CliRunner().invoke(app, ["label", "new-60.jsonl", "--model", "live", "-o", "out-60.jsonl", "--max-usd", "5"])
+    rows = label(60, 200)
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert len(rows) == 140 and len(server.requests) == len({(r.body["model"], r.text) for r in server.requests})
+    assert bill(server) <= facts["spent_usd"] + facts["reserved_usd"] <= 0.4 * (200 + OPENING) / 1000
+    assert facts["allowed_usd"] == pytest.approx(0.4 * 200 / 1000)
+
+
+def test_it_is_served_and_clients_tell_it_what_was_right(here):
+    """Many requests at once stay within the budget; a label is there at once and learnt from at the end."""
+    server, folder = here
+    learn(server)
+    with served("live", folder / "served") as made, ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(lambda n: made.say(f"number {n} is even", "askless-live"), range(60)))
+        names = [each.model_extra["askless"]["id"] for each in told]
+        assert {each.choices[0].message.content for each in told} <= {"yes", "no"} and len(set(names)) == 60
+        assert bill(server) <= 0.4 * (60 + OPENING) / 1000
+
+        def post(body):
+            answer = httpx.post(f"{made.url}/feedback", json=body)
+            return answer.status_code, answer.json()
+
+        assert post({"id": names[0], "label": "yes"}) == (
+            200,
+            {"object": "feedback", "new": 1, "again": 0, "corrected": 0, "refused": []},
+        )
+        many = [{"id": name, "label": "no"} for name in names[:2]]
+        status, body = post(
+            {"labels": [*many, {"text": "number 2 is even", "label": "yes"}, {"id": "?", "label": "no"}]}
+        )
+        assert (status, body["new"], body["corrected"]) == (200, 2, 1)
+        assert body["refused"] == [{"at": 3, "why": "no such item was answered"}]
+        refused = [
+            ({"id": names[0], "label": "maybe"}, "Nothing was learnt: the label is none of yes, no."),
+            ({"id": names[0]}, "Field required."),
+            ({"id": names[0], "label": "no", "gold": 1}, "Unknown field. Allowed in a label: id, text, label."),
+        ]
+        for body, said in refused:
+            status, answer = post(body)
+            assert (status, answer["error"]["message"]) == (400, said)
+        assert 'askless_feedback_total{kind="new"} 3.0' in httpx.get(f"{made.root}/metrics").text
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert [each["labels"] for each in facts["versions"]][-1] == 3 and facts["items"] == 60
+    assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["reserved_usd"] == 0
+
+
+def test_an_item_is_forgotten_and_named_by_a_key(here):
+    server, folder = here
+    learn(server)
+    rows = label(0, 20)
+    facts = run("forget", "live", "--text", "number 3 is even", "--id", "own-4", "--json").stdout
+    assert [(each["path"], each["rows"]) for each in json.loads(facts)["files"]] == [("live/learning.sqlite", 2)]
+    run("key", "live")
+    told = feedback(rows)
+    assert (told["new"], [each["row"] for each in told["refused"]]) == (18, ["line 4", "line 5"])
+    Path("own.csv").write_text("id,label\nown-7,yes\n")
+    assert json.loads(run("feedback", "own.csv", "--model", "live", "--json").stdout)["corrected"] == 1
+
+
+def test_what_cannot_be_meant_is_one_sentence(here):
+    server, _ = here
+    assert "--llm got tiny. Allowed: two or more" in learn(server, names=("tiny",), fails=True)
+    assert "Got both --question and --prompt" in learn(server, "--question", "?", "--prompt", "x", fails=True)
+    assert "Got one of --examples and --answers" in learn(server, "--examples", "x.csv", fails=True)
+    Path("live").mkdir()
+    Path("live/note.txt").write_text("mine")
+    assert "Allowed: a new folder, or one that learn made" in learn(server, fails=True)
+    Path("live/note.txt").unlink()
+    learn(server)
+    Path("no.csv").write_text("name,gold\n1,yes\n")
+    assert "no.csv: the columns name, gold." in run("feedback", "no.csv", "--model", "live", fails=True)
+    assert "Unknown column 'labl'" in run("feedback", "no.csv", "--model", "live", "--column", "labl=x", fails=True)
+    assert "got a budget of share. Allowed: --per-1000" in label(9, 12, "--share", "0.2", fails=True)
+    Path("live/learning.sqlite").unlink()
+    assert "Put it back, or begin anew" in label(0, 3, fails=True)

@@ -1,0 +1,145 @@
+"""What a bandit has spent and learnt, in a file that several processes share."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from askless.data.prepare import ids
+from askless.errors import ConfigError, DataError
+from askless.labelling import learning as module
+from askless.labelling.learning import Decided, Label, Learning
+
+CLASSES = ("yes", "no")
+A, B, C, D = ids("t", "abcd")
+
+
+@pytest.fixture
+def learning(tmp_path):
+    """Four items were answered; people call the first three one, two and, of two texts, same."""
+    with Learning(tmp_path / "learning.sqlite", "t") as made:
+        turn = made.begin(4, 0.01, 1.0)
+        made.end(turn, 0.01, 0.01, [Decided(key, at, f"round {at}", True) for at, key in enumerate((A, B, C, D))])
+        made.name([("one", A), ("two", B), ("same", C), ("same", D), (None, D), ("never", "f" * 16)])
+        yield made
+
+
+def teach(before, rows):
+    """As state the labels of all versions, by round."""
+    return ["x", "y"], {**(before.state if before else {}), **dict(rows)}
+
+
+def taught(learning):
+    learning.learn(teach)
+    return learning.version().state
+
+
+def test_labels_are_known_by_id_own_id_or_text_and_each_counts_once(learning):
+    cases = [
+        (Label("one", None, "yes"), "new"),
+        (Label("one", None, "yes"), "again"),
+        (Label(A, None, "yes"), "again"),
+        (Label(None, " a ", "no"), "corrected"),
+        (Label("unheard of", "b", "yes"), "new"),
+        (Label("two", None, "maybe"), "the label is none of yes, no"),
+        (Label("same", None, "yes"), "the id stands for two texts: give the text"),
+        (Label("never", None, "yes"), "no such item was answered"),
+        (Label(None, None, "yes"), "no such item was answered"),
+        (Label(None, "z", "yes"), "no such item was answered"),
+        (Label(None, "d", "no"), "new"),
+    ]
+    told = learning.label([label for label, _ in cases], CLASSES)
+    came = dict(told.refused)
+    assert [came.get(at, "taken") for at in range(len(cases))] == [
+        "taken" if what in ("new", "again", "corrected") else what for _, what in cases
+    ]
+    assert (told.new, told.again, told.corrected) == (3, 2, 1)
+    assert taught(learning) == {"round 0": "no", "round 1": "yes", "round 3": "no"}
+    assert learning.learn(teach) == 1, "nothing new came"
+
+
+def test_a_label_that_comes_while_another_process_learns_is_for_the_next_version(learning):
+    learning.label([Label("one", None, "yes")], CLASSES)
+    with Learning(learning.path) as other:
+
+        def while_learning(before, rows):
+            other.label([Label("two", None, "no"), Label("one", None, "no")], CLASSES)
+            return teach(before, rows)
+
+        learning.learn(while_learning)
+        assert learning.version().state == {"round 0": "yes"}
+        assert taught(other) == {"round 0": "no", "round 1": "no"}
+    assert [each["labels"] for each in learning.facts()["versions"]] == [0, 2], "of those that were not put right since"
+
+
+def test_going_back_takes_back_later_labels_which_may_come_again(learning):
+    learning.label([Label("one", None, "yes")], CLASSES)
+    learning.learn(teach)
+    learning.label([Label("two", None, "no")], CLASSES)
+    learning.learn(teach)
+    assert learning.roll_back(1) == 3
+    assert taught(learning) == {"round 0": "yes"} and learning.number == 3
+    assert learning.label([Label("two", None, "yes"), Label("one", None, "yes")], CLASSES).new == 1
+    assert taught(learning) == {"round 0": "yes", "round 1": "yes"}
+    with pytest.raises(ConfigError, match=r"Unknown version '9'\. Known: 1, 2, 3, 4\."):
+        learning.roll_back(9)
+
+
+@pytest.mark.parametrize(
+    ("key", "round", "paid", "more"),
+    [
+        (A, "round 0", False, 0),
+        (A, "round 0", True, 1),
+        ("e" * 16, "round 9", False, 1),
+        ("e" * 16, "", False, 1),
+    ],
+)
+def test_an_item_that_comes_again_may_cost_something_once_unless_it_is_paid_anew(learning, key, round, paid, more):
+    for _ in range(2 - paid):
+        learning.end(learning.begin(1, 0.01, 1.0), 0.01, 0.0, [Decided(key, 9, round, paid)])
+    facts = learning.facts()
+    assert facts["allowed_usd"] == pytest.approx(0.04 + 0.01 * more)
+    assert facts["waiting"] == 4 + (key != A and round != "")
+
+
+def test_only_the_newest_items_and_versions_are_kept(learning, monkeypatch):
+    monkeypatch.setattr(module, "MOST_ITEMS", 2)
+    monkeypatch.setattr(module, "VERSIONS", 1)
+    for _ in range(2):
+        learning.replace(lambda before: (["x"], {}))
+    learning.end(learning.begin(1, 0.01, 1.0), 0.01, 0.0, [Decided("e" * 16, 4, "round 4", True)])
+    told = learning.label([Label(None, text, "yes") for text in "abcd"], CLASSES)
+    assert [at for at, _ in told.refused] == [0, 1, 2] and learning.facts()["waiting"] == 1
+    assert [each["number"] for each in learning.facts()["versions"]] == [2]
+
+
+def test_a_file_that_is_gone_is_told(tmp_path):
+    with pytest.raises(DataError, match="no such file. Allowed: what this model has spent and learnt. Put it back"):
+        Learning(tmp_path / "learning.sqlite")
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 60), st.floats(0.0001, 0.01), st.floats(0, 2), st.floats(0, 1), st.booleans()),
+        max_size=40,
+    )
+)
+def test_what_is_spent_never_passes_what_the_items_may_take(tmp_path_factory, turns):
+    """Any turns side by side, each taking what it may at most; some are killed, and what these took is on no bill."""
+    with Learning(tmp_path_factory.mktemp("l") / "learning.sqlite", "t") as made:
+        allowed = bill = 0.0
+        under_way = []
+        for items, usd, most, share, killed in turns:
+            turn = made.begin(items, usd, most)
+            assert 0 <= turn.usd <= items * usd + most
+            bill += share * turn.usd
+            under_way.append((turn, items, usd, share * turn.usd, killed))
+            allowed += items * usd
+            assert bill <= allowed + 1e-9
+            if len(under_way) > 3:
+                turn, count, usd, took, killed = under_way.pop(0)
+                if not killed:
+                    made.end(
+                        turn, usd, took, [Decided(f"{turn.first + n}", turn.first + n, "", False) for n in range(count)]
+                    )
+        firsts = [turn.first for turn, *_ in under_way]
+        assert len(set(firsts)) == len(firsts)
