@@ -148,6 +148,20 @@ def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkey
     assert facts["allowed_usd"] == pytest.approx(0.4 * 200 / 1000)
 
 
+def test_the_answers_of_a_reference_teach_where_no_label_comes(here):
+    """It is asked about its share within the budget; a label takes the place of its answer."""
+    server, _ = here
+    learn(server, "--reference", "large", "--reference-share", "0.3", names=("tiny", "mini", "large"), usd=1.0)
+    rows = label(0, 200)
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert 20 <= facts["labels"] <= 80 and facts["versions"][-1]["labels"] >= 20
+    assert facts["spent_usd"] == pytest.approx(bill(server)) and bill(server) <= 1.0 * (200 + OPENING) / 1000
+    assert sum(row["cost"] for row in rows) == pytest.approx(bill(server))
+    told = feedback(rows, wrong=200)
+    assert told["corrected"] == facts["labels"], "the reference is always right here, and these labels are all wrong"
+    assert "Unknown reference 'big'. Known: mini, tiny." in learn(server, "--reference", "big", fails=True)
+
+
 def test_it_is_served_and_clients_tell_it_what_was_right(here):
     """Many requests at once stay within the budget; a label is there at once and learnt from at the end."""
     server, folder = here

@@ -38,6 +38,13 @@ PromptFile = Annotated[
         show_default=False,
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="An LLM whose answers are taken for true until a label comes.", show_default="none"),
+]
+ReferenceShare = Annotated[
+    float, typer.Option(metavar="SHARE", help="Of the items, about which --reference is asked whatever is decided.")
+]
 Answers = Annotated[
     list[Path],
     typer.Option("--answers", metavar="FILE", help="Begin with these answers to --examples, by the names of --llm."),
@@ -55,6 +62,8 @@ def learn(
     question: Question = None,
     prompt: PromptFile = None,
     prices: Prices = None,
+    reference: Reference = None,
+    reference_share: ReferenceShare = 0.05,
     examples: Known = None,
     answers: Answers = [],  # noqa: B006
     seed: Seed = 0,
@@ -80,7 +89,8 @@ def learn(
         _prompt(question, prompt, wanted),
         {} if prices is None else read_prices(prices),
     )
-    done = make(output, terms, budget_usd, _study(examples, answers, classes, prices, seed), seed)
+    whom = None if reference is None else (reference, reference_share)
+    done = make(output, terms, budget_usd, whom, _study(examples, answers, classes, prices, seed), seed)
     if as_json:
         print_json(done)
         return

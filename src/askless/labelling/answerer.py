@@ -35,7 +35,6 @@ from askless.labelling.live_bandit import AT_ONCE, LiveBandit
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
 from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import Answering, Panel
-from askless.policies.bandit.bandit import Bandit
 from askless.policies.base import Budget, Chooser, Policy
 from askless.registry import versions as registry
 from askless.registry.traces import trace
@@ -264,10 +263,8 @@ class Answerer:
     @cached_property
     def policy(self) -> Policy:
         """Who decides where experts are asked."""
-        policy, learnt = self.version.bundle.policy, self.version.learning
-        if learnt is None or not isinstance(policy, Bandit):
-            return policy
-        return LiveBandit(policy, learnt, self.expensive, self.costs)
+        bundle, learnt = self.version.bundle, self.version.learning
+        return bundle.policy if learnt is None else LiveBandit(bundle, learnt, self.expensive, self.costs)
 
     @property
     def costs(self) -> CostModel:

@@ -199,8 +199,11 @@ class Learning:
                 [(name, today(), key) for name, (_, key) in zip(keys, given, strict=True)],
             )
 
-    def label(self, labels: Sequence[Label], classes: Sequence[str]) -> Told:
-        """Write down labels that came; what cannot be, loses nothing of the others."""
+    def label(self, labels: Sequence[Label], classes: Sequence[str], first: bool = False) -> Told:
+        """Write down labels that came; what cannot be, loses nothing of the others.
+
+        With `first` none takes the place of another.
+        """
         told = Told()
         named = own_ids(self.task, [each.id or "" for each in labels])
         by_text = ids(self.task, [clean(each.text or "") for each in labels])
@@ -216,7 +219,7 @@ class Learning:
                 row = db.execute("SELECT label FROM decided WHERE key = ? AND round != ''", [key]).fetchone()
                 if row is None:
                     told.refused.append((at, TWO if found else NONE_SUCH))
-                elif row[0] == each.label:
+                elif row[0] == each.label or (first and row[0] is not None):
                     told.again += 1
                 else:
                     told.new, told.corrected = told.new + (row[0] is None), told.corrected + (row[0] is not None)

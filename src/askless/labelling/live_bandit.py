@@ -6,6 +6,7 @@ import copy
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 
 from askless import schema
-from askless.arrays import Bools, Floats
+from askless.arrays import Bools, Floats, Ints
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import BudgetError
-from askless.labelling.learning import Decided, Learning, Version
-from askless.panel import Panel
+from askless.labelling.learning import Decided, Label, Learning, Version
+from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Bandit, Round
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget, Policy
@@ -28,6 +29,9 @@ from askless.spending.guard import GuardedExpert
 
 # So many items are decided in a turn: what a kill leaves reserved is the money of no more.
 AT_ONCE = 50
+# A version is made of so many labels of the reference.
+LEARN = 20
+REFERENCE_SEED = 33_550_336
 
 
 class LiveBandit(Policy):
@@ -35,8 +39,8 @@ class LiveBandit(Policy):
 
     Parameters
     ----------
-    bandit
-        As its bundle has it.
+    bundle
+        That of the bandit; its facts say who is the `reference`, of which share of the items, if there is one.
     learning
         What it has spent and learnt.
     expensive
@@ -49,11 +53,14 @@ class LiveBandit(Policy):
     whole_batch = True
 
     def __init__(
-        self, bandit: Bandit, learning: Learning, expensive: Mapping[str, GuardedExpert], costs: CostModel
+        self, bundle: Bundle, learning: Learning, expensive: Mapping[str, GuardedExpert], costs: CostModel
     ) -> None:
-        self.experts = bandit.experts
+        assert isinstance(bundle.policy, Bandit)
+        self.experts = bundle.policy.experts
         self.learning = learning
-        self._bandit, self._number = bandit, 0
+        self._bundle, self._bandit, self._number, self._waiting = bundle, bundle.policy, 0, 0
+        reference = bundle.facts.get("reference")
+        self._reference = None if reference is None else (str(reference["expert"]), float(reference["share"]))
         self._expensive = [expensive[name] for name in self.experts]
         self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
         self._lock = threading.Lock()
@@ -73,17 +80,44 @@ class LiveBandit(Policy):
         bandit.items_, bandit.spent_ = turn.first, usd * (turn.first + len(panel)) - turn.usd
         kept, doubted = self._kept(panel.text), self._doubted()
         try:
+            drawn = self._referred(panel, most, turn.usd - usd * len(panel))
+            bandit.spent_ += float(panel.spent.sum())
             done = bandit.decide(panel, budget)
         except BaseException:
             self.learning.end(turn, usd, self._spent(panel, kept, doubted))
             raise
+        by_reference = self._put(panel, drawn, done.rounds)
         asked, paid = done.rounds.asked, ~np.any(done.rounds.asked & kept, axis=1)
         rounds = [_text(done.rounds[at : at + 1]) if asked[at].any() else "" for at in range(len(panel))]
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, (paid & np.any(asked, axis=1)).tolist(), strict=True)
         self.learning.end(turn, usd, self._spent(panel, kept, doubted), [Decided(*each) for each in both])
         with self._lock:
             _priced(self._bandit, done.rounds[paid])
+            if by_reference:
+                self._waiting += self.learning.label(by_reference, panel.classes, first=True).new
+                if self._waiting >= LEARN:
+                    self.learning.learn(partial(taught, self._bundle))
+                    self._waiting = 0
         return done
+
+    def _referred(self, panel: Panel, most: Floats, usd: float) -> Ints:
+        """Ask the reference about its share of the rows, as far as `usd` reaches, whatever will be decided; which."""
+        if self._reference is None:
+            return np.zeros(0, np.int64)
+        name, share = self._reference
+        rows = np.flatnonzero(panel.draws(REFERENCE_SEED) < share)
+        rows = rows[np.cumsum(most[rows, self.experts.index(name)]) <= usd]
+        panel.ask(name, rows)
+        return rows
+
+    def _put(self, panel: Panel, rows: Ints, rounds: Rounds) -> list[Label]:
+        """Put the reference's answers to `rows` into what was asked; the labels that they are."""
+        if self._reference is None or not len(rows):
+            return []
+        answers = panel.ask(self._reference[0], rows)
+        rounds.put(self.experts.index(answers.expert), rows, answers, free=True)
+        both = zip(rows.tolist(), answers.label.tolist(), strict=True)
+        return [Label(panel.ids[at], None, panel.classes[label]) for at, label in both if label != NO_LABEL]
 
     def _newest(self) -> Bandit:
         """A copy of the newest version, with the experts of here."""

@@ -25,7 +25,14 @@ from askless.spending.call_price import CallPrice
 USUAL = "x" * 1000
 
 
-def make(folder: Path, terms: Terms, budget_usd: float, study: Study | None = None, seed: int = 0) -> dict[str, Any]:
+def make(
+    folder: Path,
+    terms: Terms,
+    budget_usd: float,
+    reference: tuple[str, float] | None = None,
+    study: Study | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Make the model of a folder, or change that which is there: its experts, their prices, its budget.
 
     Parameters
@@ -36,6 +43,9 @@ def make(folder: Path, terms: Terms, budget_usd: float, study: Study | None = No
         Its experts, in the words of whoever makes it, who agrees to them by that.
     budget_usd
         Dollars for 1,000 items.
+    reference
+        An expert whose answers are taken for true, and the share of the items, from 0 to 1, about which it is asked for
+        that.
     study
         Answers to begin with.
     seed
@@ -49,7 +59,8 @@ def make(folder: Path, terms: Terms, budget_usd: float, study: Study | None = No
     Raises
     ------
     ConfigError
-        For less than two experts, one without a most for a call, other classes than it had.
+        For less than two experts, one without a most for a call, other classes than it had, an unknown reference or a
+        share that is none.
     DataError
         For a folder that has something else.
     """
@@ -57,13 +68,19 @@ def make(folder: Path, terms: Terms, budget_usd: float, study: Study | None = No
     rising = tuple(sorted(prices, key=lambda name: (prices[name], name)))
     if len(rising) < 2:
         raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
+    if reference is not None and reference[0] not in rising:
+        raise ConfigError.unknown("reference", reference[0], rising)
+    if reference is not None and not 0 < reference[1] <= 1:
+        raise ConfigError(f"A reference asked about a share of {reference[1]:g}. Allowed: above 0, up to 1.")
     new = not (folder / FILE).exists()
     if new and folder.exists() and any(folder.iterdir()):
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
     if not new and study is not None:
         raise ConfigError(f"{folder} has begun. Allowed with --examples: a new --output.")
     bandit, before = _begun(rising, terms, study, seed), rising
-    facts = {"task": terms.task, "unit": "usd", "budget": {"per_1000": budget_usd}, "learns": True, "seed": seed}
+    facts: dict[str, Any] = {"task": terms.task, "unit": "usd", "budget": {"per_1000": budget_usd}, "learns": True, "seed": seed}
+    if reference is not None:
+        facts["reference"] = dict(zip(("expert", "share"), reference, strict=True))
     Budget(per_1000=budget_usd)
     factors: dict[str, float] = {}
     if not new:
