@@ -40,7 +40,9 @@ PromptFile = Annotated[
 ]
 Reference = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="An LLM whose answers are taken for true until a label comes.", show_default="none"),
+    typer.Option(
+        metavar="NAME", help="An LLM whose answers are taken for true until a label comes.", show_default="none"
+    ),
 ]
 ReferenceShare = Annotated[
     float, typer.Option(metavar="SHARE", help="Of the items, about which --reference is asked whatever is decided.")

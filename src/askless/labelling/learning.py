@@ -215,7 +215,7 @@ class Learning:
                 found = None
                 if each.text is None:
                     found = db.execute("SELECT decided FROM names WHERE key = ?", [own]).fetchone()
-                    key = found[0] if found else each.id
+                    key = found[0] if found else each.id or ""
                 row = db.execute("SELECT label FROM decided WHERE key = ? AND round != ''", [key]).fetchone()
                 if row is None:
                     told.refused.append((at, TWO if found else NONE_SUCH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,50 +66,57 @@ def make(
         For a folder that has something else.
     """
     prices = {name: _usual(terms, name) for name in terms.experts}
-    rising = tuple(sorted(prices, key=lambda name: (prices[name], name)))
+    rising, new = tuple(sorted(prices, key=lambda name: (prices[name], name))), not (folder / FILE).exists()
+    _check(folder, rising, reference, new, study)
+    facts = {"task": terms.task, "unit": "usd", "learns": True, "seed": seed}
+    facts["budget"] = {Budget(per_1000=budget_usd).kind: budget_usd}
+    if reference is not None:
+        facts["reference"] = dict(zip(("expert", "share"), reference, strict=True))
+    before, factors = (rising, dict[str, float]()) if new else _changes(folder, terms, prices)
+    bandit = _begun(rising, terms, study, seed)
+
+    def change(version: Version | None) -> tuple[tuple[str, ...], Any]:
+        made = as_of(bandit, version)
+        for name, factor in factors.items():
+            made.told(name, factor)
+        made = made if made.experts == rising else made.hiring(rising)
+        return made.experts, made.state()
+
+    with Learning(folder / FILE, terms.task) as learning:
+        Bundle.of(bandit, terms.classes, facts).save(folder / OF_RUN)
+        terms.write(folder / OF_RUN)
+        trust.check(terms.experts, terms.costs, str(folder / OF_RUN / TERMS_FILE), agreed=True)
+        if new or rising != before or factors:
+            learning.replace(change)
+    came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
+    words = _words(rising, budget_usd, new, study is not None, came, left)
+    return {"path": str(folder), "experts": list(rising), "new": new, "came": came, "left": left, "words": words}
+
+
+def _check(
+    folder: Path, rising: tuple[str, ...], reference: tuple[str, float] | None, new: bool, study: Study | None
+) -> None:
     if len(rising) < 2:
         raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
     if reference is not None and reference[0] not in rising:
         raise ConfigError.unknown("reference", reference[0], rising)
     if reference is not None and not 0 < reference[1] <= 1:
         raise ConfigError(f"A reference asked about a share of {reference[1]:g}. Allowed: above 0, up to 1.")
-    new = not (folder / FILE).exists()
     if new and folder.exists() and any(folder.iterdir()):
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
     if not new and study is not None:
         raise ConfigError(f"{folder} has begun. Allowed with --examples: a new --output.")
-    bandit, before = _begun(rising, terms, study, seed), rising
-    facts: dict[str, Any] = {"task": terms.task, "unit": "usd", "budget": {"per_1000": budget_usd}, "learns": True, "seed": seed}
-    if reference is not None:
-        facts["reference"] = dict(zip(("expert", "share"), reference, strict=True))
-    Budget(per_1000=budget_usd)
-    factors: dict[str, float] = {}
-    if not new:
-        old, known = Bundle.load(folder), Terms.read(folder / OF_RUN)
-        if old.classes != terms.classes:
-            raise ConfigError(
-                f"{folder} knows the classes {', '.join(old.classes)}. Allowed: the same. Give another --output."
-            )
-        before = old.experts
-        factors = {name: prices[name] / was for name in before if name in prices and (was := _usual(known, name))}
-    with Learning(folder / FILE, terms.task) as learning:
-        Bundle.of(bandit, terms.classes, facts).save(folder / OF_RUN)
-        terms.write(folder / OF_RUN)
-        trust.check(terms.experts, terms.costs, str(folder / OF_RUN / TERMS_FILE), agreed=True)
 
-        def change(version: Version | None) -> tuple[tuple[str, ...], Any]:
-            made = as_of(bandit, version)
-            for name, factor in factors.items():
-                if factor != 1 and name in made.experts:
-                    made.told(name, factor)
-            made = made if made.experts == rising else made.hiring(rising)
-            return made.experts, made.state()
 
-        if new or rising != before or any(factor != 1 for factor in factors.values()):
-            learning.replace(change)
-    came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
-    words = _words(rising, budget_usd, new, study is not None, came, left)
-    return {"path": str(folder), "experts": list(rising), "new": new, "came": came, "left": left, "words": words}
+def _changes(folder: Path, terms: Terms, prices: Mapping[str, float]) -> tuple[tuple[str, ...], dict[str, float]]:
+    """The experts that a model had, and of those whose price has changed how many times what it was it is now."""
+    old, known = Bundle.load(folder), Terms.read(folder / OF_RUN)
+    if old.classes != terms.classes:
+        raise ConfigError(
+            f"{folder} knows the classes {', '.join(old.classes)}. Allowed: the same. Give another --output."
+        )
+    were = {name: _usual(known, name) for name in old.experts if name in prices}
+    return old.experts, {name: prices[name] / was for name, was in were.items() if was and prices[name] != was}
 
 
 def _begun(rising: tuple[str, ...], terms: Terms, study: Study | None, seed: int) -> Bandit:
