@@ -18,7 +18,8 @@ CHECKED = [
     checks.content_type_conformance,
     checks.response_schema_conformance,
 ]
-PATHS = ("GET /healthz", "GET /metrics", "GET /v1/models", "GET /v1/models/{model}", "POST /v1/chat/completions")
+GETS = ("GET /healthz", "GET /metrics", "GET /v1/models", "GET /v1/models/{model}")
+PATHS = (*GETS, "POST /v1/feedback", "POST /v1/chat/completions")
 
 # There is no wrong way to ask for what has no parameters, nor a wrong name.
 CASES = [*((path, GenerationMode.POSITIVE) for path in PATHS), (PATHS[-1], GenerationMode.NEGATIVE)]
