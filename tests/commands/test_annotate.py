@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 from types import SimpleNamespace
 
 import numpy as np
@@ -316,6 +317,21 @@ def test_a_cheaper_llm_is_asked_first_and_the_promise_is_about_the_last(here):
     assert [*json.loads((here[0] / "out.jsonl.run/model/terms.json").read_text())["experts"]] == ["gpt-x"]
     again = len(here[1].requests)
     assert run(here, *words).stdout.split("\n", 2)[:2] == [first, second] and len(here[1].requests) == again
+
+
+def test_the_next_file_is_answered_as_it_was_said_on_terms_that_were_agreed_to(here, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", here[1].url)
+    write(here[0] / "few.csv", [{"the post": text} for text in TEXTS[:60]])
+    words = ["annotate", "few.csv", "--text", "the post", *WORDS[2:], *PRICE, "--small", "linear", "--max-usd", "0.05"]
+    done = CliRunner().invoke(app, [*words, "-o", "out.csv"])
+    assert done.exit_code == 0 and "<polyline" not in (here[0] / "out.csv.run/report.html").read_text("utf-8")
+    said = shlex.split(done.stdout.splitlines()[-1].removeprefix("The next file: askless label "))
+    again = [{"NEXT": "few.csv", "OUT": "next.jsonl"}.get(word, word) for word in said]
+    run(here, *again, "--max-usd", "1", command="label")
+    terms = here[0] / "out.csv.run/model/terms.json"
+    terms.write_text(terms.read_text().replace("rude", "kind"))
+    why = run(here, *again, "--max-usd", "1", command="label", code=1)
+    assert f"texts would be sent to 'gpt-x' at '{here[1].url}', as OPENAI_BASE_URL says, with the key" in why
 
 
 def test_rows_whose_cells_are_of_several_kinds_are_written_as_they_came(here):

@@ -18,7 +18,7 @@ from askless.files import read_json, user_folder, write_text
 from askless.hosts import is_local_url
 from askless.text.packaged import PACKAGE
 
-VARIABLE = "ASKLESS_TRUST"
+VARIABLE, REDIRECT = "ASKLESS_TRUST", "OPENAI_BASE_URL"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 OWN = "Give --params with a params.yaml of your own, which may say so."
 
@@ -64,12 +64,18 @@ def check(experts: Experts, costs: Costs, where: str, agreed: bool = False) -> N
         return
     mark = digest(beyond)
     if agreed:
-        _remember(mark, beyond)
+        agree(experts, costs)
     elif mark not in {*_remembered(), *os.environ.get(VARIABLE, "").split(",")}:
         raise ConfigError(
             f"{where}: {'; '.join(map(_shown, beyond))}. Allowed: servers, models and prices that you agreed to. Give "
             f"--trust once, set {VARIABLE}={mark} where nobody can type, or give --params with terms of your own."
         )
+
+
+def agree(experts: Experts, costs: Costs) -> None:
+    """Remember that this user has asked them: terms that he wrote himself are not asked about when they come back."""
+    if beyond := reached(experts, costs):
+        _remember(digest(beyond), beyond)
 
 
 def reached(experts: Experts, costs: Costs) -> list[Server]:
@@ -104,7 +110,8 @@ def _shown(server: Server) -> str:
     cost = {key: value for key, value in price.items() if value and value != "price"} or "no price"
     if not _asked_beyond(name, options):
         return f"the model of {name!r} would be fetched from the hub: {_words(others)}; its price: {_words(cost)}"
-    at = "the API of OpenAI" if url is None else repr(url)
+    redirect = os.environ.get(REDIRECT)
+    at = repr(url) if url else f"{redirect!r}, as {REDIRECT} says," if redirect else "the API of OpenAI"
     key = f"with the key in {_variable(options)}"
     return f"texts would be sent to {name!r} at {at} {key}, {_words(others)}; its price: {_words(cost)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -201,6 +202,7 @@ def annotate(
     from askless.annotating.rounds import Wish
     from askless.annotating.small_model import untaught
     from askless.annotating.table import TextTable
+    from askless.bundles import trust
     from askless.errors import ExpertError
     from askless.experts.base import Setting
     from askless.labelling.answerer import guarded
@@ -257,12 +259,16 @@ def annotate(
         outcome = (run.folder, out, table, asked, found, wish, terms, asks, {"llm": asked.expert.name})
         facts = runs.write(*outcome, prefix=prefix, raw=raw_csv, texts=show_texts)
         page = write_page(run.folder, facts, runs.words(facts))
+    trust.agree({asked.expert.name: terms.experts[asked.expert.name]}, terms.costs)
     if as_json:
         print_json(facts)
         return
     for line in runs.words(facts):
         tell(line)
-    typer.echo(f"\nLabels: {out}\nRead on: {page}\nThe next file: askless label NEXT --model {run.folder} -o OUT")
+    of_next = shlex.join(
+        ["askless", "label", "NEXT", "--model", str(run.folder), "--column", f"text={text}", "-o", "OUT"]
+    )
+    typer.echo(f"\nLabels: {out}\nRead on: {page}\nThe next file: {of_next}")
 
 
 def _check(wish: Wish, classes: Sequence[str], limit: float | None, gold: bool, group: str | None) -> None:
