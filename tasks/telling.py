@@ -6,10 +6,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
-from askless.registry.versions import PROMOTED, REFUSED, RESTORED, ROLLED_BACK, asking, history
+from askless.registry.versions import PROMOTED, REFUSED, RESTORED, asking, history
 
 # Of askless, and of every run on the server.
-DECISIONS = {verdict: f"askless-{verdict.replace(' ', '-')}" for verdict in (PROMOTED, REFUSED, RESTORED, ROLLED_BACK)}
+DECISIONS = {PROMOTED: "askless-promoted", REFUSED: "askless-refused", RESTORED: "askless-rolled-back"}
 EVENTS = ("askless-drift", "askless-spend", *DECISIONS.values())
 TOLD = "told"
 RUNS = ("prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut", "prefect.flow-run.Late")

@@ -23,6 +23,6 @@ def test_decisions_of_a_command_line_are_told_too_each_once_by_one_clone(tmp_pat
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlruns/mlflow.db'}")
         monkeypatch.chdir(tmp_path / "clone")
         assert decided() == ["askless-refused"]
-        assert decided("rolled back", "restored") == ["askless-refused", "askless-rolled-back", "askless-restored"]
-    assert heard[1][1] == "Version 3 of askless-olhs rolled back, by ann@here. It errs."
+        assert decided("restored", "promoted") == ["askless-refused", "askless-rolled-back", "askless-promoted"]
+    assert heard[1][1] == "Version 3 of askless-olhs restored, by ann@here. It errs."
     assert {event for event, _ in heard} < set(telling.EVENTS)
