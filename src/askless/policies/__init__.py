@@ -27,6 +27,7 @@ POLICIES = {
     "subset": "askless.policies.planned.subset:Subset",
     "subset_select": "askless.policies.select_llm:SelectLLM",
     "bandit": "askless.policies.bandit.bandit:Bandit",
+    "c2mab_v": "askless.policies.bandit.c2mab_v:C2MABV",
     "random": "askless.policies.baselines:Random",
     "length": "askless.policies.baselines:Length",
     "always": "askless.policies.baselines:Always",

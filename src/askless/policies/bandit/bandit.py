@@ -14,19 +14,23 @@ from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.chances import Chances, log_odds
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
-from askless.policies.operating_points import upper_hull
+from askless.policies.operating_points import beneath_hull, upper_hull
 from askless.stats.calibration import sigmoid
 
 # Over so many items what was saved or overspent is made good; the money of so many is put by for a long text.
 PACE, KEPT_BACK = 100, 40
 # The cheapest expert's answers to so many first items may run ahead of the budget.
 OPENING = 20
-# Up to this item exploration has its whole share of the money, then one that falls with 1 / items.
-STEADY = 300
-# An expert of so many times the budget is asked about every item that explores, one of more about a part of them.
-FAR = 2.5
-# Rows before anything is learnt; rows of an expert before it may be asked first; rows that show how sure the first is.
-FEWEST, FIRST, LOOKED_AT = 20, 20, 200
+# So many items are explored before anything is learnt; up to so many explored ones exploration has its share of the
+# money, then one that falls with their number, which so grows with the root of the items.
+FEWEST, STEADY = 30, 50
+# Of explored items without a label every so manieth counts as one.
+UNTOLD = 4
+# An expert of more than the budget's price is asked about a part of what is explored, and so is one that lies beneath
+# the hull of the others by so many standard errors.
+BENEATH, SELDOM = 2.0, 0.1
+# Rows of an expert before it may be asked first; rows that show how sure the first is.
+FIRST, LOOKED_AT = 20, 200
 # It learns anew once there are so many labels more, and this share.
 NEW, MORE = 10, 0.2
 # At most so many rows are asked about before the money is counted again.
@@ -124,6 +128,8 @@ class Bandit(Policy):
     whole_batch = True
     items_: int
     spent_: float
+    # How many items were explored, with or without a label.
+    tried_: int
     rounds_: Rounds
     gold_: Ints
     # How many labels have come in all, and had when it learnt last.
@@ -160,7 +166,7 @@ class Bandit(Policy):
                 f"Bandit got explore {self.explore:g} and ceilings {self.ceilings}. Allowed: a share from 0 to 1, and "
                 f"{k} numbers, one for each expert, or none."
             )
-        self.items_, self.spent_, self.fed_, self.learnt_, self.chances_ = 0, 0.0, 0, 0, None
+        self.items_, self.spent_, self.tried_, self.fed_, self.learnt_, self.chances_ = 0, 0.0, 0, 0, 0, None
         self.rounds_, self.gold_ = Rounds.blank(self.experts, np.arange(0)), np.zeros(0, np.int64)
         self.most_, self.prices_, self.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
         for panel in (train, valid):
@@ -176,6 +182,7 @@ class Bandit(Policy):
     def count(self, rounds: Rounds) -> Self:
         """Take note of items that were decided, and of what was paid for them: once, and before the next are."""
         self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
+        self.tried_ += int((rounds.free.sum(axis=1) > 1).sum())
         self._price(rounds)
         return self
 
@@ -196,7 +203,7 @@ class Bandit(Policy):
         newest = np.argsort(both.item, kind="stable")[-self.most_rows :]
         self.rounds_, self.gold_ = both[newest], gold[newest]
         self.fed_ += len(label)
-        if len(self.gold_) >= FEWEST and self.fed_ >= max(self.learnt_ + NEW, self.learnt_ + MORE * len(self.gold_)):
+        if self._explored() >= FEWEST and self.fed_ >= max(self.learnt_ + NEW, self.learnt_ + MORE * len(self.gold_)):
             self.learn()
         return self
 
@@ -217,7 +224,8 @@ class Bandit(Policy):
         """Another bandit that asks `experts`, of whom `ceilings` holds: what was learnt of those who stay, stays."""
         options = {**self.get_params(), "experts": tuple(experts), "ceilings": ceilings}
         twin = type(self)(**options)
-        twin.items_, twin.spent_, twin.fed_, twin.gold_ = self.items_, self.spent_, self.fed_, self.gold_.copy()
+        twin.items_, twin.spent_, twin.tried_ = self.items_, self.spent_, self.tried_
+        twin.fed_, twin.gold_ = self.fed_, self.gold_.copy()
         twin.rounds_, twin.chances_, twin.learnt_ = self.rounds_.of(experts), None, self.learnt_
         k = len(twin.experts)
         twin.most_, twin.prices_, twin.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
@@ -262,14 +270,15 @@ class Bandit(Policy):
         expert = np.where(stands.any(axis=1), k - 1 - stands[:, ::-1].argmax(axis=1), made.asked.argmax(axis=1))
         sure = np.where(best == NO_LABEL, np.nan, sure)
         asked = panel.asked_of(self.experts)
-        steps = _told(self.experts, asked, sure)
+        steps = steps_of(self.experts, asked, sure)
         return Round(self.experts, expert, best, sure, panel.spent, asked, sure, steps, rounds=made)
 
     def _decide(self, block: _Block, points: _Points, usd: float, spent: float, explored: Bools) -> tuple[Ints, Floats]:
         """Ask about the rows of a block: the label of each, and how surely it is right, each (m,)."""
         n, item = len(block.rows), int(block.made.item[block.rows[0]])
-        kept = usd * min(KEPT_BACK, item / 4) if np.isfinite(usd) else 0.0
         share, part = self._exploration(usd)
+        # What is put by pays for a long text and for an item that explores.
+        kept = min(max(KEPT_BACK * usd, float(part @ self._ceilings())), usd * item / 2) if np.isfinite(usd) else 0.0
         target = (usd * (item + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
         left = (target - share * float(part @ self._expected())) / max(1 - share, 1e-9)
         draws = block.panel.draws(self.random_state + 7919)[block.rows]
@@ -277,7 +286,7 @@ class Bandit(Policy):
         first = np.zeros(explored.shape, bool)
         first[np.arange(n), points.first[point]] = True
         explores = np.any(explored, axis=1)
-        block.ask(np.where(explores[:, None], explored | first, False), kept, free=True)
+        block.ask(np.where(explores[:, None], explored | first, False), 0.0, free=True)
         block.ask(np.where(block.untouched[:, None], first, False), 0.0, free=True)
         # The opening: the cheapest expert answers though the first items' money has not come together yet.
         cheapest = np.zeros_like(first)
@@ -324,10 +333,8 @@ class Bandit(Policy):
         # They are compared on rows shared with the one of the most; who is beneath the hull is not asked first.
         anchor = int(free.sum(axis=0).argmax())
         shared = (free & free[:, [anchor]]).sum(axis=0)
-        right = (free & (self.rounds_.label == self.gold_[:, None])).sum(axis=0)
-        known = np.flatnonzero((shared >= FIRST) & (prices <= max(usd, prices.min())))
-        rate = (right[known] + 1) / (free[:, known].sum(axis=0) + 2)
-        firsts = known[upper_hull(prices[known], rate)] if len(known) else known
+        known = np.flatnonzero(shared >= FIRST)
+        firsts = known[upper_hull(prices[known], self._rates()[1][known])] if len(known) else known
         if self.chances_ is None or not len(firsts):
             return alone
         after = self.chances_.after_
@@ -387,12 +394,25 @@ class Bandit(Policy):
 
     def _exploration(self, usd: float) -> tuple[float, Floats]:
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
-        prices = self._expected()
-        part = np.minimum(1.0, FAR * usd / np.maximum(prices, 1e-300))
+        prices, done = self._expected(), max(self._explored(), self.tried_ / UNTOLD)
+        part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
+        seen, rate = self._rates()
+        off = beneath_hull(prices, rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
+        part = np.where((seen >= FEWEST) & off, SELDOM * part, part)
         if not np.isfinite(usd):
             return 0.0, part
-        money = self.explore * usd * min(1.0, STEADY / (self.items_ + 1))
-        return float(min(1.0, money / max(float(part @ prices), 1e-300))), part
+        spare = usd - prices.min() if done < FEWEST else self.explore * usd * min(1.0, STEADY / (done + 1e-9))
+        return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
+
+    def _explored(self) -> int:
+        """How many labelled rounds several experts answered at once."""
+        return int((self.rounds_.free.sum(axis=1) > 1).sum())
+
+    def _rates(self) -> tuple[Ints, Floats]:
+        """How many labelled rounds each expert answered unselected, and how often it was right, each (experts,)."""
+        free = self.rounds_.free
+        right = (free & (self.rounds_.label == self.gold_[:, None])).sum(axis=0)
+        return free.sum(axis=0), (right + 1) / (free.sum(axis=0) + 2)
 
     def _exploring(self, panel: Panel, usd: float) -> Bools:
         """Who is asked about each row for the sake of learning, (rows, experts): of two who are, all the cheaper."""
@@ -472,7 +492,7 @@ def _null(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def _told(experts: tuple[str, ...], asked: Bools, sure: Floats) -> tuple[Step, ...]:
+def steps_of(experts: tuple[str, ...], asked: Bools, sure: Floats) -> tuple[Step, ...]:
     """After each expert's answer the rows for which another one was asked."""
     steps = []
     for j, name in enumerate(experts):

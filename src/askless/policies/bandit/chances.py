@@ -16,7 +16,7 @@ from askless.stats.calibration import sigmoid, transform
 SUREST = 1e-3
 UNSTATED = 0.5
 # Precisions of the normal priors, that is, what a few dozen rows must outweigh.
-COMMON, OWN, SINGLE, PAIR, GAIN, LATER = 0.01, 1.0, 0.3, 1.0, 0.5, 1.0
+COMMON, OWN, SINGLE, PAIR, GAIN, LATER = 0.01, 8.0, 0.3, 1.0, 5.0, 1.0
 # Votes of experts unknown: worth something, more so the surer they are.
 VOTE = (1.0, 0.5)
 SLOPE = 0.6
