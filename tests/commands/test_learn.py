@@ -170,6 +170,7 @@ def test_it_is_served_and_clients_tell_it_what_was_right(here):
         told = list(pool.map(lambda n: made.say(f"number {n} is even", "askless-live"), range(60)))
         names = [each.model_extra["askless"]["id"] for each in told]
         assert {each.choices[0].message.content for each in told} <= {"yes", "no"} and len(set(names)) == 60
+        assert {each.model_extra["askless"]["version"] for each in told} == {"1"}
         assert bill(server) <= 0.4 * (60 + OPENING) / 1000
 
         def post(body):

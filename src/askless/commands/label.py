@@ -315,7 +315,7 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
     passing = {name: done.reasons[name] for name in ("limit", "paused", "fault") if done.reasons[name]}
     if passing:
         which = "--max-usd" if ledger.limit is not None else "limit of the key"
-        raised = f" with a higher {which}" if "limit" in passing else ""
+        raised = f" with a higher {which}" if "limit" in passing and version.learning is None else ""
         note([f"{sum(passing.values()):,} rows can be answered anew: run again with --again{raised}."])
 
 

@@ -420,9 +420,10 @@ class Answerer:
             experts = {name: each if _in_pieces(each) else CheckedSummaries(each) for name, each in experts.items()}
         panel = Panel(examples, experts, self.costs, classes, blind=True)
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
-        task, number, asked = terms.task, self.version.number, self.version.bundle.expensive
+        task, asked, learnt = terms.task, self.version.bundle.expensive, self.version.learning
+        number = self.version.number if learnt is None else str(learnt.number)
         rows = answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
-        if self.version.learning is None:
+        if learnt is None:
             return rows
         at, nobody = (
             rows.schema.get_field_index("error"),

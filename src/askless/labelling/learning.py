@@ -218,7 +218,7 @@ class Learning:
                     key = found[0] if found else each.id or ""
                 row = db.execute("SELECT label FROM decided WHERE key = ? AND round != ''", [key]).fetchone()
                 if row is None:
-                    told.refused.append((at, TWO if found else NONE_SUCH))
+                    told.refused.append((at, TWO if found == ("",) else NONE_SUCH))
                 elif row[0] == each.label or (first and row[0] is not None):
                     told.again += 1
                 else:

@@ -353,13 +353,15 @@ class Service:
     def _write(self, case: Case, reply: Reply, asked: AskedText) -> None:
         """Count and log a reply, and what was asked for it."""
         row, measures, paid = reply.row, self.measures, asked.row.paid
+        # That of a model that learns is another every few seconds.
+        version = case.deployed.version.number
         own = max(each.cost - (each.paid or 0.0) for each in (row, asked.row))
-        measures.answers.labels(row.expert, row.version, reply.reason).inc()
+        measures.answers.labels(row.expert, version, reply.reason).inc()
         if reply.in_dollars:
             small = case.work.answerer.small
             bills = {small: own, **{name: used.usd for name, used in asked.used.items()}}
             for name, usd in bills.items():
-                measures.dollars.labels(name, row.version).inc(usd)
+                measures.dollars.labels(name, version).inc(usd)
         for name, used in asked.used.items():
             measures.tokens.labels(name, "prompt").inc(used.prompt_tokens)
             measures.tokens.labels(name, "completion").inc(used.completion_tokens)
