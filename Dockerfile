@@ -1,6 +1,6 @@
 # docker build -t askless .                                what serves and labels; --build-arg DEVICE=cuda with local models
 # docker build -t askless-pipeline --target pipeline .     Prefect, MLflow, DVC: servers and workers
-ARG PYTHON=3.11-slim-bookworm
+ARG PYTHON=3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM python:${PYTHON} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \

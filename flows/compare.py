@@ -11,7 +11,7 @@ from tasks.promotion import keep_comparison, read_weighed, settle_challenger, we
 from tasks.telling import tell_decisions
 
 
-@flow(timeout_seconds=MOST_OF_A_DAY)
+@flow(flow_run_name="compare {task}", timeout_seconds=MOST_OF_A_DAY)
 def compare_models(task: str, params: str = "params.yaml", data: str = "data", reports: str = "reports") -> str:
     """Make `reports/<task>/comparison`, keep it with the challenger's run, settle who serves; returns what was done."""
     folder = weigh_challenger(task, params, data, str(Path(reports, task, "comparison")))

@@ -28,6 +28,12 @@ def test_an_image_for_cpus_has_all_of_the_lock_but_torch_and_what_it_alone_needs
     assert all(not line.endswith("\\") for line in done.stdout.splitlines()[-1:])
 
 
+def test_images_of_others_are_pinned_by_digest():
+    base = re.findall(r"^ARG PYTHON=(.*)$", (ROOT / "Dockerfile").read_text("utf-8"), re.M)
+    others = [about["image"] for about in COMPOSE.values() if "build" not in about]
+    assert base and others and all(re.search(r"@sha256:[0-9a-f]{64}$", image) for image in base + others)
+
+
 def test_what_containers_run_is_there():
     helped = CliRunner().invoke(app, ["serve", "--help"], env={"COLUMNS": "200"}).output
     served = [COMPOSE["serve"]["command"], CLUSTER[1]["spec"]["template"]["spec"]["containers"][0]["args"]]
