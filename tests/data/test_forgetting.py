@@ -165,10 +165,10 @@ def test_what_is_older_goes_from_logs_answers_and_runs(tmp_path):
     own = tmp_path / "posts.parquet"
     pq.write_table(place.read(), own)
     with AnswerStore(tmp_path / "llm.sqlite") as store:
-        store.put_many({"k1": {}, "k2": {}})
-    with sqlite3.connect(tmp_path / "llm.sqlite") as db:
-        db.execute("UPDATE answers SET day = '2020-01-01' WHERE key = 'k1'")
-    db.close()
+        store.put_many({"k1": {}, "k2": {}, "broken": {}})
+        with store._db as db:
+            db.execute("UPDATE answers SET day = '2020-01-01' WHERE key != 'k2'")
+        store.set_aside(["broken"])
     for name in ("old", "new"):
         run = tmp_path / f"{name}.jsonl.run"
         run.mkdir()
@@ -177,7 +177,7 @@ def test_what_is_older_goes_from_logs_answers_and_runs(tmp_path):
     what = Forgotten(before=now - timedelta(days=90))
     dry = found(tmp_path, what, dry_run=True)
     assert dry == found(tmp_path, what) and len(dry) == 4
-    assert dry["llm.sqlite"] == ("rows", 1) and dry["old.jsonl.run"] == ("file", 0)
+    assert dry["llm.sqlite"] == ("rows", 2) and dry["old.jsonl.run"] == ("file", 0)
     assert place.read().num_rows == 4 and len(place.parts()) == 1
     assert pq.read_table(own).num_rows == 12, "what is no log is nobody's to shorten"
     assert not (tmp_path / "old.jsonl.run").exists() and (tmp_path / "new.jsonl.run").exists()

@@ -19,7 +19,7 @@ import pytest
 
 from askless.errors import DataError
 from askless.experts import answer_store
-from askless.experts.answer_store import _EARLIER, REPLY, REPLY_ID, AnswerStore, answer_key, asking, merged
+from askless.experts.answer_store import _EARLIER, _SET_ASIDE, REPLY, REPLY_ID, AnswerStore, answer_key, asking, merged
 
 LONG = json.dumps(["a long reply"] * 200)
 
@@ -57,11 +57,13 @@ def test_shared_answers_lose_nothing_of_who_works_with_them(tmp_path: Path) -> N
 def earlier_file(path: Path) -> None:
     """Answers as an earlier askless kept them: two with a reply, one of them from another year, and one without."""
     with closing(sqlite3.connect(path)) as db, db:
-        db.executescript(_EARLIER)
+        db.executescript(f"{_EARLIER}; {_SET_ASIDE}")
         db.executemany("INSERT INTO answers VALUES (?, ?)", [(key, f'{{"v": "{key}"}}') for key in "abc"])
         reply = zlib.compress(LONG.encode())
         db.executemany("INSERT INTO replies VALUES (?, ?, ?)", [("a", "id of a", reply), ("b", None, reply)])
         db.execute("UPDATE days SET day = '2020-01-01' WHERE key = 'a'")
+        db.execute("INSERT INTO set_aside VALUES ('e', '{half')")
+        db.execute("INSERT INTO days VALUES ('e', '2020-01-01')")
         db.execute("PRAGMA journal_mode=WAL")
 
 
@@ -77,7 +79,9 @@ def test_answers_of_an_earlier_layout_are_kept_with_replies_and_days(tmp_path: P
         days = dict(store._db.execute("SELECT key, day FROM answers"))
         assert days["a"] == "2020-01-01" < days["b"] == days["c"]
         tables = {name for (name,) in store._db.execute("SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite%'")}
-        assert tables == {"answers", "set_aside", "batches"}
+        assert tables == {"answers", "set_aside", "days", "batches"}
+        aside = store._db.execute("SELECT key, day FROM days JOIN set_aside USING (key)").fetchall()
+        assert aside == ([("e", "2020-01-01")] if opened else [])
 
 
 def test_a_new_layout_that_cannot_be_made_leaves_the_earlier_one(tmp_path: Path, monkeypatch) -> None:

@@ -63,6 +63,9 @@ def test_of_a_causal_language_model_the_last_token_stands_for_the_text(tmp_path,
     options = json.loads((folder / "tokenizer_config.json").read_text())
     (folder / "tokenizer_config.json").write_text(json.dumps({**options, "padding_side": side, "pad_token": None}))
     encoder = SentenceEncoder(str(folder), max_tokens=32)
+    by_mean = SentenceEncoder(str(folder), max_tokens=32)
+    by_mean._pools = ["mean_tokens"]
+    assert encoder.digest != by_mean.digest, "vectors that were kept by the mean are not taken for these"
     for text, vector in zip(TEXTS, encoder.vectors(TEXTS), strict=True):
         if text:
             np.testing.assert_allclose(vector, one_at_a_time(folder, text, "lasttoken", False), atol=1e-5)

@@ -27,12 +27,15 @@ _CHUNK = 500
 _ANSWERS = (
     "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, day TEXT, row TEXT NOT NULL, id TEXT UNIQUE, reply)"
 )
+_SET_ASIDE = "CREATE TABLE IF NOT EXISTS set_aside (key TEXT NOT NULL, row TEXT NOT NULL)"
+# Of what was set aside: it may hold a text, and is forgotten by its day too.
+_DAYS = "CREATE TABLE IF NOT EXISTS days (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID"
 _TABLES = f"""
 {_ANSWERS};
-CREATE TABLE IF NOT EXISTS set_aside (key TEXT NOT NULL, row TEXT NOT NULL);
+{_SET_ASIDE};
+{_DAYS};
 CREATE TABLE IF NOT EXISTS batches (name TEXT PRIMARY KEY, about TEXT NOT NULL) WITHOUT ROWID;
 """
-_DAYS = "CREATE TABLE IF NOT EXISTS days (key TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID"
 _REPLIES = (
     "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, id TEXT UNIQUE, reply BLOB NOT NULL) WITHOUT ROWID"
 )
@@ -48,6 +51,7 @@ BEGIN DELETE FROM replies WHERE key = OLD.key; END;
 _WHOLE = "SELECT key, day, row, id, reply FROM answers"
 _WHOLE_EARLIER = f"{_WHOLE} LEFT JOIN replies USING (key) LEFT JOIN days USING (key)"
 _MOVED = (
+    _SET_ASIDE,
     _DAYS,
     _REPLIES,
     "DROP TRIGGER IF EXISTS days_of_answers",
@@ -55,7 +59,8 @@ _MOVED = (
     "ALTER TABLE answers RENAME TO earlier",
     _ANSWERS,
     f"INSERT INTO answers {_WHOLE_EARLIER.replace('answers', 'earlier')}",
-    *(f"DROP TABLE {name}" for name in ("earlier", "days", "replies")),
+    "DELETE FROM days WHERE key NOT IN (SELECT key FROM set_aside)",
+    *(f"DROP TABLE {name}" for name in ("earlier", "replies")),
 )
 # A first answer stays, and none is kept whose reply is that of another key.
 _PUT = "INSERT OR IGNORE INTO answers VALUES (?, date('now'), ?, ?, ?)"
@@ -208,12 +213,14 @@ class AnswerStore:
 
     def set_aside(self, keys: Sequence[str]) -> None:
         """Keep rows that cannot be read any more where they are in nobody's way; their keys are asked for again."""
-        these, reply = [(key,) for key in keys], "INSERT INTO set_aside SELECT key, reply FROM answers"
+        these, aside = [(key,) for key in keys], "INSERT INTO set_aside SELECT key,"
+        day = "INSERT OR IGNORE INTO days SELECT key, day FROM answers WHERE key = ? AND day IS NOT NULL"
 
         def move() -> None:
             with self._db:
-                self._db.executemany("INSERT INTO set_aside SELECT key, row FROM answers WHERE key = ?", these)
-                self._db.executemany(f"{reply} WHERE key = ? AND reply IS NOT NULL", these)
+                self._db.executemany(f"{aside} row FROM answers WHERE key = ?", these)
+                self._db.executemany(f"{aside} reply FROM answers WHERE key = ? AND reply IS NOT NULL", these)
+                self._db.executemany(day, these)
                 self._db.executemany("DELETE FROM answers WHERE key = ?", these)
 
         self._guarded(move)
@@ -240,7 +247,7 @@ class AnswerStore:
         """Keep the answers of another file too, with their replies and days; returns how many were not kept before."""
         before = len(self)
         with closing(self._guarded(lambda: opened_to_read(path, _TABLES, _EARLIER), path)) as db:
-            earlier = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'days'").fetchone()
+            earlier = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'replies'").fetchone()
             found = self._guarded(lambda: db.execute(_WHOLE_EARLIER if earlier else _WHOLE), path)
             while part := self._guarded(lambda: found.fetchmany(_CHUNK), path):
                 self.put_many({key: whole for key, _, *told in part if (whole := _with_reply(*told)) is not None})

@@ -291,7 +291,8 @@ class PaidExpert(Expert):
     def check_rows(self, rows: Sequence[Row]) -> None:
         """Raise where rows make no valid predictions."""
         columns = self.columns_of(rows)
-        if len(rows) == 1 and surely_valid({name: each[0] for name, each in columns.items()}, self.setting.classes):
+        told = {name: each for name, each in columns.items() if each is not None}
+        if len(rows) == 1 and surely_valid({name: one for name, [one] in told.items()}, self.setting.classes):
             return
         examples = pa.table({"id": pa.chunked_array([pa.array(map(str, range(len(rows))), pa.string())])})
         self.predictions(examples, columns)

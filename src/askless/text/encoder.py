@@ -109,7 +109,9 @@ class SentenceEncoder:
     @cached_property
     def digest(self) -> str:
         """Of what determines a vector, but for rounding: the model's files, and how texts are read."""
-        found = hashlib.sha256(json.dumps([self._prompt, self._longest]).encode())
+        # Files of a causal language model do not say how it is pooled, and once that was by the mean.
+        how = [self._prompt, self._longest, *(name for name in self._pools if name == "lasttoken")]
+        found = hashlib.sha256(json.dumps(how).encode())
         for path in self._files():
             found.update(f"{path.relative_to(self.folder)}\0{sha256_of(path)}\n".encode())
         return found.hexdigest()
@@ -153,10 +155,11 @@ class SentenceEncoder:
 
     def save(self, folder: Path) -> None:
         """Write it into `folder` as it is now, its network having learnt since."""
+        self.network.save_pretrained(folder)
+        # After that, which calls a causal language model by another name, and so it would be pooled otherwise.
         for name, content in self._beside.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-        self.network.save_pretrained(folder)
 
     def read(self) -> None:
         """Read all that `vectors` and `save` need: its folder may go then."""

@@ -106,6 +106,14 @@ def test_no_log_probabilities_are_nulls(server: ChatServer) -> None:
     assert not {"logprobs", "top_logprobs"} & set(server.requests[0].body)
 
 
+def test_a_column_that_is_none_is_one_of_nulls(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = OpenAiExpert.columns
+    monkeypatch.setattr(OpenAiExpert, "columns", lambda self, rows: {**own(self, rows), "proba": None})
+    server.reply = lambda request, before: Answer(chat("1"))
+    row = one(server, max_retries=0)
+    assert (row["label"], row["proba"], row["error"]) == ("1", None, None)
+
+
 def test_a_label_that_is_not_listed_gets_what_the_list_leaves(server: ChatServer) -> None:
     server.reply = lambda request, before: Answer(chat("1", {"1": 0.9, "maybe": 0.06}))
     row = one(server)

@@ -50,17 +50,18 @@ def test_what_was_loaded_needs_its_folder_no_more(bert, tmp_path):
         assert each.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
 
 
-def test_what_was_learnt_travels_without_the_model_that_it_began_with(bert, tmp_path):
-    rows = posts(60, 0)
-    expert = FinetunedExpert(setting(), model=str(bert), epochs=1).fit(rows, rows.slice(0, 0))
+@pytest.mark.parametrize("kind", ["bert", "tiny"])
+def test_what_was_learnt_travels_without_the_model_that_it_began_with(kind, tmp_path, request):
+    rows, model = posts(60, 0), str(request.getfixturevalue(kind))
+    expert = FinetunedExpert(setting(), model=model, epochs=1).fit(rows, rows.slice(0, 0))
     options = json.loads(json.dumps(keep(expert, tmp_path / "kept")))
-    assert str(bert) not in json.dumps(options) and expert.epoch_ == 1
+    assert model not in json.dumps(options) and expert.epoch_ == 1
     (tmp_path / "kept").rename(tmp_path / "elsewhere")
     again = restored(tmp_path / "elsewhere", "small", ("0", "1"), options)
     assert again.answer(rows)["proba"].equals(expert.answer(rows)["proba"])
     # Any can read the encoder, and it is not as it was.
     texts = rows["text"].to_pylist()
-    own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "finetuned", bert))
+    own, first = (SentenceEncoder(str(each)).vectors(texts) for each in (tmp_path / "elsewhere" / "finetuned", model))
     assert np.array_equal(own, expert.encoder_.vectors(texts)) and not np.allclose(own, first)
 
 
