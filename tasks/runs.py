@@ -26,7 +26,8 @@ from tasks.versioning import LOCK, data_of, versions
 
 # Names the run of `retrain` to the stages, which are processes of their own.
 PARENT = "ASKLESS_MLFLOW_PARENT"
-PROCESS, A_MINUTE, A_DAY = "process", 60, 24 * 3600
+# No flow may take two days.
+PROCESS, A_MINUTE, TWO_DAYS = "process", 60, 2 * 24 * 3600
 
 
 @contextmanager
@@ -48,13 +49,15 @@ def tracked(name: str, run_name: str, tags: dict[str, str], **options: Any) -> I
 
 
 def end_lost_runs(number: str) -> None:
-    """Mark the runs of an experiment as killed whose process is gone; on another machine, that have no end in a day."""
+    """Mark the runs of an experiment as killed whose process is gone; on another machine, that have no end in two days."""
     import mlflow
 
     client = mlflow.MlflowClient()
     for run in client.search_runs([number], "attributes.status = 'RUNNING'"):
-        if _gone(run):
-            client.set_terminated(run.info.run_id, "KILLED")
+        number = run.info.run_id
+        # It may have ended well since it was looked for.
+        if _gone(run) and client.get_run(number).info.status == "RUNNING":
+            client.set_terminated(number, "KILLED")
 
 
 @task(cache_policy=NO_CACHE)
@@ -67,15 +70,21 @@ def _process() -> str:
     """This machine, and number and start of this process: another one may have its number later."""
     import psutil
 
-    return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.0f}"
+    return f"{_machine()} {os.getpid()} {psutil.Process().create_time():.0f}"
+
+
+def _machine() -> str:
+    """Its name, and which numbers its processes have: a container may have its host's name, and has its own numbers."""
+    numbers = "/proc/self/ns/pid"
+    return f"{platform.node()} {os.readlink(numbers) if os.path.exists(numbers) else ''}".rstrip()
 
 
 def _gone(run: Any) -> bool:
     import psutil
 
     machine, number, start = run.data.tags.get(PROCESS, "- 0 0").rsplit(" ", 2)
-    if machine != platform.node():
-        return bool(time.time() - run.info.start_time / 1000 > A_DAY)
+    if machine != _machine():
+        return bool(time.time() - run.info.start_time / 1000 > TWO_DAYS)
     try:
         # The clock that starts are told by may have been set since.
         return abs(psutil.Process(int(number)).create_time() - float(start)) > A_MINUTE

@@ -1,12 +1,14 @@
 """Traces of calls, in a real MLflow: what they tell, what they never tell, and a registry that is not there."""
 
 import json
+import logging
 import re
 import threading
 
 import pytest
 
 from askless.errors import ConfigError
+from askless.experts.answer_store import REPLY
 from askless.experts.remote import batches
 from askless.experts.remote.streaming import stream
 from askless.registry import traces
@@ -83,6 +85,44 @@ def test_a_registry_that_is_not_there_costs_no_answer(server, tmp_path, monkeypa
     assert table["label"].to_pylist() == ["1"] * 3
     (line,) = [record.getMessage() for record in caplog.records if record.name == "askless.registry.traces"]
     assert line.startswith("3 calls of expert 'llm' are in no trace of MLflow at http://me:***@127.0.0.1:9: ")
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_what_failed_is_told_without_a_password_and_of_one_expert_alone(server, tmp_path, monkeypatch, caplog, logs):
+    def write(self, call, experiment_id):
+        if logs:
+            logging.getLogger("mlflow.tracing.export").warning("%s failed", "http://me:a-secret@127.0.0.1:9")
+        raise TimeoutError
+
+    monkeypatch.setenv(FLAG, "calls")
+    monkeypatch.setattr(traces, "experiment", lambda name: "0")
+    monkeypatch.setattr(traces.Traces, "_write", write)
+    monkeypatch.setattr(logging.getLogger("mlflow"), "propagate", True)
+    elsewhere = traces._Heard()
+    logging.getLogger(traces.MLFLOW).addHandler(elsewhere)
+    server.reply = lambda request, before: Answer(chat("yes"))
+    llm = traced(hosted(tmp_path, server.url))
+    llm.answer(items("one"))
+    llm.let_go()
+    logging.getLogger(traces.MLFLOW).removeHandler(elsewhere)
+    *by_mlflow, told = [record.getMessage() for record in caplog.records if record.name.split(".")[0] != "httpx"]
+    assert {*by_mlflow} == ({"http://me:***@127.0.0.1:9 failed"} if logs else set())
+    assert told.endswith(f": {by_mlflow[0] if logs else 'TimeoutError'}. Their answers are kept all the same.")
+    assert not elsewhere.taken(), "what another expert's traces failed of"
+
+
+def test_who_asks_goes_on_where_no_thread_can_begin_and_of_a_private_expert_no_text_is_told(
+    server, tmp_path, monkeypatch
+):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setenv(FLAG, "texts")
+    llm = traced(hosted(tmp_path, server.url))
+    llm.expert.private = True
+    monkeypatch.setattr(traces.threading.Thread, "start", start)
+    llm.expert.trace.end("k", {"text": SECRET, REPLY: SECRET})
+    assert REPLY not in llm.expert.trace._waiting.get()["row"] and not llm.expert.trace._texts
 
 
 def test_what_a_slow_registry_has_not_taken_is_dropped_and_told(server, tmp_path, monkeypatch, caplog):

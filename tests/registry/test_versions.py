@@ -397,11 +397,14 @@ def test_a_lock_that_is_never_let_go_is_an_error_that_names_it(client, tmp_path,
     assert first().number == 1
 
 
-@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2", "mysql"])
-def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch, scheme):
+@pytest.mark.parametrize(
+    ("scheme", "password"),
+    [("http", "a-secret"), ("postgresql+psycopg2", "a-secret"), ("mysql", "a-secret"), ("postgresql", "a#5/secret?")],
+)
+def test_a_server_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch, scheme, password):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with working_in(tmp_path):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:a-secret@127.0.0.1:9/it")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:{password}@127.0.0.1:9/it")
         with pytest.raises(Unreachable) as caught:
             moves.rollback(MODEL)
     said = f"The registry at {scheme}://me:***@127.0.0.1:9/it did not do it: Connection refused. Try again."

@@ -69,16 +69,20 @@ class Traces:
     price
         What they cost, None where that is not known.
     texts
-        Whether prompts and replies are told.
+        Whether prompts and replies are told, but of a `private` expert.
     """
 
     def __init__(self, expert: PaidExpert, price: CallPrice | None, *, texts: bool) -> None:
-        self._expert, self._price, self._texts = expert, price, texts
+        self._expert, self._price, self._texts_wanted = expert, price, texts
         self._begun: dict[str, tuple[int, str]] = {}
         self._waiting: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self._failed, self._lost = "", 0
+
+    @property
+    def _texts(self) -> bool:
+        return self._texts_wanted and not self._expert.private
 
     def begin(self, key: str, text: str) -> None:
         """Note when the call for the answer of a key begins, and about which text."""
@@ -94,10 +98,12 @@ class Traces:
         # Only what is needed is held: a reply may be long.
         kept = {name: value for name, value in (row or {}).items() if name != REPLY or self._texts}
         self._waiting.put({"key": key, "start": start, "end": now, "text": text, "row": kept, "why": why})
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_all, name=MLFLOW, daemon=True)
-                self._thread.start()
+        # An answer that is paid for is not lost where a process may have no thread more.
+        with self._starting, suppress(RuntimeError):
+            if self._thread is None or not self._thread.is_alive():
+                thread = threading.Thread(target=self._write_all, name=MLFLOW, daemon=True)
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """Wait until all is written, a minute at most and while MLflow takes it; say how many calls are in no trace."""
@@ -137,13 +143,13 @@ class Traces:
         logging.getLogger(MLFLOW).addHandler(heard)
         try:
             while (call := self._waiting.get()) is not None:
+                raised = ""
                 try:
                     name = name or experiment(self._expert.setting.task)
                     self._write(call, name)
-                    failed = heard.taken()
                 except Exception as error:
-                    failed = str(error).splitlines()[0].rstrip(".")
-                if failed:
+                    raised = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+                if failed := heard.taken() or raised:
                     # What waits would wait as long for the same: it goes, and what comes later is tried anew.
                     self._failed, self._lost = failed, self._lost + 1
                     if self._drop():
@@ -190,14 +196,17 @@ class Traces:
 
 
 class _Heard(logging.Handler):
-    """The last thing that MLflow said it could not do."""
+    """The last thing that MLflow said in this thread that it could not do."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._said = ""
+        self._said, self._thread = "", threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said = record.getMessage()
+        # MLflow's own handlers, which are next, would print the password of an address.
+        record.msg, record.args = without_passwords(record.getMessage()), ()
+        if record.thread == self._thread:
+            self._said = record.msg
 
     def taken(self) -> str:
         """What was said since the last time."""

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from askless.errors import AsklessError, ConfigError, DataError, require
 from askless.hosts import without_passwords
@@ -276,12 +275,17 @@ def asking(model: str) -> Iterator[Any]:
 
 def check_database(address: str) -> None:
     """Raise `Unreachable` where nobody listens at a database's address: MLflow would try ten times, for two minutes."""
-    url = urlsplit(address)
-    port = url.port or DATABASES.get(re.split(r"[+:]", address)[0])
-    if url.hostname is None or port is None or url.scheme.startswith("http"):
+    usual = DATABASES.get(re.split(r"[+:]", address)[0])
+    if usual is None:
+        return
+    from sqlalchemy.engine import make_url
+
+    # Not by urllib: a password may have any character but @.
+    url = make_url(address)
+    if not url.host or "host" in url.query:
         return
     try:
-        socket.create_connection((url.hostname, port), CONNECT_SECONDS).close()
+        socket.create_connection((url.host, url.port or usual), CONNECT_SECONDS).close()
     except OSError as error:
         raise _unreachable(address, error) from error
 
