@@ -49,7 +49,7 @@ def tracked(name: str, run_name: str, tags: dict[str, str], **options: Any) -> I
 
 
 def end_lost_runs(number: str) -> None:
-    """Mark the runs of an experiment as killed whose process is gone; on another machine, that have no end in two days."""
+    """Mark the runs of an experiment as killed whose process is gone, or which have no end after two days elsewhere."""
     import mlflow
 
     client = mlflow.MlflowClient()

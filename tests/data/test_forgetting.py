@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
