@@ -4,6 +4,7 @@ import json
 import re
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -19,7 +20,8 @@ from askless.errors import ConfigError
 from askless.labelling.answerer import DeployedBundle
 from askless.monitoring.decision_log import DecisionLog
 from askless.serving.service import Limits
-from askless.serving.versions import load
+from askless.serving.versions import ExpertPool, load
+from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
@@ -182,6 +184,21 @@ def test_a_served_plan_whose_llm_is_slow_has_no_answer_and_says_so(here):
         let_go.set()
     (row,) = DecisionLog(folder / "served/log").read().to_pylist()
     assert row["error"].startswith("large: slow: ") and row["answer"] is None and row["cost"] >= 0.001
+
+
+def test_what_was_paid_until_something_broke_is_in_the_row(here, monkeypatch):
+    server, folder = here
+    asks = asked(server, "mini", "large")
+    planned(here, "--budget-usd", "1.6", "--policy", "planned", *asks, answers=("mini", "large"))
+    text = items(5)[4][0]
+    with Ledger(folder / "ledger.sqlite", None) as ledger:
+        answerer = load("plan.yaml", None, ExpertPool(ledger, folder / "answers")).answerer
+        monkeypatch.setattr(answerer.expensive["large"], "answer", lambda *_: 1 / 0)
+        found = answerer.answer_one(answerer.undecided("n", text, datetime.now(UTC)), answerer.budget)
+        assert ledger.spent == 0.001
+    assert (found.row.error, found.row.answer) == ("large: ZeroDivisionError", None)
+    assert (found.row.asked, found.row.paid, found.row.cost) == (["mini"], 0.001, 0.001)
+    assert found.used["mini"].usd == 0.001
 
 
 def test_a_plan_of_one_expert_is_asked_for_everything(here):

@@ -363,7 +363,11 @@ class Answerer:
             raise
         except Exception as error:
             why = str(error) if isinstance(error, AsklessError) else type(error).__name__
-            return AskedText(self.without(undecided, why))
+            asked = AskedText.of(self.without(undecided, why), calls)
+            # Those that had answered by then are paid for.
+            paid = sum(used.usd for used in asked.used.values())
+            bill: Any = {"asked": list(asked.used), "paid": paid, "cost": asked.row.cost + paid}
+            return replace(asked, row=replace(asked.row, **bill)) if asked.used else asked
         return AskedText.of(DecisionRow(**made.select(ROWS.names).to_pylist()[0]), calls)
 
     def undecided(self, name: str, text: str, time: datetime) -> DecisionRow:

@@ -13,6 +13,7 @@ from askless.registry.versions import FOLDER, check_database, store
 def experiment(name: str) -> str:
     """The id of an experiment, which is made where it is not there; from now on MLflow uses our store."""
     import mlflow  # noqa: TID251
+    from mlflow.exceptions import MlflowException  # noqa: TID251
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     address = make_store()
@@ -23,7 +24,13 @@ def experiment(name: str) -> str:
     # A server keeps artifacts where it is told to; a database of our own says where, beside itself.
     local = address.endswith(str((FOLDER / "mlflow.db").absolute()))
     where = (FOLDER / "artifacts" / name).absolute().as_uri() if local else None
-    return str(mlflow.create_experiment(name, artifact_location=where))
+    try:
+        return str(mlflow.create_experiment(name, artifact_location=where))
+    except MlflowException:
+        # Another process or thread may have made it meanwhile.
+        if (made := mlflow.get_experiment_by_name(name)) is None:
+            raise
+        return str(made.experiment_id)
 
 
 def make_store() -> str:
