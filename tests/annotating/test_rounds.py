@@ -188,14 +188,16 @@ def test_a_text_that_the_llm_refuses_ends_no_run_and_is_no_want_of_money(limit, 
     assert 0.88 < found.promised <= (found.label == truth).mean() + refused / 1200
 
 
-@pytest.mark.parametrize(("agree", "share"), [(0.95, 1.3), (None, 0.7)])
-def test_killed_under_a_limit_it_takes_the_same_steps_again(agree, share, monkeypatch):
+@pytest.mark.parametrize(("agree", "share", "by_key"), [(0.95, 1.3, False), (None, 0.7, False), (None, 0.7, True)])
+def test_killed_under_a_limit_it_takes_the_same_steps_again(agree, share, by_key, monkeypatch):
+    """Be it the limit of the run or of the key."""
     truth, guess = file_of(np.random.default_rng(1), 1200, "good")
     said = {f"text {n}": CLASSES[t] for n, t in enumerate(truth)}
     asked, *_ = run(truth, guess, Wish(0.95), monkeypatch, llm=Llm(said))
     limit = 0.001 * round(share * asked.answered.sum())
     _, whole, uninterrupted = run(truth, guess, Wish(agree), monkeypatch, llm=Llm(said, limit=limit))
     llm = Llm(said, limit=limit)
+    llm.by_key = by_key
     llm.kill_at = int(0.9 * sum(uninterrupted.calls.values()))
     with pytest.raises(Killed):
         run(truth, guess, Wish(agree), monkeypatch, llm=llm)

@@ -48,6 +48,8 @@ class Llm:
         self.store: dict[str, str | None] = {}
         self.kill_at = math.inf
         self.refused: set[str] = set()
+        # Whether it is its key that has the limit.
+        self.by_key = False
         # Who is paid by the same ledger.
         self.others: list[Llm] = []
         self.expert = SimpleNamespace(setting=SimpleNamespace(classes=CLASSES), keys=lambda text: [text])
@@ -57,7 +59,11 @@ class Llm:
     def ledger(self) -> Any:
         spent = sum(llm.price * len(llm.store) for llm in (self, *self.others))
         left = math.inf if self.limit is None else self.limit - spent
-        return SimpleNamespace(spent=spent, left=left, limit=self.limit, doubted=0.0)
+        return SimpleNamespace(spent=spent, left=left, limit=None if self.by_key else self.limit, doubted=0.0)
+
+    @property
+    def key_limit(self) -> Any:
+        return SimpleNamespace(left=self.ledger.left) if self.by_key else None
 
     def answer(self, examples: Any, part: int) -> Any:
         asked = examples["text"].to_pylist()

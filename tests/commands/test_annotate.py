@@ -231,12 +231,22 @@ def test_a_dry_run_asks_nobody_and_says_what_it_costs(here):
     assert not here[1].requests and not (here[0] / "out.csv.run").exists()
 
 
-def test_the_limit_is_hard_and_what_it_buys_is_said(here, monkeypatch):
+@pytest.mark.parametrize("of_key", [False, True])
+def test_the_limit_is_hard_and_what_it_buys_is_said(of_key, here, monkeypatch):
+    """Be it that of the run or that of its key."""
     monkeypatch.setattr(encoder, "at_hand", lambda: None)
-    done = run(here, "posts.csv", *WORDS, *PRICE, "--max-usd", "0.2", "-o", "out.parquet", "--show-texts")
+    if of_key:
+        run(here, "OPENAI_API_KEY", "--usd-in-all", "0.2", command="limit")
+    limit = "1" if of_key else "0.2"
+    done = run(here, "posts.csv", *WORDS, *PRICE, "--max-usd", limit, "-o", "out.parquet", "--show-texts")
+    left = "What is left today of the limit of $0.2 in all for OPENAI_API_KEY, $0.200, is "
+    assert (left in " ".join(done.stderr.split())) == of_key
     assert "No sentence encoder is here, so that the small model learns from words and characters alone." in done.stderr
     assert 100 <= len(here[1].requests) <= 200
-    assert "The limit of $0.2 was reached: a higher --max-usd promises more." in done.stdout
+    of = (
+        "$0.2 in all for OPENAI_API_KEY was reached: a higher one" if of_key else "$0.2 was reached: a higher --max-usd"
+    )
+    assert f"The limit of {of} promises more." in " ".join(done.stdout.split())
     facts = json.loads((here[0] / "out.parquet.run/summary.json").read_text())
     assert facts["paid_usd"] <= 0.2 and facts["stopped"] == "money"
 

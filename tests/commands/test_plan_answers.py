@@ -104,6 +104,15 @@ def test_a_plan_with_a_small_model_labels_new_texts(here):
     assert "differ" not in done.stderr
 
 
+def test_a_plan_says_for_how_many_items_the_limit_of_a_key_is_enough(here):
+    words = ("--small", "linear", "--share", "0.34", *asked(here[0]))
+    assert "left today" not in planned(here, *words).stderr
+    run("limit", "OPENAI_API_KEY", "--usd-per-day", "0.68")
+    said = " ".join(planned(here, *words).stderr.split())
+    assert "What is left today of the limit of $0.68 a day for OPENAI_API_KEY, $0.680, is enough for about " in said
+    assert 950 <= int(said.partition("enough for about ")[2].split()[0].replace(",", "")) <= 1050, "a third, at $0.002"
+
+
 def test_a_limit_is_spent_on_the_least_sure(here):
     server, folder = here
     planned(here, "--small", "linear", "--share", "0.34", *asked(server))

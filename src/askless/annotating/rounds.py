@@ -537,8 +537,12 @@ class _Run:
 
     def _left(self) -> float:
         """Dollars that are left at this step, not what a killed run spent later."""
-        ledger = self.asked.expert.ledger
-        return math.inf if ledger.limit is None else max(0.0, ledger.limit - ledger.doubted - self._paid())
+        ledger, key = self.asked.expert.ledger, self.asked.expert.key_limit
+        limit = math.inf if ledger.limit is None else ledger.limit
+        if key is not None:
+            # Of what its key may pay, what this run has paid is gone already.
+            limit = min(limit, ledger.spent + ledger.doubted + key.left)
+        return max(0.0, limit - ledger.doubted - self._paid())
 
     def _affordable(self) -> int:
         """About how many texts the money is enough for that is left."""

@@ -226,7 +226,7 @@ def annotate(
     wish = replace(wish, small={"backend": small or (SMALL if len(table.texts) <= LARGE else LARGE_SMALL)})
     asks.said(table, terms.classes)
     kept = answers or folder_of(out) / "answers"
-    foreseen = _foreseen(table, terms, kept, wish)
+    foreseen = _foreseen(table, terms, kept, wish, max_usd)
     if dry_run:
         if as_json:
             print_json(foreseen)
@@ -234,7 +234,7 @@ def annotate(
         for line in _foreseen_words(foreseen, max_usd):
             tell(line)
         return
-    note(_learns_without(wish.small["backend"]))
+    note([*_learns_without(wish.small["backend"]), *_remarks(foreseen, max_usd)])
     if max_usd is None and any(one["everything_usd"]["high"] for one in [foreseen, *foreseen["cheaper"]]):
         require_consent(" ".join(_foreseen_words(foreseen, None)), yes, "--yes or --max-usd")
     with ExitStack() as stack:
@@ -403,7 +403,7 @@ def _digest_of(options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict[str, Any]:
+def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish, limit: float | None) -> dict[str, Any]:
     """What asking about every text would take, and about the texts drawn first."""
     from askless.annotating.rounds import first_draw
     from askless.report.forecast_words import limit_words
@@ -417,7 +417,8 @@ def _foreseen(table: TextTable, terms: Terms, answers: Path, wish: Wish) -> dict
         every, sample = (each.forecast(name, price) for each in (pending, pending.draw(first, wish.seed)))
         kept = len(table.texts) - len(pending.texts_left)
         usd = {"first_usd": vars(sample.usd), "everything_usd": vars(every.usd)}
-        about = {"basis": every.basis, "remarks": limit_words(expert, every.usd)}
+        most = every.usd if limit is None else every.usd.up_to(limit)
+        about = {"basis": every.basis, "remarks": limit_words(expert, most)}
         found.append({"llm": name, "kept": kept, **usd, **about})
     *cheaper, last = found
     checked = None if wish.agree is None else least_sample(len(table), 1 - wish.agree, 1 - wish.confidence)
@@ -454,6 +455,11 @@ def _foreseen_words(facts: Mapping[str, Any], limit: float | None) -> list[str]:
     if limit is not None and sum(one["first_usd"]["high"] for one in llms) > limit:
         words.append(f"A limit of ${limit:g} may not be enough for the first texts.")
     return words
+
+
+def _remarks(facts: Mapping[str, Any], limit: float | None) -> list[str]:
+    """What is said of the limits of keys, where it was not with what a person agreed to."""
+    return [] if limit is None else [remark for one in [*facts["cheaper"], facts] for remark in one["remarks"]]
 
 
 def _learns_without(backend: str) -> list[str]:

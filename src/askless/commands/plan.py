@@ -191,7 +191,7 @@ def plan(
     keep(made, given, output, expert, terms, seed)
     test = Boards.labelled(given).test
     outcome = outcome_of(made, test) if len(test) else None
-    note([*given.notes, *_unasked(made, terms, expert)])
+    note([*given.notes, *_unasked(made, terms, expert), *_left(made, terms)])
     if as_json:
         summary: dict[str, Any] = {
             "path": str(output),
@@ -229,6 +229,23 @@ def _unasked(made: Plan, terms: Terms | None, small: Expert | None) -> list[str]
     unknown = [name for name in made.policy.experts if name not in known]
     how = " ".join(f"--llm {name}=MODEL" for name in unknown)
     return [f"To answer new items by this plan, say who answers: {how} --prompt FILE."] if unknown else []
+
+
+def _left(made: Plan, terms: Terms | None) -> list[str]:
+    """For how many items is enough what the keys of a plan's experts may still pay."""
+    from askless import experts
+    from askless.report.forecast_words import dollars
+    from askless.spending.key_limits import key_limit
+
+    cost, asked = made.promise.cost[0], terms.experts if terms and made.unit == "usd" else {}
+    known = [name for name in made.policy.experts if name in asked]
+    built = [experts.build(experts.Setting(name, "plan", made.classes), asked[name]) for name in known]
+    payers = sorted({payer for each in built if (payer := getattr(each, "payer", None))})
+    return [
+        f"What is left today of {limit}, {dollars(limit.left)}, is enough for about {limit.left / cost:,.0f} items."
+        for payer in payers
+        if cost and (limit := key_limit(payer))
+    ]
 
 
 def _goal(

@@ -37,6 +37,10 @@ class Range:
         """So many times as much."""
         return Range(count * self.value, count * self.low, count * self.high)
 
+    def up_to(self, most: float) -> Range:
+        """The same, where no more than this is taken."""
+        return Range(*(min(each, most) for each in (self.value, self.low, self.high)))
+
 
 @dataclass(frozen=True)
 class Forecast:
