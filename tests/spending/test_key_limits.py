@@ -9,6 +9,7 @@ import pytest
 
 from askless.errors import BudgetError, DataError
 from askless.spending import key_limits
+from askless.spending.billing import LIMIT, OVERRUN, over_limit
 from askless.spending.key_limits import KeyLimits, kept_in, key_limit
 from askless.spending.ledger import Ledger
 
@@ -70,7 +71,7 @@ def test_what_a_kill_leaves_between_both_files_is_made_good_by_the_run_that_goes
     """Killed before the key's file hears how a call ended, it counts at its most until the run goes on."""
     killed = Ledger(tmp_path / "ledger.sqlite")
     killed.reserve("llm", [("a", 0.6)], payer=KEY)
-    monkeypatch.setattr(KeyLimits, "settle", lambda *_: None)
+    monkeypatch.setattr(KeyLimits, "settle", lambda *_: set())
     ends(killed)
     killed.close()
     monkeypatch.undo()
@@ -126,6 +127,18 @@ def test_processes_at_once_never_pass_the_limit(tmp_path):
 def test_a_limit_that_is_none_is_refused(limits, dollars):
     with pytest.raises(BudgetError, match=r"A limit of .+ dollars for A_KEY\. Allowed: 0 to 1e\+09\."):
         limits.set(KEY, dollars, None)
+
+
+def test_a_bill_above_the_most_ends_what_a_key_with_a_limit_pays(limits, tmp_path):
+    limits.set(KEY, 100.0, None)
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        assert ledger.reserve("llm", [("a", 0.1)], payer=KEY) == ledger.reserve("llm", [("b", 0.1)]) == 1
+        ledger.settle({"b": 0.2})
+        assert ledger.reserve("llm", [("c", 0.1)], payer=KEY) == 1, "what no limit speaks of"
+        ledger.settle({"a": 0.2})
+        assert ledger.reserve("llm", [("d", 0.1)], payer=KEY) == 0
+        assert over_limit(ledger, KEY) == f"{LIMIT}: {OVERRUN}"
+        assert ledger.reserve("llm", [("e", 0.1)]) == 1, "by another key"
 
 
 @pytest.mark.parametrize("spoil", ["CREATE TRIGGER more AFTER INSERT ON held BEGIN DELETE FROM held; END", None])

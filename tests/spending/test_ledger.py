@@ -84,7 +84,7 @@ def test_a_bill_above_the_most_is_written_down_and_nothing_more_is_paid():
     with Ledger(limit=1.0) as ledger:
         ledger.reserve("llm", [("a", 0.1)])
         ledger.settle({"a": 0.2})
-        assert ledger.overrun and ledger.spent == pytest.approx(0.2)
+        assert ledger.overran() and ledger.spent == pytest.approx(0.2)
         assert ledger.reserve("llm", [("b", 0.1)]) == 0
     with Ledger() as ledger:
         ledger.reserve("llm", [("a", 0.0)])
@@ -181,11 +181,11 @@ def test_an_overrun_is_in_the_file_and_ends_with_its_day(tmp_path, monkeypatch):
     with Ledger(path, 1.0, daily=True) as ledger:
         ledger.reserve("llm", [("a", 0.1)])
         ledger.settle({"a": 0.2})
-        assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)])
+        assert ledger.overran() and not ledger.reserve("llm", [("b", 0.1)])
     with Ledger(path, 1.0, daily=True) as ledger:
-        assert ledger.overrun and not ledger.reserve("llm", [("b", 0.1)]), "a restart does not forget it"
+        assert ledger.overran() and not ledger.reserve("llm", [("b", 0.1)]), "a restart does not forget it"
         monkeypatch.setattr(ledger, "_today", lambda: "2999-01-01")
-        assert not ledger.overrun and ledger.reserve("llm", [("b", 0.1)]) == 1, "the next day goes on"
+        assert not ledger.overran() and ledger.reserve("llm", [("b", 0.1)]) == 1, "the next day goes on"
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, lambda path: path.write_bytes(b"")])

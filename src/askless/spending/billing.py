@@ -150,7 +150,7 @@ class Billing:
 
 def over_limit(ledger: Ledger, payer: str | None = None) -> str:
     """The error of a row that is not asked about for want of money."""
-    if ledger.limit is not None and ledger.overrun:
+    if ledger.overran(payer):
         return f"{LIMIT}: {OVERRUN}"
     limit = ledger.key_limit(payer) or f"the spend limit of ${ledger.limit or 0:g}"
     return f"{LIMIT}: {limit} is reached"

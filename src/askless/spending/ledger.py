@@ -134,10 +134,16 @@ class Ledger:
             found = limits.of(payer, self._today()) if payer and limits else None
             return found if found is not None and found.left < self.left else None
 
-    @property
-    def overrun(self) -> bool:
-        """Whether a call was billed more than its most today, under a limit: nothing more is paid until tomorrow."""
-        return self._today() in self._overruns
+    def overran(self, payer: str | None = None) -> bool:
+        """Whether a call was billed more than its most today, under a limit or that of the key that pays.
+
+        Nothing more is paid then until tomorrow.
+        """
+        with self._changed:
+            if self._today() not in self._overruns or self.limit is not None:
+                return self._today() in self._overruns
+            limits = self._key_limits()
+            return payer is not None and limits is not None and limits.of(payer, self._today()) is not None
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many calls there were of each expert, by what came of them."""
@@ -157,9 +163,12 @@ class Ledger:
         """
         amounts = [_nanos(most) for _, most in calls]
         with self._changed:
-            while not (fit := self._booked(payer, amounts[: self._fitting(amounts)])):
+            while True:
+                over = self.overran(payer)
+                if fit := 0 if over else self._booked(payer, amounts[: self._fitting(amounts)]):
+                    break
                 idle = self._left_open >= set(self._open)
-                if not calls or self.overrun or idle or (stop is not None and stop.is_set()):
+                if not calls or over or idle or (stop is not None and stop.is_set()):
                     return 0
                 self._changed.wait(STEP_S)
             day = self._today()
@@ -231,9 +240,10 @@ class Ledger:
                 self._write("UPDATE calls SET state = ?, cost = ? WHERE id = ?", rows)
             else:
                 self._write("DELETE FROM calls WHERE id = ?", [(call.row,) for call in calls.values()])
+            limited = set[int]() if self.limit is None else {call.row for call in calls.values()}
             if calls and (limits := self._key_limits()) is not None:
-                limits.settle(self._run, {call.row: cost[key] for key, call in calls.items()})
-            if self.limit is not None and any(cost[key] > call.most for key, call in calls.items()):
+                limited |= limits.settle(self._run, {call.row: cost[key] for key, call in calls.items()})
+            if any(cost[key] > call.most and call.row in limited for key, call in calls.items()):
                 self._write("INSERT OR IGNORE INTO overruns VALUES (?)", [(self._today(),)])
                 self._overruns.add(self._today())
             for key, call in calls.items():
@@ -267,8 +277,6 @@ class Ledger:
 
     def _fitting(self, most: Sequence[int]) -> int:
         """How many of the first calls fit into what is left."""
-        if self.limit is not None and self.overrun:
-            return 0
         left = self._left()
         for count, amount in enumerate(most):
             left -= amount
