@@ -133,7 +133,7 @@ def test_a_floor_of_a_class_is_promised_and_costs_more_than_a_floor_of_quality()
         "a quality of at most 10 points below the reference; a recall of '1' of at least 93 %."
     )
     assert any(note.startswith("On these rows: loss against large ") for note in both.notes)
-    assert outcome_of(both, board(400, seed=9)).floors[1].startswith("recall of '1' ")
+    assert outcome_of(both, board(400, seed=9)).floors[1][1].startswith("recall of '1' ")
 
 
 def test_what_not_even_the_reference_reaches_is_not_promised():

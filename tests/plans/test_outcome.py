@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,8 @@ def test_a_floor_that_did_not_hold_and_a_limit_are_told(plan):
     assert outcome.kept is False
     assert outcome.words()[1].startswith("The floor DID NOT HOLD: loss against large +")
     assert outcome.words()[1].endswith(" points, 5 allowed.")
+    both = replace(outcome, floors=((True, "recall of 'a'"), (False, "loss"), (False, "recall of 'b'")))
+    assert both.words()[1:3] == ["The floor DID NOT HOLD: loss; recall of 'b'.", "The floor held: recall of 'a'."]
     assert not any("stands" in line for line in outcome.words())
     limit = plan_on(board(400), PAIR, Goal(limit=10.0))
     assert outcome_of(limit, board(1000, seed=4)).words()[1] == "The spend limit held."

@@ -127,7 +127,7 @@ def write_labels(
     errors = errors[of_row]
     for row, fault in table.faults.items():
         errors[row] = fault
-    confidence = np.where(answerable & (found.by_small & ~people)[of_row], found.agrees[of_row], np.nan)
+    confidence = np.where(answerable & (found.by_small & ~people)[of_row], found.agrees[of_row].round(6), np.nan)
     cost = sum((tier.asked.cost for tier in found.tiers), asked.cost) + review.asked.usd * review.answers
     new = {
         "label": pa.array(label, pa.string(), mask=~answerable),

@@ -33,7 +33,7 @@ class PlanOutcome:
     unit
         In which cost is counted.
     floors
-        What came of each floor, in words.
+        Whether each held, and what came of it in words.
     promised
         Whether anything was promised: a floor or a limit that was certified.
     """
@@ -44,7 +44,7 @@ class PlanOutcome:
     shift: Shift
     reference: str
     unit: str
-    floors: tuple[str, ...] = ()
+    floors: tuple[tuple[bool, str], ...] = ()
     promised: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class PlanOutcome:
             "reference_quality": m.reference_quality,
             "reference_cost_per_1k": 1000 * m.reference_cost,
             "kept": self.kept,
-            "floors": list(self.floors),
+            "floors": [told for _, told in self.floors],
             "shift": {"alarm": self.shift.alarm, "p_values": dict(self.shift.p_values), "words": self._shift_words()},
         }
 
@@ -67,9 +67,10 @@ class PlanOutcome:
         lines = [
             f"On {self.measured.items:,} items of the test split: {self.measured.words(self.reference, self.unit)}."
         ]
-        if self.kept is not None and self.goal.floors:
-            lines.append(f"The floor {'held' if self.kept else 'DID NOT HOLD'}: {'; '.join(self.floors)}.")
-        elif self.kept is not None:
+        for held, became in ((False, "DID NOT HOLD"), (True, "held")):
+            if told := [words for kept, words in self.floors if kept is held]:
+                lines.append(f"The floor {became}: {'; '.join(told)}.")
+        if not self.floors and self.kept is not None:
             lines.append(f"The spend limit {'held' if self.kept else 'DID NOT HOLD'}.")
         return [*lines, self._shift_words()]
 
@@ -90,8 +91,8 @@ def outcome_of(plan: Plan, test: Panel, level: float = 0.05) -> PlanOutcome:
         label = done.label if plan.classes else judged(right)
         truth = Truth(gold_of(test), by_reference, groups_of(test))
         asks = plan.goal.requirements(plan.classes, truth.groups)
-        kept = all(each.held(label, truth) for each in asks)
-        told = [each.outcome(label, truth, plan.reference, confidence) for each in asks]
+        told = [(each.held(label, truth), each.outcome(label, truth, plan.reference, confidence)) for each in asks]
+        kept = all(held for held, _ in told)
     elif plan.goal.limit is not None:
         kept = 1000 * measured.cost[0] <= plan.goal.limit * (1 + 1e-9)
     changed = plan.seen.against(done, panel, level)
