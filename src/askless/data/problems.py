@@ -31,19 +31,32 @@ class Problem(NamedTuple):
     @classmethod
     def of(cls, body: Any, secrets: Sequence[str] = ()) -> Problem:
         """What a body says, whatever its form; `secrets` are cut out."""
-        if isinstance(body, list) and body:
-            body = body[0]
-        while isinstance(body, Mapping) and isinstance(body.get("error"), Mapping | str):
-            body = body["error"]
+        body = _innermost(body)
         if not isinstance(body, Mapping):
             words = said(body, secrets)
             return cls(words, about=words.casefold())
         words = said(next(filter(None, map(body.get, ("message", "detail", "msg"))), None), secrets)
         kind = said(body.get("type"))
         code, param = said(next(filter(None, map(body.get, ("code", "status"))), None)) or kind, said(body.get("param"))
+        if isinstance(place := body.get("loc"), list) and place:
+            param = said(place[-1])
+            words = f"{param}: {words}"
         inner = body.get("innererror")
         inside = said(inner.get("code")) if isinstance(inner, Mapping) else ""
         return cls(words, code, param, " ".join([words, code, kind, inside]).casefold())
+
+
+def _innermost(body: Any) -> Any:
+    """What says most: the error in a body, the first of several."""
+    while True:
+        if isinstance(body, list) and body:
+            body = body[0]
+        elif isinstance(body, Mapping) and isinstance(body.get("error"), Mapping | str):
+            body = body["error"]
+        elif isinstance(body, Mapping) and isinstance(body.get("detail"), Mapping | list) and body["detail"]:
+            body = body["detail"]
+        else:
+            return body
 
 
 def stated(reply: Mapping[str, Any]) -> Any:

@@ -290,7 +290,8 @@ def _used(usage: Mapping[str, Any]) -> Row:
 
 
 def _count(value: Any) -> int | None:
-    found = quantity(value)
+    digits = isinstance(value, str) and len(value) < 9 and value.isascii() and value.isdigit()
+    found = quantity(int(value) if digits else value)
     return None if found is None else int(found)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,35 @@ def test_lines_that_fail_or_come_too_late_are_asked_again_three_times(server: Ba
     assert table["label"].null_count == 0 and len(server.batches) == 3 and max(server.answered.values()) == 1
     assert made.ledger.spent == pytest.approx(PRICE * len(TEXTS)), "at the price of a batch"
     let_go(made)
+
+
+def late(content: bytes) -> bytes:
+    """The same lines, then each as another answer, and as an error."""
+    told = [json.loads(line) for line in content.splitlines()]
+    rows = [*told, *({**row, "response": {"status_code": 200, "body": chat("0")}} for row in told)]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in [*rows, *({**row, "response": None} for row in told)])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"),
+        lambda content: content.replace(b'"status_code": 200', b'"status_code": "200"'),
+        lambda content: b'\x00no line\n[1]\n"x"\n{"custom_id": 5}\n' + content + b'{"custom_id": "nobody\'s"}\n{"cut',
+        late,
+    ],
+    ids=["as a spreadsheet writes", "statuses in digits", "garbage between", "each line thrice"],
+)
+def test_results_in_odd_files_are_read(server: BatchServer, tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    def content(method: str, path: str) -> Answer | None:
+        name = path.split("/")[-2]
+        kept = server.files[name]["content"] if method == "GET" and path.endswith("/content") else None
+        assert kept is None or change(kept) != kept
+        return None if kept is None else Answer(change(kept), headers={"content-type": "application/jsonl"})
+
+    server.after = content
+    assert expert(server, tmp_path).answer(examples(TEXTS))["label"].to_pylist() == ["1"] * len(TEXTS)
+    assert server.answered.total() == len(TEXTS)
 
 
 @pytest.mark.parametrize(

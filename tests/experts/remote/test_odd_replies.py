@@ -114,6 +114,7 @@ READ: dict[str, tuple[tuple[str, ...], dict[str, Any], str | None, dict[str, Any
         {},
     ),
     "a cost in digits": (BINARY, used(prompt_tokens=11, completion_tokens=1, cost="0.0001"), "1", {"cost_usd": 1e-4}),
+    "tokens in digits": (BINARY, used(prompt_tokens="11", completion_tokens="many"), "1", {"prompt_tokens": 11}),
     "no usage": (BINARY, without(said("1"), "usage"), "1", {"prompt_tokens": None}),
     "tokens null": (BINARY, used(prompt_tokens=None, completion_tokens=None), "1", {"prompt_tokens": None}),
     "cached tokens": (
@@ -293,6 +294,11 @@ ENDS = {
     ),
     "a wrong model": (404, problem("no m"), "HTTP 404: no such model or no such path"),
     "a wrong model, as others say it": (400, problem("The model `m` does not exist"), "HTTP 400: no such model"),
+    "a redirect, whose secrets are nobody's": (
+        308,
+        b"",
+        "HTTP 308: the server sends on to https://other.example/v1, which base_url may name instead",
+    ),
     "a used-up quota": (429, problem("pay", "insufficient_quota"), "HTTP 429: the account's quota is used up"),
 }
 
@@ -300,7 +306,7 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_what_no_other_text_would_get_over_ends_the_run_in_the_right_words(name: str, server: ChatServer) -> None:
     status, body, why = ENDS[name]
-    server.reply = lambda request, before: Answer(body, status)
+    server.reply = lambda request, before: Answer(body, status, {"Location": "https://other.example/v1?signed=x"})
     with pytest.raises(ExpertError) as caught:
         expert(server, BINARY, concurrency=1).answer(examples(texts(9)))
     assert why in str(caught.value)
@@ -373,15 +379,17 @@ def test_an_error_with_status_200_that_may_pass_is_tried_again_and_is_then_the_r
         ),
         ("logprobs are not supported with reasoning models", None, "logprobs", {}),
         ("Unknown field top_logprobs", None, "top_logprobs", {}),
+        ("Extra inputs are not permitted", "extra_forbidden", "top_p", {}),
     ],
 )
 def test_a_field_that_is_not_taken_is_asked_for_as_the_server_wants(
     server: ChatServer, caplog: pytest.LogCaptureFixture, message: str, code: str | None, field: str, instead: Any
 ) -> None:
+    refused = {"error": {"message": message, "code": code, "param": field if code else None}}
+    if code == "extra_forbidden":
+        refused = {"detail": [{"type": code, "loc": ["body", field], "msg": message}]}
     server.reply = lambda request, before: (
-        Answer({"error": {"message": message, "code": code, "param": field if code else None}}, 400)
-        if field in request.body
-        else Answer(said("1"))
+        Answer(refused, 422 if "detail" in refused else 400) if field in request.body else Answer(said("1"))
     )
     asked = expert(server, BINARY, concurrency=1, max_retries=0)
     before = asked.key("a")

@@ -358,18 +358,19 @@ class Batches:
         return expert.on_answer(key, row)
 
     def _lines(self, result: Any) -> dict[str, Mapping[str, Any]] | None:
-        """The lines of a batch's results by their keys, an answer before an error; None where they are gone."""
+        """The lines of a batch's results by their keys, the first answer before all else; None where they are gone."""
         found: dict[str, Mapping[str, Any]] = {}
-        for name in ("error_file_id", "output_file_id"):
-            file = getattr(result, name, None)
+        for kind in ("error_file_id", "output_file_id"):
+            file = getattr(result, kind, None)
             content = self._content(file) if file else b""
             if content is None:
                 return None
             for line in content.splitlines():
                 with suppress(ValueError, RecursionError):
                     record = json.loads(line)
-                    if isinstance(record, dict) and isinstance(record.get("custom_id"), str):
-                        found[record["custom_id"]] = record
+                    if isinstance(record, dict) and isinstance(name := record.get("custom_id"), str):
+                        if _body(found.get(name, {})) is None:
+                            found[name] = record
         return found
 
     def _content(self, file: str) -> bytes | None:
@@ -429,7 +430,7 @@ class _Fault(Exception):
 def _body(line: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The reply in a line, None where it failed."""
     response = line.get("response")
-    if not isinstance(response, Mapping) or response.get("status_code", 200) != 200:
+    if not isinstance(response, Mapping) or str(response.get("status_code", 200)) != "200":
         return None
     body = response.get("body")
     return body if isinstance(body, Mapping) else None

@@ -63,6 +63,11 @@ def fault(
         Statuses after which it may have been billed.
     """
     status, response = getattr(error, "status_code", None), getattr(error, "response", None)
+    if isinstance(status, int) and response is not None and 300 <= status < 400:
+        # Not followed: the key would go to whom nobody named.
+        place = said(response.headers.get("location", "").partition("?")[0], secrets)
+        why = f"HTTP {status}: the server sends on to {place or 'another address'}, which base_url may name instead"
+        return Fault("stop", why, status=status)
     if isinstance(status, int) and response is not None:
         return of_status(status, problem_of(error, secrets), retry_after(response.headers), billed)
     if not sent:
