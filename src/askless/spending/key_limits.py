@@ -137,13 +137,13 @@ class KeyLimits:
             db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
             return fit
 
-    def settle(self, run: str, costs: Mapping[int, int]) -> set[int]:
+    def settle(self, run: str, costs: Mapping[int, int]) -> frozenset[int]:
         """Book calls of a run at their cost in billionths of a dollar, those that are held; returns which were."""
         with self._alone() as db:
             held = "DELETE FROM held WHERE run = ? AND call = ? RETURNING key, day"
             found = {call: row for call in costs for row in db.execute(held, (run, call)).fetchall()}
             db.executemany(_SPEND, [(*row, costs[call]) for call, row in found.items()])
-            return set(found)
+            return frozenset(found)
 
     def held(self, run: str) -> list[int]:
         """The calls of a run that are booked at their most."""
