@@ -117,6 +117,14 @@ def test_a_file_that_is_gone_is_told(tmp_path):
         Learning(tmp_path / "learning.sqlite")
 
 
+def test_turns_side_by_side_have_their_own_budget_and_those_of_a_dead_process_count_whole(learning, monkeypatch):
+    """Of 0.03 that are left the first takes a half and its own 0.5, so that no more is left over for others."""
+    first, second = learning.begin(50, 0.01, 9.0), learning.begin(1, 0.01, 9.0)
+    assert (first.usd, second.usd) == (pytest.approx(0.515), pytest.approx(0.01))
+    monkeypatch.setattr(module, "_alive", lambda pid: False)
+    assert learning.begin(1, 0.01, 9.0).usd == 0.0
+
+
 @given(
     st.lists(
         st.tuples(st.integers(1, 60), st.floats(0.0001, 0.01), st.floats(0, 2), st.floats(0, 1), st.booleans()),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,7 +35,7 @@ CREATE TABLE IF NOT EXISTS totals (
   one INTEGER PRIMARY KEY CHECK (one = 1), task TEXT NOT NULL, items INTEGER NOT NULL, allowed REAL NOT NULL,
   spent REAL NOT NULL, fed INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, most REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, most REAL NOT NULL, own REAL NOT NULL, pid INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS decided (
   key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, round TEXT NOT NULL, label TEXT, fed INTEGER
 );
@@ -157,13 +158,18 @@ class Learning:
 
     def begin(self, items: int, usd: float, most: float) -> Turn:
         """Reserve what `items` may take: their budget of `usd` each and, up to `most`, a part of what is left."""
+        own = items * usd
         with self._writing() as db:
-            number, left = self._one(
-                "SELECT items, allowed - spent - (SELECT coalesce(sum(most), 0) FROM turns) FROM totals"
-            )
-            money = max(0.0, items * usd + min(most, PART * left if left > 0 else left))
+            number, left = self._one("SELECT items, allowed - spent FROM totals")
+            turns = self._all("SELECT most, own, pid FROM turns")
+            left -= sum(most for most, _, _ in turns)
+            if left < 0:
+                # Items under way will have brought their own budget; of those of a dead process nobody knows.
+                left = min(0.0, left + sum(brings for _, brings, pid in turns if _alive(pid)))
+            money = max(0.0, own + (min(most, PART * left) if left > 0 else left))
             db.execute("UPDATE totals SET items = items + ?", [items])
-            turn = db.execute("INSERT INTO turns (most) VALUES (?)", [money]).lastrowid
+            values = [money, own, os.getpid()]
+            turn = db.execute("INSERT INTO turns (most, own, pid) VALUES (?, ?, ?)", values).lastrowid
             assert turn is not None
             return Turn(turn, number, money)
 
@@ -323,3 +329,14 @@ class Learning:
             remedy = "Free some space or correct the path or its rights, and run again: what was learnt is kept."
             got = f"could not be kept or read ({error})"
             raise DataError(self.path, got, "a SQLite file that askless wrote", remedy) from error
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of this number runs here."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -76,13 +76,15 @@ class LiveBandit(Policy):
         bandit, most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
         turn = self.learning.begin(len(panel), usd, float(most.sum()))
         bandit.ceilings = tuple(most.max(axis=0, initial=0.0))
-        # By its own reckoning the last row may take all that the turn has.
-        bandit.items_, bandit.spent_ = turn.first, usd * (turn.first + len(panel)) - turn.usd
+        own = self._own(usd, most)
+        # By its own reckoning the last row may take all that the turn has, but for what is put by for the reference.
+        has = turn.usd - (usd - own) * len(panel)
+        bandit.items_, bandit.spent_ = turn.first, own * (turn.first + len(panel)) - has
         kept, doubted = self._kept(panel.text), self._doubted()
         try:
             drawn = self._referred(panel, most, turn.usd - usd * len(panel))
             bandit.spent_ += float(panel.spent.sum())
-            done = bandit.decide(panel, budget)
+            done = bandit.decide(panel, Budget(per_1000=1000 * own))
         except BaseException:
             self.learning.end(turn, usd, self._spent(panel, kept, doubted))
             raise
@@ -99,6 +101,13 @@ class LiveBandit(Policy):
                     self.learning.learn(partial(taught, self._bundle))
                     self._waiting = 0
         return done
+
+    def _own(self, usd: float, most: Floats) -> float:
+        """What the bandit itself may spend on an item, where a part is put by for the reference: half at least."""
+        if self._reference is None:
+            return usd
+        name, share = self._reference
+        return max(usd / 2, usd - share * float(most[:, self.experts.index(name)].max(initial=0.0)))
 
     def _referred(self, panel: Panel, most: Floats, usd: float) -> Ints:
         """Ask the reference about its share of the rows, as far as `usd` reaches, whatever will be decided; which."""
