@@ -1,0 +1,348 @@
+"""Learning whom to ask while answering, replayed on recorded answers in ten orders of arrival, nine LLMs.
+
+Needs the folder named by ASKLESS_REALDATA, of which docs/data.md has the layout. Every answer is recorded, so that a
+replay is what would have happened. `bandit` and `c2mab_v` begin without a label and are told the gold label of each
+item after its block of 50. For each budget: the quality of the first 1,000 items and of those after them; what these
+lack or gain against `planned` at the same dollars with 300 labelled items answered by all nine beforehand, against the
+best mix of single experts on these same items, and against the best single expert that costs no more; what was spent.
+`warm` is the bandit begun with those 300 items. Then regret against the best fixed subset of up to three voters that
+costs no more, over 20,000 items drawn from the recorded ones; what comes of a change in the middle; C2MAB-V where
+experts are independent, as its paper has them; 500 runs against budgets with costs that jump; and the seconds of
+100,000 items. Run: python benchmarks/online.py [replay regret drift published budget speed]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from policies import envelope, recorded
+from pools import pooled
+
+from askless import schema
+from askless.arrays import Bools, Floats, Ints
+from askless.costs import CostModel
+from askless.panel import NO_LABEL, Panel
+from askless.policies.bandit.bandit import Bandit
+from askless.policies.bandit.c2mab_v import C2MABV, REWARDS
+from askless.policies.bandit.rounds import Rounds
+from askless.policies.base import Budget
+from askless.policies.planned.planned import Planned
+from askless.stats.uncertainty import probability
+
+LEARNING, LABELS, BLOCK = 1_000, 300, 50
+SHARES = (0.1, 0.25, 0.5, 0.8)
+CLASSES = tuple("ABCDEFGHIJ")
+
+
+class World:
+    """Recorded answers as arrays (items, experts): `label`, stated `p`, `cost`; `gold` (items,)."""
+
+    def __init__(self, experts: Sequence[str], label: Ints, p: Floats, cost: Floats, gold: Ints) -> None:
+        self.experts, self.label, self.p, self.cost, self.gold = tuple(experts), label, p, cost, gold
+
+    @classmethod
+    def read(cls, folder: Path, benchmark: str) -> World:
+        """All experts of a benchmark, cheapest first."""
+        models = pq.read_table(folder / f"{benchmark}_responses.parquet", columns=["model"])["model"].unique()
+        panel = pooled(recorded(folder, benchmark, sorted(models.to_pylist())))
+        answers = [panel.ask(name) for name in panel.experts]
+        label, p, cost = (
+            np.stack(part, axis=1) for part in zip(*((a.label, probability(a), a.cost) for a in answers), strict=True)
+        )
+        return cls(panel.experts, label, p, cost, panel.gold)
+
+    def __getitem__(self, rows: Ints) -> World:
+        return World(self.experts, self.label[rows], self.p[rows], self.cost[rows], self.gold[rows])
+
+    def __len__(self) -> int:
+        return len(self.gold)
+
+    @property
+    def right(self) -> Bools:
+        """Whether each answer is gold, (items, experts)."""
+        return np.asarray(self.label == self.gold[:, None])
+
+    def panel(self, start: int = 0) -> Panel:
+        """These items as a panel, ids by their number from `start` on."""
+        ids = [f"i{start + k}" for k in range(len(self))]
+        names = pa.array(CLASSES)
+        columns = {"id": ids, "text": ids, "label": names.take(pa.array(self.gold)), "split": ["train"] * len(self)}
+        examples = schema.table("examples", {**columns, "group": [None] * len(self)})
+        return Panel(
+            examples, {e: _Recorded(self, j, start) for j, e in enumerate(self.experts)}, CostModel("usd"), CLASSES
+        )
+
+
+class _Recorded:
+    """One expert of a world."""
+
+    def __init__(self, world: World, j: int, start: int) -> None:
+        self.world, self.j, self.start = world, j, start
+
+    def answer(self, examples: pa.Table) -> pa.Table:
+        """Its answers to some items."""
+        rows = np.array([int(key[1:]) for key in examples["id"].to_pylist()], np.int64) - self.start
+        label, world = self.world.label[rows, self.j], self.world
+        columns = {
+            "id": examples["id"],
+            "expert": [world.experts[self.j]] * len(rows),
+            "label": pa.array(CLASSES).take(pa.array(label, mask=label == NO_LABEL)),
+            "logprob": np.log(world.p[rows, self.j]),
+            "cost_usd": world.cost[rows, self.j],
+            "error": [None if given != NO_LABEL else "none" for given in label],
+        }
+        return schema.table("predictions", columns)
+
+
+def played(
+    world: World, usd: float, learner: Bandit | C2MABV, block: int = BLOCK, start: int = 0
+) -> tuple[Bools, Floats, Bools]:
+    """Whether each item in its turn was right, its cost (items,), and who was asked (items, experts)."""
+    right, cost = np.zeros(len(world), bool), np.zeros(len(world))
+    asked = np.zeros((len(world), len(world.experts)), bool)
+    for at in range(0, len(world), block):
+        rows = np.arange(at, min(at + block, len(world)))
+        part = world[rows]
+        done = learner.decide(part.panel(start + at).copy(blind=True), Budget(per_1000=1000 * usd))
+        right[rows], cost[rows], asked[rows] = done.label == part.gold, done.cost, done.asked
+        learner.count(done.rounds).feed(done.rounds, part.gold)
+    return right, cost, asked
+
+
+def cold(
+    world: World, seed: int, kind: type[Bandit] | type[C2MABV] = Bandit, begun: World | None = None
+) -> Bandit | C2MABV:
+    """A learner that knows nothing, or what all answered to the items of `begun`."""
+    options = {"ceilings": world.cost.max(axis=0).tolist()} if kind is Bandit else {}
+    nothing = world[np.arange(0)].panel()
+    return kind(world.experts, random_state=seed, **options).fit(nothing if begun is None else begun.panel(), nothing)
+
+
+def replay(worlds: dict[str, World], orders: int) -> None:
+    """The table of the budgets."""
+    columns = (
+        "benchmark",
+        "$ per 1,000",
+        "policy",
+        "first 1,000",
+        "after",
+        "- planned",
+        "- mix",
+        "- single",
+        "spent %",
+    )
+    print("  ".join(cell.rjust(13) for cell in columns))
+    for name, world in worlds.items():
+        price = world.cost.mean(axis=0)
+        budgets = price.min() + np.array(SHARES) * (price.max() - price.min())
+        found = np.array([_order(world, budgets, seed) for seed in range(orders)])
+        for i, usd in enumerate(budgets):
+            for j, policy in enumerate(("bandit", "warm", "c2mab_v")):
+                cells = [interval(found[:, i, j, c]) for c in range(found.shape[3])]
+                print("  ".join(c.rjust(13) for c in (name, f"{1000 * usd:.3f}", policy, *cells)), flush=True)
+
+
+def _order(world: World, budgets: Floats, seed: int) -> Floats:
+    """What came of one order, (budgets, policies, columns) in percent."""
+    order = np.random.default_rng(seed).permutation(len(world))
+    taught, late = world[order[:LABELS]], world[order[LEARNING:]]
+    planned = Planned(world.experts).fit(taught.panel(), taught[np.arange(0)].panel())
+    rows = []
+    for usd in budgets:
+        rows.append([])
+        for kind, begun in ((Bandit, None), (Bandit, taught), (C2MABV, None)):
+            learner, mine = cold(world, seed, kind, begun), late if begun else world[order]
+            right, cost, _ = played(mine, usd, learner, start=LABELS)
+            early, right, cost = right[: -len(late)], right[-len(late) :], cost[-len(late) :]
+            spent = float(cost.mean())
+            least = float(late.cost.mean(axis=0).min())
+            told = planned.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * max(spent, 1.001 * least)))
+            theirs = (told.label == late.gold).mean(), _mix(late, spent), _single(late, spent)
+            gains = right.mean() - np.array(theirs)
+            rows[-1].append([early.mean() if len(early) else np.nan, right.mean(), *gains, spent / usd])
+    return 100 * np.array(rows)
+
+
+def _mix(world: World, usd: float) -> float:
+    """Quality at `usd` an item of the best mix of single experts."""
+    return float(np.interp(usd, *envelope(world.cost.mean(axis=0), world.right.mean(axis=0))))
+
+
+def _single(world: World, usd: float) -> float:
+    """Quality of the best single expert that costs no more than `usd` an item."""
+    return float(world.right.mean(axis=0)[world.cost.mean(axis=0) <= 1.001 * usd].max(initial=0.0))
+
+
+def interval(values: Floats) -> str:
+    """The mean and half the 95 % interval of it over orders."""
+    if np.isnan(values).any():
+        return "–"
+    return f"{values.mean():.1f} ±{2.26 * values.std(ddof=1) / np.sqrt(len(values)):.1f}"
+
+
+def fixed(world: World, usd: float, most: int = 3) -> tuple[float, tuple[int, ...]]:
+    """Quality of the best fixed subset that votes by the log-odds of its members' rates within `usd` an item."""
+    rate = np.clip(world.right.mean(axis=0), 0.01, 0.99)
+    weight, best = np.log(rate / (1 - rate)), (0.0, ())
+    for size in range(1, most + 1):
+        for members in combinations(range(len(rate)), size):
+            if world.cost[:, members].mean(axis=0).sum() <= usd:
+                label = world.label[:, members]
+                votes = ((label[:, :, None] == label[:, None, :]) * weight[list(members)]).sum(axis=2)
+                stands = label[np.arange(len(world)), votes.argmax(axis=1)]
+                best = max(best, (float((stands == world.gold).mean()), members))
+    return best
+
+
+def regret(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
+    """Regret against the best fixed subset: its size as items come, and its growth."""
+    at = np.array([1, 2, 4, 8, 16]) * items // 16
+    print("\nregret, items lost against the best fixed subset, after: " + ", ".join(map(str, at)) + "; items explored")
+    for name, world in worlds.items():
+        price = world.cost.mean(axis=0)
+        for share in (0.25, 0.5):
+            usd = price.min() + share * (price.max() - price.min())
+            best, _ = fixed(world, usd)
+            lost, tried = [], []
+            for seed in range(orders):
+                drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
+                learner = cold(drawn, seed)
+                right, _, _ = played(drawn, usd, learner, block=200)
+                lost.append(np.cumsum(best - right)[at - 1])
+                tried.append(learner.tried_)
+            cells = [interval(column) for column in np.array(lost).T]
+            print(f"{name} ${1000 * usd:.3f}: " + "  ".join(cells) + f"; {interval(np.array(tried))}", flush=True)
+
+
+def drift(worlds: dict[str, World], orders: int, items: int = 4_000) -> None:
+    """What a change at half of the items does: quality in spans of 250 before and after, percent."""
+    world = worlds["mmlu"]
+    price = world.cost.mean(axis=0)
+    usd = price.min() + 0.5 * (price.max() - price.min())
+    # Who answers most at this budget, and who is good but too expensive for it.
+    main, dear = (world.experts.index(name) for name in ("qwen2.5-72b-instruct", "llama3.1-405b"))
+    weak = world.experts.index("llama3.2-1b")
+
+    def halved(after: World) -> None:
+        after.cost[:, dear] /= 4
+
+    def replaced(after: World) -> None:
+        after.label[:, main], after.p[:, main] = after.label[:, weak], after.p[:, weak]
+
+    def gone(after: World) -> None:
+        after.label[:, main], after.p[:, main], after.cost[:, main] = NO_LABEL, np.nan, 0.0
+
+    print("\na change at half of the items: quality of the span of 250 items before it and of those after, bandit")
+    changes: dict[str, Callable[[World], None]] = {"nothing": lambda _: None, "a quarter of the price": halved}
+    changes |= {"silently replaced": replaced, "gone": gone}
+    for what, change in changes.items():
+        spans, shares = [], []
+        for seed in range(orders):
+            drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
+            learner = cold(drawn, seed)
+            before = played(drawn[np.arange(items // 2)], usd, learner)
+            after = drawn[np.arange(items // 2, items)]
+            change(after)
+            then = played(after, usd, learner, start=items // 2)
+            spans.append(np.append(before[0][-250:].mean(), then[0].reshape(-1, 250).mean(axis=1)))
+            who = dear if what.startswith("a quarter") else main
+            shares.append(np.append(before[2][-250:, who].mean(), then[2][:, who].reshape(-1, 250).mean(axis=1)))
+        print(f"{what}: " + "  ".join(f"{100 * q:.1f}" for q in np.mean(spans, axis=0)))
+        print("    asked of it: " + "  ".join(f"{100 * q:.0f}" for q in np.mean(shares, axis=0)), flush=True)
+
+
+def published(orders: int, items: int = 5_000) -> None:
+    """C2MAB-V where nine experts are right independently: reward lost a round, and money beyond the budget."""
+    mean = np.array([0.42, 0.57, 0.63, 0.75, 0.76, 0.81, 0.83, 0.83, 0.85])
+    cost, usd = np.array([0.02, 0.02, 0.04, 0.03, 0.17, 0.17, 0.17, 0.47, 0.57]), 0.5
+    names = tuple(f"e{j}" for j in range(9))
+    print(
+        "\nC2MAB-V, nine independent experts, sets of up to 4: regret and violation a round over spans of 1,000 rounds"
+    )
+    for reward in REWARDS:
+        value = {
+            "any": lambda sets: 1 - np.prod(1 - sets * mean, axis=1),
+            "sum": lambda sets: sets @ mean,
+            "all": lambda sets: np.prod(np.where(sets, mean, 1.0), axis=1),
+        }[reward]
+        sizes = (4,) if reward == "all" else (1, 2, 3, 4)
+        sets = np.array([[j in c for j in range(9)] for size in sizes for c in combinations(range(9), size)])
+        best = value(sets)[sets @ cost <= usd].max()
+        lost, over = np.zeros((orders, items)), np.zeros((orders, items))
+        for seed in range(orders):
+            random = np.random.default_rng(seed)
+            nothing = World(
+                names, np.zeros((0, 9), np.int64), np.zeros((0, 9)), np.zeros((0, 9)), np.zeros(0, np.int64)
+            )
+            learner = C2MABV(names, reward=reward, most=4, random_state=seed).fit(nothing.panel(), nothing.panel())
+            for at in range(0, items, BLOCK):
+                chosen = learner.choose(BLOCK, usd)
+                made = Rounds.blank(names, at + np.arange(BLOCK))
+                made.cost[chosen] = (cost * random.uniform(0.5, 1.5, chosen.shape))[chosen]
+                made.label[chosen] = (random.random(chosen.shape) < mean)[chosen]
+                learner.count(made).feed(made, np.ones(BLOCK, np.int64))
+                lost[seed, at : at + BLOCK] = best - value(chosen)
+                over[seed, at : at + BLOCK] = chosen @ cost - usd
+        spans = [each.reshape(orders, -1, 1_000).mean(axis=2) for each in (lost, over)]
+        for what, span in zip(("regret", "violation $"), spans, strict=True):
+            print(f"{reward} {what}: " + "  ".join(f"{column.mean():.4f}" for column in span.T), flush=True)
+
+
+def budget(runs: int = 500, items: int = 300) -> None:
+    """How many of so many runs, whose costs jump tenfold, were above the budget after any item."""
+    over = 0
+    for seed in range(runs):
+        random = np.random.default_rng(seed)
+        k = int(random.integers(2, 6))
+        rate, gold = random.uniform(0.4, 0.95, k), random.integers(4, size=items)
+        right = random.random((items, k)) < rate
+        label = np.where(right, gold[:, None], (gold[:, None] + random.integers(1, 4, (items, k))) % 4)
+        cost = np.sort(10 ** random.uniform(-1, 1, k)) * random.uniform(0.5, 1.5, (items, k))
+        cost[random.random(items) < 0.03] *= 10
+        world = World([f"e{j}" for j in range(k)], label, random.uniform(0.3, 1, (items, k)), cost, gold)
+        usd = float(cost[:, 0].mean() * random.uniform(1.5, 20))
+        _, spent, _ = played(world, usd, cold(world, seed), block=int(random.integers(1, 80)))
+        over += bool((np.cumsum(spent) > usd * np.maximum(20, np.arange(1, items + 1)) + 1e-12).any())
+    print(f"\n{over} of {runs} runs of {items} items were above the budget after some item")
+
+
+def speed(world: World, items: int = 100_000) -> None:
+    """Seconds of so many items in blocks of 1,000, labels fed after each."""
+    drawn = world[np.random.default_rng(0).integers(len(world), size=items)]
+    learner, start = cold(drawn, 0), time.perf_counter()
+    played(drawn, float(world.cost.mean(axis=0).mean()), learner, block=1_000)
+    print(f"\n{items} items x {len(world.experts)} experts: {time.perf_counter() - start:.0f} s")
+
+
+def main() -> None:
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ("replay", "regret", "drift", "published", "budget", "speed")
+    parser.add_argument("parts", nargs="*", default=parts, help="by default all")
+    parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")) / "recorded")
+    parser.add_argument("--orders", type=int, default=10)
+    given = parser.parse_args()
+    worlds = {name: World.read(given.folder, name) for name in ("mmlu", "medmcqa")}
+    runs = {
+        "replay": lambda: replay(worlds, given.orders),
+        "regret": lambda: regret(worlds, given.orders),
+        "drift": lambda: drift(worlds, given.orders),
+        "published": lambda: published(given.orders),
+        "budget": budget,
+        "speed": lambda: speed(worlds["mmlu"]),
+    }
+    for part in given.parts:
+        runs[part]()
+    print(f"± is the 95 % interval of the mean over {given.orders} orders")
+
+
+if __name__ == "__main__":
+    main()
