@@ -120,8 +120,8 @@ class C2MABV(Policy):
             raise BudgetError(f"C2MAB-V got a budget of {budget.kind}. Allowed: per_1000.")
         usd, n = (np.inf if budget is None else budget.value / 1000), len(panel)
         known = self.answered_ >= MOST_ROWS // 100
-        least = float((self.cost_[known] / self.answered_[known]).min(initial=np.inf))
-        if np.isfinite(least) and usd < least * (1 - 1e-9):
+        least = float((self.cost_ / np.maximum(self.answered_, 1)).min())
+        if known.all() and usd < least * (1 - 1e-9):
             raise BudgetError.too_little(1000 * usd, 1000 * least)
         chosen, made = self.choose(n, usd), Rounds.blank(self.experts, self.items_ + np.arange(n))
         for j, name in enumerate(self.experts):
