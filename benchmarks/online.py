@@ -40,6 +40,12 @@ from askless.stats.uncertainty import probability
 LEARNING, LABELS, BLOCK = 1_000, 300, 50
 SHARES = (0.1, 0.25, 0.5, 0.8)
 CLASSES = tuple("ABCDEFGHIJ")
+# Each learner, and whether it begins with labelled items.
+KINDS: dict[str, tuple[type[Bandit] | type[C2MABV], bool]] = {
+    "bandit": (Bandit, False),
+    "warm": (Bandit, True),
+    "c2mab_v": (C2MABV, False),
+}
 
 
 class World:
@@ -145,7 +151,7 @@ def replay(worlds: dict[str, World], orders: int) -> None:
         budgets = price.min() + np.array(SHARES) * (price.max() - price.min())
         found = np.array([_order(world, budgets, seed) for seed in range(orders)])
         for i, usd in enumerate(budgets):
-            for j, policy in enumerate(("bandit", "warm", "c2mab_v")):
+            for j, policy in enumerate(KINDS):
                 cells = [interval(found[:, i, j, c]) for c in range(found.shape[3])]
                 print("  ".join(c.rjust(13) for c in (name, f"{1000 * usd:.3f}", policy, *cells)), flush=True)
 
@@ -158,8 +164,8 @@ def _order(world: World, budgets: Floats, seed: int) -> Floats:
     rows = []
     for usd in budgets:
         rows.append([])
-        for kind, begun in ((Bandit, None), (Bandit, taught), (C2MABV, None)):
-            learner, mine = cold(world, seed, kind, begun), late if begun else world[order]
+        for kind, warm in KINDS.values():
+            learner, mine = cold(world, seed, kind, taught if warm else None), late if warm else world[order]
             right, cost, _ = played(mine, usd, learner, start=LABELS)
             early, right, cost = right[: -len(late)], right[-len(late) :], cost[-len(late) :]
             spent = float(cost.mean())
