@@ -193,6 +193,7 @@ def taught(
 
 def _priced(bandit: Bandit, rounds: Rounds) -> None:
     """Learn prices of rounds, of those that were paid: an answer that was kept says nothing of the next one's."""
+    rounds = rounds.of(bandit.experts)
     bandit.count(rounds[np.nansum(rounds.cost, axis=1) > 0])
 
 
