@@ -133,7 +133,8 @@ class SentenceEncoder:
         out = np.zeros((len(texts), self.dim), np.float32)
         order = np.argsort([-len(text) for text in texts], kind="stable")
         size = self.batch_size or (16 if self.on == "cpu" else 64)
-        with torch.inference_mode():
+        # What is loaded in inference mode could never be trained.
+        with torch.no_grad():
             for start in range(0, len(order), size):
                 rows = order[start : start + size]
                 out[rows] = self.pooled([texts[row] for row in rows]).cpu().numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -14,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from scipy.special import softmax
 
-from askless.arrays import Floats
+from askless.arrays import Floats, Ints
 from askless.errors import DataError, require
 from askless.experts.base import Setting, TrainedExpert, number, whole
 from askless.experts.small.majority import fitted, free_tokens, gold, of_two, same_classes, unreadable
-from askless.experts.small.regression import lift, log_loss, log_shares
+from askless.experts.small.regression import LEAST, lift, log_loss, log_shares, regressed
 from askless.files import replacing, replacing_folder
 from askless.schema import labelled
 from askless.text.encoder import AUTO, MODEL, SentenceEncoder, at_hand
@@ -36,9 +35,11 @@ class FinetunedExpert(TrainedExpert):
 
     A text's vector is pooled as the model's files say; of a causal language model it is that of the last token.
 
-    The learning rate rises over the first tenth of the steps and falls to 0. The epoch of least log loss on valid is
-    kept. How far rare classes are lifted and a factor of the logits are chosen there too, as by `RegressionExpert` out
-    of fold; without valid rows the last epoch is kept, and nothing is lifted.
+    The layer begins as a logistic regression on the vectors as they are (Kumar et al. 2022: from one drawn by chance,
+    fine-tuning distorts what a model knows). The learning rate rises over the first tenth of the steps and falls to 0.
+    The epoch of least log loss on valid is kept, 0 being the regression. How far rare classes are lifted and a factor
+    of the logits are chosen there too, as by `RegressionExpert` out of fold; without valid rows the last epoch is kept,
+    and nothing is lifted.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class FinetunedExpert(TrainedExpert):
     balance
         How far rare classes are lifted, from 0 to 1; `auto` is what the task's quality is best with.
     random_state
-        Seed of the layer, of dropout and of the order of the rows.
+        Seed of `lora`'s matrices, of dropout and of the order of the rows.
     """
 
     summarises = False
@@ -118,14 +119,15 @@ class FinetunedExpert(TrainedExpert):
 
         y = gold(train, self.setting.classes)
         of_two(y, self.setting.classes)
-        asked, held = valid["text"].to_pylist(), gold(valid, self.setting.classes) if len(valid) else y[:0]
+        texts, asked = train["text"].to_pylist(), valid["text"].to_pylist()
+        held = gold(valid, self.setting.classes) if len(valid) else y[:0]
         with torch.random.fork_rng():
             torch.manual_seed(self.random_state)
             self.encoder_ = self._encoder(self._begins_with(), self.revision)
-            self.head_ = torch.nn.Linear(self.encoder_.dim, len(self.setting.classes)).to(self.encoder_.on)
-            best, self.epoch_, kept = math.inf, 0, self._weights()
-            for epoch in self._passes(train["text"].to_pylist(), torch.from_numpy(y)):
-                loss = log_loss(self._logits(asked), held) if len(held) else -epoch
+            self.head_ = self._begun(texts, y, asked, held)
+            best, self.epoch_, kept = self._loss(asked, held, 0), 0, self._weights()
+            for epoch in self._passes(texts, torch.from_numpy(y)):
+                loss = self._loss(asked, held, epoch)
                 if loss < best:
                     best, self.epoch_, kept = loss, epoch, self._weights()
                 elif epoch - self.epoch_ >= self.patience:
@@ -250,6 +252,25 @@ class FinetunedExpert(TrainedExpert):
                 warnings.simplefilter("ignore", FutureWarning)
                 encoder.network = get_peft_model(encoder.network, rank)
         return encoder
+
+    def _begun(self, texts: list[str], y: Ints, asked: list[str], held: Ints) -> nn.Linear:
+        """The layer as a regression on the vectors of `texts`, of those by C the one of least log loss on `held`."""
+        import torch
+
+        vectors, others = (np.asarray(self.encoder_.vectors(some), np.float64) for some in (texts, asked))
+        mean, scale = vectors.mean(axis=0), float(vectors.std(axis=0).max()) or 1.0
+        fits = list(regressed((vectors - mean) / scale, y, len(self.setting.classes)))
+        losses = [log_loss((others - mean) / scale @ coef.T + intercept, held) for coef, intercept in fits if len(held)]
+        coef, intercept = fits[int(np.argmin(losses)) if losses else len(fits) // 2]
+        layer = torch.nn.Linear(self.encoder_.dim, len(coef))
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(coef / scale))
+            layer.bias.copy_(torch.from_numpy(np.maximum(intercept, LEAST) - coef @ mean / scale))
+        return layer.to(self.encoder_.on)
+
+    def _loss(self, asked: list[str], held: Ints, epoch: int) -> float:
+        """Log loss on valid; without valid rows a later epoch is better."""
+        return log_loss(self._logits(asked), held) if len(held) else -float(epoch)
 
     def _passes(self, texts: list[str], y: Tensor) -> Iterator[int]:
         """Pass over the texts; yields how many passes were made."""

@@ -131,7 +131,7 @@ class RegressionExpert(TrainedExpert):
         x = self.features_.fit(train["text"].to_pylist())
         with threadpool_limits(1):  # most of the work is sparse: more BLAS threads only wait for each other
             self.c_, self.balance_, factor = self._choose(x, y)
-            ((coef, intercept),) = self._regressed(x, y, [self.c_])
+            ((coef, intercept),) = regressed(x, y, len(self.setting.classes), [self.c_], self.max_iter)
         self.coef_, self.intercept_ = factor * coef, factor * (intercept - self.balance_ * log_shares(y, len(coef)))
         return self
 
@@ -235,24 +235,11 @@ class RegressionExpert(TrainedExpert):
         held = np.zeros((len(strengths), len(y), len(self.setting.classes)))
         for k in range(self.folds):
             learn = fold != k
-            for at, (coef, intercept) in enumerate(self._regressed(x[learn], y[learn], strengths)):
+            fits = regressed(x[learn], y[learn], held.shape[2], strengths, self.max_iter)
+            for at, (coef, intercept) in enumerate(fits):
                 held[at, ~learn] = x[~learn] @ coef.T + intercept
         best = int(np.argmin([log_loss(logits, y) for logits in held]))
         return strengths[best], *lift(self.setting, held[best], y, log_shares(y, held.shape[2]), self.balance)
-
-    def _regressed(self, x: Any, y: Ints, strengths: Sequence[float]) -> Iterator[tuple[Floats, Floats]]:
-        """Weights (classes, features) and intercepts (classes,) for each C, rising; absent classes get none."""
-        from sklearn.linear_model import LogisticRegression
-
-        classes = len(self.setting.classes)
-        if (y == y[0]).all():  # a fold without the only row of another class
-            alone = np.where(np.arange(classes) == y[0], 0.0, -np.inf)
-            yield from ((np.zeros((classes, x.shape[1])), alone) for _ in strengths)
-            return
-        model = LogisticRegression(max_iter=self.max_iter, warm_start=True)
-        for c in sorted(strengths):
-            model.set_params(C=c).fit(x, y)
-            yield class_weights(model, classes)
 
     def _validate(self) -> None:
         self.require("dtype", self.dtype in DTYPES, ", ".join(DTYPES))
@@ -262,6 +249,22 @@ class RegressionExpert(TrainedExpert):
         self.require("balance", self.balance == AUTO or number(self.balance, 0, 1), "auto, or a number from 0 to 1")
         some = list(self.strengths)
         self.require("strengths", bool(some) and all(number(c, 1e-12) for c in some), "one number > 0 or more")
+
+
+def regressed(
+    x: Any, y: Ints, classes: int, strengths: Sequence[float] = STRENGTHS, max_iter: int = 300
+) -> Iterator[tuple[Floats, Floats]]:
+    """Weights (classes, features) and intercepts (classes,) for each C, rising; absent classes get none."""
+    from sklearn.linear_model import LogisticRegression
+
+    if (y == y[0]).all():  # a fold without the only row of another class
+        alone = np.where(np.arange(classes) == y[0], 0.0, -np.inf)
+        yield from ((np.zeros((classes, x.shape[1])), alone) for _ in strengths)
+        return
+    model = LogisticRegression(max_iter=max_iter, warm_start=True)
+    for c in sorted(strengths):
+        model.set_params(C=c).fit(x, y)
+        yield class_weights(model, classes)
 
 
 def lift(setting: Setting, logits: Floats, y: Ints, shares: Floats, balance: float | str) -> tuple[float, float]:
