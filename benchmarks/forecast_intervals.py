@@ -3,8 +3,8 @@
     python -m benchmarks.forecast_intervals [--runs 500]
 
 2,000 rows of a made world, of which some were answered and are on record; the bill is that of all others. One reply in
-a hundred is as long as is allowed. The plain bootstrap draws answers on record again and takes percentiles of their mean; beside it stand
-what a library has, BCa, and a line in the size of the text through the answers, with Student's t.
+a hundred is as long as is allowed. The plain bootstrap draws answers on record again and takes percentiles of their
+mean; beside it stand what a library has, BCa, and a line in the size of the text, with Student's t.
 """
 
 from __future__ import annotations
