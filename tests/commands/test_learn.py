@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from askless.cli import app
 from askless.labelling.learning import Learning
-from tests.experts.chat_server import Answer, chat
+from askless.spending.ledger import Ledger
+from tests.experts.chat_server import Answer, chat, problem
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
 from tests.serving.house import served
@@ -147,6 +148,20 @@ def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkey
     assert len(rows) == 140 and len(server.requests) == len({(r.body["model"], r.text) for r in server.requests})
     assert bill(server) <= facts["spent_usd"] + facts["reserved_usd"] <= 0.4 * (200 + OPENING) / 1000
     assert facts["allowed_usd"] == pytest.approx(0.4 * 200 / 1000)
+
+
+def test_what_was_paid_until_a_server_refused_counts(here):
+    server, _ = here
+    learn(server)
+    answered = iter(range(30))
+    refused = Answer(problem("no such key"), 401)
+    server.reply = lambda request, before: refused if next(answered, None) is None else say(request, before)
+    assert "HTTP 401" in label(0, 60, fails=True)
+    server.reply = say
+    label(0, 60)
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    with Ledger(Path("out-0.jsonl.run/ledger.sqlite"), None) as ledger:
+        assert (facts["spent_usd"], facts["reserved_usd"]) == (pytest.approx(ledger.spent), 0)
 
 
 def test_the_answers_of_a_reference_teach_where_no_label_comes(here):

@@ -86,7 +86,8 @@ class LiveBandit(Policy):
             bandit.spent_ += float(panel.spent.sum())
             done = bandit.decide(panel, Budget(per_1000=1000 * own))
         except BaseException:
-            self.learning.end(turn, usd, self._spent(panel, kept, doubted))
+            # Of an ask that broke off the panel has no bill, and what came of it is there the next time.
+            self.learning.end(turn, usd, self._came(panel.text, kept, most) + max(0.0, self._doubted() - doubted))
             raise
         by_reference = self._put(panel, drawn, done.rounds)
         asked, paid = done.rounds.asked, ~np.any(done.rounds.asked & kept, axis=1)
@@ -156,6 +157,14 @@ class LiveBandit(Policy):
         """What was paid now, and what calls may have cost that are in doubt since `doubted` was."""
         bills = np.stack([panel.bill(name) for name in self.experts], axis=1)
         return float(bills[~kept].sum()) + max(0.0, self._doubted() - doubted)
+
+    def _came(self, texts: Sequence[str], kept: Bools, most: Floats) -> float:
+        """What those answers cost that are kept now, and were not."""
+        usd = 0.0
+        for at, j in np.argwhere(~kept).tolist():
+            rows = self._expensive[j].kept.get_many(self._expensive[j].expert.keys(texts[at]))
+            usd += sum(most[at, j] if cost is None else cost for cost in self._prices[j].paid(rows).values())
+        return usd
 
     def _doubted(self) -> float:
         return sum(ledger.doubted for ledger in {id(each.ledger): each.ledger for each in self._expensive}.values())
