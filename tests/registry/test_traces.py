@@ -4,15 +4,22 @@ import json
 import logging
 import re
 import threading
+from contextlib import closing
 
 import pytest
 
+from askless.bundles.terms import Terms
+from askless.config import Costs
 from askless.errors import ConfigError
 from askless.experts.answer_store import REPLY
 from askless.experts.remote import batches
 from askless.experts.remote.streaming import stream
+from askless.labelling.answerer import guarded
 from askless.registry import traces
 from askless.registry.traces import FLAG, trace
+from askless.serving.versions import ExpertPool
+from askless.spending.ledger import Ledger
+from tasks.shards import Shards
 from tests.experts.batch_server import BatchServer
 from tests.experts.chat_server import Answer, chat, problem
 from tests.pipeline import with_store, working_in
@@ -209,6 +216,25 @@ def test_nothing_is_traced_unless_asked_for(server, tmp_path, monkeypatch, given
     llm = traced(hosted(tmp_path, server.url))
     llm.let_go()
     assert (llm.expert.trace and type(llm.expert.trace).__name__) == what
+
+
+def test_whoever_asks_for_money_is_traced(tmp_path, monkeypatch):
+    monkeypatch.setenv(FLAG, "calls")
+    options = {"backend": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+    terms = Terms("olhs", ("0", "1"), "olhs", {"llm": options}, Costs("usd", {"llm": TOKENS}))
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+        with guarded(terms, ["llm"], ledger, tmp_path) as label:
+            asked = [label["llm"].expert]
+        pool = ExpertPool(ledger, tmp_path)
+        serve = pool.take(terms, ("llm",))
+        asked.append(serve["llm"].expert)
+        pool.give_back(serve)
+    for limit in (None, 1.0):
+        generate = terms.expert("llm", tmp_path)
+        with closing(Shards(str(tmp_path), str(tmp_path / "llm.sqlite"), "llm", {"llm": TOKENS}, limit)) as shards:
+            shards.bill(generate)
+        asked.append(generate)
+    assert [type(each.trace) for each in asked] == [traces.Traces] * 4
 
 
 def test_another_word_is_refused(server, tmp_path, monkeypatch):
