@@ -17,6 +17,7 @@ from askless.experts.remote.streaming import stream
 from askless.labelling.answerer import guarded
 from askless.registry import traces
 from askless.registry.traces import FLAG, trace
+from askless.registry.versions import store
 from askless.serving.versions import ExpertPool
 from askless.spending.ledger import Ledger
 from tasks.shards import Shards
@@ -81,16 +82,27 @@ def test_a_trace_for_each_call_and_no_text_unless_allowed(server, tmp_path, empt
         assert good.data.spans[0].outputs == {"reply": f"yes, {SECRET}"}
 
 
-def test_a_registry_that_is_not_there_costs_no_answer(server, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("gone", ["from the first", "later"])
+def test_a_registry_that_is_not_there_costs_no_answer(server, tmp_path, monkeypatch, caplog, capfd, gone):
     monkeypatch.setenv(FLAG, "calls")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:a-secret@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if gone == "later":
+
+        def experiment(name):
+            import mlflow
+
+            mlflow.set_tracking_uri(store())
+            return "0"
+
+        monkeypatch.setattr(traces, "experiment", experiment)
     server.reply = lambda request, before: Answer(chat("yes"))
     llm = traced(hosted(tmp_path, server.url))
     table = llm.answer(items("one", "two", "three"))
     llm.let_go()
     assert table["label"].to_pylist() == ["1"] * 3
     (line,) = [record.getMessage() for record in caplog.records if record.name == "askless.registry.traces"]
+    assert "a-secret" not in line + caplog.text + capfd.readouterr().err
     assert line.startswith("3 calls of expert 'llm' are in no trace of MLflow at http://me:***@127.0.0.1:9: ")
 
 

@@ -314,4 +314,4 @@ def _first_line(error: BaseException) -> str:
     root: BaseException | None = error
     while root is not None and not isinstance(root, ConnectionRefusedError | TimeoutError | socket.gaierror):
         root = root.__cause__ or root.__context__
-    return (root and root.strerror) or str(error).splitlines()[0].rstrip(".")
+    return (root and root.strerror) or without_passwords(str(error).splitlines()[0].rstrip("."))
