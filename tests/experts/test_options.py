@@ -67,7 +67,7 @@ BAD = {
         ({"folds": 1}, "folds is 1. Allowed: a whole number >= 2."),
     ],
     "finetuned": [
-        ({"learning_rate": 0}, "learning_rate is 0. Allowed: a number > 0."),
+        ({"learning_rate": 0}, "learning_rate is 0. Allowed: auto, or a number > 0."),
         ({"weight_decay": -1}, "weight_decay is -1. Allowed: a number >= 0."),
         ({"patience": 0}, f"patience is 0. {WHOLE}"),
     ],

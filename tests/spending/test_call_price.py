@@ -76,7 +76,7 @@ def test_an_expert_without_a_price_is_refused_before_it_is_asked(tmp_path, serve
         {"prompt_tokens": -5, "completion_tokens": 1},
         {"prompt_tokens": 2**31, "completion_tokens": 1},
         {"prompt_tokens": float("nan"), "completion_tokens": 1},
-        {"prompt_tokens": "11", "completion_tokens": 1},
+        {"prompt_tokens": "eleven", "completion_tokens": 1},
         {"prompt_tokens": True, "completion_tokens": 1},
         {"cost": 0},
         {"cost": 1e-9},
