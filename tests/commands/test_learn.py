@@ -8,6 +8,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from askless.bundles.terms import Terms
 from askless.cli import app
 from askless.labelling.learning import Learning
 from askless.spending.ledger import Ledger
@@ -111,6 +112,38 @@ def test_experts_that_come_and_go_leave_what_was_learnt_of_the_others(here):
     )
 
 
+def test_made_again_without_a_question_it_asks_what_it_asked(here):
+    server, _ = here
+    learn(server, "--question", "Is it even?")
+    before = Terms.read(Path("live/model")).experts
+    assert "Gone" not in (told := learn(server, usd=0.5).stdout) and "What was learnt stays." in told
+    assert Terms.read(Path("live/model")).experts == before
+    learn(server, "--question", "Is it odd?")
+    assert "Is it odd?" in Terms.read(Path("live/model")).experts["tiny"]["prompt"]["template"]
+
+
+def test_a_dry_run_says_the_most_that_its_budget_allows(here):
+    server, _ = here
+    learn(server)
+    write_items(Path("new.jsonl"), [f"number {n} is even" for n in range(100)])
+    asked = ("label", "new.jsonl", "--model", "live", "-o", "out.jsonl", "--dry-run", "--max-usd", "0.01")
+    said = run(*asked).stdout
+    assert "100 rows; nobody was asked." in said and "at most $0.04, by its budget" in said and not server.requests
+    assert "A limit of $0.01 may not be enough" in said
+    label(200, 260)
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    left = facts["allowed_usd"] - facts["spent_usd"]
+    assert json.loads(run(*asked, "--json").stdout)["most_usd"] == pytest.approx(0.04 + left)
+
+
+def test_where_even_the_cheapest_is_too_dear_the_summary_does_not_say_that_it_answered(here):
+    server, _ = here
+    learn(server, usd=0.001)
+    write_items(Path("new.jsonl"), [f"number {n} is even" for n in range(30)])
+    said = run("label", "new.jsonl", "--model", "live", "-o", "out.jsonl", "--max-usd", "5").stdout
+    assert "over the spend limit: tiny answered, or nobody" in said
+
+
 def test_going_back_to_what_was_learnt_before(here):
     server, _ = here
     learn(server)
@@ -206,6 +239,7 @@ def test_it_is_served_and_clients_tell_it_what_was_right(here):
         refused = [
             ({"id": names[0], "label": "maybe"}, "Nothing was learnt: the label is none of yes, no."),
             ({"id": names[0]}, "Field required."),
+            ({"label": "yes"}, "Nothing was learnt: neither an id nor a text."),
             ({"id": names[0], "label": "no", "gold": 1}, "Unknown field. Allowed in a label: id, text, label."),
         ]
         for body, said in refused:
@@ -240,8 +274,16 @@ def test_what_cannot_be_meant_is_one_sentence(here):
     assert "Allowed: a new folder, or one that learn made" in learn(server, fails=True)
     Path("live/note.txt").unlink()
     learn(server)
+    Path("costs.yaml").write_text("prices: {large: {}}")
+    lacking = learn(server, names=("tiny", "mini", "large"), fails=True)
+    assert lacking.startswith("The list of prices does not know the models of tiny, mini. Give --prices FILE with")
     Path("no.csv").write_text("name,gold\n1,yes\n")
-    assert "no.csv: the columns name, gold." in run("feedback", "no.csv", "--model", "live", fails=True)
+    assert "--column label=ITS_NAME --column id=ITS_NAME." in run("feedback", "no.csv", "--model", "live", fails=True)
+    Path("no.csv").write_text("id,gold\n1,yes\n")
+    assert run("feedback", "no.csv", "--model", "live", fails=True).endswith(
+        "Say which it is: --column label=ITS_NAME."
+    )
+    assert run("feedback", "no.csv", "--model", "lively", fails=True).endswith("Correct the path.")
     assert "Unknown column 'labl'" in run("feedback", "no.csv", "--model", "live", "--column", "labl=x", fails=True)
     assert "got a budget of share. Allowed: --per-1000" in label(9, 12, "--share", "0.2", fails=True)
     Path("live/learning.sqlite").unlink()

@@ -103,7 +103,10 @@ def _rows(file: TableFile, column: dict[str, str]) -> Iterator[tuple[str, Label]
         name, text, label = (row.get(each) for each in theirs)
         if theirs[2] not in row or not {theirs[0], theirs[1]} & set(row):
             got = f"the columns {listed(list(row))}"
-            remedy = "Say which they are: --column label=gold --column id=ITS_NAME."
+            lacking = [
+                ours for ours, its in zip(("label", "id"), (theirs[2], theirs[0]), strict=True) if its not in row
+            ]
+            remedy = f"Say which it is: {' '.join(f'--column {ours}=ITS_NAME' for ours in lacking)}."
             raise DataError(file.where, got, f"'{theirs[2]}', and '{theirs[0]}' or '{theirs[1]}'", remedy)
         if label not in (None, ""):
             yield f"{unit} {number}", Label(as_name(name), text if isinstance(text, str) else None, str(as_name(label)))

@@ -31,6 +31,7 @@ from askless.commands.spend_bar import SpendBar
 if TYPE_CHECKING:
     from askless.data.stream import ItemSource
     from askless.labelling.answerer import DeployedBundle
+    from askless.labelling.learning import Learning
     from askless.labelling.run import LabelProgress, Run
     from askless.policies.base import Budget
     from askless.spending.ledger import Ledger
@@ -225,6 +226,9 @@ def _foresee(
     from askless.spending.forecast import together
 
     drawn = draw(source, sample, version.terms.longest, 0)
+    if version.learning is not None:
+        _most(version.learning, drawn.rows, budget, limit, as_json)
+        return
     found = foresee(version, drawn, budget, answers, 0.95)
     total = together([each.usd for each in found])
     if as_json:
@@ -238,6 +242,21 @@ def _foresee(
     if limit is not None and total.high > limit:
         enough = "not enough" if total.low > limit else "perhaps not enough"
         tell(f"A limit of ${limit:g} is {enough}: from there on the small expert answers. A lower --share asks less.")
+
+
+def _most(learning: Learning, rows: int, budget: Budget | None, limit: float | None, as_json: bool) -> None:
+    """Say what a model that learns while it answers may take: whom it asks is not known before."""
+    from askless.policies.bandit.bandit import OPENING
+
+    known, per_1000 = learning.facts(), 0.0 if budget is None else float(budget.per_1000 or 0)
+    left = known["allowed_usd"] - known["spent_usd"] - known["reserved_usd"]
+    most = per_1000 / 1000 * max(rows, OPENING) + max(left, 0.0)
+    if as_json:
+        print_json({"rows": rows, "most_usd": most})
+        return
+    tell(f"{rows:,} rows; nobody was asked. Whom it asks is learnt as it goes: at most ${most:.6g}, by its budget.")
+    if limit is not None and most > limit:
+        tell(f"A limit of ${limit:g} may not be enough: from there on rows may have no answer.")
 
 
 def _named(budget: Any) -> str:
@@ -303,7 +322,9 @@ def _facts(run: Run, version: DeployedBundle, done: LabelProgress, ledger: Ledge
 def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts: dict[str, Any]) -> None:
     small = version.bundle.experts[0]
     typer.echo(f"{done.rows:,} rows by {version.address}: {facts['output']}\n")
-    for name, words in _words(small).items():
+    # Where that is an LLM too it may not have been asked either.
+    whose = f"{small} answered" if version.bundle.small is not None else f"{small} answered, or nobody"
+    for name, words in _words(small, whose).items():
         rows = done.reasons[name]
         if rows:
             typer.echo(f"  {name:<13}{rows:>12,}  {100 * rows / done.rows:5.1f} %  {words}")
@@ -337,13 +358,13 @@ def _moved(run: Run, version: DeployedBundle, facts: dict[str, Any]) -> list[str
     return [found.words(bool(about.get("promised")), remedy=remedy)] if found and found.alarm else []
 
 
-def _words(small: str) -> dict[str, str]:
+def _words(small: str, whose: str) -> dict[str, str]:
     return {
         "kept": f"{small} answered, as the model decided",
         "deferred": "an expensive expert answered",
-        "limit": f"deferred, but over the spend limit: {small} answered",
-        "paused": f"deferred, but its server was failing: {small} answered",
-        "fault": f"deferred, but the call failed: {small} answered",
-        "in doubt": f"deferred and perhaps billed, but no answer came: {small} answered",
+        "limit": f"deferred, but over the spend limit: {whose}",
+        "paused": f"deferred, but its server was failing: {whose}",
+        "fault": f"deferred, but the call failed: {whose}",
+        "in doubt": f"deferred and perhaps billed, but no answer came: {whose}",
         "unanswerable": "no text, or one that is too long",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ import typer
 from askless.commands.options import NONE, AsJson, Prices, Seed, layout, names, pairs, print_json, study, tell
 
 if TYPE_CHECKING:
+    from askless.bundles.terms import Terms
     from askless.data.recorded import Study
     from askless.prompts import PromptSpec
 
@@ -27,7 +29,8 @@ Classes = Annotated[
     str, typer.Option("--classes", metavar="NAMES", help='What a text can be, with commas: a,b,"c, d".')
 ]
 Question = Annotated[
-    str | None, typer.Option(metavar="TEXT", help="What they are asked.", show_default="to which class it belongs")
+    str | None,
+    typer.Option(metavar="TEXT", help="What they are asked.", show_default="as before, or to which class it belongs"),
 ]
 PromptFile = Annotated[
     Path | None,
@@ -91,6 +94,8 @@ def learn(
         _prompt(question, prompt, wanted),
         {} if prices is None else read_prices(prices),
     )
+    if question is None and prompt is None:
+        terms = _as_before(output, terms)
     whom = None if reference is None else (reference, reference_share)
     done = make(output, terms, budget_usd, whom, _study(examples, answers, classes, prices, seed), seed)
     if as_json:
@@ -112,6 +117,17 @@ def _prompt(question: str | None, prompt: Path | None, classes: list[str]) -> Pr
     if question is not None and prompt is not None:
         raise ConfigError("Got both --question and --prompt. Give one of them.")
     return PromptSpec(question=question) if prompt is None else PromptSpec.read(prompt)
+
+
+def _as_before(model: Path, terms: Terms) -> Terms:
+    """Terms that ask what a model that is there already asks."""
+    from askless.bundles.bundle import OF_RUN
+    from askless.bundles.terms import FILE
+
+    if not (model / OF_RUN / FILE).exists():
+        return terms
+    prompt = next(iter(terms.read(model / OF_RUN).experts.values()))["prompt"]
+    return replace(terms, experts={name: {**how, "prompt": prompt} for name, how in terms.experts.items()})
 
 
 def _study(examples: Path | None, answers: list[Path], classes: str, prices: Path | None, seed: int) -> Study | None:

@@ -146,4 +146,5 @@ def _words(rising: tuple[str, ...], usd: float, new: bool, known: bool, came: li
         return [f"{who} It begins {began}."]
     changes = [f"New: {', '.join(came)}."] if came else []
     changes += [f"Gone: {', '.join(left)}."] if left else []
-    return [who, " ".join([*changes, "What was learnt of the others stays. Start a server that runs anew."])]
+    others = "of the others " if changes else ""
+    return [who, " ".join([*changes, f"What was learnt {others}stays. Servers that answer by it: start them again."])]

@@ -298,6 +298,11 @@ def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list
     able = applicable(study)
     notes += [f"{why}. Left out: {', '.join(names)}." for why, names in _inapplicable(study).items()]
     for kind in wanted or ():
+        if kind in registry.known() and not registry.resolve(kind, kind).studied:
+            raise ConfigError(
+                f"Policy '{kind}' is not replayed on recorded answers: it learns anew as it goes, is trained by a "
+                f"pipeline, or is always shown. Allowed: {', '.join(able)}."
+            )
         if kind not in able:
             raise ConfigError.unknown("policy", kind, able)
     return list(dict.fromkeys(wanted)) if wanted else able
