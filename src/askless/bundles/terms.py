@@ -109,10 +109,10 @@ class Terms:
             if name not in found and (price := price_list.listed(each["model"], each.get("base_url"))) is not None:
                 found[name] = config.Price(**price)
         if lacking := [name for name in options if name not in found]:
-            price = "{usd_per_1m_prompt_tokens: 0.15, usd_per_1m_completion_tokens: 0.6}"
+            example = "{usd_per_1m_prompt_tokens: 0.15, usd_per_1m_completion_tokens: 0.6}"
             raise ConfigError(
                 f"The list of prices does not know the models of {', '.join(lacking)}. Give --prices FILE with "
-                f"prices: {{{', '.join(f'{name}: {price}' for name in lacking)}}}, your figures in place of these; "
+                f"prices: {{{', '.join(f'{name}: {example}' for name in lacking)}}}, your figures in place of these; "
                 f"{lacking[0]}: {{}} for one that is free."
             )
         return cls(task, classes, "", options, config.Costs("usd", found))
