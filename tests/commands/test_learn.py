@@ -256,9 +256,12 @@ def test_an_item_is_forgotten_and_named_by_a_key(here):
     rows = label(0, 20)
     facts = run("forget", "live", "--text", "number 3 is even", "--id", "own-4", "--json").stdout
     assert [(each["path"], each["rows"]) for each in json.loads(facts)["files"]] == [("live/learning.sqlite", 2)]
+    said = json.loads(run("forget", "live", "out-0.jsonl", "--text", "number 5 is even", "--json").stdout)["files"]
+    asked = {f"{model}.sqlite" for model in {r.body["model"] for r in server.requests if "number 5 is" in r.text}}
+    assert asked | {"out-0.jsonl", "ledger.sqlite"} < {each["path"].rpartition("/")[2] for each in said}
     run("key", "live")
     told = feedback(rows)
-    assert (told["new"], [each["row"] for each in told["refused"]]) == (18, ["line 4", "line 5"])
+    assert (told["new"], [each["row"] for each in told["refused"]]) == (17, ["line 4", "line 5", "line 6"])
     Path("own.csv").write_text("id,label\nown-7,yes\n")
     assert json.loads(run("feedback", "own.csv", "--model", "live", "--json").stdout)["corrected"] == 1
 

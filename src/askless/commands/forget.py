@@ -6,16 +6,22 @@ import configparser
 import os
 import re
 import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from askless.commands.options import NONE, AsJson, note, params_here, print_json, tell
 
 if TYPE_CHECKING:
+    from askless import config
+    from askless.bundles.terms import Terms
     from askless.data.forgetting import Forgotten, Found
+    from askless.experts.base import Expert
 
 AGE = re.compile(r"([1-9][0-9]{0,4})d")
 Folders = Annotated[
@@ -100,18 +106,20 @@ def _items(places: list[Path], ids: list[str], text: str | None, params: Path | 
     if ids:
         texts |= texts_of(places, frozenset(ids))
     params = params_here(params)
-    if params is None:
+    settings, known = None if params is None else config.load(params), _terms(places)
+    if settings is None and not known:
         lacking = (
-            "No params.yaml: without tasks and experts neither ids nor kept answers of a text are known (--params)."
+            "No params.yaml: without tasks and experts neither ids nor kept answers of a text are known (--params, or "
+            "name the folder of the model, plan.files or OUT.run, that answered)."
         )
         return Forgotten(frozenset(ids), texts), [lacking]
-    settings = config.load(params)
+    tasks = {*(settings.tasks if settings else ()), *(each.task for each in known)}
     # Data may be from before there was a key.
-    own = [*ids, *(name for task in settings.tasks for how in (named, plain_ids) for name in how(task, texts))]
+    own = [*ids, *(name for task in sorted(tasks) for how in (named, plain_ids) for name in how(task, texts))]
     logs = sorted({path.parent for place in places for path in place.rglob(SECRET)})
     # A log without a file of its secret has names by that of the environment.
     names = [*own, *(name for folder in [*logs, *places] for name in _names_in(folder, own))]
-    keys, notes = _keys(settings, places, texts)
+    keys, notes = _keys(_askers(settings, known), places, texts)
     if not texts:
         notes.append("No row has a text beside this id: kept answers were not looked for. Give --text too.")
     return Forgotten(frozenset(names), texts, frozenset(keys)), notes
@@ -124,20 +132,44 @@ def _names_in(folder: Path, ids: list[str]) -> list[str]:
     return DecisionLog(folder).names(ids) if os.environ.get(VARIABLE) or (folder / SECRET).is_file() else []
 
 
-def _keys(settings: Any, places: list[Path], texts: frozenset[str]) -> tuple[set[str], list[str]]:
+def _terms(places: list[Path]) -> list[Terms]:
+    """Those that models in these places bring."""
+    from askless.bundles.terms import FILE, Terms
+
+    return [Terms.read(path.parent) for place in places for path in sorted(place.rglob(FILE))]
+
+
+def _askers(settings: config.Params | None, known: list[Terms]) -> dict[str, list[Callable[[], Expert]]]:
+    """Expert to what makes it, as each task and each model asks it."""
+    from askless.experts import Setting, build
+    from askless.experts.asked import expert_of
+
+    found: dict[str, list[Callable[[], Expert]]] = defaultdict(list)
+    if settings is not None:
+        for name in settings.experts:
+            found[name] = [partial(expert_of, settings, task, name, Path()) for task in settings.tasks]
+    for each in known:
+        for name, options in each.experts.items():
+            setting = Setting(name, each.task, each.classes, each.prompt, answers=Path())
+            found[name].append(partial(build, setting, options))
+    return found
+
+
+def _keys(
+    askers: Mapping[str, list[Callable[[], Expert]]], places: list[Path], texts: frozenset[str]
+) -> tuple[set[str], list[str]]:
     """Keys of the answers of every expert that has a file of them."""
     from askless.data.forgetting import files_in
     from askless.errors import AsklessError
-    from askless.experts.asked import expert_of
     from askless.experts.paid import PaidExpert
 
     keys, notes = set[str](), []
-    stores = sorted({path.stem for path in files_in(places) if path.suffix == ".sqlite"} & set(settings.experts))
+    stores = sorted({path.stem for path in files_in(places) if path.suffix == ".sqlite"} & askers.keys())
     for name in stores if texts else []:
         before, why = len(keys), ""
-        for task in settings.tasks:
+        for make in askers[name]:
             try:
-                expert = expert_of(settings, task, name, Path())
+                expert = make()
                 asked = expert.keys if isinstance(expert, PaidExpert) else lambda text: []
                 keys |= {key for text in texts for key in asked(text)}
             except AsklessError as error:
