@@ -181,6 +181,7 @@ def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkey
     assert len(rows) == 140 and len(server.requests) == len({(r.body["model"], r.text) for r in server.requests})
     assert bill(server) <= facts["spent_usd"] + facts["reserved_usd"] <= 0.4 * (200 + OPENING) / 1000
     assert facts["allowed_usd"] == pytest.approx(0.4 * 200 / 1000)
+    assert "more are with turns under way or killed" in run("feedback", "--model", "live").stdout
 
 
 def test_what_was_paid_until_a_server_refused_counts(here):

@@ -119,9 +119,11 @@ def _say(facts: dict[str, Any]) -> None:
             f"{facts['new']:,} labels are new, {facts['corrected']:,} replace another, {facts['again']:,} were known"
             f"{refused}."
         )
+    held = facts["reserved_usd"]
+    reserved = f"up to ${held:.6g} more are with turns under way or killed; " if held else ""
     tell(
         f"{facts['items']:,} items so far took ${facts['spent_usd']:.6g} of the ${facts['allowed_usd']:.6g} that they "
-        f"may; {facts['waiting']:,} wait for a label."
+        f"may; {reserved}{facts['waiting']:,} wait for a label."
     )
     for version in facts["versions"][-SHOWN:]:
         about = f"{version['made']}  {version['labels']:>8,} labels  {version['digest'][:12]}"
