@@ -240,6 +240,7 @@ def test_it_is_served_and_clients_tell_it_what_was_right(here):
         refused = [
             ({"id": names[0], "label": "maybe"}, "Nothing was learnt: the label is none of yes, no."),
             ({"id": names[0]}, "Field required."),
+            ({"label": "yes"}, "Nothing was learnt: neither an id nor a text."),
             ({"id": names[0], "label": "no", "gold": 1}, "Unknown field. Allowed in a label: id, text, label."),
         ]
         for body, said in refused:
@@ -277,6 +278,10 @@ def test_what_cannot_be_meant_is_one_sentence(here):
     assert "Allowed: a new folder, or one that learn made" in learn(server, fails=True)
     Path("live/note.txt").unlink()
     learn(server)
+    Path("costs.yaml").write_text("prices: {large: {}}")
+    lacking = learn(server, names=("tiny", "mini", "large"), fails=True)
+    assert lacking.startswith("The list of prices does not know the models of tiny, mini. Give --prices FILE with")
+    assert run("feedback", "no.csv", "--model", "lively", fails=True).endswith("Correct the path.")
     Path("no.csv").write_text("name,gold\n1,yes\n")
     assert "--column label=ITS_NAME --column id=ITS_NAME." in run("feedback", "no.csv", "--model", "live", fails=True)
     Path("no.csv").write_text("id,gold\n1,yes\n")

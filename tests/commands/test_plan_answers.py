@@ -250,7 +250,7 @@ def test_who_makes_a_plan_agrees_to_its_servers_and_nobody_else(here, monkeypatc
         (["--llm", "large=m"], "Got --llm without --prompt. A plan promises of answers to the prompt on record."),
         (["--llm", "large", "--prompt", "prompt.txt"], "--llm got 'large'. Give EXPERT=MODEL, such as --llm gpt-4="),
         (["--llm", "other=m", "--prompt", "prompt.txt"], "Unknown expert 'other'. Known: large."),
-        (["--llm", "large=no-such-model", "--prompt", "prompt.txt"], "Expert 'large' has no price: the list knows no "),
+        (["--llm", "large=no-such-model", "--prompt", "prompt.txt"], "The list of prices does not know the model"),
         (["--llm", "large=m", "--prompt", "costs.yaml"], "costs.yaml: prices: Unexpected keyword argument. "),
         (["--llm", "large=m", "--prompt", "nothing.txt"], "nothing.txt: "),
         (["--llm", "large=m", "--prompt", "items.csv"], "The prompt: template: has no {text}"),

@@ -43,7 +43,7 @@ def test_labels_are_known_by_id_own_id_or_text_and_each_counts_once(learning):
         (Label("two", None, "maybe"), "the label is none of yes, no"),
         (Label("same", None, "yes"), "the id stands for two texts: give the text"),
         (Label("never", None, "yes"), "no such item was answered"),
-        (Label(None, None, "yes"), "no such item was answered"),
+        (Label(None, None, "yes"), "neither an id nor a text"),
         (Label(None, "z", "yes"), "no such item was answered"),
         (Label(None, "d", "no"), "new"),
     ]

@@ -254,8 +254,8 @@ def _kind(policy: Policy) -> str:
 def _read(folder: Path) -> dict[str, Any]:
     """What bundle.json says, checked."""
     if not (folder / FILE).exists():
-        allowed = "a plan with its folder .files beside it, or the folder of a trained team or policy"
-        raise DataError(folder, f"no {FILE}", allowed, REMEDY)
+        allowed = "a plan with its folder .files beside it, or the folder of learn, annotate, a trained team or policy"
+        raise DataError(folder, f"no {FILE}", allowed, REMEDY if folder.exists() else "Correct the path.")
     try:
         about = read_json(folder / FILE)
     except (OSError, ValueError) as error:

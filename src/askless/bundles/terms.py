@@ -108,11 +108,13 @@ class Terms:
             experts.build(experts.Setting(name, task, classes), each)
             if name not in found and (price := price_list.listed(each["model"], each.get("base_url"))) is not None:
                 found[name] = config.Price(**price)
-            if name not in found:
-                raise ConfigError(
-                    f"Expert '{name}' has no price: the list knows no '{each['model']}' there. Give --prices FILE with "
-                    f"prices: {{{name}: {{usd_per_1m_prompt_tokens: 0.15}}}}, or {{}} for one that is free."
-                )
+        if lacking := [name for name in options if name not in found]:
+            example = "{usd_per_1m_prompt_tokens: 0.15, usd_per_1m_completion_tokens: 0.6}"
+            raise ConfigError(
+                f"The list of prices does not know the models of {', '.join(lacking)}. Give --prices FILE with "
+                f"prices: {{{', '.join(f'{name}: {example}' for name in lacking)}}}, your figures in place of these; "
+                f"{lacking[0]}: {{}} for one that is free."
+            )
         return cls(task, classes, "", options, config.Costs("usd", found))
 
     def demo_models(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ FILE = "learning.sqlite"
 PART = 0.5
 MOST_ITEMS, VERSIONS = 100_000, 10
 TWO, NONE_SUCH = "the id stands for two texts: give the text", "no such item was answered"
+UNNAMED = "neither an id nor a text"
 TABLES = """
 CREATE TABLE IF NOT EXISTS totals (
   one INTEGER PRIMARY KEY CHECK (one = 1), task TEXT NOT NULL, items INTEGER NOT NULL, allowed REAL NOT NULL,
@@ -217,6 +218,9 @@ class Learning:
             for at, (each, own, key) in enumerate(zip(labels, named, by_text, strict=True)):
                 if each.label not in classes:
                     told.refused.append((at, f"the label is none of {', '.join(classes)}"))
+                    continue
+                if not (each.id or each.text):
+                    told.refused.append((at, UNNAMED))
                     continue
                 found = None
                 if each.text is None:
