@@ -229,7 +229,7 @@ def test_a_part_that_is_missing_is_named(kept, missing, tmp_path):
     shutil.rmtree(part) if part.is_dir() else part.unlink()
     with pytest.raises(DataError) as error:
         assert Bundle.load(folder).policy
-    allowed = "a plan with its folder .files beside it, or the folder of a trained team or policy"
+    allowed = "a plan with its folder .files beside it, or the folder of learn, annotate, a trained team or policy"
     if missing != "bundle.json":
         allowed = "a folder with bundle.json, extractive.json, vectors"
     assert str(error.value) == f"{folder}: no {missing}. Allowed: {allowed}. {REMEDY}"
