@@ -54,10 +54,9 @@ def end_lost_runs(number: str) -> None:
 
     client = mlflow.MlflowClient()
     for run in client.search_runs([number], "attributes.status = 'RUNNING'"):
-        number = run.info.run_id
         # It may have ended well since it was looked for.
-        if _gone(run) and client.get_run(number).info.status == "RUNNING":
-            client.set_terminated(number, "KILLED")
+        if _gone(run) and client.get_run(run.info.run_id).info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 @task(cache_policy=NO_CACHE)

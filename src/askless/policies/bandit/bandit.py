@@ -1,4 +1,4 @@
-"""Learning whom to ask while answering: no labelled set beforehand, and never above the budget."""
+"""Learning whom to ask while answering: no labelled set beforehand, and within the budget after every item."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Round(Decisions):
 
 @dataclass(frozen=True)
 class _Points:
-    """Operating points by rising cost, and what was drawn for them.
+    """Operating points by rising cost, and what they are reckoned by.
 
     `price` of quality, whom to ask `first`, and the mean `cost` of an item, each (points,); `after` as of `Chances`.
     """
@@ -83,11 +83,11 @@ class _Points:
 class Bandit(Policy):
     """Learns whom to ask while it answers: one expert after another, while one more is worth its price.
 
-    It asks a first expert about every item and then, where the chance that one or two more would help is worth their
-    price, those. What it knows of these chances (`Chances`) it draws from their posterior (Thompson sampling), so that
-    an expert of which little is known is tried where it could matter, and one that is surely not worth its price no
-    more. Beside that a share of the items, drawn by their ids, explores: the cheap experts and one other, drawn, answer
-    at once. After every item what was spent is at most the budget times the items so far.
+    It asks a first expert about every item and then, where the chance that one or two more would help (`Chances`) is
+    worth their price, those. Beside that a share of the items, drawn by their ids, explores: several experts answer at
+    once, the costly ones about fewer items, and so one that surely lies beneath the hull of the others. After every
+    item what was spent is at most the budget times the items so far, but for the cheapest expert's answers to the first
+    20, which may run ahead of it.
 
     It decides by what it knows, and `decide` changes nothing. `count` takes note of what was asked and paid, `feed` of
     labels, which may come late, for some items only, and be put right: gold, a person's, or a reference expert's.
@@ -118,7 +118,7 @@ class Bandit(Policy):
 
     References
     ----------
-    Thompson 1933; Badanidiyuru et al. 2013 (bandits with knapsacks); Dai et al. 2024, arXiv 2405.16587 (C2MAB-V).
+    Badanidiyuru et al. 2013 (bandits with knapsacks); Dai et al. 2024, arXiv 2405.16587 (C2MAB-V).
     """
 
     title = "Bandit"
@@ -182,7 +182,7 @@ class Bandit(Policy):
     def count(self, rounds: Rounds) -> Self:
         """Take note of items that were decided, and of what was paid for them: once, and before the next are."""
         self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
-        self.tried_ += int((rounds.free.sum(axis=1) > 1).sum())
+        self.tried_ += rounds.explored
         self._price(rounds)
         return self
 
@@ -203,7 +203,7 @@ class Bandit(Policy):
         newest = np.argsort(both.item, kind="stable")[-self.most_rows :]
         self.rounds_, self.gold_ = both[newest], gold[newest]
         self.fed_ += len(label)
-        if self._explored() >= FEWEST and self.fed_ >= max(self.learnt_ + NEW, self.learnt_ + MORE * len(self.gold_)):
+        if self.rounds_.explored >= FEWEST and self.fed_ >= self.learnt_ + max(NEW, MORE * len(self.gold_)):
             self.learn()
         return self
 
@@ -325,7 +325,7 @@ class Bandit(Policy):
         return then
 
     def _points(self, usd: float) -> _Points:
-        """The operating points as they may be, drawn from what is known."""
+        """The operating points, by what is known."""
         prices, k = self._expected(), len(self.experts)
         after = np.zeros((k, k, 2))
         alone = _Points(np.array([np.inf]), np.array([int(np.argmin(prices))]), np.array([prices.min()]), after)
@@ -394,7 +394,7 @@ class Bandit(Policy):
 
     def _exploration(self, usd: float) -> tuple[float, Floats]:
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
-        prices, done = self._expected(), max(self._explored(), self.tried_ / UNTOLD)
+        prices, done = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
         part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
         seen, rate = self._rates()
         off = beneath_hull(prices, rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
@@ -403,10 +403,6 @@ class Bandit(Policy):
             return 0.0, part
         spare = usd - prices.min() if done < FEWEST else self.explore * usd * min(1.0, STEADY / (done + 1e-9))
         return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
-
-    def _explored(self) -> int:
-        """How many labelled rounds several experts answered at once."""
-        return int((self.rounds_.free.sum(axis=1) > 1).sum())
 
     def _rates(self) -> tuple[Ints, Floats]:
         """How many labelled rounds each expert answered unselected, and how often it was right, each (experts,)."""

@@ -50,6 +50,11 @@ class Rounds:
         """Who was asked, (n, experts)."""
         return ~np.isnan(self.cost)
 
+    @property
+    def explored(self) -> int:
+        """How many items several experts answered before anything was seen of them."""
+        return int((self.free.sum(axis=1) > 1).sum())
+
     @classmethod
     def blank(cls, experts: Sequence[str], item: Ints) -> Self:
         """Nobody asked about any of these items."""
