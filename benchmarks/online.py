@@ -5,10 +5,11 @@ replay is what would have happened. `bandit` and `c2mab_v` begin without a label
 item after its block of 50. For each budget: the quality of the first 1,000 items and of those after them; what these
 lack or gain against `planned` at the same dollars with 300 labelled items answered by all nine beforehand, against the
 best mix of single experts on these same items, and against the best single expert that costs no more; what was spent.
-`warm` is the bandit begun with those 300 items. Then regret against the best fixed subset of up to three voters that
-costs no more, over 20,000 items drawn from the recorded ones; what comes of a change in the middle; C2MAB-V where
-experts are independent, as its paper has them; 500 runs against budgets with costs that jump; and the seconds of
-100,000 items. Run: python benchmarks/online.py [replay regret drift published budget speed]
+`warm` is the bandit begun with those 300 items. Then what the texts add, also on RouteLLM's items and on posts; regret
+against the best fixed subset of up to three voters that costs no more, over 20,000 items drawn from the recorded ones;
+what comes of a change in the middle; C2MAB-V where experts are independent, as its paper has them; 500 runs against
+budgets with costs that jump; and the seconds of 100,000 items.
+Run: python benchmarks/online.py [replay context regret drift published budget speed]
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from policies import envelope, recorded
-from pools import pooled
+from pools import pooled, pools
 
 from askless import schema
 from askless.arrays import Bools, Floats, Ints
@@ -32,6 +33,7 @@ from askless.costs import CostModel
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Bandit
 from askless.policies.bandit.c2mab_v import C2MABV, REWARDS
+from askless.policies.bandit.linear import LinTS, LinUCB
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget
 from askless.policies.planned.planned import Planned
@@ -41,32 +43,42 @@ LEARNING, LABELS, BLOCK = 1_000, 300, 50
 SHARES = (0.1, 0.25, 0.5, 0.8)
 CLASSES = tuple("ABCDEFGHIJ")
 # Each learner, and whether it begins with labelled items.
-KINDS: dict[str, tuple[type[Bandit] | type[C2MABV], bool]] = {
+KINDS: dict[str, tuple[type[Learner], bool]] = {
     "bandit": (Bandit, False),
     "warm": (Bandit, True),
     "c2mab_v": (C2MABV, False),
+    "lin_ucb": (LinUCB, False),
+    "lin_ts": (LinTS, False),
 }
+Learner = Bandit | C2MABV | LinUCB
 
 
 class World:
-    """Recorded answers as arrays (items, experts): `label`, stated `p`, `cost`; `gold` (items,)."""
+    """Recorded answers as arrays (items, experts): `label`, stated `p`, `cost`; `gold` and texts, each (items,)."""
 
-    def __init__(self, experts: Sequence[str], label: Ints, p: Floats, cost: Floats, gold: Ints) -> None:
+    def __init__(
+        self, experts: Sequence[str], label: Ints, p: Floats, cost: Floats, gold: Ints, text: Sequence[str] = ()
+    ) -> None:
         self.experts, self.label, self.p, self.cost, self.gold = tuple(experts), label, p, cost, gold
+        self.text = np.array(text if len(text) else [""] * len(gold), dtype=object)
 
     @classmethod
     def read(cls, folder: Path, benchmark: str) -> World:
         """All experts of a benchmark, cheapest first."""
         models = pq.read_table(folder / f"{benchmark}_responses.parquet", columns=["model"])["model"].unique()
-        panel = pooled(recorded(folder, benchmark, sorted(models.to_pylist())))
+        return cls.of(pooled(recorded(folder, benchmark, sorted(models.to_pylist()))))
+
+    @classmethod
+    def of(cls, panel: Panel) -> World:
+        """All that a panel's experts answer."""
         answers = [panel.ask(name) for name in panel.experts]
         label, p, cost = (
             np.stack(part, axis=1) for part in zip(*((a.label, probability(a), a.cost) for a in answers), strict=True)
         )
-        return cls(panel.experts, label, p, cost, panel.gold)
+        return cls(panel.experts, label, p, cost, panel.gold, panel.text)
 
     def __getitem__(self, rows: Ints) -> World:
-        return World(self.experts, self.label[rows], self.p[rows], self.cost[rows], self.gold[rows])
+        return World(self.experts, self.label[rows], self.p[rows], self.cost[rows], self.gold[rows], self.text[rows])
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -80,7 +92,12 @@ class World:
         """These items as a panel, ids by their number from `start` on."""
         ids = [f"i{start + k}" for k in range(len(self))]
         names = pa.array(CLASSES)
-        columns = {"id": ids, "text": ids, "label": names.take(pa.array(self.gold)), "split": ["train"] * len(self)}
+        columns = {
+            "id": ids,
+            "text": self.text.tolist(),
+            "label": names.take(pa.array(self.gold)),
+            "split": ["train"] * len(self),
+        }
         examples = schema.table("examples", {**columns, "group": [None] * len(self)})
         return Panel(
             examples, {e: _Recorded(self, j, start) for j, e in enumerate(self.experts)}, CostModel("usd"), CLASSES
@@ -109,7 +126,7 @@ class _Recorded:
 
 
 def played(
-    world: World, usd: float, learner: Bandit | C2MABV, block: int = BLOCK, start: int = 0
+    world: World, usd: float, learner: Learner, block: int = BLOCK, start: int = 0
 ) -> tuple[Bools, Floats, Bools]:
     """Whether each item in its turn was right, its cost (items,), and who was asked (items, experts)."""
     right, cost = np.zeros(len(world), bool), np.zeros(len(world))
@@ -123,11 +140,9 @@ def played(
     return right, cost, asked
 
 
-def cold(
-    world: World, seed: int, kind: type[Bandit] | type[C2MABV] = Bandit, begun: World | None = None
-) -> Bandit | C2MABV:
+def cold(world: World, seed: int, kind: type[Learner] = Bandit, begun: World | None = None) -> Learner:
     """A learner that knows nothing, or what all answered to the items of `begun`."""
-    options = {"ceilings": world.cost.max(axis=0).tolist()} if kind is Bandit else {}
+    options = {"ceilings": world.cost.max(axis=0).tolist()} if kind is not C2MABV else {}
     nothing = world[np.arange(0)].panel()
     return kind(world.experts, random_state=seed, **options).fit(nothing if begun is None else begun.panel(), nothing)
 
@@ -206,6 +221,29 @@ def fixed(world: World, usd: float, most: int = 3) -> tuple[float, tuple[int, ..
                 stands = label[np.arange(len(world)), votes.argmax(axis=1)]
                 best = max(best, (float((stands == world.gold).mean()), members))
     return best
+
+
+def context(folder: Path, worlds: dict[str, World], orders: int) -> None:
+    """What the text adds: quality after the first 1,000 items against the mix of single experts and without texts."""
+    print("\nthe text as context, half of the way in price, after the first 1,000 items, points")
+    columns = ("benchmark", "policy", "- mix", "- without texts", "spent %")
+    print("  ".join(cell.rjust(15) for cell in columns))
+    others = {name: World.of(panel) for name, _, panel in pools(folder, ("judged", "posts")) if len(panel) > LEARNING}
+    for name, world in {**others, **worlds}.items():
+        usd = float(world.cost.mean(axis=0)[[0, -1]].mean())
+        silent = World(world.experts, world.label, world.p, world.cost, world.gold)
+        for policy in ("lin_ucb", "lin_ts", "bandit"):
+            found = []
+            for seed in range(orders):
+                order = np.random.default_rng(seed).permutation(len(world))
+                late, gains = order[LEARNING:], []
+                for each in (world, silent) if KINDS[policy][0].reads_text else (world,):
+                    right, cost, _ = played(each[order], usd, cold(each[order], seed, KINDS[policy][0]))
+                    spent = float(cost[LEARNING:].mean())
+                    gains.append((right[LEARNING:].mean() - _mix(world[late], spent), spent / usd))
+                found.append([gains[0][0], gains[0][0] - gains[-1][0], gains[0][1]])
+            cells = [interval(column) for column in 100 * np.array(found).T]
+            print("  ".join(cell.rjust(15) for cell in (name, policy, *cells)), flush=True)
 
 
 def regret(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
@@ -331,13 +369,14 @@ def speed(world: World, items: int = 100_000) -> None:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("replay", "regret", "drift", "published", "budget", "speed")
+    parts = ("replay", "context", "regret", "drift", "published", "budget", "speed")
     parser.add_argument("parts", nargs="*", default=parts, help="by default all")
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")) / "recorded")
     parser.add_argument("--orders", type=int, default=10)
     given = parser.parse_args()
     worlds = {name: World.read(given.folder, name) for name in ("mmlu", "medmcqa")}
     runs = {
+        "context": lambda: context(given.folder.parent, worlds, given.orders),
         "replay": lambda: replay(worlds, given.orders),
         "regret": lambda: regret(worlds, given.orders),
         "drift": lambda: drift(worlds, given.orders),

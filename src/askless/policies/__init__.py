@@ -28,6 +28,8 @@ POLICIES = {
     "subset_select": "askless.policies.select_llm:SelectLLM",
     "bandit": "askless.policies.bandit.bandit:Bandit",
     "c2mab_v": "askless.policies.bandit.c2mab_v:C2MABV",
+    "lin_ucb": "askless.policies.bandit.linear:LinUCB",
+    "lin_ts": "askless.policies.bandit.linear:LinTS",
     "random": "askless.policies.baselines:Random",
     "length": "askless.policies.baselines:Length",
     "always": "askless.policies.baselines:Always",

@@ -42,8 +42,8 @@ class Rounds:
     def __len__(self) -> int:
         return len(self.item)
 
-    def __getitem__(self, rows: Ints | Bools | slice) -> Rounds:
-        return Rounds(self.experts, *(getattr(self, f.name)[rows] for f in fields(self)[1:]))
+    def __getitem__(self, rows: Ints | Bools | slice) -> Self:
+        return type(self)(self.experts, *(getattr(self, f.name)[rows] for f in fields(self)[1:]))
 
     @property
     def asked(self) -> Bools:
