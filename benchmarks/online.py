@@ -60,7 +60,7 @@ class World:
         self, experts: Sequence[str], label: Ints, p: Floats, cost: Floats, gold: Ints, text: Sequence[str] = ()
     ) -> None:
         self.experts, self.label, self.p, self.cost, self.gold = tuple(experts), label, p, cost, gold
-        self.text = np.array(text if len(text) else [""] * len(gold), dtype=object)
+        self.text = np.array(text if len(text) else ["."] * len(gold), dtype=object)
 
     @classmethod
     def read(cls, folder: Path, benchmark: str) -> World:
@@ -70,12 +70,15 @@ class World:
 
     @classmethod
     def of(cls, panel: Panel) -> World:
-        """All that a panel's experts answer."""
+        """All that a panel's experts answer; where only who was right is known, class 0 stands for a right answer."""
         answers = [panel.ask(name) for name in panel.experts]
         label, p, cost = (
             np.stack(part, axis=1) for part in zip(*((a.label, probability(a), a.cost) for a in answers), strict=True)
         )
-        return cls(panel.experts, label, p, cost, panel.gold, panel.text)
+        if panel.classes:
+            return cls(panel.experts, label, p, cost, panel.gold, panel.text)
+        wrong = np.stack([panel.quality(a) < 1 for a in answers], axis=1).astype(np.int64)
+        return cls(panel.experts, wrong, p, cost, np.zeros(len(panel), np.int64), panel.text)
 
     def __getitem__(self, rows: Ints) -> World:
         return World(self.experts, self.label[rows], self.p[rows], self.cost[rows], self.gold[rows], self.text[rows])
@@ -232,7 +235,8 @@ def context(folder: Path, worlds: dict[str, World], orders: int) -> None:
     for name, world in {**others, **worlds}.items():
         usd = float(world.cost.mean(axis=0)[[0, -1]].mean())
         silent = World(world.experts, world.label, world.p, world.cost, world.gold)
-        for policy in ("lin_ucb", "lin_ts", "bandit"):
+        # Without labels there are no votes.
+        for policy in ("lin_ucb", "lin_ts", *(["bandit"] if world.gold.any() else [])):
             found = []
             for seed in range(orders):
                 order = np.random.default_rng(seed).permutation(len(world))

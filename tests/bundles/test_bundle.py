@@ -203,8 +203,8 @@ def test_what_plain_values_cannot_tell_is_not_kept(policy, tmp_path):
         Bundle.of(policy, CLASSES, {}).save(tmp_path / "p")
     assert str(error.value) == (
         f"{type(policy).__name__} cannot be kept. "
-        "Allowed: two_tier, chain, planned, subset, bandit, c2mab_v, random, length, always, team_alternating, "
-        "team_joint, team_gain, summary_gain."
+        "Allowed: two_tier, chain, planned, subset, bandit, c2mab_v, lin_ucb, lin_ts, random, length, always, "
+        "team_alternating, team_joint, team_gain, summary_gain."
     )
     assert not (tmp_path / "p").exists()
 
