@@ -172,7 +172,7 @@ class LinUCB(Policy):
         chances, spent = self.chances(made.x, self.items_), self.spent_
         for start in range(0, n, AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, n))
-            there = usd * (made.item[rows] + 1) - spent - np.cumsum(made.reading[rows])
+            there = np.asarray(usd * (made.item[rows] + 1) - spent - np.cumsum(made.reading[rows]))
             chosen = self._granted(chances[rows] - self._price(usd, int(made.item[start]), spent), there)
             for j, name in enumerate(self.experts):
                 if len(mine := rows[chosen == j]):
@@ -206,7 +206,7 @@ class LinUCB(Policy):
     def _granted(self, worth: Floats, there: Floats) -> Ints:
         """Whom to ask about each row, for which there is the money `there`, -1 where nobody, (n,)."""
         most, cheapest = self._ceilings(), int(self._expected().argmin())
-        chosen = worth.argmax(axis=1)
+        chosen: Ints = worth.argmax(axis=1)
         taken = 0.0
         for row, j in enumerate(chosen):
             chosen[row] = next((i for i in (j, cheapest) if taken + most[i] <= there[row]), -1)
@@ -245,14 +245,19 @@ class LinUCB(Policy):
 
     def _blank(self, panel: Panel, x: Floats) -> TextRounds:
         """Nobody asked about any row of a panel."""
-        nobody = Rounds.blank(self.experts, self.items_ + np.arange(len(panel)))
-        return TextRounds(*vars(nobody).values(), x=x, reading=panel.spent)
+        nobody = vars(Rounds.blank(self.experts, self.items_ + np.arange(len(panel))))
+        return TextRounds(**nobody, x=x, reading=panel.spent)
 
 
 class LinTS(LinUCB):
     """As `LinUCB`, but each chance is drawn from what is believed of it: Thompson sampling.
 
     A chance is drawn for each item and expert, which is the same as to draw the regression anew for each item.
+
+    Parameters
+    ----------
+    experts, width, shrink, optimism, ceilings, random_state
+        As of `LinUCB`; `optimism` is the scale of what is drawn.
 
     References
     ----------
