@@ -235,14 +235,14 @@ def context(folder: Path, worlds: dict[str, World], orders: int) -> None:
     for name, world in {**others, **worlds}.items():
         usd = float(world.cost.mean(axis=0)[[0, -1]].mean())
         silent = World(world.experts, world.label, world.p, world.cost, world.gold)
-        # Without labels there are no votes.
-        for policy in ("lin_ucb", "lin_ts", *(["bandit"] if world.gold.any() else [])):
+        for policy in ("lin_ucb", "lin_ts"):
             found = []
             for seed in range(orders):
                 order = np.random.default_rng(seed).permutation(len(world))
                 late, gains = order[LEARNING:], []
-                for each in (world, silent) if KINDS[policy][0].reads_text else (world,):
-                    right, cost, _ = played(each[order], usd, cold(each[order], seed, KINDS[policy][0]))
+                for each in (world, silent):
+                    learner = cold(each[order], seed, KINDS[policy][0])
+                    right, cost, _ = played(each[order], usd, learner, block=200)
                     spent = float(cost[LEARNING:].mean())
                     gains.append((right[LEARNING:].mean() - _mix(world[late], spent), spent / usd))
                 found.append([gains[0][0], gains[0][0] - gains[-1][0], gains[0][1]])
