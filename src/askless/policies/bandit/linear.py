@@ -170,14 +170,17 @@ class LinUCB(Policy):
         usd, n = self._usd(budget), len(panel)
         made = self._blank(panel, self.look(panel) if seen is None else seen)
         chances, spent = self.chances(made.x, self.items_), self.spent_
-        for start in range(0, n, AT_ONCE):
+        start = 0
+        while start < n:
             rows = np.arange(start, min(start + AT_ONCE, n))
             there = np.asarray(usd * (made.item[rows] + 1) - spent - np.cumsum(made.reading[rows]))
             chosen = self._granted(chances[rows] - self._price(usd, int(made.item[start]), spent), there)
+            rows = rows[: len(chosen)]
             for j, name in enumerate(self.experts):
                 if len(mine := rows[chosen == j]):
                     made.put(j, mine, panel.ask(name, mine), free=True)
             spent += float(np.nansum(made.cost[rows]) + made.reading[rows].sum())
+            start += len(rows)
         expert, asked, nothing = made.asked.argmax(axis=1), panel.asked_of(self.experts), np.full(n, np.nan)
         label, steps = made.label[np.arange(n), expert], steps_of(self.experts, asked, nothing)
         return Round(self.experts, expert, label, nothing, panel.spent, asked, nothing, steps, rounds=made)
@@ -204,14 +207,16 @@ class LinUCB(Policy):
         return np.asarray(TOP * np.exp(-put_by / SPAN) * self._expected() / max(usd, 1e-300))
 
     def _granted(self, worth: Floats, there: Floats) -> Ints:
-        """Whom to ask about each row, for which there is the money `there`, -1 where nobody, (n,)."""
+        """Whom to ask about the first rows, as many as there surely is the money `there` for; -1 where nobody."""
         most, cheapest = self._ceilings(), int(self._expected().argmin())
-        chosen: Ints = worth.argmax(axis=1)
-        taken = 0.0
-        for row, j in enumerate(chosen):
-            chosen[row] = next((i for i in (j, cheapest) if taken + most[i] <= there[row]), -1)
-            taken += most[chosen[row]] if chosen[row] >= 0 else 0.0
-        return chosen
+        # Another than the cheapest leaves the money for the cheapest's next answer.
+        kept = np.where(np.arange(len(most)) == cheapest, 0.0, most[cheapest])
+        chosen = worth.argmax(axis=1)
+        within = np.logical_and.accumulate(np.cumsum(most[chosen]) + kept[chosen] <= there)
+        if within[0]:
+            return np.asarray(chosen[within])
+        # What an answer costs is known once it is there: then there may be money for the next.
+        return np.array([cheapest if most[cheapest] <= there[0] else -1])
 
     def _expected(self) -> Floats:
         """What an answer of each expert costs, as far as is known."""
