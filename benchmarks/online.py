@@ -30,9 +30,11 @@ from pools import pooled, pools
 from askless import schema
 from askless.arrays import Bools, Floats, Ints
 from askless.costs import CostModel
+from askless.evaluation.arrivals import Feedback, played
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Bandit
 from askless.policies.bandit.c2mab_v import C2MABV, REWARDS
+from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.linear import LinTS, LinUCB
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget
@@ -50,7 +52,6 @@ KINDS: dict[str, tuple[type[Learner], bool]] = {
     "lin_ucb": (LinUCB, False),
     "lin_ts": (LinTS, False),
 }
-Learner = Bandit | C2MABV | LinUCB
 
 
 class World:
@@ -128,21 +129,6 @@ class _Recorded:
         return schema.table("predictions", columns)
 
 
-def played(
-    world: World, usd: float, learner: Learner, block: int = BLOCK, start: int = 0
-) -> tuple[Bools, Floats, Bools]:
-    """Whether each item in its turn was right, its cost (items,), and who was asked (items, experts)."""
-    right, cost = np.zeros(len(world), bool), np.zeros(len(world))
-    asked = np.zeros((len(world), len(world.experts)), bool)
-    for at in range(0, len(world), block):
-        rows = np.arange(at, min(at + block, len(world)))
-        part = world[rows]
-        done = learner.decide(part.panel(start + at).copy(blind=True), Budget(per_1000=1000 * usd))
-        right[rows], cost[rows], asked[rows] = done.label == part.gold, done.cost, done.asked
-        learner.count(done.rounds).feed(done.rounds, part.gold)
-    return right, cost, asked
-
-
 def cold(world: World, seed: int, kind: type[Learner] = Bandit, begun: World | None = None) -> Learner:
     """A learner that knows nothing, or what all answered to the items of `begun`."""
     options = {"ceilings": world.cost.max(axis=0).tolist()} if kind is not C2MABV else {}
@@ -184,8 +170,8 @@ def _order(world: World, budgets: Floats, seed: int) -> Floats:
         rows.append([])
         for kind, warm in KINDS.values():
             learner, mine = cold(world, seed, kind, taught if warm else None), late if warm else world[order]
-            right, cost, _ = played(mine, usd, learner, start=LABELS)
-            early, right, cost = right[: -len(late)], right[-len(late) :], cost[-len(late) :]
+            done = played(learner, mine.panel(LABELS), usd)
+            early, right, cost = done.right[: -len(late)], done.right[-len(late) :], done.cost[-len(late) :]
             spent = float(cost.mean())
             least = float(late.cost.mean(axis=0).min())
             told = planned.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * max(spent, 1.001 * least)))
@@ -242,9 +228,9 @@ def context(folder: Path, worlds: dict[str, World], orders: int) -> None:
                 late, gains = order[LEARNING:], []
                 for each in (world, silent):
                     learner = cold(each[order], seed, KINDS[policy][0])
-                    right, cost, _ = played(each[order], usd, learner, block=200)
-                    spent = float(cost[LEARNING:].mean())
-                    gains.append((right[LEARNING:].mean() - _mix(world[late], spent), spent / usd))
+                    done = played(learner, each[order].panel(), usd, Feedback(block=200))
+                    spent = float(done.cost[LEARNING:].mean())
+                    gains.append((done.right[LEARNING:].mean() - _mix(world[late], spent), spent / usd))
                 found.append([gains[0][0], gains[0][0] - gains[-1][0], gains[0][1]])
             cells = [interval(column) for column in 100 * np.array(found).T]
             print("  ".join(cell.rjust(15) for cell in (name, policy, *cells)), flush=True)
@@ -263,7 +249,7 @@ def regret(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
             for seed in range(orders):
                 drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
                 learner = cold(drawn, seed)
-                right, _, _ = played(drawn, usd, learner, block=200)
+                right = played(learner, drawn.panel(), usd, Feedback(block=200)).right
                 lost.append(np.cumsum(best - right)[at - 1])
                 tried.append(learner.tried_)
             cells = [interval(column) for column in np.array(lost).T]
@@ -296,13 +282,13 @@ def drift(worlds: dict[str, World], orders: int, items: int = 4_000) -> None:
         for seed in range(orders):
             drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
             learner = cold(drawn, seed)
-            before = played(drawn[np.arange(items // 2)], usd, learner)
+            before = played(learner, drawn[np.arange(items // 2)].panel(), usd)
             after = drawn[np.arange(items // 2, items)]
             change(after)
-            then = played(after, usd, learner, start=items // 2)
-            spans.append(np.append(before[0][-250:].mean(), then[0].reshape(-1, 250).mean(axis=1)))
+            then = played(learner, after.panel(items // 2), usd)
+            spans.append(np.append(before.right[-250:].mean(), then.right.reshape(-1, 250).mean(axis=1)))
             who = dear if what.startswith("a quarter") else main
-            shares.append(np.append(before[2][-250:, who].mean(), then[2][:, who].reshape(-1, 250).mean(axis=1)))
+            shares.append(np.append(before.asked[-250:, who].mean(), then.asked[:, who].reshape(-1, 250).mean(axis=1)))
         print(f"{what}: " + "  ".join(f"{100 * q:.1f}" for q in np.mean(spans, axis=0)))
         print("    asked of it: " + "  ".join(f"{100 * q:.0f}" for q in np.mean(shares, axis=0)), flush=True)
 
@@ -357,7 +343,7 @@ def budget(runs: int = 500, items: int = 300) -> None:
         cost[random.random(items) < 0.03] *= 10
         world = World([f"e{j}" for j in range(k)], label, random.uniform(0.3, 1, (items, k)), cost, gold)
         usd = float(cost[:, 0].mean() * random.uniform(1.5, 20))
-        _, spent, _ = played(world, usd, cold(world, seed), block=int(random.integers(1, 80)))
+        spent = played(cold(world, seed), world.panel(), usd, Feedback(block=int(random.integers(1, 80)))).cost
         over += bool((np.cumsum(spent) > usd * np.maximum(20, np.arange(1, items + 1)) + 1e-12).any())
     print(f"\n{over} of {runs} runs of {items} items were above the budget after some item")
 
@@ -366,7 +352,7 @@ def speed(world: World, items: int = 100_000) -> None:
     """Seconds of so many items in blocks of 1,000, labels fed after each."""
     drawn = world[np.random.default_rng(0).integers(len(world), size=items)]
     learner, start = cold(drawn, 0), time.perf_counter()
-    played(drawn, float(world.cost.mean(axis=0).mean()), learner, block=1_000)
+    played(learner, drawn.panel(), float(world.cost.mean(axis=0).mean()), Feedback(block=1_000))
     print(f"\n{items} items x {len(world.experts)} experts: {time.perf_counter() - start:.0f} s")
 
 

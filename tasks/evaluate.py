@@ -19,7 +19,7 @@ from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.data import readers
 from askless.errors import DataError
-from askless.evaluation import evaluate, replay
+from askless.evaluation import evaluate, learning, replay
 from askless.evaluation.distillation import brought
 from askless.evaluation.expert_results import contradictions
 from askless.evaluation.summary_examples import side_by_side
@@ -29,10 +29,14 @@ from askless.experts.small.auto import CHOSEN_FROM, in_words
 from askless.experts.small.out_of_fold import is_out_of_fold
 from askless.files import replacing_folder, write_text
 from askless.panel import Answering, Panel, class_indices
+from askless.policies.bandit.learner import Learner
 from askless.policies.base import Budget, Policy
 from askless.text.embeddings import Vectors
 from tasks.progress import steps
 from tasks.train import UNTAUGHT
+
+# What learners are held against, where it is among the policies; else the headline.
+PLAN = "planned"
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,12 @@ class Inputs:
     def experts(self) -> tuple[str, ...]:
         """Small expert, baselines, LLMs."""
         return tuple(dict.fromkeys((self.train.small, *self.train.baselines, *self.settings.llms(self.name))))
+
+    def policies(self, *, learn: bool) -> dict[str, Mapping[str, Any]]:
+        """The policies of params.yaml with their options, those that learn while they answer or all others."""
+        named = self.settings.policies[self.name]
+        kinds = {name: policies.resolve(name, str(options.get("kind", name))) for name, options in named.items()}
+        return {name: options for name, options in named.items() if issubclass(kinds[name], Learner) == learn}
 
     def recorded(self, expert: str, seed: int | None = None) -> RecordedExpert:
         """The predictions of one expert, replayed; of the small one as trained with `seed`, by default the first."""
@@ -153,7 +163,7 @@ def fit_all(inputs: Inputs) -> Fitted:
         kept = {s: Bundle.load(folder, encoded=inputs.encoded) for s, folder in folders.items()}
         fitted[team] = {s: (bundle.policy, pools[s]) for s, bundle in kept.items()}
     words = inputs.words
-    for policy, options in steps(inputs.settings.policies[inputs.name].items(), f"{inputs.name}: fitting", "policies"):
+    for policy, options in steps(inputs.policies(learn=False).items(), f"{inputs.name}: fitting", "policies"):
         fitted[policy] = {s: (fit_one(inputs, policy, options, pools[s], s, words), pools[s]) for s in train.seeds}
     return fitted
 
@@ -168,6 +178,13 @@ def fit_one(
 ) -> Policy:
     """A policy of params.yaml fitted on train and valid, over the experts it names or those its kind is for."""
     train, valid = (inputs.panel(split, pool) for split in ("train", "valid"))
+    return build_one(inputs, name, options, train, seed, words).fit(train, valid)
+
+
+def build_one(
+    inputs: Inputs, name: str, options: Mapping[str, Any], train: Panel, seed: int, words: Vectors | None
+) -> Policy:
+    """As `fit_one`, not fitted."""
     small, options = inputs.train.small, dict(options)
     kind = policies.resolve(name, str(options.get("kind", name)))
     llms = (inputs.evaluate.reference,) if kind.pair else inputs.settings.llms(inputs.name)
@@ -175,13 +192,15 @@ def fit_one(
     rising = sorted(priced, key=lambda expert: (expert != small, float(train.copy().ask(expert).cost.mean())))
     experts_ = tuple(options.pop("experts", rising))
     given = {"experts": experts_, "vectors": words, "random_state": seed, "encoded": inputs.encoded}
-    return policies.build(name, options, **given).fit(train, valid)
+    if issubclass(kind, Learner):
+        given["ceilings"] = learning.ceilings(train, experts_)
+    return policies.build(name, options, **given)
 
 
 def keep_policies(inputs: Inputs, fitted: Fitted, valid: evaluate.Runs, out: Path) -> None:
     """Each seed's policy of params.yaml that plain values can tell, as a bundle in `out/<policy>/seed-<n>`."""
     with replacing_folder(out) as part:
-        for name in inputs.settings.policies[inputs.name]:
+        for name in inputs.policies(learn=False):
             quality = valid.sweeps[name].right(valid.gold)
             for s, (seed, (policy, _)) in enumerate(fitted[name].items()):
                 if policy.kept:
@@ -249,6 +268,11 @@ def write_all(
     if taught := distilled(inputs, found):
         summary["distillation"] = taught
         summary["notes"].append(taught_in_words(taught, inputs.train.small))
+    if learners := inputs.policies(learn=True):
+        if told := learnt(inputs, learners, test.sweeps.get(PLAN) or test.sweeps[main]):
+            summary["learning"] = told
+        else:
+            summary["notes"].append(learning.EQUAL % ", ".join(learners))
     priced = {name: settings.costs.prices[name] for name in (*answers, "decider") if name in settings.costs.prices}
     summary["prices"] = {name: asdict(price) for name, price in priced.items()}
     costs = CostModel.of(settings.costs)
@@ -266,6 +290,27 @@ def write_all(
     return str(write_report(out, summary, curve, versions=data, examples=shown if references else []))
 
 
+def learnt(inputs: Inputs, learners: Mapping[str, Mapping[str, Any]], plan: replay.Replay) -> dict[str, Any]:
+    """How policies that learn while they answer did on test, begun with nothing; nothing where all cost the same."""
+    pool = inputs.pool(inputs.train.seeds[0])
+    train, test, words = inputs.panel("train", pool), inputs.panel("test", pool), inputs.words
+    nothing, beginners = train.take(np.arange(0)), []
+    for name, options in learners.items():
+
+        def begin(seed: int, name: str = name, options: Mapping[str, Any] = options) -> Learner:
+            policy = build_one(inputs, name, options, train, seed, words)
+            assert isinstance(policy, Learner)
+            return policy.fit(nothing.copy(), nothing.copy())
+
+        beginners.append(learning.Beginner(name, 0, begin))
+    asked = [name for name in train.experts if any(name in each.begin(0).experts for each in beginners)]
+    usd = learning.budgets(train, asked)
+    if not usd:
+        return {}
+    confidence = inputs.evaluate.confidence
+    return learning.learnt(beginners, test, usd, learning.Beside.of(test, asked, plan), confidence=confidence)
+
+
 def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) -> str:
     """The policy that params.yaml names or, for `auto`, that valid chose among those that can be registered.
 
@@ -273,7 +318,7 @@ def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) 
     """
     if inputs.evaluate.headline != config.AUTO:
         return inputs.evaluate.headline
-    names = [*inputs.train.teams, *inputs.settings.policies[inputs.name]]
+    names = [*inputs.train.teams, *inputs.policies(learn=False)]
     first = {name: next(iter(fitted[name].values()))[0] for name in names}
     small = inputs.train.small
     able = [n for n, p in first.items() if p.kept and p.decides_alone and (p.brings or p.experts[0] == small)]

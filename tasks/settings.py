@@ -15,6 +15,7 @@ from askless.errors import AsklessError, ConfigError
 from askless.experts.asked import spec_of
 from askless.experts.paid import PaidExpert
 from askless.files import replacing_folder, write_text
+from askless.policies.bandit.learner import Learner
 from tasks import sources
 from tasks.options import counts_seconds
 
@@ -76,11 +77,26 @@ def check(settings: config.Params, name: str) -> None:
     for where, options in decide.items():
         for policy, given in options.items():
             try:
-                policies.check(policy, {key: value for key, value in given.items() if key not in ("experts", "llms")})
+                own = {key: value for key, value in given.items() if key not in ("experts", "llms")}
+                if issubclass(policies.check(policy, own), Learner):
+                    wrong += _of_learner(settings, name, policy)
             except AsklessError as error:
                 wrong.append(f"{where}.{policy}: {error}")
     if wrong:
         raise ConfigError("\n".join(wrong))
+
+
+def _of_learner(settings: config.Params, name: str, policy: str) -> list[str]:
+    """What is wrong with a policy that learns while it answers, in sentences."""
+    wrong = []
+    if not settings.task(name).classes:
+        wrong.append(f"policies.{name}.{policy}: it learns from labels. Allowed: a task of classification.")
+    if settings.evaluate[name].headline == policy:
+        wrong.append(
+            f"evaluate.{name}.headline: '{policy}' learns while it answers and has no operating point. Allowed: a team "
+            f"or a policy that is fixed beforehand, or {config.AUTO}. `askless learn` makes a model that learns."
+        )
+    return wrong
 
 
 def stage_settings(settings: config.Params, name: str) -> dict[str, Any]:

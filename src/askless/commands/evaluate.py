@@ -45,6 +45,9 @@ def evaluate(
     small: Small = None,
     quality: Annotated[str, typer.Option(metavar="MEASURE", help="accuracy, macro_f1 or f1_positive.")] = "accuracy",
     bootstrap: Annotated[int, typer.Option(min=20, help="Resamples of the intervals.")] = 1000,
+    orders: Annotated[int, typer.Option(min=2, help="Orders of arrival, for bandit and c2mab_v.")] = 10,
+    told: Annotated[float, typer.Option(min=0, max=1, help="Share of labels that these are told.")] = 1.0,
+    late: Annotated[int, typer.Option(min=0, help="Items after which a label comes.")] = 0,
     intersect: Intersect = False,
     seed: Seed = 0,
     column: Columns = NONE,
@@ -59,11 +62,13 @@ def evaluate(
     """Replay every policy that applies on recorded answers and compare what each budget buys.
 
     Policies are fitted on the train (and valid) items and reported on test. Prints one table, best first, and writes
-    metrics.json, curve.csv, decisions.parquet and report.html.
+    metrics.json, curve.csv, decisions.parquet and report.html. Of those that learn while they answer (--policy bandit)
+    it shows how they learn, told each label after its answer, in several orders of arrival.
 
     Example: askless evaluate --examples items.parquet --answers small.parquet --answers large.parquet --out out/
     """
     from askless.errors import ConfigError
+    from askless.evaluation.arrivals import Feedback
     from askless.plans import evaluate as evaluating
     from askless.plans.small import learning_rows, trained
     from askless.report import report
@@ -81,6 +86,8 @@ def evaluate(
         seeds=(seed, seed + 1, seed + 2),
         bootstrap=bootstrap,
         quality=quality,
+        orders=orders,
+        feedback=Feedback(told, late),
         out=out,
         say=say,
     )

@@ -18,13 +18,15 @@ from askless.config import Evaluate
 from askless.data.prepare import class_counts, document_counts
 from askless.data.recorded import Study
 from askless.errors import AsklessError, ConfigError, DataError
-from askless.evaluation import curves
+from askless.evaluation import curves, learning
+from askless.evaluation.arrivals import EVERY_LABEL, Feedback
 from askless.evaluation.evaluate import Evaluation, Runs
 from askless.evaluation.expert_results import contradictions
 from askless.evaluation.replay import Replay, crossfit, replay
 from askless.files import write_text
 from askless.panel import Panel
 from askless.plans.boards import Boards
+from askless.policies.bandit.learner import Learner
 from askless.policies.base import Budget, Policy
 from askless.policies.operating_points import near_hull
 from askless.policies.state import arguments
@@ -33,6 +35,8 @@ SWEEP, SWEEP_OF_MANY = 41, 21
 MANY = 100_000
 MARGIN = 0.01
 PAIR_POINTS = 10
+# What learners are held against, where it is compared.
+PLAN = "planned"
 NOTHING: dict[str, Any] = {"budgets": (), "headline": "", "model": ""}
 
 
@@ -91,6 +95,14 @@ def _inapplicable(study: Study) -> dict[str, list[str]]:
     return {reason: names for reason, names in why.items() if names}
 
 
+def _learners(study: Study) -> list[str]:
+    """The kinds that learn while they answer, where there are labels to tell them and experts to choose from."""
+    if not study.classes or len(study.experts) < 2:
+        return []
+    kinds = {name: registry.resolve(name, name) for name in registry.known()}
+    return [n for n, kind in kinds.items() if issubclass(kind, Learner) and (study.has_text or not kind.reads_text)]
+
+
 def build(
     kind: str, experts: Sequence[str], reference: str, seed: int = 0, *, pair: Sequence[str] = (), prune: bool = True
 ) -> Policy:
@@ -113,6 +125,8 @@ def evaluate(
     bootstrap: int = 1000,
     confidence: float = 0.95,
     quality: str = "accuracy",
+    orders: int = learning.ORDERS,
+    feedback: Feedback = EVERY_LABEL,
     out: Path | str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -127,7 +141,9 @@ def evaluate(
     study
         Labelled items and what each expert answered, as `askless.read_study` gives them.
     policies
-        Kinds of policy to compare; by default all that apply.
+        Kinds of policy to compare; by default all that apply, but none that learns while it answers. `bandit` and
+        `c2mab_v` are replayed on the first 5,000 test items of each order of arrival and told their labels afterwards:
+        the summary has them under `learning`, begun with nothing and with the other items.
     reference
         The expert that the others are measured against; by default the costliest.
     folds
@@ -140,6 +156,10 @@ def evaluate(
         Of the two-sided intervals, between 0 and 1.
     quality
         `accuracy`, `macro_f1` or `f1_positive`; of answers that were judged already their judgement.
+    orders
+        Orders of arrival for those that learn while they answer.
+    feedback
+        Which labels these are told, and when.
     out
         Folder for metrics.json, curve.csv, decisions.parquet and report.html; without one nothing is written.
     say
@@ -185,15 +205,18 @@ def evaluate(
         sweeps.alone(boards.held),
     )
     notes += _remarks(evaluation)
-    kinds = _kinds(study, policies, notes)
-    for place, kind in enumerate(kinds, 1):
-        say(f"{kind}: fitting and replaying ({place} of {len(kinds)})")
+    kinds, plan = _kinds(study, policies, notes), None
+    learners = [kind for kind in kinds if issubclass(registry.resolve(kind, kind), Learner)]
+    fixed = [kind for kind in kinds if kind not in learners]
+    for place, kind in enumerate(fixed, 1):
+        say(f"{kind}: fitting and replaying ({place} of {len(fixed)})")
         try:
             run, choosing = sweeps.of(kind)
         except AsklessError as error:
             notes.append(f"{kind} is left out: {error}")
             continue
         evaluation.add(run, choosing)
+        plan = run if kind == PLAN else plan
     if len(study.experts) > 1:
         evaluation.add_oracle()
     main = evaluation.best(list(evaluation.areas)) or f"always_{reference}"
@@ -206,6 +229,13 @@ def evaluate(
         "demo": False,
     }
     notes += contradictions(summary["experts"], summary["items"])
+    if learners and (usd := learning.budgets(boards.train, study.experts)):
+        beginners, beside = _beginners(study, boards, learners), learning.Beside.of(boards.test, study.experts, plan)
+        summary["learning"] = learning.learnt(
+            beginners, boards.test, usd, beside, orders=orders, feedback=feedback, confidence=confidence, say=say
+        )
+    elif learners:
+        notes.append(learning.EQUAL % ", ".join(learners))
     if out is not None:
         _write(Path(out), summary, evaluation, schema.rows_in(study.examples, "test")["id"], study.classes)
     return summary
@@ -295,17 +325,34 @@ def _best_pair(
 
 
 def _kinds(study: Study, wanted: Sequence[str] | None, notes: list[str]) -> list[str]:
-    able = applicable(study)
+    able = [*applicable(study), *(_learners(study))]
     notes += [f"{why}. Left out: {', '.join(names)}." for why, names in _inapplicable(study).items()]
     for kind in wanted or ():
-        if kind in registry.known() and not registry.resolve(kind, kind).studied:
+        if kind in registry.known() and kind not in able and not registry.resolve(kind, kind).studied:
             raise ConfigError(
-                f"Policy '{kind}' is not replayed on recorded answers: it learns anew as it goes, is trained by a "
-                f"pipeline, or is always shown. Allowed: {', '.join(able)}."
+                f"Policy '{kind}' is not replayed on recorded answers: it is trained by a pipeline, or is always "
+                f"shown. Allowed: {', '.join(able)}."
             )
         if kind not in able:
             raise ConfigError.unknown("policy", kind, able)
-    return list(dict.fromkeys(wanted)) if wanted else able
+    return list(dict.fromkeys(wanted)) if wanted else applicable(study)
+
+
+def _beginners(study: Study, boards: Boards, kinds: Sequence[str]) -> list[learning.Beginner]:
+    """Each kind that learns while it answers, begun with nothing, and with all items but those of test."""
+    nothing, found = boards.train.take(np.arange(0)), []
+    dearest = learning.ceilings(boards.train, study.experts)
+    for kind in kinds:
+        for train, valid in ((nothing, nothing), (boards.train, boards.valid)):
+
+            def begin(seed: int, kind: str = kind, train: Panel = train, valid: Panel = valid) -> Learner:
+                given = {"experts": study.experts, "ceilings": dearest, "random_state": seed}
+                policy = registry.build(kind, {}, **given)
+                assert isinstance(policy, Learner)
+                return policy.fit(train.copy(), valid.copy())
+
+            found.append(learning.Beginner(kind, len(train) + len(valid), begin))
+    return found
 
 
 def _remarks(evaluation: Evaluation) -> list[str]:

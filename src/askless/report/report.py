@@ -14,7 +14,7 @@ import pyarrow as pa
 from askless import schema
 from askless.errors import ConfigError
 from askless.files import replacing, write_text
-from askless.report import figures
+from askless.report import figures, learning
 from askless.report import wording as words
 from askless.report.rows import CPT_LEVELS, SLACK_LEVELS, Row, Summary, curve_series, example_cards, policy_rows
 
@@ -82,7 +82,21 @@ def text_summary(summary: Summary) -> str:
     points = f"{quality}, cost and what it saves of {reference}'s at the point that {chosen_on} chose, on test"
     legend = f"area: mean {quality} over the range of costs, read off test; * headline"
     said = [words.one_class(summary)] if words.one_class(summary) else []
-    return "\n".join([words.aligned(lines), "", f"{points};", f"{legend}.", *said])
+    return "\n".join([words.aligned(lines), "", f"{points};", f"{legend}.", *said, *_learning_lines(summary, unit)])
+
+
+def _learning_lines(summary: Summary, unit: str) -> list[str]:
+    """How learners did, nothing where there are none."""
+    found = summary.get("learning")
+    if not found:
+        return []
+    about = (
+        f"Learning while answering, on {found['items']:,} test items in {found['orders']} orders of arrival. Each "
+        f"learner was told {learning.told(found)}, after it had answered: this is no row of the table above."
+    )
+    against = "- single, - mix: points against the best single expert and the best mix of the same cost, second half."
+    concluded = [f"{name}: {text}" for name, text in learning.findings(found).items()]
+    return ["", about, "", words.aligned(learning.lines(found, unit)), "", against, *concluded]
 
 
 def _falling(row: Row) -> tuple[bool, bool, float]:
@@ -191,11 +205,21 @@ def _page(
         series=series,
         picture=base64.b64encode(picture).decode(),
         versions=versions,
+        learning=_learning(summary),
         splits=splits,
         prepared=prepared,
         prices=summary.get("prices") or {},
         by_batches=summary.get("by_batches") or {},
     )
+
+
+def _learning(summary: Summary) -> Row:
+    """What the page shows of learners, nothing where there are none."""
+    found = summary.get("learning")
+    if not found:
+        return {}
+    parts = {"rows": learning.rows, "panels": learning.panels, "findings": learning.findings, "told": learning.told}
+    return {name: part(found) for name, part in parts.items()}
 
 
 def _with_interval(measured: Mapping[str, Any], text: Callable[[float], str]) -> str:

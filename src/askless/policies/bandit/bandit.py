@@ -12,8 +12,9 @@ from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.chances import Chances, log_odds
+from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.rounds import Rounds
-from askless.policies.base import Budget, Decisions, Policy, Step, some_rows
+from askless.policies.base import Budget, Decisions, Step, some_rows
 from askless.policies.operating_points import beneath_hull, upper_hull
 from askless.stats.calibration import sigmoid
 
@@ -80,7 +81,7 @@ class _Points:
         return np.where(draws < share, high, low)
 
 
-class Bandit(Policy):
+class Bandit(Learner):
     """Learns whom to ask while it answers: one expert after another, while one more is worth its price.
 
     It asks a first expert about every item and then, where the chance that one or two more would help (`Chances`) is
@@ -123,9 +124,6 @@ class Bandit(Policy):
 
     title = "Bandit"
     about = "Learns from feedback which few models to ask while it answers, and never spends above its budget."
-    studied = False
-    budgets = ("per_1000",)
-    whole_batch = True
     items_: int
     spent_: float
     # How many items were explored, with or without a label.

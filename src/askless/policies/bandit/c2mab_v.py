@@ -11,8 +11,9 @@ from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Round, steps_of
+from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.rounds import Rounds
-from askless.policies.base import Budget, Policy, some_rows
+from askless.policies.base import Budget, some_rows
 
 REWARDS = ("any", "sum", "all")
 # Steps of the continuous greedy algorithm.
@@ -21,7 +22,7 @@ MOST_ROWS = 5_000
 SUREST = 0.99
 
 
-class C2MABV(Policy):
+class C2MABV(Learner):
     """Asks a set of experts, drawn anew for each item, and learns from each one's answer.
 
     Optimistic about quality (upper confidence bounds) and cost (lower ones) it solves the relaxed problem, maximal
@@ -64,9 +65,6 @@ class C2MABV(Policy):
     about = (
         "Asks a set of models drawn from an optimistic solution of the budgeted problem, and learns from each answer."
     )
-    studied = False
-    budgets = ("per_1000",)
-    whole_batch = True
     items_: int
     spent_: float
     asked_: Ints

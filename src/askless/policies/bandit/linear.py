@@ -11,8 +11,9 @@ from askless.arrays import Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Round, steps_of
+from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.rounds import Rounds
-from askless.policies.base import Budget, Policy, billed, some_rows
+from askless.policies.base import Budget, billed, some_rows
 
 # At most so many rows are asked about before the money is counted again.
 AT_ONCE = 50
@@ -43,7 +44,7 @@ class TextRounds(Rounds):
     reading: Floats
 
 
-class LinUCB(Policy):
+class LinUCB(Learner):
     """Asks the one expert whose optimistic chance of being right, read off the text, most exceeds its price.
 
     Chances are a ridge regression for each expert on hashed words; to each is added `optimism` standard errors. The
@@ -89,9 +90,6 @@ class LinUCB(Policy):
     title = "LinUCB"
     about = "Reads the text and asks the one model that is likeliest right for its price, as far as labels so far tell."
     reads_text = True
-    studied = False
-    budgets = ("per_1000",)
-    whole_batch = True
     items_: int
     spent_: float
     squares_: Floats

@@ -291,18 +291,18 @@
   select.addEventListener("input", calculate);
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", (event) => event.preventDefault());
 
-  /* ---- one budget table at a time ---- */
-  const panels = [...document.querySelectorAll(".panel")], buttons = [];
-  function turnTo(index) {
-    panels.forEach((panel, i) => { panel.hidden = i !== index; });
-    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
+  /* ---- one budget, or one table of budgets, at a time ---- */
+  for (const box of document.querySelectorAll(".switch")) {
+    const panels = [...box.parentElement.querySelectorAll(".panel")];
+    const buttons = panels.map((panel) => make("button", { type: "button" }, box, panel.dataset.words));
+    const turnTo = (index) => {
+      panels.forEach((panel, i) => { panel.hidden = i !== index; });
+      buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === index)));
+    };
+    buttons.forEach((button, i) => button.addEventListener("click", () => turnTo(i)));
+    box.hidden = false;
+    turnTo(0);
   }
-  panels.forEach((panel, i) => {
-    const button = make("button", { type: "button" }, byId("switch"), panel.dataset.words);
-    button.addEventListener("click", () => turnTo(i));
-    buttons.push(button);
-  });
-  if (panels.length) { byId("switch").hidden = false; turnTo(0); }
 
   /* ---- parts that are folded open where a link leads to them, and on paper ---- */
   function unfold() {
