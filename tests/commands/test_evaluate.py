@@ -61,7 +61,7 @@ def test_assumptions_are_said_once(given, tmp_path):
     ("words", "said"),
     [
         (["--policy", "tow_tier"], "Unknown policy 'tow_tier'."),
-        (["--policy", "bandit"], "Policy 'bandit' is not replayed on recorded answers"),
+        (["--policy", "team_gain"], "Policy 'team_gain' is not replayed on recorded answers"),
         (["--reference", "larg"], "Unknown expert 'larg'. Known: large, small. Did you mean 'large'?"),
         (["--column", "label"], "--column got 'label'."),
         (["--column", "label=reply"], "no column 'reply'"),

@@ -16,6 +16,7 @@ from askless import policies, schema
 from askless.costs import CostModel
 from askless.data.recorded import Study, load
 from askless.errors import ConfigError, DataError
+from askless.evaluation.arrivals import Feedback
 from askless.labelling.plan_answers import keep
 from askless.monitoring import baseline
 from askless.plans import evaluate as evaluating
@@ -441,3 +442,32 @@ def test_a_plan_on_judged_answers(tmp_path):
     assert set(three.policy.experts) <= {"e0", "e1", "e2"}
     with pytest.raises(DataError, match="a quality of 0.25. Allowed: 0 or 1: a plan counts right answers."):
         make_plan(judged(tmp_path, "quality"), Goal(floor=0.8))
+
+
+def test_what_learns_while_it_answers_is_beside_the_others_and_changes_no_figure(tmp_path):
+    study = made(360)
+    alone = evaluate(study, policies=["planned"], bootstrap=20, seeds=(0,))
+    summary = evaluate(study, policies=["planned", "bandit"], bootstrap=20, seeds=(0,), orders=2, out=tmp_path)
+    found = summary.pop("learning")
+    assert summary == alone
+    assert "bandit" not in (tmp_path / "curve.csv").read_text()
+    assert (found["items"], found["orders"], found["plan"]) == (180, 2, "planned")
+    assert [(each["policy"], each["begun"]) for each in found["learners"]] == [("bandit", 0), ("bandit", 180)]
+    assert all(b["highest"] <= 1 + 1e-9 for each in found["learners"] for b in each["budgets"])
+    assert no_nan(found)
+    assert 'id="learning-part"' in (tmp_path / "report.html").read_text()
+
+
+def test_without_a_plan_it_is_held_against_the_experts_alone():
+    found = evaluate(made(), policies=["bandit"], bootstrap=20, orders=2, feedback=Feedback(0.5, 30))["learning"]
+    assert (found["plan"], found["share"], found["late"]) == (None, 0.5, 30)
+    assert set(found["learners"][0]["budgets"][0]["beside"]) == {"single", "mix"}
+
+
+def test_what_learns_needs_labels_several_experts_and_prices():
+    equal = evaluate(made(cost=[1.0, 1.0, 1.0]), policies=["bandit", "random"], bootstrap=20, seeds=(0,))
+    assert "learning" not in equal
+    assert "All experts cost the same, and these decide by cost. Left out: bandit." in equal["notes"]
+    with pytest.raises(ConfigError, match="Unknown policy|is not replayed"):
+        evaluate(made(experts=1), policies=["bandit"], bootstrap=20)
+    assert "bandit" not in applicable(made())

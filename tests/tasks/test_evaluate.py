@@ -34,8 +34,20 @@ def test_experts_teams_policies_and_bounds_are_compared(summary):
     experts = ["mlp", "linear", "majority", LLM]
     assert list(summary["experts"]) == [*experts, f"{TEAM}-network"]
     fixed = {f"always_{expert}" for expert in experts}
-    assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle", *small_params()["policies"]["olhs"]}
+    named = set(small_params()["policies"]["olhs"]) - {"bandit"}
+    assert set(summary["policies"]) == fixed | {TEAM, "published", "oracle"} | named
     assert summary["policies"]["oracle"]["auc"] >= summary["policies"][TEAM]["auc"]
+
+
+def test_what_learns_while_it_answers_is_replayed_beside_them(built, summary):
+    found = summary["learning"]
+    (learner,) = found["learners"]
+    assert (learner["policy"], learner["begun"], found["plan"], found["orders"]) == ("bandit", 0, "planned", 10)
+    assert found["items"] == summary["items"]
+    assert list(learner["budgets"][0]["course"]["asked"]) == ["mlp", LLM]
+    assert all(b["highest"] <= 1 + 1e-9 for b in learner["budgets"])
+    assert 'id="learning-part"' in (built / REPORTS / "report.html").read_text()
+    assert not (built / REPORTS / "policies/bandit").exists()
 
 
 def test_what_is_of_the_demo_is_said_and_how_many_words_are_known(built, summary):

@@ -66,3 +66,12 @@ def test_all_that_is_wrong_with_experts_and_policies_is_told_at_once_by_key(tmp_
         "policies.olhs.random: Unknown kind of policy 'random' 'randm'",
         "train.olhs.teams.team: Unknown option of policy 'team' 'epoch'",
     ]
+
+
+def test_what_learns_while_it_answers_is_no_headline_and_needs_labels(tmp_path):
+    params = small_params(evaluate={"headline": "bandit"})
+    with pytest.raises(ConfigError, match="evaluate.olhs.headline: 'bandit' learns while it answers"):
+        written(tmp_path, params, "olhs")
+    params = small_params("xsum", policies={"learner": {"kind": "bandit"}})
+    with pytest.raises(ConfigError, match="policies.xsum.learner: it learns from labels. Allowed: a task of class"):
+        written(tmp_path, params)
