@@ -318,7 +318,7 @@ def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) 
     """
     if inputs.evaluate.headline != config.AUTO:
         return inputs.evaluate.headline
-    names = [*inputs.train.teams, *inputs.policies(learn=False)]
+    names = [*inputs.train.teams, *(name for name in inputs.settings.policies[inputs.name] if name in fitted)]
     first = {name: next(iter(fitted[name].values()))[0] for name in names}
     small = inputs.train.small
     able = [n for n, p in first.items() if p.kept and p.decides_alone and (p.brings or p.experts[0] == small)]

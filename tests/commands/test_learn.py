@@ -8,9 +8,11 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms
 from askless.cli import app
 from askless.labelling.learning import Learning
+from askless.labelling.live_course import live_course
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat, problem
 from tests.labelling.label_data import read_rows, write_items
@@ -292,3 +294,24 @@ def test_what_cannot_be_meant_is_one_sentence(here):
     assert "got a budget of share. Allowed: --per-1000" in label(9, 12, "--share", "0.2", fails=True)
     Path("live/learning.sqlite").unlink()
     assert "Put it back, or begin anew" in label(0, 3, fails=True)
+
+
+def test_its_page_has_the_courses_of_what_was_asked_and_of_what_was_right(here):
+    server, _ = here
+    learn(server)
+    rows = label(0, 80)
+    run("feedback", "--model", "live", "--page", "before.html")
+    bare = Path("before.html").read_text()
+    assert "80 wait for a label" in bare and bare.count("<figure") == 1, "no label, no share of right ones"
+    feedback(rows[:50])
+    run("feedback", "--model", "live", "--page", "live.html")
+    with Learning(Path("live/learning.sqlite")) as learning:
+        course = live_course(Bundle.load(Path("live")), learning)
+    right = [row["answer"] == ("yes", "no")[int(row["text"].split()[1]) % 2] for row in rows[:50]]
+    spans = [at for at, share in enumerate(course["quality"]["mean"]) if share is not None]
+    sizes = [min(50, course["item"][at]) - 20 * at for at in spans]
+    assert sum(course["quality"]["mean"][at] * n for at, n in zip(spans, sizes, strict=True)) == pytest.approx(sum(right))
+    assert course["spent"]["mean"][-1] == pytest.approx(1000 * bill(server) / 80)
+    assert list(course["asked"]) == ["tiny", "mini"] and course["asked"]["tiny"][0] == 1
+    page = Path("live.html").read_text()
+    assert page.count("<figure") == 2 and "80 items so far took $" in page and "number 1 " not in page

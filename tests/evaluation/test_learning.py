@@ -72,10 +72,10 @@ def test_the_first_items_may_run_ahead_of_the_budget():
 
 def test_the_course_is_of_spans_that_hold_every_item_once():
     rng = np.random.default_rng(0)
-    right, cost, asked = rng.random((3, 107)) < 0.7, rng.random((3, 107)), rng.random((3, 107, 2)) < 0.4
+    right, cost, asked = rng.random((3, 507)) < 0.7, rng.random((3, 507)), rng.random((3, 507, 2)) < 0.4
     found = course(right, cost, asked, ("a", "b"), 0.95)
     sizes = np.diff([0, *found["item"]])
-    assert found["item"][-1] == 107
+    assert found["item"][-1] == 507
     assert len(sizes) == 20
     assert np.average(found["quality"]["mean"], weights=sizes) == pytest.approx(right.mean())
     assert found["spent"]["mean"][-1] == pytest.approx(cost.mean())

@@ -35,12 +35,18 @@ RollBack = Annotated[
     ),
 ]
 
+Page = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a page of what it spent, learnt and asked.", show_default=False),
+]
+
 
 def feedback(
     model: Model,
     labels: Labels = None,
     column: Columns = NONE,
     roll_back: RollBack = None,
+    page: Page = None,
     as_json: AsJson = False,
 ) -> None:
     """Teach a model true labels of items that it answered: of some, at any time, in any order.
@@ -54,6 +60,8 @@ def feedback(
     from askless.bundles.bundle import Bundle
     from askless.errors import ConfigError
     from askless.labelling.learning import Learning
+    from askless.labelling.live_course import live_course
+    from askless.report.live import write_page
 
     if labels is not None and roll_back is not None:
         raise ConfigError("Got labels and --roll-back. Give one of them.")
@@ -68,6 +76,8 @@ def feedback(
         elif labels is not None:
             told = _taken(learning, bundle, labels, pairs("--column", column))
         facts = told | learning.facts()
+        if page is not None:
+            write_page(page, model.name, facts, _sentences(facts), live_course(bundle, learning))
     note([f"{each['row']}: {each['why']}." for each in told.get("refused", [])[:SHOWN]])
     print_json(facts) if as_json else _say(facts)
 
@@ -113,18 +123,26 @@ def _rows(file: TableFile, column: dict[str, str]) -> Iterator[tuple[str, Label]
 
 
 def _say(facts: dict[str, Any]) -> None:
+    for sentence in _sentences(facts):
+        tell(sentence)
+    for version in facts["versions"][-SHOWN:]:
+        about = f"{version['made']}  {version['labels']:>8,} labels  {version['digest'][:12]}"
+        typer.echo(f"  version {version['number']:>4}  {about}")
+
+
+def _sentences(facts: dict[str, Any]) -> list[str]:
+    """What became of labels that came, and what was spent so far."""
+    said = []
     if "new" in facts:
         refused = f", {len(facts['refused']):,} were refused" if facts["refused"] else ""
-        tell(
+        said.append(
             f"{facts['new']:,} labels are new, {facts['corrected']:,} replace another, {facts['again']:,} were known"
             f"{refused}."
         )
     held = facts["reserved_usd"]
     reserved = f"up to ${held:.6g} more are with turns under way or killed; " if held else ""
-    tell(
+    said.append(
         f"{facts['items']:,} items so far took ${facts['spent_usd']:.6g} of the ${facts['allowed_usd']:.6g} that they "
         f"may; {reserved}{facts['waiting']:,} wait for a label."
     )
-    for version in facts["versions"][-SHOWN:]:
-        about = f"{version['made']}  {version['labels']:>8,} labels  {version['digest'][:12]}"
-        typer.echo(f"  version {version['number']:>4}  {about}")
+    return said

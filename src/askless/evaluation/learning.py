@@ -18,7 +18,9 @@ from askless.policies.bandit.bandit import OPENING
 from askless.policies.bandit.learner import Learner
 from askless.policies.operating_points import upper_hull
 
-ORDERS, MOST, SPANS = 10, 5_000, 20
+ORDERS, MOST = 10, 2_000
+# Spans of items that a chart has, and how many items one has at least.
+SPANS, FEWEST = 20, 20
 # Budgets, as shares of the way from the cheapest expert's price to the costliest's.
 SHARES = (0.1, 0.25, 0.5)
 EQUAL = "All experts cost the same, and these decide by cost. Left out: %s."
@@ -161,19 +163,23 @@ def _figures(run: Arrivals, beside: Beside, confidence: float) -> dict[str, Any]
     }
 
 
-def course(right: Bools, cost: Floats, asked: Bools, experts: Sequence[str], confidence: float) -> dict[str, Any]:
+def course(
+    right: Bools, cost: Floats, asked: Bools, experts: Sequence[str], confidence: float, told: Bools | None = None
+) -> dict[str, Any]:
     """Figures of spans of items in their order, of `Arrivals` with costs of 1,000 items; `item` is each one's last.
 
-    `quality` of the span and `spent`, the mean cost up to its end, each as the mean over the orders, `low` and `high`:
-    of the quality the interval, of what was spent the least and the most. `asked` is the share of the span's items
-    about which each expert was asked.
+    `quality` of the span, among the items `told` (orders, items) where not all labels are known, and `spent`, the mean
+    cost up to its end, each as the mean over the orders, `low` and `high`: of the quality the interval, of what was
+    spent the least and the most. `asked` is the share of the span's items about which each expert was asked.
     """
     items = right.shape[1]
-    ends = np.unique(np.linspace(0, items, min(SPANS, items) + 1).astype(int))
-    begins, size = ends[:-1], np.diff(ends)
-    quality = np.add.reduceat(right, begins, axis=1, dtype=np.float64) / size
+    ends = np.linspace(0, items, min(SPANS, max(1, items // FEWEST)) + 1).astype(int)
+    begins = ends[:-1]
+    known = np.ones(right.shape, bool) if told is None else told
+    hits, labels = (np.add.reduceat(of, begins, axis=1, dtype=np.float64) for of in (right & known, known))
+    quality = np.divide(hits, labels, out=np.full(hits.shape, np.nan), where=labels > 0)
     spent = np.cumsum(cost, axis=1)[:, ends[1:] - 1] / ends[1:]
-    shares = np.add.reduceat(asked, begins, axis=1, dtype=np.float64).mean(axis=0) / size[:, None]
+    shares = np.add.reduceat(asked, begins, axis=1, dtype=np.float64).mean(axis=0) / np.diff(ends)[:, None]
     half = _half(quality, confidence)
     return {
         "item": ends[1:].tolist(),

@@ -294,6 +294,12 @@ class Learning:
         ]
         return {**dict(zip(names, row, strict=True)), "versions": versions}
 
+    def rounds(self) -> list[tuple[str, str | None]]:
+        """What was asked about each item that is kept, in their order, and its label where one came."""
+        return [
+            (row[0], row[1]) for row in self._all("SELECT round, label FROM decided WHERE round != '' ORDER BY item")
+        ]
+
     def _add(self, fed: int, experts: Sequence[str], state: Any) -> int:
         text, made = json.dumps(state, sort_keys=True), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         digest = hashlib.sha256(text.encode()).hexdigest()

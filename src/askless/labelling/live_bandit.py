@@ -32,6 +32,8 @@ AT_ONCE = 50
 # A version is made of so many labels of the reference.
 LEARN = 20
 REFERENCE_SEED = 33_550_336
+# Of a round the class index of the answer that stood, which teaches nothing and is shown.
+ANSWER = "answer"
 
 
 class LiveBandit(Policy):
@@ -91,7 +93,8 @@ class LiveBandit(Policy):
             raise
         by_reference = self._put(panel, drawn, done.rounds)
         asked, paid = done.rounds.asked, ~np.any(done.rounds.asked & kept, axis=1)
-        rounds = [_text(done.rounds[at : at + 1]) if asked[at].any() else "" for at in range(len(panel))]
+        answers = done.label.tolist()
+        rounds = [_text(done.rounds[at : at + 1], answers[at]) if asked[at].any() else "" for at in range(len(panel))]
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, (paid & np.any(asked, axis=1)).tolist(), strict=True)
         self.learning.end(turn, usd, self._spent(panel, kept, doubted), [Decided(*each) for each in both])
         with self._lock:
@@ -191,6 +194,8 @@ def taught(
     assert isinstance(bundle.policy, Bandit)
     made = as_of(bundle.policy, before)
     values = [(json.loads(text), bundle.classes.index(label)) for text, label in rows]
+    for each, _ in values:
+        each.pop(ANSWER, None)
     for names, alike in groupby(values, key=lambda value: value[0].pop("experts")):
         some = list(alike)
         columns = {name: [one for each, _ in some for one in each[name]] for name in some[0][0]}
@@ -206,8 +211,8 @@ def _priced(bandit: Bandit, rounds: Rounds) -> None:
     bandit.count(rounds[np.nansum(rounds.cost, axis=1) > 0])
 
 
-def _text(rounds: Rounds) -> str:
-    return json.dumps(plain(rounds))
+def _text(rounds: Rounds, answer: int) -> str:
+    return json.dumps({**plain(rounds), ANSWER: answer})
 
 
 class _Nobody:

@@ -142,7 +142,7 @@ def evaluate(
         Labelled items and what each expert answered, as `askless.read_study` gives them.
     policies
         Kinds of policy to compare; by default all that apply, but none that learns while it answers. `bandit` and
-        `c2mab_v` are replayed on the first 5,000 test items of each order of arrival and told their labels afterwards:
+        `c2mab_v` are replayed on the first 2,000 test items of each order of arrival and told their labels afterwards:
         the summary has them under `learning`, begun with nothing and with the other items.
     reference
         The expert that the others are measured against; by default the costliest.

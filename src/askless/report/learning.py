@@ -125,7 +125,7 @@ def charts(courses: Mapping[str, Mapping[str, Any]], per_1000: float, beside: Ma
     levels = {name: 100 * value for name, value in beside.items()}
     last = max(c["item"][-1] for c in courses.values())
     return {
-        "quality": _chart(quality, levels, last),
+        "quality": _chart(quality, levels, last) if levels or any(v is not None for v in quality[0]["mean"]) else None,
         "spent": _chart(spent, {"the budget": per_1000}, last, least=0.0),
         "asked": [{"label": name, "rows": _asked(c)} for name, c in courses.items()],
     }
