@@ -310,7 +310,9 @@ def test_its_page_has_the_courses_of_what_was_asked_and_of_what_was_right(here):
     right = [row["answer"] == ("yes", "no")[int(row["text"].split()[1]) % 2] for row in rows[:50]]
     spans = [at for at, share in enumerate(course["quality"]["mean"]) if share is not None]
     sizes = [min(50, course["item"][at]) - 20 * at for at in spans]
-    assert sum(course["quality"]["mean"][at] * n for at, n in zip(spans, sizes, strict=True)) == pytest.approx(sum(right))
+    assert sum(course["quality"]["mean"][at] * n for at, n in zip(spans, sizes, strict=True)) == pytest.approx(
+        sum(right)
+    )
     assert course["spent"]["mean"][-1] == pytest.approx(1000 * bill(server) / 80)
     assert list(course["asked"]) == ["tiny", "mini"] and course["asked"]["tiny"][0] == 1
     page = Path("live.html").read_text()

@@ -45,7 +45,7 @@ def evaluate(
     small: Small = None,
     quality: Annotated[str, typer.Option(metavar="MEASURE", help="accuracy, macro_f1 or f1_positive.")] = "accuracy",
     bootstrap: Annotated[int, typer.Option(min=20, help="Resamples of the intervals.")] = 1000,
-    orders: Annotated[int, typer.Option(min=2, help="Orders of arrival, for bandit and c2mab_v.")] = 10,
+    orders: Annotated[int, typer.Option(min=2, help="Orders of arrival, for those that learn.")] = 10,
     told: Annotated[float, typer.Option(min=0, max=1, help="Share of labels that these are told.")] = 1.0,
     late: Annotated[int, typer.Option(min=0, help="Items after which a label comes.")] = 0,
     intersect: Intersect = False,

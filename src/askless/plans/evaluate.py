@@ -141,9 +141,9 @@ def evaluate(
     study
         Labelled items and what each expert answered, as `askless.read_study` gives them.
     policies
-        Kinds of policy to compare; by default all that apply, but none that learns while it answers. `bandit` and
-        `c2mab_v` are replayed on the first 2,000 test items of each order of arrival and told their labels afterwards:
-        the summary has them under `learning`, begun with nothing and with the other items.
+        Kinds of policy to compare; by default all that apply and are fixed beforehand. Those that learn while they
+        answer (`bandit`, ...) are replayed on the first 2,000 test items of each order of arrival, begun with nothing
+        and with the other items, and told labels after each answer: the summary has them under `learning`.
     reference
         The expert that the others are measured against; by default the costliest.
     folds
