@@ -1,32 +1,15 @@
 """How a learner did, as sentences, rows and charts."""
 
 import re
-from functools import cache
 
 import numpy as np
 import pytest
 
-from askless.evaluation.arrivals import Feedback
-from askless.evaluation.learning import Beginner, Beside, learnt
-from askless.policies.bandit.bandit import Bandit
 from askless.report import learning as shown
 from askless.report.report import text_summary, write_report
-from tests.policies.chain_data import board, drawn, names, nobody
 from tests.report.report_data import evaluation
+from tests.report.report_learning import EXPERTS, told
 from tests.report.report_page import Page
-
-EXPERTS = names(3)
-
-
-@cache
-def told(orders=3, usd=(3.0, 8.0)):
-    panel = board(*drawn(200, 3, 0))
-
-    def cold(seed):
-        return Bandit(EXPERTS, random_state=seed).fit(nobody(), nobody())
-
-    beginners = [Beginner("bandit", 0, cold), Beginner("bandit", 120, cold)]
-    return learnt(beginners, panel, usd, Beside.of(panel, EXPERTS), orders=orders, feedback=Feedback(0.5, 20))
 
 
 def budget(single, highest=0.9, halves=(0.5, 0.75)):

@@ -17,6 +17,7 @@ from askless.report.report import write_report
 from askless.report.rows import curve_series
 from tests.report.report_data import evaluation, examples
 from tests.report.report_documents import NASTY
+from tests.report.report_learning import told
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CHROMIUM = os.environ.get("ASKLESS_CHROMIUM") or next(
@@ -70,12 +71,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @cache
     def write(which: str) -> Path:
         world, *nasty = which.split()
+        summary, curve = evaluation(world)
         shown = examples(world)
-        if nasty:
+        if nasty == ["learning"]:
+            summary = {**summary, "learning": told()}
+        elif nasty:
             shown = [{**shown[0], **dict.fromkeys(("id", "document", "reference"), text)} for text in NASTY.values()]
             for example in shown:
                 example["answers"] = [{**answer, "text": example["document"]} for answer in example["answers"]]
-        return write_report(folder / which, *evaluation(world), versions=versions, examples=shown)
+        return write_report(folder / which, summary, curve, versions=versions, examples=shown)
 
     return write
 
@@ -318,6 +322,22 @@ def test_one_budget_table_at_a_time(opened: Any) -> None:
     assert page.locator(".panel:visible").count() == 1
     buttons.nth(3).click()
     assert page.locator(".panel:visible caption").get_attribute("id") == "budget-cost_per_1k-caption"
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE])
+def test_learners_are_shown_one_budget_at_a_time(opened: Any, viewport: dict[str, int]) -> None:
+    page = opened("reached learning", viewport)
+    page.click("nav a[href='#learning-part']")
+    part = page.locator("#learning-part")
+    assert part.locator(".switch button").count() == part.locator(".panel").count() == 2
+    assert part.locator(".panel:visible h3").text_content() == "$3,000 per 1,000 items"
+    part.locator(".switch button").nth(1).click()
+    assert part.locator(".panel:visible .line").count() == 4
+    assert part.locator(".panel:visible .asked rect").count() == 2 * 3 * 10
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(LEAST_CONTRAST) >= 4.5
+    page.click("nav a[href='#budgets-part']")
+    assert page.locator("#budgets-part .panel:visible").count() == 1, "each switch has panels of its own"
 
 
 def test_without_javascript_nothing_is_lost_but_the_toys(opened: Any) -> None:
