@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Self
 
@@ -16,6 +16,9 @@ from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, Rule
 from askless.stats.calibration import PlattCalibrator, laplace, platt, sigmoid
 
 SUREST = 0.99
+# The least posterior of which the log-odds are told; so many rows the common gain counts where a set has its own.
+LEAST, OWN = 1e-3, 100.0
+FEATURES = 3
 
 
 class Votes:
@@ -69,23 +72,23 @@ def counted(label: Ints, weight: Floats) -> tuple[Ints, Floats]:
 
 
 class VoteSets:
-    """Asks a subset of experts, cheapest first, until their weighted votes are surely enough right.
+    """Asks the next of the one or two costlier experts whose votes promise most beyond lambda x their price, or stops.
 
-    At each lambda it is the subset, and the posterior at which it stops early, that make quality - lambda x cost
-    largest on train; of several the smallest. The posterior is a calibrated line of the lead of the class of most
-    votes, one for each subset: errors of LLMs are not independent, so that what a lead means has to be measured.
+    The posterior that the votes in hand are right is a calibrated line of the lead of the class of most votes, one for
+    each set of experts: errors of LLMs are not independent, so that what a lead means has to be measured. What one or
+    two more votes add to it is a regression on it that all sets of a size share, by how far those experts are above the
+    best of the set, and what is each set's own beside that, shrunk: of hundreds of gains that are learnt from a few
+    hundred rows the largest would else be one that chance made.
 
-    Attributes learnt: `chain_` (points, most) experts, `STOP` beyond the last; `threshold_` (points,); `lines_`, slope
-    and intercept of each subset.
+    Attributes learnt: `first_` (points,), whom to ask first; `lines_`, slope and intercept of each set; `next_`, for
+    each set who may be asked next, what one or two more cost, and the coefficients of their gains, a row each.
 
     Parameters
     ----------
     most
-        Most experts of a subset.
-    levels
-        Thresholds are among so many quantiles of the posterior on train.
+        Most experts of a set.
     trust
-        From 0 to 1: as of `Subchains`.
+        From 0 to 1: how much of a gain is what was right on train, the rest the posterior.
     points
         How many operating points there are, each a lambda of `price_grid`.
     """
@@ -93,77 +96,106 @@ class VoteSets:
     lambdas_: Floats
     votes_: Votes
     lines_: dict[int, Floats]
-    chain_: Ints
-    threshold_: Floats
+    next_: dict[int, tuple[Ints, Floats, Floats]]
+    first_: Ints
 
-    def __init__(self, *, most: int = 4, levels: int = 16, trust: float = 0.5, points: int = POINTS) -> None:
+    def __init__(self, *, most: int = 4, trust: float = 0.5, points: int = POINTS) -> None:
         self.most = most
-        self.levels = levels
         self.trust = trust
         self.points = points
 
     def fit(self, seen: AnswerMatrix) -> Self:
-        """Learn the weights, what leads mean, and at each lambda the best subset and threshold."""
-        self.lambdas_ = price_grid(seen.cost.mean(axis=0), self.points)
+        """Learn the weights, what leads mean, what more votes add, and whom to ask first at each lambda."""
+        k, prices = seen.label.shape[1], seen.cost.mean(axis=0)
+        self.lambdas_ = price_grid(prices, self.points)
         self.votes_ = Votes().fit(seen)
-        experts = np.arange(seen.label.shape[1])
-        weight = self.votes_.weights(seen.label, seen.p, experts)
-        best = np.full(self.points, -np.inf)
-        self.lines_ = {}
-        self.chain_ = np.full((self.points, self.most), STOP)
-        self.threshold_ = np.full(self.points, -np.inf)
-        stands: dict[int, tuple[Bools, Floats]] = {}
-        for size in range(1, min(self.most, len(experts)) + 1):
-            for chain in combinations(experts.tolist(), size):
-                stands[code_of(chain)] = self._learn(chain, seen, weight)
-                along = [stands[code_of(chain[: k + 1])] for k in range(size)]
-                levels, quality, cost = self._tried(along, seen.cost[:, chain].T)
-                worth = quality - self.lambdas_[:, None] * cost
-                level = worth.argmax(axis=1)
-                top = worth[np.arange(self.points), level]
-                better = top > best + 1e-12
-                best[better] = top[better]
-                self.chain_[better] = np.append(chain, np.full(self.most - size, STOP))
-                self.threshold_[better] = levels[level[better]]
+        weight = self.votes_.weights(seen.label, seen.p, np.arange(k))
+        self.lines_, self.next_ = {}, {}
+        sizes = [list(combinations(range(k), size)) for size in range(1, min(self.most, k) + 1)]
+        said = {chain: self._learn(chain, seen, weight) for sets in sizes for chain in sets}
+        rate = (seen.right.sum(axis=0) + 1) / (len(seen) + 2)
+        for sets in sizes[:-1]:
+            self._learn_next(sets, said, np.log(rate / (1 - rate)), prices)
+        worth = np.empty((self.points, k))
+        for j in range(k):
+            now = said[j,][1]
+            then = self._worth(1 << j, now, self.lambdas_[:, None, None]).max(axis=2, initial=-np.inf)
+            worth[:, j] = np.maximum(now, then).mean(axis=1) - self.lambdas_ * prices[j]
+        self.first_ = worth.argmax(axis=1)
         return self
 
     def first(self, point: Ints) -> Ints:
-        """The cheapest of each row's subset, shape (n,)."""
-        return np.asarray(self.chain_[point, 0], np.int64)
+        """The expert to ask first at each row's operating point, shape (n,)."""
+        return self.first_[point]
 
     def look(self, point: Ints, answers: Observations) -> RuleVerdict:
-        """Stop where the votes are sure enough or the subset has been asked, else ask its next."""
-        weight = self.votes_.weights(answers.label, answers.p, answers.experts)
+        """Stop, or the next of those whose votes promise most."""
+        weight, code = self.votes_.weights(answers.label, answers.p, answers.experts), code_of(answers.experts)
         best, lead = counted(answers.label, weight)
-        sure = posterior(best, lead, self.lines_.get(code_of(answers.experts), np.zeros(2)))
-        size = len(answers.experts)
-        then = self.chain_[point, size] if size < self.most else np.full(len(point), STOP)
-        threshold = np.where(then == STOP, -np.inf, self.threshold_[point])
+        sure = posterior(best, lead, self.lines_.get(code, np.zeros(2)))
         answer = np.where(best == STOP, STOP, answers.experts[best])
-        return RuleVerdict(answer, sure, sure, threshold, np.where(sure < threshold, then, STOP))
+        worth = self._worth(code, sure, self.lambdas_[point, None])
+        if not worth.shape[1]:
+            return RuleVerdict(answer, sure, sure, np.full(len(answers), -np.inf), np.full(len(answers), STOP))
+        then = worth.argmax(axis=1)
+        threshold = worth[np.arange(len(answers)), then]
+        return RuleVerdict(answer, sure, sure, threshold, np.where(threshold > sure, self.next_[code][0][then], STOP))
 
     def _learn(self, chain: tuple[int, ...], seen: AnswerMatrix, weight: Floats) -> tuple[Bools, Floats]:
-        """Whether the votes of a subset are right, and the posterior that they are, each (rows,)."""
+        """Whether the votes of a set are right, and the posterior that they are, each (rows,)."""
         best, lead = counted(seen.label[:, chain], weight[:, chain])
         right = seen.right[np.arange(len(seen)), np.array(chain)[best]] & (best != STOP)
         given = best != STOP
         line = self.lines_[code_of(chain)] = line_of(lead[given], right[given])
         return right, posterior(best, lead, line)
 
-    def _tried(self, along: Sequence[tuple[Bools, Floats]], cost: Floats) -> tuple[Floats, Floats, Floats]:
-        """Thresholds of a chain, and the mean quality and cost of stopping at each, (levels,).
+    def _learn_next(
+        self,
+        sets: Sequence[tuple[int, ...]],
+        said: Mapping[tuple[int, ...], tuple[Bools, Floats]],
+        odds: Floats,
+        prices: Floats,
+    ) -> None:
+        """Learn what one or two more votes add to sets of one size.
 
-        Given what `_learn` said of each part of it from the first expert on, and what each cost, (asked, rows).
+        Given what `_learn` said of each set, and of each expert the log-odds of its being right and its price.
         """
-        right, sure = (np.stack(part) for part in zip(*along, strict=True))
-        early = sure[:-1]
-        quantiles = np.quantile(early, np.linspace(0, 1, self.levels)) if early.size else np.zeros(0)
-        levels = np.append(quantiles, np.inf)
-        # A row stops where it first reaches the threshold.
-        stop = (np.maximum.accumulate(early, axis=0)[None] < levels[:, None, None]).sum(axis=1)
-        row = np.arange(right.shape[1])
-        worth = self.trust * right + (1 - self.trust) * sure
-        return levels, worth[stop, row].mean(axis=1), np.cumsum(cost, axis=0)[stop, row].mean(axis=1)
+        found: dict[int, list[tuple[Ints, Floats, Floats]]] = {code_of(chain): [] for chain in sets}
+        for size in (1, 2):
+            square, product, parts = np.eye(2 * FEATURES), np.zeros(2 * FEATURES), []
+            for chain in sets:
+                more = [m for m in combinations(range(chain[-1] + 1, len(odds)), size) if chain + m in said]
+                if not more:
+                    continue
+                after = [said[chain + m] for m in more]
+                gain = [self.trust * right + (1 - self.trust) * sure - said[chain][1] for right, sure in after]
+                x, above = of_posterior(said[chain][1]), np.array([odds[list(m)].mean() for m in more])
+                told, squares = x.T @ np.stack(gain, axis=1), x.T @ x
+                each = np.stack([np.ones(len(more)), above - odds[list(chain)].max()])
+                square += np.kron(each @ each.T, squares)
+                product += (each @ told.T).ravel()
+                parts.append((code_of(chain), more, squares, told, each))
+            common = np.linalg.solve(square, product).reshape(2, FEATURES)
+            for code, more, squares, told, each in parts:
+                shared = common.T @ each
+                own = np.linalg.solve(squares + OWN * np.eye(FEATURES), told - squares @ shared)
+                cost = np.array([prices[list(m)].sum() for m in more])
+                found[code].append((np.array([m[0] for m in more]), cost, (shared + own).T))
+        for code, both in found.items():
+            if both:
+                then, cost, coef = (np.concatenate(part) for part in zip(*both, strict=True))
+                self.next_[code] = (then, cost, coef)
+
+    def _worth(self, code: int, sure: Floats, price: Floats) -> Floats:
+        """The posterior to expect after each way of asking on, less its price, (..., rows, ways)."""
+        _, cost, coef = self.next_.get(code, (np.zeros(0, np.int64), np.zeros(0), np.zeros((0, FEATURES))))
+        return np.asarray(np.clip(sure[:, None] + of_posterior(sure) @ coef.T, 0.0, 1.0) - price * cost)
+
+
+def of_posterior(sure: Floats) -> Floats:
+    """What gains are regressed on: half the log-odds, the posterior and a constant, (n, 3)."""
+    bounded = np.clip(sure, LEAST, 1 - LEAST)
+    return np.stack([np.log(bounded / (1 - bounded)) / 2, sure, np.ones(len(sure))], axis=1)
 
 
 def line_of(lead: Floats, right: Bools) -> Floats:
