@@ -8,10 +8,10 @@ from askless.policies.planned.planned import Planned
 class Subset(Planned):
     """Asks the smallest subset of experts that is expected to suffice, and stops as soon as their votes decide.
 
-    Each vote weighs what its calibrated confidence says. Other than SelectLLM it chooses the subset by the votes in hand
-    rather than from the text, one or two experts at a time, and asks on only where that is worth the price: with a few
-    hundred labels the text says nothing that confidences do not. What is promised was measured on rows that were not
-    fitted on, as of `Planned`.
+    Each vote weighs what its calibrated confidence says. Other than SelectLLM it chooses the subset by the votes in
+    hand rather than from the text, one or two experts at a time, and asks on only where that is worth the price: with a
+    few hundred labels the text says nothing that confidences do not. What is promised was measured on rows that were
+    not fitted on, as of `Planned`.
 
     Parameters
     ----------
