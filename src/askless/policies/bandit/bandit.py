@@ -11,35 +11,41 @@ import numpy as np
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Panel
-from askless.policies.bandit.chances import Chances, log_odds
 from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget, Decisions, Step, some_rows
 from askless.policies.operating_points import beneath_hull, upper_hull
-from askless.stats.calibration import sigmoid
+from askless.policies.planned.gain_rule import GainRule
+from askless.policies.planned.planned import MOST_EXPERTS
+from askless.policies.planned.posteriors import SomeAsked
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, same_experts
 
 # Over so many items what was saved or overspent is made good; the money of so many is put by for a long text.
-PACE, KEPT_BACK = 100, 40
+PACE, KEPT_BACK = 200, 40
 # The cheapest expert's answers to so many first items may run ahead of the budget.
 OPENING = 20
-# So many items are explored before anything is learnt; up to so many explored ones exploration has its share of the
-# money, then one that falls with their number, which so grows with the root of the items.
-FEWEST, STEADY = 30, 50
-# Of explored items without a label every so manieth counts as one.
+# So many items are explored before anything is learnt; up to so many labels exploration has its share of the money,
+# then one that falls with the square of their number: what is asked because of other answers teaches as well.
+FEWEST, STEADY = 30, 300
+# Of items without a label every so manieth counts as one.
 UNTOLD = 4
 # An expert of more than the budget's price is asked about a part of what is explored, and so is one that lies beneath
 # the hull of the others by so many standard errors.
 BENEATH, SELDOM = 2.0, 0.1
 # Rows of an expert before it may be asked first; rows that show how sure the first is.
-FIRST, LOOKED_AT = 20, 200
-# It learns anew once there are so many labels more, and this share.
+FIRST, LOOKED_AT = 20, 1_000
+# It learns anew once there are so many labels more, and this share, but at least once in `most_rows`.
 NEW, MORE = 10, 0.2
+# And once a price has moved by such a share.
+MOVED = 0.1
 # At most so many rows are asked about before the money is counted again.
 AT_ONCE = 50
 PRICED = 300
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
 HEADROOM = 2.0
-LAMBDAS = 40
+LAMBDAS = 120
+# Most experts whose answers to an item are weighed together.
+MOST = 4
 NOBODY = -1
 LARGEST = 1e300
 
@@ -60,16 +66,15 @@ class Round(Decisions):
 
 
 @dataclass(frozen=True)
-class _Points:
-    """Operating points by rising cost, and what they are reckoned by.
+class Points:
+    """Operating points by rising cost.
 
-    `price` of quality, whom to ask `first`, and the mean `cost` of an item, each (points,); `after` as of `Chances`.
+    The `rule`'s own ones, whom to ask `first`, and the mean `cost` of an item, each (points,).
     """
 
-    price: Floats
+    rule: Ints
     first: Ints
     cost: Floats
-    after: Floats
 
     def mixed(self, usd: float, draws: Floats) -> Ints:
         """Each row's point, so that a row costs `usd` in the mean, (n,)."""
@@ -84,11 +89,11 @@ class _Points:
 class Bandit(Learner):
     """Learns whom to ask while it answers: one expert after another, while one more is worth its price.
 
-    It asks a first expert about every item and then, where the chance that one or two more would help (`Chances`) is
-    worth their price, those. Beside that a share of the items, drawn by their ids, explores: several experts answer at
-    once, the costly ones about fewer items, and so one that surely lies beneath the hull of the others. After every
-    item what was spent is at most the budget times the items so far, but for the cheapest expert's answers to the first
-    20, which may run ahead of it.
+    It asks a first expert about every item and goes on by the gain rule of plans, here learnt from rows about which only
+    some were asked (`SomeAsked`). Beside that a share of the items, drawn by their ids, explores: several experts
+    answer at once, the costly ones about fewer items, and so one that surely lies beneath the hull of the others. After
+    every item what was spent is at most the budget times the items so far, but for the cheapest expert's answers to the
+    first 20, which may run ahead of it.
 
     It decides by what it knows, and `decide` changes nothing. `count` takes note of what was asked and paid, `feed` of
     labels, which may come late, for some items only, and be put right: gold, a person's, or a reference expert's.
@@ -104,7 +109,7 @@ class Bandit(Learner):
     explore
         Share of the money, 0 to 1, that exploration has at first.
     most_rows
-        So many labelled rounds, the newest, are learnt from.
+        So many labelled rounds, the newest, are learnt from; half of them explored ones, if there are so many.
     random_state
         Seed of the draws.
 
@@ -114,8 +119,13 @@ class Bandit(Learner):
         Items and money so far.
     rounds_, gold_ : Rounds, array
         The labelled rounds.
-    chances_ : Chances or None
-        What was learnt of them, once there are some.
+    order_ : array
+        Places of those `experts` of whom the rule is, by rising price: of more than nine the cheapest and those next
+        to the hull.
+    rule_ : GainRule or None
+        What was learnt of them, once there are some rounds.
+    points_ : Points or None
+        Whom to ask first at each price of quality.
 
     References
     ----------
@@ -137,14 +147,16 @@ class Bandit(Learner):
     most_: Floats
     prices_: Floats
     priced_: Ints
-    chances_: Chances | None
+    order_: Ints
+    rule_: GainRule | None
+    points_: Points | None
 
     def __init__(
         self,
         experts: tuple[str, ...],
         *,
         ceilings: Sequence[float] | None = None,
-        explore: float = 0.5,
+        explore: float = 0.8,
         most_rows: int = 2_000,
         random_state: int = 0,
     ) -> None:
@@ -164,7 +176,8 @@ class Bandit(Learner):
                 f"Bandit got explore {self.explore:g} and ceilings {self.ceilings}. Allowed: a share from 0 to 1, and "
                 f"{k} numbers, one for each expert, or none."
             )
-        self.items_, self.spent_, self.tried_, self.fed_, self.learnt_, self.chances_ = 0, 0.0, 0, 0, 0, None
+        self.items_, self.spent_, self.tried_, self.fed_, self.learnt_ = 0, 0.0, 0, 0, 0
+        self.rule_, self.points_, self.order_ = None, None, np.arange(k)
         self.rounds_, self.gold_ = Rounds.blank(self.experts, np.arange(0)), np.zeros(0, np.int64)
         self.most_, self.prices_, self.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
         for panel in (train, valid):
@@ -182,6 +195,8 @@ class Bandit(Learner):
         self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
         self.tried_ += rounds.explored
         self._price(rounds)
+        if self.rule_ is not None and (np.abs(self._expected()[self.order_] / self.rule_.prices_ - 1) > MOVED).any():
+            self.learn()
         return self
 
     def feed(self, rounds: Rounds, label: Ints) -> Self:
@@ -198,16 +213,27 @@ class Bandit(Learner):
         rounds, label = rounds[told].of(self.experts), label[told]
         stays = ~np.isin(self.rounds_.item, rounds.item)
         both, gold = self.rounds_[stays].then(rounds), np.concatenate([self.gold_[stays], label])
-        newest = np.argsort(both.item, kind="stable")[-self.most_rows :]
-        self.rounds_, self.gold_ = both[newest], gold[newest]
+        rows = both.newest(self.most_rows)
+        self.rounds_, self.gold_ = both[rows], gold[rows]
         self.fed_ += len(label)
-        if self.rounds_.explored >= FEWEST and self.fed_ >= self.learnt_ + max(NEW, MORE * len(self.gold_)):
+        if self.rounds_.explored >= FEWEST and self.fed_ >= self.learnt_ + max(NEW, min(MORE * self.fed_, self.most_rows)):
             self.learn()
         return self
 
     def learn(self) -> Self:
         """Learn anew from all labelled rounds, as `feed` does now and then."""
-        self.chances_ = Chances().fit(self.rounds_, self.gold_, self._expected())
+        made, prices = self.rounds_, self._expected()
+        beneath = beneath_hull(prices, self._rates()[1])
+        beneath[int(np.argmin(prices))] = -1.0
+        kept = np.argsort(beneath, kind="stable")[:MOST_EXPERTS]
+        order = self.order_ = kept[np.argsort(prices[kept], kind="stable")]
+        label = made.label[:, order]
+        cost = np.broadcast_to(prices[order], label.shape)
+        p = made.p[:, order]
+        seen = AnswerMatrix(label, p, p, cost, label == self.gold_[:, None])
+        some = SomeAsked(made.asked[:, order], made.free[:, order])
+        self.rule_ = GainRule(most=MOST, points=LAMBDAS, votes=True).fit(seen, some)
+        self.points_ = self._points()
         self.learnt_ = self.fed_
         return self
 
@@ -216,7 +242,7 @@ class Bandit(Learner):
         j = self.experts.index(expert)
         self.prices_[j] *= factor
         self.most_[j] *= factor
-        return self
+        return self if self.rule_ is None else self.learn()
 
     def hiring(self, experts: Sequence[str], ceilings: Sequence[float] | None = None) -> Bandit:
         """Another bandit that asks `experts`, of whom `ceilings` holds: what was learnt of those who stay, stays."""
@@ -224,14 +250,15 @@ class Bandit(Learner):
         twin = type(self)(**options)
         twin.items_, twin.spent_, twin.tried_ = self.items_, self.spent_, self.tried_
         twin.fed_, twin.gold_ = self.fed_, self.gold_.copy()
-        twin.rounds_, twin.chances_, twin.learnt_ = self.rounds_.of(experts), None, self.learnt_
+        twin.rounds_, twin.learnt_ = self.rounds_.of(experts), self.learnt_
+        twin.rule_, twin.points_, twin.order_ = None, None, np.arange(len(twin.experts))
         k = len(twin.experts)
         twin.most_, twin.prices_, twin.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
         for j, name in enumerate(twin.experts):
             if name in self.experts:
                 i = self.experts.index(name)
                 twin.most_[j], twin.prices_[j], twin.priced_[j] = self.most_[i], self.prices_[i], self.priced_[i]
-        return twin.learn() if self.chances_ is not None else twin
+        return twin.learn() if self.rule_ is not None else twin
 
     def state(self) -> dict[str, Any]:
         """As of `Policy`; None for what is not known, for which JSON has no number."""
@@ -256,12 +283,12 @@ class Bandit(Learner):
         usd, n, k = self._usd(budget), len(panel), len(self.experts)
         made = Rounds.blank(self.experts, self.items_ + np.arange(n))
         ceilings = self._ceilings()
-        explored, points = self._exploring(panel, usd), self._points(usd)
+        explored = self._exploring(panel, usd)
         best, sure, spent = np.full(n, NO_LABEL), np.full(n, np.nan), self.spent_
         for start in range(0, n, AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, n))
             block = _Block(panel, made, rows, np.asarray(usd * (made.item[rows] + 1) - spent, np.float64), ceilings)
-            label, sure[rows] = self._decide(block, points, usd, spent, explored[rows])
+            label, sure[rows] = self._decide(block, usd, spent, explored[rows])
             best[rows] = label
             spent += float(np.nansum(made.cost[rows]))
         stands = made.asked & (made.label == best[:, None]) & (best != NO_LABEL)[:, None]
@@ -271,7 +298,7 @@ class Bandit(Learner):
         steps = steps_of(self.experts, asked, sure)
         return Round(self.experts, expert, best, sure, panel.spent, asked, sure, steps, rounds=made)
 
-    def _decide(self, block: _Block, points: _Points, usd: float, spent: float, explored: Bools) -> tuple[Ints, Floats]:
+    def _decide(self, block: _Block, usd: float, spent: float, explored: Bools) -> tuple[Ints, Floats]:
         """Ask about the rows of a block: the label of each, and how surely it is right, each (m,)."""
         n, item = len(block.rows), int(block.made.item[block.rows[0]])
         share, part = self._exploration(usd)
@@ -279,89 +306,97 @@ class Bandit(Learner):
         kept = min(max(KEPT_BACK * usd, float(part @ self._ceilings())), usd * item / 2) if np.isfinite(usd) else 0.0
         target = (usd * (item + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
         left = (target - share * float(part @ self._expected())) / max(1 - share, 1e-9)
-        draws = block.panel.draws(self.random_state + 7919)[block.rows]
-        point = points.mixed(left, draws)
-        first = np.zeros(explored.shape, bool)
-        first[np.arange(n), points.first[point]] = True
-        explores = np.any(explored, axis=1)
-        block.ask(np.where(explores[:, None], explored | first, False), 0.0, free=True)
+        cheapest = int(np.argmin(self._expected()))
+        points = self.points_ or Points(np.zeros(1, np.int64), np.array([cheapest]), np.ones(1))
+        point = points.mixed(left, block.panel.draws(self.random_state + 7919)[block.rows])
+        first = np.arange(len(self.experts)) == points.first[point][:, None]
+        block.ask(np.where(np.any(explored, axis=1)[:, None], explored | first, False), 0.0, free=True)
         block.ask(np.where(block.untouched[:, None], first, False), 0.0, free=True)
         # The opening: the cheapest expert answers though the first items' money has not come together yet.
-        cheapest = np.zeros_like(first)
-        cheapest[:, int(np.argmin(self._expected()))] = True
+        opening = np.broadcast_to(np.arange(len(self.experts)) == cheapest, first.shape)
         ahead = np.maximum(0, OPENING - 1 - block.made.item[block.rows]) * min(usd, LARGEST)
-        block.ask(np.where(block.untouched[:, None], cheapest, False), -ahead, free=True)
-        if self.chances_ is None:
+        block.ask(np.where(block.untouched[:, None], opening, False), -ahead, free=True)
+        if self.rule_ is None:
             return block.dearest(self._expected()), np.full(n, np.nan)
-        goes_on = ~explores & np.any(block.asked & first, axis=1)
-        for asked_so_far in (1, 2):
-            then = self._next(block, points, point, goes_on, asked_so_far)
-            goes_on = then != NOBODY
+        goes_on = np.any(block.asked & first, axis=1)
+        for _ in range(MOST - 1):
+            then = np.where(goes_on, self._look(block.label, block.p, block.asked, points.rule[point])[2], NOBODY)
+            before = block.asked.sum(axis=1)
             block.ask((np.arange(len(self.experts)) == then[:, None]), kept)
-        return self.chances_.look(block.label, block.p, block.asked)
+            goes_on = block.asked.sum(axis=1) > before
+        return self._look(block.label, block.p, block.asked, points.rule[point])[:2]
 
-    def _next(self, block: _Block, points: _Points, point: Ints, goes_on: Bools, size: int) -> Ints:
-        """The costlier expert whose expected gain most exceeds its price, `NOBODY` where none does, (m,)."""
-        assert self.chances_ is not None
-        then, prices = np.full(len(point), NOBODY), self._expected()
-        goes_on = goes_on & (block.asked.sum(axis=1) == size)
-        _, sure = self.chances_.look(block.label, block.p, block.asked)
-        costlier = np.argsort(np.argsort(prices, kind="stable"))
-        last = np.where(block.asked, costlier, -1).argmax(axis=1)
-        for j in np.unique(last[goes_on]):
-            at = np.flatnonzero(goes_on & (last == j))
-            others = np.flatnonzero(costlier > costlier[j])
-            if not len(others):
+    def _look(self, label: Ints, p: Floats, asked: Bools, point: Ints) -> tuple[Ints, Floats, Ints, Floats]:
+        """What the answers so far come to.
+
+        The label that stands, the chance that it is right, whom to ask next, `NOBODY` where it is to stand, and the
+        chance to expect after that, each (m,). Of more than `MOST` who were asked the costliest count.
+        """
+        assert self.rule_ is not None
+        n, row = len(label), np.arange(len(label))
+        best, sure = np.full(n, NO_LABEL), np.full(n, np.nan)
+        then, after = np.full(n, NOBODY), np.full(n, np.nan)
+        label, p = label[:, self.order_], p[:, self.order_]
+        counted = asked[:, self.order_]
+        counted &= counted[:, ::-1].cumsum(axis=1)[:, ::-1] <= MOST
+        for members, rows in same_experts(counted):
+            if not len(members):
                 continue
-            odds = log_odds(sure[at])[:, None]
-            after = sigmoid(points.after[j, others, 0] + points.after[j, others, 1] * odds)
-            if size > 1:
-                after = self.chances_.third(after, sure[at][:, None])
-            worth = after - points.price[point[at], None] * prices[others]
-            best = worth.argmax(axis=1)
-            then[at] = np.where(worth[np.arange(len(at)), best] > sure[at], others[best], NOBODY)
-        return then
+            at = np.ix_(rows, members)
+            look = self.rule_.look(point[rows], Observations(members, label[at], p[at], p[at]))
+            given = look.answer != STOP
+            best[rows] = np.where(given, label[rows, look.answer], NO_LABEL)
+            sure[rows] = look.sure
+            on = look.then != STOP
+            then[rows] = np.where(on, self.order_[look.then], NOBODY)
+            price = self.rule_.lambdas_[point[rows]] * self.rule_.prices_[look.then]
+            after[rows] = np.where(on, look.threshold + price, np.nan)
+        return best, sure, then, after
 
-    def _points(self, usd: float) -> _Points:
-        """The operating points, by what is known."""
-        prices, k = self._expected(), len(self.experts)
-        after = np.zeros((k, k, 2))
-        alone = _Points(np.array([np.inf]), np.array([int(np.argmin(prices))]), np.array([prices.min()]), after)
-        free = self.rounds_.free
+    def _points(self) -> Points | None:
+        """The operating points: at each price of quality whom to ask first, by the labelled rounds."""
+        assert self.rule_ is not None
+        prices, free = self._expected(), self.rounds_.free
         # They are compared on rows shared with the one of the most; who is beneath the hull is not asked first.
         anchor = int(free.sum(axis=0).argmax())
         shared = (free & free[:, [anchor]]).sum(axis=0)
-        known = np.flatnonzero(shared >= FIRST)
-        firsts = known[upper_hull(prices[known], self._rates()[1][known])] if len(known) else known
-        if self.chances_ is None or not len(firsts):
-            return alone
-        after = self.chances_.after_
-        price = np.append(np.geomspace(20, 1e-3, LAMBDAS - 1) / max(float(prices.max()), 1e-300), 0.0)
-        base, _ = self._worth(np.flatnonzero(free[:, anchor])[-LOOKED_AT:], anchor, after, price)
-        worth, cost = np.empty((len(firsts), LAMBDAS)), np.empty((len(firsts), LAMBDAS))
-        for i, f in enumerate(firsts):
+        known = self.order_[shared[self.order_] >= FIRST]
+        if not len(known):
+            return None
+        rate = self._rates()[1][known]
+        known = known[beneath_hull(prices[known], rate) <= np.sqrt(rate * (1 - rate) / len(free))]
+        base, _ = self._foreseen(np.flatnonzero(free[:, anchor])[-LOOKED_AT:], anchor)
+        quality, cost = np.empty((len(known), LAMBDAS)), np.empty((len(known), LAMBDAS))
+        for i, f in enumerate(known):
             rows = np.flatnonzero(free[:, f] & free[:, anchor])[-LOOKED_AT:]
-            mine, bill = self._worth(rows, f, after, price)
-            theirs, _ = self._worth(rows, anchor, after, price)
-            worth[i], cost[i] = base.mean(axis=1) + (mine - theirs).mean(axis=1), bill.mean(axis=1)
-        best = worth.argmax(axis=0)
-        cost = cost[best, np.arange(LAMBDAS)]
-        order = np.argsort(cost, kind="stable")
-        return _Points(price[order], firsts[best][order], cost[order], after)
+            mine, bill = self._foreseen(rows, f)
+            theirs, _ = self._foreseen(rows, anchor)
+            quality[i], cost[i] = base.mean(axis=1) + (mine - theirs).mean(axis=1), bill.mean(axis=1)
+        best = (quality - self.rule_.lambdas_ * cost).argmax(axis=0)
+        at = np.arange(LAMBDAS)
+        point = upper_hull(cost[best, at], quality[best, at])
+        return Points(point, known[best[point]], cost[best[point], point])
 
-    def _worth(self, rows: Ints, first: int, after: Floats, price: Floats) -> tuple[Floats, Floats]:
-        """What asking `first` about labelled rounds is worth, less its price, and costs, each (prices, rows)."""
-        assert self.chances_ is not None
-        prices, k = self._expected(), len(self.experts)
-        voted = np.zeros((len(rows), k), bool)
-        voted[:, first] = True
-        _, sure = self.chances_.look(self.rounds_.label[rows], self.rounds_.p[rows], voted)
-        costlier = np.flatnonzero((prices > prices[first]) | ((prices == prices[first]) & (np.arange(k) > first)))
-        then = sigmoid(after[first, costlier, 0] + after[first, costlier, 1] * log_odds(sure)[:, None])
-        gains = then[None] - price[:, None, None] * prices[costlier]
-        gains = np.concatenate([np.broadcast_to(sure[None, :, None], (len(price), len(rows), 1)), gains], axis=2)
-        bill = np.append(0.0, prices[costlier])[gains.argmax(axis=2)] + prices[first]
-        return gains.max(axis=2) - price[:, None] * prices[first], bill
+    def _foreseen(self, rows: Ints, first: int) -> tuple[Floats, Floats]:
+        """The quality to expect of asking `first` about labelled rounds, and the cost, each (lambdas, rows).
+
+        A round is followed as far as its experts were asked, then what the rule expects counts.
+        """
+        assert self.rule_ is not None
+        prices, made = self._expected(), self.rounds_
+        at, point = np.tile(rows, LAMBDAS), np.repeat(np.arange(LAMBDAS), len(rows))
+        asked = np.zeros((len(at), len(prices)), bool)
+        asked[:, first] = True
+        quality, cost, on = np.zeros(len(at)), np.full(len(at), prices[first]), np.arange(len(at))
+        for _ in range(MOST):
+            mine = at[on]
+            _, sure, then, after = self._look(made.label[mine], made.p[mine], asked[on], point[on])
+            cost[on] += np.where(then == NOBODY, 0.0, prices[then])
+            there = (then != NOBODY) & made.asked[mine, then]
+            quality[on] = np.where(then == NOBODY, sure, after)
+            on, then = on[there], then[there]
+            asked[on, then] = True
+        return quality.reshape(LAMBDAS, -1), cost.reshape(LAMBDAS, -1)
 
     def _usd(self, budget: Budget | None) -> float:
         """What an item may cost in the mean."""
@@ -369,8 +404,8 @@ class Bandit(Learner):
             return np.inf
         if budget.per_1000 is None:
             raise BudgetError(f"Bandit got a budget of {budget.kind}. Allowed: per_1000, which it keeps as it goes.")
-        least = float(self.prices_[self.priced_ >= PACE].min(initial=np.inf))
-        if np.isfinite(least) and budget.value / 1000 < least * (1 - 1e-9):
+        least = float(self.prices_[self.priced_ > 0].min(initial=np.inf)) if self.priced_.min() >= PACE else 0.0
+        if budget.value / 1000 < least * (1 - 1e-9):
             raise BudgetError.too_little(budget.value, 1000 * least)
         return budget.value / 1000
 
@@ -392,14 +427,15 @@ class Bandit(Learner):
 
     def _exploration(self, usd: float) -> tuple[float, Floats]:
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
-        prices, done = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
+        prices, explored = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
         part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
         seen, rate = self._rates()
         off = beneath_hull(prices, rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
         part = np.where((seen >= FEWEST) & off, SELDOM * part, part)
         if not np.isfinite(usd):
             return 0.0, part
-        spare = usd - prices.min() if done < FEWEST else self.explore * usd * min(1.0, STEADY / (done + 1e-9))
+        falling = min(1.0, STEADY / max(self.fed_, self.items_ / UNTOLD, 1)) ** 2
+        spare = usd - prices.min() if explored < FEWEST else self.explore * usd * falling
         return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
 
     def _rates(self) -> tuple[Ints, Floats]:

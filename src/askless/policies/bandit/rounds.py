@@ -53,7 +53,22 @@ class Rounds:
     @property
     def explored(self) -> int:
         """How many items several experts answered before anything was seen of them."""
-        return int((self.free.sum(axis=1) > 1).sum())
+        return int(self._explored.sum())
+
+    @property
+    def _explored(self) -> Bools:
+        return np.asarray(self.free.sum(axis=1) > 1)
+
+    def newest(self, most: int) -> Ints:
+        """So many of them in the order of their items, the newest: half of them explored ones, if there are so many."""
+        order = np.argsort(self.item, kind="stable")
+        explored = self._explored[order]
+        later = explored[::-1].cumsum()[::-1]
+        some = most - min(int((~explored).sum()), most // 2)
+        tried = order[explored & (later <= some)]
+        others = order[~explored]
+        kept = np.concatenate([tried, others[len(others) - min(len(others), most - len(tried)) :]])
+        return kept[np.argsort(self.item[kept], kind="stable")]
 
     @classmethod
     def blank(cls, experts: Sequence[str], item: Ints) -> Self:

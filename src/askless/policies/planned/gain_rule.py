@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from askless.arrays import Floats, Ints
-from askless.policies.planned.posteriors import Posteriors, code_of
+from askless.policies.planned.posteriors import Posteriors, SomeAsked, code_of
 from askless.policies.planned.walk import STOP, AnswerMatrix, Observations, RuleVerdict
 
 POINTS = 141
@@ -47,12 +47,15 @@ class GainRule:
         self.votes = votes
         self.points = points
 
-    def fit(self, seen: AnswerMatrix) -> Self:
-        """Learn P and Q of every set of up to `most` experts, and whom to ask first at each lambda."""
+    def fit(self, seen: AnswerMatrix, some: SomeAsked | None = None) -> Self:
+        """Learn P and Q of every set of up to `most` experts, and whom to ask first at each lambda.
+
+        Where only `some` were asked, an expert about whom no row tells is never asked.
+        """
         self.prices_ = seen.cost.mean(axis=0)
         self.lambdas_ = price_grid(self.prices_, self.points)
-        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).fit(seen)
-        self._learn_next(seen)
+        self.posteriors_ = Posteriors(most=self.most, votes=self.votes).fit(seen, some)
+        self._learn_next(seen, some)
         return self
 
     def first(self, point: Ints) -> Ints:
@@ -71,7 +74,7 @@ class GainRule:
         threshold = worth[np.arange(len(worth)), best]
         return RuleVerdict(answer, sure, sure, threshold, np.where(threshold > sure, costlier[best], STOP))
 
-    def _learn_next(self, seen: AnswerMatrix) -> None:
+    def _learn_next(self, seen: AnswerMatrix, some: SomeAsked | None) -> None:
         post, k = self.posteriors_, seen.label.shape[1]
         z = post.surety_.features(seen.label, seen.p, np.arange(k))
         self.next_ = {}
@@ -83,12 +86,21 @@ class GainRule:
             for i, members in enumerate(sets):
                 for j in range(members[-1] + 1, k):
                     target[i, :, j] = post.fitted_[code_of(members) | 1 << j]
-            coef = ridge(x, target)
+            coef = ridge(x, target) if some is None else self._ridge(x, target, sets, some)
             for i, members in enumerate(sets):
                 costlier = np.arange(members[-1] + 1, k)
                 if len(costlier):
                     self.next_[code_of(members)] = (costlier, coef[i][:, costlier].T)
         self.first_ = self._first(post.design(z, seen.label, np.arange(k)[:, None]))
+
+    def _ridge(self, x: Floats, target: Floats, sets: Ints, some: SomeAsked) -> Floats:
+        """As `ridge`, each expert's coefficients from the rows that tell of it beside a set."""
+        coef = np.zeros((len(sets), x.shape[2], target.shape[2]))
+        for j in range(1, target.shape[2]):
+            at = np.flatnonzero(sets[:, -1] < j)
+            tells = some.tell(np.concatenate([sets[at], np.full((len(at), 1), j)], axis=1))[:, :, None]
+            coef[at, :, j] = ridge(x[at] * tells, target[at, :, j : j + 1] * tells)[:, :, 0]
+        return coef
 
     def _first(self, x: Floats) -> Ints:
         """For each lambda the expert that promises most when asked first: its posterior, or that of asking on."""

@@ -28,10 +28,14 @@ class Surety:
     scale_: Floats
     unstated_: bool
 
-    def fit(self, label: Ints, p: Floats) -> Self:
-        """Learn each expert's ranks, means and scales; `unstated_` if some answer states no probability."""
+    def fit(self, label: Ints, p: Floats, asked: Bools | None = None) -> Self:
+        """Learn each expert's ranks, means and scales; `unstated_` if some answer states no probability.
+
+        Only answers that were `asked` for, (n, experts), are learnt from; without it all were.
+        """
         t = self._t(label, p)
-        self.unstated_ = bool(np.isnan(t).any())
+        self.unstated_ = bool(np.isnan(t if asked is None else t[asked]).any())
+        t = t if asked is None else np.where(asked, t, np.nan)
         self.sorted_ = [known_ranks(column[~np.isnan(column)]) for column in t.T]
         raw = self._raw(t, np.arange(t.shape[1]))
         known = ~np.isnan(raw)
@@ -56,6 +60,33 @@ class Surety:
         return transform(np.where(label == NO_LABEL, 0.0, p))
 
 
+class SomeAsked:
+    """Rows about which only some experts were asked, each set of experts to be learnt from those that tell of it.
+
+    An answer that was asked for because of others tells nothing of its expert by itself, but with these others it does:
+    what was seen before is then conditioned on.
+
+    Parameters
+    ----------
+    asked, free
+        Who was asked, and who of them before anything was seen of the row, each (rows, experts), cheapest first.
+    """
+
+    def __init__(self, asked: Bools, free: Bools) -> None:
+        bit = 1 << np.arange(asked.shape[1])
+        self.asked = asked
+        self._asked, self._because = asked @ bit, (asked & ~free) @ bit
+
+    def tell(self, sets: Ints) -> Floats:
+        """1 for each row that tells of each set (sets, size), else 0, shape (sets, rows)."""
+        code = (1 << sets).sum(axis=1)[:, None]
+        whole = (self._asked & code) == code
+        for j in sets.T:
+            cheaper = (1 << j)[:, None] - 1
+            whole &= ((self._because & (1 << j)[:, None]) == 0) | ((self._asked & cheaper & ~code) == 0)
+        return whole.astype(np.float64)
+
+
 class Posteriors:
     """For every set of experts: whose answer stands, and the probability that it is right.
 
@@ -77,9 +108,12 @@ class Posteriors:
         self.most = most
         self.votes = votes
 
-    def fit(self, seen: AnswerMatrix) -> Self:
-        """Learn the posterior of every set; `fitted_` keeps them on these rows, set -> (rows,)."""
-        self.surety_ = Surety().fit(seen.label, seen.p)
+    def fit(self, seen: AnswerMatrix, some: SomeAsked | None = None) -> Self:
+        """Learn the posterior of every set; `fitted_` keeps them on these rows, set -> (rows,).
+
+        Where only `some` were asked, what a set's votes mean leans on what its costliest expert alone means.
+        """
+        self.surety_ = Surety().fit(seen.label, seen.p, None if some is None else some.asked)
         self.coef_ = {}
         self.fitted_: dict[int, Floats] = {}
         self.right_: dict[int, Bools] = {}
@@ -89,12 +123,23 @@ class Posteriors:
             x = self.design(z, seen.label, sets)
             answer = np.stack([self.answer(z[:, s], seen.label[:, s], s) for s in sets])
             right = seen.right[np.arange(len(seen)), answer] & (answer != STOP)
-            coef = logistic(x, right)
+            if some is None:
+                coef = logistic(x, right)
+            else:
+                coef = logistic(x, right, weight=some.tell(sets), mean=self._leaning(sets, x.shape[2]))
             fitted = np.where(answer == STOP, 0.0, sigmoid(np.einsum("snf,sf->sn", x, coef)))
             for i, members in enumerate(sets):
                 code = code_of(members)
                 self.coef_[code], self.fitted_[code], self.right_[code] = coef[i], fitted[i], right[i]
         return self
+
+    def _leaning(self, sets: Ints, features: int) -> Floats:
+        """The coefficients of the costliest expert of each set alone, in their places, (sets, features)."""
+        mean = np.zeros((len(sets), features))
+        if (last := 2 * sets.shape[1]) > 2:
+            alone = np.stack([self.coef_[1 << int(j)] for j in sets[:, -1]])
+            mean[:, last - 2 : last], mean[:, -1] = alone[:, :2], alone[:, 2]
+        return mean
 
     def sets(self, experts: int, rows: int) -> list[Ints]:
         """All sets of one size after another, in arrays (sets, size) small enough to be worked on at once."""
@@ -149,20 +194,32 @@ def code_of(members: Sequence[int] | Ints) -> int:
     return sum(1 << int(j) for j in members)
 
 
-def logistic(x: Floats, right: Bools, l2: float = 2.0, steps: int = 30) -> Floats:
+def logistic(
+    x: Floats,
+    right: Bools,
+    l2: float = 2.0,
+    steps: int = 30,
+    *,
+    weight: Floats | float = 1.0,
+    mean: Floats | float = 0.0,
+) -> Floats:
     """Coefficients (sets, features) of P(right) = sigmoid(x @ coef) for x (sets, n, features), by Newton's method.
 
-    The last feature is the constant: it is not shrunk, but one more row of means, half right, keeps it finite.
+    They are shrunk towards `mean` (sets, features). The last feature is the constant: it is not shrunk, but one more
+    row, right as often as its mean says, keeps it finite. `weight` is each row's, (sets, n).
     """
     sets, _, f = x.shape
-    coef = np.zeros((sets, f))
+    mean = np.zeros((sets, f)) + mean
+    coef = mean.copy()
     shrink = np.append(np.full(f - 1, l2), 0.0)
     last = np.append(np.zeros(f - 1), 1.0)
+    rate = sigmoid(mean[:, -1])
     for _ in range(steps):
         p = sigmoid(np.einsum("snf,sf->sn", x, coef))
         prior = sigmoid(coef[:, -1])
-        slope = np.einsum("snf,sn->sf", x, right - p) - shrink * coef + (0.5 - prior)[:, None] * last
-        bend = np.matmul((x * (p * (1 - p))[:, :, None]).transpose(0, 2, 1), x) + np.diag(shrink + 1e-9)
+        slope = np.einsum("snf,sn->sf", x, weight * (right - p)) - shrink * (coef - mean)
+        slope = slope + (rate - prior)[:, None] * last
+        bend = np.matmul((x * (weight * p * (1 - p))[:, :, None]).transpose(0, 2, 1), x) + np.diag(shrink + 1e-9)
         bend = bend + (prior * (1 - prior))[:, None, None] * np.diag(last)
         move = np.linalg.solve(bend, slope[:, :, None])[:, :, 0]
         size = np.abs(move).max(axis=1, keepdims=True)
