@@ -60,7 +60,7 @@ def test_it_learns_to_beat_the_expert_of_its_price():
 
 def test_without_labels_it_learns_nothing_and_the_cheapest_answers_most():
     _, _, asked, bandit = played(drawn(200, EXPERTS, 0), 12.0, told=False)
-    assert bandit.chances_ is None
+    assert bandit.rule_ is None
     assert bandit.items_ == 200
     assert asked[:, 0].all()
 
@@ -98,14 +98,14 @@ def test_experts_come_and_go_and_what_is_known_of_the_others_stays():
     assert np.array_equal(twin.rounds_.label[:, [0, 2]], bandit.rounds_.label[:, [0, 2]])
     assert not twin.rounds_.asked[:, 1].any()
     assert twin.told("e2", 0.5).prices_[2] == bandit.prices_[2] / 2
-    assert bandit.hiring(("e1", "other")).chances_ is not None
+    assert bandit.hiring(("e1", "other")).rule_ is not None
 
 
 def test_it_begins_with_what_is_labelled_already():
     data = drawn(400, EXPERTS, 0)
     warm = Bandit(names(EXPERTS)).fit(board(*data), nobody())
     assert (warm.learnt_, warm.items_, len(warm.gold_)) == (400, 0, 400)
-    assert warm.chances_ is not None
+    assert warm.rule_ is not None
 
 
 @pytest.mark.parametrize(

@@ -33,14 +33,15 @@ UNTOLD = 4
 # the hull of the others by so many standard errors.
 BENEATH, SELDOM = 2.0, 0.1
 # Rows of an expert before it may be asked first; rows that show how sure the first is.
-FIRST, LOOKED_AT = 20, 1_000
+FIRST, LOOKED_AT = 20, 600
 # It learns anew once there are so many labels more, and this share, but at least once in `most_rows`.
 NEW, MORE = 10, 0.2
 # And once a price has moved by such a share.
 MOVED = 0.1
 # At most so many rows are asked about before the money is counted again.
 AT_ONCE = 50
-PRICED = 300
+# A price is the mean of so many of the newest answers, and is known after so many.
+PRICED, KNOWN = 300, 100
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
 HEADROOM = 2.0
 LAMBDAS = 120
@@ -89,7 +90,7 @@ class Points:
 class Bandit(Learner):
     """Learns whom to ask while it answers: one expert after another, while one more is worth its price.
 
-    It asks a first expert about every item and goes on by the gain rule of plans, here learnt from rows about which only
+    It asks a first expert about every item and goes on by the gain rule of plans, learnt from rows about which only
     some were asked (`SomeAsked`). Beside that a share of the items, drawn by their ids, explores: several experts
     answer at once, the costly ones about fewer items, and so one that surely lies beneath the hull of the others. After
     every item what was spent is at most the budget times the items so far, but for the cheapest expert's answers to the
@@ -216,7 +217,8 @@ class Bandit(Learner):
         rows = both.newest(self.most_rows)
         self.rounds_, self.gold_ = both[rows], gold[rows]
         self.fed_ += len(label)
-        if self.rounds_.explored >= FEWEST and self.fed_ >= self.learnt_ + max(NEW, min(MORE * self.fed_, self.most_rows)):
+        due = self.learnt_ + max(NEW, min(MORE * self.fed_, self.most_rows))
+        if self.rounds_.explored >= FEWEST and self.fed_ >= due:
             self.learn()
         return self
 
@@ -333,7 +335,7 @@ class Bandit(Learner):
         chance to expect after that, each (m,). Of more than `MOST` who were asked the costliest count.
         """
         assert self.rule_ is not None
-        n, row = len(label), np.arange(len(label))
+        n = len(label)
         best, sure = np.full(n, NO_LABEL), np.full(n, np.nan)
         then, after = np.full(n, NOBODY), np.full(n, np.nan)
         label, p = label[:, self.order_], p[:, self.order_]
@@ -404,7 +406,7 @@ class Bandit(Learner):
             return np.inf
         if budget.per_1000 is None:
             raise BudgetError(f"Bandit got a budget of {budget.kind}. Allowed: per_1000, which it keeps as it goes.")
-        least = float(self.prices_[self.priced_ > 0].min(initial=np.inf)) if self.priced_.min() >= PACE else 0.0
+        least = float(self.prices_[self.priced_ > 0].min(initial=np.inf)) if self.priced_.min() >= KNOWN else 0.0
         if budget.value / 1000 < least * (1 - 1e-9):
             raise BudgetError.too_little(budget.value, 1000 * least)
         return budget.value / 1000

@@ -84,7 +84,7 @@ class SomeAsked:
         for j in sets.T:
             cheaper = (1 << j)[:, None] - 1
             whole &= ((self._because & (1 << j)[:, None]) == 0) | ((self._asked & cheaper & ~code) == 0)
-        return whole.astype(np.float64)
+        return np.asarray(whole, np.float64)
 
 
 class Posteriors:
