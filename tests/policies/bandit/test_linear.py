@@ -118,6 +118,12 @@ def test_labels_may_come_late_and_of_some_items():
     assert one.products_ == pytest.approx(other.products_)
 
 
+def test_a_budget_under_the_price_of_those_asked_often_is_no_error_while_a_cheaper_one_is_there():
+    learner = LinUCB(names(2), ceilings=(1.0, 10.0)).fit(nobody(2), nobody(2))
+    learner.answered_, learner.cost_ = np.array([10, 80]), np.array([10.0, 800.0])
+    assert learner.decide(board(*drawn(30, 2, 0), blind=True), Budget(per_1000=3_000)).asked.any()
+
+
 @pytest.mark.parametrize(
     ("options", "budget", "error", "message"),
     [

@@ -234,8 +234,9 @@ class LinUCB(Learner):
             return np.inf
         if budget.per_1000 is None:
             raise BudgetError(f"{type(self).__name__} got a budget of {budget.kind}. Allowed: per_1000.")
-        least = float(self._expected()[self.answered_ >= PRICED].min(initial=np.inf))
-        if np.isfinite(least) and budget.value / 1000 < least * (1 - 1e-9):
+        cheapest = int(self._expected().argmin())
+        least = float(self._expected()[cheapest])
+        if self.answered_[cheapest] >= PRICED and budget.value / 1000 < least * (1 - 1e-9):
             raise BudgetError.too_little(budget.value, 1000 * least)
         return budget.value / 1000
 
