@@ -8,6 +8,7 @@ import pytest
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL
 from askless.policies.bandit.bandit import Bandit
+from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget
 from tests.policies.chain_data import board, drawn, names, nobody, part
 
@@ -121,3 +122,29 @@ def test_what_it_cannot_do_is_refused(options, budget, error, message):
     panel = board(*drawn(120, EXPERTS, 0))
     with pytest.raises(error, match=message):
         Bandit(names(EXPERTS), **options).fit(panel, nobody()).decide(panel, budget)
+
+
+def test_a_price_that_moves_is_reckoned_with_before_the_next_label_comes():
+    data = drawn(600, EXPERTS, 0)
+    _, _, _, bandit = played(part(data, slice(0, 300)), 12.0, bandit=cold(ceilings=ceilings(data)))
+    before = bandit.rule_.prices_.copy()
+    data[3][300:, 1] /= 4
+    done = bandit.decide(board(*part(data, slice(300, 600)), blind=True), Budget(per_1000=12_000))
+    assert bandit.count(done.rounds).rule_.prices_[1] < 0.8 * before[1]
+
+
+def test_of_many_experts_the_cheapest_and_those_next_to_the_hull_are_weighed():
+    data = drawn(300, 12, 0)
+    bandit = Bandit(names(12)).fit(board(*data), nobody(12))
+    assert len(bandit.order_) == 9
+    assert 0 in bandit.order_
+    done = bandit.decide(board(*data, blind=True), Budget(per_1000=1000 * data[3][:, 3].mean()))
+    assert (done.label != NO_LABEL).all()
+
+
+def test_of_rounds_the_newest_are_kept_half_of_them_explored():
+    made = Rounds.blank(names(2), np.arange(20))
+    made.free[:, 0], made.free[:8, 1] = True, True
+    assert made.newest(10).tolist() == [3, 4, 5, 6, 7, 15, 16, 17, 18, 19]
+    assert made.newest(18).tolist() == [*range(8), *range(10, 20)]
+    assert made[np.arange(8)].newest(10).tolist() == list(range(8))

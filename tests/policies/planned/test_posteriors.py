@@ -4,11 +4,12 @@ import pytest
 from askless.panel import NO_LABEL
 from askless.policies.planned.posteriors import (
     Posteriors,
+    SomeAsked,
     Surety,
     known_ranks,
     logistic,
 )
-from askless.policies.planned.walk import STOP, Observations
+from askless.policies.planned.walk import STOP, AnswerMatrix, Observations
 from tests.policies.answered import made
 
 
@@ -109,3 +110,36 @@ def test_where_nothing_is_stated_agreement_tells():
     agree = told.label[:, 0] == told.label[:, 1]
     assert sure[agree].min() > sure[~agree].max()
     assert abs(sure[agree].mean() - told.right[agree, 1].mean()) < 0.01
+
+
+def test_who_was_asked_because_of_another_answer_tells_only_beside_it():
+    free = np.array([[1, 1, 0], [1, 0, 0], [1, 0, 0], [1, 0, 1], [1, 1, 0]], bool)
+    asked = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 1, 1]], bool)
+    some = SomeAsked(asked, free)
+    assert some.tell(np.array([[0], [1], [2]])).tolist() == [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [0, 0, 0, 1, 0]]
+    assert some.tell(np.array([[0, 1], [1, 2]])).tolist() == [[1, 1, 0, 1, 1], [0, 0, 0, 0, 0]]
+    assert some.tell(np.array([[0, 1, 2]])).tolist() == [[0, 0, 0, 1, 1]]
+
+
+def test_rows_chosen_by_the_first_answer_teach_what_the_second_means_beside_it_and_alone():
+    rng, n = np.random.default_rng(0), 20_000
+    hard, gold = rng.random(n) < 0.5, np.zeros(n, np.int64)
+    right = rng.random((n, 2)) < np.where(hard[:, None], 0.5, [0.9, 0.95])
+    p = np.where(hard, 0.4, 0.8)[:, None] + rng.uniform(-0.15, 0.15, (n, 2))
+    label = np.where(right, gold[:, None], 1)
+    # The second is asked where the first is unsure, and of a tenth of the rows whatever it says.
+    blindly = rng.random(n) < 0.1
+    asked = np.stack([np.ones(n, bool), blindly | (p[:, 0] < 0.5)], axis=1)
+    free = np.stack([np.ones(n, bool), blindly], axis=1)
+    seen = AnswerMatrix(np.where(asked, label, NO_LABEL), np.where(asked, p, np.nan), p, np.ones((n, 2)), right & asked)
+    fitted = Posteriors().fit(seen, SomeAsked(asked, free))
+    whole = AnswerMatrix(label, p, p, np.ones((n, 2)), right)
+    truth = Posteriors().fit(whole)
+    for members in ([1], [0, 1]):
+        chances = [each.look(heard(whole, members))[1] for each in (fitted, truth)]
+        assert np.abs(chances[0] - chances[1]).mean() < 0.02
+    # All answers of the second, as if they had been asked for blindly, make it out to be worse than it is.
+    naive = Posteriors().fit(seen, SomeAsked(asked, np.ones_like(asked)))
+    rate = [each.look(heard(whole, [1]))[1].mean() for each in (fitted, naive)]
+    assert abs(rate[0] - right[:, 1].mean()) < 0.01
+    assert rate[1] < rate[0]
