@@ -101,7 +101,7 @@ class Inputs:
         found = {}
         for expert in self.experts:
             found[expert] = self.recorded(expert, seed if expert == self.train.small else None)
-            if self._learns(expert) and not is_out_of_fold(pq.read_schema(found[expert].path)):
+            if self.learns(expert) and not is_out_of_fold(pq.read_schema(found[expert].path)):
                 raise DataError(
                     str(found[expert].path),
                     f"the train split as a model of '{expert}' answers it that has learnt from it",
@@ -110,7 +110,8 @@ class Inputs:
                 )
         return dict(found)
 
-    def _learns(self, expert: str) -> bool:
+    def learns(self, expert: str) -> bool:
+        """Whether an expert was trained on labelled rows of the task."""
         kind = experts.resolve(self.settings.expert(expert)["backend"])
         return expert not in self.settings.llms(self.name) and issubclass(kind, experts.TrainedExpert)
 
@@ -307,8 +308,8 @@ def learnt(inputs: Inputs, learners: Mapping[str, Mapping[str, Any]], plan: repl
     usd = learning.budgets(train, asked)
     if not usd:
         return {}
-    confidence = inputs.evaluate.confidence
-    return learning.learnt(beginners, test, usd, learning.Beside.of(test, asked, plan), confidence=confidence)
+    beside, trained = learning.Beside.of(test, asked, plan), [name for name in asked if inputs.learns(name)]
+    return learning.learnt(beginners, test, usd, beside, trained=trained, confidence=inputs.evaluate.confidence)
 
 
 def chosen_headline(inputs: Inputs, fitted: Fitted, found: evaluate.Evaluation) -> str:

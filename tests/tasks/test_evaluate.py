@@ -43,7 +43,7 @@ def test_what_learns_while_it_answers_is_replayed_beside_them(built, summary):
     found = summary["learning"]
     (learner,) = found["learners"]
     assert (learner["policy"], learner["begun"], found["plan"], found["orders"]) == ("bandit", 0, "planned", 10)
-    assert found["items"] == summary["items"]
+    assert (found["items"], found["trained"]) == (summary["items"], ["mlp"])
     assert list(learner["budgets"][0]["course"]["asked"]) == ["mlp", LLM]
     assert all(b["highest"] <= 1 + 1e-9 for b in learner["budgets"])
     assert 'id="learning-part"' in (built / REPORTS / "report.html").read_text()

@@ -107,13 +107,17 @@ def learnt(
     usd: Sequence[float],
     beside: Beside,
     *,
+    trained: Sequence[str] = (),
     orders: int = ORDERS,
     most: int = MOST,
     feedback: Feedback = EVERY_LABEL,
     confidence: float = 0.95,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Every beginner at every budget, as plain values for JSON and the report."""
+    """Every beginner at every budget, as plain values for JSON and the report.
+
+    `trained` are the experts that learnt from labelled items before, `most` the items of an order that are replayed.
+    """
     found = []
     for beginner in beginners:
         at = []
@@ -132,6 +136,7 @@ def learnt(
         "share": feedback.share,
         "late": feedback.late,
         "opening": OPENING,
+        "trained": list(trained),
         "plan": None if beside.plan is None else beside.plan.policy,
         "learners": found,
     }

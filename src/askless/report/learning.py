@@ -121,12 +121,13 @@ def panels(learning: Mapping[str, Any]) -> list[Row]:
 def charts(courses: Mapping[str, Mapping[str, Any]], per_1000: float, beside: Mapping[str, float]) -> Row:
     """The charts of some courses of `askless.evaluation.learning.course`, by name; `beside` are qualities, by words."""
     quality = [{"label": name, "at": _middles(c["item"]), **_scaled(c["quality"], 100)} for name, c in courses.items()]
-    spent = [{"label": name, "at": c["item"], **c["spent"]} for name, c in courses.items()]
+    share = 100 / per_1000 if per_1000 else 0.0
+    spent = [{"label": name, "at": c["item"], **_scaled(c["spent"], share)} for name, c in courses.items()]
     levels = {name: 100 * value for name, value in beside.items()}
     last = max(c["item"][-1] for c in courses.values())
     return {
         "quality": _chart(quality, levels, last) if levels or any(v is not None for v in quality[0]["mean"]) else None,
-        "spent": _chart(spent, {"the budget": per_1000}, last, least=0.0),
+        "spent": _chart(spent, {"the budget": 100.0}, last, least=0.0),
         "asked": [{"label": name, "rows": _asked(c)} for name, c in courses.items()],
     }
 

@@ -21,4 +21,5 @@ def write_page(
     panel = learning.charts({name: course}, course["budget"], {}) if course else None
     items = course["item"][-1] if course else 0
     page = environment("usd").get_template("live.html.j2")
-    return write_text(path, page.render(name=name, facts=facts, sentences=sentences, panel=panel, items=items))
+    shown = {"panel": panel, "items": items, "budget": course.get("budget")}
+    return write_text(path, page.render(name=name, facts=facts, sentences=sentences, **shown))
