@@ -162,10 +162,10 @@ def test_going_back_to_what_was_learnt_before(here):
 
 
 @pytest.mark.parametrize("kills", [(1,), (2, 3), (1, 2, 3)])
-def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkeypatch, kills):
-    """A kill between answers and bill leaves what the turn had reserved on it; the same command goes on."""
+def test_killed_between_answers_and_bill_it_counts_what_was_paid_once(here, monkeypatch, kills):
+    """The same command goes on, and what was paid for answers its rows, though no money is left for more."""
     server, _ = here
-    learn(server)
+    learn(server, usd=0.025)
     feedback(label(0, 60))
     end, turns = Learning.end, iter(range(1, 100))
 
@@ -181,9 +181,11 @@ def test_killed_anywhere_it_never_pays_more_than_its_items_may_cost(here, monkey
     rows = label(60, 200)
     facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
     assert len(rows) == 140 and len(server.requests) == len({(r.body["model"], r.text) for r in server.requests})
-    assert bill(server) <= facts["spent_usd"] + facts["reserved_usd"] <= 0.4 * (200 + OPENING) / 1000
-    assert facts["allowed_usd"] == pytest.approx(0.4 * 200 / 1000)
-    assert "more are with turns under way or killed" in run("feedback", "--model", "live").stdout
+    assert bill(server) == pytest.approx(facts["spent_usd"]) and facts["reserved_usd"] == 0
+    assert bill(server) <= 0.025 * (200 + OPENING) / 1000
+    assert (facts["items"], facts["allowed_usd"]) == (200, pytest.approx(0.025 * 200 / 1000))
+    paid = {request.text.split("number ")[1].split()[0] for request in server.requests}
+    assert all(row["answer"] for row in rows if row["text"].split()[1] in paid)
 
 
 def test_what_was_paid_until_a_server_refused_counts(here):

@@ -1,5 +1,7 @@
 """What a bandit has spent and learnt, in a file that several processes share."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from askless.data.prepare import ids
 from askless.errors import ConfigError, DataError
 from askless.labelling import learning as module
 from askless.labelling.learning import Decided, Label, Learning
+from askless.spending.ledger import Ledger
 
 CLASSES = ("yes", "no")
 A, B, C, D = ids("t", "abcd")
@@ -17,7 +20,7 @@ A, B, C, D = ids("t", "abcd")
 def learning(tmp_path):
     """Four items were answered; people call the first three one, two and, of two texts, same."""
     with Learning(tmp_path / "learning.sqlite", "t") as made:
-        turn = made.begin(4, 0.01, 1.0)
+        turn = made.begin(4, 0.01, 1.0, Ledger())
         made.end(turn, 0.01, 0.01, [Decided(key, at, f"round {at}", True) for at, key in enumerate((A, B, C, D))])
         made.name([("one", A), ("two", B), ("same", C), ("same", D), (None, D), ("never", "f" * 16)])
         yield made
@@ -95,7 +98,7 @@ def test_going_back_takes_back_later_labels_which_may_come_again(learning):
 )
 def test_an_item_that_comes_again_may_cost_something_once_unless_it_is_paid_anew(learning, key, round, paid, more):
     for _ in range(2 - paid):
-        learning.end(learning.begin(1, 0.01, 1.0), 0.01, 0.0, [Decided(key, 9, round, paid)])
+        learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided(key, 9, round, paid)])
     facts = learning.facts()
     assert facts["allowed_usd"] == pytest.approx(0.04 + 0.01 * more)
     assert facts["waiting"] == 4 + (key != A and round != "")
@@ -106,7 +109,7 @@ def test_only_the_newest_items_and_versions_are_kept(learning, monkeypatch):
     monkeypatch.setattr(module, "VERSIONS", 1)
     for _ in range(2):
         learning.replace(lambda before: (["x"], {}))
-    learning.end(learning.begin(1, 0.01, 1.0), 0.01, 0.0, [Decided("e" * 16, 4, "round 4", True)])
+    learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided("e" * 16, 4, "round 4", True)])
     told = learning.label([Label(None, text, "yes") for text in "abcd"], CLASSES)
     assert [at for at, _ in told.refused] == [0, 1, 2] and learning.facts()["waiting"] == 1
     assert [each["number"] for each in learning.facts()["versions"]] == [2]
@@ -117,12 +120,58 @@ def test_a_file_that_is_gone_is_told(tmp_path):
         Learning(tmp_path / "learning.sqlite")
 
 
-def test_turns_side_by_side_have_their_own_budget_and_those_of_a_dead_process_count_whole(learning, monkeypatch):
+def test_turns_side_by_side_have_their_own_budget(learning):
     """Of 0.03 that are left the first takes a half and its own 0.5, so that no more is left over for others."""
-    first, second = learning.begin(50, 0.01, 9.0), learning.begin(1, 0.01, 9.0)
+    ledger = Ledger()
+    first, second = (learning.begin(items, 0.01, 9.0, ledger) for items in (50, 1))
     assert (first.usd, second.usd) == (pytest.approx(0.515), pytest.approx(0.01))
-    monkeypatch.setattr(module, "_alive", lambda pid: False)
-    assert learning.begin(1, 0.01, 9.0).usd == 0.0
+
+
+def call(ledger, key, usd, most=0.1):
+    """Reserve a call, and pay for it; `usd` None leaves it open."""
+    assert ledger.reserve("large", [(key, most)])
+    if usd is not None:
+        ledger.settle({key: usd})
+
+
+@pytest.mark.parametrize("how", ["by another process of its run", "by anybody, for its process is gone"])
+def test_a_turn_that_was_killed_counts_at_what_was_paid_and_what_is_open_at_most(learning, tmp_path, monkeypatch, how):
+    path = tmp_path / "run" / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        call(ledger, "of before", 0.05)
+        ended, dead = learning.begin(2, 0.01, 1.0, ledger), learning.begin(4, 0.01, 1.0, ledger)
+        call(ledger, "a", 0.002)
+        learning.end(ended, 0.01, 0.002, [Decided("e" * 16, 4, "round 4", True)])
+        call(ledger, "b", 0.003)
+        call(ledger, "c", None, most=0.1)
+    spent = lambda facts: (facts["spent_usd"], facts["reserved_usd"])  # noqa: E731
+    with Learning(learning.path) as other, Ledger(path) as ledger:
+        assert spent(other.facts()) == (pytest.approx(0.012), pytest.approx(dead.usd)), "its process is there"
+        if how == "by anybody, for its process is gone":
+            monkeypatch.setattr(module, "_gone", lambda place, pid: True)
+            assert spent(other.facts()) == (pytest.approx(0.015), pytest.approx(0.1))
+            ledger.settle({"c": 0.004})
+            assert spent(other.facts()) == (pytest.approx(0.019), 0)
+        else:
+            other.end(other.begin(1, 0.01, 1.0, ledger), 0.01, 0.0)
+            assert spent(other.facts()) == (pytest.approx(0.015), pytest.approx(0.1))
+            ledger.doubt(["c"])
+            other.end(other.begin(1, 0.01, 1.0, ledger), 0.01, 0.0)
+            assert spent(other.facts()) == (pytest.approx(0.115), 0)
+        assert other.facts()["items"] == 5, "those that were decided"
+
+
+def test_a_turn_of_which_the_ledger_is_gone_or_another_counts_at_its_most(learning, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_gone", lambda place, pid: True)
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        most = learning.begin(4, 0.01, 1.0, ledger).usd
+    path.unlink()
+    with Learning(learning.path) as other:
+        assert other.facts()["reserved_usd"] == most
+        Ledger(path).close()
+        assert other.facts()["reserved_usd"] == most
+        assert other.begin(1, 0.01, 9.0, Ledger()).usd == pytest.approx(0.01)
 
 
 @given(
@@ -131,23 +180,35 @@ def test_turns_side_by_side_have_their_own_budget_and_those_of_a_dead_process_co
         max_size=40,
     )
 )
-def test_what_is_spent_never_passes_what_the_items_may_take(tmp_path_factory, turns):
-    """Any turns side by side, each taking what it may at most; some are killed, and what these took is on no bill."""
-    with Learning(tmp_path_factory.mktemp("l") / "learning.sqlite", "t") as made:
-        allowed = bill = 0.0
-        under_way = []
-        for items, usd, most, share, killed in turns:
-            turn = made.begin(items, usd, most)
-            assert 0 <= turn.usd <= items * usd + most
-            bill += share * turn.usd
-            under_way.append((turn, items, usd, share * turn.usd, killed))
-            allowed += items * usd
-            assert bill <= allowed + 1e-9
-            if len(under_way) > 3:
-                turn, count, usd, took, killed = under_way.pop(0)
-                if not killed:
-                    made.end(
-                        turn, usd, took, [Decided(f"{turn.first + n}", turn.first + n, "", False) for n in range(count)]
-                    )
-        firsts = [turn.first for turn, *_ in under_way]
-        assert len(set(firsts)) == len(firsts)
+def test_what_is_spent_is_the_bill_and_never_passes_what_the_items_may_take(tmp_path_factory, turns):
+    """Any turns side by side, each taking what it may at most, until all are killed and another process begins."""
+    folder = tmp_path_factory.mktemp("l")
+    made, ledger = Learning(folder / "learning.sqlite", "t"), Ledger(folder / "ledger.sqlite")
+    allowed = bill = 0.0
+    under_way = []
+    firsts = set()
+    for items, usd, most, share, killed in turns:
+        turn = made.begin(items, usd, most, ledger)
+        assert 0 <= turn.usd <= items * usd + most and turn.first not in firsts
+        firsts.add(turn.first)
+        took = math.floor(1e9 * share * turn.usd) / 1e9
+        call(ledger, f"{turn.first}", took, turn.usd + 1e-9)
+        bill += took
+        under_way.append((turn, items, usd, took))
+        allowed += items * usd
+        assert bill <= allowed + 1e-9
+        if killed:
+            under_way = []
+            ledger.close()
+            made.close()
+            made, ledger = Learning(made.path), Ledger(ledger.path)
+        elif len(under_way) > 3:
+            turn, count, usd, took = under_way.pop(0)
+            keys = [f"{turn.first + n}" for n in range(count)]
+            made.end(turn, usd, took, [Decided(key, turn.first + n, "", False) for n, key in enumerate(keys)])
+    made.close()
+    with Learning(made.path) as after:
+        after.end(after.begin(1, 0.01, 0.0, ledger), 0.01, 0.0)
+        facts = after.facts()
+    assert facts["spent_usd"] == pytest.approx(bill, abs=1e-7) and facts["reserved_usd"] == 0
+    ledger.close()

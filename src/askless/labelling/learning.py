@@ -1,8 +1,9 @@
 """What a bandit that answers live has spent and learnt: a SQLite file that any number of processes share.
 
 Money is written down before it is spent: each turn of decisions reserves the most that it may take, and gives back the
-rest at its end; what a kill leaves counts at that most. Of a decided item a few numbers are kept under its id, no text,
-until its label comes. What was learnt is a row for each version, the newest of which decides.
+rest at its end. A turn that was killed counts at what its ledger says was paid. Of a decided item a few numbers are
+kept under its id, no text, until its label comes. What was learnt is a row for each version, the newest of which
+decides.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -24,6 +28,7 @@ from askless.data.prepare import clean, ids, own_ids
 from askless.errors import ConfigError, DataError
 from askless.files import locked, opened
 from askless.spending.key_limits import today
+from askless.spending.ledger import Ledger, Moment, spent_since
 
 FILE = "learning.sqlite"
 # What each turn may reserve of the money that is left, so that others under way have some.
@@ -33,10 +38,17 @@ TWO, NONE_SUCH = "the id stands for two texts: give the text", "no such item was
 UNNAMED = "neither an id nor a text"
 TABLES = """
 CREATE TABLE IF NOT EXISTS totals (
-  one INTEGER PRIMARY KEY CHECK (one = 1), task TEXT NOT NULL, items INTEGER NOT NULL, allowed REAL NOT NULL,
-  spent REAL NOT NULL, fed INTEGER NOT NULL
+  one INTEGER PRIMARY KEY CHECK (one = 1), task TEXT NOT NULL, next INTEGER NOT NULL, items INTEGER NOT NULL,
+  allowed REAL NOT NULL, spent REAL NOT NULL, fed INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS turns (id INTEGER PRIMARY KEY, most REAL NOT NULL, own REAL NOT NULL, pid INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS ledgers (
+  id INTEGER PRIMARY KEY, path TEXT NOT NULL, name TEXT NOT NULL, call INTEGER NOT NULL, counted REAL NOT NULL,
+  UNIQUE (path, name)
+);
+CREATE TABLE IF NOT EXISTS turns (
+  id INTEGER PRIMARY KEY, most REAL NOT NULL, own REAL NOT NULL, ledger INTEGER NOT NULL, place TEXT NOT NULL,
+  pid INTEGER NOT NULL, owner TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS decided (
   key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, round TEXT NOT NULL, label TEXT, fed INTEGER
 );
@@ -51,11 +63,12 @@ CREATE TABLE IF NOT EXISTS versions (
 
 
 class Turn(NamedTuple):
-    """Some items that are being decided: the number of the first, and the dollars that they may take."""
+    """Some items that are being decided: the number of the first, the dollars that they may take, the call before."""
 
     id: int
     first: int
     usd: float
+    call: int
 
 
 class Decided(NamedTuple):
@@ -127,6 +140,7 @@ class Learning:
     def __init__(self, path: Path, task: str | None = None) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._owner = secrets.token_hex(8)
         if task is None and not path.exists():
             remedy = "Put it back, or begin anew: askless learn with another --output."
             raise DataError(path, "no such file", "what this model has spent and learnt", remedy)
@@ -135,7 +149,7 @@ class Learning:
             self._db.isolation_level = None
         if task is not None:
             with self._writing() as db:
-                db.execute("INSERT OR IGNORE INTO totals VALUES (1, ?, 0, 0, 0, 0)", [task])
+                db.execute("INSERT OR IGNORE INTO totals VALUES (1, ?, 0, 0, 0, 0, 0)", [task])
         self.task = str(self._one("SELECT task FROM totals")[0])
 
     @classmethod
@@ -157,33 +171,48 @@ class Learning:
         with self._lock:
             self._db.close()
 
-    def begin(self, items: int, usd: float, most: float) -> Turn:
-        """Reserve what `items` may take: their budget of `usd` each and, up to `most`, a part of what is left."""
+    def begin(self, items: int, usd: float, most: float, ledger: Ledger) -> Turn:
+        """Reserve what `items` may take: their budget of `usd` each and, up to `most`, a part of what is left.
+
+        Their calls are in `ledger`, which is this process's alone: turns that another one has begun on it are over.
+        """
         own = items * usd
         with self._writing() as db:
-            number, left = self._one("SELECT items, allowed - spent FROM totals")
-            turns = self._all("SELECT most, own, pid FROM turns")
-            left -= sum(most for most, _, _ in turns)
+            now = ledger.now
+            self._settle(now)
+            number, left = self._one("SELECT next, allowed - spent FROM totals")
+            turns = self._all("SELECT most, own FROM turns")
+            left -= sum(most for most, _ in turns)
             if left < 0:
-                # Items under way will have brought their own budget; of those of a dead process nobody knows.
-                left = min(0.0, left + sum(brings for _, brings, pid in turns if _alive(pid)))
+                # Items under way will have brought their own budget.
+                left = min(0.0, left + sum(brings for _, brings in turns))
             money = max(0.0, own + (min(most, PART * left) if left > 0 else left))
-            db.execute("UPDATE totals SET items = items + ?", [items])
-            values = [money, own, os.getpid()]
-            turn = db.execute("INSERT INTO turns (most, own, pid) VALUES (?, ?, ?)", values).lastrowid
+            db.execute("UPDATE totals SET next = next + ?", [items])
+            db.execute("INSERT OR IGNORE INTO ledgers (path, name, call, counted) VALUES (?, ?, ?, 0)", now)
+            at = self._one("SELECT id FROM ledgers WHERE path = ? AND name = ?", *now[:2])[0]
+            values = [money, own, at, _here(), os.getpid(), self._owner]
+            turn = db.execute(
+                "INSERT INTO turns (most, own, ledger, place, pid, owner) VALUES (?, ?, ?, ?, ?, ?)", values
+            ).lastrowid
             assert turn is not None
-            return Turn(turn, number, money)
+            return Turn(turn, number, money, now.call)
 
     def end(self, turn: Turn, usd: float, spent: float, decided: Sequence[Decided] = ()) -> None:
         """Count what a turn took, and `usd` for each item that it decided, and keep these.
 
-        An item that comes again is the same one, unless all that was asked about it was paid anew.
+        An item that comes again is the same one, unless it was answered, and all that was asked about it is paid anew.
         """
         with self._writing() as db:
-            known = "SELECT 1 FROM decided WHERE key = ?"
-            count = sum(each.paid or db.execute(known, [each.key]).fetchone() is None for each in decided)
-            db.execute("DELETE FROM turns WHERE id = ?", [turn.id])
-            db.execute("UPDATE totals SET allowed = allowed + ?, spent = spent + ?", [count * usd, spent])
+            known = "SELECT round FROM decided WHERE key = ?"
+            before = [db.execute(known, [each.key]).fetchone() for each in decided]
+            count = sum(row is None or (each.paid and row != ("",)) for each, row in zip(decided, before, strict=True))
+            ended = db.execute("DELETE FROM turns WHERE id = ? RETURNING ledger", [turn.id]).fetchall()
+            db.executemany("UPDATE ledgers SET counted = counted + ? WHERE id = ?", [(spent, at) for (at,) in ended])
+            db.execute("DELETE FROM ledgers WHERE id NOT IN (SELECT ledger FROM turns)")
+            db.execute(
+                "UPDATE totals SET items = items + ?, allowed = allowed + ?, spent = spent + ?",
+                [count, count * usd, spent],
+            )
             # What was asked about it first is what teaches.
             db.executemany(
                 "INSERT INTO decided (key, item, day, round) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
@@ -283,6 +312,8 @@ class Learning:
 
     def facts(self) -> dict[str, Any]:
         """What it has spent and learnt, in plain values."""
+        with self._writing():
+            self._settle()
         names = ("items", "allowed_usd", "spent_usd", "reserved_usd", "waiting", "labels")
         row = self._one(
             "SELECT items, allowed, spent, (SELECT coalesce(sum(most), 0) FROM turns), (SELECT count(*) FROM decided "
@@ -299,6 +330,26 @@ class Learning:
         return [
             (row[0], row[1]) for row in self._all("SELECT round, label FROM decided WHERE round != '' ORDER BY item")
         ]
+
+    def _settle(self, mine: Moment | None = None) -> None:
+        """Count turns of processes that are gone at what their ledger says, once none of it is under way any more.
+
+        What is open in it still counts at its most: whoever goes on with that run finds out what came of it.
+        """
+        for at, *moment, counted in self._all("SELECT id, path, name, call, counted FROM ledgers"):
+            whose, turns = Moment(*moment), self._all("SELECT place, pid, owner FROM turns WHERE ledger = ?", at)
+            over = mine is not None and mine[:2] == whose[:2]
+            if not all(owner != self._owner and (over or _gone(place, pid)) for place, pid, owner in turns):
+                continue
+            if (found := spent_since(whose)) is None:
+                continue
+            closed, most = found
+            self._db.execute("UPDATE totals SET spent = spent + ?", [closed - counted])
+            self._db.execute("UPDATE ledgers SET counted = ? WHERE id = ?", [closed, at])
+            first = "SELECT min(id) FROM turns WHERE ledger = ?1"
+            self._db.execute(f"DELETE FROM turns WHERE ledger = ?1 AND (?2 = 0 OR id > ({first}))", [at, most])
+            self._db.execute("UPDATE turns SET most = ?, own = 0 WHERE ledger = ?", [most, at])
+        self._db.execute("DELETE FROM ledgers WHERE id NOT IN (SELECT ledger FROM turns)")
 
     def _add(self, fed: int, experts: Sequence[str], state: Any) -> int:
         text, made = json.dumps(state, sort_keys=True), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
@@ -341,12 +392,23 @@ class Learning:
             raise DataError(self.path, got, "a SQLite file that askless wrote", remedy) from error
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process of this number runs here."""
+@cache
+def _here() -> str:
+    """Where the numbers of processes mean what they mean to this one."""
+    space = ""
+    with suppress(OSError):
+        space = os.readlink("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {space}"
+
+
+def _gone(place: str, pid: int) -> bool:
+    """Whether it is known that no process of this number runs there."""
+    if place != _here():
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
-    except PermissionError:
         return True
-    return True
+    except PermissionError:
+        return False
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ from askless.arrays import Bools, Floats, Ints
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import BudgetError
-from askless.labelling.learning import Decided, Label, Learning, Version
+from askless.labelling.learning import Decided, Label, Learning, Turn, Version
 from askless.panel import NO_LABEL, Panel
 from askless.policies.bandit.bandit import Bandit, Round
 from askless.policies.bandit.rounds import Rounds
@@ -34,6 +35,8 @@ LEARN = 20
 REFERENCE_SEED = 33_550_336
 # Of a round the class index of the answer that stood, which teaches nothing and is shown.
 ANSWER = "answer"
+# Of the answers to some rows: for each row, and in it for each expert.
+_Keys = list[list[list[str]]]
 
 
 class LiveBandit(Policy):
@@ -64,6 +67,8 @@ class LiveBandit(Policy):
         reference = bundle.facts.get("reference")
         self._reference = None if reference is None else (str(reference["expert"]), float(reference["share"]))
         self._expensive = [expensive[name] for name in self.experts]
+        # Of turns under way the call before each, and the calls since the first of them that were counted.
+        self._since, self._counted = list[int](), set[int]()
         self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
         self._lock = threading.Lock()
 
@@ -76,27 +81,30 @@ class LiveBandit(Policy):
             got = "no budget" if budget is None else f"a budget of {budget.kind}"
             raise BudgetError(f"A model that learns while it answers got {got}. Allowed: --per-1000, in dollars.")
         bandit, most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
-        turn = self.learning.begin(len(panel), usd, float(most.sum()))
-        bandit.ceilings = tuple(most.max(axis=0, initial=0.0))
+        keys = [[each.expert.keys(text) for each in self._expensive] for text in panel.text]
+        kept = self._kept(keys)
+        turn = self._begin(len(panel), usd, float(most[~kept].sum()))
+        bandit.ceilings, bandit.at_hand = tuple(most.max(axis=0, initial=0.0)), kept
         own = self._own(usd, most)
         # By its own reckoning the last row may take all that the turn has, but for what is put by for the reference.
         has = turn.usd - (usd - own) * len(panel)
         bandit.items_, bandit.spent_ = turn.first, own * (turn.first + len(panel)) - has
-        kept, doubted = self._kept(panel.text), self._doubted()
         try:
-            drawn = self._referred(panel, most, turn.usd - usd * len(panel))
-            bandit.spent_ += float(panel.spent.sum())
+            drawn, bill = self._referred(panel, np.where(kept, 0.0, most), kept, turn.usd - usd * len(panel))
+            bandit.spent_ += bill
             done = bandit.decide(panel, Budget(per_1000=1000 * own))
         except BaseException:
-            # Of an ask that broke off the panel has no bill, and what came of it is there the next time.
-            self.learning.end(turn, usd, self._came(panel.text, kept, most) + max(0.0, self._doubted() - doubted))
+            # What came of an ask that broke off is there the next time.
+            if (spent := self._spent(turn, keys)) is not None:
+                self.learning.end(turn, usd, spent)
             raise
         by_reference = self._put(panel, drawn, done.rounds)
-        asked, paid = done.rounds.asked, ~np.any(done.rounds.asked & kept, axis=1)
+        asked, paid = done.rounds.asked, ~np.any(kept, axis=1) & (np.nansum(done.rounds.cost, axis=1) > 0)
         answers = done.label.tolist()
         rounds = [_text(done.rounds[at : at + 1], answers[at]) if asked[at].any() else "" for at in range(len(panel))]
-        both = zip(panel.ids, done.rounds.item.tolist(), rounds, (paid & np.any(asked, axis=1)).tolist(), strict=True)
-        self.learning.end(turn, usd, self._spent(panel, kept, doubted), [Decided(*each) for each in both])
+        both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), strict=True)
+        if (spent := self._spent(turn, keys)) is not None:
+            self.learning.end(turn, usd, spent, [Decided(*each) for each in both])
         with self._lock:
             _priced(self._bandit, done.rounds[paid])
             if by_reference:
@@ -113,15 +121,18 @@ class LiveBandit(Policy):
         name, share = self._reference
         return max(usd / 2, usd - share * float(most[:, self.experts.index(name)].max(initial=0.0)))
 
-    def _referred(self, panel: Panel, most: Floats, usd: float) -> Ints:
-        """Ask the reference about its share of the rows, as far as `usd` reaches, whatever will be decided; which."""
+    def _referred(self, panel: Panel, most: Floats, kept: Bools, usd: float) -> tuple[Ints, float]:
+        """Ask the reference about its share of the rows, as far as `usd` reaches, whatever will be decided.
+
+        Gives which, and what that took.
+        """
         if self._reference is None:
-            return np.zeros(0, np.int64)
+            return np.zeros(0, np.int64), 0.0
         name, share = self._reference
-        rows = np.flatnonzero(panel.draws(REFERENCE_SEED) < share)
-        rows = rows[np.cumsum(most[rows, self.experts.index(name)]) <= usd]
+        j, rows = self.experts.index(name), np.flatnonzero(panel.draws(REFERENCE_SEED) < share)
+        rows = rows[np.cumsum(most[rows, j]) <= usd]
         panel.ask(name, rows)
-        return rows
+        return rows, float(panel.bill(name)[~kept[:, j]].sum())
 
     def _put(self, panel: Panel, rows: Ints, rounds: Rounds) -> list[Label]:
         """Put the reference's answers to `rows` into what was asked; the labels that they are."""
@@ -146,31 +157,31 @@ class LiveBandit(Policy):
         both = zip(self._expensive, self._prices, strict=True)
         return np.stack([each.expert.replies * np.array(price.most(texts)) for each, price in both], axis=1)
 
-    def _kept(self, texts: Sequence[str]) -> Bools:
+    def _kept(self, keys: _Keys) -> Bools:
         """Which answers are there already, so that they are paid for, (rows, experts)."""
-        keys = [[each.expert.keys(text) for text in texts] for each in self._expensive]
         found = [
-            set(each.kept.get_many([key for some in mine for key in some]))
-            for each, mine in zip(self._expensive, keys, strict=True)
+            set(each.kept.get_many([key for row in keys for key in row[j]])) for j, each in enumerate(self._expensive)
         ]
-        whole = [[found[j].issuperset(some) for some in mine] for j, mine in enumerate(keys)]
-        return np.array(whole, bool).T
+        return np.array([[found[j].issuperset(some) for j, some in enumerate(row)] for row in keys], bool)
 
-    def _spent(self, panel: Panel, kept: Bools, doubted: float) -> float:
-        """What was paid now, and what calls may have cost that are in doubt since `doubted` was."""
-        bills = np.stack([panel.bill(name) for name in self.experts], axis=1)
-        return float(bills[~kept].sum()) + max(0.0, self._doubted() - doubted)
+    def _begin(self, items: int, usd: float, most: float) -> Turn:
+        with self._lock:
+            turn = self.learning.begin(items, usd, most, self._expensive[0].ledger)
+            self._since.append(turn.call)
+            return turn
 
-    def _came(self, texts: Sequence[str], kept: Bools, most: Floats) -> float:
-        """What those answers cost that are kept now, and were not."""
-        usd = 0.0
-        for at, j in np.argwhere(~kept).tolist():
-            rows = self._expensive[j].kept.get_many(self._expensive[j].expert.keys(texts[at]))
-            usd += sum(most[at, j] if cost is None else cost for cost in self._prices[j].paid(rows).values())
-        return usd
+    def _spent(self, turn: Turn, keys: _Keys) -> float | None:
+        """What calls of these keys took in the turn, in doubt the most; None where one is still open (a batch).
 
-    def _doubted(self) -> float:
-        return sum(ledger.doubted for ledger in {id(each.ledger): each.ledger for each in self._expensive}.values())
+        A call that two turns waited for is counted by the one that ends first.
+        """
+        calls = self._expensive[0].ledger.closed_since(turn.call, [key for row in keys for some in row for key in some])
+        with self._lock:
+            self._since.remove(turn.call)
+            new = {number: usd for number, usd in (calls or {}).items() if number not in self._counted}
+            first = min(self._since, default=math.inf)
+            self._counted = {number for number in self._counted | new.keys() if number > first}
+        return None if calls is None else sum(new.values())
 
 
 def cold(bandit: Bandit, classes: Sequence[str]) -> Bandit:

@@ -11,16 +11,18 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from askless.errors import BudgetError, DataError
-from askless.files import opened, write_text
+from askless.files import opened, opened_to_read, write_text
 from askless.spending.key_limits import LARGEST, NANO, KeyLimit, KeyLimits, today
 
 T = TypeVar("T")
 STEP_S = 0.2
+KEYS_AT_ONCE = 10_000
 OPEN, PAID, DOUBT = "open", "paid", "in doubt"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS calls (
@@ -39,6 +41,16 @@ _WRONG = f"""SELECT 1 FROM calls WHERE typeof(most) != 'integer' OR most < 0
   OR state NOT IN ('{OPEN}', '{PAID}', '{DOUBT}')
   OR (state != '{OPEN}' AND (typeof(cost) != 'integer' OR cost < 0)) LIMIT 1"""
 _SUM = "SELECT coalesce(sum(cost), 0) FROM calls WHERE state = ? AND day LIKE ?"
+_SINCE = f"""SELECT coalesce(sum(CASE state WHEN '{OPEN}' THEN 0 ELSE cost END), 0),
+  coalesce(sum(CASE state WHEN '{OPEN}' THEN most ELSE 0 END), 0) FROM calls WHERE id > ?"""
+
+
+class Moment(NamedTuple):
+    """A moment of a ledger: its file (empty for one in memory), its name, and the last call that had ended by then."""
+
+    path: str
+    name: str
+    call: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +110,8 @@ class Ledger:
         self._used = {day: int(used) for day, used in self._all(_USED)}
         self._overruns = {day for (day,) in self._all("SELECT day FROM overruns")}
         # With its path: a copy of the file is another run.
-        self._run = f"{self._all('SELECT name FROM runs')[0][0]} {path and path.resolve()}"
+        self._name = str(self._all("SELECT name FROM runs")[0][0])
+        self._run = f"{self._name} {path and path.resolve()}"
         self._limits: KeyLimits | None = None
 
     def __enter__(self) -> Self:
@@ -195,6 +208,24 @@ class Ledger:
     def doubt(self, keys: Iterable[str]) -> None:
         """Calls that may have been billed though no answer came: they count at their most."""
         self._close(DOUBT, dict.fromkeys(keys))
+
+    @property
+    def now(self) -> Moment:
+        """This moment, since when any process can tell what was spent (`spent_since`)."""
+        # The number of a call that is open may come again, should it not be billed.
+        last = self._all("SELECT coalesce(max(id), 0) FROM calls WHERE state != ?", OPEN)[0][0]
+        return Moment(str(self.path.resolve()) if self.path else "", self._name, int(last))
+
+    def closed_since(self, call: int, keys: Sequence[str]) -> dict[int, float] | None:
+        """Number to dollars of the calls of these keys after a call, those in doubt at most; None while one is open."""
+        found, query = dict[int, float](), "SELECT id, state, cost FROM calls WHERE id > ? AND key IN "
+        for at in range(0, len(keys), KEYS_AT_ONCE):
+            some = keys[at : at + KEYS_AT_ONCE]
+            for number, state, cost in self._all(f"{query} ({', '.join('?' * len(some))})", call, *some):
+                if state == OPEN:
+                    return None
+                found[number] = cost / NANO
+        return found
 
     def doubtful(self, key: str) -> bool:
         """Whether a call of this key is in doubt."""
@@ -332,6 +363,22 @@ class Ledger:
             "a SQLite file that askless wrote, in a folder with room that can be written",
             "Free some space or correct the path and run again: what was paid for is kept.",
         )
+
+
+def spent_since(moment: Moment) -> tuple[float, float] | None:
+    """Dollars that calls since then cost, or may have, and the most of those that are open; None where none can tell.
+
+    The ledger may be that of a process that is gone; nothing in it is changed.
+    """
+    path = Path(moment.path)
+    try:
+        with closing(opened_to_read(path, _TABLES)) as db:
+            if db.execute("SELECT name FROM runs").fetchone() != (moment.name,):
+                return None
+            closed, most = db.execute(_SINCE, [moment.call]).fetchone()
+    except (sqlite3.Error, OSError, DataError):
+        return None
+    return closed / NANO, most / NANO
 
 
 def _nanos(dollars: float) -> int:

@@ -135,6 +135,9 @@ class Bandit(Learner):
 
     title = "Bandit"
     about = "Learns from feedback which few models to ask while it answers, and never spends above its budget."
+    # Answers that are there already, (rows, experts) of the next panel, None for none: they take no money, and the
+    # place of another first one.
+    at_hand: Bools | None = None
     items_: int
     spent_: float
     # How many items were explored, with or without a label.
@@ -289,10 +292,11 @@ class Bandit(Learner):
         best, sure, spent = np.full(n, NO_LABEL), np.full(n, np.nan), self.spent_
         for start in range(0, n, AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, n))
-            block = _Block(panel, made, rows, np.asarray(usd * (made.item[rows] + 1) - spent, np.float64), ceilings)
+            there = np.asarray(usd * (made.item[rows] + 1) - spent, np.float64)
+            block = _Block(panel, made, rows, there, ceilings, None if self.at_hand is None else self.at_hand[rows])
             label, sure[rows] = self._decide(block, usd, spent, explored[rows])
             best[rows] = label
-            spent += float(np.nansum(made.cost[rows]))
+            spent += float(block.spent.sum())
         stands = made.asked & (made.label == best[:, None]) & (best != NO_LABEL)[:, None]
         expert = np.where(stands.any(axis=1), k - 1 - stands[:, ::-1].argmax(axis=1), made.asked.argmax(axis=1))
         sure = np.where(best == NO_LABEL, np.nan, sure)
@@ -313,6 +317,8 @@ class Bandit(Learner):
         point = points.mixed(left, block.panel.draws(self.random_state + 7919)[block.rows])
         first = np.arange(len(self.experts)) == points.first[point][:, None]
         block.ask(np.where(np.any(explored, axis=1)[:, None], explored | first, False), 0.0, free=True)
+        instead = block.untouched & ~np.any(first & ~block.paid, axis=1) & ~np.all(block.paid, axis=1)
+        block.ask(np.where(instead[:, None], ~block.paid, False), 0.0)
         block.ask(np.where(block.untouched[:, None], first, False), 0.0, free=True)
         # The opening: the cheapest expert answers though the first items' money has not come together yet.
         opening = np.broadcast_to(np.arange(len(self.experts)) == cheapest, first.shape)
@@ -320,7 +326,7 @@ class Bandit(Learner):
         block.ask(np.where(block.untouched[:, None], opening, False), -ahead, free=True)
         if self.rule_ is None:
             return block.dearest(self._expected()), np.full(n, np.nan)
-        goes_on = np.any(block.asked & first, axis=1)
+        goes_on = instead | np.any(block.asked & first, axis=1)
         for _ in range(MOST - 1):
             then = np.where(goes_on, self._look(block.label, block.p, block.asked, points.rule[point])[2], NOBODY)
             before = block.asked.sum(axis=1)
@@ -464,11 +470,14 @@ class Bandit(Learner):
 class _Block:
     """Some rows of a panel, asked about in their order, none beyond the money that there is up to it.
 
-    `there` (m,) is the money up to each row.
+    `there` (m,) is the money up to each row; `at_hand` (m, experts) says which answers take none.
     """
 
-    def __init__(self, panel: Panel, made: Rounds, rows: Ints, there: Floats, ceilings: Floats) -> None:
+    def __init__(
+        self, panel: Panel, made: Rounds, rows: Ints, there: Floats, ceilings: Floats, at_hand: Bools | None = None
+    ) -> None:
         self.panel, self.made, self.rows, self.there, self.ceilings = panel, made, rows, there, ceilings
+        self.paid = np.ones((len(rows), len(ceilings)), bool) if at_hand is None else ~at_hand
 
     @property
     def label(self) -> Ints:
@@ -486,6 +495,11 @@ class _Block:
         return self.made.asked[self.rows]
 
     @property
+    def spent(self) -> Floats:
+        """What was paid for each row, (m,)."""
+        return np.asarray(np.nansum(self.made.cost[self.rows], axis=1, where=self.paid))
+
+    @property
     def untouched(self) -> Bools:
         """The rows about which nobody was asked, (m,)."""
         return np.asarray(~np.any(self.asked, axis=1))
@@ -498,9 +512,10 @@ class _Block:
 
     def ask(self, wanted: Bools, kept: float | Floats, *, free: bool = False) -> None:
         """Ask the experts `wanted` (m, experts) about each row for which there is money, leaving `kept`."""
-        most, left = wanted @ self.ceilings, np.any(wanted, axis=1)
+        paid, left = wanted & self.paid, np.any(wanted, axis=1)
+        most = paid @ self.ceilings
         while len(todo := np.flatnonzero(left)):
-            within = np.cumsum(most[todo]) <= self._money(kept)[todo]
+            within = (np.cumsum(most[todo]) <= self._money(kept)[todo]) | ~np.any(paid[todo], axis=1)
             # What an answer costs is known once it is there: then there may be money for the next.
             granted = todo[: int(np.logical_and.accumulate(within).sum())]
             left[granted if len(granted) else todo[0]] = False
@@ -511,7 +526,7 @@ class _Block:
 
     def _money(self, kept: float | Floats) -> Floats:
         """What each row may cost more, nothing that a later one needs, (m,)."""
-        left = self.there - np.cumsum(np.nansum(self.made.cost[self.rows], axis=1)) - kept
+        left = self.there - np.cumsum(self.spent) - kept
         return np.minimum.accumulate(left[::-1])[::-1]
 
 
