@@ -138,11 +138,23 @@ def test_a_dry_run_says_the_most_that_its_budget_allows(here):
     assert json.loads(run(*asked, "--json").stdout)["most_usd"] == pytest.approx(0.04 + left)
 
 
+def test_a_budget_that_no_call_can_be_paid_from_is_refused_and_one_that_may_not_do_is_said(here):
+    server, _ = here
+    said = learn(server, usd=0.001, fails=True)
+    assert said.startswith("--budget-usd got 0.001. 1,000 answers of tiny, the cheapest, take $0.02. Allowed: that or")
+    assert "Allowed: dollars for 1,000 items, above 0." in learn(server, usd=0, fails=True)
+    assert not Path("live").exists() and "may take" not in learn(server, usd=0.02).stderr
+    Path("tokens.yaml").write_text("prices: {tiny: {usd_per_1m_prompt_tokens: 1}, mini: {usd_per_1m_prompt_tokens: 9}}")
+    note = " ".join(learn(server, "--prices", "tokens.yaml", usd=0.02).stderr.split())
+    assert note.startswith("Note: An item may take $2e-05. A call of tiny, the cheapest, about a text of 1,000")
+
+
 def test_where_even_the_cheapest_is_too_dear_the_summary_does_not_say_that_it_answered(here):
     server, _ = here
-    learn(server, usd=0.001)
+    learn(server)
     write_items(Path("new.jsonl"), [f"number {n} is even" for n in range(30)])
-    said = run("label", "new.jsonl", "--model", "live", "-o", "out.jsonl", "--max-usd", "5").stdout
+    asked = ("label", "new.jsonl", "--model", "live", "-o", "out.jsonl", "--max-usd", "5", "--per-1000", "0.001")
+    said = run(*asked).stdout
     assert "over the spend limit: tiny answered, or nobody" in said
 
 
@@ -250,7 +262,11 @@ def test_it_is_served_and_clients_tell_it_what_was_right(here):
         for body, said in refused:
             status, answer = post(body)
             assert (status, answer["error"]["message"]) == (400, said)
-        assert 'askless_feedback_total{kind="new"} 3.0' in httpx.get(f"{made.root}/metrics").text
+        page = httpx.get(f"{made.root}/metrics").text
+        assert 'askless_feedback_total{kind="new"} 3.0' in page and 'version="0"' not in page
+        health = httpx.get(f"{made.root}/healthz").json()
+        assert f'model="askless-live",role="champion",version="{health["version"]}"' in page
+        assert int(health["version"]) >= 1 and 'reason="deferred",version="learning"' in page
     facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
     assert [each["labels"] for each in facts["versions"]][-1] == 3 and facts["items"] == 60
     assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["reserved_usd"] == 0

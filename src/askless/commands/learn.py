@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askless.commands.options import NONE, AsJson, Prices, Seed, layout, names, pairs, print_json, study, tell
+from askless.commands.options import NONE, AsJson, Prices, Seed, layout, names, note, pairs, print_json, study, tell
 
 if TYPE_CHECKING:
     from askless.bundles.terms import Terms
@@ -101,6 +101,7 @@ def learn(
     if as_json:
         print_json(done)
         return
+    note(done["notes"])
     for line in done["words"]:
         tell(line)
     typer.echo(f"\nAnswer:  askless label ITEMS --model {output} -o labelled.csv --max-usd 5")

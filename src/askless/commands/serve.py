@@ -120,7 +120,7 @@ def serve(
     places = (folder, answers or Path("data/answers", task), ledger or folder / "serve.sqlite")
     how = {"texts": log_text, "seconds": log_seconds, "reload": reload_seconds, "share": shadow_share}
     with bound(host, port) as listening, _service(model, params, places, max_usd, limits, shadow, how) as service:
-        now = service.watch.current.version.number
+        now = service.watch.current.version.deciding
         who = f"{len(keys.keys)} known" if keys.keys else "none asked for"
         say(f"Serving {service.watch.model} (version {now}) at {address(listening)}. Keys: {who}.")
         if not is_local(host):

@@ -63,7 +63,7 @@ class DeployedBundle:
     Parameters
     ----------
     address, number
-        `models:/name/version` or a folder, and the version's number, "0" for a folder.
+        `models:/name/version` or a folder, and the version's number, "0" for a folder; `deciding` for one that learns.
     bundle
         Its policy, and its small expert unless all of its experts are asked for money.
     terms
@@ -94,6 +94,11 @@ class DeployedBundle:
     def learning(self) -> Learning | None:
         """What it has spent and learnt, where it learns while it answers."""
         return Learning.of(self.bundle)
+
+    @property
+    def deciding(self) -> str:
+        """The number of what decides by now: of a model that learns, of the newest that it has learnt."""
+        return self.number if self.learning is None else str(self.learning.number)
 
     @property
     def decides_alone(self) -> bool:
@@ -372,7 +377,7 @@ class Answerer:
 
     def undecided(self, name: str, text: str, time: datetime) -> DecisionRow:
         """The row of a cleaned text that nobody has answered yet."""
-        about: Any = {"task": self.version.terms.task, "version": self.version.number}
+        about: Any = {"task": self.version.terms.task, "version": self.version.deciding}
         last = self.version.bundle.experts[-1]
         return DecisionRow(time=time, id=name, expert=last, asked=[], score=None, cost=0.0, text=text, **about)
 
@@ -425,7 +430,7 @@ class Answerer:
         panel = Panel(examples, experts, self.costs, classes, blind=True)
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
         task, asked, learnt = terms.task, self.version.bundle.expensive, self.version.learning
-        number = self.version.number if learnt is None else str(learnt.number)
+        number = self.version.number
         rows = answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
         if learnt is None:
             return rows

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -80,7 +81,7 @@ class LiveBandit(Policy):
         if budget is None or budget.per_1000 is None:
             got = "no budget" if budget is None else f"a budget of {budget.kind}"
             raise BudgetError(f"A model that learns while it answers got {got}. Allowed: --per-1000, in dollars.")
-        bandit, most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
+        (bandit, number), most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
         keys = [[each.expert.keys(text) for each in self._expensive] for text in panel.text]
         kept = self._kept(keys)
         turn = self._begin(len(panel), usd, float(most[~kept].sum()))
@@ -112,7 +113,7 @@ class LiveBandit(Policy):
                 if self._waiting >= LEARN:
                     self.learning.learn(partial(taught, self._bundle))
                     self._waiting = 0
-        return done
+        return replace(done, version=str(number))
 
     def _own(self, usd: float, most: Floats) -> float:
         """What the bandit itself may spend on an item, where a part is put by for the reference: half at least."""
@@ -143,14 +144,14 @@ class LiveBandit(Policy):
         both = zip(rows.tolist(), answers.label.tolist(), strict=True)
         return [Label(panel.ids[at], None, panel.classes[label]) for at, label in both if label != NO_LABEL]
 
-    def _newest(self) -> Bandit:
-        """A copy of the newest version, with the experts of here."""
+    def _newest(self) -> tuple[Bandit, int]:
+        """A copy of the newest version, with the experts of here, and its number."""
         with self._lock:
             if (number := self.learning.number) != self._number:
                 self._bandit, self._number = as_of(self._bandit, self.learning.version()), number
                 if self._bandit.experts != self.experts:
                     self._bandit = self._bandit.hiring(self.experts)
-            return copy.copy(self._bandit)
+            return copy.copy(self._bandit), number
 
     def _most(self, texts: Sequence[str]) -> Floats:
         """The most that each expert's answer to each text can cost, (rows, experts)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from askless.bundles.terms import FILE as TERMS_FILE
 from askless.bundles.terms import Terms
 from askless.costs import CostModel
 from askless.data.recorded import Study
-from askless.errors import ConfigError, DataError
+from askless.errors import BudgetError, ConfigError, DataError
 from askless.experts.paid import PaidExpert
 from askless.labelling.learning import FILE, Learning, Version
 from askless.labelling.live_bandit import as_of, cold
@@ -55,19 +56,23 @@ def make(
     Returns
     -------
     dict
-        `path`, `experts` by rising price, `new` whether it is, `came` and `left` experts, and `words`.
+        `path`, `experts` by rising price, `new` whether it is, `came` and `left` experts, `words`, and `notes` on what
+        may not be meant.
 
     Raises
     ------
     ConfigError
         For less than two experts, one without a most for a call, other classes than it had, an unknown reference or a
         share that is none.
+    BudgetError
+        For a budget that no call can be paid from.
     DataError
         For a folder that has something else.
     """
     prices = {name: _usual(terms, name) for name in terms.experts}
     rising, new = tuple(sorted(prices, key=lambda name: (prices[name], name))), not (folder / FILE).exists()
     _check(folder, rising, reference, new, study)
+    _check_budget(rising[0], terms, budget_usd)
     facts = {"task": terms.task, "unit": "usd", "learns": True, "seed": seed}
     facts["budget"] = {Budget(per_1000=budget_usd).kind: budget_usd}
     if reference is not None:
@@ -90,7 +95,9 @@ def make(
             learning.replace(change)
     came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
     words = _words(rising, budget_usd, new, study is not None, came, left)
-    return {"path": str(folder), "experts": list(rising), "new": new, "came": came, "left": left, "words": words}
+    notes = _tight(rising[0], prices[rising[0]], budget_usd)
+    about: dict[str, Any] = {"came": came, "left": left, "words": words, "notes": notes}
+    return {"path": str(folder), "experts": list(rising), "new": new, **about}
 
 
 def _check(
@@ -106,6 +113,29 @@ def _check(
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
     if not new and study is not None:
         raise ConfigError(f"{folder} has begun. Allowed with --examples: a new --output.")
+
+
+def _check_budget(cheapest: str, terms: Terms, usd: float) -> None:
+    """Raise `BudgetError` for no amount, and for less than 1,000 answers take that have a price each."""
+    least = terms.costs.prices[cheapest].usd_per_1k_answers
+    if not 0 < usd < math.inf:
+        raise BudgetError(f"--budget-usd got {usd:g}. Allowed: dollars for 1,000 items, above 0.")
+    if usd < least * (1 - 1e-9):
+        raise BudgetError(
+            f"--budget-usd got {usd:g}. 1,000 answers of {cheapest}, the cheapest, take ${least:.4g}. Allowed: that "
+            "or more. Give it, or a cheaper --llm."
+        )
+
+
+def _tight(cheapest: str, most: float, usd: float) -> list[str]:
+    """What to say where a call can cost more than an item may."""
+    if 1000 * most <= usd * (1 + 1e-9):
+        return []
+    return [
+        f"An item may take ${usd / 1000:.4g}. A call of {cheapest}, the cheapest, about a text of {len(USUAL):,} "
+        f"characters takes ${most:.4g} at most: where calls do come to more than the budget, rows have no answer, for "
+        f"the reason limit. --budget-usd {1000 * most:.4g} is surely enough for one call an item."
+    ]
 
 
 def _changes(folder: Path, terms: Terms, prices: Mapping[str, float]) -> tuple[tuple[str, ...], dict[str, float]]:

@@ -108,7 +108,7 @@ def answer(
             time=time,
             id=panel.ids[i],
             task=task,
-            version=version,
+            version=done.version or version,
             expert=policy.experts[done.expert[i]],
             asked=[expensive[j] for j in np.flatnonzero(done.asked[i, 1:])],
             score=done.score[i],

@@ -100,6 +100,8 @@ class Decisions:
         What all that was asked for the row cost, in the cost model's unit, (rows,); and who was asked, (rows, experts).
     steps
         The looks on the way there, in order.
+    version
+        The number of what decided, where that is another than its bundle's.
     """
 
     experts: tuple[str, ...]
@@ -110,6 +112,7 @@ class Decisions:
     asked: Bools
     confidence: Floats
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    version: str | None = field(default=None, kw_only=True)
 
     @property
     def deferral_rate(self) -> float:

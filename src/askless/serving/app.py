@@ -71,7 +71,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
     @app.get("/healthz", responses={503: {"description": "It is ending."}})
     async def healthz() -> JSONResponse:
         """Whether it serves, and which version."""
-        about = {"model": service.watch.model, "version": service.watch.current.version.number}
+        about = {"model": service.watch.model, "version": service.watch.current.version.deciding}
         status = "ending" if service.draining else "ok"
         return JSONResponse({"status": status, **about}, 503 if service.draining else 200)
 
@@ -81,6 +81,7 @@ def build(service: Service, keys: Keys) -> FastAPI:
     async def metrics(request: Request) -> Response:
         """What is counted and timed, in Prometheus's text format."""
         check(request)
+        service.watch.tell()
         return Response(service.measures.page(), headers={"content-type": FORMAT})
 
     @app.get("/v1/models", responses=_some(errors, 401, 403))

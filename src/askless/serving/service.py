@@ -28,6 +28,7 @@ from askless.spending.guard import Piece
 
 RETRY_AFTER_S = "1"
 STEP_S = 0.02
+LEARNING = "learning"
 logger = logging.getLogger(__name__)
 
 
@@ -353,8 +354,8 @@ class Service:
     def _write(self, case: Case, reply: Reply, asked: AskedText) -> None:
         """Count and log a reply, and what was asked for it."""
         row, measures, paid = reply.row, self.measures, asked.row.paid
-        # That of a model that learns is another every few seconds.
-        version = case.deployed.version.number
+        # Those of a model that learns are too many to be counted apart.
+        version = case.deployed.version.number if self.learner is None else LEARNING
         own = max(each.cost - (each.paid or 0.0) for each in (row, asked.row))
         measures.answers.labels(row.expert, version, reply.reason).inc()
         if reply.in_dollars:

@@ -170,6 +170,10 @@ class Watch:
         with self._lock:
             return self.current.enter()
 
+    def tell(self) -> None:
+        """Have the metrics say what decides by now: one that learns is another every few seconds."""
+        self._measures.serves(self._role, self.model, self.current.version.deciding)
+
     def look(self) -> None:
         """Once: put in service what the address names by now."""
         try:
@@ -198,7 +202,7 @@ class Watch:
     def _in_service(self) -> None:
         self._reported = ""
         self._measures.loads.labels(self._role, "loaded").inc()
-        self._measures.serves(self._role, self.model, self.current.version.number)
+        self.tell()
 
     def _stays(self, outcome: str, why: str) -> None:
         self._measures.loads.labels(self._role, outcome).inc()

@@ -57,7 +57,7 @@ class Round(Decisions):
 
     Parameters
     ----------
-    experts, expert, label, score, cost, asked, confidence, steps
+    experts, expert, label, score, cost, asked, confidence, steps, version
         As of `Decisions`.
     rounds
         What it asked, to be counted and fed.
