@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from askless.bundles.bundle import Bundle
 from askless.bundles.terms import Terms
 from askless.cli import app
+from askless.data.prepare import ids
 from askless.labelling.learning import Learning
 from askless.labelling.live_course import live_course
 from askless.spending.ledger import Ledger
@@ -270,6 +271,42 @@ def test_it_is_served_and_clients_tell_it_what_was_right(here):
     facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
     assert [each["labels"] for each in facts["versions"]][-1] == 3 and facts["items"] == 60
     assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["reserved_usd"] == 0
+
+
+def test_it_says_why_an_item_cost_what_it_did(here):
+    """From what it kept, and the version that decided: those asked blindly, those asked for more, the label."""
+    server, _ = here
+    learn(server, usd=2.0, names=("tiny", "mini", "large"))
+    first = label(0, 60)
+    blind = next(row for row in first if len(asked_of(row)) > 1)
+    said = " ".join(run("explain", "live", "--text", blind["text"]).stdout.split())
+    assert said.startswith("Decided on 20") and "by version 1, taught by 0 labels." in said
+    assert "were asked at once, to learn what each is worth." in said
+    feedback(first)
+    rows = label(60, 160)
+    whys = {row["text"]: json.loads(run("explain", "live", "--text", row["text"], "--json").stdout) for row in rows}
+    for row in rows:
+        why = whys[row["text"]]
+        assert (why["version"], why["labels"], why["answer"], why["label"]) == (2, 60, row["answer"], None)
+        assert sorted(each["expert"] for each in why["asked"]) == sorted(asked_of(row))
+        assert sum(each["cost"] for each in why["asked"]) == pytest.approx(row["cost"])
+        assert all(0 < each["before"] < 1 and 0 < each["foreseen"] < 1 for each in why["asked"] if not each["blindly"])
+    more = next(text for text, why in whys.items() if not all(each["blindly"] for each in why["asked"]))
+    feedback([row for row in rows if row["text"] == more])
+    said = " ".join(run("explain", "live", "--text", more).stdout.split())
+    assert "was asked as well, for the answer at hand was" in said and "the label that came is '" in said
+    assert run("explain", "live", "--id", ids("live", [more])[0]).stdout.split() == said.split()
+    assert "no item 'nobody' was answered. Allowed: one of" in run("explain", "live", "--id", "nobody", fails=True)
+    assert "Which item? Give --id" in run("explain", "live", fails=True)
+
+
+def asked_of(row):
+    """Whom a row was put to, by what it cost."""
+    left, names = round(row["cost"] * 1e5), []
+    for name in ("large", "mini", "tiny"):
+        if left >= (usd := round(CENTS[name] * 100)):
+            left, names = left - usd, [*names, name]
+    return names
 
 
 def test_an_item_is_forgotten_and_named_by_a_key(here):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -29,16 +29,24 @@ from askless.commands.options import (
 )
 
 if TYPE_CHECKING:
+    from askless.bundles.bundle import Bundle
     from askless.data.recorded import Study
+
+Known = Annotated[Path | None, *get_args(Examples)[1:]]
+AnswersKnown = Annotated[list[Path], *get_args(AnswerFiles)[1:]]
 
 
 def explain(
     plan: Annotated[
         str, typer.Argument(metavar="PLAN", help="A plan written by `askless plan`, or any model that `label` takes.")
     ],
-    examples: Examples,
-    answers: AnswerFiles,
-    item: Annotated[str, typer.Option("--id", metavar="ID", help="The item.", show_default=False)],
+    examples: Known = None,
+    answers: AnswersKnown = NONE,  # type: ignore[assignment]
+    item: Annotated[str | None, typer.Option("--id", metavar="ID", help="The item.", show_default=False)] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Instead of an id, of a model that learns.", show_default=False),
+    ] = None,
     intersect: Intersect = False,
     column: Columns = NONE,
     wide: Wide = NONE,
@@ -50,6 +58,9 @@ def explain(
 ) -> None:
     """Say why a plan decides one item as it does, what that costs, and what each expert alone would.
 
+    Of a model that learns while it answers it says whom it asked about an item that it answered, and why; that takes
+    neither examples nor answers.
+
     Example: askless explain plan.yaml --examples items.parquet --answers a.parquet --answers b.parquet --id q17
     """
     from askless.bundles.bundle import Bundle
@@ -60,6 +71,11 @@ def explain(
     from askless.registry.versions import resolve
 
     made = Bundle.load(resolve(plan))
+    if made.facts.get("learns"):
+        _live(made, item, text, as_json)
+        return
+    if examples is None or not answers or item is None:
+        raise ConfigError("A plan is explained on recorded answers. Give --examples, --answers and --id.")
     read_as = layout(column, wide, pattern, spelt)
     classes = listed(made.classes)
     given = study(examples, answers, intersect, 0, read_as, item_column, classes, prices, fit=False)
@@ -82,6 +98,25 @@ def explain(
     recorded = (f"{name} {_said(found)} for {found['cost']:.3g}" for name, found in record["experts"].items())
     gold = "" if given.judged else f", gold {_named(record['gold'])}"
     tell(f"On record for this item{gold}: {', '.join(recorded)}.")
+
+
+def _live(made: Bundle, item: str | None, text: str | None, as_json: bool) -> None:
+    """Say it of an item that a model which learns has answered."""
+    from askless.errors import ConfigError
+    from askless.labelling.explained import explained
+    from askless.labelling.learning import Learning
+
+    if (item is None) == (text is None):
+        raise ConfigError("Which item? Give --id, its own or the one in its answer, or --text.")
+    learning = Learning.of(made)
+    assert learning is not None
+    with learning:
+        why = explained(made, learning, item, text)
+    if as_json:
+        print_json(why.as_dict())
+        return
+    for line in why.words():
+        tell(line)
 
 
 def _only(given: Study, item: str, where: Path) -> Study:

@@ -50,7 +50,8 @@ CREATE TABLE IF NOT EXISTS turns (
   pid INTEGER NOT NULL, owner TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS decided (
-  key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, round TEXT NOT NULL, label TEXT, fed INTEGER
+  key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, version INTEGER NOT NULL, round TEXT NOT NULL,
+  label TEXT, fed INTEGER
 );
 CREATE INDEX IF NOT EXISTS decided_by_fed ON decided (fed);
 CREATE INDEX IF NOT EXISTS decided_by_item ON decided (item);
@@ -74,13 +75,24 @@ class Turn(NamedTuple):
 class Decided(NamedTuple):
     """An item that was decided: its id, its number, what was asked ("" where there was no money for anybody).
 
-    `paid` is whether all that was asked about it was paid for now.
+    `paid` is whether all that was asked about it was paid for now; `version` which one decided.
     """
 
     key: str
     item: int
     round: str
     paid: bool
+    version: int = 0
+
+
+class Kept(NamedTuple):
+    """What is known of an item: its id, the day and the version that decided, what was asked, the label if one came."""
+
+    key: str
+    day: str
+    version: int
+    round: str
+    label: str | None
 
 
 class Version(NamedTuple):
@@ -215,9 +227,9 @@ class Learning:
             )
             # What was asked about it first is what teaches.
             db.executemany(
-                "INSERT INTO decided (key, item, day, round) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                "item = excluded.item, round = excluded.round WHERE round = ''",
-                [(each.key, each.item, today(), each.round) for each in decided],
+                "INSERT INTO decided (key, item, day, version, round) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO "
+                "UPDATE SET item = excluded.item, version = excluded.version, round = excluded.round WHERE round = ''",
+                [(each.key, each.item, today(), each.version, each.round) for each in decided],
             )
             last = db.execute("SELECT item FROM decided ORDER BY item DESC LIMIT 1 OFFSET ?", [MOST_ITEMS]).fetchone()
             if last is not None:
@@ -267,6 +279,14 @@ class Learning:
                         "UPDATE decided SET label = ?, fed = (SELECT fed FROM totals) WHERE key = ?", [each.label, key]
                     )
         return told
+
+    def find(self, name: str | None, text: str | None = None) -> Kept | None:
+        """The item of an id, its own or the one that it was answered with, or of a text; None for one not known."""
+        keys = ids(self.task, [clean(text)]) if text is not None else []
+        for own in own_ids(self.task, [name]) if name else []:
+            keys += [key for (key,) in self._all("SELECT decided FROM names WHERE key = ?", own)] or [str(name)]
+        query = "SELECT key, day, version, round, label FROM decided WHERE key = ?"
+        return next((Kept._make(row) for key in keys if (row := self._one(query, key))), None)
 
     @property
     def number(self) -> int:

@@ -104,8 +104,9 @@ class LiveBandit(Policy):
         answers = done.label.tolist()
         rounds = [_text(done.rounds[at : at + 1], answers[at]) if asked[at].any() else "" for at in range(len(panel))]
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), strict=True)
+        decided = [Decided(*each, number) for each in both]
         if (spent := self._spent(turn, keys)) is not None:
-            self.learning.end(turn, usd, spent, [Decided(*each) for each in both])
+            self.learning.end(turn, usd, spent, decided)
         with self._lock:
             _priced(self._bandit, done.rounds[paid])
             if by_reference:
@@ -215,6 +216,13 @@ def taught(
         _priced(made, rounds)
         made.feed(rounds, np.array([label for _, label in some]))
     return made.experts, made.state()
+
+
+def rounds_of(text: str) -> Rounds:
+    """What was asked about an item, as it is kept."""
+    values = json.loads(text)
+    rounds: Rounds = restored(Rounds, values)
+    return rounds
 
 
 def _priced(bandit: Bandit, rounds: Rounds) -> None:

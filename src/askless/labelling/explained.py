@@ -1,0 +1,170 @@
+"""Why a model that learns asked whom it asked about an item: from what it kept of it, and the version that decided."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from askless.bundles.bundle import Bundle
+from askless.errors import DataError
+from askless.labelling.learning import Kept, Learning
+from askless.labelling.live_bandit import as_of, rounds_of
+from askless.panel import NO_LABEL
+from askless.policies.bandit.bandit import Bandit
+from askless.policies.bandit.chances import log_odds
+from askless.policies.bandit.rounds import Rounds
+from askless.stats.calibration import sigmoid
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One answer, in the order in which it was asked for.
+
+    Parameters
+    ----------
+    expert, answer
+        Who was asked, and what came; None where no label did.
+    cost
+        What it took, in dollars.
+    blindly
+        Whether it was asked for before anything was seen of the item.
+    before, foreseen, after
+        Chance that the answer at hand is right, 0 to 1: before, what it was expected to be with this one, and with it;
+        None where that is not known.
+    """
+
+    expert: str
+    answer: str | None
+    cost: float
+    blindly: bool
+    before: float | None
+    foreseen: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class LiveExplanation:
+    """Why an item cost what it did.
+
+    Parameters
+    ----------
+    id, day, version, labels
+        The item; when it was decided, by which version, and how many labels that had learnt from, None where it is no
+        longer kept.
+    asked
+        Whom it was put to.
+    answer, label
+        What was answered, and the label that came for it; None for none.
+    """
+
+    id: str
+    day: str
+    version: int
+    labels: int | None
+    asked: tuple[Asked, ...]
+    answer: str | None
+    label: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "asked": [asdict(each) for each in self.asked]}
+
+    def words(self) -> list[str]:
+        """The same, a sentence or two each."""
+        by = "no longer kept" if self.labels is None else f"taught by {self.labels:,} labels"
+        lines = [f"Decided on {self.day} by version {self.version}, {by}."]
+        if not self.asked:
+            return [*lines, "Nobody was asked: there was no money for it."]
+        blind = [each for each in self.asked if each.blindly]
+        if len(blind) > 1:
+            lines.append(f"{_and(blind)} were asked at once, to learn what each is worth.")
+        for each in self.asked:
+            said = "gave no label" if each.answer is None else f"said '{each.answer}'"
+            why = "was asked first" if each.blindly else "was asked as well"
+            if not each.blindly and each.before is not None and each.foreseen is not None:
+                raised = f"{_percent(each.before)} likely to be right, expected {_percent(each.foreseen)} with it"
+                why = f"was asked as well, for the answer at hand was {raised}"
+            now = "" if each.after is None else f"; then {_percent(each.after)} likely to be right"
+            why = "" if each.blindly and len(blind) > 1 else f" {why} and"
+            lines.append(f"{each.expert}{why} {said}, for ${each.cost:.4g}{now}.")
+        given = "no label" if self.answer is None else f"'{self.answer}'"
+        told = "" if self.label is None else f"; the label that came is '{self.label}'"
+        return [*lines, f"The answer was {given}, for ${sum(each.cost for each in self.asked):.4g}{told}."]
+
+
+def explained(bundle: Bundle, learning: Learning, name: str | None, text: str | None) -> LiveExplanation:
+    """Why an item, by its id or text, was decided as it was; raises `DataError` for one that is not known."""
+    found = learning.find(name, text)
+    if found is None:
+        got = "no such text was answered" if name is None else f"no item '{name}' was answered"
+        remedy = "Give its own id, the one in its answer, or --text."
+        raise DataError(learning.path, got, "one of the last 100,000", remedy)
+    version = learning.version(found.version)
+    bandit = None if version is None else as_of(bundle.policy, version)  # type: ignore[arg-type]
+    asked = _asked(bundle, bandit, rounds_of(found.round)) if found.round else ()
+    return _told(found, None if version is None else version.labels, asked, _answer(bundle, bandit, found))
+
+
+def _told(found: Kept, labels: int | None, asked: tuple[Asked, ...], answer: str | None) -> LiveExplanation:
+    return LiveExplanation(found.key, found.day, found.version, labels, asked, answer, found.label)
+
+
+def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked, ...]:
+    """Each answer in its order: blind ones first, then the others, the cheaper before the costlier."""
+    cost, free = rounds.cost[0], rounds.free[0]
+    order = sorted(np.flatnonzero(rounds.asked[0]).tolist(), key=lambda j: (not free[j], cost[j]))
+    mine = None if bandit is None or bandit.chances_ is None else rounds.of(bandit.experts)
+    found, voted = list[Asked](), list[str]()
+    for j in order:
+        name, label = rounds.experts[j], int(rounds.label[0, j])
+        before = None if free[j] else _sure(bandit, mine, voted)
+        foreseen = None if before is None else _foreseen(bandit, voted, name, before)
+        voted.append(name)
+        after = None if free[j] and j != order[free.sum() - 1] else _sure(bandit, mine, voted)
+        answer = None if label == NO_LABEL else bundle.classes[label]
+        found.append(Asked(name, answer, float(cost[j]), bool(free[j]), before, foreseen, after))
+    return tuple(found)
+
+
+def _sure(bandit: Bandit | None, rounds: Rounds | None, voted: list[str]) -> float | None:
+    """The chance that what these experts said is right."""
+    if bandit is None or bandit.chances_ is None or rounds is None or not set(voted) <= set(bandit.experts):
+        return None
+    _, sure = bandit.chances_.look(rounds.label, rounds.p, np.isin(bandit.experts, voted)[None])
+    return float(sure[0])
+
+
+def _foreseen(bandit: Bandit | None, voted: list[str], then: str, before: float) -> float | None:
+    """The chance to be right that was expected of one more, after the costliest that had answered."""
+    if bandit is None or bandit.chances_ is None or then not in bandit.experts:
+        return None
+    last = max(voted, key=lambda name: np.nan_to_num(bandit.prices_[bandit.experts.index(name)]))
+    line = bandit.chances_.after_[bandit.experts.index(last), bandit.experts.index(then)]
+    odds = log_odds(np.array([before]))
+    after = sigmoid(line[0] + line[1] * odds)
+    return float((bandit.chances_.third(after, np.array([before])) if len(voted) > 1 else after)[0])
+
+
+def _answer(bundle: Bundle, bandit: Bandit | None, found: Kept) -> str | None:
+    """What the votes stood for; of those that nothing was learnt of yet the costliest label."""
+    if not found.round:
+        return None
+    rounds = rounds_of(found.round)
+    if bandit is not None and bandit.chances_ is not None:
+        mine = rounds.of(bandit.experts)
+        label = int(bandit.chances_.look(mine.label, mine.p, mine.asked)[0][0])
+    else:
+        given = np.where(rounds.label[0] == NO_LABEL, -np.inf, np.nan_to_num(rounds.cost[0], nan=-np.inf))
+        label = int(rounds.label[0, int(given.argmax())])
+    return None if label == NO_LABEL else bundle.classes[label]
+
+
+def _percent(chance: float) -> str:
+    return f"{100 * chance:.0f} %"
+
+
+def _and(asked: list[Asked]) -> str:
+    *most, last = [each.expert for each in asked]
+    return f"{', '.join(most)} and {last}"
