@@ -181,6 +181,21 @@ def test_a_plan_that_asks_before_it_decides_labels_and_serves(here, policy):
     )
 
 
+def test_a_plan_by_probabilities_pays_little_where_the_server_gives_none(here):
+    """It says so after five answers, which are kept; whoever will have it goes on, and asks about more rows."""
+    server, _ = here
+    asks = asked(server, "mini", "large")
+    planned(here, "--budget-usd", "1.6", "--policy", "planned", *asks, answers=("mini", "large"))
+    server.reply = lambda request, before: Answer(chat(list(WORDS)[int(request.text.split()[-1]) % 2]))
+    words = ("label", "new.jsonl", "--model", "plan.yaml", "-o", "out.jsonl", "--max-usd", "1")
+    told = str(run(*words, fails=True).exception)
+    assert "its first 5 answers state no probability" in told and "or go on with --anyway" in told
+    assert 5 <= len(server.requests) < 20 and {each.body["model"] for each in server.requests} == {"some-mini"}
+    run(*words, "--anyway")
+    assert all(row["answer"] for row in read_rows(Path("out.jsonl")))
+    assert len(server.requests) == len({(each.body["model"], each.text) for each in server.requests})
+
+
 def test_a_served_plan_whose_llm_is_slow_has_no_answer_and_says_so(here):
     server, folder = here
     asks = asked(server, "mini", "large")

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from askless.data.prepare import ids
@@ -177,9 +177,10 @@ def test_a_turn_of_which_the_ledger_is_gone_or_another_counts_at_its_most(learni
 @given(
     st.lists(
         st.tuples(st.integers(1, 60), st.floats(0.0001, 0.01), st.floats(0, 2), st.floats(0, 1), st.booleans()),
-        max_size=40,
+        max_size=20,
     )
 )
+@settings(max_examples=30, deadline=None)
 def test_what_is_spent_is_the_bill_and_never_passes_what_the_items_may_take(tmp_path_factory, turns):
     """Any turns side by side, each taking what it may at most, until all are killed and another process begins."""
     folder = tmp_path_factory.mktemp("l")

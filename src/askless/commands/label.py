@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from askless.labelling.learning import Learning
     from askless.labelling.run import LabelProgress, Run
     from askless.policies.base import Budget
+    from askless.spending.guard import GuardedExpert
     from askless.spending.ledger import Ledger
 
 INTERRUPTED = 130
@@ -87,6 +88,9 @@ Again = Annotated[
     bool, typer.Option("--again", help="Answer anew what the small expert answered for want of money or a server.")
 ]
 InDoubt = Annotated[bool, typer.Option("--ask-in-doubt", help="Ask again what may have been billed without an answer.")]
+Anyway = Annotated[
+    bool, typer.Option("--anyway", help="Go on where answers state no probability, and the model goes by that.")
+]
 Log = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="Also write decisions to this log, for `flows.monitor`.")
 ]
@@ -113,6 +117,7 @@ def label(
     patience: Patience = 600.0,
     again: Again = False,
     ask_in_doubt: InDoubt = False,
+    anyway: Anyway = False,
     log: Log = None,
     no_text: NoText = False,
     raw_csv: RawCsv = False,
@@ -159,8 +164,7 @@ def label(
         bar = stack.enter_context(closing(_LabelBar(source.count(), "rows", ledger)))
         kept = answers or run.folder / "answers"
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
-        for each in expensive.values():
-            each.billing.on_wait, each.expert.private = bar.waits, no_text
+        _ready(expensive, bar, no_text, () if anyway else version.bundle.facts.get("sure", ()))
         interrupted = stack.enter_context(interruptible(expensive))
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
@@ -202,6 +206,14 @@ def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[D
     address = str(begun["model"]) if same and begun.get("asked") == model else model
     version = DeployedBundle.at(address, params_here(params, address), trust)
     return version, {"asked": model, "model": version.address}
+
+
+def _ready(expensive: dict[str, GuardedExpert], bar: SpendBar, no_text: bool, sure: Sequence[str]) -> None:
+    """Have experts tell what they wait for and keep no text; those that should be `sure` stop where they do not say."""
+    for name, each in expensive.items():
+        each.billing.on_wait, each.expert.private = bar.waits, no_text
+        if name in sure:
+            each.expect_confidence()
 
 
 def _budget(version: DeployedBundle, share: float | None, per_1000: float | None) -> Budget | None:

@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from askless import experts
 from askless.bundles import plan_file, trust
 from askless.bundles.bundle import Bundle
@@ -19,6 +22,9 @@ from askless.monitoring import baseline
 from askless.panel import Panel
 from askless.plans.boards import Boards
 from askless.plans.plan import Plan
+
+# From so many of an expert's answers on record a plan goes by their probabilities.
+MOST = 0.5
 
 
 def keep(
@@ -49,7 +55,8 @@ def keep(
         What decides.
     """
     task = Path(path).stem
-    bundle = plan_file.write(plan, path, {"task": task, "seed": seed}, small)
+    facts = {"task": task, "seed": seed, "sure": _sure(plan, study, small)}
+    bundle = plan_file.write(plan, path, facts, small)
     assert bundle.folder is not None
     if len(bundle.experts) > 1:
         rows = _known(plan, study, small is not None and small.name in bundle.experts)
@@ -60,6 +67,24 @@ def keep(
         terms.write(bundle.folder)
         trust.check(terms.experts, terms.costs, str(bundle.folder / FILE), agreed=True)
     return bundle
+
+
+def _sure(plan: Plan, study: Study, small: Expert | None) -> list[str]:
+    """Those by whose probabilities the plan decides who else is asked: most of their answers on record state one."""
+    looked_at = [] if plan.policy.reads_text else [name for name in plan.policy.experts[:-1] if not _is(small, name)]
+    stated = {name: confidence_share(study.answers[name]) for name in looked_at}
+    return [name for name, share in stated.items() if share > MOST]
+
+
+def _is(small: Expert | None, name: str) -> bool:
+    return small is not None and small.name == name
+
+
+def confidence_share(answers: pa.Table) -> float:
+    """Share of the answers with a label that state a probability of it."""
+    stated = pc.or_(pc.is_valid(answers["logprob"]), pc.is_valid(answers["proba"]))
+    given = pc.is_valid(answers["label"])
+    return float((pc.sum(pc.and_(given, stated)).as_py() or 0) / max(pc.sum(given).as_py() or 0, 1))
 
 
 def _known(plan: Plan, study: Study, learnt: bool) -> Panel:

@@ -18,6 +18,12 @@ LIMIT, PAUSED, DOUBT, SLOW, FAULT = "limit", "paused", "in doubt", "slow", "faul
 CODES = (LIMIT, PAUSED, DOUBT, SLOW)
 OVERRUN = "a call was billed more than its price and its tokens allow; nothing more is paid until tomorrow (UTC)"
 ASKED_BEFORE = "asked once, and no answer came: it may have been billed, and is not asked again"
+UNSTATED_AFTER = 5
+UNSTATED = (
+    "its first {} answers state no probability, by which the model decides about whom to ask more: it was made on "
+    "answers that do, and would ask about far more rows (use a server that gives log-probabilities, plan again on "
+    "answers like these, or go on with --anyway)"
+)
 STEP_S = 0.2
 _AT_ONCE = threading.Event()
 _AT_ONCE.set()
@@ -74,6 +80,9 @@ class Billing:
         payer: str | None = None,
     ) -> None:
         self.halted = ""
+        # Whether a row says how sure its answer is, where that is what its asker goes by.
+        self.states: Callable[[Row], bool] | None = None
+        self._unstated = 0
         self.on_wait: Callable[[str], None] = lambda why: None
         self._name = name
         self._price = price
@@ -129,7 +138,18 @@ class Billing:
         if self._answers().put_many({key: row}):
             return failed(self.on_fault(key, Fault("give up", REPEATED, sent=True)).why)
         self._ledger.settle(self._price.paid({key: row}))
+        self._look(row)
         return without_reply(row)
+
+    def _look(self, row: Row) -> None:
+        """Ask no more where what its asker goes by is in none of the first answers."""
+        if self.states is None:
+            return
+        if self.states(row):
+            self.states = None
+        else:
+            self._unstated += 1
+            self.halted = UNSTATED.format(self._unstated) if self._unstated >= UNSTATED_AFTER else self.halted
 
     def _wait_for_server(self, stop: threading.Event) -> None:
         while True:

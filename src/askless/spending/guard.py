@@ -108,6 +108,10 @@ class GuardedExpert:
         self.expert.let_go()
         self.kept.close()
 
+    def expect_confidence(self) -> None:
+        """Ask no more, and say so, where none of the first answers states a probability."""
+        self.billing.states = lambda row: _stated(self.expert.columns_of([row]))
+
     def halt(self, why: str) -> None:
         """Make no call any more; those under way are waited for."""
         self.billing.halted = why
@@ -273,6 +277,12 @@ class _Turns:
                 self._askers[key] -= 1
                 if not self._askers[key]:
                     del self._askers[key], self._locks[key]
+
+
+def _stated(columns: Mapping[str, Sequence[object]]) -> bool:
+    """Whether an answer says how probable it is; one without a label has nothing to say."""
+    label, *stated = ((columns.get(name) or [None])[0] for name in ("label", "logprob", "proba"))
+    return label is None or any(each is not None for each in stated)
 
 
 def unpaid(name: str, examples: pa.Table, **values: str) -> pa.Table:
