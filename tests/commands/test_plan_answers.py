@@ -196,6 +196,34 @@ def test_a_plan_by_probabilities_pays_little_where_the_server_gives_none(here):
     assert len(server.requests) == len({(each.body["model"], each.text) for each in server.requests})
 
 
+def test_what_learns_begins_with_the_answers_that_a_plan_was_made_on(here):
+    """With the LLMs, the prompt and the prices of the plan, or with others that are named as on record."""
+    server, _ = here
+    answers = ("mini", "large")
+    planned(here, "--budget-usd", "1.6", "--policy", "planned", *asked(server, *answers), answers=answers)
+    told = " ".join(run("learn", "-o", "live", "--plan", "plan.yaml", "--budget-usd", "1.6").stdout.split())
+    assert "It asks mini, large, the cheapest first" in told and "begins with the labelled answers of 192 items" in told
+    known = Path("plan.files/known.json").read_text()
+    assert RIDDLE not in known and WORDS["good news"] not in known
+    write_items(Path("few.jsonl"), [text for text, _ in items(60)])
+    done = run("label", "few.jsonl", "--model", "live", "-o", "few-out.jsonl", "--max-usd", "1", "--json")
+    assert json.loads(done.stdout)["calls"].keys() == {"mini", "large"}, "it knows from the first when one more helps"
+    assert server.requests[0].text.startswith("Which news is it? Say good news or bad news.")
+    told = run("learn", "-o", "other", "--plan", "plan.yaml", *asked(server, *answers), "--budget-usd", "1.6").stdout
+    assert "192 items" in told
+    refused = run("learn", "-o", "x", "--plan", "plan.yaml", "--question", "?", "--budget-usd", "1.6", fails=True)
+    assert str(refused.exception).startswith("Got --plan without --llm, and --question")
+    again = run("learn", "-o", "live", "--plan", "plan.yaml", "--budget-usd", "1.6", fails=True)
+    assert "live has begun. Allowed with --examples or --plan: a new --output." in str(again.exception)
+    planned(here, "--share", "0.3", answers=answers)
+    Path("plan.files/known.json").write_text("{}")
+    assert "known.json: unreadable" in str(
+        run(
+            "learn", "-o", "x", "--plan", "plan.yaml", *asked(server, *answers), "--budget-usd", "1", fails=True
+        ).exception
+    )
+
+
 def test_a_served_plan_whose_llm_is_slow_has_no_answer_and_says_so(here):
     server, folder = here
     asks = asked(server, "mini", "large")

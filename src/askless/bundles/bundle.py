@@ -33,7 +33,7 @@ FILE = "bundle.json"
 # Where the folder of a run has the bundle that the run made.
 OF_RUN = "model"
 # What is put beside a bundle after it was saved, and is no part of what decides.
-BESIDE = ("baseline.parquet", "card.md", "curve.png", "policies", "terms.json", "words.npz")
+BESIDE = ("baseline.parquet", "card.md", "curve.png", "known.json", "policies", "terms.json", "words.npz")
 REMEDY = "Plan or train it again; register a registered model again."
 KEYS = {
     "arguments": dict,

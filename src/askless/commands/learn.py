@@ -8,11 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askless.commands.options import NONE, AsJson, Prices, Seed, layout, names, note, pairs, print_json, study, tell
+from askless.commands.options import (
+    NONE,
+    AsJson,
+    Prices,
+    Seed,
+    Trust,
+    layout,
+    names,
+    note,
+    pairs,
+    print_json,
+    study,
+    tell,
+)
 
 if TYPE_CHECKING:
     from askless.bundles.terms import Terms
-    from askless.data.recorded import Study
+    from askless.labelling.known import Known
     from askless.prompts import PromptSpec
 
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The model: a folder, new or known.")]
@@ -22,11 +35,15 @@ Llm = Annotated[
         metavar="NAME=MODEL",
         help="Whom it may ask, two or more: --llm mini=gpt-4o-mini, or with its server behind it, "
         "--llm local=qwen2.5:7b@http://localhost:11434/v1.",
+        show_default=False,
     ),
 ]
 BudgetUsd = Annotated[float, typer.Option(help="Dollars for 1,000 items, never exceeded.", show_default=False)]
 Classes = Annotated[
-    str, typer.Option("--classes", metavar="NAMES", help='What a text can be, with commas: a,b,"c, d".')
+    str | None,
+    typer.Option(
+        "--classes", metavar="NAMES", help='What a text can be, with commas: a,b,"c, d".', show_default="the plan's"
+    ),
 ]
 Question = Annotated[
     str | None,
@@ -54,23 +71,34 @@ Answers = Annotated[
     list[Path],
     typer.Option("--answers", metavar="FILE", help="Begin with these answers to --examples, by the names of --llm."),
 ]
-Known = Annotated[
+Examples = Annotated[
     Path | None, typer.Option("--examples", metavar="FILE", help="Labelled items to begin with.", show_default=False)
+]
+Plan = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PLAN",
+        help="Begin with the labelled answers that a plan was made on; without --llm ask the LLMs of its --llm, as it "
+        "does.",
+        show_default=False,
+    ),
 ]
 
 
 def learn(
     output: Output,
-    llm: Llm,
     budget_usd: BudgetUsd,
-    classes: Classes,
+    llm: Llm = [],  # noqa: B006
+    classes: Classes = None,
     question: Question = None,
     prompt: PromptFile = None,
     prices: Prices = None,
     reference: Reference = None,
     reference_share: ReferenceShare = 0.05,
-    examples: Known = None,
+    examples: Examples = None,
     answers: Answers = [],  # noqa: B006
+    plan: Plan = None,
+    trust: Trust = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -82,22 +110,15 @@ def learn(
 
     Example: askless learn -o live --llm mini=gpt-4o-mini --llm large=gpt-4o --classes yes,no --budget-usd 0.5
     """
-    from askless.bundles.terms import Terms
-    from askless.data.recorded.prices import read_prices
     from askless.labelling.live_model import make
 
-    wanted = names(classes) or []
-    terms = Terms.of_models(
-        output.name,
-        tuple(wanted),
-        pairs("--llm", llm),
-        _prompt(question, prompt, wanted),
-        {} if prices is None else read_prices(prices),
-    )
-    if question is None and prompt is None:
-        terms = _as_before(output, terms)
+    known = _known(examples, answers, plan, classes, prices, seed)
+    if plan is not None and not llm:
+        terms = _of_plan(plan, output.name, trust, [question, prompt, prices, classes])
+    else:
+        terms = _typed(output, llm, names(classes) or _classes_of(plan), question, prompt, prices)
     whom = None if reference is None else (reference, reference_share)
-    done = make(output, terms, budget_usd, whom, _study(examples, answers, classes, prices, seed), seed)
+    done = make(output, terms, budget_usd, whom, known, seed)
     if as_json:
         print_json(done)
         return
@@ -107,6 +128,44 @@ def learn(
     typer.echo(f"\nAnswer:  askless label ITEMS --model {output} -o labelled.csv --max-usd 5")
     typer.echo(f"Or:      askless serve {output}")
     typer.echo(f"Learn:   askless feedback LABELS --model {output}")
+
+
+def _typed(
+    output: Path,
+    llm: list[str],
+    classes: list[str],
+    question: str | None,
+    prompt: Path | None,
+    prices: Path | None,
+) -> Terms:
+    """The terms that the options say."""
+    from askless.bundles.terms import Terms
+    from askless.data.recorded.prices import read_prices
+
+    asked = _prompt(question, prompt, classes)
+    known = {} if prices is None else read_prices(prices)
+    terms = Terms.of_models(output.name, tuple(classes), pairs("--llm", llm), asked, known)
+    return _as_before(output, terms) if question is None and prompt is None else terms
+
+
+def _of_plan(plan: Path, task: str, agreed: bool, others: list[object]) -> Terms:
+    """The terms on which a plan asks its LLMs."""
+    from askless.bundles.bundle import Bundle
+    from askless.bundles.terms import of_bundle
+    from askless.errors import ConfigError
+
+    if any(each is not None for each in others):
+        raise ConfigError(
+            "Got --plan without --llm, and --question, --prompt, --prices or --classes. The plan's LLMs are asked as "
+            "it asks them: leave these out, or name LLMs by --llm."
+        )
+    return replace(of_bundle(Bundle.load(plan), None, agreed), task=task, usage={})
+
+
+def _classes_of(plan: Path | None) -> list[str]:
+    from askless.bundles.bundle import Bundle
+
+    return [] if plan is None else list(Bundle.load(plan).classes)
 
 
 def _prompt(question: str | None, prompt: Path | None, classes: list[str]) -> PromptSpec:
@@ -131,11 +190,28 @@ def _as_before(model: Path, terms: Terms) -> Terms:
     return replace(terms, experts={name: {**how, "prompt": prompt} for name, how in terms.experts.items()})
 
 
-def _study(examples: Path | None, answers: list[Path], classes: str, prices: Path | None, seed: int) -> Study | None:
-    from askless.errors import ConfigError
+def _known(
+    examples: Path | None, answers: list[Path], plan: Path | None, classes: str | None, prices: Path | None, seed: int
+) -> Known | None:
+    """The labelled answers to begin with."""
+    from askless.bundles.bundle import Bundle
+    from askless.errors import ConfigError, DataError
+    from askless.labelling.known import Known
 
     if (examples is None) != (not answers):
         raise ConfigError("Got one of --examples and --answers. Give both to begin with what is known, or neither.")
-    if examples is None:
+    if plan is not None and examples is not None:
+        raise ConfigError("Got both --plan and --examples. Give one of them.")
+    if plan is None and examples is None:
         return None
-    return study(examples, answers, False, seed, layout(NONE, NONE, None, NONE), NONE, classes, prices)
+    if plan is not None:
+        folder = Bundle.load(plan).folder
+        assert folder is not None
+        known, where = Known.read(folder), plan
+    elif examples is not None:
+        given = study(examples, answers, False, seed, layout(NONE, NONE, None, NONE), NONE, classes, prices)
+        known, where = Known.of(given, seed), examples
+    if known is None:
+        allowed = "items with labels, and answers that cost dollars"
+        raise DataError(where, "nothing that can be begun with", allowed, "Give labels, and prices by --prices.")
+    return known

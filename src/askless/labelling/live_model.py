@@ -13,12 +13,11 @@ from askless.bundles.bundle import OF_RUN, Bundle
 from askless.bundles.terms import FILE as TERMS_FILE
 from askless.bundles.terms import Terms
 from askless.costs import CostModel
-from askless.data.recorded import Study
 from askless.errors import BudgetError, ConfigError, DataError
 from askless.experts.paid import PaidExpert
+from askless.labelling.known import Known
 from askless.labelling.learning import FILE, Learning, Version
 from askless.labelling.live_bandit import as_of, cold
-from askless.plans.boards import Boards
 from askless.policies.bandit.bandit import Bandit
 from askless.policies.base import Budget
 from askless.spending.call_price import CallPrice
@@ -32,7 +31,7 @@ def make(
     terms: Terms,
     budget_usd: float,
     reference: tuple[str, float] | None = None,
-    study: Study | None = None,
+    known: Known | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Make the model of a folder, or change that which is there: its experts, their prices, its budget.
@@ -48,8 +47,8 @@ def make(
     reference
         An expert whose answers are taken for true, and the share of the items, from 0 to 1, about which it is asked for
         that.
-    study
-        Answers to begin with.
+    known
+        Labelled answers to begin with.
     seed
         Of what is drawn.
 
@@ -71,14 +70,14 @@ def make(
     """
     prices = {name: _usual(terms, name) for name in terms.experts}
     rising, new = tuple(sorted(prices, key=lambda name: (prices[name], name))), not (folder / FILE).exists()
-    _check(folder, rising, reference, new, study)
+    _check(folder, rising, reference, new, known)
     _check_budget(rising[0], terms, budget_usd)
     facts = {"task": terms.task, "unit": "usd", "learns": True, "seed": seed}
     facts["budget"] = {Budget(per_1000=budget_usd).kind: budget_usd}
     if reference is not None:
         facts["reference"] = dict(zip(("expert", "share"), reference, strict=True))
     before, factors = (rising, dict[str, float]()) if new else _changes(folder, terms, prices)
-    bandit = _begun(rising, terms, study, seed)
+    bandit = _begun(rising, terms, known, seed)
 
     def change(version: Version | None) -> tuple[tuple[str, ...], Any]:
         made = as_of(bandit, version)
@@ -94,14 +93,14 @@ def make(
         if new or rising != before or factors:
             learning.replace(change)
     came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
-    words = _words(rising, budget_usd, new, study is not None, came, left)
+    words = _words(rising, budget_usd, new, known, came, left)
     notes = _tight(rising[0], prices[rising[0]], budget_usd)
     about: dict[str, Any] = {"came": came, "left": left, "words": words, "notes": notes}
     return {"path": str(folder), "experts": list(rising), "new": new, **about}
 
 
 def _check(
-    folder: Path, rising: tuple[str, ...], reference: tuple[str, float] | None, new: bool, study: Study | None
+    folder: Path, rising: tuple[str, ...], reference: tuple[str, float] | None, new: bool, known: Known | None
 ) -> None:
     if len(rising) < 2:
         raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
@@ -111,8 +110,8 @@ def _check(
         raise ConfigError(f"A reference asked about a share of {reference[1]:g}. Allowed: above 0, up to 1.")
     if new and folder.exists() and any(folder.iterdir()):
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
-    if not new and study is not None:
-        raise ConfigError(f"{folder} has begun. Allowed with --examples: a new --output.")
+    if not new and known is not None:
+        raise ConfigError(f"{folder} has begun. Allowed with --examples or --plan: a new --output.")
 
 
 def _check_budget(cheapest: str, terms: Terms, usd: float) -> None:
@@ -149,16 +148,16 @@ def _changes(folder: Path, terms: Terms, prices: Mapping[str, float]) -> tuple[t
     return old.experts, {name: prices[name] / was for name, was in were.items() if was and prices[name] != was}
 
 
-def _begun(rising: tuple[str, ...], terms: Terms, study: Study | None, seed: int) -> Bandit:
+def _begun(rising: tuple[str, ...], terms: Terms, known: Known | None, seed: int) -> Bandit:
     """A bandit that has learnt from the answers on record, if there are any."""
-    if study is None:
+    if known is None:
         return cold(Bandit(rising, random_state=seed), terms.classes)
-    known = tuple(name for name in rising if name in study.experts)
-    if len(known) < 2:
-        raise ConfigError.unknown("expert", next(name for name in rising if name not in study.experts), study.experts)
-    boards = Boards.of(study)
-    bandit = Bandit(known, random_state=seed).fit(boards.train, boards.valid)
-    return bandit if known == rising else bandit.hiring(rising)
+    there = tuple(name for name in rising if name in known.rounds.experts)
+    if len(there) < 2:
+        lacking = next(name for name in rising if name not in there)
+        raise ConfigError.unknown("expert", lacking, known.rounds.experts)
+    bandit = known.taught(cold(Bandit(there, random_state=seed), terms.classes))
+    return bandit if there == rising else bandit.hiring(rising)
 
 
 def _usual(terms: Terms, name: str) -> float:
@@ -169,10 +168,13 @@ def _usual(terms: Terms, name: str) -> float:
     return expert.replies * CallPrice(expert, CostModel.of(terms.costs), limited=True).most([USUAL])[0]
 
 
-def _words(rising: tuple[str, ...], usd: float, new: bool, known: bool, came: list[str], left: list[str]) -> list[str]:
+def _words(
+    rising: tuple[str, ...], usd: float, new: bool, known: Known | None, came: list[str], left: list[str]
+) -> list[str]:
     who = f"It asks {', '.join(rising)}, the cheapest first, at no more than ${usd:g} for 1,000 items."
     if new:
-        began = "from the answers on record" if known else "with nothing: the first hundreds of items explore"
+        began = "with nothing: the first hundreds of items explore"
+        began = began if known is None else f"with the labelled answers of {len(known.gold):,} items"
         return [f"{who} It begins {began}."]
     changes = [f"New: {', '.join(came)}."] if came else []
     changes += [f"Gone: {', '.join(left)}."] if left else []

@@ -18,6 +18,7 @@ from askless.data.recorded import Study
 from askless.experts.base import Expert
 from askless.experts.paid import PaidExpert
 from askless.labelling.foreseen import on_record
+from askless.labelling.known import Known
 from askless.monitoring import baseline
 from askless.panel import Panel
 from askless.plans.boards import Boards
@@ -62,6 +63,8 @@ def keep(
         rows = _known(plan, study, small is not None and small.name in bundle.experts)
         about = baseline.baseline(plan.policy, rows, plan.budget, bundle.experts[-1], task=task, time=datetime.now(UTC))
         baseline.write(bundle.folder, about)
+    if (known := Known.of(study, seed)) is not None:
+        known.write(bundle.folder)
     if terms is not None:
         terms = _of_plan(terms, bundle, study)
         terms.write(bundle.folder)

@@ -20,9 +20,9 @@ OVERRUN = "a call was billed more than its price and its tokens allow; nothing m
 ASKED_BEFORE = "asked once, and no answer came: it may have been billed, and is not asked again"
 UNSTATED_AFTER = 5
 UNSTATED = (
-    "its first {} answers state no probability, by which the model decides about whom to ask more: it was made on "
-    "answers that do, and would ask about far more rows (use a server that gives log-probabilities, plan again on "
-    "answers like these, or go on with --anyway)"
+    f"its first {UNSTATED_AFTER} answers state no probability, by which the model decides what to ask more about: it "
+    "was made on answers that do, and would ask about far more rows (use a server that gives these, plan again "
+    "on answers like these, or go on with --anyway)"
 )
 STEP_S = 0.2
 _AT_ONCE = threading.Event()
@@ -149,7 +149,7 @@ class Billing:
             self.states = None
         else:
             self._unstated += 1
-            self.halted = UNSTATED.format(self._unstated) if self._unstated >= UNSTATED_AFTER else self.halted
+            self.halted = UNSTATED if self._unstated >= UNSTATED_AFTER else self.halted
 
     def _wait_for_server(self, stop: threading.Event) -> None:
         while True:
