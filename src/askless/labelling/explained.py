@@ -9,7 +9,7 @@ import numpy as np
 
 from askless.bundles.bundle import Bundle
 from askless.errors import DataError
-from askless.labelling.learning import Kept, Learning
+from askless.labelling.learning import Learning
 from askless.labelling.live_bandit import as_of, rounds_of
 from askless.panel import NO_LABEL
 from askless.policies.bandit.bandit import Bandit
@@ -103,12 +103,12 @@ def explained(bundle: Bundle, learning: Learning, name: str | None, text: str | 
         raise DataError(learning.path, got, "one of the last 100,000", remedy)
     version = learning.version(found.version)
     bandit = None if version is None else as_of(bundle.policy, version)  # type: ignore[arg-type]
-    asked = _asked(bundle, bandit, rounds_of(found.round)) if found.round else ()
-    return _told(found, None if version is None else version.labels, asked, _answer(bundle, bandit, found))
-
-
-def _told(found: Kept, labels: int | None, asked: tuple[Asked, ...], answer: str | None) -> LiveExplanation:
-    return LiveExplanation(found.key, found.day, found.version, labels, asked, answer, found.label)
+    asked, answer = tuple[Asked, ...](), NO_LABEL
+    if found.round:
+        rounds, answer = rounds_of(found.round)
+        asked = _asked(bundle, bandit, rounds)
+    labels, stood = None if version is None else version.labels, None if answer == NO_LABEL else bundle.classes[answer]
+    return LiveExplanation(found.key, found.day, found.version, labels, asked, stood, found.label)
 
 
 def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked, ...]:
@@ -145,20 +145,6 @@ def _foreseen(bandit: Bandit | None, voted: list[str], then: str, before: float)
     odds = log_odds(np.array([before]))
     after = sigmoid(line[0] + line[1] * odds)
     return float((bandit.chances_.third(after, np.array([before])) if len(voted) > 1 else after)[0])
-
-
-def _answer(bundle: Bundle, bandit: Bandit | None, found: Kept) -> str | None:
-    """What the votes stood for; of those that nothing was learnt of yet the costliest label."""
-    if not found.round:
-        return None
-    rounds = rounds_of(found.round)
-    if bandit is not None and bandit.chances_ is not None:
-        mine = rounds.of(bandit.experts)
-        label = int(bandit.chances_.look(mine.label, mine.p, mine.asked)[0][0])
-    else:
-        given = np.where(rounds.label[0] == NO_LABEL, -np.inf, np.nan_to_num(rounds.cost[0], nan=-np.inf))
-        label = int(rounds.label[0, int(given.argmax())])
-    return None if label == NO_LABEL else bundle.classes[label]
 
 
 def _percent(chance: float) -> str:

@@ -218,11 +218,11 @@ def taught(
     return made.experts, made.state()
 
 
-def rounds_of(text: str) -> Rounds:
-    """What was asked about an item, as it is kept."""
+def rounds_of(text: str) -> tuple[Rounds, int]:
+    """What was asked about an item, as it is kept, and the class index of the answer that stood."""
     values = json.loads(text)
-    rounds: Rounds = restored(Rounds, values)
-    return rounds
+    answer = int(values.pop(ANSWER, NO_LABEL))
+    return restored(Rounds, values), answer
 
 
 def _priced(bandit: Bandit, rounds: Rounds) -> None:
