@@ -13,9 +13,7 @@ from askless.labelling.learning import Learning
 from askless.labelling.live_bandit import as_of, rounds_of
 from askless.panel import NO_LABEL
 from askless.policies.bandit.bandit import Bandit
-from askless.policies.bandit.chances import log_odds
 from askless.policies.bandit.rounds import Rounds
-from askless.stats.calibration import sigmoid
 
 
 @dataclass(frozen=True)
@@ -30,9 +28,8 @@ class Asked:
         What it took, in dollars.
     blindly
         Whether it was asked for before anything was seen of the item.
-    before, foreseen, after
-        Chance that the answer at hand is right, 0 to 1: before, what it was expected to be with this one, and with it;
-        None where that is not known.
+    before, after
+        Chance that the answer at hand is right, 0 to 1, before this one and with it; None where that is not known.
     """
 
     expert: str
@@ -40,7 +37,6 @@ class Asked:
     cost: float
     blindly: bool
     before: float | None
-    foreseen: float | None
     after: float | None
 
 
@@ -83,9 +79,8 @@ class LiveExplanation:
         for each in self.asked:
             said = "gave no label" if each.answer is None else f"said '{each.answer}'"
             why = "was asked first" if each.blindly else "was asked as well"
-            if not each.blindly and each.before is not None and each.foreseen is not None:
-                raised = f"{_percent(each.before)} likely to be right, expected {_percent(each.foreseen)} with it"
-                why = f"was asked as well, for the answer at hand was {raised}"
+            if each.before is not None:
+                why = f"was asked as well, for the answer at hand was {_percent(each.before)} likely to be right,"
             now = "" if each.after is None else f"; then {_percent(each.after)} likely to be right"
             why = "" if each.blindly and len(blind) > 1 else f" {why} and"
             lines.append(f"{each.expert}{why} {said}, for ${each.cost:.4g}{now}.")
@@ -115,36 +110,24 @@ def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked
     """Each answer in its order: blind ones first, then the others, the cheaper before the costlier."""
     cost, free = rounds.cost[0], rounds.free[0]
     order = sorted(np.flatnonzero(rounds.asked[0]).tolist(), key=lambda j: (not free[j], cost[j]))
-    mine = None if bandit is None or bandit.chances_ is None else rounds.of(bandit.experts)
     found, voted = list[Asked](), list[str]()
     for j in order:
         name, label = rounds.experts[j], int(rounds.label[0, j])
-        before = None if free[j] else _sure(bandit, mine, voted)
-        foreseen = None if before is None else _foreseen(bandit, voted, name, before)
+        before = None if free[j] else _sure(bandit, rounds, voted)
         voted.append(name)
-        after = None if free[j] and j != order[free.sum() - 1] else _sure(bandit, mine, voted)
+        after = None if free[j] and j != order[free.sum() - 1] else _sure(bandit, rounds, voted)
         answer = None if label == NO_LABEL else bundle.classes[label]
-        found.append(Asked(name, answer, float(cost[j]), bool(free[j]), before, foreseen, after))
+        found.append(Asked(name, answer, float(cost[j]), bool(free[j]), before, after))
     return tuple(found)
 
 
-def _sure(bandit: Bandit | None, rounds: Rounds | None, voted: list[str]) -> float | None:
+def _sure(bandit: Bandit | None, rounds: Rounds, voted: list[str]) -> float | None:
     """The chance that what these experts said is right."""
-    if bandit is None or bandit.chances_ is None or rounds is None or not set(voted) <= set(bandit.experts):
+    if bandit is None or not set(voted) <= set(bandit.experts):
         return None
-    _, sure = bandit.chances_.look(rounds.label, rounds.p, np.isin(bandit.experts, voted)[None])
-    return float(sure[0])
-
-
-def _foreseen(bandit: Bandit | None, voted: list[str], then: str, before: float) -> float | None:
-    """The chance to be right that was expected of one more, after the costliest that had answered."""
-    if bandit is None or bandit.chances_ is None or then not in bandit.experts:
-        return None
-    last = max(voted, key=lambda name: np.nan_to_num(bandit.prices_[bandit.experts.index(name)]))
-    line = bandit.chances_.after_[bandit.experts.index(last), bandit.experts.index(then)]
-    odds = log_odds(np.array([before]))
-    after = sigmoid(line[0] + line[1] * odds)
-    return float((bandit.chances_.third(after, np.array([before])) if len(voted) > 1 else after)[0])
+    mine = rounds.of(bandit.experts)
+    sure = bandit.sure(mine.label, mine.p, np.isin(bandit.experts, voted)[None])
+    return None if sure is None or np.isnan(sure[0]) else float(sure[0])
 
 
 def _percent(chance: float) -> str:

@@ -361,6 +361,10 @@ class Bandit(Learner):
             after[rows] = np.where(on, look.threshold + price, np.nan)
         return best, sure, then, after
 
+    def sure(self, label: Ints, p: Floats, asked: Bools) -> Floats | None:
+        """The chance that what those who were asked said is right, (n,); None while nothing was learnt of it."""
+        return None if self.rule_ is None else self._look(label, p, asked, np.zeros(len(label), np.int64))[1]
+
     def _points(self) -> Points | None:
         """The operating points: at each price of quality whom to ask first, by the labelled rounds."""
         assert self.rule_ is not None
