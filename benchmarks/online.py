@@ -7,9 +7,9 @@ lack or gain against `planned` at the same dollars with 300 labelled items answe
 best mix of single experts on these same items, and against the best single expert that costs no more; what was spent.
 `warm` is the bandit begun with those 300 items. Then what the texts add, also on RouteLLM's items and on posts; regret
 against the best fixed subset of up to three voters that costs no more, over 20,000 items drawn from the recorded ones;
-what comes of a change in the middle; C2MAB-V where experts are independent, as its paper has them; 500 runs against
-budgets with costs that jump; and the seconds of 100,000 items.
-Run: python benchmarks/online.py [replay context regret drift published budget speed]
+what comes of a change, and how often one is seen where there is none; C2MAB-V where experts are independent, as its
+paper has them; 500 runs against budgets with costs that jump; and the seconds of 100,000 items.
+Run: python benchmarks/online.py [replay context regret drift still published budget speed]
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from policies import envelope, recorded
 from pools import pooled, pools
+from scipy.stats import t
 
 from askless import schema
 from askless.arrays import Bools, Floats, Ints
@@ -39,6 +41,7 @@ from askless.policies.bandit.linear import LinTS, LinUCB
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget
 from askless.policies.planned.planned import Planned
+from askless.stats.bounds import share_interval
 from askless.stats.uncertainty import probability
 
 LEARNING, LABELS, BLOCK = 1_000, 300, 50
@@ -195,7 +198,8 @@ def interval(values: Floats) -> str:
     """The mean and half the 95 % interval of it over orders."""
     if np.isnan(values).any():
         return "–"
-    return f"{values.mean():.1f} ±{2.26 * values.std(ddof=1) / np.sqrt(len(values)):.1f}"
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return f"{values.mean():.1f} ±{half:.1f}"
 
 
 def fixed(world: World, usd: float, most: int = 3) -> tuple[float, tuple[int, ...]]:
@@ -256,41 +260,104 @@ def regret(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
             print(f"{name} ${1000 * usd:.3f}: " + "  ".join(cells) + f"; {interval(np.array(tried))}", flush=True)
 
 
-def drift(worlds: dict[str, World], orders: int, items: int = 4_000) -> None:
-    """What a change at half of the items does: quality in spans of 250 before and after, percent."""
+def drift(worlds: dict[str, World], orders: int, before: int = 2_000, after: int = 1_100) -> None:
+    """What a change costs: quality after it, less that of a bandit for which it was so from the start, in points."""
     world = worlds["mmlu"]
+    # Who answers most at this budget; who is good but too expensive for it; who is cheap; and the worst of all.
+    names = ("qwen2.5-72b-instruct", "llama3.1-405b", "llama3.1-8b", "llama3.2-1b")
+    main, dear, small, weak = map(world.experts.index, names)
+
+    def times(j: int, factor: float) -> Callable[[World], None]:
+        return lambda new: new.cost.__setitem__((slice(None), j), factor * new.cost[:, j])
+
+    def instead(j: int, other: int) -> Callable[[World], None]:
+        def change(new: World) -> None:
+            new.label[:, j], new.p[:, j] = new.label[:, other], new.p[:, other]
+
+        return change
+
+    def gone(new: World) -> None:
+        new.label[:, main], new.p[:, main], new.cost[:, main] = NO_LABEL, np.nan, 0.0
+
+    changes: dict[str, tuple[int, Callable[[World], None]]] = {
+        "silently replaced": (main, instead(main, weak)),
+        "gone": (main, gone),
+        "a quarter of the price": (dear, times(dear, 0.25)),
+        "twice the price": (main, times(main, 2.0)),
+        "better": (small, instead(small, dear)),
+    }
+    print(
+        f"\na change at item {before:,}: points against a bandit for which it was so from the start, in the first 100 "
+        "items after it and then in spans of 250; items lost in all; after how many items what was known was set "
+        "aside, in how many orders, and how many others were"
+    )
+    cases = [(what, 1.0, 0) for what in changes]
+    cases[2:2] = [("silently replaced", 0.2, 0), ("silently replaced", 1.0, 500)]
+    for what, told, late in cases:
+        found = [_changed(world, seed, *changes[what], before, after, told, late) for seed in range(orders)]
+        lost = np.array([each[0] for each in found])
+        spans = np.split(-100 * lost, np.arange(100, after, 250), axis=1)
+        print(f"{what}, labels of {100 * told:.0f} % of the items, {late} items late: ", end="")
+        print("  ".join(interval(span.mean(axis=1)) for span in spans))
+        noticed = [each[1] for each in found if each[1] is not None]
+        when = f"{np.mean(noticed):.0f} ({min(noticed)} to {max(noticed)})" if noticed else "-"
+        others = sum(each[2] for each in found)
+        print(f"    {interval(lost.sum(axis=1))} lost; {when}, {len(noticed)} of {orders}, {others}", flush=True)
+
+
+class _Watched(Bandit):
+    """Writes down, after each feeding, the items so far and who was set aside."""
+
+    def feed(self, rounds: Rounds, label: Ints) -> Self:
+        """As of `Bandit`."""
+        super().feed(rounds, label)
+        vars(self).setdefault("noticed", []).append((self.items_, self.since_ >= 0))
+        return self
+
+
+def _changed(
+    world: World,
+    seed: int,
+    who: int,
+    change: Callable[[World], None],
+    before: int,
+    after: int,
+    told: float,
+    late: int,
+) -> tuple[Floats, int | None, int]:
+    """One order: items lost (after,), when `who` was set aside, and how many others were."""
     price = world.cost.mean(axis=0)
     usd = price.min() + 0.5 * (price.max() - price.min())
-    # Who answers most at this budget, and who is good but too expensive for it.
-    main, dear = (world.experts.index(name) for name in ("qwen2.5-72b-instruct", "llama3.1-405b"))
-    weak = world.experts.index("llama3.2-1b")
+    old = world[np.random.default_rng(seed).integers(len(world), size=before + after)]
+    new, then = old[np.arange(len(old))], np.arange(len(old))[:, None] >= before
+    change(new)
+    parts = (np.where(then, getattr(new, name), getattr(old, name)) for name in ("label", "p", "cost"))
+    both, rights = World(world.experts, *parts, old.gold), []
+    for items in (new, both):
+        learner = cold(both, seed, _Watched)
+        rights.append(played(learner, items.panel(), usd, Feedback(told, late), seed).right[before:])
+    noticed = vars(learner)["noticed"]
+    when = next((items - before for items, aside in noticed if aside[who]), None)
+    return rights[0] * 1.0 - rights[1], when, int(np.delete(noticed[-1][1], who).sum())
 
-    def halved(after: World) -> None:
-        after.cost[:, dear] /= 4
 
-    def replaced(after: World) -> None:
-        after.label[:, main], after.p[:, main] = after.label[:, weak], after.p[:, weak]
-
-    def gone(after: World) -> None:
-        after.label[:, main], after.p[:, main], after.cost[:, main] = NO_LABEL, np.nan, 0.0
-
-    print("\na change at half of the items: quality of the span of 250 items before it and of those after, bandit")
-    changes: dict[str, Callable[[World], None]] = {"nothing": lambda _: None, "a quarter of the price": halved}
-    changes |= {"silently replaced": replaced, "gone": gone}
-    for what, change in changes.items():
-        spans, shares = [], []
-        for seed in range(orders):
-            drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
-            learner = cold(drawn, seed)
-            before = played(learner, drawn[np.arange(items // 2)].panel(), usd)
-            after = drawn[np.arange(items // 2, items)]
-            change(after)
-            then = played(learner, after.panel(items // 2), usd)
-            spans.append(np.append(before.right[-250:].mean(), then.right.reshape(-1, 250).mean(axis=1)))
-            who = dear if what.startswith("a quarter") else main
-            shares.append(np.append(before.asked[-250:, who].mean(), then.asked[:, who].reshape(-1, 250).mean(axis=1)))
-        print(f"{what}: " + "  ".join(f"{100 * q:.1f}" for q in np.mean(spans, axis=0)))
-        print("    asked of it: " + "  ".join(f"{100 * q:.0f}" for q in np.mean(shares, axis=0)), flush=True)
+def still(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
+    """How often what was known of an expert is set aside though nothing changes."""
+    for name, world in worlds.items():
+        price = world.cost.mean(axis=0)
+        for share in (0.25, 0.5):
+            usd, aside = price.min() + share * (price.max() - price.min()), 0
+            for seed in range(orders):
+                drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
+                learner = cold(drawn, seed)
+                played(learner, drawn.panel(), usd, Feedback(block=200))
+                aside += int((learner.since_ >= 0).any())
+            low, high = share_interval(aside, orders)
+            print(
+                f"\n{name} ${1000 * usd:.3f}: in {aside} of {orders} orders of {items:,} items an expert was set aside",
+                end="",
+            )
+            print(f" [{100 * low:.0f}, {100 * high:.0f}] %", flush=True)
 
 
 def published(orders: int, items: int = 5_000) -> None:
@@ -359,7 +426,7 @@ def speed(world: World, items: int = 100_000) -> None:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("replay", "context", "regret", "drift", "published", "budget", "speed")
+    parts = ("replay", "context", "regret", "drift", "still", "published", "budget", "speed")
     parser.add_argument("parts", nargs="*", default=parts, help="by default all")
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")) / "recorded")
     parser.add_argument("--orders", type=int, default=10)
@@ -370,6 +437,7 @@ def main() -> None:
         "replay": lambda: replay(worlds, given.orders),
         "regret": lambda: regret(worlds, given.orders),
         "drift": lambda: drift(worlds, given.orders),
+        "still": lambda: still(worlds, given.orders),
         "published": lambda: published(given.orders),
         "budget": budget,
         "speed": lambda: speed(worlds["mmlu"]),

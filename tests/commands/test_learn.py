@@ -115,6 +115,50 @@ def test_experts_that_come_and_go_leave_what_was_learnt_of_the_others(here):
     )
 
 
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_server_that_is_down_stops_nothing_and_is_asked_again_when_it_is_back(here, status):
+    """`mini` is asked most until its server is down, then `tiny` instead, and `mini` again once it answers."""
+    server, _ = here
+    learn(server, usd=0.12)
+    feedback(label(0, 200))
+
+    def down(request, before):
+        return Answer(problem("not now"), status) if request.body["model"] == "mini" else say(request, before)
+
+    server.reply = down
+    server.requests.clear()
+    rows = label(200, 300)
+    assert all(row["answer"] for row in rows)
+    asked = [request.body["model"] for request in server.requests]
+    assert asked.count("tiny") > 90 and asked.count("mini") < 40
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert facts["spent_usd"] <= 0.12 * 300 / 1000 and facts["changed"] == {}
+    feedback(rows)
+    server.reply = say
+    server.requests.clear()
+    label(300, 450)
+    assert [request.body["model"] for request in server.requests].count("mini") > 20
+
+
+def test_an_expert_that_was_replaced_is_named(here):
+    server, _ = here
+    learn(server, usd=0.12)
+    feedback(label(0, 200))
+
+    def replaced(request, before):
+        if request.body["model"] == "mini":
+            number = int(request.text.split("number ")[1].split()[0])
+            return Answer(chat(("no", "yes")[number % 2]))
+        return say(request, before)
+
+    server.reply = replaced
+    feedback(label(200, 300))
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert list(facts["changed"]) == ["mini"] and 190 < facts["changed"]["mini"] < 240
+    said = run("feedback", "--model", "live").stdout
+    assert f"mini changed at item {facts['changed']['mini']}: what was learnt of it before is set aside." in said
+
+
 def test_made_again_without_a_question_it_asks_what_it_asked(here):
     server, _ = here
     learn(server, "--question", "Is it even?")

@@ -60,6 +60,7 @@ def feedback(
     from askless.bundles.bundle import Bundle
     from askless.errors import ConfigError
     from askless.labelling.learning import Learning
+    from askless.labelling.live_bandit import changed
     from askless.labelling.live_course import live_course
     from askless.report.live import write_page
 
@@ -75,7 +76,7 @@ def feedback(
             learning.roll_back(roll_back)
         elif labels is not None:
             told = _taken(learning, bundle, labels, pairs("--column", column))
-        facts = told | learning.facts()
+        facts = told | learning.facts() | {"changed": changed(learning.version())}
         if page is not None:
             write_page(page, model.name, facts, _sentences(facts), live_course(bundle, learning))
     note([f"{each['row']}: {each['why']}." for each in told.get("refused", [])[:SHOWN]])
@@ -145,4 +146,6 @@ def _sentences(facts: dict[str, Any]) -> list[str]:
         f"{facts['items']:,} items so far took ${facts['spent_usd']:.6g} of the ${facts['allowed_usd']:.6g} that they "
         f"may; {reserved}{facts['waiting']:,} wait for a label."
     )
+    for name, item in facts["changed"].items():
+        said.append(f"{name} changed at item {item:,}: what was learnt of it before is set aside.")
     return said

@@ -81,7 +81,12 @@ Columns = Annotated[
 ]
 Kind = Annotated[Format | None, typer.Option("--format", help="The input's format.", show_default="by its ending")]
 Faults = Annotated[
-    OnFault, typer.Option("--on-fault", help="While a server fails: wait for it, or take the small expert's answer.")
+    OnFault | None,
+    typer.Option(
+        "--on-fault",
+        help="While a server fails: wait for it, or take the small expert's answer.",
+        show_default="wait; small by a model that learns, which asks another",
+    ),
 ]
 Patience = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for a server before giving up.")]
 Again = Annotated[
@@ -113,7 +118,7 @@ def label(
     answers: Answers = None,
     column: Columns = NONE,
     kind: Kind = None,
-    on_fault: Faults = OnFault.WAIT,
+    on_fault: Faults = None,
     patience: Patience = 600.0,
     again: Again = False,
     ask_in_doubt: InDoubt = False,
@@ -156,7 +161,8 @@ def label(
     if dry_run:
         _foresee(source, version, budget, answers or folder_of(out) / "answers", sample, max_usd, as_json)
         return
-    handling = FaultHandling(on_fault is OnFault.WAIT, patience, ask_in_doubt)
+    waits = version.learning is None if on_fault is None else on_fault is OnFault.WAIT
+    handling = FaultHandling(waits, patience, ask_in_doubt)
     with ExitStack() as stack:
         stack.enter_context(hushed() if no_text else nullcontext())
         run = stack.enter_context(Run.opened(out, facts))

@@ -149,9 +149,11 @@ class LiveBandit(Policy):
         """A copy of the newest version, with the experts of here, and its number."""
         with self._lock:
             if (number := self.learning.number) != self._number:
-                self._bandit, self._number = as_of(self._bandit, self.learning.version()), number
+                before, self._bandit, self._number = self._bandit, as_of(self._bandit, self.learning.version()), number
                 if self._bandit.experts != self.experts:
                     self._bandit = self._bandit.hiring(self.experts)
+                # Who gives no answers now is known here; labels come later.
+                self._bandit.silent_ = before.silent_
             return copy.copy(self._bandit), number
 
     def _most(self, texts: Sequence[str]) -> Floats:
@@ -225,10 +227,19 @@ def rounds_of(text: str) -> tuple[Rounds, int]:
     return restored(Rounds, values), answer
 
 
+def changed(version: Version | None) -> dict[str, int]:
+    """From which item on, counted from 1, an expert's answers count, of those that changed while they were watched."""
+    if version is None:
+        return {}
+    since = zip(version.experts, version.state["since_"], strict=True)
+    return {name: item + 1 for name, item in since if item >= 0}
+
+
 def _priced(bandit: Bandit, rounds: Rounds) -> None:
-    """Learn prices of rounds, of those that were paid: an answer that was kept says nothing of the next one's."""
+    """Learn prices and who gives no answers, of rounds that were paid: kept answers say nothing of the next ones."""
     rounds = rounds.of(bandit.experts)
-    bandit.count(rounds[np.nansum(rounds.cost, axis=1) > 0])
+    paid = ~rounds.asked | (rounds.cost > 0) | (rounds.label == NO_LABEL)
+    bandit.count(rounds[np.all(paid, axis=1) & np.any(rounds.asked, axis=1)])
 
 
 def _text(rounds: Rounds, answer: int) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from askless.arrays import Bools, Floats, Ints
 from askless.errors import BudgetError, ConfigError
 from askless.panel import NO_LABEL, Panel
+from askless.policies.bandit import changes
 from askless.policies.bandit.learner import Learner
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget, Decisions, Step, some_rows
@@ -37,17 +38,23 @@ FIRST, LOOKED_AT = 20, 600
 # It learns anew once there are so many labels more, and this share, but at least once in `most_rows`.
 NEW, MORE = 10, 0.2
 # And once a price has moved by such a share.
-MOVED = 0.1
+MOVED = 0.2
 # At most so many rows are asked about before the money is counted again.
 AT_ONCE = 50
 # A price is the mean of so many of the newest answers, and is known after so many.
-PRICED, KNOWN = 300, 100
+PRICED, KNOWN = 100, 100
+# An expert that changed or is new is asked about up to this share of the items, until it has as many labelled rows or
+# as many answers as say what it costs; one that gives no answers is tried with the second share.
+ANEW, FRESH, TRIED = 0.25, 50, 0.02
+# Answers that were asked for because of others are compared where these were about as sure.
+SURE = (0.5, 0.75)
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
 HEADROOM = 2.0
 LAMBDAS = 120
 # Most experts whose answers to an item are weighed together.
 MOST = 4
 NOBODY = -1
+EVER = -(2**53)
 LARGEST = 1e300
 
 
@@ -100,6 +107,9 @@ class Bandit(Learner):
     labels, which may come late, for some items only, and be put right: gold, a person's, or a reference expert's.
     `fit` begins with labelled answers of all experts, or on empty panels with nothing.
 
+    An expert whose answers are another's since some item (`changes.change`) is learnt anew from there on; one that
+    gives no answers is tried now and then only.
+
     Parameters
     ----------
     experts
@@ -120,8 +130,10 @@ class Bandit(Learner):
         Items and money so far.
     rounds_, gold_ : Rounds, array
         The labelled rounds.
+    since_ : array
+        The number of the item from which the answers of each expert count, below 0 where it never changed, (experts,).
     order_ : array
-        Places of those `experts` of whom the rule is, by rising price: of more than nine the cheapest and those next
+        Places of those `experts` that give answers and of whom the rule is, by rising price: of more than nine the cheapest and those next
         to the hull.
     rule_ : GainRule or None
         What was learnt of them, once there are some rounds.
@@ -151,6 +163,9 @@ class Bandit(Learner):
     most_: Floats
     prices_: Floats
     priced_: Ints
+    # The number of the item from which the answers of each expert count, and how many calls in a row gave none.
+    since_: Ints
+    silent_: Ints
     order_: Ints
     rule_: GainRule | None
     points_: Points | None
@@ -184,6 +199,7 @@ class Bandit(Learner):
         self.rule_, self.points_, self.order_ = None, None, np.arange(k)
         self.rounds_, self.gold_ = Rounds.blank(self.experts, np.arange(0)), np.zeros(0, np.int64)
         self.most_, self.prices_, self.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
+        self.since_, self.silent_ = np.full(k, EVER), np.zeros(k, np.int64)
         for panel in (train, valid):
             rows = some_rows(len(panel), self.most_rows, self.random_state)
             # What came before the first item has numbers below 0.
@@ -198,9 +214,15 @@ class Bandit(Learner):
         """Take note of items that were decided, and of what was paid for them: once, and before the next are."""
         self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
         self.tried_ += rounds.explored
+        here = self._here()
         self._price(rounds)
-        if self.rule_ is not None and (np.abs(self._expected()[self.order_] / self.rule_.prices_ - 1) > MOVED).any():
-            self.learn()
+        none = rounds.label == NO_LABEL
+        runs = zip(self.silent_.tolist(), rounds.asked.T, none.T, strict=True)
+        self.silent_ = np.array([changes.run_on(run, none[asked]) for run, asked, none in runs], np.int64)
+        if self.rule_ is not None:
+            moved = np.abs(self._expected()[self.order_] / np.maximum(self.rule_.prices_, 1e-300) - 1) > MOVED
+            if moved.any() or (here != self._here()).any():
+                self.learn()
         return self
 
     def feed(self, rounds: Rounds, label: Ints) -> Self:
@@ -221,16 +243,54 @@ class Bandit(Learner):
         self.rounds_, self.gold_ = both[rows], gold[rows]
         self.fed_ += len(label)
         due = self.learnt_ + max(NEW, min(MORE * self.fed_, self.most_rows))
-        if self.rounds_.explored >= FEWEST and self.fed_ >= due:
+        if self._set_aside() or (self.rounds_.explored >= FEWEST and self.fed_ >= due):
             self.learn()
         return self
+
+    def _set_aside(self) -> bool:
+        """Forget answers of before an expert changed, and calls during an outage; whether what was learnt is of them."""
+        asked, silent = self.rounds_.asked, self.rounds_.asked & (self.rounds_.label == NO_LABEL)
+        out = self.rounds_.item[:, None] < self.since_
+        for j in range(len(self.experts)):
+            rows = np.flatnonzero(asked[:, j] & ~out[:, j])
+            out[rows, j] = changes.runs(silent[rows, j], self._outage(j))
+        self.rounds_ = self.rounds_.without(out)
+        clearest, who, since = 0.0, NOBODY, 0
+        for j in range(len(self.experts)):
+            rows, group = self._alike(j)
+            for some, alike in ((rows[group == 0], group[group == 0]), (rows, group)):
+                found = changes.change(self.rounds_.label[some, j] == self.gold_[some], alike)
+                # Of several it is the clearest: what others say because of its answers is no news of them.
+                if found is not None and found[1] > clearest:
+                    clearest, who, since = found[1], j, int(self.rounds_.item[some[found[0]]])
+        if who != NOBODY:
+            self.since_[who] = since
+            self.rounds_ = self.rounds_.without(self.rounds_.item[:, None] < self.since_)
+            # Perhaps it costs something else too.
+            self.priced_[who] = min(int(self.priced_[who]), FIRST)
+        return who != NOBODY and self.rule_ is not None
+
+    def _alike(self, j: int) -> tuple[Ints, Ints]:
+        """Labelled rounds of expert `j`, by how sure the answers were because of which it was asked; both (n,)."""
+        seen = self.rounds_
+        free, asked = seen.free[:, j], seen.asked[:, j]
+        group = np.where(free, 0, NOBODY)
+        if self.rule_ is not None:
+            prices = self._expected()
+            rows = np.flatnonzero(asked & ~free)
+            voted = seen.asked[rows] & (prices < prices[j]) & (seen.label[rows] != NO_LABEL)
+            _, sure, _, _ = self._look(seen.label[rows], seen.p[rows], voted, np.zeros(len(rows), np.int64))
+            group[rows] = np.where(np.isnan(sure), NOBODY, 1 + np.digitize(sure, SURE))
+        rows = np.flatnonzero(group != NOBODY)
+        return rows, group[rows]
 
     def learn(self) -> Self:
         """Learn anew from all labelled rounds, as `feed` does now and then."""
         made, prices = self.rounds_, self._expected()
         beneath = beneath_hull(prices, self._rates()[1])
         beneath[int(np.argmin(prices))] = -1.0
-        kept = np.argsort(beneath, kind="stable")[:MOST_EXPERTS]
+        kept = np.argsort(beneath, kind="stable")
+        kept = kept[self._here()[kept]][:MOST_EXPERTS]
         order = self.order_ = kept[np.argsort(prices[kept], kind="stable")]
         label = made.label[:, order]
         cost = np.broadcast_to(prices[order], label.shape)
@@ -259,10 +319,12 @@ class Bandit(Learner):
         twin.rule_, twin.points_, twin.order_ = None, None, np.arange(len(twin.experts))
         k = len(twin.experts)
         twin.most_, twin.prices_, twin.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
+        twin.since_, twin.silent_ = np.full(k, self.items_), np.zeros(k, np.int64)
         for j, name in enumerate(twin.experts):
             if name in self.experts:
                 i = self.experts.index(name)
                 twin.most_[j], twin.prices_[j], twin.priced_[j] = self.most_[i], self.prices_[i], self.priced_[i]
+                twin.since_[j], twin.silent_[j] = self.since_[i], self.silent_[i]
         return twin.learn() if self.rule_ is not None else twin
 
     def state(self) -> dict[str, Any]:
@@ -311,8 +373,9 @@ class Bandit(Learner):
         # What is put by pays for a long text and for an item that explores.
         kept = min(max(KEPT_BACK * usd, float(part @ self._ceilings())), usd * item / 2) if np.isfinite(usd) else 0.0
         target = (usd * (item + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
-        left = (target - share * float(part @ self._expected())) / max(1 - share, 1e-9)
-        cheapest = int(np.argmin(self._expected()))
+        left = (target - float((share * part + self._anew(usd)) @ self._expected())) / max(1 - share, 1e-9)
+        here = self._here()
+        cheapest = int(np.argmin(np.where(here, self._expected(), np.inf)))
         points = self.points_ or Points(np.zeros(1, np.int64), np.array([cheapest]), np.ones(1))
         point = points.mixed(left, block.panel.draws(self.random_state + 7919)[block.rows])
         first = np.arange(len(self.experts)) == points.first[point][:, None]
@@ -324,6 +387,7 @@ class Bandit(Learner):
         opening = np.broadcast_to(np.arange(len(self.experts)) == cheapest, first.shape)
         ahead = np.maximum(0, OPENING - 1 - block.made.item[block.rows]) * min(usd, LARGEST)
         block.ask(np.where(block.untouched[:, None], opening, False), -ahead, free=True)
+        block.ask(self._instead(block, point, here), 0.0)
         if self.rule_ is None:
             return block.dearest(self._expected()), np.full(n, np.nan)
         goes_on = instead | np.any(block.asked & first, axis=1)
@@ -333,6 +397,14 @@ class Bandit(Learner):
             block.ask((np.arange(len(self.experts)) == then[:, None]), kept)
             goes_on = block.asked.sum(axis=1) > before
         return self._look(block.label, block.p, block.asked, points.rule[point])[:2]
+
+    def _instead(self, block: _Block, point: Ints, here: Bools) -> Bools:
+        """Whom to ask about a row of which all who were asked gave no answer, (m, experts)."""
+        mute, others = ~block.untouched & np.all(block.label == NO_LABEL, axis=1), here & ~block.asked
+        price = np.full(len(point), LARGEST) if self.rule_ is None else self.rule_.lambdas_[point]
+        worth = self._rates()[1] - price[:, None] * self._expected()
+        best = np.where(others, worth, -np.inf).argmax(axis=1)
+        return np.asarray(mute[:, None] & others & (np.arange(len(here)) == best[:, None]))
 
     def _look(self, label: Ints, p: Floats, asked: Bools, point: Ints) -> tuple[Ints, Floats, Ints, Floats]:
         """What the answers so far come to.
@@ -441,13 +513,13 @@ class Bandit(Learner):
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
         prices, explored = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
         part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
-        seen, rate = self._rates()
+        (seen, rate), here = self._rates(), self._here()
         off = beneath_hull(prices, rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
-        part = np.where((seen >= FEWEST) & off, SELDOM * part, part)
+        part = np.where((seen >= FEWEST) & off, SELDOM * part, part) * here
         if not np.isfinite(usd):
             return 0.0, part
         falling = min(1.0, STEADY / max(self.fed_, self.items_ / UNTOLD, 1)) ** 2
-        spare = usd - prices.min() if explored < FEWEST else self.explore * usd * falling
+        spare = usd - prices[here].min() if explored < FEWEST else self.explore * usd * falling
         return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
 
     def _rates(self) -> tuple[Ints, Floats]:
@@ -459,11 +531,30 @@ class Bandit(Learner):
     def _exploring(self, panel: Panel, usd: float) -> Bools:
         """Who is asked about each row for the sake of learning, (rows, experts): of two who are, all the cheaper."""
         share, part = self._exploration(usd)
-        return np.asarray(panel.draws(self.random_state)[:, None] < share * part)
+        return np.asarray(panel.draws(self.random_state)[:, None] < share * part + self._anew(usd))
+
+    def _anew(self, usd: float) -> Floats:
+        """The share of the items about which experts that changed, are new or give no answers are asked, (experts,)."""
+        affordable, seen = usd / np.maximum(self._expected(), 1e-300), self._rates()[0]
+        fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < KNOWN) & np.isfinite(usd)
+        share = np.where(fresh, np.minimum(ANEW, ANEW * affordable), 0.0)
+        return np.where(self._here(), share, np.minimum(TRIED, SELDOM * affordable))
+
+    def _here(self) -> Bools:
+        """Who gives answers, by the last calls, (experts,); all where nobody does."""
+        here = np.array([self.silent_[j] < self._outage(j) for j in range(len(self.experts))])
+        return here if here.any() else ~here
+
+    def _outage(self, j: int) -> int:
+        """How many calls in a row without an answer are an outage of expert `j`."""
+        asked = self.rounds_.asked[:, j]
+        return changes.outage(int((asked & (self.rounds_.label[:, j] == NO_LABEL)).sum()), int(asked.sum()))
 
     def _price(self, rounds: Rounds) -> None:
         """Take note of what answers cost."""
-        cost, asked = np.nan_to_num(rounds.cost), rounds.asked.sum(axis=0)
+        cost = np.nan_to_num(rounds.cost)
+        # That no answer came for nothing says nothing of what one costs.
+        asked = (rounds.asked & ((cost > 0) | (rounds.label != NO_LABEL))).sum(axis=0)
         self.most_ = np.maximum(self.most_, cost.max(axis=0, initial=0.0))
         before = np.minimum(self.priced_, np.maximum(PRICED - asked, 0))
         total = np.nan_to_num(self.prices_) * before + cost.sum(axis=0)

@@ -92,6 +92,12 @@ class Rounds:
                     getattr(wide, f.name)[:, j] = getattr(self, f.name)[:, i]
         return wide
 
+    def without(self, answers: Bools) -> Rounds:
+        """These as if some answers, a mask (n, experts), had not been asked for."""
+        blank = Rounds.blank(self.experts, self.item)
+        parts = (np.where(answers, getattr(blank, f.name), getattr(self, f.name)) for f in fields(self)[2:])
+        return Rounds(self.experts, self.item, *parts)
+
     def then(self, other: Rounds) -> Rounds:
         """These and, after them, `other`, in the columns of these."""
         more = other.of(self.experts)
