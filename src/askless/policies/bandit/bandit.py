@@ -41,8 +41,8 @@ NEW, MORE = 10, 0.2
 MOVED = 0.2
 # At most so many rows are asked about before the money is counted again.
 AT_ONCE = 50
-# A price is the mean of so many of the newest answers, and is known after so many.
-PRICED, KNOWN = 100, 100
+# A price is a mean of which the newest of so many answers are most, and is known after so many.
+PRICED = 60
 # An expert that changed or is new is asked about up to this share of the items, until it has as many labelled rows or
 # as many answers as say what it costs; one that gives no answers is tried with the second share.
 ANEW, FRESH, TRIED = 0.25, 50, 0.02
@@ -133,8 +133,8 @@ class Bandit(Learner):
     since_ : array
         The number of the item from which the answers of each expert count, below 0 where it never changed, (experts,).
     order_ : array
-        Places of those `experts` that give answers and of whom the rule is, by rising price: of more than nine the cheapest and those next
-        to the hull.
+        Places of those `experts` that give answers and of whom the rule is, by rising price: of more than nine the
+        cheapest and those next to the hull.
     rule_ : GainRule or None
         What was learnt of them, once there are some rounds.
     points_ : Points or None
@@ -248,7 +248,7 @@ class Bandit(Learner):
         return self
 
     def _set_aside(self) -> bool:
-        """Forget answers of before an expert changed, and calls during an outage; whether what was learnt is of them."""
+        """Forget answers of before an expert changed, and calls in an outage; whether what was learnt is of them."""
         asked, silent = self.rounds_.asked, self.rounds_.asked & (self.rounds_.label == NO_LABEL)
         out = self.rounds_.item[:, None] < self.since_
         for j in range(len(self.experts)):
@@ -488,7 +488,7 @@ class Bandit(Learner):
             return np.inf
         if budget.per_1000 is None:
             raise BudgetError(f"Bandit got a budget of {budget.kind}. Allowed: per_1000, which it keeps as it goes.")
-        least = float(self.prices_[self.priced_ > 0].min(initial=np.inf)) if self.priced_.min() >= KNOWN else 0.0
+        least = float(self.prices_[self.priced_ > 0].min(initial=np.inf)) if self.priced_.min() >= PRICED else 0.0
         if budget.value / 1000 < least * (1 - 1e-9):
             raise BudgetError.too_little(budget.value, 1000 * least)
         return budget.value / 1000
@@ -536,7 +536,7 @@ class Bandit(Learner):
     def _anew(self, usd: float) -> Floats:
         """The share of the items about which experts that changed, are new or give no answers are asked, (experts,)."""
         affordable, seen = usd / np.maximum(self._expected(), 1e-300), self._rates()[0]
-        fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < KNOWN) & np.isfinite(usd)
+        fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < PRICED) & np.isfinite(usd)
         share = np.where(fresh, np.minimum(ANEW, ANEW * affordable), 0.0)
         return np.where(self._here(), share, np.minimum(TRIED, SELDOM * affordable))
 
