@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,8 @@ from askless.commands.options import (
 from askless.commands.spend_bar import SpendBar
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from askless.data.stream import ItemSource
     from askless.labelling.answerer import DeployedBundle
     from askless.labelling.learning import Learning
@@ -161,7 +164,7 @@ def label(
     if dry_run:
         _foresee(source, version, budget, answers or folder_of(out) / "answers", sample, max_usd, as_json)
         return
-    waits = version.learning is None if on_fault is None else on_fault is OnFault.WAIT
+    waits = on_fault is OnFault.WAIT or (on_fault is None and version.learning is None)
     handling = FaultHandling(waits, patience, ask_in_doubt)
     with ExitStack() as stack:
         stack.enter_context(hushed() if no_text else nullcontext())
@@ -172,6 +175,7 @@ def label(
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         _ready(expensive, bar, no_text, () if anyway else version.bundle.facts.get("sure", ()))
         interrupted = stack.enter_context(interruptible(expensive))
+        answered = partial(_if_any, {} if on_fault or version.learning is None else expensive)
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
             anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()
@@ -179,7 +183,9 @@ def label(
             done = run.label(
                 source,
                 chunk_rows,
-                lambda chunk: answer_chunk(answerer, chunk, written, f"{begun}{chunk.number:04d}", not no_text),
+                lambda chunk: answered(
+                    answer_chunk(answerer, chunk, written, f"{begun}{chunk.number:04d}", not no_text)
+                ),
                 bar,
                 anew,
                 interrupted,
@@ -197,6 +203,17 @@ def label(
         facts = _facts(run, version, done, ledger)
         note(_moved(run, version, facts))
         print_json(facts) if as_json else _summary(version, done, ledger, facts)
+
+
+def _if_any(expensive: Mapping[str, GuardedExpert], rows: pa.Table) -> pa.Table:
+    """Rows that were answered; raises `ExpertError` where the servers of all these experts are down by now."""
+    from askless.errors import ExpertError
+
+    down = {name: each.breaker.last for name, each in expensive.items() if each.breaker.open}
+    if down and len(down) == len(expensive):
+        why = "; ".join(f"{name}: {last}" for name, last in down.items())
+        raise ExpertError(f"No LLM answers ({why}). Run again when one does: what was answered is kept.")
+    return rows
 
 
 def _version(model: str, out: Path, params: Path | None, trust: bool) -> tuple[DeployedBundle, dict[str, Any]]:
