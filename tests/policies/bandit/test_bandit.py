@@ -107,6 +107,9 @@ def test_it_begins_with_what_is_labelled_already():
     warm = Bandit(names(EXPERTS)).fit(board(*data), nobody())
     assert (warm.learnt_, warm.items_, len(warm.gold_)) == (400, 0, 400)
     assert warm.rule_ is not None
+    # It knows what it would explore for.
+    cheap = [each.decide(board(*data, blind=True), Budget(per_1000=12_000)).rounds.explored for each in (warm, cold())]
+    assert cheap[0] < 5 < 20 < cheap[1]
 
 
 @pytest.mark.parametrize(

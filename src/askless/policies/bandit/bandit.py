@@ -28,8 +28,8 @@ OPENING = 20
 # So many items are explored before anything is learnt; up to so many labels exploration has its share of the money,
 # then one that falls with the square of their number: what is asked because of other answers teaches as well.
 FEWEST, STEADY = 30, 300
-# Of items without a label every so manieth counts as one.
-UNTOLD = 4
+# An explored item counts as so many labels, and of items without a label every so manieth as one.
+TEACHES, UNTOLD = 8, 4
 # An expert of more than the budget's price is asked about a part of what is explored, and so is one that lies beneath
 # the hull of the others by so many standard errors.
 BENEATH, SELDOM = 2.0, 0.1
@@ -518,7 +518,7 @@ class Bandit(Learner):
         part = np.where((seen >= FEWEST) & off, SELDOM * part, part) * here
         if not np.isfinite(usd):
             return 0.0, part
-        falling = min(1.0, STEADY / max(self.fed_, self.items_ / UNTOLD, 1)) ** 2
+        falling = min(1.0, STEADY / max(self.fed_, TEACHES * self.rounds_.explored, self.items_ / UNTOLD, 1)) ** 2
         spare = usd - prices[here].min() if explored < FEWEST else self.explore * usd * falling
         return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
 
