@@ -109,7 +109,7 @@ def test_it_begins_with_what_is_labelled_already():
     assert warm.rule_ is not None
     # It knows what it would explore for.
     cheap = [each.decide(board(*data, blind=True), Budget(per_1000=12_000)).rounds.explored for each in (warm, cold())]
-    assert cheap[0] < 5 < 20 < cheap[1]
+    assert 2 * cheap[0] < cheap[1]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ OPENING = 20
 # then one that falls with the square of their number: what is asked because of other answers teaches as well.
 FEWEST, STEADY = 30, 300
 # An explored item counts as so many labels, and of items without a label every so manieth as one.
-TEACHES, UNTOLD = 8, 4
+TEACHES, UNTOLD = 4, 4
 # An expert of more than the budget's price is asked about a part of what is explored, and so is one that lies beneath
 # the hull of the others by so many standard errors.
 BENEATH, SELDOM = 2.0, 0.1
@@ -45,7 +45,7 @@ AT_ONCE = 50
 PRICED = 60
 # An expert that changed or is new is asked about up to this share of the items, until it has as many labelled rows or
 # as many answers as say what it costs; one that gives no answers is tried with the second share.
-ANEW, FRESH, TRIED = 0.25, 50, 0.02
+ANEW, FRESH, TRIED = 0.25, 40, 0.02
 # Answers that were asked for because of others are compared where these were about as sure.
 SURE = (0.5, 0.75)
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
@@ -513,14 +513,19 @@ class Bandit(Learner):
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
         prices, explored = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
         part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
-        (seen, rate), here = self._rates(), self._here()
-        off = beneath_hull(prices, rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
-        part = np.where((seen >= FEWEST) & off, SELDOM * part, part) * here
+        here = self._here()
+        part = np.where(self._beneath(), SELDOM * part, part) * here
         if not np.isfinite(usd):
             return 0.0, part
         falling = min(1.0, STEADY / max(self.fed_, TEACHES * self.rounds_.explored, self.items_ / UNTOLD, 1)) ** 2
         spare = usd - prices[here].min() if explored < FEWEST else self.explore * usd * falling
         return float(np.clip(spare / max(float(part @ prices), 1e-300), 0.0, 1.0)), part
+
+    def _beneath(self) -> Bools:
+        """Who surely lies beneath what mixes of the others buy for its price, (experts,)."""
+        seen, rate = self._rates()
+        off = beneath_hull(self._expected(), rate) > BENEATH * np.sqrt(rate * (1 - rate) / (seen + 2))
+        return np.asarray((seen >= FEWEST) & off)
 
     def _rates(self) -> tuple[Ints, Floats]:
         """How many labelled rounds each expert answered unselected, and how often it was right, each (experts,)."""
@@ -536,7 +541,7 @@ class Bandit(Learner):
     def _anew(self, usd: float) -> Floats:
         """The share of the items about which experts that changed, are new or give no answers are asked, (experts,)."""
         affordable, seen = usd / np.maximum(self._expected(), 1e-300), self._rates()[0]
-        fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < PRICED) & np.isfinite(usd)
+        fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < PRICED) & ~self._beneath() & np.isfinite(usd)
         share = np.where(fresh, np.minimum(ANEW, ANEW * affordable), 0.0)
         return np.where(self._here(), share, np.minimum(TRIED, SELDOM * affordable))
 

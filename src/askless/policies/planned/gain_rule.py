@@ -94,13 +94,26 @@ class GainRule:
         self.first_ = self._first(post.design(z, seen.label, np.arange(k)[:, None]))
 
     def _ridge(self, x: Floats, target: Floats, sets: Ints, some: SomeAsked) -> Floats:
-        """As `ridge`, each expert's coefficients from the rows that tell of it beside a set."""
+        """As `ridge`, each expert's coefficients from the rows that tell of it beside a set; it changes `target`."""
         coef = np.zeros((len(sets), x.shape[2], target.shape[2]))
         for j in range(1, target.shape[2]):
             at = np.flatnonzero(sets[:, -1] < j)
             tells = some.tell(np.concatenate([sets[at], np.full((len(at), 1), j)], axis=1))[:, :, None]
+            for n, i in enumerate(at):
+                target[i, :, j] = self._paired(sets[i], j, tells[n, :, 0])
             coef[at, :, j] = ridge(x[at] * tells, target[at, :, j : j + 1] * tells)[:, :, 0]
         return coef
+
+    def _paired(self, members: Ints, j: int, tells: Floats) -> Floats:
+        """The posterior once `j` is asked beside a set, (rows,), without what is chance in the rows that tell of both.
+
+        As far as both miss together, what the set alone came to there, and not on all rows that tell of it, is taken
+        off: a control variate.
+        """
+        post, alone, both = self.posteriors_, code_of(members), code_of(members) | 1 << j
+        missed, too = post.right_[alone] - post.fitted_[alone], post.right_[both] - post.fitted_[both]
+        share = float(tells @ (too * missed)) / max(float(tells @ missed**2), 1e-9)
+        return np.asarray(post.fitted_[both] - np.clip(share, 0.0, 1.0) * missed)
 
     def _first(self, x: Floats) -> Ints:
         """For each lambda the expert that promises most when asked first: its posterior, or that of asking on."""
