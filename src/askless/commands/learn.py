@@ -205,7 +205,13 @@ def _known(
     if plan is None and examples is None:
         return None
     if plan is not None:
-        folder = Bundle.load(plan).folder
+        bundle = Bundle.load(plan)
+        if classes is not None and names(classes) != list(bundle.classes):
+            raise ConfigError(
+                f"--classes got {classes}, and the plan has {', '.join(bundle.classes)}. Allowed: the plan's, in its "
+                "order, for its answers are begun with. Leave --classes out."
+            )
+        folder = bundle.folder
         assert folder is not None
         known, where = Known.read(folder), plan
     elif examples is not None:

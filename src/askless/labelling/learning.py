@@ -264,7 +264,7 @@ class Learning:
                     told.refused.append((at, UNNAMED))
                     continue
                 found = None
-                if each.text is None:
+                if not each.text:
                     found = db.execute("SELECT decided FROM names WHERE key = ?", [own]).fetchone()
                     key = found[0] if found else each.id or ""
                 row = db.execute("SELECT label FROM decided WHERE key = ? AND round != ''", [key]).fetchone()

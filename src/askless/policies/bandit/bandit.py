@@ -77,7 +77,10 @@ class Round(Decisions):
 class Points:
     """Operating points by rising cost.
 
-    The `rule`'s own ones, whom to ask `first`, and the mean `cost` of an item, each (points,).
+    Parameters
+    ----------
+    rule, first, cost
+        The rule's own ones, whom to ask first at each, and the mean cost of an item, each (points,).
     """
 
     rule: Ints
