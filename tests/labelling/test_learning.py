@@ -21,7 +21,7 @@ def learning(tmp_path):
     """Four items were answered; people call the first three one, two and, of two texts, same."""
     with Learning(tmp_path / "learning.sqlite", "t") as made:
         turn = made.begin(4, 0.01, 1.0, Ledger())
-        made.end(turn, 0.01, 0.01, [Decided(key, at, f"round {at}", True) for at, key in enumerate((A, B, C, D))])
+        made.end(turn, 0.01, 0.01, [Decided(key, at, f"round {at}", True, True) for at, key in enumerate((A, B, C, D))])
         made.name([("one", A), ("two", B), ("same", C), ("same", D), (None, D), ("never", "f" * 16)])
         yield made
 
@@ -99,10 +99,20 @@ def test_going_back_takes_back_later_labels_which_may_come_again(learning):
 )
 def test_an_item_that_comes_again_may_cost_something_once_unless_it_is_paid_anew(learning, key, round, paid, more):
     for _ in range(2 - paid):
-        learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided(key, 9, round, paid)])
+        learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided(key, 9, round, paid, round != "")])
     facts = learning.facts()
     assert facts["allowed_usd"] == pytest.approx(0.04 + 0.01 * more)
     assert facts["waiting"] == 4 + (key != A and round != "")
+
+
+def test_an_item_that_nobody_answered_brings_its_money_once_and_teaches_what_is_asked_when_it_is_tried_again(learning):
+    again = [("silent", True, False), ("", False, False), ("answered", True, True), ("later", False, True)]
+    for round, paid, answered in again:
+        turn = learning.begin(1, 0.01, 1.0, Ledger())
+        learning.end(turn, 0.01, 0.0, [Decided("e" * 16, 9, round, paid, answered)])
+    assert learning.facts()["items"] == 5 and learning.find("e" * 16).round == "answered"
+    learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided("e" * 16, 9, "anew", True, True)])
+    assert learning.facts()["items"] == 6, "it was answered, and is paid anew"
 
 
 def test_only_the_newest_items_and_versions_are_kept(learning, monkeypatch):
@@ -110,7 +120,7 @@ def test_only_the_newest_items_and_versions_are_kept(learning, monkeypatch):
     monkeypatch.setattr(module, "VERSIONS", 1)
     for _ in range(2):
         learning.replace(lambda before: (["x"], {}))
-    learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided("e" * 16, 4, "round 4", True)])
+    learning.end(learning.begin(1, 0.01, 1.0, Ledger()), 0.01, 0.0, [Decided("e" * 16, 4, "round 4", True, True)])
     told = learning.label([Label(None, text, "yes") for text in "abcd"], CLASSES)
     assert [at for at, _ in told.refused] == [0, 1, 2] and learning.facts()["waiting"] == 1
     assert [each["number"] for each in learning.facts()["versions"]] == [2]
@@ -142,7 +152,7 @@ def test_a_turn_that_was_killed_counts_at_what_was_paid_and_what_is_open_at_most
         call(ledger, "of before", 0.05)
         ended, dead = learning.begin(2, 0.01, 1.0, ledger), learning.begin(4, 0.01, 1.0, ledger)
         call(ledger, "a", 0.002)
-        learning.end(ended, 0.01, 0.002, [Decided("e" * 16, 4, "round 4", True)])
+        learning.end(ended, 0.01, 0.002, [Decided("e" * 16, 4, "round 4", True, True)])
         call(ledger, "b", 0.003)
         call(ledger, "c", None, most=0.1)
     spent = lambda facts: (facts["spent_usd"], facts["reserved_usd"])  # noqa: E731
@@ -207,7 +217,7 @@ def test_what_is_spent_is_the_bill_and_never_passes_what_the_items_may_take(tmp_
         elif len(under_way) > 3:
             turn, count, usd, took = under_way.pop(0)
             keys = [f"{turn.first + n}" for n in range(count)]
-            made.end(turn, usd, took, [Decided(key, turn.first + n, "", False) for n, key in enumerate(keys)])
+            made.end(turn, usd, took, [Decided(key, turn.first + n, "", False, False) for n, key in enumerate(keys)])
     made.close()
     with Learning(made.path) as after:
         after.end(after.begin(1, 0.01, 0.0, ledger), 0.01, 0.0)

@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS turns (
 );
 CREATE TABLE IF NOT EXISTS decided (
   key TEXT PRIMARY KEY, item INTEGER NOT NULL, day TEXT NOT NULL, version INTEGER NOT NULL, round TEXT NOT NULL,
-  label TEXT, fed INTEGER
+  answered INTEGER NOT NULL, label TEXT, fed INTEGER
 );
 CREATE INDEX IF NOT EXISTS decided_by_fed ON decided (fed);
 CREATE INDEX IF NOT EXISTS decided_by_item ON decided (item);
@@ -75,13 +75,15 @@ class Turn(NamedTuple):
 class Decided(NamedTuple):
     """An item that was decided: its id, its number, what was asked ("" where there was no money for anybody).
 
-    `paid` is whether all that was asked about it was paid for now; `version` which one decided.
+    `paid` is whether all that was asked about it was paid for now, `answered` whether anybody gave an answer; `version`
+    which one decided.
     """
 
     key: str
     item: int
     round: str
     paid: bool
+    answered: bool
     version: int = 0
 
 
@@ -212,12 +214,13 @@ class Learning:
     def end(self, turn: Turn, usd: float, spent: float, decided: Sequence[Decided] = ()) -> None:
         """Count what a turn took, and `usd` for each item that it decided, and keep these.
 
-        An item that comes again is the same one, unless it was answered, and all that was asked about it is paid anew.
+        An item that comes again is the same one, unless it was answered, and all that was asked about it is paid anew:
+        one that was not (no money, a call that broke off) is tried again for the money that it brought.
         """
         with self._writing() as db:
-            known = "SELECT round FROM decided WHERE key = ?"
+            known = "SELECT answered FROM decided WHERE key = ?"
             before = [db.execute(known, [each.key]).fetchone() for each in decided]
-            count = sum(row is None or (each.paid and row != ("",)) for each, row in zip(decided, before, strict=True))
+            count = sum(row is None or (each.paid and row[0]) for each, row in zip(decided, before, strict=True))
             ended = db.execute("DELETE FROM turns WHERE id = ? RETURNING ledger", [turn.id]).fetchall()
             db.executemany("UPDATE ledgers SET counted = counted + ? WHERE id = ?", [(spent, at) for (at,) in ended])
             db.execute("DELETE FROM ledgers WHERE id NOT IN (SELECT ledger FROM turns)")
@@ -225,11 +228,12 @@ class Learning:
                 "UPDATE totals SET items = items + ?, allowed = allowed + ?, spent = spent + ?",
                 [count, count * usd, spent],
             )
-            # What was asked about it first is what teaches.
+            # What was asked about it when it was first answered is what teaches.
             db.executemany(
-                "INSERT INTO decided (key, item, day, version, round) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO "
-                "UPDATE SET item = excluded.item, version = excluded.version, round = excluded.round WHERE round = ''",
-                [(each.key, each.item, today(), each.version, each.round) for each in decided],
+                "INSERT INTO decided (key, item, day, version, round, answered) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT "
+                "(key) DO UPDATE SET item = excluded.item, version = excluded.version, round = excluded.round, "
+                "answered = excluded.answered WHERE NOT decided.answered AND excluded.round != ''",
+                [(each.key, each.item, today(), each.version, each.round, each.answered) for each in decided],
             )
             last = db.execute("SELECT item FROM decided ORDER BY item DESC LIMIT 1 OFFSET ?", [MOST_ITEMS]).fetchone()
             if last is not None:

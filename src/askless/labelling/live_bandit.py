@@ -103,7 +103,8 @@ class LiveBandit(Policy):
         asked, paid = done.rounds.asked, ~np.any(kept, axis=1) & (np.nansum(done.rounds.cost, axis=1) > 0)
         answers = done.label.tolist()
         rounds = [_text(done.rounds[at : at + 1], answers[at]) if asked[at].any() else "" for at in range(len(panel))]
-        both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), strict=True)
+        answered = np.any(done.rounds.label != NO_LABEL, axis=1)
+        both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), answered.tolist(), strict=True)
         decided = [Decided(*each, number) for each in both]
         if (spent := self._spent(turn, keys)) is not None:
             self.learning.end(turn, usd, spent, decided)
