@@ -353,13 +353,22 @@ class Bandit(Learner):
         usd, n, k = self._usd(budget), len(panel), len(self.experts)
         made = Rounds.blank(self.experts, self.items_ + np.arange(n))
         ceilings = self._ceilings()
-        explored = self._exploring(panel, usd)
+        share, part = self._exploration(usd)
+        # The chance that each expert is asked for the sake of learning: of two who are, all the cheaper.
+        chance = share * part + self._anew(usd)
+        explored = panel.draws(self.random_state)[:, None] < chance
+        # What is put by pays for a long text and for an item that explores.
+        put_by, tries = max(KEPT_BACK * usd, float(part @ ceilings)), float(chance @ self._expected())
         best, sure, spent = np.full(n, NO_LABEL), np.full(n, np.nan), self.spent_
         for start in range(0, n, AT_ONCE):
             rows = np.arange(start, min(start + AT_ONCE, n))
             there = np.asarray(usd * (made.item[rows] + 1) - spent, np.float64)
             block = _Block(panel, made, rows, there, ceilings, None if self.at_hand is None else self.at_hand[rows])
-            label, sure[rows] = self._decide(block, usd, spent, explored[rows])
+            first = int(made.item[start])
+            kept = min(put_by, usd * first / 2) if np.isfinite(usd) else 0.0
+            target = (usd * (first + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
+            left = (target - tries) / max(1 - share, 1e-9)
+            label, sure[rows] = self._decide(block, usd, left, kept, explored[rows])
             best[rows] = label
             spent += float(block.spent.sum())
         stands = made.asked & (made.label == best[:, None]) & (best != NO_LABEL)[:, None]
@@ -369,15 +378,12 @@ class Bandit(Learner):
         steps = steps_of(self.experts, asked, sure)
         return Round(self.experts, expert, best, sure, panel.spent, asked, sure, steps, rounds=made)
 
-    def _decide(self, block: _Block, usd: float, spent: float, explored: Bools) -> tuple[Ints, Floats]:
-        """Ask about the rows of a block: the label of each, and how surely it is right, each (m,)."""
-        n, item = len(block.rows), int(block.made.item[block.rows[0]])
-        share, part = self._exploration(usd)
-        # What is put by pays for a long text and for an item that explores.
-        kept = min(max(KEPT_BACK * usd, float(part @ self._ceilings())), usd * item / 2) if np.isfinite(usd) else 0.0
-        target = (usd * (item + PACE) - kept - spent) / PACE if np.isfinite(usd) else np.inf
-        left = (target - float((share * part + self._anew(usd)) @ self._expected())) / max(1 - share, 1e-9)
-        here = self._here()
+    def _decide(self, block: _Block, usd: float, left: float, kept: float, explored: Bools) -> tuple[Ints, Floats]:
+        """Ask about the rows of a block, each that does not explore for `left` in the mean, with money `kept` back.
+
+        The label of each, and how surely it is right, each (m,).
+        """
+        n, here = len(block.rows), self._here()
         cheapest = int(np.argmin(np.where(here, self._expected(), np.inf)))
         points = self.points_ or Points(np.zeros(1, np.int64), np.array([cheapest]), np.ones(1))
         point = points.mixed(left, block.panel.draws(self.random_state + 7919)[block.rows])
@@ -390,24 +396,31 @@ class Bandit(Learner):
         opening = np.broadcast_to(np.arange(len(self.experts)) == cheapest, first.shape)
         ahead = np.maximum(0, OPENING - 1 - block.made.item[block.rows]) * min(usd, LARGEST)
         block.ask(np.where(block.untouched[:, None], opening, False), -ahead, free=True)
-        block.ask(self._instead(block, point, here), 0.0)
+        mute = ~block.untouched & np.all(block.label == NO_LABEL, axis=1)
+        if mute.any():
+            block.ask(mute[:, None] & self._instead(block, point, here), 0.0)
         if self.rule_ is None:
             return block.dearest(self._expected()), np.full(n, np.nan)
         goes_on = instead | np.any(block.asked & first, axis=1)
+        best, sure, then, _ = self._look(block.label, block.p, block.asked, points.rule[point])
         for _ in range(MOST - 1):
-            then = np.where(goes_on, self._look(block.label, block.p, block.asked, points.rule[point])[2], NOBODY)
             before = block.asked.sum(axis=1)
-            block.ask((np.arange(len(self.experts)) == then[:, None]), kept)
+            block.ask(goes_on[:, None] & (np.arange(len(self.experts)) == then[:, None]), kept)
             goes_on = block.asked.sum(axis=1) > before
-        return self._look(block.label, block.p, block.asked, points.rule[point])[:2]
+            if not len(on := np.flatnonzero(goes_on)):
+                break
+            best[on], sure[on], then[on], _ = self._look(
+                block.label[on], block.p[on], block.asked[on], points.rule[point[on]]
+            )
+        return best, sure
 
     def _instead(self, block: _Block, point: Ints, here: Bools) -> Bools:
-        """Whom to ask about a row of which all who were asked gave no answer, (m, experts)."""
-        mute, others = ~block.untouched & np.all(block.label == NO_LABEL, axis=1), here & ~block.asked
+        """Whom to ask about each row where all who were asked gave no answer, (m, experts)."""
+        others = here & ~block.asked
         price = np.full(len(point), LARGEST) if self.rule_ is None else self.rule_.lambdas_[point]
         worth = self._rates()[1] - price[:, None] * self._expected()
         best = np.where(others, worth, -np.inf).argmax(axis=1)
-        return np.asarray(mute[:, None] & others & (np.arange(len(here)) == best[:, None]))
+        return np.asarray(others & (np.arange(len(here)) == best[:, None]))
 
     def _look(self, label: Ints, p: Floats, asked: Bools, point: Ints) -> tuple[Ints, Floats, Ints, Floats]:
         """What the answers so far come to.
@@ -536,11 +549,6 @@ class Bandit(Learner):
         right = (free & (self.rounds_.label == self.gold_[:, None])).sum(axis=0)
         return free.sum(axis=0), (right + 1) / (free.sum(axis=0) + 2)
 
-    def _exploring(self, panel: Panel, usd: float) -> Bools:
-        """Who is asked about each row for the sake of learning, (rows, experts): of two who are, all the cheaper."""
-        share, part = self._exploration(usd)
-        return np.asarray(panel.draws(self.random_state)[:, None] < share * part + self._anew(usd))
-
     def _anew(self, usd: float) -> Floats:
         """The share of the items about which experts that changed, are new or give no answers are asked, (experts,)."""
         affordable, seen = usd / np.maximum(self._expected(), 1e-300), self._rates()[0]
@@ -615,7 +623,10 @@ class _Block:
 
     def ask(self, wanted: Bools, kept: float | Floats, *, free: bool = False) -> None:
         """Ask the experts `wanted` (m, experts) about each row for which there is money, leaving `kept`."""
-        paid, left = wanted & self.paid, np.any(wanted, axis=1)
+        left = np.any(wanted, axis=1)
+        if not left.any():
+            return
+        paid = wanted & self.paid
         most = paid @ self.ceilings
         while len(todo := np.flatnonzero(left)):
             within = (np.cumsum(most[todo]) <= self._money(kept)[todo]) | ~np.any(paid[todo], axis=1)

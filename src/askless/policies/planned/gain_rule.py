@@ -81,39 +81,44 @@ class GainRule:
         for sets in post.sets(k, len(seen)):
             if sets.shape[1] == min(self.most, k):
                 break
-            x = post.design(z, seen.label, sets)
-            target = np.zeros((len(sets), len(seen), k))
-            for i, members in enumerate(sets):
-                for j in range(members[-1] + 1, k):
-                    target[i, :, j] = post.fitted_[code_of(members) | 1 << j]
-            coef = ridge(x, target) if some is None else self._ridge(x, target, sets, some)
+            if some is None:
+                target = np.zeros((len(sets), len(seen), k))
+                for i, members in enumerate(sets):
+                    for j in range(members[-1] + 1, k):
+                        target[i, :, j] = post.fitted_[code_of(members) | 1 << j]
+                coef = ridge(post.design(z, seen.label, sets), target)
+            else:
+                rows = some.rows(sets.shape[1] + 1)
+                coef = self._ridge(post.design(z[rows], seen.label[rows], sets), sets, some, rows)
             for i, members in enumerate(sets):
                 costlier = np.arange(members[-1] + 1, k)
                 if len(costlier):
                     self.next_[code_of(members)] = (costlier, coef[i][:, costlier].T)
         self.first_ = self._first(post.design(z, seen.label, np.arange(k)[:, None]))
 
-    def _ridge(self, x: Floats, target: Floats, sets: Ints, some: SomeAsked) -> Floats:
-        """As `ridge`, each expert's coefficients from the rows that tell of it beside a set; it changes `target`."""
-        coef = np.zeros((len(sets), x.shape[2], target.shape[2]))
-        for j in range(1, target.shape[2]):
+    def _ridge(self, x: Floats, sets: Ints, some: SomeAsked, rows: Ints) -> Floats:
+        """As `ridge`, each expert's coefficients from those `rows` that tell of it beside a set."""
+        coef = np.zeros((len(sets), x.shape[2], some.asked.shape[1]))
+        for j in range(1, coef.shape[2]):
             at = np.flatnonzero(sets[:, -1] < j)
-            tells = some.tell(np.concatenate([sets[at], np.full((len(at), 1), j)], axis=1))[:, :, None]
+            tells = some.tell(np.concatenate([sets[at], np.full((len(at), 1), j)], axis=1))[:, rows, None]
+            target = np.zeros(tells.shape)
             for n, i in enumerate(at):
-                target[i, :, j] = self._paired(sets[i], j, tells[n, :, 0])
-            coef[at, :, j] = ridge(x[at] * tells, target[at, :, j : j + 1] * tells)[:, :, 0]
+                target[n, :, 0] = self._paired(sets[i], j, rows, tells[n, :, 0])
+            coef[at, :, j] = ridge(x[at] * tells, target * tells)[:, :, 0]
         return coef
 
-    def _paired(self, members: Ints, j: int, tells: Floats) -> Floats:
+    def _paired(self, members: Ints, j: int, rows: Ints, tells: Floats) -> Floats:
         """The posterior once `j` is asked beside a set, (rows,), without what is chance in the rows that tell of both.
 
         As far as both miss together, what the set alone came to there, and not on all rows that tell of it, is taken
         off: a control variate.
         """
         post, alone, both = self.posteriors_, code_of(members), code_of(members) | 1 << j
-        missed, too = post.right_[alone] - post.fitted_[alone], post.right_[both] - post.fitted_[both]
+        fitted = post.fitted_[both][rows]
+        missed, too = post.right_[alone][rows] - post.fitted_[alone][rows], post.right_[both][rows] - fitted
         share = float(tells @ (too * missed)) / max(float(tells @ missed**2), 1e-9)
-        return np.asarray(post.fitted_[both] - np.clip(share, 0.0, 1.0) * missed)
+        return np.asarray(fitted - np.clip(share, 0.0, 1.0) * missed)
 
     def _first(self, x: Floats) -> Ints:
         """For each lambda the expert that promises most when asked first: its posterior, or that of asking on."""

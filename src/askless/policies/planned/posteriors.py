@@ -77,6 +77,10 @@ class SomeAsked:
         self.asked = asked
         self._asked, self._because = asked @ bit, (asked & ~free) @ bit
 
+    def rows(self, size: int) -> Ints:
+        """Rows about which so many experts, or more, were asked: no others tell of sets of that size."""
+        return np.flatnonzero(self.asked.sum(axis=1) >= size)
+
     def tell(self, sets: Ints) -> Floats:
         """1 for each row that tells of each set (sets, size), else 0, shape (sets, rows)."""
         code = (1 << sets).sum(axis=1)[:, None]
@@ -111,7 +115,8 @@ class Posteriors:
     def fit(self, seen: AnswerMatrix, some: SomeAsked | None = None) -> Self:
         """Learn the posterior of every set; `fitted_` keeps them on these rows, set -> (rows,).
 
-        Where only `some` were asked, what a set's votes mean leans on what its costliest expert alone means.
+        Where only `some` were asked, what a set's votes mean leans on what its costliest expert alone means, and
+        `fitted_` is 0 where fewer than its size were.
         """
         self.surety_ = Surety().fit(seen.label, seen.p, None if some is None else some.asked)
         self.coef_ = {}
@@ -120,17 +125,23 @@ class Posteriors:
         k = seen.label.shape[1]
         z = self.surety_.features(seen.label, seen.p, np.arange(k))
         for sets in self.sets(k, len(seen)):
-            x = self.design(z, seen.label, sets)
-            answer = np.stack([self.answer(z[:, s], seen.label[:, s], s) for s in sets])
-            right = seen.right[np.arange(len(seen)), answer] & (answer != STOP)
+            size = sets.shape[1]
+            if size <= 2:
+                worth = self._worth(z, seen.label, np.arange(k), votes=self.votes and size > 1)
+            rows = np.arange(len(seen)) if some is None else some.rows(size)
+            x = self.design(z[rows], seen.label[rows], sets)
+            answer = _stands(worth[rows][:, sets], sets).T
+            right = seen.right[rows, answer] & (answer != STOP)
             if some is None:
                 coef = logistic(x, right)
             else:
-                coef = logistic(x, right, weight=some.tell(sets), mean=self._leaning(sets, x.shape[2]))
+                coef = logistic(x, right, weight=some.tell(sets)[:, rows], mean=self._leaning(sets, x.shape[2]))
             fitted = np.where(answer == STOP, 0.0, sigmoid(np.einsum("snf,sf->sn", x, coef)))
             for i, members in enumerate(sets):
                 code = code_of(members)
-                self.coef_[code], self.fitted_[code], self.right_[code] = coef[i], fitted[i], right[i]
+                self.coef_[code], self.fitted_[code] = coef[i], np.zeros(len(seen))
+                self.right_[code] = np.zeros(len(seen), bool)
+                self.fitted_[code][rows], self.right_[code][rows] = fitted[i], right[i]
         return self
 
     def _leaning(self, sets: Ints, features: int) -> Floats:
@@ -165,14 +176,15 @@ class Posteriors:
 
     def answer(self, z: Floats, label: Ints, members: Ints) -> Ints:
         """The one of `members` (m,) whose answer stands, `STOP` where none gave a label, shape (n,)."""
-        known = label != NO_LABEL
-        if self.votes and len(members) > 1:
+        return _stands(self._worth(z, label, members, votes=self.votes and len(members) > 1), members)
+
+    def _worth(self, z: Floats, label: Ints, members: Ints, *, votes: bool) -> Floats:
+        """The answer of `members` (m,) with the largest one stands; below 0 where there is none, (n, m)."""
+        worth: Floats = np.broadcast_to(np.arange(len(members), dtype=np.float64), label.shape)
+        if votes:
             alone = np.stack([self.coef_[1 << int(j)] for j in members])
-            worth = np.where(known, sigmoid((z * alone[:, :2]).sum(axis=2) + alone[:, 2]), -1.0)
-        else:
-            worth = np.where(known, np.arange(len(members)), -1.0)
-        last = len(members) - 1 - worth[:, ::-1].argmax(axis=1)
-        return np.where(known.any(axis=1), members[last], STOP)
+            worth = sigmoid((z * alone[:, :2]).sum(axis=2) + alone[:, 2])
+        return np.where(label == NO_LABEL, -1.0, worth)
 
     def look(self, answers: Observations) -> tuple[Ints, Floats, Floats]:
         """Whose answer stands, how surely, and the features (n, f)."""
@@ -180,6 +192,13 @@ class Posteriors:
         answer = self.answer(z, answers.label, answers.experts)
         x = self.design(z, answers.label, np.arange(len(answers.experts))[None])[0]
         return answer, np.where(answer == STOP, 0.0, sigmoid(x @ self.coef_[code_of(answers.experts)])), x
+
+
+def _stands(worth: Floats, members: Ints) -> Ints:
+    """Of the last axis the costliest of `members` (..., m) with the largest worth, `STOP` where all are below 0."""
+    last = worth.shape[-1] - 1 - worth[..., ::-1].argmax(axis=-1)
+    place = np.take_along_axis(np.broadcast_to(members, worth.shape), last[..., None], axis=-1)[..., 0]
+    return np.where((worth >= 0).any(axis=-1), place, STOP)
 
 
 def known_ranks(t: Floats) -> Floats:
