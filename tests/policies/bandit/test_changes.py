@@ -6,6 +6,7 @@ import pytest
 from askless.panel import NO_LABEL
 from askless.policies.bandit.bandit import Bandit
 from askless.policies.bandit.changes import change, outage, run_on, runs
+from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget
 from tests.policies.bandit.test_bandit import EXPERTS, ceilings, cold, played
 from tests.policies.chain_data import board, drawn, nobody, part
@@ -48,6 +49,36 @@ def test_a_change_is_found_within_some_rows_and_its_place_too(before, after, mos
 def test_bits_of_one_rate_are_hardly_ever_taken_for_a_change_however_often_they_are_looked_at(rate):
     bits = np.random.default_rng(1).random((100, 1_000)) < rate
     assert not any(change(row[:n]) is not None for row in bits for n in range(50, 1_001, 50))
+
+
+def test_a_change_in_many_groups_is_found_though_each_has_few_bits():
+    random = np.random.default_rng(2)
+    group = random.integers(24, size=460)
+    rate = np.linspace(0.5, 0.95, 24)[group] - 0.45 * (np.arange(460) >= 400)
+    found = [change(random.random(460) < rate, group) for _ in range(20)]
+    assert sum(each is not None and abs(each[0] - 400) < 25 for each in found) >= 18
+
+
+def test_groups_that_come_more_often_are_no_change_of_the_bits():
+    random = np.random.default_rng(3)
+    group = (random.random((100, 800)) < np.where(np.arange(800) < 400, 0.2, 0.8)).astype(int)
+    bits = random.random(group.shape) < np.where(group, 0.9, 0.5)
+    assert all(change(row, each) is None for row, each in zip(bits, group, strict=True))
+    assert sum(change(row) is not None for row in bits) > 50
+
+
+def test_answers_asked_because_of_others_are_compared_where_these_were_the_same_experts():
+    *_, bandit = went_on()
+    rows = np.arange(80)
+    made, first = Rounds.blank(bandit.experts, rows), rows % 2
+    for j in range(3):
+        asked = rows if j == 2 else rows[first == j]
+        made.label[asked, j], made.p[asked, j], made.cost[asked, j] = asked % 3, 0.6, 1.0
+        made.free[asked, j] = j < 2
+    bandit.rounds_, bandit.gold_ = made, rows % 3
+    told, group = bandit._alike(2)
+    assert len(told) == 80 and (group > 0).all()
+    assert not set(group[first == 0]) & set(group[first == 1])
 
 
 def test_what_says_nothing_of_a_change():

@@ -46,7 +46,7 @@ PRICED = 60
 # An expert that changed or is new is asked about up to this share of the items, until it has as many labelled rows or
 # as many answers as say what it costs; one that gives no answers is tried with the second share.
 ANEW, FRESH, TRIED = 0.25, 40, 0.02
-# Answers that were asked for because of others are compared where these were about as sure.
+# Answers that were asked for because of others are compared where these were the same ones' and about as sure.
 SURE = (0.5, 0.75)
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
 HEADROOM = 2.0
@@ -261,11 +261,10 @@ class Bandit(Learner):
         clearest, who, since = 0.0, NOBODY, 0
         for j in range(len(self.experts)):
             rows, group = self._alike(j)
-            for some, alike in ((rows[group == 0], group[group == 0]), (rows, group)):
-                found = changes.change(self.rounds_.label[some, j] == self.gold_[some], alike)
-                # Of several it is the clearest: what others say because of its answers is no news of them.
-                if found is not None and found[1] > clearest:
-                    clearest, who, since = found[1], j, int(self.rounds_.item[some[found[0]]])
+            found = changes.change(self.rounds_.label[rows, j] == self.gold_[rows], group)
+            # Of several it is the clearest: what others say because of its answers is no news of them.
+            if found is not None and found[1] > clearest:
+                clearest, who, since = found[1], j, int(self.rounds_.item[rows[found[0]]])
         if who != NOBODY:
             self.since_[who] = since
             self.rounds_ = self.rounds_.without(self.rounds_.item[:, None] < self.since_)
@@ -274,7 +273,10 @@ class Bandit(Learner):
         return who != NOBODY and self.rule_ is not None
 
     def _alike(self, j: int) -> tuple[Ints, Ints]:
-        """Labelled rounds of expert `j`, by how sure the answers were because of which it was asked; both (n,)."""
+        """Labelled rounds of expert `j`, and groups by whose answers it was asked because of, and how sure these were.
+
+        Both (n,); group 0 are those that it was asked before anything was seen.
+        """
         seen = self.rounds_
         free, asked = seen.free[:, j], seen.asked[:, j]
         group = np.where(free, 0, NOBODY)
@@ -283,7 +285,8 @@ class Bandit(Learner):
             rows = np.flatnonzero(asked & ~free)
             voted = seen.asked[rows] & (prices < prices[j]) & (seen.label[rows] != NO_LABEL)
             _, sure, _, _ = self._look(seen.label[rows], seen.p[rows], voted, np.zeros(len(rows), np.int64))
-            group[rows] = np.where(np.isnan(sure), NOBODY, 1 + np.digitize(sure, SURE))
+            who = voted[:, self.order_] @ (1 << np.arange(len(self.order_)))
+            group[rows] = np.where(np.isnan(sure), NOBODY, 1 + who * (len(SURE) + 1) + np.digitize(sure, SURE))
         rows = np.flatnonzero(group != NOBODY)
         return rows, group[rows]
 

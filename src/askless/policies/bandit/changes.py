@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import chdtri
+from scipy.special import chdtri, rel_entr
 
 from askless.arrays import Bools, Floats, Ints
 
@@ -17,8 +17,9 @@ SILENT, SELDOM_SILENT = 5, 20
 def change(bits: Bools, group: Ints | None = None) -> tuple[int, float] | None:
     """From which place bits come at another rate than before, and how clearly; None where they may all come at one.
 
-    The generalised likelihood ratio of Bernoulli trials: over every place, of a rate before and one after it against
-    one for all. It may be asked anew after each bit.
+    The generalised likelihood ratio of Bernoulli trials over every place: how many ones there are before it and after
+    it against how many are to be expected there by the rate of each bit's group. So a change of the groups' shares is
+    none of the bits, and of many groups each needs few. It may be asked anew after each bit.
 
     Parameters
     ----------
@@ -30,24 +31,22 @@ def change(bits: Bools, group: Ints | None = None) -> tuple[int, float] | None:
     References
     ----------
     Besson, Kaufmann, Maillard and Seznec 2022, Journal of Machine Learning Research 23 (GLR-klUCB, local restarts).
+    Hoeffding 1956, Annals of Mathematical Statistics 27 (bits of unequal rates spread no more than those of one).
     """
-    gain, which = np.zeros(max(len(bits) - 1, 0)), np.zeros(len(bits), np.int64) if group is None else group
-    groups = np.unique(which)
-    for each in groups:
-        mine = which == each
-        n, ones = np.cumsum(mine), np.cumsum(mine & bits)
-        gain += _log_likelihood(ones[:-1], n[:-1]) + _log_likelihood(ones[-1:] - ones[:-1], n[-1:] - n[:-1])
-        gain -= _log_likelihood(ones[-1:], n[-1:])
-    gain -= chdtri(len(groups), LEVEL) / 2
-    return (int(gain.argmax()) + 1, float(gain.max())) if gain.max(initial=0.0) > 0 else None
+    if not len(bits):
+        return None
+    _, which = np.unique(np.zeros(len(bits)) if group is None else group, return_inverse=True)
+    rate = (np.bincount(which, bits) / np.bincount(which))[which]
+    ones, expected, before = np.cumsum(bits, dtype=np.int64), np.cumsum(rate), np.arange(1, len(bits) + 1)
+    gain = _surprise(ones, expected, before) + _surprise(ones[-1] - ones, expected[-1] - expected, len(bits) - before)
+    at = int(gain.argmax())
+    return (at + 1, float(gain[at])) if gain[at] > chdtri(1, LEVEL) / 2 else None
 
 
-def _log_likelihood(ones: Ints, n: Ints) -> Floats:
-    """The largest that it can be of `n` bits of which so many are one."""
-    share = ones / np.maximum(n, 1)
-    surely = (share == 0) | (share == 1)
-    share = np.where(surely, 0.5, share)
-    return np.where(surely, 0.0, ones * np.log(share) + (n - ones) * np.log(1 - share))
+def _surprise(ones: Ints, expected: Floats, n: Ints) -> Floats:
+    """How much likelier so many ones of `n` bits are at their own rate than at the one expected, as a logarithm."""
+    share, rate = ones / np.maximum(n, 1), np.clip(expected / np.maximum(n, 1), 0.0, 1.0)
+    return np.asarray(n * (rel_entr(share, rate) + rel_entr(1 - share, 1 - rate)))
 
 
 def outage(silent: int, answers: int) -> int:
