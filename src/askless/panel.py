@@ -259,16 +259,17 @@ class Panel:
         """What each row's call of `expert` cost, 0 where it was not asked, shape (rows,)."""
         return self._known(expert, self._bill).copy()
 
-    def ask(self, expert: str, rows: Ints | Bools | None = None) -> Answers:
+    def ask(self, expert: str, rows: Ints | Bools | None = None, *, texts: Mapping[int, str] | None = None) -> Answers:
         """Answers of `expert` to `rows` (all by default; indices or a mask), billing those not yet asked.
 
-        Raises `ConfigError` for an unknown expert and `DataError` if it answers other rows than were asked.
+        `texts` is what it reads in place of the text of a row. Raises `ConfigError` for an unknown expert and
+        `DataError` if it answers other rows than were asked.
         """
         asked = self._known(expert, self._asked)
         index = self._index(rows)
         fresh = _distinct(index[~asked[index]], len(self))
         if len(fresh):
-            self._call(expert, fresh)
+            self._call(expert, fresh, texts)
         given = self._given.get(expert) or _Given(len(self))
         answers = given.answers(expert, index, self.classes)
         return replace(answers, _rows_of=lambda: _without_quality(given.table(index))) if self._blind else answers
@@ -342,16 +343,19 @@ class Panel:
         _refuse_cost("panel.charge", amount)
         self._charges[self._index(rows)] += amount
 
-    def _call(self, expert: str, fresh: Ints) -> None:
+    def _call(self, expert: str, fresh: Ints, texts: Mapping[int, str] | None) -> None:
         given = self._given.setdefault(expert, _Given(len(self)))
         new = fresh[given.at[fresh] < 0]
         if len(new):
-            self._collect(expert, given, new)
+            self._collect(expert, given, new, texts)
         self._asked[expert][fresh] = True
         self._bill[expert][fresh] = given.cost[fresh]
 
-    def _collect(self, expert: str, given: _Given, new: Ints) -> None:
+    def _collect(self, expert: str, given: _Given, new: Ints, texts: Mapping[int, str] | None) -> None:
         subset, where = self._questions.take(pa.array(new)), f"answers of '{expert}'"
+        if texts is not None:
+            at = subset.schema.get_field_index("text")
+            subset = subset.set_column(at, subset.schema.field(at), pa.array([texts[row] for row in new.tolist()]))
         table = self._experts[expert].answer(subset)
         if not table["id"].combine_chunks().equals(subset["id"].combine_chunks()):
             schema.check_answers(subset, table, where)

@@ -20,8 +20,10 @@ from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
 
 RUNS = int(os.environ.get("ASKLESS_KILLED_RUNS", "10"))
-MODELS = {"tiny": 1.0, "large": 20.0}
-ROWS, OPENING, BUDGET = 160, 20, 1.0
+MODELS = {"tiny": 1.0, "large": 20.0, "judge": 20.0}
+ROWS, OPENING, BUDGET, JUDGED = 160, 20, 1.0, 0.2
+# Calls to a server at once.
+CONCURRENT = 8
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ class Till:
         return Answer(chat("yes", prompt_tokens=tokens, completion_tokens=0), delay=0.003)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, RUNS))])
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in range(2, RUNS))])
 def test_killed_at_random_moments_it_counts_the_bill_and_each_row_once(worker, server, tmp_path, monkeypatch, seed):
     rng = random.Random(seed)
     server.reply = till = Till(rng)
@@ -53,7 +55,10 @@ def test_killed_at_random_moments_it_counts_the_bill_and_each_row_once(worker, s
     prices = {name: {"usd_per_1m_prompt_tokens": usd} for name, usd in MODELS.items()}
     (tmp_path / "costs.yaml").write_text(yaml.safe_dump({"prices": prices}))
     write_items(tmp_path / "in.jsonl", [f"number {n}" for n in range(ROWS)])
-    llms = [word for name in MODELS for word in ("--llm", f"{name}={name}@{server.url}")]
+    roles = dict(zip(MODELS, ("--llm", "--llm", "--judge"), strict=True))
+    judged = bool(seed % 2)
+    llms = [word for name in [*MODELS][: 2 + judged] for word in (roles[name], f"{name}={name}@{server.url}")]
+    llms += ["--judge-share", str(JUDGED)] if judged else []
     about = ["--classes", "yes,no", "--budget-usd", str(BUDGET), "--prices", "costs.yaml"]
     with working_in(tmp_path):
         assert not CliRunner().invoke(app, ["learn", "-o", "live", *llms, *about]).exit_code
@@ -70,4 +75,9 @@ def test_killed_at_random_moments_it_counts_the_bill_and_each_row_once(worker, s
     assert len(rows) == facts["items"] == ROWS and said["paid_usd"] == pytest.approx(paid)
     assert till.billed <= facts["spent_usd"] + 1e-9 and facts["spent_usd"] == pytest.approx(paid + doubted, abs=1e-8)
     assert facts["reserved_usd"] == 0
+    texts = [each.text for each in server.requests if each.body["model"] == "judge"]
+    items = {text.split("Text: ")[1].split("\n")[0] for text in texts}
+    # One under way when the process was killed is in doubt, and not asked again.
+    assert len(texts) == len(items) >= facts["labels"] >= len(items) - killed * CONCURRENT
+    assert bool(facts["labels"]) == judged
     assert facts["spent_usd"] <= facts["allowed_usd"] + BUDGET * OPENING / 1000

@@ -175,7 +175,8 @@ def label(
         expensive = stack.enter_context(version.guarded(ledger, kept, handling))
         _ready(expensive, bar, no_text, () if anyway else version.bundle.facts.get("sure", ()))
         interrupted = stack.enter_context(interruptible(expensive))
-        answered = partial(_if_any, {} if on_fault or version.learning is None else expensive)
+        own = () if on_fault or version.learning is None else version.bundle.expensive
+        answered = partial(_if_any, {name: expensive[name] for name in own})
         answerer, written, begun = Answerer(version, expensive, budget), _log(log), f"{datetime.now(UTC):%H%M%S%f}"
         try:
             anew = (*PASSING, *([DOUBT] if ask_in_doubt else [])) if again else ()

@@ -67,6 +67,18 @@ Reference = Annotated[
 ReferenceShare = Annotated[
     float, typer.Option(metavar="SHARE", help="Of the items, about which --reference is asked whatever is decided.")
 ]
+Judge = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME=MODEL",
+        help="An LLM, written as --llm, that is none of these: it reads an item and the answers given, and says which "
+        "class is right until a label comes.",
+        show_default="none",
+    ),
+]
+JudgeShare = Annotated[
+    float, typer.Option(metavar="SHARE", help="Of the items, about which --judge is asked whatever is decided.")
+]
 Answers = Annotated[
     list[Path],
     typer.Option("--answers", metavar="FILE", help="Begin with these answers to --examples, by the names of --llm."),
@@ -95,6 +107,8 @@ def learn(
     prices: Prices = None,
     reference: Reference = None,
     reference_share: ReferenceShare = 0.05,
+    judge: Judge = None,
+    judge_share: JudgeShare = 0.05,
     examples: Examples = None,
     answers: Answers = [],  # noqa: B006
     plan: Plan = None,
@@ -118,7 +132,10 @@ def learn(
     else:
         terms = _typed(output, llm, names(classes) or _classes_of(plan), question, prompt, prices)
     whom = None if reference is None else (reference, reference_share)
-    done = make(output, terms, budget_usd, whom, known, seed)
+    judges = None
+    if judge is not None:
+        judges, terms = _judged(terms, judge, judge_share, prices)
+    done = make(output, terms, budget_usd, whom, known, seed, judges)
     if as_json:
         print_json(done)
         return
@@ -146,6 +163,15 @@ def _typed(
     known = {} if prices is None else read_prices(prices)
     terms = Terms.of_models(output.name, tuple(classes), pairs("--llm", llm), asked, known)
     return _as_before(output, terms) if question is None and prompt is None else terms
+
+
+def _judged(terms: Terms, judge: str, share: float, prices: Path | None) -> tuple[tuple[str, float], Terms]:
+    """Who judges of which share, and the terms with the judge."""
+    from askless.data.recorded.prices import read_prices
+    from askless.labelling.judge import judged
+
+    [(name, model)] = pairs("--judge", [judge]).items()
+    return (name, share), judged(terms, name, model, {} if prices is None else read_prices(prices))
 
 
 def _of_plan(plan: Path, task: str, agreed: bool, others: list[object]) -> Terms:
@@ -181,12 +207,12 @@ def _prompt(question: str | None, prompt: Path | None, classes: list[str]) -> Pr
 
 def _as_before(model: Path, terms: Terms) -> Terms:
     """Terms that ask what a model that is there already asks."""
-    from askless.bundles.bundle import OF_RUN
+    from askless.bundles.bundle import OF_RUN, Bundle
     from askless.bundles.terms import FILE
 
     if not (model / OF_RUN / FILE).exists():
         return terms
-    prompt = next(iter(terms.read(model / OF_RUN).experts.values()))["prompt"]
+    prompt = terms.read(model / OF_RUN).experts[Bundle.load(model).experts[0]]["prompt"]
     return replace(terms, experts={name: {**how, "prompt": prompt} for name, how in terms.experts.items()})
 
 

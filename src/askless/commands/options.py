@@ -56,6 +56,7 @@ EXAMPLES = {
     "--wide": "EXPERT=ITS_COLUMN, such as {} gpt-4=gpt4_label",
     "--map": 'ITS_LABEL=CLASS, such as {} "Not biased=0"',
     "--llm": "EXPERT=MODEL, such as {} gpt-4=gpt-4o-mini",
+    "--judge": "NAME=MODEL, such as {} gpt-4=gpt-4o",
 }
 Wide = Annotated[
     list[str],

@@ -84,11 +84,17 @@ class DeployedBundle:
     budget: Budget | None = None
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.bundle.expensive if name not in self.terms.experts]:
+        if unknown := [name for name in self.expensive if name not in self.terms.experts]:
             raise ConfigError(
                 f"{self.address}: its expert '{unknown[0]}' is neither with it nor in its terms. Allowed: a small one "
                 "with it, and terms that say how others are asked. Give --params, or plan again with --llm."
             )
+
+    @property
+    def expensive(self) -> tuple[str, ...]:
+        """Who is asked for money: experts of the bundle, and the judge of one that learns."""
+        judge = self.bundle.facts.get("judge")
+        return (*self.bundle.expensive, *([] if judge is None else [str(judge["expert"])]))
 
     @cached_property
     def learning(self) -> Learning | None:
@@ -133,7 +139,7 @@ class DeployedBundle:
         self, ledger: Ledger, answers: Path, handling: FaultHandling | None = None, **options: Any
     ) -> Iterator[dict[str, GuardedExpert]]:
         """Its expensive experts behind a ledger, as `guarded` has it."""
-        with guarded(self.terms, self.bundle.expensive, ledger, answers, handling, **options) as found:
+        with guarded(self.terms, self.expensive, ledger, answers, handling, **options) as found:
             yield found
 
 
@@ -429,7 +435,7 @@ class Answerer:
             experts = {name: each if _in_pieces(each) else CheckedSummaries(each) for name, each in experts.items()}
         panel = Panel(examples, experts, self.costs, classes, blind=True)
         audit, time = audit or Audit(policy.experts[-1], 0.0), time or datetime.now(UTC)
-        task, asked, learnt = terms.task, self.version.bundle.expensive, self.version.learning
+        task, asked, learnt = terms.task, self.version.expensive, self.version.learning
         number = self.version.number
         rows = answer(policy, panel, budget, audit, task=task, version=number, time=time, asked=asked)
         if learnt is None:

@@ -41,6 +41,21 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a judge said.
+
+    Parameters
+    ----------
+    expert, label, cost
+        Who it is, the class that it called right, None for none, and what that took, in dollars.
+    """
+
+    expert: str
+    label: str | None
+    cost: float
+
+
+@dataclass(frozen=True)
 class LiveExplanation:
     """Why an item cost what it did.
 
@@ -52,7 +67,9 @@ class LiveExplanation:
     asked
         Whom it was put to.
     answer, label
-        What was answered, and the label that came for it; None for none.
+        What was answered, and the label that came for it, a judge's where no other did; None for none.
+    judged
+        What a judge said of it; None where it was not asked.
     """
 
     id: str
@@ -62,6 +79,7 @@ class LiveExplanation:
     asked: tuple[Asked, ...]
     answer: str | None
     label: str | None
+    judged: Verdict | None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -86,6 +104,9 @@ class LiveExplanation:
             lines.append(f"{each.expert}{why} {said}, for ${each.cost:.4g}{now}.")
         given = "no label" if self.answer is None else f"'{self.answer}'"
         told = "" if self.label is None else f"; the label that came is '{self.label}'"
+        if self.judged is not None:
+            called = "named no class" if self.judged.label is None else f"called '{self.judged.label}' right"
+            lines.append(f"{self.judged.expert} judged the answers and {called}, for ${self.judged.cost:.4g}.")
         return [*lines, f"The answer was {given}, for ${sum(each.cost for each in self.asked):.4g}{told}."]
 
 
@@ -98,12 +119,17 @@ def explained(bundle: Bundle, learning: Learning, name: str | None, text: str | 
         raise DataError(learning.path, got, "one of the last 100,000", remedy)
     version = learning.version(found.version)
     bandit = None if version is None else as_of(bundle.policy, version)  # type: ignore[arg-type]
-    asked, answer = tuple[Asked, ...](), NO_LABEL
+    asked, answer, verdict = tuple[Asked, ...](), NO_LABEL, None
     if found.round:
-        rounds, answer = rounds_of(found.round)
+        rounds, answer, verdict = rounds_of(found.round)
         asked = _asked(bundle, bandit, rounds)
-    labels, stood = None if version is None else version.labels, None if answer == NO_LABEL else bundle.classes[answer]
-    return LiveExplanation(found.key, found.day, found.version, labels, asked, stood, found.label)
+    labels, stood = None if version is None else version.labels, _name(bundle, answer)
+    judged = None if verdict is None else Verdict(**{**verdict, "label": _name(bundle, verdict["label"])})
+    return LiveExplanation(found.key, found.day, found.version, labels, asked, stood, found.label, judged)
+
+
+def _name(bundle: Bundle, label: int) -> str | None:
+    return None if label == NO_LABEL else bundle.classes[label]
 
 
 def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked, ...]:
@@ -116,8 +142,7 @@ def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked
         before = None if free[j] else _sure(bandit, rounds, voted)
         voted.append(name)
         after = None if free[j] and j != order[free.sum() - 1] else _sure(bandit, rounds, voted)
-        answer = None if label == NO_LABEL else bundle.classes[label]
-        found.append(Asked(name, answer, float(cost[j]), bool(free[j]), before, after))
+        found.append(Asked(name, _name(bundle, label), float(cost[j]), bool(free[j]), before, after))
     return tuple(found)
 
 

@@ -20,8 +20,9 @@ from askless.arrays import Bools, Floats, Ints
 from askless.bundles.bundle import Bundle
 from askless.costs import CostModel
 from askless.errors import BudgetError
+from askless.labelling.judge import Judging
 from askless.labelling.learning import Decided, Label, Learning, Turn, Version
-from askless.panel import NO_LABEL, Panel
+from askless.panel import NO_LABEL, Answers, Panel
 from askless.policies.bandit.bandit import Bandit, Round
 from askless.policies.bandit.rounds import Rounds
 from askless.policies.base import Budget, Policy
@@ -31,11 +32,12 @@ from askless.spending.guard import GuardedExpert
 
 # So many items are decided in a turn: what a kill leaves reserved is the money of no more.
 AT_ONCE = 50
-# A version is made of so many labels of the reference.
+# A version is made of so many labels of the reference or the judge.
 LEARN = 20
-REFERENCE_SEED = 33_550_336
-# Of a round the class index of the answer that stood, which teaches nothing and is shown.
-ANSWER = "answer"
+TEACHER_SEED = 33_550_336
+# Of a round the class index of the answer that stood, and of the judge's verdict with its cost: they teach nothing and
+# are shown.
+ANSWER, VERDICT = "answer", "verdict"
 # Of the answers to some rows: for each row, and in it for each expert.
 _Keys = list[list[list[str]]]
 
@@ -46,11 +48,11 @@ class LiveBandit(Policy):
     Parameters
     ----------
     bundle
-        That of the bandit; its facts say who is the `reference`, of which share of the items, if there is one.
+        That of the bandit; its facts say who is the `reference` or the `judge`, and of which share of the items.
     learning
         What it has spent and learnt.
     expensive
-        Its experts by name, each behind a ledger.
+        Its experts and the judge by name, each behind a ledger.
     costs
         Their prices.
     """
@@ -65,9 +67,12 @@ class LiveBandit(Policy):
         self.experts = bundle.policy.experts
         self.learning = learning
         self._bundle, self._bandit, self._number, self._waiting = bundle, bundle.policy, 0, 0
-        reference = bundle.facts.get("reference")
-        self._reference = None if reference is None else (str(reference["expert"]), float(reference["share"]))
-        self._expensive = [expensive[name] for name in self.experts]
+        judge = bundle.facts.get("judge")
+        teacher = judge or bundle.facts.get("reference") or {"expert": self.experts[0], "share": 0.0}
+        self._teacher, self._share = str(teacher["expert"]), float(teacher["share"])
+        names = (*self.experts, *([] if judge is None else [self._teacher]))
+        self._expensive, self._at = [expensive[name] for name in names], names.index(self._teacher)
+        self._judging = None if judge is None else Judging(self._expensive[-1].expert)
         # Of turns under way the call before each, and the calls since the first of them that were counted.
         self._since, self._counted = list[int](), set[int]()
         self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
@@ -83,68 +88,81 @@ class LiveBandit(Policy):
             raise BudgetError(f"A model that learns while it answers got {got}. Allowed: --per-1000, in dollars.")
         (bandit, number), most, usd = self._newest(), self._most(panel.text), budget.per_1000 / 1000
         keys = [[each.expert.keys(text) for each in self._expensive] for text in panel.text]
-        kept = self._kept(keys)
-        turn = self._begin(len(panel), usd, float(most[~kept].sum()))
-        bandit.ceilings, bandit.at_hand = tuple(most.max(axis=0, initial=0.0)), kept
-        own = self._own(usd, most)
-        # By its own reckoning the last row may take all that the turn has, but for what is put by for the reference.
+        kept, own, k = self._kept(keys), self._own(usd, most, bandit), len(self.experts)
+        drawn = panel.draws(TEACHER_SEED) < self._share
+        due = np.where(kept, 0.0, most)
+        turn = self._begin(len(panel), usd, float(due[:, :k].sum() + due[drawn, k:].sum()))
+        bandit.ceilings, bandit.at_hand = tuple(most[:, :k].max(axis=0, initial=0.0)), kept[:, :k]
+        # By its own reckoning the last row may take all that the turn has, but for what is put by for the teacher.
         has = turn.usd - (usd - own) * len(panel)
         bandit.items_, bandit.spent_ = turn.first, own * (turn.first + len(panel)) - has
         try:
-            drawn, bill = self._referred(panel, np.where(kept, 0.0, most), kept, turn.usd - usd * len(panel))
-            bandit.spent_ += bill
+            rows = np.flatnonzero(drawn)
+            rows = rows[np.cumsum(due[rows, self._at]) <= turn.usd - usd * len(panel)]
+            bandit.spent_ += self._put_by(panel, rows, due, kept)
             done = bandit.decide(panel, Budget(per_1000=1000 * own))
+            told = self._told(panel, rows, done.rounds)
         except BaseException:
             # What came of an ask that broke off is there the next time.
             if (spent := self._spent(turn, keys)) is not None:
                 self.learning.end(turn, usd, spent)
             raise
-        by_reference = self._put(panel, drawn, done.rounds)
-        asked, paid = done.rounds.asked, ~np.any(kept, axis=1) & (np.nansum(done.rounds.cost, axis=1) > 0)
-        answers = done.label.tolist()
-        rounds = [_text(done.rounds[at : at + 1], answers[at]) if asked[at].any() else "" for at in range(len(panel))]
+        asked, paid = done.rounds.asked, ~np.any(kept[:, :k], axis=1) & (np.nansum(done.rounds.cost, axis=1) > 0)
+        answers, verdicts = done.label.tolist(), self._verdicts(told)
+        rounds = [
+            _text(done.rounds[at : at + 1], answers[at], verdicts.get(at)) if asked[at].any() else ""
+            for at in range(len(panel))
+        ]
         answered = np.any(done.rounds.label != NO_LABEL, axis=1)
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), answered.tolist(), strict=True)
         decided = [Decided(*each, number) for each in both]
         if (spent := self._spent(turn, keys)) is not None:
             self.learning.end(turn, usd, spent, decided)
+        labelled = [(at, label) for at, label in zip(told.rows, told.label, strict=True) if label != NO_LABEL]
+        labels = [Label(panel.ids[at], None, panel.classes[label]) for at, label in labelled]
         with self._lock:
             _priced(self._bandit, done.rounds[paid])
-            if by_reference:
-                self._waiting += self.learning.label(by_reference, panel.classes, first=True).new
+            if labels:
+                self._waiting += self.learning.label(labels, panel.classes, first=True).new
                 if self._waiting >= LEARN:
                     self.learning.learn(partial(taught, self._bundle))
                     self._waiting = 0
-        return replace(done, version=str(number))
+        return replace(done, cost=panel.spent, version=str(number))
 
-    def _own(self, usd: float, most: Floats) -> float:
-        """What the bandit itself may spend on an item, where a part is put by for the reference: half at least."""
-        if self._reference is None:
-            return usd
-        name, share = self._reference
-        return max(usd / 2, usd - share * float(most[:, self.experts.index(name)].max(initial=0.0)))
+    def _own(self, usd: float, most: Floats, bandit: Bandit) -> float:
+        """What the bandit itself may spend on an item, where a part is put by for the teacher.
 
-    def _referred(self, panel: Panel, most: Floats, kept: Bools, usd: float) -> tuple[Ints, float]:
-        """Ask the reference about its share of the rows, as far as `usd` reaches, whatever will be decided.
-
-        Gives which, and what that took.
+        That is half at least, and what its cheapest expert takes.
         """
-        if self._reference is None:
-            return np.zeros(0, np.int64), 0.0
-        name, share = self._reference
-        j, rows = self.experts.index(name), np.flatnonzero(panel.draws(REFERENCE_SEED) < share)
-        rows = rows[np.cumsum(most[rows, j]) <= usd]
-        panel.ask(name, rows)
-        return rows, float(panel.bill(name)[~kept[:, j]].sum())
+        priced, ceilings = bandit.prices_[bandit.priced_ > 0], most.max(axis=0, initial=0.0)
+        least = float((priced if len(priced) else ceilings[: len(self.experts)]).min())
+        return max(usd / 2, usd - self._share * float(ceilings[self._at]), min(usd, least))
 
-    def _put(self, panel: Panel, rows: Ints, rounds: Rounds) -> list[Label]:
-        """Put the reference's answers to `rows` into what was asked; the labels that they are."""
-        if self._reference is None or not len(rows):
-            return []
-        answers = panel.ask(self._reference[0], rows)
-        rounds.put(self.experts.index(answers.expert), rows, answers, free=True)
-        both = zip(rows.tolist(), answers.label.tolist(), strict=True)
-        return [Label(panel.ids[at], None, panel.classes[label]) for at, label in both if label != NO_LABEL]
+    def _put_by(self, panel: Panel, rows: Ints, due: Floats, kept: Bools) -> float:
+        """What the teacher takes of `rows`: the reference, who is asked now, what it did; a judge the most."""
+        if self._judging is not None:
+            return float(due[rows, self._at].sum())
+        panel.ask(self._teacher, rows)
+        return float(panel.bill(self._teacher)[~kept[:, self._at]].sum())
+
+    def _told(self, panel: Panel, rows: Ints, rounds: Rounds) -> Answers:
+        """What the teacher says of `rows`: of a judge, who is asked now, of those that anybody was asked about."""
+        if self._judging is None:
+            answers = panel.ask(self._teacher, rows)
+            if len(rows):
+                rounds.put(self._at, rows, answers, free=True)
+            return answers
+        rows = rows[rounds.asked[rows].any(axis=1)]
+        given = {at: [panel.classes[label] for label in rounds.label[at] if label != NO_LABEL] for at in rows.tolist()}
+        texts = {at: self._judging.shown(panel.text[at], classes) for at, classes in given.items()}
+        return panel.ask(self._teacher, rows, texts=texts)
+
+    def _verdicts(self, told: Answers) -> dict[int, dict[str, Any]]:
+        """Of a judge, what is kept of each row that it was asked about."""
+        if self._judging is None:
+            return {}
+        about = zip(told.rows.tolist(), told.label.tolist(), told.cost.tolist(), strict=True)
+        return {at: {"expert": self._teacher, "label": label, "cost": cost} for at, label, cost in about}
 
     def _newest(self) -> tuple[Bandit, int]:
         """A copy of the newest version, with the experts of here, and its number."""
@@ -158,9 +176,12 @@ class LiveBandit(Policy):
             return copy.copy(self._bandit), number
 
     def _most(self, texts: Sequence[str]) -> Floats:
-        """The most that each expert's answer to each text can cost, (rows, experts)."""
-        both = zip(self._expensive, self._prices, strict=True)
-        return np.stack([each.expert.replies * np.array(price.most(texts)) for each, price in both], axis=1)
+        """The most that each one's answer to each text can cost, (rows, experts); a judge is last, with any answers."""
+        shown = [texts] * len(self._expensive)
+        if self._judging is not None:
+            shown[-1] = [self._judging.longest(text) for text in texts]
+        both = zip(self._expensive, self._prices, shown, strict=True)
+        return np.stack([each.expert.replies * np.array(price.most(some)) for each, price, some in both], axis=1)
 
     def _kept(self, keys: _Keys) -> Bools:
         """Which answers are there already, so that they are paid for, (rows, experts)."""
@@ -212,6 +233,7 @@ def taught(
     values = [(json.loads(text), bundle.classes.index(label)) for text, label in rows]
     for each, _ in values:
         each.pop(ANSWER, None)
+        each.pop(VERDICT, None)
     for names, alike in groupby(values, key=lambda value: value[0].pop("experts")):
         some = list(alike)
         columns = {name: [one for each, _ in some for one in each[name]] for name in some[0][0]}
@@ -221,11 +243,11 @@ def taught(
     return made.experts, made.state()
 
 
-def rounds_of(text: str) -> tuple[Rounds, int]:
-    """What was asked about an item, as it is kept, and the class index of the answer that stood."""
+def rounds_of(text: str) -> tuple[Rounds, int, dict[str, Any] | None]:
+    """What was asked about an item, as it is kept, the class index of the answer that stood, and a judge's verdict."""
     values = json.loads(text)
-    answer = int(values.pop(ANSWER, NO_LABEL))
-    return restored(Rounds, values), answer
+    answer, verdict = int(values.pop(ANSWER, NO_LABEL)), values.pop(VERDICT, None)
+    return restored(Rounds, values), answer, verdict
 
 
 def changed(version: Version | None) -> dict[str, int]:
@@ -243,8 +265,8 @@ def _priced(bandit: Bandit, rounds: Rounds) -> None:
     bandit.count(rounds[np.all(paid, axis=1) & np.any(rounds.asked, axis=1)])
 
 
-def _text(rounds: Rounds, answer: int) -> str:
-    return json.dumps({**plain(rounds), ANSWER: answer})
+def _text(rounds: Rounds, answer: int, verdict: dict[str, Any] | None) -> str:
+    return json.dumps({**plain(rounds), ANSWER: answer, **({} if verdict is None else {VERDICT: verdict})})
 
 
 class _Nobody:

@@ -10,7 +10,7 @@ import numpy as np
 from askless.bundles.bundle import Bundle
 from askless.evaluation.learning import course
 from askless.labelling.learning import Learning
-from askless.labelling.live_bandit import ANSWER
+from askless.labelling.live_bandit import ANSWER, VERDICT
 from askless.panel import NO_LABEL
 
 
@@ -32,6 +32,7 @@ def live_course(bundle: Bundle, learning: Learning) -> dict[str, Any]:
         if label is not None and ANSWER in each:
             gold[at] = bundle.classes.index(label)
     told, right = gold != NO_LABEL, answer == gold
-    asked, spent = ~np.isnan(cost), 1000 * np.nansum(cost, axis=1)
+    judged = np.array([each.get(VERDICT, {}).get("cost", 0.0) for each, _ in kept])
+    asked, spent = ~np.isnan(cost), 1000 * (np.nansum(cost, axis=1) + judged)
     found = course(right[None], spent[None], asked[None], experts, 0.95, told[None])
     return {**found, "budget": float(bundle.facts["budget"]["per_1000"])}

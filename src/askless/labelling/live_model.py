@@ -33,6 +33,7 @@ def make(
     reference: tuple[str, float] | None = None,
     known: Known | None = None,
     seed: int = 0,
+    judge: tuple[str, float] | None = None,
 ) -> dict[str, Any]:
     """Make the model of a folder, or change that which is there: its experts, their prices, its budget.
 
@@ -51,31 +52,36 @@ def make(
         Labelled answers to begin with.
     seed
         Of what is drawn.
+    judge
+        One of the experts who does not answer but judges what the others did, and of which share of the items.
 
     Returns
     -------
     dict
-        `path`, `experts` by rising price, `new` whether it is, `came` and `left` experts, `words`, and `notes` on what
-        may not be meant.
+        `path`, `experts` by rising price but for the judge, `new` whether it is, `came` and `left` experts, `words`,
+        and `notes` on what may not be meant.
 
     Raises
     ------
     ConfigError
-        For less than two experts, one without a most for a call, other classes than it had, an unknown reference or a
-        share that is none.
+        For less than two experts, one without a most for a call, other classes than it had, an unknown reference, one
+        beside a judge, or a share that is none.
     BudgetError
         For a budget that no call can be paid from.
     DataError
         For a folder that has something else.
     """
     prices = {name: _usual(terms, name) for name in terms.experts}
+    if judge is not None:
+        prices.pop(judge[0])
     rising, new = tuple(sorted(prices, key=lambda name: (prices[name], name))), not (folder / FILE).exists()
-    _check(folder, rising, reference, new, known)
+    _check(folder, rising, reference, judge, new, known)
     _check_budget(rising[0], terms, budget_usd)
     facts = {"task": terms.task, "unit": "usd", "learns": True, "seed": seed}
     facts["budget"] = {Budget(per_1000=budget_usd).kind: budget_usd}
-    if reference is not None:
-        facts["reference"] = dict(zip(("expert", "share"), reference, strict=True))
+    for role, teacher in (("reference", reference), ("judge", judge)):
+        if teacher is not None:
+            facts[role] = dict(zip(("expert", "share"), teacher, strict=True))
     before, factors = (rising, dict[str, float]()) if new else _changes(folder, terms, prices)
     bandit = _begun(rising, terms, known, seed)
 
@@ -94,20 +100,30 @@ def make(
             learning.replace(change)
     came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
     words = _words(rising, budget_usd, new, known, came, left)
+    if judge is not None:
+        words.append(f"{judge[0]} judges the answers to {100 * judge[1]:g} % of the items, within the same budget.")
     notes = _tight(rising[0], prices[rising[0]], budget_usd)
     about: dict[str, Any] = {"came": came, "left": left, "words": words, "notes": notes}
     return {"path": str(folder), "experts": list(rising), "new": new, **about}
 
 
 def _check(
-    folder: Path, rising: tuple[str, ...], reference: tuple[str, float] | None, new: bool, known: Known | None
+    folder: Path,
+    rising: tuple[str, ...],
+    reference: tuple[str, float] | None,
+    judge: tuple[str, float] | None,
+    new: bool,
+    known: Known | None,
 ) -> None:
     if len(rising) < 2:
         raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
     if reference is not None and reference[0] not in rising:
         raise ConfigError.unknown("reference", reference[0], rising)
-    if reference is not None and not 0 < reference[1] <= 1:
-        raise ConfigError(f"A reference asked about a share of {reference[1]:g}. Allowed: above 0, up to 1.")
+    if reference is not None and judge is not None:
+        raise ConfigError("Got both --reference and --judge. Give one of them: labels come of one of the two.")
+    for role, teacher in (("reference", reference), ("judge", judge)):
+        if teacher is not None and not 0 < teacher[1] <= 1:
+            raise ConfigError(f"--{role}-share got {teacher[1]:g}. Allowed: above 0, up to 1.")
     if new and folder.exists() and any(folder.iterdir()):
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
     if not new and known is not None:

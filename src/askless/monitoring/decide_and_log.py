@@ -77,7 +77,7 @@ def answer(
     task, version, time
         As the log has them.
     asked
-        Those whose faults are told: who is asked for money. By default all but the policy's first.
+        Who is asked for money, and those of the policy among them whose faults are told. By default all but its first.
 
     Returns
     -------
@@ -93,7 +93,8 @@ def answer(
     if audit.share and audit.reference not in expensive:
         raise ConfigError.unknown("reference of the audit", audit.reference, expensive)
     done = policy.decide(panel, budget)
-    paid = np.sum([panel.bill(name) for name in expensive], axis=0)
+    billed = [name for name in panel.experts if name in (expensive if asked is None else asked) and name != small]
+    paid = np.sum([panel.bill(name) for name in billed], axis=0)
     answers = {name: _answers(panel, name) for name in policy.experts}
     given = _given(panel, done, answers)
     errors = _errors(panel, [name for name in policy.experts if name in (expensive if asked is None else asked)])

@@ -111,7 +111,7 @@ def load(address: str, params: Path | None, pool: ExpertPool | None) -> Deployed
     decides.
     """
     version = DeployedBundle.at(address, params, decides=pool is None)
-    expensive = {} if pool is None else pool.take(version.terms, version.bundle.expensive)
+    expensive = {} if pool is None else pool.take(version.terms, version.expensive)
     return DeployedVersion(Answerer(version, expensive, version.budget), pool)
 
 
