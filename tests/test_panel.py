@@ -232,6 +232,22 @@ def test_rows_of_another_panel_are_refused(rows, got):
     assert experts["small"].asked == []
 
 
+def test_an_expert_may_be_shown_another_text_than_the_rows():
+    """It is asked and billed as any other; a row that was asked before is not asked anew."""
+    read = []
+
+    class Reader:
+        def answer(self, table):
+            read.append(table["text"].to_pylist())
+            return told("small", SAID["small"], cost=COST["small"]).answer(table)
+
+    board = Panel(examples(["0"] * ROWS), {"small": Reader()}, CostModel(), CLASSES)
+    board.ask("small", [1])
+    assert board.ask("small", [4, 1, 2], texts={2: "two", 4: "four", 1: "one"}).rows.tolist() == [4, 1, 2]
+    assert read == [["post 1"], ["two", "four"]] and board.text[2] == "post 2"
+    assert np.flatnonzero(board.bill("small")).tolist() == [1, 2, 4]
+
+
 def test_an_unknown_expert_lists_the_known_ones():
     board, _ = spied()
     for use in (board.ask, board.bill, board.asked):

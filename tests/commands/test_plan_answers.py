@@ -211,6 +211,13 @@ def test_what_learns_begins_with_the_answers_that_a_plan_was_made_on(here):
     assert server.requests[0].text.startswith("Which news is it? Say good news or bad news.")
     told = run("learn", "-o", "other", "--plan", "plan.yaml", *asked(server, *answers), "--budget-usd", "1.6").stdout
     assert "192 items" in told
+    judge = ("--judge", f"judge=some-judge@{server.url}", "--judge-share", "1", "--prices", "judge.yaml")
+    Path("judge.yaml").write_text("prices: {judge: {usd_per_1k_answers: 2}}")
+    run("learn", "-o", "third", "--plan", "plan.yaml", *judge, "--budget-usd", "20")
+    run("label", "few.jsonl", "--model", "third", "-o", "third.jsonl", "--max-usd", "1", "--answers", "third-answers")
+    verdicts = [each.text for each in server.requests if each.body["model"] == "some-judge"]
+    assert verdicts and all("\n\nWhich news is it? Say good news or bad news." in text for text in verdicts)
+    assert all("news" in text.rpartition("\n\nAnswers given: ")[2] for text in verdicts)
     refused = run("learn", "-o", "x", "--plan", "plan.yaml", "--question", "?", "--budget-usd", "1.6", fails=True)
     assert str(refused.exception).startswith("Got --plan without --llm, and --question")
     again = run("learn", "-o", "live", "--plan", "plan.yaml", "--budget-usd", "1.6", fails=True)

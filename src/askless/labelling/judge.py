@@ -39,6 +39,9 @@ class Judging:
     def __post_init__(self) -> None:
         for name in ("key", "keys"):
             setattr(self.expert, name, partial(_of_item, getattr(self.expert, name)))
+        if (secrets := getattr(self.expert, "secrets", None)) is not None:
+            # A server may quote the item alone.
+            setattr(self.expert, "secrets", lambda text: (*secrets(text), *_of_item(secrets, text)))  # noqa: B010
 
     def shown(self, text: str, given: Iterable[str]) -> str:
         """An item with the classes that anybody named, in the order of the classes: not who, and not how many."""
