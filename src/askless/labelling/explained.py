@@ -79,7 +79,7 @@ class LiveExplanation:
     asked: tuple[Asked, ...]
     answer: str | None
     label: str | None
-    judged: Verdict | None
+    judged: Verdict | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
