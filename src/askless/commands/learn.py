@@ -129,7 +129,7 @@ def learn(
     known = _known(examples, answers, plan, classes, prices, seed)
     if plan is not None and not llm:
         # Prices are the judge's then.
-        own = [question, prompt, classes, None if judge else prices]
+        own: list[object] = [question, prompt, classes, None if judge else prices]
         terms = _of_plan(plan, output.name, trust, own)
     else:
         terms = _typed(output, llm, names(classes) or _classes_of(plan), question, prompt, prices)
