@@ -53,21 +53,22 @@ class Rounds:
     @property
     def explored(self) -> int:
         """How many items several experts answered before anything was seen of them."""
-        return int(self._explored.sum())
+        return int(self.tried.sum())
 
     @property
-    def _explored(self) -> Bools:
+    def tried(self) -> Bools:
+        """Which of them are explored: several experts answered before anything was seen, (n,)."""
         return np.asarray(self.free.sum(axis=1) > 1)
 
     def newest(self, most: int) -> Ints:
         """So many of them in the order of their items, the newest: half of them explored ones, if there are so many."""
         order = np.argsort(self.item, kind="stable")
-        explored = self._explored[order]
+        explored = self.tried[order]
         later = explored[::-1].cumsum()[::-1]
         some = most - min(int((~explored).sum()), most // 2)
-        tried = order[explored & (later <= some)]
+        newest = order[explored & (later <= some)]
         others = order[~explored]
-        kept = np.concatenate([tried, others[len(others) - min(len(others), most - len(tried)) :]])
+        kept = np.concatenate([newest, others[len(others) - min(len(others), most - len(newest)) :]])
         return kept[np.argsort(self.item[kept], kind="stable")]
 
     @classmethod
