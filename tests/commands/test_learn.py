@@ -106,6 +106,7 @@ def test_experts_that_come_and_go_leave_what_was_learnt_of_the_others(here):
     after = Learning(Path("live/learning.sqlite")).version()
     assert (before.experts, after.experts) == (["tiny", "mini"], ["tiny", "large"])
     assert len(after.state["gold_"]) == 100 and after.number == before.number + 1
+    assert " changed at item " not in run("feedback", "--model", "live").stdout, "a new one is no other than before"
     server.requests.clear()
     rows = label(100, 200)
     assert {request.body["model"] for request in server.requests} == {"tiny", "large"}
@@ -113,6 +114,24 @@ def test_experts_that_come_and_go_leave_what_was_learnt_of_the_others(here):
     assert learn(server, "--classes", "a,b", fails=True).startswith(
         "live knows the classes yes, no. Allowed: the same."
     )
+
+
+def test_that_an_expert_is_free_is_known_and_that_it_is_no_more(here):
+    server, _ = here
+    prices = Path("costs.yaml").read_text()
+    Path("costs.yaml").write_text(prices.replace("tiny: {usd_per_1k_answers: 0.02}", "tiny: {}"))
+    learn(server, usd=0.05)
+    feedback(label(0, 100))
+    with Learning(Path("live/learning.sqlite")) as learning:
+        state = learning.version().state
+    assert state["prices_"] == pytest.approx([0.0, CENTS["mini"] / 1000]) and state["rule_"] is not None
+    server.requests.clear()
+    label(100, 200)
+    assert 30 < [request.body["model"] for request in server.requests].count("mini") <= 50 + OPENING / 2
+    Path("costs.yaml").write_text(prices)
+    learn(server, usd=0.05)
+    with Learning(Path("live/learning.sqlite")) as learning:
+        assert learning.version().state["prices_"][0] is None, "what it costs now is not known yet"
 
 
 @pytest.mark.parametrize("status", [401, 503])

@@ -133,9 +133,11 @@ def _name(bundle: Bundle, label: int) -> str | None:
 
 
 def _asked(bundle: Bundle, bandit: Bandit | None, rounds: Rounds) -> tuple[Asked, ...]:
-    """Each answer in its order: blind ones first, then the others, the cheaper before the costlier."""
+    """Each answer in its order: blind ones first, then the others, whom the version takes for cheaper before."""
     cost, free = rounds.cost[0], rounds.free[0]
-    order = sorted(np.flatnonzero(rounds.asked[0]).tolist(), key=lambda j: (not free[j], cost[j]))
+    rising = [] if bandit is None else [bandit.experts[j] for j in bandit.order_]
+    rank = [rising.index(name) if name in rising else len(rising) for name in rounds.experts]
+    order = sorted(np.flatnonzero(rounds.asked[0]).tolist(), key=lambda j: (not free[j], rank[j], cost[j]))
     found, voted = list[Asked](), list[str]()
     for j in order:
         name, label = rounds.experts[j], int(rounds.label[0, j])

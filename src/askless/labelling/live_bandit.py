@@ -107,7 +107,8 @@ class LiveBandit(Policy):
             if (spent := self._spent(turn, keys)) is not None:
                 self.learning.end(turn, usd, spent)
             raise
-        asked, paid = done.rounds.asked, ~np.any(kept[:, :k], axis=1) & (np.nansum(done.rounds.cost, axis=1) > 0)
+        asked, new = done.rounds.asked, ~np.any(kept[:, :k], axis=1)
+        paid = new & (np.nansum(done.rounds.cost, axis=1) > 0)
         answers, verdicts = done.label.tolist(), self._verdicts(told)
         rounds = [
             _text(done.rounds[at : at + 1], answers[at], verdicts.get(at)) if asked[at].any() else ""
@@ -121,7 +122,7 @@ class LiveBandit(Policy):
         labelled = [(at, label) for at, label in zip(told.rows, told.label, strict=True) if label != NO_LABEL]
         labels = [Label(panel.ids[at], None, panel.classes[label]) for at, label in labelled]
         with self._lock:
-            _priced(self._bandit, done.rounds[paid])
+            _priced(self._bandit, done.rounds[paid | (new & answered)])
             if labels:
                 self._waiting += self.learning.label(labels, panel.classes, first=True).new
                 if self._waiting >= LEARN:
@@ -170,7 +171,7 @@ class LiveBandit(Policy):
             if (number := self.learning.number) != self._number:
                 before, self._bandit, self._number = self._bandit, as_of(self._bandit, self.learning.version()), number
                 if self._bandit.experts != self.experts:
-                    self._bandit = self._bandit.hiring(self.experts)
+                    self._bandit = self._bandit.hiring(self.experts, before.ceilings)
                 # Who gives no answers now is known here; labels come later.
                 self._bandit.silent_ = before.silent_
             return copy.copy(self._bandit), number
@@ -220,8 +221,10 @@ def as_of(bandit: Bandit, version: Version | None) -> Bandit:
     """The bandit as a version has it; what it was begun with where there is none."""
     if version is None:
         return bandit
-    made = Bandit(tuple(version.experts), **{k: v for k, v in bandit.get_params().items() if k != "experts"})
-    return made.restore(version.state)
+    experts, options = tuple(version.experts), bandit.get_params()
+    # Those of a call about a text of 1,000 characters, in the order of the bundle's experts.
+    ceilings = options["ceilings"] if experts == bandit.experts else None
+    return Bandit(**{**options, "experts": experts, "ceilings": ceilings}).restore(version.state)
 
 
 def taught(
@@ -254,14 +257,16 @@ def changed(version: Version | None) -> dict[str, int]:
     """From which item on, counted from 1, an expert's answers count, of those that changed while they were watched."""
     if version is None:
         return {}
-    since = zip(version.experts, version.state["since_"], strict=True)
-    return {name: item + 1 for name, item in since if item >= 0}
+    since = zip(version.experts, version.state["since_"], version.state["came_"], strict=True)
+    return {name: item + 1 for name, item, came in since if item >= 0 and not came}
 
 
 def _priced(bandit: Bandit, rounds: Rounds) -> None:
     """Learn prices and who gives no answers, of rounds that were paid: kept answers say nothing of the next ones."""
     rounds = rounds.of(bandit.experts)
-    paid = ~rounds.asked | (rounds.cost > 0) | (rounds.label == NO_LABEL)
+    # An answer for nothing is a kept one, but of an expert that is free.
+    free = np.zeros(len(bandit.experts)) if bandit.ceilings is None else np.asarray(bandit.ceilings) == 0
+    paid = ~rounds.asked | (rounds.cost > 0) | (rounds.label == NO_LABEL) | free
     bandit.count(rounds[np.all(paid, axis=1) & np.any(rounds.asked, axis=1)])
 
 

@@ -83,13 +83,13 @@ def make(
         if teacher is not None:
             facts[role] = dict(zip(("expert", "share"), teacher, strict=True))
     before, factors = (rising, dict[str, float]()) if new else _changes(folder, terms, prices)
-    bandit = _begun(rising, terms, known, seed)
+    bandit = _begun(prices, rising, terms, known, seed)
 
     def change(version: Version | None) -> tuple[tuple[str, ...], Any]:
         made = as_of(bandit, version)
         for name, factor in factors.items():
             made.told(name, factor)
-        made = made if made.experts == rising else made.hiring(rising)
+        made = made if made.experts == rising else made.hiring(rising, bandit.ceilings)
         return made.experts, made.state()
 
     with Learning(folder / FILE, terms.task) as learning:
@@ -161,19 +161,21 @@ def _changes(folder: Path, terms: Terms, prices: Mapping[str, float]) -> tuple[t
             f"{folder} knows the classes {', '.join(old.classes)}. Allowed: the same. Give another --output."
         )
     were = {name: _usual(known, name) for name in old.experts if name in prices}
-    return old.experts, {name: prices[name] / was for name, was in were.items() if was and prices[name] != was}
+    factors = {name: prices[name] / was if was else math.inf for name, was in were.items() if prices[name] != was}
+    return old.experts, factors
 
 
-def _begun(rising: tuple[str, ...], terms: Terms, known: Known | None, seed: int) -> Bandit:
+def _begun(
+    prices: Mapping[str, float], rising: tuple[str, ...], terms: Terms, known: Known | None, seed: int
+) -> Bandit:
     """A bandit that has learnt from the answers on record, if there are any."""
-    if known is None:
-        return cold(Bandit(rising, random_state=seed), terms.classes)
-    there = tuple(name for name in rising if name in known.rounds.experts)
+    there = rising if known is None else tuple(name for name in rising if name in known.rounds.experts)
     if len(there) < 2:
         lacking = next(name for name in rising if name not in there)
         raise ConfigError.unknown("expert", lacking, known.rounds.experts)
-    bandit = known.taught(cold(Bandit(there, random_state=seed), terms.classes))
-    return bandit if there == rising else bandit.hiring(rising)
+    bandit = cold(Bandit(there, ceilings=[prices[name] for name in there], random_state=seed), terms.classes)
+    bandit = bandit if known is None else known.taught(bandit)
+    return bandit if there == rising else bandit.hiring(rising, [prices[name] for name in rising])
 
 
 def _usual(terms: Terms, name: str) -> float:

@@ -99,6 +99,12 @@ def test_experts_come_and_go_and_what_is_known_of_the_others_stays():
     assert np.array_equal(twin.rounds_.label[:, [0, 2]], bandit.rounds_.label[:, [0, 2]])
     assert not twin.rounds_.asked[:, 1].any()
     assert twin.told("e2", 0.5).prices_[2] == bandit.prices_[2] / 2
+    assert twin.told("e2", 0.0).prices_[2] == 0.0
+    # What cost nothing says nothing of what it costs now: as far below its ceiling as the others are.
+    assert np.isnan(twin.told("e2", np.inf).prices_[2]) and 10.0 < twin._expected()[2] < 150.0
+    for wrong in (-1.0, np.nan):
+        with pytest.raises(ConfigError, match="e2 got a price of .* times what it was. Allowed: 0 or more."):
+            twin.told("e2", wrong)
     assert bandit.hiring(("e1", "other")).rule_ is not None
 
 

@@ -134,7 +134,8 @@ class Bandit(Learner):
     rounds_, gold_ : Rounds, array
         The labelled rounds.
     since_ : array
-        The number of the item from which the answers of each expert count, below 0 where it never changed, (experts,).
+        The number of the item from which the answers of each expert count, below 0 where it was there from the start
+        and never changed, (experts,).
     order_ : array
         Places of those `experts` that give answers and of whom the rule is, by rising price: of more than nine the
         cheapest and those next to the hull.
@@ -166,8 +167,10 @@ class Bandit(Learner):
     most_: Floats
     prices_: Floats
     priced_: Ints
-    # The number of the item from which the answers of each expert count, and how many calls in a row gave none.
+    # The number of the item from which the answers of each expert count, whether that is because it came then and not
+    # because it changed, and how many calls in a row gave none.
     since_: Ints
+    came_: Bools
     silent_: Ints
     order_: Ints
     rule_: GainRule | None
@@ -202,7 +205,7 @@ class Bandit(Learner):
         self.rule_, self.points_, self.order_ = None, None, np.arange(k)
         self.rounds_, self.gold_ = Rounds.blank(self.experts, np.arange(0)), np.zeros(0, np.int64)
         self.most_, self.prices_, self.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
-        self.since_, self.silent_ = np.full(k, EVER), np.zeros(k, np.int64)
+        self.since_, self.silent_, self.came_ = np.full(k, EVER), np.zeros(k, np.int64), np.zeros(k, bool)
         for panel in (train, valid):
             rows = some_rows(len(panel), self.most_rows, self.random_state)
             # What came before the first item has numbers below 0.
@@ -266,7 +269,7 @@ class Bandit(Learner):
             if found is not None and found[1] > clearest:
                 clearest, who, since = found[1], j, int(self.rounds_.item[rows[found[0]]])
         if who != NOBODY:
-            self.since_[who] = since
+            self.since_[who], self.came_[who] = since, False
             self.rounds_ = self.rounds_.without(self.rounds_.item[:, None] < self.since_)
             # Perhaps it costs something else too.
             self.priced_[who] = min(int(self.priced_[who]), FIRST)
@@ -309,10 +312,19 @@ class Bandit(Learner):
         return self
 
     def told(self, expert: str, factor: float) -> Self:
-        """Take note that an expert's answers now cost `factor` times what they did, before bills say so."""
+        """Take note that an expert's answers now cost `factor` times what they did, before bills say so.
+
+        `ceilings`, where they are given, are the caller's. Without end, of an expert that cost nothing, it is what its
+        next answers cost. Raises `ConfigError` for a factor below 0, or none.
+        """
+        if not factor >= 0:
+            raise ConfigError(f"{expert} got a price of {factor:g} times what it was. Allowed: 0 or more.")
         j = self.experts.index(expert)
-        self.prices_[j] *= factor
-        self.most_[j] *= factor
+        if np.isinf(factor):
+            self.prices_[j], self.most_[j], self.priced_[j] = np.nan, 0.0, 0
+        else:
+            self.prices_[j] *= factor
+            self.most_[j] *= factor
         return self if self.rule_ is None else self.learn()
 
     def hiring(self, experts: Sequence[str], ceilings: Sequence[float] | None = None) -> Bandit:
@@ -326,11 +338,12 @@ class Bandit(Learner):
         k = len(twin.experts)
         twin.most_, twin.prices_, twin.priced_ = np.zeros(k), np.full(k, np.nan), np.zeros(k, np.int64)
         twin.since_, twin.silent_ = np.full(k, self.items_), np.zeros(k, np.int64)
+        twin.came_ = np.ones(k, bool)
         for j, name in enumerate(twin.experts):
             if name in self.experts:
                 i = self.experts.index(name)
                 twin.most_[j], twin.prices_[j], twin.priced_[j] = self.most_[i], self.prices_[i], self.priced_[i]
-                twin.since_[j], twin.silent_[j] = self.since_[i], self.silent_[i]
+                twin.since_[j], twin.silent_[j], twin.came_[j] = self.since_[i], self.silent_[i], self.came_[i]
         return twin.learn() if self.rule_ is not None else twin
 
     def state(self) -> dict[str, Any]:
