@@ -169,12 +169,17 @@ def _begun(
     prices: Mapping[str, float], rising: tuple[str, ...], terms: Terms, known: Known | None, seed: int
 ) -> Bandit:
     """A bandit that has learnt from the answers on record, if there are any."""
-    there = rising if known is None else tuple(name for name in rising if name in known.rounds.experts)
+
+    def cold_one(names: tuple[str, ...]) -> Bandit:
+        return cold(Bandit(names, ceilings=[prices[name] for name in names], random_state=seed), terms.classes)
+
+    if known is None:
+        return cold_one(rising)
+    there = tuple(name for name in rising if name in known.rounds.experts)
     if len(there) < 2:
         lacking = next(name for name in rising if name not in there)
         raise ConfigError.unknown("expert", lacking, known.rounds.experts)
-    bandit = cold(Bandit(there, ceilings=[prices[name] for name in there], random_state=seed), terms.classes)
-    bandit = bandit if known is None else known.taught(bandit)
+    bandit = known.taught(cold_one(there))
     return bandit if there == rising else bandit.hiring(rising, [prices[name] for name in rising])
 
 
