@@ -220,6 +220,7 @@ def test_where_even_the_cheapest_is_too_dear_the_summary_does_not_say_that_it_an
     asked = ("label", "new.jsonl", "--model", "live", "-o", "out.jsonl", "--max-usd", "5", "--per-1000", "0.001")
     said = run(*asked).stdout
     assert "over the spend limit: tiny answered, or nobody" in said
+    assert "Paid to LLMs: $" in said and "expensive expert" not in said
 
 
 def test_going_back_to_what_was_learnt_before(here):

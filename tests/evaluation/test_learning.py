@@ -63,6 +63,13 @@ def test_halves_differences_and_the_highest_spending_are_those_of_each_order():
     assert found["per_1000"] == 1000
 
 
+def test_one_item_is_both_halves():
+    beside = Beside(np.ones((1, 2), bool), np.ones((1, 2)), None, np.zeros(1, int))
+    found = _figures(run([[0], [0]], [[True], [False]], [[1.0], [3.0]]), beside, 0.95)
+    for span in ("all", "first_half", "second_half"):
+        assert (found[span]["quality"]["value"], found[span]["cost_per_1k"]["value"]) == (0.5, 2000.0)
+
+
 def test_the_first_items_may_run_ahead_of_the_budget():
     cost = np.zeros((1, 40))
     cost[0, 0] = 20.0

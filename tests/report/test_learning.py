@@ -37,6 +37,13 @@ def test_what_to_conclude_follows_the_intervals():
     assert "level with the best single expert of its price at 1 of 1 budget (0.0)" in concluded(budget((0.0, 0.0)))
 
 
+def test_of_one_order_nothing_is_concluded():
+    one = budget((-0.45, 0.0))
+    one["second_half"]["less"]["single"]["ci"] = [None, None]
+    said = "it is -45.0 points from the best single expert of its price, in one order, which has no interval."
+    assert said in concluded(one) and "level with" not in concluded(one)
+
+
 def test_names_say_what_a_learner_began_with_and_tell_twins_apart():
     assert list(shown.findings(told())) == ["Bandit, begun with nothing", "Bandit, begun with 120 labelled items"]
     learners = [{"policy": name, "title": "Bandit", "begun": 0} for name in ("slow", "fast")]

@@ -360,7 +360,10 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
     typer.echo(f"{done.rows:,} rows by {version.address}: {facts['output']}\n")
     # Where that is an LLM too it may not have been asked either.
     whose = f"{small} answered" if version.bundle.small is not None else f"{small} answered, or nobody"
-    for name, words in _words(small, whose).items():
+    names = _words(small, whose)
+    if version.learning is not None:
+        names["deferred"] = "another LLM's answer stands"
+    for name, words in names.items():
         rows = done.reasons[name]
         if rows:
             typer.echo(f"  {name:<13}{rows:>12,}  {100 * rows / done.rows:5.1f} %  {words}")
@@ -368,7 +371,8 @@ def _summary(version: DeployedBundle, done: LabelProgress, ledger: Ledger, facts
     calls = ", ".join(f"{n:,} calls of {name}" for name, n in facts["calls"].items()) or "no calls"
     doubt = f" In doubt are ${ledger.doubted:.6g} more." if ledger.doubted else ""
     typer.echo("")
-    tell(f"Paid to expensive experts: ${ledger.spent:.6g} ({limit}), {calls}.{doubt}")
+    whom = "expensive experts" if version.learning is None else "LLMs"
+    tell(f"Paid to {whom}: ${ledger.spent:.6g} ({limit}), {calls}.{doubt}")
     passing = {name: done.reasons[name] for name in ("limit", "paused", "fault") if done.reasons[name]}
     if passing:
         which = "--max-usd" if ledger.limit is not None else "limit of the key"

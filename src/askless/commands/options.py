@@ -109,7 +109,9 @@ Small = Annotated[
 ]
 Prices = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="YAML with costs.prices, for answers without cost_usd.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="YAML with prices: {NAME: ...}, for answers without cost_usd.", show_default=False
+    ),
 ]
 ParamsFile = Annotated[Path, typer.Option("--params", metavar="FILE", help="Parameters of the pipeline.")]
 Trust = Annotated[

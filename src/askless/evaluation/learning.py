@@ -145,7 +145,11 @@ def learnt(
 def _figures(run: Arrivals, beside: Beside, confidence: float) -> dict[str, Any]:
     """A learner at one budget, with intervals over the orders."""
     items = run.right.shape[1]
-    parts = {"all": slice(0, items), "first_half": slice(0, items // 2), "second_half": slice(items // 2, items)}
+    parts = {
+        "all": slice(0, items),
+        "first_half": slice(0, max(1, items // 2)),
+        "second_half": slice(items // 2, items),
+    }
     found = {}
     for name, part in parts.items():
         right, cost = run.right[:, part].mean(axis=1), run.cost[:, part].mean(axis=1)

@@ -45,10 +45,12 @@ def _finding(learning: Mapping[str, Any], learner: Mapping[str, Any]) -> str:
 
 def _verdict(less: Sequence[Mapping[str, Any]], name: str) -> str:
     """At how many budgets it is better than another, level with it or worse, by the intervals, with differences."""
+    if less[0]["ci"][0] is None:
+        return f"{_points([each['value'] for each in less])} points from {name}, in one order, which has no interval"
     sides: dict[str, list[float]] = {"better than": [], "level with": [], "worse than": []}
     for each in less:
         low, high = each["ci"]
-        side = "level with" if low is None or low <= 0 <= high else "better than" if low > 0 else "worse than"
+        side = "level with" if low <= 0 <= high else "better than" if low > 0 else "worse than"
         sides[side].append(each["value"])
     parts = [(side, values) for side, values in sides.items() if values]
     (side, values), *rest = parts

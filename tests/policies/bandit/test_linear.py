@@ -72,6 +72,13 @@ def test_the_price_of_money_falls_until_what_comes_in_is_spent():
     assert cost[1_000:].mean() == pytest.approx(12.0, rel=0.06)
 
 
+def test_far_overspent_nobody_is_asked():
+    learner = LinUCB(names(3), ceilings=(1.5, 15.0, 150.0)).fit(nobody(3), nobody(3))
+    learner.items_, learner.spent_ = 100, 1e9
+    panel = board(*drawn(60, 3, 1), text=["."] * 60, blind=True)
+    assert not learner.decide(panel, Budget(per_1000=12_000)).asked.any()
+
+
 def test_what_it_learns_is_the_published_ridge():
     library = pytest.importorskip("mabwiser.mab", reason="mabwiser is not installed")
     _, data, text = told_by_text(400)

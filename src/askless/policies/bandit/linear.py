@@ -20,6 +20,8 @@ AT_ONCE = 50
 # A point of quality is worth so many times the budget of an item where nothing is put by; with the money of so many
 # items put by it is worth e times less.
 TOP, SPAN = 2.0, 25
+# The largest exponent of that.
+MOST_DEAR = 100.0
 # What a call may cost beyond the most that was seen of its expert, where no ceiling is given.
 HEADROOM = 2.0
 MOST_ROWS = 5_000
@@ -202,7 +204,9 @@ class LinUCB(Learner):
         if not np.isfinite(usd):
             return np.zeros(len(self.experts))
         put_by = (usd * item - spent) / max(usd, 1e-300)
-        return np.asarray(TOP * np.exp(-put_by / SPAN) * self._expected() / max(usd, 1e-300))
+        # Long before that money is worth more than any answer.
+        dear = np.exp(min(-put_by / SPAN, MOST_DEAR))
+        return np.asarray(TOP * dear * self._expected() / max(usd, 1e-300))
 
     def _granted(self, worth: Floats, there: Floats) -> Ints:
         """Whom to ask about the first rows, as many as there surely is the money `there` for; -1 where nobody."""
