@@ -472,8 +472,8 @@ class Bandit(Learner):
     def _points(self) -> Points | None:
         """The operating points: at each price of quality whom to ask first, by the labelled rounds."""
         assert self.rule_ is not None
-        # Only rows that several answered are followed: of others not even what comes next is known. They are compared on
-        # those shared with the one of the most; who is beneath the hull is not asked first.
+        # Only rows that several answered are followed: of others not even what comes next is known. Experts are
+        # compared on those shared with the one of the most; who is beneath the hull is not asked first.
         prices, free = self._expected(), self.rounds_.free & self.rounds_.tried[:, None]
         anchor = int(free.sum(axis=0).argmax())
         shared = free & free[:, [anchor]]
