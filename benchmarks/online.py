@@ -5,11 +5,12 @@ replay is what would have happened. `bandit` and `c2mab_v` begin without a label
 item after its block of 50. For each budget: the quality of the first 1,000 items and of those after them; what these
 lack or gain against `planned` at the same dollars with 300 labelled items answered by all nine beforehand, against the
 best mix of single experts on these same items, and against the best single expert that costs no more; what was spent.
-`warm` is the bandit begun with those 300 items. Then what the texts add, also on RouteLLM's items and on posts; regret
-against the best fixed subset of up to three voters that costs no more, over 20,000 items drawn from the recorded ones;
-what comes of a change, and how often one is seen where there is none; C2MAB-V where experts are independent, as its
-paper has them; 500 runs against budgets with costs that jump; and the seconds of 100,000 items.
-Run: python benchmarks/online.py [replay context regret drift still published budget speed]
+`warm` is the bandit begun with those 300 items. Then what a plan comes to on the labels that the same money buys; what
+the texts add, also on RouteLLM's items and on posts; regret against the best fixed subset of up to three voters that
+costs no more, over 20,000 items drawn from the recorded ones; what comes of a change, and how often one is seen where
+there is none; C2MAB-V where experts are independent, as its paper has them; 500 runs against budgets with costs that
+jump; and the seconds of 100,000 items.
+Run: python benchmarks/online.py [replay bought context regret drift still published budget speed]
 """
 
 from __future__ import annotations
@@ -182,6 +183,26 @@ def _order(world: World, budgets: Floats, seed: int) -> Floats:
             gains = right.mean() - np.array(theirs)
             rows[-1].append([early.mean() if len(early) else np.nan, right.mean(), *gains, spent / usd])
     return 100 * np.array(rows)
+
+
+def bought(worlds: dict[str, World], orders: int) -> None:
+    """What labels the money of the first 1,000 items buys a plan, if the cheapest expert answers the others of them."""
+    print("\na plan on the labels that the first 1,000 items' money buys, after them, against the plan on 300, points")
+    for name, world in worlds.items():
+        price = world.cost.mean(axis=0)
+        for share in SHARES:
+            usd = price.min() + share * (price.max() - price.min())
+            labels, found = int(LEARNING * (usd - price.min()) / (price.sum() - price.min())), []
+            for seed in range(orders):
+                order = np.random.default_rng(seed).permutation(len(world))
+                late, right = world[order[LEARNING:]], []
+                for n in (labels, LABELS):
+                    taught = world[order[:n]]
+                    plan = Planned(world.experts).fit(taught.panel(), taught[np.arange(0)].panel())
+                    told = plan.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * usd))
+                    right.append((told.label == late.gold).mean())
+                found.append(100 * (right[0] - right[1]))
+            print(f"{name} ${1000 * usd:.3f}, {labels} labels: {interval(np.array(found))}", flush=True)
 
 
 def _mix(world: World, usd: float) -> float:
@@ -426,13 +447,14 @@ def speed(world: World, items: int = 100_000) -> None:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("replay", "context", "regret", "drift", "still", "published", "budget", "speed")
+    parts = ("replay", "bought", "context", "regret", "drift", "still", "published", "budget", "speed")
     parser.add_argument("parts", nargs="*", default=parts, help="by default all")
     parser.add_argument("--folder", type=Path, default=Path(os.environ.get("ASKLESS_REALDATA", ".")) / "recorded")
     parser.add_argument("--orders", type=int, default=10)
     given = parser.parse_args()
     worlds = {name: World.read(given.folder, name) for name in ("mmlu", "medmcqa")}
     runs = {
+        "bought": lambda: bought(worlds, given.orders),
         "context": lambda: context(given.folder.parent, worlds, given.orders),
         "replay": lambda: replay(worlds, given.orders),
         "regret": lambda: regret(worlds, given.orders),
