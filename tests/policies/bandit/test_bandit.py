@@ -142,6 +142,18 @@ def test_a_price_that_moves_is_reckoned_with_before_the_next_label_comes():
     assert bandit.count(done.rounds).rule_.prices_[1] < 0.8 * before[1]
 
 
+def test_a_price_of_nothing_that_stays_is_no_price_that_moved(monkeypatch):
+    data = drawn(200, EXPERTS, 0)
+    data[3][:, 0] = 0.0
+    _, _, _, bandit = played(data, 12.0)
+    done = bandit.decide(board(*part(data, slice(0, 40)), blind=True), Budget(per_1000=12_000))
+    monkeypatch.setattr(bandit, "learn", lambda: pytest.fail("it learnt anew though nothing is new"))
+    assert bandit.prices_[0] == 0 and bandit.count(done.rounds).items_ == 240
+    bandit.prices_[0] = 0.01
+    with pytest.raises(pytest.fail.Exception):
+        bandit.count(done.rounds[np.arange(0)])
+
+
 def test_of_many_experts_the_cheapest_and_those_next_to_the_hull_are_weighed():
     data = drawn(300, 12, 0)
     bandit = Bandit(names(12)).fit(board(*data), nobody(12))

@@ -226,7 +226,7 @@ class Bandit(Learner):
         runs = zip(self.silent_.tolist(), rounds.asked.T, none.T, strict=True)
         self.silent_ = np.array([changes.run_on(run, none[asked]) for run, asked, none in runs], np.int64)
         if self.rule_ is not None:
-            moved = np.abs(self._expected()[self.order_] / np.maximum(self.rule_.prices_, 1e-300) - 1) > MOVED
+            moved = np.abs(self._expected()[self.order_] - self.rule_.prices_) > MOVED * self.rule_.prices_
             if moved.any() or (here != self._here()).any():
                 self.learn()
         return self
