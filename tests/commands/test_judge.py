@@ -133,10 +133,11 @@ def test_a_budget_that_it_does_not_fit_in_goes_to_the_answers(here):
     assert found["spent_usd"] == pytest.approx(bill(server)) and bill(server) <= 0.03 * (300 + OPENING) / 1000
 
 
-@pytest.mark.parametrize("kills", [(2,), (2, 3)])
-def test_a_verdict_that_was_paid_before_a_kill_is_kept_however_the_item_is_answered_then(here, monkeypatch, kills):
+@pytest.mark.parametrize(("kills", "usd"), [((2,), 1.0), ((2, 3), 1.0), ((2,), 0.3)])
+def test_a_verdict_that_was_paid_before_a_kill_is_kept_however_the_item_is_answered_then(here, monkeypatch, kills, usd):
+    """Also where the killed turn left no money for another."""
     server, _ = here
-    judged_by_large(server)
+    judged_by_large(server, usd=usd)
     end, turns = Learning.end, iter(range(1, 100))
 
     def killed(self, *given):

@@ -98,7 +98,8 @@ class LiveBandit(Policy):
         bandit.items_, bandit.spent_ = turn.first, own * (turn.first + len(panel)) - has
         try:
             rows = np.flatnonzero(drawn)
-            rows = rows[np.cumsum(due[rows, self._at]) <= turn.usd - usd * len(panel)]
+            # What is kept takes nothing, and is taken whatever money is left.
+            rows = rows[kept[rows, self._at] | (np.cumsum(due[rows, self._at]) <= turn.usd - usd * len(panel))]
             bandit.spent_ += self._put_by(panel, rows, due, kept)
             done = bandit.decide(panel, Budget(per_1000=1000 * own))
             told = self._told(panel, rows, done.rounds)
