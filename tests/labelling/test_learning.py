@@ -115,6 +115,16 @@ def test_an_item_that_nobody_answered_brings_its_money_once_and_teaches_what_is_
     assert learning.facts()["items"] == 6, "it was answered, and is paid anew"
 
 
+def test_an_item_that_was_answered_after_its_label_came_teaches_what_was_answered(learning):
+    """Else the label would be one that is there already, and the answers of the second try would never teach."""
+    for round, answered in (("silent", False), ("answered", True)):
+        turn = learning.begin(1, 0.01, 1.0, Ledger())
+        learning.end(turn, 0.01, 0.0, [Decided("e" * 16, 9, round, True, answered)])
+        learning.label([Label("e" * 16, None, "yes")], CLASSES)
+        assert taught(learning)[round] == "yes"
+    assert taught(learning) == {"silent": "yes", "answered": "yes"} and learning.number == 2
+
+
 def test_only_the_newest_items_and_versions_are_kept(learning, monkeypatch):
     monkeypatch.setattr(module, "MOST_ITEMS", 2)
     monkeypatch.setattr(module, "VERSIONS", 1)

@@ -228,11 +228,13 @@ class Learning:
                 "UPDATE totals SET items = items + ?, allowed = allowed + ?, spent = spent + ?",
                 [count, count * usd, spent],
             )
-            # What was asked about it when it was first answered is what teaches.
+            # What was asked about it when it was first answered is what teaches, also where its label is there already.
+            db.execute("UPDATE totals SET fed = fed + 1 WHERE ?", [(0,) in before])
             db.executemany(
                 "INSERT INTO decided (key, item, day, version, round, answered) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT "
                 "(key) DO UPDATE SET item = excluded.item, version = excluded.version, round = excluded.round, "
-                "answered = excluded.answered WHERE NOT decided.answered AND excluded.round != ''",
+                "answered = excluded.answered, fed = iif(label IS NULL, NULL, (SELECT fed FROM totals)) "
+                "WHERE NOT decided.answered AND excluded.round != ''",
                 [(each.key, each.item, today(), each.version, each.round, each.answered) for each in decided],
             )
             last = db.execute("SELECT item FROM decided ORDER BY item DESC LIMIT 1 OFFSET ?", [MOST_ITEMS]).fetchone()

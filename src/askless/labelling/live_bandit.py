@@ -134,9 +134,9 @@ class LiveBandit(Policy):
     def _own(self, usd: float, most: Floats, bandit: Bandit) -> float:
         """What the bandit itself may spend on an item, where a part is put by for the teacher.
 
-        That is half at least, and what its cheapest expert takes.
+        That is half at least, and what the cheapest expert that gives answers takes.
         """
-        priced, ceilings = bandit.prices_[bandit.priced_ > 0], most.max(axis=0, initial=0.0)
+        priced, ceilings = bandit.prices_[(bandit.priced_ > 0) & bandit.here()], most.max(axis=0, initial=0.0)
         least = float((priced if len(priced) else ceilings[: len(self.experts)]).min())
         return max(usd / 2, usd - self._share * float(ceilings[self._at]), min(usd, least))
 

@@ -220,14 +220,14 @@ class Bandit(Learner):
         """Take note of items that were decided, and of what was paid for them: once, and before the next are."""
         self.items_, self.spent_ = self.items_ + len(rounds), self.spent_ + float(np.nansum(rounds.cost))
         self.tried_ += rounds.explored
-        here = self._here()
+        here = self.here()
         self._price(rounds)
         none = rounds.label == NO_LABEL
         runs = zip(self.silent_.tolist(), rounds.asked.T, none.T, strict=True)
         self.silent_ = np.array([changes.run_on(run, none[asked]) for run, asked, none in runs], np.int64)
         if self.rule_ is not None:
             moved = np.abs(self._expected()[self.order_] - self.rule_.prices_) > MOVED * self.rule_.prices_
-            if moved.any() or (here != self._here()).any():
+            if moved.any() or (here != self.here()).any():
                 self.learn()
         return self
 
@@ -299,7 +299,7 @@ class Bandit(Learner):
         beneath = beneath_hull(prices, self._rates()[1])
         beneath[int(np.argmin(prices))] = -1.0
         kept = np.argsort(beneath, kind="stable")
-        kept = kept[self._here()[kept]][:MOST_EXPERTS]
+        kept = kept[self.here()[kept]][:MOST_EXPERTS]
         order = self.order_ = kept[np.argsort(prices[kept], kind="stable")]
         label = made.label[:, order]
         cost = np.broadcast_to(prices[order], label.shape)
@@ -399,7 +399,7 @@ class Bandit(Learner):
 
         The label of each, and how surely it is right, each (m,).
         """
-        n, here = len(block.rows), self._here()
+        n, here = len(block.rows), self.here()
         cheapest = int(np.argmin(np.where(here, self._expected(), np.inf)))
         points = self.points_ or Points(np.zeros(1, np.int64), np.array([cheapest]), np.ones(1))
         point = points.mixed(left, block.panel.draws(self.random_state + 7919)[block.rows])
@@ -546,7 +546,7 @@ class Bandit(Learner):
         """The share of the items that explore, and of these the part about which each expert is asked, (experts,)."""
         prices, explored = self._expected(), max(self.rounds_.explored, self.tried_ / UNTOLD)
         part = np.minimum(1.0, usd / np.maximum(prices, 1e-300))
-        here = self._here()
+        here = self.here()
         part = np.where(self._beneath(), SELDOM * part, part) * here
         if not np.isfinite(usd):
             return 0.0, part
@@ -571,9 +571,9 @@ class Bandit(Learner):
         affordable, seen = usd / np.maximum(self._expected(), 1e-300), self._rates()[0]
         fresh = (self.since_ >= 0) & (seen < FRESH) & (self.priced_ < PRICED) & ~self._beneath() & np.isfinite(usd)
         share = np.where(fresh, np.minimum(ANEW, ANEW * affordable), 0.0)
-        return np.where(self._here(), share, np.minimum(TRIED, SELDOM * affordable))
+        return np.where(self.here(), share, np.minimum(TRIED, SELDOM * affordable))
 
-    def _here(self) -> Bools:
+    def here(self) -> Bools:
         """Who gives answers, by the last calls, (experts,); all where nobody does."""
         here = np.array([self.silent_[j] < self._outage(j) for j in range(len(self.experts))])
         return here if here.any() else ~here
