@@ -472,20 +472,19 @@ class Bandit(Learner):
     def _points(self) -> Points | None:
         """The operating points: at each price of quality whom to ask first, by the labelled rounds."""
         assert self.rule_ is not None
-        # Only rows that several answered are followed: of others not even what comes next is known. Experts are
-        # compared on those shared with the one of the most; who is beneath the hull is not asked first.
-        prices, free = self._expected(), self.rounds_.free & self.rounds_.tried[:, None]
+        prices, free = self._expected(), self.rounds_.free
+        # They are compared on rows shared with the one of the most; who is beneath the hull is not asked first.
         anchor = int(free.sum(axis=0).argmax())
-        shared = free & free[:, [anchor]]
-        known = self.order_[shared.sum(axis=0)[self.order_] >= FIRST]
+        shared = (free & free[:, [anchor]]).sum(axis=0)
+        known = self.order_[shared[self.order_] >= FIRST]
         if not len(known):
             return None
-        seen, rate = (each[known] for each in self._rates())
-        known = known[beneath_hull(prices[known], rate) <= np.sqrt(rate * (1 - rate) / seen)]
+        rate = self._rates()[1][known]
+        known = known[beneath_hull(prices[known], rate) <= np.sqrt(rate * (1 - rate) / len(free))]
         base, _ = self._foreseen(np.flatnonzero(free[:, anchor])[-LOOKED_AT:], anchor)
         quality, cost = np.empty((len(known), LAMBDAS)), np.empty((len(known), LAMBDAS))
         for i, f in enumerate(known):
-            rows = np.flatnonzero(shared[:, f])[-LOOKED_AT:]
+            rows = np.flatnonzero(free[:, f] & free[:, anchor])[-LOOKED_AT:]
             mine, bill = self._foreseen(rows, f)
             theirs, _ = self._foreseen(rows, anchor)
             quality[i], cost[i] = base.mean(axis=1) + (mine - theirs).mean(axis=1), bill.mean(axis=1)

@@ -53,22 +53,21 @@ class Rounds:
     @property
     def explored(self) -> int:
         """How many items several experts answered before anything was seen of them."""
-        return int(self.tried.sum())
+        return int(self._explored.sum())
 
     @property
-    def tried(self) -> Bools:
-        """Which of them are explored: several experts answered before anything was seen, (n,)."""
+    def _explored(self) -> Bools:
         return np.asarray(self.free.sum(axis=1) > 1)
 
     def newest(self, most: int) -> Ints:
         """So many of them in the order of their items, the newest: half of them explored ones, if there are so many."""
         order = np.argsort(self.item, kind="stable")
-        explored = self.tried[order]
+        explored = self._explored[order]
         later = explored[::-1].cumsum()[::-1]
         some = most - min(int((~explored).sum()), most // 2)
-        newest = order[explored & (later <= some)]
+        tried = order[explored & (later <= some)]
         others = order[~explored]
-        kept = np.concatenate([newest, others[len(others) - min(len(others), most - len(newest)) :]])
+        kept = np.concatenate([tried, others[len(others) - min(len(others), most - len(tried)) :]])
         return kept[np.argsort(self.item[kept], kind="stable")]
 
     @classmethod
