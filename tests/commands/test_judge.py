@@ -5,14 +5,11 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from askless.cli import app
 from askless.labelling.learning import Learning
 from tests.commands import test_learn as learning
-from tests.commands.test_learn import CENTS, OPENING, bill, feedback, label, learn, run, say
+from tests.commands.test_learn import CENTS, OPENING, bill, feedback, killed, label, learn, run, say
 from tests.experts.chat_server import Answer, chat, problem
-from tests.labelling.label_data import write_items
 from tests.serving.house import served
 
 here = learning.here
@@ -138,17 +135,7 @@ def test_a_verdict_that_was_paid_before_a_kill_is_kept_however_the_item_is_answe
     """Also where the killed turn left no money for another."""
     server, _ = here
     judged_by_large(server, usd=usd)
-    end, turns = Learning.end, iter(range(1, 100))
-
-    def killed(self, *given):
-        if next(turns) in kills:
-            raise KeyboardInterrupt
-        end(self, *given)
-
-    monkeypatch.setattr(Learning, "end", killed)
-    write_items(Path("new-0.jsonl"), [f"number {n} is even" for n in range(200)])
-    for _ in kills:
-        CliRunner().invoke(app, ["label", "new-0.jsonl", "--model", "live", "-o", "out-0.jsonl", "--max-usd", "5"])
+    for _ in killed(monkeypatch, kills, 0, 200):
         # What was answered before may be answered otherwise now, and shown to the judge.
         with sqlite3.connect("out-0.jsonl.run/answers/mini.sqlite") as kept:
             kept.execute("UPDATE answers SET row = replace(replace(row, '\"yes\"', '\"?\"'), '\"no\"', '\"yes\"')")

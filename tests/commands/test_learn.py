@@ -238,23 +238,31 @@ def test_going_back_to_what_was_learnt_before(here):
     assert feedback(rows[30:])["new"] == 30, "told anew, and rightly"
 
 
+def killed(monkeypatch, kills, first, last):
+    """Label as often as it is killed, each time at the end of a turn, the `kills`-th in all; yields after each."""
+    end, turns = Learning.end, iter(range(1, 100))
+
+    def ended(self, *given):
+        if next(turns) in kills:
+            raise KeyboardInterrupt
+        end(self, *given)
+
+    monkeypatch.setattr(Learning, "end", ended)
+    new, out = f"new-{first}.jsonl", f"out-{first}.jsonl"
+    write_items(Path(new), [f"number {n} is even" for n in range(first, last)])
+    for _ in kills:
+        CliRunner().invoke(app, ["label", new, "--model", "live", "-o", out, "--max-usd", "5"])
+        yield
+
+
 @pytest.mark.parametrize("kills", [(1,), (2, 3), (1, 2, 3)])
 def test_killed_between_answers_and_bill_it_counts_what_was_paid_once(here, monkeypatch, kills):
     """The same command goes on, and what was paid for answers its rows, though no money is left for more."""
     server, _ = here
     learn(server, usd=0.025)
     feedback(label(0, 60))
-    end, turns = Learning.end, iter(range(1, 100))
-
-    def killed(self, *given):
-        if next(turns) in kills:
-            raise KeyboardInterrupt
-        end(self, *given)
-
-    monkeypatch.setattr(Learning, "end", killed)
-    write_items(Path("new-60.jsonl"), [f"number {n} is even" for n in range(60, 200)])
-    for _ in kills:
-        CliRunner().invoke(app, ["label", "new-60.jsonl", "--model", "live", "-o", "out-60.jsonl", "--max-usd", "5"])
+    for _ in killed(monkeypatch, kills, 60, 200):
+        pass
     rows = label(60, 200)
     facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
     assert len(rows) == 140 and len(server.requests) == len({(r.body["model"], r.text) for r in server.requests})
