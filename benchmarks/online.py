@@ -168,7 +168,7 @@ def _order(world: World, budgets: Floats, seed: int) -> Floats:
     """What came of one order, (budgets, policies, columns) in percent."""
     order = np.random.default_rng(seed).permutation(len(world))
     taught, late = world[order[:LABELS]], world[order[LEARNING:]]
-    planned = Planned(world.experts).fit(taught.panel(), taught[np.arange(0)].panel())
+    planned = _plan(taught)
     rows = []
     for usd in budgets:
         rows.append([])
@@ -178,8 +178,7 @@ def _order(world: World, budgets: Floats, seed: int) -> Floats:
             early, right, cost = done.right[: -len(late)], done.right[-len(late) :], done.cost[-len(late) :]
             spent = float(cost.mean())
             least = float(late.cost.mean(axis=0).min())
-            told = planned.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * max(spent, 1.001 * least)))
-            theirs = (told.label == late.gold).mean(), _mix(late, spent), _single(late, spent)
+            theirs = _told(planned, late, max(spent, 1.001 * least)), _mix(late, spent), _single(late, spent)
             gains = right.mean() - np.array(theirs)
             rows[-1].append([early.mean() if len(early) else np.nan, right.mean(), *gains, spent / usd])
     return 100 * np.array(rows)
@@ -190,19 +189,28 @@ def bought(worlds: dict[str, World], orders: int) -> None:
     print("\na plan on the labels that the first 1,000 items' money buys, after them, against the plan on 300, points")
     for name, world in worlds.items():
         price = world.cost.mean(axis=0)
-        for share in SHARES:
-            usd = price.min() + share * (price.max() - price.min())
-            labels, found = int(LEARNING * (usd - price.min()) / (price.sum() - price.min())), []
-            for seed in range(orders):
-                order = np.random.default_rng(seed).permutation(len(world))
-                late, right = world[order[LEARNING:]], []
-                for n in (labels, LABELS):
-                    taught = world[order[:n]]
-                    plan = Planned(world.experts).fit(taught.panel(), taught[np.arange(0)].panel())
-                    told = plan.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * usd))
-                    right.append((told.label == late.gold).mean())
-                found.append(100 * (right[0] - right[1]))
-            print(f"{name} ${1000 * usd:.3f}, {labels} labels: {interval(np.array(found))}", flush=True)
+        budgets = price.min() + np.array(SHARES) * (price.max() - price.min())
+        labels = (LEARNING * (budgets - price.min()) / (price.sum() - price.min())).astype(int)
+        found = np.zeros((len(budgets), orders))
+        for seed in range(orders):
+            order = np.random.default_rng(seed).permutation(len(world))
+            late, known = world[order[LEARNING:]], _plan(world[order[:LABELS]])
+            for i, usd in enumerate(budgets):
+                right = [_told(plan, late, usd) for plan in (_plan(world[order[: labels[i]]]), known)]
+                found[i, seed] = 100 * (right[0] - right[1])
+        for usd, n, gains in zip(budgets, labels, found, strict=True):
+            print(f"{name} ${1000 * usd:.3f}, {n} labels: {interval(gains)}", flush=True)
+
+
+def _plan(taught: World) -> Planned:
+    """A plan on labelled items that all answered."""
+    return Planned(taught.experts).fit(taught.panel(), taught[np.arange(0)].panel())
+
+
+def _told(plan: Planned, late: World, usd: float) -> float:
+    """A plan's quality at `usd` an item."""
+    told = plan.decide(late.panel().copy(blind=True), Budget(per_1000=1000 * usd))
+    return float((told.label == late.gold).mean())
 
 
 def _mix(world: World, usd: float) -> float:
