@@ -7,13 +7,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from askless.errors import DataError
 from askless.files import locked, opened, replacing, replacing_folder, write_text
+
+TABLES = "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY)"
 
 
 def left_in(folder: Path) -> list[str]:
@@ -42,6 +46,7 @@ def test_a_bug_while_writing_is_no_data_error_and_leaves_the_old_file(tmp_path):
 
 HALF_WRITTEN = """
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from askless.files import replacing
 with replacing(sys.argv[1]) as part:
@@ -169,5 +174,43 @@ def test_a_database_of_another_program_is_left_as_it_is(tmp_path):
     before = theirs.read_bytes()
     link.symlink_to(theirs)
     with pytest.raises(sqlite3.DatabaseError, match="table bookmarks in it is none that askless makes"):
-        opened(link, "CREATE TABLE IF NOT EXISTS calls (id INTEGER PRIMARY KEY)")
+        opened(link, TABLES)
     assert theirs.read_bytes() == before and [each.name for each in tmp_path.glob("theirs*")] == [theirs.name]
+
+
+COUNTS = f"""
+import sys
+from pathlib import Path
+from askless.files import opened
+db = opened(Path(sys.argv[1]), {TABLES!r})
+print(db.execute("SELECT count(*) FROM calls").fetchone()[0])
+db.close()
+"""
+
+
+def test_a_database_that_somebody_writes_before_it_is_written_ahead_is_waited_for(tmp_path):
+    """So it is where several threads ask for the first answer of all at once; SQLite itself would not wait."""
+    with closing(sqlite3.connect(tmp_path / "a.sqlite", check_same_thread=False, isolation_level=None)) as other:
+        other.execute(TABLES)
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        ends.start()
+        with closing(opened(tmp_path / "a.sqlite", TABLES)) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        ends.join()
+
+
+def test_a_database_that_a_process_opens_twice_is_still_its_own(tmp_path):
+    """Else another process folds its log away beneath it, and what it writes from then on is nowhere."""
+    path = tmp_path / "a.sqlite"
+    another = [sys.executable, "-c", COUNTS, str(path)]
+    with closing(opened(path, TABLES)) as db, closing(opened(path, TABLES)):
+        for n in range(3):
+            with db:
+                db.execute("INSERT INTO calls VALUES (NULL)")
+            assert int(subprocess.check_output(another)) == n + 1
+
+
+def test_a_database_is_read_by_its_owner_alone(tmp_path):
+    with closing(opened(tmp_path / "a.sqlite", TABLES)):
+        assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}

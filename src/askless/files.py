@@ -15,6 +15,7 @@ import secrets
 import shutil
 import sqlite3
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -26,7 +27,10 @@ from askless import id_key
 from askless.errors import DataError
 
 STEP_S = 0.02
+# Seconds for which a file of SQLite is waited for that another is writing.
+WAIT_S = 30.0
 DEEPEST = 100
+_MAKING = threading.Lock()
 
 
 def sha256_of(path: Path) -> str:
@@ -193,16 +197,19 @@ def opened(
     """
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # SQLite gives the files of its log the rights of this one.
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    db = sqlite3.connect(path or ":memory:", timeout=30, check_same_thread=False)
+        # SQLite gives the files of its log the rights of this one. A process that closes a file gives up all its locks
+        # on it, also those of its connections, so that one which is there is never opened here.
+        with _MAKING:
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    db = sqlite3.connect(path or ":memory:", timeout=WAIT_S, check_same_thread=False)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         # Before anything is written: a link could lead to a file of another program.
         new = not _own(db, tables, earlier)
         if path is not None and names_texts:
             id_key.claim(db, path, new)
-        db.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(db)
         db.execute("PRAGMA synchronous=NORMAL")
         if _schema(db) & (old := _schema_of(earlier) - _schema_of(tables)):
             with db:
@@ -222,7 +229,7 @@ def opened_to_read(path: Path, tables: str, earlier: str = "") -> sqlite3.Connec
 
     Raises as `opened` does.
     """
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S)
     try:
         db.execute("PRAGMA trusted_schema=OFF")
         if not _own(db, tables, earlier):
@@ -232,6 +239,19 @@ def opened_to_read(path: Path, tables: str, earlier: str = "") -> sqlite3.Connec
         db.close()
         raise
     return db
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Write ahead from now on, once nobody else is opening the file: for that alone SQLite does not wait by itself."""
+    until = time.monotonic() + WAIT_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+        time.sleep(STEP_S)
 
 
 def _own(db: sqlite3.Connection, *tables: str) -> bool:
