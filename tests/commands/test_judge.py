@@ -2,15 +2,17 @@
 
 import json
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from askless.labelling.learning import Learning
+from askless.serving.service import Limits
 from tests.commands import test_learn as learning
 from tests.commands.test_learn import CENTS, OPENING, bill, feedback, killed, label, learn, run, say
 from tests.experts.chat_server import Answer, chat, problem
-from tests.serving.house import served
+from tests.serving.house import WAIT_S, served, until
 
 here = learning.here
 SHARE = 0.3
@@ -170,6 +172,35 @@ def test_it_judges_behind_http_and_is_forgotten_with_the_item(here):
     item = f"number {number(asked[0])} is even"
     gone = json.loads(run("forget", "live", "served", "--text", item, "--json").stdout)["files"]
     assert "served/answers/large.sqlite" in [each["path"] for each in gone]
+
+
+def test_nobody_waits_for_its_verdict_behind_http(here):
+    """The answer is there before; what the verdict takes is billed, logged and counted when it comes."""
+    server, folder = here
+    judged_by_large(server, share=1.0, usd=4.0)
+    ready = threading.Event()
+
+    def slow(request, before):
+        if request.body["model"] == "large":
+            assert ready.wait(WAIT_S)
+        return say(request, before)
+
+    server.reply = slow
+    with served("live", folder / "served", Limits(grace=WAIT_S, patience=5.0)) as made:
+        for n in range(6):
+            told = made.say(f"number {n} is even", "askless-live").model_extra["askless"]
+            assert told["expert"] in ("mini", "tiny") and told["error"] is None and told["version"] == "1"
+            asked = [each.body["model"] for each in server.requests if number(each.text) == n]
+            assert told["cost_usd"] == pytest.approx(sum(CENTS[name] for name in asked if name != "large") / 1000)
+        until(lambda: made.service.busy == len(verdicts(server)) > 1)
+        assert facts()["labels"] == 0
+        ready.set()
+        until(lambda: facts()["labels"] == len(verdicts(server)))
+        until(lambda: made.metric("askless_dollars_total") == pytest.approx(bill(server)))
+        assert facts()["spent_usd"] == pytest.approx(bill(server))
+        streamed = list(made.say("number 7 is even", "askless-live", stream=True))
+        assert "".join(each.choices[0].delta.content or "" for each in streamed) in ("yes", "no")
+    assert sum(row["cost"] for row in made.rows()) == pytest.approx(bill(server)) and len(made.rows()) == 7
 
 
 def test_what_cannot_be_meant_of_a_judge_is_one_sentence(here):

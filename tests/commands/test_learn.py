@@ -301,6 +301,29 @@ def test_the_answers_of_a_reference_teach_where_no_label_comes(here):
     assert "Unknown reference 'big'. Known: mini, tiny." in learn(server, "--reference", "big", fails=True)
 
 
+def test_a_budget_of_its_own_that_became_too_small_is_no_fault_of_a_client(here):
+    server, folder = here
+    learn(server)
+    feedback(label(0, 60))
+
+    def dear(before):
+        return before.experts, {**before.state, "prices_": [each * 1000 for each in before.state["prices_"]]}
+
+    Learning(Path("live/learning.sqlite")).replace(dear)
+    asked = len(server.requests)
+    with served("live", folder / "served") as made:
+        body = {"model": "askless-live", "messages": [{"role": "user", "content": "number 90 is even"}]}
+        answer = made.post(body)
+        told = answer.json()["error"]
+        assert (answer.status_code, told["code"]) == (503, "limit"), told
+        assert told["message"].endswith(
+            "limit: A budget of 0.4 per 1,000 items is under the least cost, 20. Allowed: at least that."
+        )
+        refused = made.post({**body, "askless": {"per_1000": 0.001}})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_budget"), refused.text
+    assert len(server.requests) == asked and [row["error"] for row in made.rows()] != [None]
+
+
 def test_it_is_served_and_clients_tell_it_what_was_right(here):
     """Many requests at once stay within the budget; a label is there at once and learnt from at the end."""
     server, folder = here

@@ -7,7 +7,7 @@ the ledger allows it, and becomes a row of the decision log. Where no answer cam
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -34,8 +34,9 @@ from askless.labelling.learning import Learning
 from askless.labelling.live_bandit import AT_ONCE, LiveBandit
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
 from askless.monitoring.decision_log import ROWS, DecisionRow
-from askless.panel import Answering, Panel
-from askless.policies.base import Budget, Chooser, Policy
+from askless.panel import NO_LABEL, Answering, Panel
+from askless.policies.bandit.bandit import Round
+from askless.policies.base import Budget, Chooser, Decisions, Policy
 from askless.registry import versions as registry
 from askless.registry.traces import trace
 from askless.spending.billing import DOUBT, FAULT, LIMIT, PAUSED, FaultHandling, code_of
@@ -359,17 +360,27 @@ class Answerer:
             return AskedText(self.without(decided, why))
         return AskedText.of(row, {decided.expert: call})
 
-    def answer_one(self, undecided: DecisionRow, budget: Budget | None, piece: Piece | None = None) -> AskedText:
+    def answer_one(
+        self,
+        undecided: DecisionRow,
+        budget: Budget | None,
+        early: Callable[[AskedText], None] | None = None,
+        piece: Piece | None = None,
+    ) -> AskedText:
         """Answer a text, `undecided` as yet, by a policy that asks before it decides; no `piece` is passed on.
 
-        Whatever happens a row comes of it, but for a budget that cannot be met: then `BudgetError` is raised.
+        Whatever happens a row comes of it, but for a budget that cannot be met: then `BudgetError` is raised. Where a
+        judge is asked once it is answered, `early` is told before what comes of it but for what the judge takes.
         """
         calls = {name: _OneCall(each, None) for name, each in self.expensive.items()}
         own = self.version.bundle.small
         experts = {**({} if own is None else {self.small: own}), **calls}
+        policy = self.policy
+        if early is not None and isinstance(policy, LiveBandit):
+            policy = _Telling(policy, lambda done: self._answered_early(undecided, done, calls, early))
         try:
             names, texts = [undecided.id], [undecided.text or ""]
-            made = self._rows(self.policy, names, texts, experts, budget, time=undecided.time)
+            made = self._rows(policy, names, texts, experts, budget, time=undecided.time)
         except BudgetError:
             raise
         except Exception as error:
@@ -380,6 +391,26 @@ class Answerer:
             bill: Any = {"asked": list(asked.used), "paid": paid, "cost": asked.row.cost + paid}
             return replace(asked, row=replace(asked.row, **bill)) if asked.used else asked
         return AskedText.of(DecisionRow(**made.select(ROWS.names).to_pylist()[0]), calls)
+
+    def _answered_early(
+        self,
+        undecided: DecisionRow,
+        done: Round,
+        calls: Mapping[str, _OneCall],
+        early: Callable[[AskedText], None],
+    ) -> None:
+        """Tell what comes of a text that was decided, where nothing went wrong with anybody who was asked."""
+        if np.any(done.asked[0] & (done.rounds.label[0] == NO_LABEL)) or done.label[0] == NO_LABEL:
+            return
+        experts, cost = self.policy.experts, float(done.cost[0])
+        facts: Any = {
+            "expert": experts[done.expert[0]],
+            "asked": [experts[j] for j in np.flatnonzero(done.asked[0]) if j],
+            "score": float(done.score[0]) if np.isfinite(done.score[0]) else None,
+            "answer": self.version.bundle.classes[done.label[0]],
+            "version": done.version,
+        }
+        early(AskedText.of(replace(undecided, **facts, cost=cost, paid=cost), calls))
 
     def undecided(self, name: str, text: str, time: datetime) -> DecisionRow:
         """The row of a cleaned text that nobody has answered yet."""
@@ -461,6 +492,21 @@ class Answerer:
         came = zip(*(columns[name].to_pylist() for name in ("expert", "error", "answer")), strict=True)
         columns["reason"] = pa.array([self.reason(*each) for each in came], pa.string())
         return pa.table([columns[name] for name in ANSWERED.names], schema=ANSWERED)
+
+
+class _Telling(Policy):
+    """A model that learns, which tells what it has decided before its judge is asked."""
+
+    def __init__(self, policy: LiveBandit, decided: Callable[[Round], None]) -> None:
+        self.experts = policy.experts
+        self.policy = policy
+        self.decided = decided
+
+    def look(self, panel: Panel) -> None:
+        self.policy.look(panel)
+
+    def decide(self, panel: Panel, budget: Budget | None = None, seen: Any = None) -> Decisions:
+        return self.policy.decide(panel, budget, seen, self.decided)
 
 
 class _Decided(Chooser):

@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import groupby
@@ -81,8 +81,17 @@ class LiveBandit(Policy):
     def look(self, panel: Panel) -> None:
         """Nothing."""
 
-    def decide(self, panel: Panel, budget: Budget | None = None, seen: None = None) -> Round:
-        """Ask about the rows in their order; what they may cost is reserved before, and given back where it was not."""
+    def decide(
+        self,
+        panel: Panel,
+        budget: Budget | None = None,
+        seen: None = None,
+        decided: Callable[[Round], None] | None = None,
+    ) -> Round:
+        """Ask about the rows in their order; what they may cost is reserved before, and given back where it was not.
+
+        Where a judge is asked about any of them `decided` is told before what was decided.
+        """
         if budget is None or budget.per_1000 is None:
             got = "no budget" if budget is None else f"a budget of {budget.kind}"
             raise BudgetError(f"A model that learns while it answers got {got}. Allowed: --per-1000, in dollars.")
@@ -101,7 +110,9 @@ class LiveBandit(Policy):
             # What is kept takes nothing, and is taken whatever money is left.
             rows = rows[kept[rows, self._at] | (np.cumsum(due[rows, self._at]) <= turn.usd - usd * len(panel))]
             bandit.spent_ += self._put_by(panel, rows, due, kept)
-            done = bandit.decide(panel, Budget(per_1000=1000 * own))
+            done = replace(bandit.decide(panel, Budget(per_1000=1000 * own)), version=str(number))
+            if decided is not None and self._judging is not None and len(rows):
+                decided(replace(done, cost=panel.spent))
             told = self._told(panel, rows, done.rounds)
         except BaseException:
             # What came of an ask that broke off is there the next time.
@@ -117,9 +128,9 @@ class LiveBandit(Policy):
         ]
         answered = np.any(done.rounds.label != NO_LABEL, axis=1)
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), answered.tolist(), strict=True)
-        decided = [Decided(*each, number) for each in both]
+        kept_of = [Decided(*each, number) for each in both]
         if (spent := self._spent(turn, keys)) is not None:
-            self.learning.end(turn, usd, spent, decided)
+            self.learning.end(turn, usd, spent, kept_of)
         labelled = [(at, label) for at, label in zip(told.rows, told.label, strict=True) if label != NO_LABEL]
         labels = [Label(panel.ids[at], None, panel.classes[label]) for at, label in labelled]
         with self._lock:
@@ -129,7 +140,7 @@ class LiveBandit(Policy):
                 if self._waiting >= LEARN:
                     self.learning.learn(partial(taught, self._bundle))
                     self._waiting = 0
-        return replace(done, cost=panel.spent, version=str(number))
+        return replace(done, cost=panel.spent)
 
     def _own(self, usd: float, most: Floats, bandit: Bandit) -> float:
         """What the bandit itself may spend on an item, where a part is put by for the teacher.

@@ -23,7 +23,7 @@ from askless.serving.measures import Measures
 from askless.serving.messages import Refusal
 from askless.serving.shadow import Shadow
 from askless.serving.versions import DeployedVersion, Watch
-from askless.spending.billing import SLOW
+from askless.spending.billing import LIMIT, SLOW
 from askless.spending.guard import Piece
 
 RETRY_AFTER_S = "1"
@@ -121,6 +121,8 @@ class Case:
         Set with the first piece, and at the end.
     closed
         Whether another answer was given, so that pieces are dropped.
+    early
+        What comes of the text, as soon as it is known; a judge of it may be asked still.
     task
         Comes to the reply.
     """
@@ -133,6 +135,7 @@ class Case:
     pieces: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
+    early: AskedText | None = None
     task: asyncio.Task[Reply] | None = None
 
     def piece(self, text: str) -> None:
@@ -140,6 +143,11 @@ class Case:
         if text and not self.closed:
             self.pieces.put_nowait(text)
             self.begun.set()
+
+    def answer(self, asked: AskedText) -> None:
+        """Take in what comes of the text before all are asked about it."""
+        self.early = asked
+        self.begun.set()
 
 
 class Service:
@@ -257,11 +265,23 @@ class Service:
             decided = self._undecided(case) if whole else await self._decided(case)
             if not (whole or decided.asked):
                 return self._replied(case, AskedText(decided), None)
-            ask = partial(answerer.answer_one, decided, case.work.budget) if whole else partial(answerer.ask, decided)
-            asked, late = await self._asked(case, decided, ask)
+            loop = asyncio.get_running_loop()
+
+            def early(asked: AskedText) -> None:
+                loop.call_soon_threadsafe(case.answer, asked)
+
+            one = partial(answerer.answer_one, decided, case.work.budget, early)
+            asked, late = await self._asked(case, decided, one if whole else partial(answerer.ask, decided))
             return self._replied(case, asked, late)
         except BudgetError as error:
-            raise Refusal(400, str(error), "invalid_budget", "askless") from None
+            work = case.work
+            if work.budget is not work.answerer.budget:
+                raise Refusal(400, str(error), "invalid_budget", "askless") from None
+            # The client said nothing of a budget: it is the model's own that is not enough any more.
+            undecided = work.answerer.undecided(work.name, work.text, work.arrived)
+            return self._replied(
+                case, AskedText(work.answerer.without(undecided, f"{LIMIT}: {str(error).rstrip('.')}")), None
+            )
         finally:
             case.pieces.put_nowait(None)
             case.begun.set()
@@ -287,7 +307,7 @@ class Service:
     async def _asked(
         self, case: Case, decided: DecisionRow, ask: Callable[[Piece | None], AskedText]
     ) -> tuple[AskedText, Future[AskedText] | None]:
-        """The row once its expert was asked; a slow one is not waited for, and its call comes along to end later."""
+        """The row once its expert was asked; a slow one, and a judge, are not waited for: the call comes along."""
         loop = asyncio.get_running_loop()
 
         def piece(text: str) -> None:
@@ -298,11 +318,13 @@ class Service:
         begun = asyncio.ensure_future(case.begun.wait())
         both: list[asyncio.Future[Any]] = [asked, begun]
         await asyncio.wait(both, timeout=self.limits.patience, return_when=asyncio.FIRST_COMPLETED)
-        if begun.done():
+        if begun.done() and case.early is None:
             await asked
         begun.cancel()
         if asked.done():
             return asked.result(), None
+        if case.early is not None:
+            return case.early, call
         case.closed = True
         seconds, unasked = f"within {self.limits.patience:g} s", call.cancel()
         why = f"{SLOW}: {'nobody was free to ask it' if unasked else 'no answer'} {seconds}"
@@ -321,7 +343,7 @@ class Service:
             self._busy += more
 
     def _replied(self, case: Case, asked: AskedText, late: Future[AskedText] | None) -> Reply:
-        """The reply, logged and counted, those of a slow expert when its call ends; raises `Refusal` for none."""
+        """The reply, logged and counted, once its call has ended where that is `late`; raises `Refusal` for none."""
         row = asked.row
         prompt = sum(used.prompt_tokens for used in asked.used.values())
         completion = sum(used.completion_tokens for used in asked.used.values())
@@ -345,7 +367,7 @@ class Service:
         return reply
 
     def _ended(self, case: Case, reply: Reply, call: Future[AskedText]) -> None:
-        """A slow expert's answer has come, too late to be given: it is kept for the next time, and paid for."""
+        """A slow expert's answer, or a judge's verdict, has come after the reply: it is kept, and paid for."""
         try:
             self._write(case, reply, call.result())
         finally:
