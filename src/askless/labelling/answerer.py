@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from askless.experts.answer_store import asking
 from askless.experts.checked_summaries import CheckedSummaries
 from askless.labelling.learning import Learning
 from askless.labelling.live_bandit import AT_ONCE, LiveBandit
+from askless.made_once import made_once
 from askless.monitoring.decide_and_log import ANSWERS, Audit, answer
 from askless.monitoring.decision_log import ROWS, DecisionRow
 from askless.panel import NO_LABEL, Answering, Panel
@@ -97,7 +97,7 @@ class DeployedBundle:
         judge = self.bundle.facts.get("judge")
         return (*self.bundle.expensive, *([] if judge is None else [str(judge["expert"])]))
 
-    @cached_property
+    @made_once
     def learning(self) -> Learning | None:
         """What it has spent and learnt, where it learns while it answers."""
         return Learning.of(self.bundle)
@@ -272,7 +272,7 @@ class Answerer:
         """The small expert's name."""
         return self.version.bundle.experts[0]
 
-    @cached_property
+    @made_once
     def policy(self) -> Policy:
         """Who decides where experts are asked."""
         bundle, learnt = self.version.bundle, self.version.learning

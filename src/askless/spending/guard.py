@@ -10,7 +10,6 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from askless.costs import CostModel
 from askless.errors import ExpertError
 from askless.experts.answer_store import AnswerStore
 from askless.experts.paid import PaidExpert
+from askless.made_once import made_once
 from askless.spending.billing import Billing, FaultHandling, over_limit
 from askless.spending.breaker import Breaker
 from askless.spending.call_price import CallPrice
@@ -98,7 +98,7 @@ class GuardedExpert:
         """Dollars that it may still be paid, infinite without a limit."""
         return self.ledger.left if (limit := self.key_limit) is None else limit.left
 
-    @cached_property
+    @made_once
     def kept(self) -> AnswerStore:
         """The expert's answers."""
         return self.expert.store()

@@ -34,6 +34,7 @@ from askless.experts.remote.retrying import Failed, Pace, persist
 from askless.experts.remote.wire import HEADERS, SeenReplies, Wire, reply_id
 from askless.experts.replies import replied
 from askless.hosts import is_local_url
+from askless.made_once import made_once
 from askless.prompts import LABEL, PROBABILITY, Prompt
 from askless.schema import PREDICTIONS
 
@@ -401,17 +402,17 @@ class OpenAiExpert(PaidExpert):
         longest = max((len(prompt.answer(name).encode()) for name in prompt.words), default=0)
         return max(MAX_TOKENS["label"], longest + AFTER_WORD)
 
-    @cached_property
+    @made_once
     def pace(self) -> Pace:
         """When requests may be made, over all runs."""
         return Pace(self.requests_per_minute, self.tokens_per_minute)
 
-    @cached_property
+    @made_once
     def wire(self) -> Wire:
         """What happened to requests on their way."""
         return Wire(self.timeout)
 
-    @cached_property
+    @made_once
     def seen(self) -> SeenReplies:
         """Whose answers the replies were, over all runs."""
         return SeenReplies()
@@ -485,7 +486,7 @@ class OpenAiExpert(PaidExpert):
         words = self.words()
         return reader_of(words) if words else None
 
-    @cached_property
+    @made_once
     def _untaken(self) -> set[str]:
         """Fields of a request that the server does not take."""
         name, lacks = provider(self.address)
@@ -587,7 +588,7 @@ class OpenAiExpert(PaidExpert):
         with self.new_client(self.wire) as client:
             yield client
 
-    @cached_property
+    @made_once
     def _lasting(self) -> Any:
         return self.new_client(self.wire)
 
