@@ -78,6 +78,8 @@ class ChatServer:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            # With the library's five connections that wait to be taken, more at once lose some in the middle.
+            request_queue_size = 128
 
             def handle_error(self, *args: Any) -> None:
                 pass
