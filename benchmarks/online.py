@@ -96,6 +96,11 @@ class World:
         """Whether each answer is gold, (items, experts)."""
         return np.asarray(self.label == self.gold[:, None])
 
+    def between(self, share: float) -> float:
+        """The budget of an item at a share of the way from the mean price of the cheapest to that of the dearest."""
+        price = self.cost.mean(axis=0)
+        return float(price.min() + share * (price.max() - price.min()))
+
     def panel(self, start: int = 0) -> Panel:
         """These items as a panel, ids by their number from `start` on."""
         ids = [f"i{start + k}" for k in range(len(self))]
@@ -155,8 +160,7 @@ def replay(worlds: dict[str, World], orders: int) -> None:
     )
     print("  ".join(cell.rjust(13) for cell in columns))
     for name, world in worlds.items():
-        price = world.cost.mean(axis=0)
-        budgets = price.min() + np.array(SHARES) * (price.max() - price.min())
+        budgets = [world.between(share) for share in SHARES]
         found = np.array([_order(world, budgets, seed) for seed in range(orders)])
         for i, usd in enumerate(budgets):
             for j, policy in enumerate(KINDS):
@@ -164,7 +168,7 @@ def replay(worlds: dict[str, World], orders: int) -> None:
                 print("  ".join(c.rjust(13) for c in (name, f"{1000 * usd:.3f}", policy, *cells)), flush=True)
 
 
-def _order(world: World, budgets: Floats, seed: int) -> Floats:
+def _order(world: World, budgets: Sequence[float], seed: int) -> Floats:
     """What came of one order, (budgets, policies, columns) in percent."""
     order = np.random.default_rng(seed).permutation(len(world))
     taught, late = world[order[:LABELS]], world[order[LEARNING:]]
@@ -188,8 +192,7 @@ def bought(worlds: dict[str, World], orders: int) -> None:
     """What labels the money of the first 1,000 items buys a plan, if the cheapest expert answers the others of them."""
     print("\na plan on the labels that the first 1,000 items' money buys, after them, against the plan on 300, points")
     for name, world in worlds.items():
-        price = world.cost.mean(axis=0)
-        budgets = price.min() + np.array(SHARES) * (price.max() - price.min())
+        price, budgets = world.cost.mean(axis=0), np.array([world.between(share) for share in SHARES])
         labels = (LEARNING * (budgets - price.min()) / (price.sum() - price.min())).astype(int)
         found = np.zeros((len(budgets), orders))
         for seed in range(orders):
@@ -274,9 +277,8 @@ def regret(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
     at = np.array([1, 2, 4, 8, 16]) * items // 16
     print("\nregret, items lost against the best fixed subset, after: " + ", ".join(map(str, at)) + "; items explored")
     for name, world in worlds.items():
-        price = world.cost.mean(axis=0)
         for share in (0.25, 0.5):
-            usd = price.min() + share * (price.max() - price.min())
+            usd = world.between(share)
             best, _ = fixed(world, usd)
             lost, tried = [], []
             for seed in range(orders):
@@ -355,8 +357,7 @@ def _changed(
     late: int,
 ) -> tuple[Floats, int | None, int]:
     """One order: items lost (after,), when `who` was set aside, and how many others were."""
-    price = world.cost.mean(axis=0)
-    usd = price.min() + 0.5 * (price.max() - price.min())
+    usd = world.between(0.5)
     old = world[np.random.default_rng(seed).integers(len(world), size=before + after)]
     new, then = old[np.arange(len(old))], np.arange(len(old))[:, None] >= before
     change(new)
@@ -373,9 +374,8 @@ def _changed(
 def still(worlds: dict[str, World], orders: int, items: int = 20_000) -> None:
     """How often what was known of an expert is set aside though nothing changes."""
     for name, world in worlds.items():
-        price = world.cost.mean(axis=0)
         for share in (0.25, 0.5):
-            usd, aside = price.min() + share * (price.max() - price.min()), 0
+            usd, aside = world.between(share), 0
             for seed in range(orders):
                 drawn = world[np.random.default_rng(seed).integers(len(world), size=items)]
                 learner = cold(drawn, seed)

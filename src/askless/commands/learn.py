@@ -124,7 +124,8 @@ def learn(
 
     Example: askless learn -o live --llm mini=gpt-4o-mini --llm large=gpt-4o --classes yes,no --budget-usd 0.5
     """
-    from askless.labelling.live_model import make
+    from askless.errors import ConfigError
+    from askless.labelling.live_model import JUDGE, REFERENCE, Teacher, make
 
     known = _known(examples, answers, plan, classes, prices, seed)
     if plan is not None and not llm:
@@ -133,11 +134,13 @@ def learn(
         terms = _of_plan(plan, output.name, trust, own)
     else:
         terms = _typed(output, llm, names(classes) or _classes_of(plan), question, prompt, prices)
-    whom = None if reference is None else (reference, reference_share)
-    judges = None
+    if reference is not None and judge is not None:
+        raise ConfigError("Got both --reference and --judge. Give one of them: labels come of one of the two.")
+    teacher = None if reference is None else Teacher(REFERENCE, reference, reference_share)
     if judge is not None:
-        judges, terms = _judged(terms, judge, judge_share, prices)
-    done = make(output, terms, budget_usd, whom, known, seed, judges)
+        name, terms = _judged(terms, judge, prices)
+        teacher = Teacher(JUDGE, name, judge_share)
+    done = make(output, terms, budget_usd, teacher, known, seed)
     if as_json:
         print_json(done)
         return
@@ -167,13 +170,13 @@ def _typed(
     return _as_before(output, terms) if question is None and prompt is None else terms
 
 
-def _judged(terms: Terms, judge: str, share: float, prices: Path | None) -> tuple[tuple[str, float], Terms]:
-    """Who judges of which share, and the terms with the judge."""
+def _judged(terms: Terms, judge: str, prices: Path | None) -> tuple[str, Terms]:
+    """Who judges, and the terms with the judge."""
     from askless.data.recorded.prices import read_prices
     from askless.labelling.judge import judged
 
     [(name, model)] = pairs("--judge", [judge]).items()
-    return (name, share), judged(terms, name, model, {} if prices is None else read_prices(prices))
+    return name, judged(terms, name, model, {} if prices is None else read_prices(prices))
 
 
 def _of_plan(plan: Path, task: str, agreed: bool, others: list[object]) -> Terms:

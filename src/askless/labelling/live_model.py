@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from askless import experts
 from askless.bundles import trust
@@ -24,16 +24,27 @@ from askless.spending.call_price import CallPrice
 
 # A text by which calls are compared.
 USUAL = "x" * 1000
+REFERENCE, JUDGE = "reference", "judge"
+
+
+class Teacher(NamedTuple):
+    """Who says what is right where no labels come, and of which share of the items, from 0 to 1.
+
+    By its role a reference, whose answers are taken for true, or a judge, who reads what the others answered.
+    """
+
+    role: str
+    expert: str
+    share: float
 
 
 def make(
     folder: Path,
     terms: Terms,
     budget_usd: float,
-    reference: tuple[str, float] | None = None,
+    teacher: Teacher | None = None,
     known: Known | None = None,
     seed: int = 0,
-    judge: tuple[str, float] | None = None,
 ) -> dict[str, Any]:
     """Make the model of a folder, or change that which is there: its experts, their prices, its budget.
 
@@ -45,15 +56,12 @@ def make(
         Its experts, in the words of whoever makes it, who agrees to them by that.
     budget_usd
         Dollars for 1,000 items.
-    reference
-        An expert whose answers are taken for true, and the share of the items, from 0 to 1, about which it is asked for
-        that.
+    teacher
+        Who says what is right where no labels come; a judge is one of the terms' experts too, and answers nothing.
     known
         Labelled answers to begin with.
     seed
         Of what is drawn.
-    judge
-        One of the experts who does not answer but judges what the others did, and of which share of the items.
 
     Returns
     -------
@@ -64,24 +72,23 @@ def make(
     Raises
     ------
     ConfigError
-        For less than two experts, one without a most for a call, other classes than it had, an unknown reference, one
-        beside a judge, or a share that is none.
+        For less than two experts, one without a most for a call, other classes than it had, an unknown reference, or a
+        share that is none.
     BudgetError
         For a budget that no call can be paid from.
     DataError
         For a folder that has something else.
     """
     prices = {name: _usual(terms, name) for name in terms.experts}
-    if judge is not None:
-        prices.pop(judge[0])
+    if teacher is not None and teacher.role == JUDGE:
+        prices.pop(teacher.expert)
     rising, new = tuple(sorted(prices, key=lambda name: (prices[name], name))), not (folder / FILE).exists()
-    _check(folder, rising, reference, judge, new, known)
+    _check(folder, rising, teacher, new, known)
     _check_budget(rising[0], terms, budget_usd)
     facts = {"task": terms.task, "unit": "usd", "learns": True, "seed": seed}
     facts["budget"] = {Budget(per_1000=budget_usd).kind: budget_usd}
-    for role, teacher in (("reference", reference), ("judge", judge)):
-        if teacher is not None:
-            facts[role] = dict(zip(("expert", "share"), teacher, strict=True))
+    if teacher is not None:
+        facts[teacher.role] = {"expert": teacher.expert, "share": teacher.share}
     before, factors = (rising, dict[str, float]()) if new else _changes(folder, terms, prices)
     bandit = _begun(prices, rising, terms, known, seed)
 
@@ -100,8 +107,9 @@ def make(
             learning.replace(change)
     came, left = ([name for name in one if name not in other] for one, other in ((rising, before), (before, rising)))
     words = _words(rising, budget_usd, new, known, came, left)
-    if judge is not None:
-        words.append(f"{judge[0]} judges the answers to {100 * judge[1]:g} % of the items, within the same budget.")
+    if teacher is not None and teacher.role == JUDGE:
+        part = f"{100 * teacher.share:g} % of the items, within the same budget"
+        words.append(f"{teacher.expert} judges the answers to {part}.")
     notes = _tight(rising[0], prices[rising[0]], budget_usd)
     about: dict[str, Any] = {"came": came, "left": left, "words": words, "notes": notes}
     return {"path": str(folder), "experts": list(rising), "new": new, **about}
@@ -110,20 +118,16 @@ def make(
 def _check(
     folder: Path,
     rising: tuple[str, ...],
-    reference: tuple[str, float] | None,
-    judge: tuple[str, float] | None,
+    teacher: Teacher | None,
     new: bool,
     known: Known | None,
 ) -> None:
     if len(rising) < 2:
         raise ConfigError(f"--llm got {', '.join(rising) or 'none'}. Allowed: two or more, each once.")
-    if reference is not None and reference[0] not in rising:
-        raise ConfigError.unknown("reference", reference[0], rising)
-    if reference is not None and judge is not None:
-        raise ConfigError("Got both --reference and --judge. Give one of them: labels come of one of the two.")
-    for role, teacher in (("reference", reference), ("judge", judge)):
-        if teacher is not None and not 0 < teacher[1] <= 1:
-            raise ConfigError(f"--{role}-share got {teacher[1]:g}. Allowed: above 0, up to 1.")
+    if teacher is not None and teacher.role == REFERENCE and teacher.expert not in rising:
+        raise ConfigError.unknown("reference", teacher.expert, rising)
+    if teacher is not None and not 0 < teacher.share <= 1:
+        raise ConfigError(f"--{teacher.role}-share got {teacher.share:g}. Allowed: above 0, up to 1.")
     if new and folder.exists() and any(folder.iterdir()):
         raise DataError(folder, "something else", "a new folder, or one that learn made", "Give another --output.")
     if not new and known is not None:

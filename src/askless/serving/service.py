@@ -206,7 +206,8 @@ class Service:
             time.sleep(STEP_S)
         if self.watch.current.pool is not None:
             self.watch.current.pool.halt()
-        self._calls.shutdown(wait=False, cancel_futures=True)
+        # Of a call that has ended just now the row is being logged.
+        self._calls.shutdown(wait=not self.busy, cancel_futures=True)
         self.batches.close()
         for part in (self.shadow, self.learner):
             if part is not None:
@@ -321,10 +322,10 @@ class Service:
         if begun.done() and case.early is None:
             await asked
         begun.cancel()
-        if asked.done():
-            return asked.result(), None
         if case.early is not None:
             return case.early, call
+        if asked.done():
+            return asked.result(), None
         case.closed = True
         seconds, unasked = f"within {self.limits.patience:g} s", call.cancel()
         why = f"{SLOW}: {'nobody was free to ask it' if unasked else 'no answer'} {seconds}"
