@@ -1,6 +1,7 @@
 """A model that learns while it answers, as a person types it: made, asked, told what was right, changed, gone back."""
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from askless.cli import app
 from askless.data.prepare import ids
 from askless.labelling.learning import Learning
 from askless.labelling.live_course import live_course
+from askless.serving.service import Limits
 from askless.spending.ledger import Ledger
 from tests.experts.chat_server import Answer, chat, problem
 from tests.labelling.label_data import read_rows, write_items
 from tests.pipeline import working_in
-from tests.serving.house import served
+from tests.serving.house import WAIT_S, served, until
 
 CENTS = {"tiny": 0.02, "mini": 0.1, "large": 1.0}
 OPENING = 20
@@ -322,6 +324,28 @@ def test_a_budget_of_its_own_that_became_too_small_is_no_fault_of_a_client(here)
         refused = made.post({**body, "askless": {"per_1000": 0.001}})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_budget"), refused.text
     assert len(server.requests) == asked and [row["error"] for row in made.rows()] != [None]
+
+
+def test_a_text_that_comes_again_while_it_is_asked_about_leaves_no_money_reserved(here):
+    """Who asked counts what that takes; another, whose budget it does not fit in, ends before and without it."""
+    server, folder = here
+    learn(server)
+    ready = threading.Event()
+
+    def slow(request, before):
+        assert request.body["model"] == "tiny" or ready.wait(WAIT_S)
+        return say(request, before)
+
+    server.reply = slow
+    with served("live", folder / "served", Limits(grace=WAIT_S)) as made, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(made.say, "number 1 is even", "askless-live")
+        until(lambda: len(server.requests) == 2)
+        again = made.say("number 1 is even", "askless-live", extra_body={"askless": {"per_1000": 0.03}})
+        assert again.model_extra["askless"]["cost_usd"] == 0 and not first.done()
+        ready.set()
+        assert first.result().model_extra["askless"]["cost_usd"] == pytest.approx(bill(server))
+    facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
+    assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["reserved_usd"] == 0
 
 
 def test_it_is_served_and_clients_tell_it_what_was_right(here):

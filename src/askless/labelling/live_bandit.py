@@ -73,8 +73,9 @@ class LiveBandit(Policy):
         names = (*self.experts, *([] if judge is None else [self._teacher]))
         self._expensive, self._at = [expensive[name] for name in names], names.index(self._teacher)
         self._judging = None if judge is None else Judging(self._expensive[-1].expert)
-        # Of turns under way the call before each, and the calls since the first of them that were counted.
-        self._since, self._counted = list[int](), set[int]()
+        # Of turns under way the call before each and the keys of its answers; the calls since the first of them that
+        # were counted.
+        self._under_way, self._counted = dict[int, tuple[int, set[str]]](), set[int]()
         self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
         self._lock = threading.Lock()
 
@@ -100,7 +101,7 @@ class LiveBandit(Policy):
         kept, own, k = self._kept(keys), self._own(usd, most, bandit), len(self.experts)
         drawn = panel.draws(TEACHER_SEED) < self._share
         due = np.where(kept, 0.0, most)
-        turn = self._begin(len(panel), usd, float(due[:, :k].sum() + due[drawn, k:].sum()))
+        turn = self._begin(len(panel), usd, float(due[:, :k].sum() + due[drawn, k:].sum()), keys)
         bandit.ceilings, bandit.at_hand = tuple(most[:, :k].max(axis=0, initial=0.0)), kept[:, :k]
         # By its own reckoning the last row may take all that the turn has, but for what is put by for the teacher.
         has = turn.usd - (usd - own) * len(panel)
@@ -116,7 +117,7 @@ class LiveBandit(Policy):
             told = self._told(panel, rows, done.rounds)
         except BaseException:
             # What came of an ask that broke off is there the next time.
-            if (spent := self._spent(turn, keys)) is not None:
+            if (spent := self._spent(turn)) is not None:
                 self.learning.end(turn, usd, spent)
             raise
         asked, new = done.rounds.asked, ~np.any(kept[:, :k], axis=1)
@@ -129,7 +130,7 @@ class LiveBandit(Policy):
         answered = np.any(done.rounds.label != NO_LABEL, axis=1)
         both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), answered.tolist(), strict=True)
         kept_of = [Decided(*each, number) for each in both]
-        if (spent := self._spent(turn, keys)) is not None:
+        if (spent := self._spent(turn)) is not None:
             self.learning.end(turn, usd, spent, kept_of)
         labelled = [(at, label) for at, label in zip(told.rows, told.label, strict=True) if label != NO_LABEL]
         labels = [Label(panel.ids[at], None, panel.classes[label]) for at, label in labelled]
@@ -203,24 +204,26 @@ class LiveBandit(Policy):
         ]
         return np.array([[found[j].issuperset(some) for j, some in enumerate(row)] for row in keys], bool)
 
-    def _begin(self, items: int, usd: float, most: float) -> Turn:
+    def _begin(self, items: int, usd: float, most: float, keys: _Keys) -> Turn:
         with self._lock:
             turn = self.learning.begin(items, usd, most, self._expensive[0].ledger)
-            self._since.append(turn.call)
+            self._under_way[turn.id] = (turn.call, {key for row in keys for some in row for key in some})
             return turn
 
-    def _spent(self, turn: Turn, keys: _Keys) -> float | None:
-        """What calls of these keys took in the turn, in doubt the most; None where one is still open (a batch).
+    def _spent(self, turn: Turn) -> float | None:
+        """What calls of a turn's keys took in it, in doubt the most; None where one is still open (a batch).
 
-        A call that two turns waited for is counted by the one that ends first.
+        A call that two turns waited for is counted by the one that ends first; one that is open and of another turn
+        too, by that one.
         """
-        calls = self._expensive[0].ledger.closed_since(turn.call, [key for row in keys for some in row for key in some])
         with self._lock:
-            self._since.remove(turn.call)
-            new = {number: usd for number, usd in (calls or {}).items() if number not in self._counted}
-            first = min(self._since, default=math.inf)
+            since, keys = self._under_way.pop(turn.id)
+            calls, still_open = self._expensive[0].ledger.since(since, list(keys))
+            new = {number: usd for number, usd in calls.items() if number not in self._counted}
+            first = min((call for call, _ in self._under_way.values()), default=math.inf)
             self._counted = {number for number in self._counted | new.keys() if number > first}
-        return None if calls is None else sum(new.values())
+            others = set[str]().union(*(theirs for _, theirs in self._under_way.values()))
+        return None if still_open - others else sum(new.values())
 
 
 def cold(bandit: Bandit, classes: Sequence[str]) -> Bandit:

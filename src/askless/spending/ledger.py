@@ -216,16 +216,18 @@ class Ledger:
         last = self._all("SELECT coalesce(max(id), 0) FROM calls WHERE state != ?", OPEN)[0][0]
         return Moment(str(self.path.resolve()) if self.path else "", self._name, int(last))
 
-    def closed_since(self, call: int, keys: Sequence[str]) -> dict[int, float] | None:
-        """Number to dollars of the calls of these keys after a call, those in doubt at most; None while one is open."""
-        found, query = dict[int, float](), "SELECT id, state, cost FROM calls WHERE id > ? AND key IN "
+    def since(self, call: int, keys: Sequence[str]) -> tuple[dict[int, float], set[str]]:
+        """Calls of these keys after a call: number to dollars of the closed, in doubt at most, and keys of the open."""
+        closed, still_open = dict[int, float](), set[str]()
+        query = "SELECT id, key, state, cost FROM calls WHERE id > ? AND key IN "
         for at in range(0, len(keys), KEYS_AT_ONCE):
             some = keys[at : at + KEYS_AT_ONCE]
-            for number, state, cost in self._all(f"{query} ({', '.join('?' * len(some))})", call, *some):
+            for number, key, state, cost in self._all(f"{query} ({', '.join('?' * len(some))})", call, *some):
                 if state == OPEN:
-                    return None
-                found[number] = cost / NANO
-        return found
+                    still_open.add(key)
+                else:
+                    closed[number] = cost / NANO
+        return closed, still_open
 
     def doubtful(self, key: str) -> bool:
         """Whether a call of this key is in doubt."""
