@@ -233,6 +233,28 @@ def test_texts_are_logged_where_that_is_asked_for(tmp_path, empty_store):
     assert [(row["text"], row["answer"]) for row in rows] == [(LONG, "".join(WORDS))]
 
 
+def test_a_stop_waits_for_what_is_written_for_nobody_any_more(tmp_path, empty_store):
+    """A client went away after the first word, another was told that it takes too long: both are kept and logged."""
+    limits = Limits(patience=SHORT_S, grace=WAIT_S)
+    with writing_llm() as llm, house(tmp_path, empty_store, llm.url, "xsum", limits=limits) as home:
+        llm.go.clear()
+        llm.words = ("", *WORDS)
+        with pytest.raises(openai.InternalServerError, match="slow: no answer within"):
+            summary(home, f"{LONG} slow", stream=True)
+        home.service.limits, llm.words = replace(limits, patience=WAIT_S), WORDS
+        with home.client() as client:
+            stream = ask(client, f"{LONG} gone", XSUM, stream=True, extra_body=DEFER)
+            assert [next(stream).choices[0].delta.content for _ in range(2)] == ["", WORDS[0]]
+            stream.close()
+        end = threading.Timer(2 * SHORT_S, llm.go.set)
+        end.start()
+        assert home.stop()
+        end.join()
+        rows, (expert,) = home.rows(), home.service.watch.current.answerer.expensive.values()
+        with expert.expert.store() as kept:
+            assert len(kept) == len(rows) == 2 and [row["paid"] for row in rows] == [PRICE, PRICE]
+
+
 def test_a_second_request_for_a_text_waits_for_the_first_and_pays_nothing(home, kept_llm):
     go = threading.Event()
     kept_llm.reply = lambda request, before: Answer(chat("yes" if go.wait(WAIT_S) else "no"))

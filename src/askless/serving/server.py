@@ -23,7 +23,7 @@ from askless.serving.service import Service
 KEEP_ALIVE_S = 65
 MOST, MOST_OF_PEER, HEAD_BYTES = 1024, 256, 16 * 1024
 RECORDS, RECORDS_S = 10, 60.0
-AT_ONCE, QUEUE, DRAIN_S = 64, 2048, 0.3
+AT_ONCE, QUEUE, DRAIN_S, STEP_S = 64, 2048, 0.3, 0.02
 
 
 class Server(uvicorn.Server):
@@ -66,6 +66,9 @@ class Server(uvicorn.Server):
         """End; who waits in the queue is taken in before, and told."""
         await asyncio.sleep(DRAIN_S)
         await super().shutdown(sockets)
+        # Whose client has gone away is no task of the library's.
+        while self.service.answering and time.monotonic() < self.until and not self.force_exit:
+            await asyncio.sleep(STEP_S)
 
     async def on_tick(self, counter: int) -> bool:
         """Once a second, look at the connections; whether to end."""

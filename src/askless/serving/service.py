@@ -8,9 +8,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from askless.errors import BudgetError
 from askless.labelling.answerer import AskedText, TextBatch
@@ -26,6 +27,7 @@ from askless.serving.versions import DeployedVersion, Watch
 from askless.spending.billing import LIMIT, SLOW
 from askless.spending.guard import Piece
 
+T = TypeVar("T")
 RETRY_AFTER_S = "1"
 STEP_S = 0.02
 LEARNING = "learning"
@@ -189,6 +191,11 @@ class Service:
         self._lock = threading.Lock()
 
     @property
+    def answering(self) -> int:
+        """How many requests are being answered, whether or not somebody waits for the answer still."""
+        return self._held
+
+    @property
     def busy(self) -> int:
         """How many calls to expensive experts are under way."""
         return self._busy
@@ -266,11 +273,7 @@ class Service:
             decided = self._undecided(case) if whole else await self._decided(case)
             if not (whole or decided.asked):
                 return self._replied(case, AskedText(decided), None)
-            loop = asyncio.get_running_loop()
-
-            def early(asked: AskedText) -> None:
-                loop.call_soon_threadsafe(case.answer, asked)
-
+            early = partial(_told, asyncio.get_running_loop(), case.answer)
             one = partial(answerer.answer_one, decided, case.work.budget, early)
             asked, late = await self._asked(case, decided, one if whole else partial(answerer.ask, decided))
             return self._replied(case, asked, late)
@@ -309,11 +312,7 @@ class Service:
         self, case: Case, decided: DecisionRow, ask: Callable[[Piece | None], AskedText]
     ) -> tuple[AskedText, Future[AskedText] | None]:
         """The row once its expert was asked; a slow one, and a judge, are not waited for: the call comes along."""
-        loop = asyncio.get_running_loop()
-
-        def piece(text: str) -> None:
-            loop.call_soon_threadsafe(case.piece, text)
-
+        piece = partial(_told, asyncio.get_running_loop(), case.piece)
         call = self._calls.submit(self._call, ask, piece if case.streams else None)
         asked = asyncio.wrap_future(call)
         begun = asyncio.ensure_future(case.begun.wait())
@@ -390,3 +389,9 @@ class Service:
             measures.tokens.labels(name, "prompt").inc(used.prompt_tokens)
             measures.tokens.labels(name, "completion").inc(used.completion_tokens)
         self.log.put(replace(row, cost=own + (paid or 0.0), paid=paid))
+
+
+def _told(loop: asyncio.AbstractEventLoop, hears: Callable[[T], None], what: T) -> None:
+    """Tell the loop's thread; where it has ended, as at the server's end, what is under way is kept all the same."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(hears, what)
