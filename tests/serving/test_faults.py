@@ -1,13 +1,14 @@
 """Whatever the server of an expensive expert does, a request is answered and marked, and nothing is billed twice."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import openai
 import pytest
 
-from askless.serving.service import Limits
+from askless.serving.service import Limits, Service
 from tests.experts.chat_server import Answer, chat, problem
 from tests.production_data import said
 from tests.registry_data import LLM, MODEL, PRICE
@@ -233,8 +234,15 @@ def test_texts_are_logged_where_that_is_asked_for(tmp_path, empty_store):
     assert [(row["text"], row["answer"]) for row in rows] == [(LONG, "".join(WORDS))]
 
 
-def test_a_stop_waits_for_what_is_written_for_nobody_any_more(tmp_path, empty_store):
+def test_a_stop_waits_for_what_is_written_for_nobody_any_more(tmp_path, empty_store, monkeypatch):
     """A client went away after the first word, another was told that it takes too long: both are kept and logged."""
+    ended = Service._ended
+
+    def late(*about):
+        time.sleep(SHORT_S)
+        ended(*about)
+
+    monkeypatch.setattr(Service, "_ended", late)
     limits = Limits(patience=SHORT_S, grace=WAIT_S)
     with writing_llm() as llm, house(tmp_path, empty_store, llm.url, "xsum", limits=limits) as home:
         llm.go.clear()

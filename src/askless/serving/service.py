@@ -187,7 +187,8 @@ class Service:
         self.learner = None if version.learning is None else Learner(version, version.learning, measures)
         self.batches = Batcher()
         self._calls = ThreadPoolExecutor(limits.asking, "ask")
-        self._held = self._busy = 0
+        # `_late`: calls whose reply was given before they end, until that is logged.
+        self._held = self._busy = self._late = 0
         self._lock = threading.Lock()
 
     @property
@@ -209,7 +210,7 @@ class Service:
     def close(self, until: float = 0.0) -> bool:
         """Wait, until `until` of the monotonic clock, for calls under way; write the log; whether all calls ended."""
         self.draining = True
-        while self.busy and time.monotonic() < until:
+        while (self.busy or self._late) and time.monotonic() < until:
             time.sleep(STEP_S)
         if self.watch.current.pool is not None:
             self.watch.current.pool.halt()
@@ -353,6 +354,8 @@ class Service:
         if late is None:
             self._write(case, reply, asked)
         else:
+            with self._lock:
+                self._late += 1
             late.add_done_callback(lambda call: self._ended(case, reply, call))
         if row.error is None:
             return reply
@@ -371,6 +374,8 @@ class Service:
         try:
             self._write(case, reply, call.result())
         finally:
+            with self._lock:
+                self._late -= 1
             case.deployed.leave()
 
     def _write(self, case: Case, reply: Reply, asked: AskedText) -> None:
