@@ -24,7 +24,7 @@ def prices(folder: Path, url: str, price: dict[str, float] | None = None, **opti
     """The LLM at `url` in the parameters of `folder`."""
     settings = yaml.safe_load((folder / "params.yaml").read_text())
     prompt = settings["experts"][LLM]["prompt"]
-    server = {"backend": "openai", "model": "m", "base_url": url, "concurrency": 2, "timeout": 5, "max_retries": 1}
+    server = {"backend": "openai", "model": "m", "base_url": url, "concurrency": 2, "timeout": 60, "max_retries": 1}
     settings["experts"][LLM] = {**server, "prompt": prompt, **options}
     settings["costs"]["prices"][LLM] = price or {"usd_per_1k_answers": 1000 * PRICE}
     (folder / "params.yaml").write_text(yaml.safe_dump(settings))

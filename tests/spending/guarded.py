@@ -46,7 +46,7 @@ def hosted(
     """The expert `llm` at `url`: each answer costs a tenth of a cent, unless another price is given."""
     setting = Setting("llm", "olhs", classes, answers=folder)
     prompt = PROMPT if classes else Prompt("Sum up {text}")
-    given = {"concurrency": 4, "timeout": 5.0, "max_retries": 1, **options}
+    given = {"concurrency": 4, "timeout": 60.0, "max_retries": 1, **options}
     expert = OpenAiExpert(setting, model="m", base_url=url, prompt=prompt, **given)
     ledger = ledger or Ledger(folder / "ledger.sqlite", limit)
     made = GuardedExpert(expert, CostModel("usd", {"llm": price}), ledger, handling, breaker)

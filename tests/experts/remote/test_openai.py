@@ -26,7 +26,7 @@ from askless.experts.remote.openai import OpenAiExpert
 from askless.experts.replies import CUT, EMPTY, GARBLED
 from askless.prompts import Prompt
 from askless.text.summary_faults import LOOP
-from tests.experts.chat_server import Answer, ChatServer, chat, problem
+from tests.experts.chat_server import Answer, ChatServer, Request, chat, problem
 from tests.experts.tiny_models import examples, setting, texts
 
 KEY = "sk-very-secret-0123456789"
@@ -73,7 +73,7 @@ def test_a_reply_with_log_probabilities_fills_every_column(server: ChatServer) -
     assert row["logprob"] == pytest.approx(np.log(0.6))
     assert (row["prompt_tokens"], row["completion_tokens"], row["cost_usd"]) == (11, 1, 0.25)
     assert (row["text"], row["error"]) == ("1", None)
-    assert 0 < row["seconds"] < 5
+    assert 0 < row["seconds"] < 60
 
 
 def test_the_request_says_what_was_set(server: ChatServer) -> None:
@@ -186,22 +186,37 @@ def test_a_judge_marks_summaries_through_the_server(server: ChatServer) -> None:
 
 def test_too_many_requests_are_waited_for_as_the_server_says(server: ChatServer) -> None:
     server.reply = lambda request, before: (
-        Answer(problem("slow down"), 429, {"retry-after": "0.4"}) if not before else Answer(chat("1"))
+        Answer(problem("slow down"), 429, {"retry-after": "2"}) if not before else Answer(chat("1"))
     )
     row = one(server)
     first, second = server.requests
     assert row["label"] == "1"
-    assert 0.4 <= second.at - first.at < 2
-    assert row["seconds"] < 0.4, "waiting is not answering"
+    assert 2 <= second.at - first.at < 60
+    assert row["seconds"] < 2, "waiting is not answering"
 
 
-def test_retry_after_holds_every_thread(server: ChatServer) -> None:
-    server.reply = lambda request, before: (
-        Answer(problem("slow"), 429, {"retry-after": "0.5"}) if request.number == 1 else Answer(chat("1"), delay=0.1)
-    )
-    expert(server, concurrency=2).answer(examples(texts(8)))
-    first = server.requests[0].at
-    assert sum(first + 0.15 < request.at < first + 0.45 for request in server.requests) == 0
+def test_retry_after_holds_every_thread(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, both, held = expert(server, concurrency=2), threading.Event(), threading.Event()
+    hold, since = asked.pace.hold, []
+
+    def holds(seconds: float) -> None:
+        since.append(time.monotonic())
+        hold(seconds)
+        held.set()
+
+    def reply(request: Request, before: int) -> Answer:
+        """Two are under way when the first is told to wait, and the second ends once that is known."""
+        if request.number == 1:
+            assert both.wait(60)
+            return Answer(problem("slow"), 429, {"retry-after": "0.5"})
+        both.set()
+        assert held.wait(60)
+        return Answer(chat("1"))
+
+    monkeypatch.setattr(asked.pace, "hold", holds)
+    server.reply = reply
+    asked.answer(examples(texts(8)))
+    assert min(request.at for request in server.requests[2:]) >= since[0] + 0.5
 
 
 @pytest.mark.parametrize("value", ["2", "junk", "Wed, 21 Oct 2015 07:28:00 GMT", ""])
@@ -217,7 +232,7 @@ def test_retry_after_forms(value: str) -> None:
     [
         (Answer(problem("oops"), 500), "HTTP 500, 3 tries"),
         (Answer(b"bad gateway", 502, {"content-type": "text/html"}), "HTTP 502, 3 tries"),
-        (Answer(chat("1"), delay=1.0), "timed out, 3 tries"),
+        (Answer(chat("1"), delay=2.0), "timed out, 3 tries"),
         (Answer(b'{"choices": [{'), "unreadable reply (no JSON), 3 tries"),
         (Answer(b"<html>", headers={"content-type": "text/html"}), "unreadable reply (no JSON), 3 tries"),
         (Answer({"choices": []}), "unreadable reply (it has no message), 3 tries"),
@@ -227,7 +242,8 @@ def test_retry_after_forms(value: str) -> None:
 def test_passing_faults_are_tried_again_and_then_given_up(
     server: ChatServer, tmp_path: Path, fault: Answer, error: str
 ) -> None:
-    options = {"max_retries": 2, "timeout": 0.3, "answers": tmp_path}
+    # No good reply takes as long, however busy the machine is.
+    options = {"max_retries": 2, "timeout": 1.0 if fault.delay else 60.0, "answers": tmp_path}
     server.reply = lambda request, before: fault if before < 2 else Answer(chat("1"))
     assert one(server, **options)["label"] == "1"
     server.reply = lambda request, before: fault if request.text == "bad" else Answer(chat("0"))
@@ -291,10 +307,9 @@ def test_a_row_of_failures_stops(server: ChatServer) -> None:
 
 
 def test_the_rate_limit_spreads_requests(server: ChatServer) -> None:
+    start = time.monotonic()
     expert(server, requests_per_minute=600, concurrency=8).answer(examples(texts(9)))
-    times = sorted(request.at for request in server.requests)
-    assert times[-1] - times[0] >= 0.75
-    assert max(np.diff(times)) < 0.5
+    assert max(request.at for request in server.requests) - start >= 0.8
 
 
 class Clock(threading.Event):

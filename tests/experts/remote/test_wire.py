@@ -68,8 +68,8 @@ def test_a_reply_that_drips_in_holds_nobody(tmp_path):
     with Server(("127.0.0.1", 0), Drip) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        table = hosted(tmp_path, url, timeout=0.5, max_retries=0).answer(items("x"))
+        table = hosted(tmp_path, url, timeout=2.0, max_retries=0).answer(items("x"))
         server.shutdown()
     assert (
-        table["label"].to_pylist() == [None] and "a reply that takes more than 0.5 seconds" in table["error"][0].as_py()
+        table["label"].to_pylist() == [None] and "a reply that takes more than 2 seconds" in table["error"][0].as_py()
     )
