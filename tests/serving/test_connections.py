@@ -12,7 +12,7 @@ import pytest
 
 from askless.serving import connections
 from askless.serving.connections import Phase
-from askless.serving.server import MOST_OF_PEER, RECORDS, Sparing
+from askless.serving.server import DRAIN_S, MOST_OF_PEER, RECORDS, Sparing
 from tests.registry_data import MODEL
 from tests.serving.house import WAIT_S, house, until
 
@@ -52,13 +52,14 @@ def test_sockets_that_wait_do_not_stop_it(home, count, sent):
 
 @pytest.mark.parametrize(("sent", "phase"), [(b"", Phase.HEAD), (b"GET /he", Phase.HEAD), (POST, Phase.BODY)])
 def test_who_is_late_is_let_go(home, monkeypatch, sent, phase):
-    monkeypatch.setitem(connections.MOST_S, phase, 0.1)
     with ExitStack() as stack:
-        late = opened(stack, home, sent)
-        try:
-            assert late.recv(100) == b""
-        except ConnectionResetError:
-            pass
+        with monkeypatch.context() as hasty:
+            hasty.setitem(connections.MOST_S, phase, 0.1)
+            late = opened(stack, home, sent)
+            try:
+                assert late.recv(100) == b""
+            except ConnectionResetError:
+                pass
         assert home.metric("askless_cut_total") == 1
 
 
@@ -78,7 +79,8 @@ def test_an_answer_under_way_gives_way_to_nobody(home, kept_llm):
         assert found and found[0].choices[0].message.content
 
 
-def test_who_has_connected_when_it_ends_is_answered(home):
+def test_who_has_connected_when_it_ends_is_answered(home, monkeypatch):
+    monkeypatch.setattr(connections, "LAST_S", WAIT_S)
     with ExitStack() as stack:
         early = [opened(stack, home) for _ in range(50)]
         until(lambda: home.metric("askless_connections") >= 50)
@@ -101,7 +103,9 @@ def test_a_log_has_so_many_records_of_a_kind():
     assert sparing.filter(logging.makeLogRecord({"name": "uvicorn.error", "msg": "another"}))
 
 
-def test_who_waits_in_the_queue_when_it_ends_is_answered(home, monkeypatch):
+@pytest.mark.parametrize("seconds", [DRAIN_S, pytest.param(0.0, id="over before its first turn")])
+def test_who_waits_in_the_queue_when_it_ends_is_answered(home, monkeypatch, seconds):
+    monkeypatch.setattr("askless.serving.server.DRAIN_S", seconds)
     held, go, tick = threading.Event(), threading.Event(), home.server.on_tick
 
     async def hold(counter):

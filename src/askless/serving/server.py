@@ -63,8 +63,10 @@ class Server(uvicorn.Server):
             listening.listen(QUEUE)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; who waits in the queue is taken in before, and told."""
-        await asyncio.sleep(DRAIN_S)
+        """End; who waits in the queue is taken in before, and told, however late each turn of it comes."""
+        turns = QUEUE // AT_ONCE
+        for _ in range(turns):
+            await asyncio.sleep(DRAIN_S / turns)
         await super().shutdown(sockets)
         # Whose client has gone away is no task of the library's.
         while self.service.answering and time.monotonic() < self.until and not self.force_exit:
