@@ -27,15 +27,17 @@ def test_it_is_made_once_also_where_the_library_takes_no_lock(monkeypatch, kind,
     monkeypatch.setattr(cached_property, "__get__", lockless)
 
     class Shared:
-        count = 0
+        count, within = 0, threading.Barrier(made, timeout=60)
 
         @kind
         def thing(self):
-            self.count += 1
+            self.within.wait()
+            with counting:
+                self.count += 1
             time.sleep(0.2)
             return object()
 
-    shared, start = Shared(), threading.Barrier(8)
+    shared, start, counting = Shared(), threading.Barrier(8), threading.Lock()
 
     def read(_):
         start.wait()

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -289,7 +290,14 @@ def process(shop, path):
 @pytest.mark.slow
 def test_killed_while_it_asks_it_goes_on_and_pays_nothing_twice(shop, server):
     path, items = shop.comes("a.jsonl", texts(120)), texts(120)
-    server.reply = lambda request, before: Answer(said(request, before).body, delay=0.02)
+    killed = threading.Event()
+
+    def reply(request, before):
+        """Nobody gets to the end before it is killed."""
+        assert request.number < 15 or killed.wait(300)
+        return Answer(said(request, before).body, delay=0.02)
+
+    server.reply = reply
     kills = 0
     for goal in (15, 10**6):
         running = process(shop, path)
@@ -298,6 +306,7 @@ def test_killed_while_it_asks_it_goes_on_and_pays_nothing_twice(shop, server):
         if running.poll() is None:
             os.kill(running.pid, signal.SIGKILL)
             kills += 1
+        killed.set()
         status = running.communicate()[0]
     assert kills == 1 and status == "answered\n"
     asked = Counter(server.asked())
