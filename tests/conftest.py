@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 import flows  # noqa: F401  sets the quiet environment
+from askless.spending import key_limits, ledger
 from tests.experts.chat_server import ChatServer
 from tests.pipeline import built as built
 from tests.pipeline import empty_store as empty_store
@@ -34,6 +35,16 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "askless"))
 def little_garbage() -> None:
     """What earlier files imported is looked at by no collection any more, of which some tests make many."""
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def one_day() -> Iterator[None]:
+    """What a test may spend in a day is that of one day, also at midnight."""
+    day = key_limits.today()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (key_limits, ledger):
+            patch.setattr(module, "today", lambda: day)
+        yield
 
 
 @pytest.fixture
