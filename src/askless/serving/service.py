@@ -214,8 +214,7 @@ class Service:
             time.sleep(STEP_S)
         if self.watch.current.pool is not None:
             self.watch.current.pool.halt()
-        # Of a call that has ended just now the row is being logged.
-        self._calls.shutdown(wait=not self.busy, cancel_futures=True)
+        self._calls.shutdown(wait=False, cancel_futures=True)
         self.batches.close()
         for part in (self.shadow, self.learner):
             if part is not None:
