@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from flows.server import free_port
-from tests.flows.small_project import until
+from tests.flows.small_project import PATIENCE, until
 from tests.pipeline import ROOT
 
 PROGRAMS = ("initdb", "postgres", "psql")
@@ -51,4 +51,4 @@ def postgresql() -> Iterator[str]:
         finally:
             # By SIGTERM it would wait for its clients.
             server.send_signal(signal.SIGINT)
-            server.wait(60)
+            server.wait(PATIENCE)

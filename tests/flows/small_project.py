@@ -37,7 +37,9 @@ with open("journal", "a") as journal:
     journal.write(name + "\\n")
 print("at work on", name)
 slow, broken = Path("slow", name), Path("broken", name)
-time.sleep(float(slow.read_text()) if slow.exists() else 0)
+end = time.monotonic() + (float(slow.read_text()) if slow.exists() else 0)
+while slow.exists() and time.monotonic() < end:
+    time.sleep(0.1)
 if broken.exists():
     sys.exit(broken.read_text())
 Path(out).parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +122,7 @@ class SmallProject:
         (self.folder / "given.json").write_text(json.dumps({**given, "changed": what}))
 
     def say(self, about: str, name: str, text: str | None) -> None:
-        """How `slow` or `broken` a stage is; None ends it."""
+        """How `slow` or `broken` a stage is; None ends it, also of one that is at work."""
         path = self.folder / about / name
         path.parent.mkdir(exist_ok=True)
         path.unlink(missing_ok=True)

@@ -93,14 +93,14 @@ def test_of_two_at_once_the_second_waits_and_then_has_nothing_to_do(production):
 def test_a_server_that_is_killed_and_started_again_in_mid_run_costs_no_run(production):
     project = production.project
     project.change("server killed")
-    project.say("slow", "train", "6")
+    project.say("slow", "train", "3600")
     before = len(project.lines())
     run = production.submit()
     until(lambda: "train" in project.lines()[before:], "a stage at work")
     production.kill()
     production.start()
-    state = production.ended(run)
     project.say("slow", "train", None)
+    state = production.ended(run)
     assert state.is_completed(), state.message
     assert project.lines()[before:] == list(OUTS)
     assert production.client.read_global_concurrency_limit_by_name("dvc").active_slots == 0
@@ -198,13 +198,14 @@ def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_pa
     made = Production(tmp_path, empty_server)
     project = made.project
     project.environment["PREFECT_CLIENT_MAX_RETRIES"] = "0"
-    project.say("slow", "train", "6")
+    project.say("slow", "train", "3600")
     command = [sys.executable, "-m", "flows.pipeline", "olhs"]
     made.start()
     try:
         with subprocess.Popen(command, cwd=tmp_path, env=project.environment, stderr=subprocess.PIPE, text=True) as run:
             until(lambda: "train" in project.lines(), "a stage at work")
             made.kill()
+            project.say("slow", "train", None)
             said = run.communicate()[1].splitlines()
             assert run.returncode == 1
     finally:
@@ -216,6 +217,5 @@ def test_a_server_that_does_not_come_back_is_said_and_nothing_is_compared(tmp_pa
     for name in ("PREFECT_API_URL", "PREFECT_CLIENT_MAX_RETRIES"):
         del project.environment[name]
     before = project.lines()
-    project.say("slow", "train", None)
     project.retrain()
     assert project.lines() == before

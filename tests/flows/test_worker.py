@@ -73,14 +73,15 @@ def at_work(production, stage, what):
 
 def test_a_worker_that_is_told_to_stop_lets_runs_end_and_after_its_grace_cancels_them(production):
     project = production.project
-    project.say("slow", "train", "5")
+    project.say("slow", "train", "3600")
+    said = "Stopping: no run is begun any more; 1 under way, with 480 s to end."
     with worker(production) as process:
         run = at_work(production, "train", "one")
         process.send_signal(signal.SIGTERM)
+        until(lambda: said in project.lines("worker.log"), said)
         later = production.submit()
+        project.say("slow", "train", None)
         assert process.wait() == 0
-    said = "Stopping: no run is begun any more; 1 under way, with 480 s to end."
-    assert said in project.lines("worker.log")
     assert production.client.read_flow_run(run).state.is_completed()
     assert production.client.read_flow_run(later).state.is_scheduled(), "it waits for the next worker"
     production.client.delete_flow_run(later)
