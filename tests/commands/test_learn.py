@@ -346,6 +346,7 @@ def test_a_text_that_comes_again_while_it_is_asked_about_leaves_no_money_reserve
         assert first.result().model_extra["askless"]["cost_usd"] == pytest.approx(bill(server))
     facts = json.loads(run("feedback", "--model", "live", "--json").stdout)
     assert facts["spent_usd"] == pytest.approx(bill(server)) and facts["reserved_usd"] == 0
+    assert facts["items"] == 1, "the text has one budget"
 
 
 def test_it_is_served_and_clients_tell_it_what_was_right(here):

@@ -7,7 +7,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -73,9 +73,8 @@ class LiveBandit(Policy):
         names = (*self.experts, *([] if judge is None else [self._teacher]))
         self._expensive, self._at = [expensive[name] for name in names], names.index(self._teacher)
         self._judging = None if judge is None else Judging(self._expensive[-1].expert)
-        # Of turns under way the call before each and the keys of its answers; the calls since the first of them that
-        # were counted.
-        self._under_way, self._counted = dict[int, tuple[int, set[str]]](), set[int]()
+        # The turns under way, and the calls since the first of them that were counted.
+        self._under_way, self._counted = list[_UnderWay](), set[int]()
         self._prices = [CallPrice(each.expert, costs, limited=True) for each in self._expensive]
         self._lock = threading.Lock()
 
@@ -101,7 +100,8 @@ class LiveBandit(Policy):
         kept, own, k = self._kept(keys), self._own(usd, most, bandit), len(self.experts)
         drawn = panel.draws(TEACHER_SEED) < self._share
         due = np.where(kept, 0.0, most)
-        turn = self._begin(len(panel), usd, float(due[:, :k].sum() + due[drawn, k:].sum()), keys)
+        here = self._begin(len(panel), usd, float(due[:, :k].sum() + due[drawn, k:].sum()), keys)
+        turn = here.turn
         bandit.ceilings, bandit.at_hand = tuple(most[:, :k].max(axis=0, initial=0.0)), kept[:, :k]
         # By its own reckoning the last row may take all that the turn has, but for what is put by for the teacher.
         has = turn.usd - (usd - own) * len(panel)
@@ -117,7 +117,7 @@ class LiveBandit(Policy):
             told = self._told(panel, rows, done.rounds)
         except BaseException:
             # What came of an ask that broke off is there the next time.
-            if (spent := self._spent(turn)) is not None:
+            if (spent := self._spent(here)) is not None:
                 self.learning.end(turn, usd, spent)
             raise
         asked, new = done.rounds.asked, ~np.any(kept[:, :k], axis=1)
@@ -128,9 +128,11 @@ class LiveBandit(Policy):
             for at in range(len(panel))
         ]
         answered = np.any(done.rounds.label != NO_LABEL, axis=1)
-        both = zip(panel.ids, done.rounds.item.tolist(), rounds, paid.tolist(), answered.tolist(), strict=True)
+        # Of turns about one text at once none has paid for all of it anew, whoever ends first.
+        anew = (paid & here.alone).tolist()
+        both = zip(panel.ids, done.rounds.item.tolist(), rounds, anew, answered.tolist(), strict=True)
         kept_of = [Decided(*each, number) for each in both]
-        if (spent := self._spent(turn)) is not None:
+        if (spent := self._spent(here)) is not None:
             self.learning.end(turn, usd, spent, kept_of)
         labelled = [(at, label) for at, label in zip(told.rows, told.label, strict=True) if label != NO_LABEL]
         labels = [Label(panel.ids[at], None, panel.classes[label]) for at, label in labelled]
@@ -204,26 +206,39 @@ class LiveBandit(Policy):
         ]
         return np.array([[found[j].issuperset(some) for j, some in enumerate(row)] for row in keys], bool)
 
-    def _begin(self, items: int, usd: float, most: float, keys: _Keys) -> Turn:
+    def _begin(self, items: int, usd: float, most: float, keys: _Keys) -> _UnderWay:
         with self._lock:
             turn = self.learning.begin(items, usd, most, self._expensive[0].ledger)
-            self._under_way[turn.id] = (turn.call, {key for row in keys for some in row for key in some})
-            return turn
+            here = _UnderWay(turn, {key for row in keys for some in row for key in some})
+            for other in self._under_way:
+                if not here.keys.isdisjoint(other.keys):
+                    here.alone = other.alone = False
+            self._under_way.append(here)
+            return here
 
-    def _spent(self, turn: Turn) -> float | None:
+    def _spent(self, here: _UnderWay) -> float | None:
         """What calls of a turn's keys took in it, in doubt the most; None where one is still open (a batch).
 
         A call that two turns waited for is counted by the one that ends first; one that is open and of another turn
         too, by that one.
         """
         with self._lock:
-            since, keys = self._under_way.pop(turn.id)
-            calls, still_open = self._expensive[0].ledger.since(since, list(keys))
+            self._under_way.remove(here)
+            calls, still_open = self._expensive[0].ledger.since(here.turn.call, list(here.keys))
             new = {number: usd for number, usd in calls.items() if number not in self._counted}
-            first = min((call for call, _ in self._under_way.values()), default=math.inf)
+            first = min((each.turn.call for each in self._under_way), default=math.inf)
             self._counted = {number for number in self._counted | new.keys() if number > first}
-            others = set[str]().union(*(theirs for _, theirs in self._under_way.values()))
+            others = set[str]().union(*(each.keys for each in self._under_way))
         return None if still_open - others else sum(new.values())
+
+
+@dataclass(eq=False)
+class _UnderWay:
+    """A turn that has begun, the keys of its answers, and whether no other asked about one of its texts meanwhile."""
+
+    turn: Turn
+    keys: set[str]
+    alone: bool = True
 
 
 def cold(bandit: Bandit, classes: Sequence[str]) -> Bandit:
