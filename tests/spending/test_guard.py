@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from askless.costs import CostModel
-from askless.errors import ExpertError
+from askless.errors import DataError, ExpertError
 from askless.experts import Setting
 from askless.experts.answer_store import AnswerStore
 from askless.experts.local.causal_lm import LlmExpert
@@ -120,6 +120,25 @@ def test_after_repeated_faults_the_server_is_left_alone_and_then_tried_again(tmp
     now[0] = 15.0
     assert llm.answer(items(*TEXTS))["label"].to_pylist() == ["0"] * 20
     assert len(server.requests) == 23
+
+
+def test_a_server_is_tried_again_where_the_call_on_trial_could_not_be_written_down(tmp_path, server, monkeypatch):
+    """As where the disk was full for a while."""
+    server.reply = lambda request, before: Answer(problem("no"), status=503)
+    now = [0.0]
+    breaker = Breaker(after=1, pause=15, clock=lambda: now[0])
+    llm = hosted(tmp_path, server.url, concurrency=1, max_retries=0, breaker=breaker)
+    assert errors(llm.answer(items(TEXTS[0])))[0].startswith("HTTP 503")
+    server.reply, now[0] = lambda request, before: Answer(chat("no")), 15.0
+
+    def full(*about):
+        raise llm.ledger._unusable("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(llm.ledger, "reserve", full)
+        with pytest.raises(DataError, match="disk is full"):
+            llm.answer(items(TEXTS[0]))
+    assert llm.answer(items(TEXTS[0]))["label"].to_pylist() == ["0"]
 
 
 def test_items_wait_where_that_is_wanted_until_the_server_is_back(tmp_path, server):

@@ -101,8 +101,13 @@ class Billing:
         if not self._handling.ask_in_doubt and self._ledger.doubtful(key):
             raise Refused(f"{DOUBT}: {ASKED_BEFORE}")
         self._wait_for_server(stop)
-        if not self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop, self._payer):
-            self._breaker.unused()
+        fits = 0
+        try:
+            fits = self._ledger.reserve(self._name, [(key, self._price.most([text])[0])], stop, self._payer)
+        finally:
+            if not fits:
+                self._breaker.unused()
+        if not fits:
             raise Refused(over_limit(self._ledger, self._payer))
 
     def before_batch(self, work: Mapping[str, str]) -> dict[str, str]:
