@@ -85,6 +85,23 @@ def test_what_a_kill_leaves_between_both_files_is_made_good_by_the_run_that_goes
         assert key_limit(KEY).today == pytest.approx(then + 0.1)
 
 
+def test_a_call_that_the_run_could_not_write_down_leaves_its_number_to_the_next(tmp_path, monkeypatch):
+    """As where the disk is full: what is said is that, never that the limits are broken."""
+    with Ledger(tmp_path / "ledger.sqlite") as ledger:
+
+        def full(*about):
+            raise ledger._unusable("database or disk is full")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ledger, "_write", full)
+            for _ in range(2):
+                with pytest.raises(DataError, match="disk is full"):
+                    ledger.reserve("llm", [("a", 0.3)], payer=KEY)
+        assert ledger.reserve("llm", [("a", 0.3)], payer=KEY) == 1
+        ledger.settle({"a": 0.2})
+    assert key_limit(KEY).today == pytest.approx(0.2)
+
+
 def test_a_copy_of_a_run_is_another_one(tmp_path):
     with Ledger(tmp_path / "l.sqlite") as ledger:
         ledger.reserve("llm", [("a", 0.3)], payer=KEY)

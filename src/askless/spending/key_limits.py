@@ -134,7 +134,8 @@ class KeyLimits:
             left = _left(*found)
             fit = sum(total <= left for total in accumulate(most for _, most in calls))
             rows = [(run, number, key, day, most) for number, most in calls[:fit]]
-            db.executemany("INSERT INTO held VALUES (?, ?, ?, ?, ?)", rows)
+            # A number that comes again is that of a call that was not made, or surely not billed.
+            db.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?)", rows)
             return fit
 
     def settle(self, run: str, costs: Mapping[int, int]) -> frozenset[int]:
