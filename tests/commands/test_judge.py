@@ -203,6 +203,7 @@ def test_nobody_waits_for_its_verdict_behind_http(here):
         streamed = list(made.say("number 7 is even", "askless-live", stream=True))
         assert "".join(each.choices[0].delta.content or "" for each in streamed) in ("yes", "no")
     assert sum(row["cost"] for row in made.rows()) == pytest.approx(bill(server)) and len(made.rows()) == 7
+    assert {row["small_answer"] for row in made.rows()} == {"yes", "no"}, "of the cheapest, which was asked about all"
 
 
 def test_what_cannot_be_meant_of_a_judge_is_one_sentence(here):

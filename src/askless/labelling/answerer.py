@@ -402,12 +402,13 @@ class Answerer:
         """Tell what comes of a text that was decided, where nothing went wrong with anybody who was asked."""
         if np.any(done.asked[0] & (done.rounds.label[0] == NO_LABEL)) or done.label[0] == NO_LABEL:
             return
-        experts, cost = self.policy.experts, float(done.cost[0])
+        experts, classes, cost = self.policy.experts, self.version.bundle.classes, float(done.cost[0])
         facts: Any = {
             "expert": experts[done.expert[0]],
             "asked": [experts[j] for j in np.flatnonzero(done.asked[0]) if j],
             "score": float(done.score[0]) if np.isfinite(done.score[0]) else None,
-            "answer": self.version.bundle.classes[done.label[0]],
+            "small_answer": classes[done.rounds.label[0, 0]] if done.asked[0, 0] else None,
+            "answer": classes[done.label[0]],
             "version": done.version,
         }
         early(AskedText.of(replace(undecided, **facts, cost=cost, paid=cost), calls))
