@@ -46,7 +46,6 @@ def test_a_bug_while_writing_is_no_data_error_and_leaves_the_old_file(tmp_path):
 
 HALF_WRITTEN = """
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from askless.files import replacing
 with replacing(sys.argv[1]) as part:

@@ -18,12 +18,12 @@ from askless.errors import ConfigError
 from askless.serving.access import Keys
 from askless.serving.app import Unspoken, build
 from askless.serving.connections import Connection, Connections, room_for
-from askless.serving.service import Service
+from askless.serving.service import STEP_S, Service
 
 KEEP_ALIVE_S = 65
 MOST, MOST_OF_PEER, HEAD_BYTES = 1024, 256, 16 * 1024
 RECORDS, RECORDS_S = 10, 60.0
-AT_ONCE, QUEUE, DRAIN_S, STEP_S = 64, 2048, 0.3, 0.02
+AT_ONCE, QUEUE, DRAIN_S = 64, 2048, 0.3
 
 
 class Server(uvicorn.Server):
